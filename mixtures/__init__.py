@@ -1,0 +1,20 @@
+"""Hand-written inference for mixture models: EM and coordinate-ascent variational Bayes.
+
+Every emission family is a conjugate exponential family, so one pass over the data serves every method:
+
+    t(x_n)                      sufficient statistics, led by a constant 1            (N, P)
+    eta_k                       (expected) natural parameters, log pi_k folded in     (K, P)
+    log rho = t(x) eta^T        log_z_n = logsumexp_k log rho_nk                      (N, K)
+    r = exp(log rho - log_z)    s = r^T t(x)                                          (K, P)
+
+The expected sufficient statistics ``s`` are the whole state of an ascent; a method says how ``eta`` follows from ``s``.
+
+Equation numbers refer to C. M. Bishop, *Pattern Recognition and Machine Learning* (Springer, 2006).
+"""
+
+from mixtures.allocations.dirichlet import Dirichlet
+from mixtures.errors import CollapseError, ConvergenceWarning
+from mixtures.families.gaussian import Gaussian, NormalWishart
+from mixtures.fit import Conjugate, Draws, Fit
+
+__all__ = ["CollapseError", "Conjugate", "ConvergenceWarning", "Dirichlet", "Draws", "Fit", "Gaussian", "NormalWishart"]

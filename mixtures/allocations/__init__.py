@@ -1,0 +1,1 @@
+"""Allocations: how the labels z arise, one file each."""

@@ -1,0 +1,101 @@
+"""Independent labels with Dirichlet weights.
+
+    pi ~ Dirichlet(alpha0)      z_n | pi ~ Categorical(pi)
+
+The weights are a conjugate exponential family of their own: their statistics are the cluster counts, their natural
+parameters log pi.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import digamma, gammaln
+
+
+@dataclass(frozen=True)
+class Dirichlet:
+    """Weights pi under Dirichlet(alpha0).
+
+    Parameters
+    ----------
+    alpha0 : ndarray, shape (K,)
+        Positive concentrations.
+
+    Raises
+    ------
+    ValueError
+        If a concentration is not a positive number.
+    """
+
+    alpha0: np.ndarray
+
+    def __post_init__(self) -> None:
+        alpha0 = np.asarray(self.alpha0, dtype=float)
+        if alpha0.ndim != 1 or alpha0.size == 0 or not np.all((alpha0 > 0) & np.isfinite(alpha0)):
+            raise ValueError(f"alpha0 is {self.alpha0!r}; expected K positive numbers")
+        object.__setattr__(self, "alpha0", alpha0)
+
+    @classmethod
+    def symmetric(cls, n_components: int, alpha0: float = 1.0) -> Dirichlet:
+        """The same concentration for each of K clusters; 1 is the uniform density on the simplex."""
+        return cls(np.full(n_components, float(alpha0)))
+
+    def natural(self, weights: np.ndarray) -> np.ndarray:
+        """log pi, with log 0 = -inf, shape (..., K)."""
+        with np.errstate(divide="ignore"):
+            return np.log(weights)
+
+    def expected_natural(self, alpha: np.ndarray) -> np.ndarray:
+        """E[log pi] under Dirichlet(alpha), shape (..., K) (PRML 10.66)."""
+        return digamma(alpha) - digamma(alpha.sum(-1, keepdims=True))
+
+    def posterior(self, counts: np.ndarray) -> np.ndarray:
+        """alpha = alpha0 + N_k, shape (..., K) (PRML 10.58)."""
+        return self.alpha0 + counts
+
+    def log_marginal(self, counts: np.ndarray) -> np.ndarray:
+        """Log probability of one labelling with these counts, log B(alpha0 + N) - log B(alpha0), shape (...)."""
+        return _log_beta(self.posterior(counts)) - _log_beta(self.alpha0)
+
+    def maximum_likelihood(self, counts: np.ndarray) -> np.ndarray:
+        """pi_k = N_k / N (PRML 9.22)."""
+        return counts / counts.sum(-1, keepdims=True)
+
+    def mode(self, counts: np.ndarray) -> np.ndarray:
+        """Mode of the posterior density, (alpha_k - 1) / (sum alpha - K) (PRML 2.38, B.17).
+
+        Raises
+        ------
+        ValueError
+            If alpha0 < 1, where the density is unbounded at the faces of the simplex.
+        """
+        if np.any(self.alpha0 < 1):
+            raise ValueError(
+                f"MAP needs alpha0 of at least 1, not {self.alpha0.min():g}: below it the posterior is unbounded"
+            )
+        return self.maximum_likelihood(self.posterior(counts) - 1)
+
+    def log_prior(self, weights: np.ndarray) -> np.ndarray:
+        """log Dirichlet(pi | alpha0) with respect to d pi_1 ... d pi_(K-1), shape (...) (PRML B.16)."""
+        powers = np.where(
+            self.alpha0 == 1, 0.0, (self.alpha0 - 1) * self.natural(np.where(self.alpha0 == 1, 1.0, weights))
+        )
+        return powers.sum(-1) - _log_beta(self.alpha0)
+
+    def mean(self, alpha: np.ndarray) -> np.ndarray:
+        """E[pi] under Dirichlet(alpha): the weights of the predictive density (PRML 10.81)."""
+        return alpha / alpha.sum(-1, keepdims=True)
+
+    def sample(self, alpha: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+        """Draws of pi from Dirichlet(alpha), shape (size, K)."""
+        return rng.dirichlet(alpha, size)
+
+    def n_free(self) -> int:
+        """Number of free weights, K - 1."""
+        return len(self.alpha0) - 1
+
+
+def _log_beta(alpha: np.ndarray) -> np.ndarray:
+    return gammaln(alpha).sum(-1) - gammaln(alpha.sum(-1))

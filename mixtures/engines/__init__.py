@@ -1,0 +1,1 @@
+"""Engines: who computes the one pass over the data."""

@@ -1,0 +1,44 @@
+"""The one pass over the data in NumPy: the readable reference for every other engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+BLOCK = 4096
+
+
+def pass_(features: Callable[[np.ndarray], np.ndarray], x: np.ndarray, eta: np.ndarray) -> tuple[float, np.ndarray]:
+    """Sum of log_z and the expected sufficient statistics, in blocks of rows.
+
+    Parameters
+    ----------
+    features : callable
+        t, from (B, D) points to (B, P) sufficient statistics.
+    x : ndarray, shape (N, D)
+    eta : ndarray, shape (K, P)
+        Natural parameters with the log weight in the first entry.
+
+    Returns
+    -------
+    log_z : float
+        sum_n log sum_k exp(t(x_n) . eta_k), in nats.
+    s : ndarray, shape (K, P)
+        sum_n r_nk t(x_n) (PRML 10.46, 10.49, 10.51-10.53).
+    """
+    total, s = 0.0, np.zeros_like(eta)
+    for start in range(0, len(x), BLOCK):
+        t = features(x[start : start + BLOCK])
+        log_z, r = normalise(t @ eta.T)
+        total += log_z.sum()
+        s += r.T @ t
+    return float(total), s
+
+
+def normalise(log_rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """log_z = logsumexp over the last axis, and responsibilities exp(log_rho - log_z)."""
+    top = log_rho.max(-1, keepdims=True)
+    rho = np.exp(log_rho - top)
+    z = rho.sum(-1, keepdims=True)
+    return (np.log(z) + top)[..., 0], rho / z

@@ -1,0 +1,1 @@
+"""Emission families: each file is one likelihood with its conjugate prior."""

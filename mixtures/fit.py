@@ -1,0 +1,228 @@
+"""The result of a fit, the same for every method: a posterior over (pi, theta), and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from mixtures.allocations.dirichlet import Dirichlet
+from mixtures.engines.plain import normalise
+from mixtures.families.gaussian import Gaussian, NormalWishart, Theta
+
+if TYPE_CHECKING:
+    import xarray
+
+BLOCK_ELEMENTS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Draws:
+    """A posterior held as draws; a point estimate is a single one.
+
+    Parameters
+    ----------
+    weights : ndarray, shape (chain, draw, K)
+    theta : dict of ndarray, shape (chain, draw, K, ...)
+        Cluster parameters in the family's coordinates.
+    """
+
+    weights: np.ndarray
+    theta: Theta
+
+    def flat(self) -> tuple[np.ndarray, Theta]:
+        """Weights (S, K) and theta (S, K, ...) with chains and draws in one axis."""
+        S = self.weights.shape[0] * self.weights.shape[1]
+        return self.weights.reshape(S, -1), {name: v.reshape(S, *v.shape[2:]) for name, v in self.theta.items()}
+
+    def permute(self, order: np.ndarray) -> Draws:
+        """The same draws with their clusters in the order (chain, draw, K) or (K,)."""
+        order = np.broadcast_to(order, self.weights.shape)
+
+        def take(a: np.ndarray) -> np.ndarray:
+            return np.take_along_axis(a, order.reshape(order.shape + (1,) * (a.ndim - 3)), axis=2)
+
+        return Draws(take(self.weights), {name: take(v) for name, v in self.theta.items()})
+
+
+@dataclass(frozen=True)
+class Conjugate:
+    """A posterior in closed form: q(pi) = Dirichlet(alpha) and q(theta_k) of the conjugate family, in its coordinates."""
+
+    alpha: np.ndarray
+    theta: NormalWishart
+
+    def permute(self, order: np.ndarray) -> Conjugate:
+        """The same posterior with its clusters in the order (K,)."""
+        return Conjugate(self.alpha[order], self.theta.permute(order))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a method found out about one model on one data set.
+
+    Parameters
+    ----------
+    method : str
+        Name of the method.
+    kind : {"point", "variational", "mcmc", "exact"}
+    family, allocation : Gaussian, Dirichlet
+        The model.
+    posterior : Draws or Conjugate
+    bound : ndarray, shape (passes,)
+        Trace of the objective in nats; empty where the method has none.
+    converged : bool
+    seconds : dict
+        Wall-clock seconds under "run" and, where something is compiled, "compile".
+    info : dict
+        Facts that belong to the method alone.
+    sample_stats : dict of ndarray, shape (chain, draw)
+        The sampler's own statistics, where there is one.
+    """
+
+    method: str
+    kind: Literal["point", "variational", "mcmc", "exact"]
+    family: Gaussian
+    allocation: Dirichlet
+    posterior: Draws | Conjugate
+    bound: np.ndarray
+    converged: bool
+    seconds: dict[str, float]
+    info: dict[str, Any] = field(default_factory=dict)
+    sample_stats: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def n_components(self) -> int:
+        """K."""
+        return len(self.allocation.alpha0)
+
+    def parameters(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, Theta]:
+        """``n`` draws of weights (n, K) and theta (n, K, ...), in the family's coordinates.
+
+        From a closed form they are independent; from held draws they are spread evenly over chains and time, so that a
+        run with n draws or fewer gives every draw, in order and repeated as needed.
+        """
+        if n < 1:
+            raise ValueError(f"n is {n}; expected at least one draw")
+        if isinstance(self.posterior, Conjugate):
+            weights = self.allocation.sample(self.posterior.alpha, n, rng)
+            return weights, self.family.sample(self.posterior.theta, n, rng)
+        weights, theta = self.posterior.flat()
+        chosen = np.linspace(0, len(weights), n, endpoint=False).astype(int)
+        return weights[chosen], {name: v[chosen] for name, v in theta.items()}
+
+    def draws(self, n: int, rng: np.random.Generator) -> xarray.DataTree:
+        """``n`` posterior draws in the units of x, as the tree that ArviZ takes.
+
+        Returns
+        -------
+        xarray.DataTree
+            Group ``posterior`` with ``weights`` (chain, draw, cluster) and the family's parameters, and ``sample_stats``
+            where the method has them. Held chains stay apart when n is all of their draws; otherwise there is one chain.
+        """
+        import xarray as xr
+
+        weights, theta = self.parameters(n, rng)
+        held = (
+            isinstance(self.posterior, Draws) and n == self.posterior.weights.shape[0] * self.posterior.weights.shape[1]
+        )
+        chains = self.posterior.weights.shape[0] if isinstance(self.posterior, Draws) and held else 1
+        values = {"weights": weights, **self.family.to_data(theta)}
+        dims: dict[str, tuple[str, ...]] = {"weights": ("cluster",), **self.family.dims}
+        variables = {
+            name: (("chain", "draw", *dims[name]), v.reshape(chains, n // chains, *v.shape[1:]))
+            for name, v in values.items()
+        }
+        groups = {"posterior": xr.Dataset(variables).assign_coords(_indices(variables))}
+        if held and self.sample_stats:
+            stats = {name: (("chain", "draw"), v) for name, v in self.sample_stats.items()}
+            groups["sample_stats"] = xr.Dataset(stats).assign_coords(_indices(stats))
+        return xr.DataTree.from_dict(groups)
+
+    def log_predictive(self, x: np.ndarray) -> np.ndarray:
+        """Log posterior predictive density of every point in nats, shape (N,).
+
+        A mixture of Student-t densities for a conjugate posterior (PRML 10.81), the log of the mean density over the draws
+        otherwise; for a point estimate that is the plug-in density.
+        """
+        if isinstance(self.posterior, Conjugate):
+            log_pi = self.allocation.natural(self.allocation.mean(self.posterior.alpha))
+            return normalise(log_pi + self.family.log_predictive(x, self.posterior.theta))[0]
+        per_draw = (normalise(block)[0] for _, block in self.log_rho(x))
+        return np.concatenate([normalise(block.T)[0] - np.log(len(block)) for block in per_draw])
+
+    def log_likelihood(self, x: np.ndarray) -> np.ndarray:
+        """log p(x_n | pi, theta) for every held draw, shape (chain, draw, N).
+
+        Raises
+        ------
+        TypeError
+            If the posterior is held in closed form; draw from it first.
+        """
+        if isinstance(self.posterior, Conjugate):
+            raise TypeError("a conjugate posterior holds no draws; use as_draws first")
+        blocks = [normalise(block)[0] for _, block in self.log_rho(x)]
+        return np.concatenate(blocks, axis=1).reshape(*self.posterior.weights.shape[:2], len(x))
+
+    def responsibilities(self, x: np.ndarray) -> np.ndarray:
+        """Probability of each cluster for each point, shape (N, K).
+
+        The optimal q(z) for a conjugate posterior (PRML 10.49), the mean over the draws otherwise. Draws must share one
+        labelling for that mean to say anything: see `mixtures.labels.align`.
+        """
+        if isinstance(self.posterior, Conjugate):
+            eta = log_rho(
+                self.allocation.expected_natural(self.posterior.alpha),
+                self.family.expected_natural(self.posterior.theta),
+            )
+            return normalise(self.family.features(x) @ eta.T)[1]
+        return np.concatenate([normalise(block)[1].mean(0) for _, block in self.log_rho(x)])
+
+    def sample(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """``n`` points (n, D) in the units of x from the posterior predictive, with their labels (n,)."""
+        weights, theta = self.parameters(n, rng)
+        labels = (rng.random((n, 1)) > np.cumsum(weights, axis=1)[:, :-1]).sum(1)
+        own = {name: v[np.arange(n), labels] for name, v in theta.items()}
+        return self.family.simulate(own, np.arange(n), rng), labels
+
+    def as_draws(self, chains: int, draws: int, rng: np.random.Generator) -> Fit:
+        """The same fit with its closed form replaced by independent draws, arranged as chains."""
+        weights, theta = self.parameters(chains * draws, rng)
+        return replace(
+            self,
+            posterior=Draws(
+                weights.reshape(chains, draws, -1),
+                {name: v.reshape(chains, draws, *v.shape[1:]) for name, v in theta.items()},
+            ),
+        )
+
+    def log_rho(self, x: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """log pi_k + log p(x_n | theta_k) under every held draw: blocks of rows with their values (S, rows, K)."""
+        assert isinstance(self.posterior, Draws)
+        weights, theta = self.posterior.flat()
+        eta = log_rho(self.allocation.natural(weights), self.family.natural(theta))
+        S, K, P = eta.shape
+        step = max(1, BLOCK_ELEMENTS // (S * K))
+        for start in range(0, len(x), step):
+            rows = slice(start, start + step)
+            t = self.family.features(x[rows])
+            yield rows, (t @ eta.reshape(S * K, P).T).reshape(len(t), S, K).swapaxes(0, 1)
+
+
+def log_rho(log_pi: np.ndarray, eta: np.ndarray) -> np.ndarray:
+    """Natural parameters (..., K, P) with the log weights (..., K) folded into their constant."""
+    eta = eta.copy()
+    eta[..., 0] += log_pi
+    return eta
+
+
+def rounding(eta: np.ndarray, n: int) -> float:
+    """Bound on the rounding error of sum_n log_z_n: about eps times the largest term of t(x) . eta, for each of n points."""
+    return 64 * np.finfo(float).eps * n * (1 + np.abs(eta[np.isfinite(eta)]).max())
+
+
+def _indices(variables: dict[str, tuple[tuple[str, ...], np.ndarray]]) -> dict[str, np.ndarray]:
+    """An integer coordinate for every dimension."""
+    return {dim: np.arange(size) for dims, v in variables.values() for dim, size in zip(dims, v.shape, strict=True)}

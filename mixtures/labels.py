@@ -1,0 +1,86 @@
+"""One labelling for all: cluster numbers are arbitrary, so results are matched to a reference before they are compared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from mixtures.engines.plain import normalise
+from mixtures.fit import Conjugate, Fit
+
+# Enough points to tell labellings apart; more would only cost time.
+LARGEST = 1000
+
+
+class Aligned(NamedTuple):
+    """A relabelled fit, the share of draws whose labels moved, and the share that left their chain's usual labelling."""
+
+    fit: Fit
+    moved: float
+    switched: float
+
+
+def assignment(overlap: np.ndarray) -> np.ndarray:
+    """The order of clusters that maximises the total overlap with the reference.
+
+    Parameters
+    ----------
+    overlap : ndarray, shape (K, K)
+        Row: reference cluster; column: cluster to be matched.
+
+    Returns
+    -------
+    ndarray, shape (K,)
+        For each reference cluster, the cluster that takes its place.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    return linear_sum_assignment(overlap, maximize=True)[1]
+
+
+def align(fit: Fit, reference: np.ndarray, x: np.ndarray) -> Aligned:
+    """Bring a fit, draw by draw, to the labelling of reference responsibilities.
+
+    Each draw's clusters are permuted so that its responsibilities agree most with the reference, sum_n sum_k r_nk r'_nk,
+    which is an assignment problem in K clusters.
+
+    Parameters
+    ----------
+    fit : Fit
+    reference : ndarray, shape (N, K)
+        Responsibilities that define the labelling.
+    x : ndarray, shape (N, D)
+        The points they belong to; at most 1000 of them, evenly spaced, are used.
+
+    Returns
+    -------
+    Aligned
+    """
+    every = max(1, -(-len(x) // LARGEST))
+    x, reference = x[::every], reference[::every]
+    if isinstance(fit.posterior, Conjugate):
+        order = assignment(reference.T @ fit.responsibilities(x))
+        moved = float(np.any(order != np.arange(len(order))))
+        return Aligned(replace(fit, posterior=fit.posterior.permute(order)), moved, 0.0)
+    chains, draws, K = fit.posterior.weights.shape
+    overlap = np.zeros((chains * draws, K, K))
+    for rows, log_rho in fit.log_rho(x):
+        overlap += np.einsum("nj,snk->sjk", reference[rows], normalise(log_rho)[1], optimize=True)
+    orders = np.array([assignment(o) for o in overlap]).reshape(chains, draws, K)
+    moved = np.any(orders != np.arange(K), axis=-1).mean()
+    usual = np.array([_most_common(chain) for chain in orders])
+    switched = np.any(orders != usual[:, None], axis=-1).mean()
+    return Aligned(replace(fit, posterior=fit.posterior.permute(orders)), float(moved), float(switched))
+
+
+def sort_by_mean(fit: Fit, x: np.ndarray) -> np.ndarray:
+    """Responsibilities (N, K) of a fit whose clusters are numbered by their mean in the first feature, smallest first."""
+    r = fit.responsibilities(x)
+    return r[:, np.argsort(r.T @ x[:, 0] / np.maximum(r.sum(0), np.finfo(float).tiny))]
+
+
+def _most_common(orders: np.ndarray) -> np.ndarray:
+    values, counts = np.unique(orders, axis=0, return_counts=True)
+    return values[np.argmax(counts)]

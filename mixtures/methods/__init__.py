@@ -1,0 +1,1 @@
+"""Inference methods: how the natural parameters follow from the sufficient statistics."""

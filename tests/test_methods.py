@@ -1,0 +1,269 @@
+"""EM, MAP-EM and CAVI: bounds, stationary points, invariances, starts and failures."""
+
+import itertools
+
+import numpy as np
+import pytest
+from conftest import collapsed_data, three_clusters
+from scipy import stats
+from scipy.special import logsumexp
+
+from mixtures import CollapseError, ConvergenceWarning, Dirichlet, Gaussian
+from mixtures.ascent import Step, ascend
+from mixtures.initial import starts, statistics
+from mixtures.methods import cavi, em
+
+METHODS = {
+    "em": lambda *a, **k: em.fit(*a, **k),
+    "map": lambda *a, **k: em.fit(*a, prior=True, **k),
+    "cavi": lambda *a, **k: cavi.fit(*a, **k),
+}
+
+
+def model(x, K, alpha0=1.0, **prior):
+    return Gaussian.from_data(x, K, **prior), Dirichlet.symmetric(K, alpha0)
+
+
+def data_parameters(fit):
+    """Weights, means and covariances in the units of x, of a point fit or the mean of CAVI's draws."""
+    weights, theta = fit.parameters(1, np.random.default_rng(0))
+    theta = fit.family.to_data(theta)
+    return weights[0], theta["means"][0], theta["covariances"][0]
+
+
+@pytest.mark.parametrize("D", [1, 2, 3])
+def test_one_cluster_has_its_exact_evidence_as_bound(D, rng):
+    """The log evidence of a Normal-Wishart model from its predictive densities, one point after another (SciPy's t)."""
+    x = rng.standard_normal((12, D)) * 4 - 30
+    family, allocation = model(x, 1)
+    prior = family.prior_in_data_units()
+    m, beta, W_inv, nu = prior["m0"], prior["beta0"], prior["W0_inv"], prior["nu0"]
+    evidence = 0.0
+    for point in x:
+        scale = W_inv * (1 + beta) / ((nu + 1 - D) * beta)
+        evidence += stats.multivariate_t(m, scale, nu + 1 - D).logpdf(point)
+        W_inv = W_inv + beta / (beta + 1) * np.outer(point - m, point - m)
+        m, beta, nu = (beta * m + point) / (beta + 1), beta + 1, nu + 1
+    fit = cavi.fit(x, family, allocation, rng=rng)
+    assert fit.bound[-1] == pytest.approx(evidence, rel=1e-10)
+
+
+@pytest.mark.parametrize(("N", "D", "K", "alpha0"), [(6, 1, 2, 1.0), (7, 2, 2, 0.5), (5, 1, 3, 2.0)])
+def test_bound_is_below_the_evidence_summed_over_all_labellings(N, D, K, alpha0, rng):
+    x = np.concatenate([rng.standard_normal((N - 2, D)), rng.standard_normal((2, D)) + 6])
+    family, allocation = model(x, K, alpha0)
+    terms = []
+    for labels in itertools.product(range(K), repeat=N):
+        s = statistics(x, family, np.eye(K)[list(labels)])
+        terms.append(allocation.log_marginal(s[:, 0]) + family.log_marginal(s))
+    evidence = logsumexp(terms)
+    fit = cavi.fit(x, family, allocation, rng=rng, restarts=20)
+    assert fit.bound[-1] < evidence
+    assert fit.bound[-1] > evidence - 2 * np.log(K) - N
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_bound_never_falls(method, rng):
+    x = three_clusters(200, rng, separation=2.5)
+    fit = METHODS[method](x, *model(x, 3), rng=rng)
+    assert fit.converged
+    assert len(fit.bound) > 5
+    assert np.diff(fit.bound).min() > -1e-9
+
+
+def test_em_bound_is_the_log_likelihood_at_its_parameters(rng):
+    x = three_clusters(150, rng)
+    fit = em.fit(x, *model(x, 3), rng=rng)
+    pi, mu, Sigma = data_parameters(fit)
+    density = sum(w * stats.multivariate_normal(m, C).pdf(x) for w, m, C in zip(pi, mu, Sigma, strict=True))
+    assert fit.bound[-1] == pytest.approx(np.log(density).sum(), rel=1e-10)
+    np.testing.assert_allclose(fit.log_predictive(x), np.log(density), rtol=1e-9)
+
+
+def test_map_bound_is_the_log_joint_in_the_units_of_the_data(rng):
+    x = three_clusters(150, rng) * [3.0, 0.2]
+    family, allocation = model(x, 3, alpha0=2.0)
+    fit = METHODS["map"](x, family, allocation, rng=rng)
+    pi, mu, Sigma = data_parameters(fit)
+    prior = family.prior_in_data_units()
+    joint = stats.dirichlet(allocation.alpha0).logpdf(pi)
+    joint += np.log(
+        sum(w * stats.multivariate_normal(m, C).pdf(x) for w, m, C in zip(pi, mu, Sigma, strict=True))
+    ).sum()
+    for m, C in zip(mu, Sigma, strict=True):
+        joint += stats.multivariate_normal(prior["m0"], C / prior["beta0"]).logpdf(m)
+        joint += stats.wishart(float(prior["nu0"]), np.linalg.inv(prior["W0_inv"])).logpdf(np.linalg.inv(C))
+    assert fit.bound[-1] == pytest.approx(joint, rel=1e-10)
+
+
+@pytest.mark.parametrize("prior", [False, True])
+def test_em_ends_where_the_gradient_vanishes(prior, rng):
+    """Central differences of the objective in log-ratios of pi, mu and the precision matrices, at the fitted point."""
+    x = three_clusters(120, rng, separation=3.0)
+    family, allocation = model(x, 2, alpha0=1.5)
+    fit = em.fit(x, family, allocation, rng=rng, prior=prior, tol=0.0)
+    weights, theta = fit.parameters(1, rng)
+    logits, mu, Lambda = np.log(weights[0]), theta["means"][0], np.linalg.inv(theta["covariances"][0])
+
+    def objective(logits, mu, Lambda):
+        theta = {"means": mu, "covariances": np.linalg.inv(Lambda)}
+        log_pi = logits - logsumexp(logits)
+        value = logsumexp(log_pi + family.features(x) @ family.natural(theta).T, axis=1).sum()
+        return value + prior * (allocation.log_prior(np.exp(log_pi)) + family.log_prior(theta))
+
+    for _ in range(6):
+        step = rng.standard_normal(logits.shape), rng.standard_normal(mu.shape), rng.standard_normal(Lambda.shape)
+        step = (step[0], step[1], step[2] + step[2].swapaxes(-1, -2))
+        h = 1e-5
+        ends = [objective(logits + e * step[0], mu + e * step[1], Lambda + e * step[2]) for e in (-h, h)]
+        assert abs(ends[1] - ends[0]) / (2 * h) < 2e-3
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("shift", "scale"), [(1e8, 1.0), (0.0, 1e-6), (-3e5, 1e3)])
+def test_shift_and_scale_give_the_same_fit(method, shift, scale):
+    """A shift of 1e8 leaves data of unit spread 1.5e-8 of rounding, so seven digits are what the input still holds."""
+    rng = np.random.default_rng(5)
+    x = three_clusters(200, rng)
+    fits = [METHODS[method](y, *model(y, 3), rng=np.random.default_rng(1)) for y in (x, x * scale + shift)]
+    r = [f.responsibilities(y) for f, y in zip(fits, (x, x * scale + shift), strict=True)]
+    np.testing.assert_allclose(r[0], r[1], atol=2e-6)
+    density = [f.log_predictive(y) for f, y in zip(fits, (x, x * scale + shift), strict=True)]
+    np.testing.assert_allclose(density[0], density[1] + 2 * np.log(scale), atol=2e-6)
+    if method != "map":
+        assert fits[0].bound[-1] == pytest.approx(fits[1].bound[-1] + 400 * np.log(scale), abs=1e-4)
+    means = [data_parameters(f)[1] for f in fits]
+    if method != "cavi":
+        np.testing.assert_allclose(means[0] * scale + shift, means[1], rtol=1e-7, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_relabelled_start_gives_the_relabelled_fit(method, rng):
+    x = three_clusters(120, rng)
+    r = rng.dirichlet(np.ones(3), len(x))
+    order = np.array([2, 0, 1])
+    one = METHODS[method](x, *model(x, 3), init=r, rng=rng)
+    two = METHODS[method](x, *model(x, 3), init=r[:, order], rng=rng)
+    np.testing.assert_allclose(one.responsibilities(x)[:, order], two.responsibilities(x), atol=1e-6)
+    assert one.bound[-1] == pytest.approx(two.bound[-1], rel=1e-10)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_same_seed_same_fit(method):
+    x = three_clusters(100, np.random.default_rng(3))
+    one, two, other = (METHODS[method](x, *model(x, 3), rng=np.random.default_rng(seed)) for seed in (7, 7, 8))
+    assert np.array_equal(one.bound, two.bound)
+    assert not np.array_equal(one.bound, other.bound)
+
+
+@pytest.mark.parametrize("init", ["k-means++", "k-means", "random"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_start_finds_well_separated_clusters(method, init, rng):
+    x = three_clusters(150, rng, separation=20.0)
+    truth = np.argmin(((x[:, None] - 20 * np.array([[0, 0], [1, 0], [0, 1]])) ** 2).sum(-1), axis=1)
+    fit = METHODS[method](x, *model(x, 3), init=init, restarts=20, rng=rng)
+    labels = fit.responsibilities(x).argmax(1)
+    assert len(set(zip(labels, truth, strict=True))) == 3
+
+
+def test_given_starts_are_used_as_given(rng):
+    x = three_clusters(60, rng)
+    family, allocation = model(x, 3)
+    corners = np.array([[0.0, 0.0], [5.0, 0.0], [0.0, 5.0]])
+    labels = np.argmin(((x[:, None] - corners) ** 2).sum(-1), axis=1)
+    (from_means,) = starts(x, family, allocation, corners, 5, rng)
+    (from_labels,) = starts(x, family, allocation, labels, 5, rng)
+    np.testing.assert_allclose(from_means, from_labels)
+    np.testing.assert_allclose(from_labels[:, 0], 0.95 * np.bincount(labels) + 0.05 * 20)
+    fit = cavi.fit(x, family, allocation, rng=rng)
+    (from_fit,) = starts(x, family, allocation, fit, 5, rng)
+    np.testing.assert_allclose(from_fit, statistics(x, family, fit.responsibilities(x)))
+
+
+@pytest.mark.parametrize(
+    ("init", "restarts", "message"),
+    [("kmeans", 3, "expected one of"), (np.zeros((4, 4)), 3, "neither responsibilities"), ("random", 0, "at least 1")],
+)
+def test_bad_starts_are_refused(init, restarts, message, rng):
+    x = three_clusters(30, rng)
+    with pytest.raises(ValueError, match=message):
+        cavi.fit(x, *model(x, 3), init=init, restarts=restarts, rng=rng)
+
+
+def test_more_clusters_than_distinct_rows_are_refused(rng):
+    x = np.repeat([[0.0], [1.0]], 10, axis=0)
+    with pytest.raises(ValueError, match="distinct rows; the data have 2"):
+        cavi.fit(x, *model(x, 3), rng=rng)
+
+
+def test_maximum_likelihood_names_the_collapse_and_the_prior_avoids_it(rng):
+    x = collapsed_data()
+    family, allocation = model(x, 2)
+    with pytest.raises(CollapseError, match=r"starts ended in a collapse, the last: cluster [01] collapsed"):
+        em.fit(x, family, allocation, init="k-means", rng=rng)
+    fit = em.fit(x, family, allocation, init="k-means", rng=rng, prior=True)
+    assert fit.converged
+    assert sorted(data_parameters(fit)[0])[0] == pytest.approx(1 / 3, abs=0.01)
+
+
+def test_stopping_early_warns(rng):
+    x = three_clusters(100, rng, separation=1.0)
+    with pytest.warns(ConvergenceWarning, match="no convergence in 3 passes"):
+        fit = em.fit(x, *model(x, 3), rng=rng, max_iter=3)
+    assert not fit.converged
+    assert len(fit.bound) == 3
+
+
+def test_a_falling_bound_raises():
+    bounds = iter([1.0, 2.0, 1.5])
+    with pytest.raises(ArithmeticError, match=r"fell by 0.5 nats in pass 3"):
+        ascend(lambda s: Step(next(bounds), s, 1e-12), [np.zeros((1, 1))], n=10)
+
+
+def test_a_bound_that_is_not_a_number_raises():
+    with pytest.raises(ArithmeticError, match="nan"):
+        ascend(lambda s: Step(np.nan, s, 1e-12), [np.zeros((1, 1))], n=10)
+
+
+def test_the_best_of_several_starts_is_kept_and_counted():
+    """Four starts end at bounds 3, 5, 5 and a collapse."""
+    ends = {0: 3.0, 1: 5.0, 2: 5.0}
+
+    def step(s):
+        if s[0, 0] == 3:
+            raise CollapseError("cluster 0 collapsed")
+        return Step(ends[int(s[0, 0])], s, 1e-12)
+
+    best = ascend(step, [np.full((1, 1), float(i)) for i in range(4)], n=1)
+    assert best.bound[-1] == 5.0
+    assert (best.restarts, best.reached, best.collapsed) == (4, 2, 1)
+    assert best.s[0, 0] == 1
+
+
+def test_the_bound_belongs_to_the_state_that_is_returned(rng):
+    x = three_clusters(100, rng, separation=2.0)
+    family, allocation = model(x, 3)
+    climb = cavi.step(x, family, allocation)
+    best = ascend(climb, starts(x, family, allocation, "random", 1, rng), n=len(x), tol=1e-4)
+    assert climb(best.s).bound == best.bound[-1]
+
+
+def test_information_criteria_of_one_gaussian(rng):
+    """K = 1: log likelihood in closed form, five parameters in two dimensions, no entropy."""
+    x = rng.standard_normal((50, 2))
+    info = em.fit(x, *model(x, 1), rng=rng).info
+    L = stats.multivariate_normal(x.mean(0), np.cov(x.T, bias=True)).logpdf(x).sum()
+    assert info["aic"] == pytest.approx(-2 * L + 10)
+    assert info["bic"] == pytest.approx(-2 * L + 5 * np.log(50))
+    assert info["icl"] == pytest.approx(info["bic"])
+
+
+def test_em_reaches_the_likelihood_of_scikit_learn(rng):
+    from sklearn.mixture import GaussianMixture
+
+    x = three_clusters(300, rng, separation=3.0)
+    theirs = GaussianMixture(3, n_init=10, tol=1e-12, max_iter=10_000, reg_covar=0, random_state=0).fit(x)
+    ours = em.fit(x, *model(x, 3), rng=rng)
+    assert ours.bound[-1] == pytest.approx(theirs.score(x) * len(x), abs=1e-4)
+    assert ours.info["bic"] == pytest.approx(theirs.bic(x), abs=2e-4)
+    assert ours.info["aic"] == pytest.approx(theirs.aic(x), abs=2e-4)
