@@ -1,0 +1,90 @@
+"""The data sets that come with the package, or with scikit-learn; their provenance is in SOURCES.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mixtures.datasets import files
+from mixtures.datasets.dataset import Table
+from mixtures.datasets.simulated import tsmatz
+
+
+@dataclass(frozen=True)
+class Description:
+    """One row of the catalogue: rows and features as loaded by default, and the number of classes if labelled."""
+
+    name: str
+    n: int
+    d: int
+    classes: int | None
+    source: str
+    label: str | None = None
+    columns: tuple[str, ...] | None = None
+    drop_missing: bool = False
+
+
+_MEASURES = ("bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g")
+
+CATALOGUE = {
+    entry.name: entry
+    for entry in (
+        Description("faithful", 272, 2, None, "Old Faithful eruptions; Härdle (1991), R datasets::faithful"),
+        Description("galaxies", 82, 1, None, "Galaxy velocities, km/s; Roeder (1990), R MASS::galaxies"),
+        Description("acidity", 155, 1, None, "Lake acidity, log ANC; Crawford (1994), R mclust::acidity"),
+        Description("banknote", 200, 6, 2, "Swiss notes; Flury & Riedwyl (1988), R mclust::banknote", "Status"),
+        Description("diabetes", 145, 3, 3, "Reaven & Miller (1979), R mclust::diabetes", "class"),
+        Description(
+            "penguins",
+            342,
+            4,
+            3,
+            "Palmer penguins, rows with missing values left out; Horst, Hill & Gorman (2020)",
+            "species",
+            _MEASURES,
+            drop_missing=True,
+        ),
+        Description("iris", 150, 4, 3, "Fisher (1936), scikit-learn load_iris", "species"),
+        Description("wine", 178, 13, 3, "Forina et al. (1988), scikit-learn load_wine", "cultivar"),
+        Description("tsmatz", 1000, 2, 3, "Simulated: three overlapping clusters, RandomState(1000)", "cluster"),
+    )
+}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the built-in data sets.
+
+    >>> names()
+    ('faithful', 'galaxies', 'acidity', 'banknote', 'diabetes', 'penguins', 'iris', 'wine', 'tsmatz')
+    """
+    return tuple(CATALOGUE)
+
+
+def describe() -> tuple[Description, ...]:
+    """Return name, rows, features, classes and source of each built-in data set, without loading any.
+
+    >>> [(entry.name, entry.n, entry.d, entry.classes) for entry in describe()][:2]
+    [('faithful', 272, 2, None), ('galaxies', 82, 1, None)]
+    """
+    return tuple(CATALOGUE.values())
+
+
+def read(name: str) -> Table:
+    """Read a built-in data set with all of its columns, the label included."""
+    if name == "tsmatz":
+        data = tsmatz()
+        return Table((*data.features, "cluster"), (*data.x.T, np.asarray(data.labels, dtype=object)))
+    if name in ("iris", "wine"):
+        return _from_scikit_learn(name)
+    return files.read(Path(__file__).with_name(f"{name}.csv"))
+
+
+def _from_scikit_learn(name: str) -> Table:
+    from sklearn.datasets import load_iris, load_wine
+
+    bunch = {"iris": load_iris, "wine": load_wine}[name]()
+    features = [feature.replace(" (cm)", "_cm").replace(" ", "_") for feature in bunch.feature_names]
+    labels = np.asarray(bunch.target_names)[bunch.target].astype(object)
+    return Table((*features, str(CATALOGUE[name].label)), (*bunch.data.T, labels))

@@ -1,0 +1,125 @@
+"""What a Gaussian mixture with full covariances asks of its data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mixtures.datasets.dataset import DataError, counted, listed
+
+EPS = np.finfo(np.float64).eps
+
+
+def check_values(x: np.ndarray, features: Sequence[str]) -> None:
+    """Raise where a data matrix has values that no Gaussian mixture can be fitted to.
+
+    Parameters
+    ----------
+    x : (N, D) float64 array
+    features : D column names, for the messages
+
+    Raises
+    ------
+    DataError
+        For NaN, infinities, constant columns, and columns that are a linear function of others.
+    """
+    if np.isnan(x).any():
+        raise DataError(f"{missing_text(np.isnan(x), features)}: leave them out with --drop-missing")
+    infinite = np.isinf(x)
+    if infinite.any():
+        row, column = np.argwhere(infinite)[0].tolist()
+        raise DataError(
+            f"{counted(int(infinite.sum()), 'infinite value')}, the first in column {features[column]!r}, "
+            f"row {row + 1}: correct or remove the row, or leave the column out with --columns"
+        )
+    low, high = x.min(axis=0), x.max(axis=0)
+    size = np.maximum(np.abs(low), np.abs(high))
+    half_range = high / 2 - low / 2
+    constant = [features[j] for j in np.flatnonzero(half_range <= 2 * EPS * size).tolist()]
+    if constant:
+        what = "only 1 row: no column varies" if len(x) == 1 else f"constant column {listed(constant)}"
+        remedy = "give more rows" if len(x) == 1 else "leave it out with --columns"
+        raise DataError(f"{what}: {remedy}")
+    if len(x) > x.shape[1] > 1:
+        _check_independent(x, features, low / 2 + high / 2, half_range, size)
+
+
+def _check_independent(
+    x: np.ndarray, features: Sequence[str], centre: np.ndarray, half_range: np.ndarray, size: np.ndarray
+) -> None:
+    """Raise if a column is, to rounding, a linear function of those before it.
+
+    In z = R (by QR, with a leading column of ones) the j-th diagonal entry is what the earlier columns leave of
+    column j. Below sqrt(eps) of its spread, the covariance is singular in double precision.
+    """
+    r = np.zeros((0, x.shape[1] + 1))
+    for start in range(0, len(x), 65_536):
+        z = (x[start : start + 65_536] - centre) / half_range
+        r = np.linalg.qr(np.vstack([r, np.column_stack([np.ones(len(z)), z])]), mode="r")
+    spread = np.sqrt(np.sum(r[1:, 1:] ** 2, axis=0))
+    left = np.abs(np.diag(r)[1:]) / spread
+    dependent = np.flatnonzero(left <= np.sqrt(EPS) + 8 * EPS * np.max(size / half_range))
+    if dependent.size == 0:
+        return
+    j = int(dependent[0])
+    slope = np.linalg.solve(r[1 : j + 1, 1 : j + 1], r[1 : j + 1, j + 1])
+    others = np.flatnonzero(np.abs(slope) > 1e-6 * np.abs(slope).max()).tolist()
+    if len(others) == 1 and np.array_equal(x[:, j], x[:, others[0]]):
+        what = f"duplicated columns: {features[j]!r} holds the same values as {features[others[0]]!r}"
+    else:
+        what = f"duplicated columns: {features[j]!r} is a linear function of {listed([features[i] for i in others])}"
+    raise DataError(f"{what}, so every covariance is singular: leave one out with --columns")
+
+
+def missing_text(missing: np.ndarray, names: Sequence[str]) -> str:
+    """Say how many entries are missing, in how many rows and in which columns; ``missing`` is (N, D) of bool."""
+    per_column = missing.sum(axis=0)
+    where = [f"{names[j]}: {per_column[j]}" for j in np.flatnonzero(per_column).tolist()]
+    where = where if len(where) <= 6 else [*where[:6], f"{len(where) - 6} more columns"]
+    return (
+        f"{counted(int(missing.sum()), 'missing value')} in {missing.any(axis=1).sum()} of "
+        f"{counted(len(missing), 'row')} ({', '.join(where)})"
+    )
+
+
+def check_components(x: np.ndarray, n_components: int) -> None:
+    """Raise where the data are too few for K clusters with full covariances.
+
+    Parameters
+    ----------
+    x : (N, D) array
+    n_components : int
+        The number of clusters K.
+
+    Raises
+    ------
+    DataError
+        If K < 1, K > N, N <= D, or K exceeds the number of distinct rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> check_components(np.zeros((5, 1)), 2)
+    Traceback (most recent call last):
+        ...
+    mixtures.datasets.dataset.DataError: 2 clusters but only 1 distinct row: ask for at most 1 with -k
+    """
+    n, d = x.shape
+    if n_components < 1:
+        raise DataError(f"the number of clusters must be at least 1, got {n_components}: give another with -k")
+    if n_components > n:
+        raise DataError(f"{n_components} clusters but only {counted(n, 'row')}: ask for at most {n} with -k")
+    if n <= d:
+        raise DataError(
+            f"{counted(n, 'row')} for {counted(d, 'feature')}: a full covariance needs at least {d + 1} rows; "
+            "give more rows or fewer columns with --columns"
+        )
+    # sorting all rows of a large table is slow, and its first rows nearly always answer
+    distinct = len(np.unique(x[: 64 * n_components], axis=0))
+    if distinct < n_components:
+        distinct = len(np.unique(x, axis=0))
+    if distinct < n_components:
+        raise DataError(
+            f"{n_components} clusters but only {counted(distinct, 'distinct row')}: ask for at most {distinct} with -k"
+        )

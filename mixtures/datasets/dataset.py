@@ -1,0 +1,92 @@
+"""What every loader and simulator returns, and the error that every one of them raises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import numpy as np
+
+
+class DataError(ValueError):
+    """Data that cannot be used: one line that names the trouble and the remedy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A table of N rows and D features, with class labels and the generating truth where they are known.
+
+    Attributes
+    ----------
+    name : str
+        Short name, for titles.
+    x : (N, D) float64 array
+        The data, in the units of the source.
+    features : tuple of D str
+        Column names.
+    labels : (N,) array of str, or None
+        Class of each row; never seen by a fit.
+    source : str
+        Where the data come from, in one line.
+    truth : dict or None
+        Simulated sets only: ``weights`` (K,), ``means`` (K, D), ``covariances`` (K, D, D), ``labels`` (N,) of int.
+    """
+
+    name: str
+    x: np.ndarray
+    features: tuple[str, ...]
+    labels: np.ndarray | None
+    source: str
+    truth: dict[str, np.ndarray] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Columns as read: a float64 array where numeric (NaN is missing), else an object array (None is missing)."""
+
+    names: tuple[str, ...]
+    columns: tuple[np.ndarray, ...]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Return the first column of this name."""
+        return self.columns[self.names.index(name)]
+
+
+def is_numeric(column: np.ndarray) -> bool:
+    """Tell whether a table's column holds numbers."""
+    return column.dtype.kind == "f"
+
+
+def is_missing(column: np.ndarray) -> np.ndarray:
+    """Mark the missing entries of a table's column."""
+    return np.isnan(column) if is_numeric(column) else np.array([value is None for value in column])
+
+
+def counted(n: int, noun: str) -> str:
+    """Join a count and its noun.
+
+    >>> counted(1, "row"), counted(2, "row")
+    ('1 row', '2 rows')
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """Quote names for a message, the first few of a long list.
+
+    >>> listed(["a", "b", "c"], most=2)
+    "'a', 'b' and 1 more"
+    """
+    text = ", ".join(repr(name) for name in names[:most])
+    return text if len(names) <= most else f"{text} and {len(names) - most} more"
+
+
+def nearest(name: str, candidates: Iterable[str]) -> list[str]:
+    """Return up to three candidates spelled like a name, letter case ignored.
+
+    >>> nearest("Wating", ["eruptions", "waiting"])
+    ['waiting']
+    """
+    spelled = {candidate.lower(): candidate for candidate in candidates}
+    return [spelled[match] for match in get_close_matches(name.lower(), spelled, n=3, cutoff=0.7)]
