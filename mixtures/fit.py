@@ -177,7 +177,7 @@ class Fit:
                 self.allocation.expected_natural(self.posterior.alpha),
                 self.family.expected_natural(self.posterior.theta),
             )
-            return normalise(self.family.features(x) @ eta.T)[1]
+            return normalise((eta @ self.family.features(x).T).T)[1]
         return np.concatenate([normalise(block)[1].mean(0) for _, block in self.log_rho(x)])
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -204,11 +204,12 @@ class Fit:
         weights, theta = self.posterior.flat()
         eta = log_rho(self.allocation.natural(weights), self.family.natural(theta))
         S, K, P = eta.shape
+        eta = eta.swapaxes(0, 1).reshape(K * S, P)
         step = max(1, BLOCK_ELEMENTS // (S * K))
         for start in range(0, len(x), step):
             rows = slice(start, start + step)
             t = self.family.features(x[rows])
-            yield rows, (t @ eta.reshape(S * K, P).T).reshape(len(t), S, K).swapaxes(0, 1)
+            yield rows, np.moveaxis((eta @ t.T).reshape(K, S, len(t)), 0, -1)
 
 
 def log_rho(log_pi: np.ndarray, eta: np.ndarray) -> np.ndarray:

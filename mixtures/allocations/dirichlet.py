@@ -9,9 +9,10 @@ parameters log pi.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-from scipy.special import digamma, gammaln
+from scipy.special import digamma, gammaln, xlogy
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Dirichlet:
     """
 
     alpha0: np.ndarray
+
+    equations: ClassVar[tuple[str, ...]] = ("pi ~ Dirichlet(alpha0)", "z_n | pi ~ Categorical(pi)")
 
     def __post_init__(self) -> None:
         alpha0 = np.asarray(self.alpha0, dtype=float)
@@ -77,12 +80,13 @@ class Dirichlet:
             )
         return self.maximum_likelihood(self.posterior(counts) - 1)
 
+    def log_density(self, weights: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+        """log Dirichlet(pi | alpha) with respect to d pi_1 ... d pi_(K-1), shape (...) (PRML B.16)."""
+        return xlogy(alpha - 1, weights).sum(-1) - _log_beta(alpha)
+
     def log_prior(self, weights: np.ndarray) -> np.ndarray:
-        """log Dirichlet(pi | alpha0) with respect to d pi_1 ... d pi_(K-1), shape (...) (PRML B.16)."""
-        powers = np.where(
-            self.alpha0 == 1, 0.0, (self.alpha0 - 1) * self.natural(np.where(self.alpha0 == 1, 1.0, weights))
-        )
-        return powers.sum(-1) - _log_beta(self.alpha0)
+        """`log_density` of pi under the prior, shape (...)."""
+        return self.log_density(weights, self.alpha0)
 
     def mean(self, alpha: np.ndarray) -> np.ndarray:
         """E[pi] under Dirichlet(alpha): the weights of the predictive density (PRML 10.81)."""

@@ -30,14 +30,17 @@ def pass_(features: Callable[[np.ndarray], np.ndarray], x: np.ndarray, eta: np.n
     total, s = 0.0, np.zeros_like(eta)
     for start in range(0, len(x), BLOCK):
         t = features(x[start : start + BLOCK])
-        log_z, r = normalise(t @ eta.T)
+        log_z, r = normalise((eta @ t.T).T)
         total += log_z.sum()
         s += r.T @ t
     return float(total), s
 
 
 def normalise(log_rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """log_z = logsumexp over the last axis, and responsibilities exp(log_rho - log_z)."""
+    """log_z = logsumexp over the last axis, and responsibilities exp(log_rho - log_z).
+
+    Quickest where the last axis has the largest stride, so that the sums run along memory.
+    """
     top = log_rho.max(-1, keepdims=True)
     rho = np.exp(log_rho - top)
     z = rho.sum(-1, keepdims=True)

@@ -84,6 +84,11 @@ class Gaussian:
     unit: np.ndarray
 
     name: ClassVar[str] = "gaussian"
+    equations: ClassVar[tuple[str, ...]] = (
+        "Lambda_k ~ Wishart(W0, nu0)",
+        "mu_k | Lambda_k ~ N(m0, (beta0 Lambda_k)^-1)",
+        "x_n | z_n = k ~ N(mu_k, Lambda_k^-1)",
+    )
     dims: ClassVar[dict[str, tuple[str, ...]]] = {
         "means": ("cluster", "feature"),
         "covariances": ("cluster", "feature", "feature_"),
@@ -161,9 +166,9 @@ class Gaussian:
 
     def features(self, x: np.ndarray) -> np.ndarray:
         """Sufficient statistics t(x) = (1, z_i, z_i z_j for i <= j), shape (N, P) with P = 1 + D + D (D + 1) / 2."""
-        z = self.coordinates(x)
-        i, j = np.triu_indices(z.shape[1])
-        return np.concatenate([np.ones((len(z), 1)), z, z[:, i] * z[:, j]], axis=1)
+        z = self.coordinates(x).T
+        i, j = np.triu_indices(len(z))
+        return np.concatenate([np.ones((1, len(x))), z, z[i] * z[j]]).T
 
     def natural(self, theta: Theta) -> np.ndarray:
         """Natural parameters eta, shape (..., K, P): ``features(x) @ eta.T`` is log N(x_n | mu_k, Sigma_k), in units of x."""
@@ -233,13 +238,16 @@ class Gaussian:
             raise ValueError("the posterior has no mode in Lambda; give nu0 of at least D + 1")
         return {"means": q.m, "covariances": q.W_inv / excess[..., None, None]}
 
+    def log_density(self, theta: Theta, q: NormalWishart) -> np.ndarray:
+        """sum_k log NW(mu_k, Lambda_k) with respect to d mu d Lambda in the coordinates z, shape (...)."""
+        Lambda = np.linalg.inv(theta["covariances"])
+        offset = theta["means"] - q.m
+        quadratic = q.beta * (offset * _times(Lambda, offset)).sum(-1) + (q.W_inv * Lambda).sum((-2, -1))
+        return ((q.nu - len(self.unit)) / 2 * _log_det(Lambda) - quadratic / 2 - q.log_normaliser()).sum(-1)
+
     def log_prior(self, theta: Theta) -> np.ndarray:
-        """sum_k log NW(mu_k, Lambda_k | m0, beta0, W0, nu0) with respect to d mu d Lambda in the coordinates z, shape (...)."""
-        p, Lambda = self.prior, np.linalg.inv(theta["covariances"])
-        D = p.m.shape[-1]
-        offset = theta["means"] - p.m
-        quadratic = p.beta * (offset * _times(Lambda, offset)).sum(-1) + (p.W_inv * Lambda).sum((-2, -1))
-        return ((p.nu - D) / 2 * _log_det(Lambda) - quadratic / 2 - p.log_normaliser()).sum(-1)
+        """`log_density` of theta under the prior, shape (...)."""
+        return self.log_density(theta, self.prior)
 
     def log_predictive(self, x: np.ndarray, q: NormalWishart) -> np.ndarray:
         """Log Student-t predictive density of each cluster, shape (N, K) (PRML 10.81, 10.82 and B.68)."""
