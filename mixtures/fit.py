@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mixtures.allocations.dirichlet import Dirichlet
-from mixtures.engines.plain import normalise
-from mixtures.families.gaussian import Gaussian, NormalWishart, Theta
+from mixtures.model import Allocation, Family, Theta
+from mixtures.responsibilities import fold, normalise
 
 if TYPE_CHECKING:
     import xarray
@@ -49,10 +48,10 @@ class Draws:
 
 @dataclass(frozen=True)
 class Conjugate:
-    """A posterior in closed form: q(pi) = Dirichlet(alpha) and q(theta_k) of the conjugate family, in its coordinates."""
+    """A posterior in closed form: the hyperparameters of q(pi) and q(theta), the latter in the family's coordinates."""
 
-    alpha: np.ndarray
-    theta: NormalWishart
+    alpha: Any
+    theta: Any
 
     def permute(self, order: np.ndarray) -> Conjugate:
         """The same posterior with its clusters in the order (K,)."""
@@ -68,7 +67,7 @@ class Fit:
     method : str
         Name of the method.
     kind : {"point", "variational", "mcmc", "exact"}
-    family, allocation : Gaussian, Dirichlet
+    family, allocation : Family, Allocation
         The model.
     posterior : Draws or Conjugate
     bound : ndarray, shape (passes,)
@@ -84,8 +83,8 @@ class Fit:
 
     method: str
     kind: Literal["point", "variational", "mcmc", "exact"]
-    family: Gaussian
-    allocation: Dirichlet
+    family: Family
+    allocation: Allocation
     posterior: Draws | Conjugate
     bound: np.ndarray
     converged: bool
@@ -94,9 +93,22 @@ class Fit:
     sample_stats: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
+    def held(self) -> Draws:
+        """The held draws.
+
+        Raises
+        ------
+        TypeError
+            If the posterior is held in closed form; `as_draws` makes draws of it.
+        """
+        if isinstance(self.posterior, Conjugate):
+            raise TypeError("a conjugate posterior holds no draws; use as_draws first")
+        return self.posterior
+
+    @property
     def n_components(self) -> int:
         """K."""
-        return len(self.allocation.alpha0)
+        return self.allocation.n_components
 
     def parameters(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, Theta]:
         """``n`` draws of weights (n, K) and theta (n, K, ...), in the family's coordinates.
@@ -125,10 +137,8 @@ class Fit:
         import xarray as xr
 
         weights, theta = self.parameters(n, rng)
-        held = (
-            isinstance(self.posterior, Draws) and n == self.posterior.weights.shape[0] * self.posterior.weights.shape[1]
-        )
-        chains = self.posterior.weights.shape[0] if isinstance(self.posterior, Draws) and held else 1
+        whole = isinstance(self.posterior, Draws) and n == self.held.weights[..., 0].size
+        chains = len(self.held.weights) if whole else 1
         values = {"weights": weights, **self.family.to_data(theta)}
         dims: dict[str, tuple[str, ...]] = {"weights": ("cluster",), **self.family.dims}
         variables = {
@@ -136,7 +146,7 @@ class Fit:
             for name, v in values.items()
         }
         groups = {"posterior": xr.Dataset(variables).assign_coords(_indices(variables))}
-        if held and self.sample_stats:
+        if whole and self.sample_stats:
             stats = {name: (("chain", "draw"), v) for name, v in self.sample_stats.items()}
             groups["sample_stats"] = xr.Dataset(stats).assign_coords(_indices(stats))
         return xr.DataTree.from_dict(groups)
@@ -151,7 +161,7 @@ class Fit:
             log_pi = self.allocation.natural(self.allocation.mean(self.posterior.alpha))
             return normalise(log_pi + self.family.log_predictive(x, self.posterior.theta))[0]
         per_draw = (normalise(block)[0] for _, block in self.log_rho(x))
-        return np.concatenate([normalise(block.T)[0] - np.log(len(block)) for block in per_draw])
+        return np.concatenate([normalise(log_p.T)[0] - np.log(len(log_p)) for log_p in per_draw])
 
     def log_likelihood(self, x: np.ndarray) -> np.ndarray:
         """log p(x_n | pi, theta) for every held draw, shape (chain, draw, N).
@@ -161,10 +171,8 @@ class Fit:
         TypeError
             If the posterior is held in closed form; draw from it first.
         """
-        if isinstance(self.posterior, Conjugate):
-            raise TypeError("a conjugate posterior holds no draws; use as_draws first")
-        blocks = [normalise(block)[0] for _, block in self.log_rho(x)]
-        return np.concatenate(blocks, axis=1).reshape(*self.posterior.weights.shape[:2], len(x))
+        flat = np.concatenate([normalise(block)[0] for _, block in self.log_rho(x)], axis=1)
+        return flat.reshape(*self.held.weights.shape[:2], len(x))
 
     def responsibilities(self, x: np.ndarray) -> np.ndarray:
         """Probability of each cluster for each point, shape (N, K).
@@ -173,7 +181,7 @@ class Fit:
         labelling for that mean to say anything: see `mixtures.labels.align`.
         """
         if isinstance(self.posterior, Conjugate):
-            eta = log_rho(
+            eta = fold(
                 self.allocation.expected_natural(self.posterior.alpha),
                 self.family.expected_natural(self.posterior.theta),
             )
@@ -199,10 +207,15 @@ class Fit:
         )
 
     def log_rho(self, x: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        """log pi_k + log p(x_n | theta_k) under every held draw: blocks of rows with their values (S, rows, K)."""
-        assert isinstance(self.posterior, Draws)
-        weights, theta = self.posterior.flat()
-        eta = log_rho(self.allocation.natural(weights), self.family.natural(theta))
+        """log pi_k + log p(x_n | theta_k) under every held draw: blocks of rows with their values (S, rows, K).
+
+        Raises
+        ------
+        TypeError
+            If the posterior is held in closed form; draw from it first.
+        """
+        weights, theta = self.held.flat()
+        eta = fold(self.allocation.natural(weights), self.family.natural(theta))
         S, K, P = eta.shape
         eta = eta.swapaxes(0, 1).reshape(K * S, P)
         step = max(1, BLOCK_ELEMENTS // (S * K))
@@ -212,18 +225,6 @@ class Fit:
             yield rows, np.moveaxis((eta @ t.T).reshape(K, S, len(t)), 0, -1)
 
 
-def log_rho(log_pi: np.ndarray, eta: np.ndarray) -> np.ndarray:
-    """Natural parameters (..., K, P) with the log weights (..., K) folded into their constant."""
-    eta = eta.copy()
-    eta[..., 0] += log_pi
-    return eta
-
-
-def rounding(eta: np.ndarray, n: int) -> float:
-    """Bound on the rounding error of sum_n log_z_n: about eps times the largest term of t(x) . eta, for each of n points."""
-    return 64 * np.finfo(float).eps * n * (1 + np.abs(eta[np.isfinite(eta)]).max())
-
-
-def _indices(variables: dict[str, tuple[tuple[str, ...], np.ndarray]]) -> dict[str, np.ndarray]:
+def _indices(variables: Mapping[str, tuple[tuple[str, ...], np.ndarray]]) -> dict[str, np.ndarray]:
     """An integer coordinate for every dimension."""
     return {dim: np.arange(size) for dims, v in variables.values() for dim, size in zip(dims, v.shape, strict=True)}

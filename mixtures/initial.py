@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mixtures.allocations.dirichlet import Dirichlet
-from mixtures.families.gaussian import Gaussian
 from mixtures.fit import Fit
+from mixtures.model import Allocation, Family
 
 METHODS = ("k-means++", "k-means", "random")
 
@@ -17,14 +16,14 @@ SOFTENING = 0.05
 
 
 def starts(
-    x: np.ndarray, family: Gaussian, allocation: Dirichlet, init: object, restarts: int, rng: np.random.Generator
+    x: np.ndarray, family: Family, allocation: Allocation, init: object, restarts: int, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
     """States to climb from, each of shape (K, P).
 
     Parameters
     ----------
     x : ndarray, shape (N, D)
-    family, allocation : Gaussian, Dirichlet
+    family, allocation : Family, Allocation
     init : str, ndarray or Fit
         "k-means++" (nearest of K seeds; Arthur & Vassilvitskii 2007), "k-means" (Lloyd's algorithm from such seeds),
         "random" (uniform on the simplex for every point), or one given start: responsibilities (N, K), labels (N,) of
@@ -38,7 +37,7 @@ def starts(
     ValueError
         If ``init`` is none of these, there are more clusters than distinct rows, or ``restarts`` is below 1.
     """
-    K = len(allocation.alpha0)
+    K = allocation.n_components
     if restarts < 1:
         raise ValueError(f"restarts is {restarts}; expected at least 1")
     if not isinstance(init, str):
@@ -56,7 +55,7 @@ def starts(
         yield statistics(x, family, r)
 
 
-def given(x: np.ndarray, family: Gaussian, K: int, init: object) -> np.ndarray:
+def given(x: np.ndarray, family: Family, K: int, init: object) -> np.ndarray:
     """Responsibilities (N, K) from a Fit, responsibilities, labels, or means in the units of x."""
     if isinstance(init, Fit):
         return init.responsibilities(x)
@@ -73,7 +72,7 @@ def given(x: np.ndarray, family: Gaussian, K: int, init: object) -> np.ndarray:
     )
 
 
-def statistics(x: np.ndarray, family: Gaussian, r: np.ndarray, block: int = 4096) -> np.ndarray:
+def statistics(x: np.ndarray, family: Family, r: np.ndarray, block: int = 4096) -> np.ndarray:
     """s = r^T t(x) in blocks of rows, shape (K, P)."""
     blocks = (slice(i, i + block) for i in range(0, len(x), block))
     return sum(r[rows].T @ family.features(x[rows]) for rows in blocks)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mixtures.engines.plain import normalise
 from mixtures.fit import Conjugate, Fit
+from mixtures.responsibilities import normalise
 
 # Enough points to tell labellings apart; more would only cost time.
 LARGEST = 1000
@@ -64,7 +64,7 @@ def align(fit: Fit, reference: np.ndarray, x: np.ndarray) -> Aligned:
         order = assignment(reference.T @ fit.responsibilities(x))
         moved = float(np.any(order != np.arange(len(order))))
         return Aligned(replace(fit, posterior=fit.posterior.permute(order)), moved, 0.0)
-    chains, draws, K = fit.posterior.weights.shape
+    chains, draws, K = fit.held.weights.shape
     overlap = np.zeros((chains * draws, K, K))
     for rows, log_rho in fit.log_rho(x):
         overlap += np.einsum("nj,snk->sjk", reference[rows], normalise(log_rho)[1], optimize=True)
@@ -72,7 +72,7 @@ def align(fit: Fit, reference: np.ndarray, x: np.ndarray) -> Aligned:
     moved = np.any(orders != np.arange(K), axis=-1).mean()
     usual = np.array([_most_common(chain) for chain in orders])
     switched = np.any(orders != usual[:, None], axis=-1).mean()
-    return Aligned(replace(fit, posterior=fit.posterior.permute(orders)), float(moved), float(switched))
+    return Aligned(replace(fit, posterior=fit.held.permute(orders)), float(moved), float(switched))
 
 
 def sort_by_mean(fit: Fit, x: np.ndarray) -> np.ndarray:

@@ -45,10 +45,14 @@ class Dirichlet:
         """The same concentration for each of K clusters; 1 is the uniform density on the simplex."""
         return cls(np.full(n_components, float(alpha0)))
 
+    @property
+    def n_components(self) -> int:
+        """K."""
+        return len(self.alpha0)
+
     def natural(self, weights: np.ndarray) -> np.ndarray:
-        """log pi, with log 0 = -inf, shape (..., K)."""
-        with np.errstate(divide="ignore"):
-            return np.log(weights)
+        """log pi, shape (..., K); a weight of zero counts as 1e-300, whose logarithm is still a number."""
+        return np.log(np.maximum(weights, 1e-300))
 
     def expected_natural(self, alpha: np.ndarray) -> np.ndarray:
         """E[log pi] under Dirichlet(alpha), shape (..., K) (PRML 10.66)."""

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mixtures.responsibilities import normalise
+
 BLOCK = 4096
 
 
@@ -34,14 +36,3 @@ def pass_(features: Callable[[np.ndarray], np.ndarray], x: np.ndarray, eta: np.n
         total += log_z.sum()
         s += r.T @ t
     return float(total), s
-
-
-def normalise(log_rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """log_z = logsumexp over the last axis, and responsibilities exp(log_rho - log_z).
-
-    Quickest where the last axis has the largest stride, so that the sums run along memory.
-    """
-    top = log_rho.max(-1, keepdims=True)
-    rho = np.exp(log_rho - top)
-    z = rho.sum(-1, keepdims=True)
-    return (np.log(z) + top)[..., 0], rho / z

@@ -20,13 +20,12 @@ import numpy as np
 from scipy.special import digamma, gammaln, multigammaln
 
 from mixtures.errors import CollapseError
+from mixtures.model import Theta
 
 LOG_2PI = np.log(2 * np.pi)
 
 # In the form E[zz^T] - E[z]E[z]^T a variance v keeps about -log10(eps / v) digits: at 1e-9 of the data's spread, six or seven.
 SMALLEST_VARIANCE = 1e-9
-
-Theta = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -295,6 +294,10 @@ class Gaussian:
         """Number of free cluster parameters."""
         D = len(self.unit)
         return n_components * (D + D * (D + 1) // 2)
+
+    def log_jacobian(self, n_components: int) -> float:
+        """Log Jacobian of (mu, Lambda) in z with respect to (mu, Lambda) in x: unit^-1 and unit^(D+1) for each feature."""
+        return n_components * len(self.unit) * self.log_volume
 
     @property
     def log_volume(self) -> float:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from mixtures.allocations.dirichlet import Dirichlet
-from mixtures.ascent import Step, ascend
-from mixtures.engines.plain import pass_
-from mixtures.families.gaussian import Gaussian
-from mixtures.fit import Conjugate, Fit, log_rho, rounding
-from mixtures.initial import starts
+from mixtures.ascent import Pass, Step, ascend
+from mixtures.fit import Conjugate, Fit
+from mixtures.model import Allocation, Family
+from mixtures.responsibilities import fold
 
 
-def step(x: np.ndarray, family: Gaussian, allocation: Dirichlet) -> Callable[[np.ndarray], Step]:
+def step(family: Family, allocation: Allocation, pass_: Pass) -> Callable[[np.ndarray], Step]:
     """One sweep over q(pi), q(theta) and q(z); its bound is the ELBO with every constant kept.
 
     With q(z) at its optimum the ELBO (PRML 10.70) is sum_n log_z_n - KL(q(pi) || p(pi)) - sum_k KL(q(theta_k) || p(theta_k)),
@@ -24,38 +23,26 @@ def step(x: np.ndarray, family: Gaussian, allocation: Dirichlet) -> Callable[[np
 
     def cavi(s: np.ndarray) -> Step:
         q_pi, q_theta = allocation.posterior(s[:, 0]), family.posterior(s)  # 10.57-10.63
-        eta = log_rho(allocation.expected_natural(q_pi), family.expected_natural(q_theta))  # 10.64-10.66
-        log_z, s_next = pass_(family.features, x, eta)  # 10.46, 10.49, 10.51-10.53
+        eta = fold(allocation.expected_natural(q_pi), family.expected_natural(q_theta))  # 10.64-10.66
+        log_z, s_next = pass_(eta)  # 10.46, 10.49, 10.51-10.53
         kl = (s * eta).sum() - allocation.log_marginal(s[:, 0]) - family.log_marginal(s)
-        return Step(float(log_z - kl), s_next, rounding(eta, len(x)))
+        return Step(float(log_z - kl), s_next, eta)
 
     return cavi
 
 
-def fit(
-    x: np.ndarray,
-    family: Gaussian,
-    allocation: Dirichlet,
-    *,
-    rng: np.random.Generator,
-    init: object = "k-means++",
-    restarts: int = 10,
-    tol: float = 1e-9,
-    max_iter: int = 10_000,
-) -> Fit:
+def fit(x: np.ndarray, family: Family, allocation: Allocation, *, rng: np.random.Generator, **climb: Any) -> Fit:
     """Fit a Bayesian mixture by CAVI.
 
     Parameters
     ----------
     x : ndarray, shape (N, D)
-    family, allocation : Gaussian, Dirichlet
+    family, allocation : Family, Allocation
         The model with its priors.
     rng : numpy.random.Generator
         Source of the starts.
-    init, restarts
-        See `mixtures.initial.starts`.
-    tol, max_iter
-        See `mixtures.ascent.ascend`.
+    **climb
+        ``init``, ``restarts``, ``tol``, ``max_iter``: see `mixtures.ascent.ascend`.
 
     Returns
     -------
@@ -63,26 +50,15 @@ def fit(
         Of kind "variational"; its bound is a lower bound on log p(x) around one labelling, in nats.
     """
     began = time.perf_counter()
-    best = ascend(
-        step(x, family, allocation),
-        starts(x, family, allocation, init, restarts, rng),
-        n=len(x),
-        tol=tol,
-        max_iter=max_iter,
-    )
+    s, bound, converged, info = ascend(step, x, family, allocation, rng=rng, **climb)
     return Fit(
         method="cavi",
         kind="variational",
         family=family,
         allocation=allocation,
-        posterior=Conjugate(allocation.posterior(best.s[:, 0]), family.posterior(best.s)),
-        bound=best.bound,
-        converged=best.converged,
+        posterior=Conjugate(allocation.posterior(s[:, 0]), family.posterior(s)),
+        bound=bound,
+        converged=converged,
         seconds={"run": time.perf_counter() - began},
-        info={
-            "passes": len(best.bound),
-            "restarts": best.restarts,
-            "reached": best.reached,
-            "collapsed": best.collapsed,
-        },
+        info=info,
     )

@@ -1,0 +1,112 @@
+"""What a method may ask of an emission family and of an allocation: a model is one of each.
+
+A conjugate family is two functions of the sufficient statistics, `log_marginal` and its gradient `expected_natural`, beside
+the point estimates. Hyperparameters ``q`` are the family's own type; parameters ``theta`` are a dict of arrays.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+Theta = dict[str, np.ndarray]
+
+
+class Family(Protocol):
+    """An emission family: p(x | theta_k) with a conjugate prior on theta_k, in coordinates z of its own."""
+
+    name: ClassVar[str]
+    dims: ClassVar[dict[str, tuple[str, ...]]]
+    equations: ClassVar[tuple[str, ...]]
+
+    def coordinates(self, x: np.ndarray) -> np.ndarray:
+        """Points in the family's coordinates, (N, D)."""
+
+    def features(self, x: np.ndarray) -> np.ndarray:
+        """Sufficient statistics t(x), led by a constant 1, (N, P)."""
+
+    def natural(self, theta: Theta) -> np.ndarray:
+        """Natural parameters with t(x) . eta = log p(x | theta_k) in the units of x, (..., K, P)."""
+
+    def posterior(self, s: np.ndarray) -> Any:
+        """Hyperparameters q given statistics s (..., K, P)."""
+
+    def expected_natural(self, q: Any) -> np.ndarray:
+        """E_q[eta], (K, P)."""
+
+    def log_marginal(self, s: np.ndarray) -> np.ndarray:
+        """Log evidence of the points behind s, clusters given, (...)."""
+
+    def maximum_likelihood(self, s: np.ndarray) -> Theta:
+        """Parameters that maximise sum(s * eta)."""
+
+    def mode(self, s: np.ndarray) -> Theta:
+        """Parameters that maximise sum(s * eta) + log prior."""
+
+    def log_density(self, theta: Theta, q: Any) -> np.ndarray:
+        """Log density of theta under q, summed over clusters, in the coordinates z, (...)."""
+
+    def log_prior(self, theta: Theta) -> np.ndarray:
+        """`log_density` under the prior, (...)."""
+
+    def log_jacobian(self, n_components: int) -> float:
+        """What turns a log density of theta in the coordinates z into one in the units of x."""
+
+    def log_predictive(self, x: np.ndarray, q: Any) -> np.ndarray:
+        """Log predictive density of each cluster under q, (N, K)."""
+
+    def sample(self, q: Any, size: int, rng: np.random.Generator) -> Theta:
+        """Draws of theta from q, (size, K, ...)."""
+
+    def simulate(self, theta: Theta, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """One point for each label, (N, D)."""
+
+    def to_data(self, theta: Theta) -> Theta:
+        """Parameters in the units of x."""
+
+    def n_free(self, n_components: int) -> int:
+        """Number of free cluster parameters."""
+
+
+class Allocation(Protocol):
+    """How the labels arise: weights with a conjugate prior, whose sufficient statistics are the cluster counts."""
+
+    equations: ClassVar[tuple[str, ...]]
+
+    @property
+    def n_components(self) -> int:
+        """K."""
+
+    def natural(self, weights: np.ndarray) -> np.ndarray:
+        """Log weights, (..., K)."""
+
+    def posterior(self, counts: np.ndarray) -> Any:
+        """Hyperparameters given counts (..., K)."""
+
+    def expected_natural(self, q: Any) -> np.ndarray:
+        """Expected log weights, (..., K)."""
+
+    def log_marginal(self, counts: np.ndarray) -> np.ndarray:
+        """Log probability of one labelling with these counts, (...)."""
+
+    def maximum_likelihood(self, counts: np.ndarray) -> np.ndarray:
+        """Weights that maximise sum(counts * log weights), (..., K)."""
+
+    def mode(self, counts: np.ndarray) -> np.ndarray:
+        """Weights that maximise sum(counts * log weights) + log prior, (..., K)."""
+
+    def log_density(self, weights: np.ndarray, q: Any) -> np.ndarray:
+        """Log density of the weights under q, (...)."""
+
+    def log_prior(self, weights: np.ndarray) -> np.ndarray:
+        """`log_density` under the prior, (...)."""
+
+    def mean(self, q: Any) -> np.ndarray:
+        """Expected weights under q, (K,)."""
+
+    def sample(self, q: Any, size: int, rng: np.random.Generator) -> np.ndarray:
+        """Draws of the weights from q, (size, K)."""
+
+    def n_free(self) -> int:
+        """Number of free weights."""
