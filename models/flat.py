@@ -1,0 +1,88 @@
+"""A PyMC model seen by JAX: its log joint as a function of one vector of unconstrained values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pymc as pm
+
+if TYPE_CHECKING:
+    import jax
+
+
+@dataclass(frozen=True)
+class Flat:
+    """The log joint and the parameters of a model over its flat space of dimension P.
+
+    Parameters
+    ----------
+    shapes : dict of tuple
+        The unconstrained variables and their shapes, in the order in which they fill the vector.
+    log_joint : callable
+        From (P,) to log p(x, v) in nats, the log Jacobian of the transforms included; traceable by JAX.
+    constrain : callable
+        From (P,) to the named parameters; traceable by JAX.
+    """
+
+    shapes: dict[str, tuple[int, ...]]
+    log_joint: Callable[[jax.Array], jax.Array]
+    constrain: Callable[[jax.Array], dict[str, jax.Array]]
+
+    @property
+    def size(self) -> int:
+        """P."""
+        return sum(int(np.prod(shape)) for shape in self.shapes.values())
+
+    def join(self, values: dict[str, np.ndarray]) -> np.ndarray:
+        """Vectors (..., P) from the unconstrained variables, each (..., *shape)."""
+        parts = []
+        for name, shape in self.shapes.items():
+            batch = values[name].shape[: values[name].ndim - len(shape)]
+            parts.append(values[name].reshape(*batch, -1))
+        return np.concatenate(parts, axis=-1)
+
+    def split(self, v: Any) -> dict[str, Any]:
+        """The unconstrained variables in one vector (P,)."""
+        ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes.values()])[:-1]
+        bounds = zip([0, *ends], [*ends, self.size], self.shapes.items(), strict=True)
+        return {name: v[a:b].reshape(shape) for a, b, (name, shape) in bounds}
+
+
+def flatten(model: pm.Model, names: Sequence[str]) -> Flat:
+    """The flat space of ``model``, with the parameters ``names``.
+
+    PyMC's module for JAX is loaded here: it asks XLA for many host devices, so that chains and restarts can run in parallel.
+    XLA heeds that only if it has not started yet; `parallel` copes with either.
+    """
+    from pymc.sampling.jax import get_jaxified_graph
+
+    shapes = {value.name: value.type.shape for value in model.value_vars}
+    outputs = [model.logp(), *model.replace_rvs_by_values([model[name] for name in names])]
+    logp = get_jaxified_graph(model.value_vars, outputs[:1])
+    parameters = get_jaxified_graph(model.value_vars, outputs[1:])
+    flat = Flat(
+        shapes,
+        lambda v: logp(*flat.split(v).values())[0],
+        lambda v: dict(zip(names, parameters(*flat.split(v).values()), strict=True)),
+    )
+    return flat
+
+
+def parallel(function: Callable, *args: Any) -> Callable:
+    """``function`` mapped over the first axis of ``args`` and compiled for them: on one host device each, else in turn."""
+    import jax
+
+    n = len(jax.tree.leaves(args)[0])
+    if n <= jax.local_device_count():
+        return jax.pmap(function, devices=jax.local_devices()[:n]).lower(*args).compile()
+    return jax.jit(lambda *a: jax.lax.map(lambda each: function(*each), a)).lower(*args).compile()
+
+
+def batched(function: Callable, *args: Any) -> Callable:
+    """``function`` vectorised over the first axis of ``args`` and compiled for them."""
+    import jax
+
+    return jax.jit(jax.vmap(function)).lower(*args).compile()

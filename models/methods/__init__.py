@@ -1,0 +1,1 @@
+"""Inference by PyMC: ADVI and NUTS."""

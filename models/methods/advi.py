@@ -1,0 +1,266 @@
+"""Automatic differentiation variational inference (Kucukelbir et al. 2017, *JMLR* 18:1-45) on the twin model.
+
+PyMC states the problem: the Gaussian q over the unconstrained values v, the one-sample reparameterised ELBO
+
+    ELBO = E_q[log p(x, v) - log q(v)]
+
+with its gradient, and Adam. Its step, a PyTensor graph, is run under JAX in one compiled loop and for all restarts at once,
+where `pymc.fit` would return to Python between steps.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pytensor.graph.replace import clone_replace
+
+from mixtures.errors import ConvergenceWarning
+from mixtures.fit import Draws, Fit
+from mixtures.initial import statistics
+from mixtures.methods import cavi
+from mixtures.model import Allocation, Family
+from models.families import twin
+from models.flat import Flat, batched, flatten, parallel
+
+INFERENCES = {"meanfield": pm.ADVI, "fullrank": pm.FullRankADVI}
+RATES = {"meanfield": 0.01, "fullrank": 0.001}
+LAST_RATE = 0.01
+SMALLEST_SCALE = 1e-3
+TRACE = 500
+BATCHES = 10
+
+
+def fit(
+    x: np.ndarray,
+    family: Family,
+    allocation: Allocation,
+    *,
+    rng: np.random.Generator,
+    rank: str = "meanfield",
+    steps: int = 20_000,
+    learning_rate: float | None = None,
+    draws: int = 4000,
+    restarts: int = 4,
+    start: Fit | None = None,
+) -> Fit:
+    """Fit a Gaussian over the model's unconstrained values by PyMC's ADVI.
+
+    Every run starts from the mean and the spread, in the unconstrained space, of the conjugate posterior at the
+    responsibilities of ``start``; all but the first move that mean by one draw of the spread. Adam's rate is constant over
+    the first half of the steps, falls along a cosine to a hundredth, and stays there for the last tenth: at the first rate
+    the parameters keep wandering, and the ELBO stays nats below what the family can reach.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, D)
+    family, allocation : Family, Allocation
+        The model with its priors.
+    rng : numpy.random.Generator
+    rank : {"meanfield", "fullrank"}
+        Diagonal or full covariance of q.
+    steps : int
+        Gradient steps of each run.
+    learning_rate : float, optional
+        Adam's rate in the first half; by default 0.01 for the mean field and 0.001 for the full rank, whose P (P + 1) / 2
+        entries would otherwise shake q out of its mode.
+    draws : int
+        Draws of q kept, which also estimate its ELBO and k-hat.
+    restarts : int
+        Runs; the one with the highest final ELBO is kept.
+    start : Fit, optional
+        Where to begin; CAVI when omitted.
+
+    Returns
+    -------
+    Fit
+        Of kind "variational". ``bound`` holds means of the ELBO's one-sample estimates over stretches of
+        ``info["steps_per_entry"]`` steps, then the final ELBO over ``draws`` draws, in nats and units of x; it bounds
+        log p(x) around one labelling. ``info`` has its Monte Carlo error ``elbo_se``, ``khat`` of the importance weights
+        p(x, v) / q(v) (Vehtari et al. 2024, *JMLR* 25:72), and how many ``restarts`` ``reached`` the best ELBO. It has
+        ``converged`` if the mean ELBO rose by at most three standard errors between two halves, both over the second
+        quarter of the steps, at the first rate, and over the last tenth.
+
+    Raises
+    ------
+    ValueError
+        If the rank is unknown or a count is out of range.
+    FloatingPointError
+        If the loss of every run became NaN.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the ELBO was still rising.
+    """
+    if rank not in INFERENCES:
+        raise ValueError(f"rank is {rank!r}; expected one of {', '.join(INFERENCES)}")
+    if steps < 200 or draws < 100 or restarts < 1:
+        raise ValueError(
+            f"steps is {steps}, draws {draws} and restarts {restarts}; expected at least 200 steps, 100 draws and one run"
+        )
+    import pymc.sampling.jax  # noqa: F401  (an import, not a part of the fit's seconds)
+    from arviz_stats.base import array_stats
+
+    learning_rate = RATES[rank] if learning_rate is None else learning_rate
+    clock = [time.perf_counter()]
+    if start is None:
+        start = cavi.fit(x, family, allocation, rng=rng)
+    s = statistics(x, family, start.responsibilities(x))
+    clock.append(time.perf_counter())
+    model = twin(family).build(x, family, allocation)
+    flat = flatten(model, ("weights", *family.dims))
+    init = _start(family, allocation, flat, s, restarts, rank, rng)
+    optimise, arguments = _optimiser(model, rank, init, steps, learning_rate, rng)
+    clock.append(time.perf_counter())
+    params, loss = optimise(*arguments)
+    loss = np.asarray(loss)
+    alive = np.flatnonzero(np.isfinite(loss).all(axis=1))
+    if alive.size == 0:
+        raise FloatingPointError(
+            f"the loss of all {restarts} runs became NaN; lower learning_rate, or start from a CAVI fit"
+        )
+    mean, scale = (a[alive] for a in _gaussian(params, rank))
+    noise = rng.standard_normal((draws, flat.size))
+    v = mean[:, None] + noise @ scale.swapaxes(-1, -2)
+    clock.append(time.perf_counter())
+    log_joint, constrain = batched(flat.log_joint, v[0]), batched(flat.constrain, v[0])
+    clock.append(time.perf_counter())
+    log_det = np.log(np.diagonal(scale, axis1=-2, axis2=-1)).sum(-1)
+    log_q = -(noise**2).sum(1) / 2 - flat.size / 2 * np.log(2 * np.pi) - log_det[:, None]
+    log_ratio = np.stack([np.asarray(log_joint(each)) for each in v]) - log_q
+    elbo, elbo_se = log_ratio.mean(1), log_ratio.std(1, ddof=1) / np.sqrt(draws)
+    best = int(np.argmax(elbo))
+    reached = int((elbo >= elbo[best] - 3 * np.hypot(elbo_se, elbo_se[best])).sum())
+    values = {name: np.asarray(a)[None] for name, a in constrain(v[best]).items()}
+    khat = float(array_stats.psislw(log_ratio[best])[1])
+    converged = _settled(-loss[alive[best]])
+    if not converged:
+        warnings.warn("the ELBO was still rising; raise steps", ConvergenceWarning, stacklevel=2)
+    clock.append(time.perf_counter())
+
+    started, built, optimised, compiled, evaluated = np.diff(clock)
+    stretch = -(-steps // TRACE)
+    trace = [-each.mean() for each in np.split(loss[alive[best]], range(stretch, steps, stretch))]
+    return Fit(
+        method="advi" if rank == "meanfield" else "advi-fullrank",
+        kind="variational",
+        family=family,
+        allocation=allocation,
+        posterior=Draws(values.pop("weights"), values),
+        bound=np.array([*trace, elbo[best]]),
+        converged=bool(converged),
+        seconds={"compile": float(built + compiled), "run": float(started + optimised + evaluated)},
+        info={
+            "rank": rank,
+            "steps": steps,
+            "learning_rate": learning_rate,
+            "restarts": restarts,
+            "failed": restarts - len(alive),
+            "reached": reached,
+            "elbo": float(elbo[best]),
+            "elbo_se": float(elbo_se[best]),
+            "steps_per_entry": stretch,
+            "khat": khat,
+        },
+    )
+
+
+def _start(
+    family: Family,
+    allocation: Allocation,
+    flat: Flat,
+    s: np.ndarray,
+    restarts: int,
+    rank: str,
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """PyMC's parameters of q for every run, each with a leading axis (restarts,)."""
+    size = max(1000, 10 * flat.size)
+    weights = allocation.sample(allocation.posterior(s[:, 0]), size, rng)
+    theta = family.sample(family.posterior(s), size, rng)
+    v = flat.join(twin(family).unconstrain(family, weights, theta))
+    mean, covariance = v.mean(0), np.cov(v, rowvar=False).reshape(flat.size, flat.size)
+    covariance += SMALLEST_SCALE**2 * np.eye(flat.size)
+    mu = np.stack([mean, *rng.multivariate_normal(mean, covariance, restarts - 1)])
+    if rank == "meanfield":
+        return {"mu": mu, "rho": np.tile(_inverse_softplus(np.sqrt(np.diag(covariance))), (restarts, 1))}
+    L = np.linalg.cholesky(covariance)
+    np.fill_diagonal(L, _inverse_softplus(np.diag(L)))
+    return {"mu": mu, "L_tril": np.tile(L[np.tril_indices(flat.size)], (restarts, 1))}
+
+
+def _optimiser(
+    model: pm.Model,
+    rank: str,
+    init: dict[str, np.ndarray],
+    steps: int,
+    learning_rate: float,
+    rng: np.random.Generator,
+) -> tuple[Callable, tuple]:
+    """The compiled loop over PyMC's steps, from its arguments to q's parameters and the losses (restarts, steps)."""
+    import jax
+    from pymc.sampling.jax import get_jaxified_graph
+
+    inference = INFERENCES[rank](model=model, random_seed=0)
+    (group,) = inference.approx.groups
+    rate, noise = pt.scalar("rate"), pt.matrix("noise", shape=(None, group.ddim))
+    updates = inference.objective.updates(
+        obj_n_mc=1,
+        obj_optimizer=pm.adam(learning_rate=rate),
+        more_replacements={group.symbolic_initial: noise},
+    )
+    inputs = [shared.type() for shared in updates]
+    outputs = clone_replace([*updates.values(), updates.loss], dict(zip(updates, inputs, strict=True)))
+    step = get_jaxified_graph([*inputs, noise, rate], outputs)
+
+    fall = np.clip((np.arange(steps) / steps - 0.5) / 0.4, 0, 1)
+    rates = learning_rate * (LAST_RATE + (1 - LAST_RATE) * (1 + np.cos(np.pi * fall)) / 2)
+
+    def run(key, state):
+        def body(state, each):
+            key, rate = each
+            *state, loss = step(*state, jax.random.normal(key, (1, group.ddim)), rate)
+            return state, loss
+
+        state, losses = jax.lax.scan(body, state, (jax.random.split(key, steps), rates))
+        return {shared.name: value for shared, value in zip(updates, state, strict=True) if shared.name in init}, losses
+
+    restarts = len(init["mu"])
+    keys = jax.random.split(jax.random.PRNGKey(int(rng.integers(2**31))), restarts)
+    zeros = [np.zeros((restarts, *shared.get_value().shape)) for shared in updates]
+    state = [init.get(shared.name, zero) for shared, zero in zip(updates, zeros, strict=True)]
+    return parallel(run, keys, state), (keys, state)
+
+
+def _gaussian(params: dict[str, np.ndarray], rank: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (restarts, P) and Cholesky factor (restarts, P, P) of q from PyMC's parameters."""
+    mean = np.asarray(params["mu"])
+    restarts, P = mean.shape
+    L = np.zeros((restarts, P, P))
+    if rank == "meanfield":
+        L[:, range(P), range(P)] = params["rho"]
+    else:
+        L[:, *np.tril_indices(P)] = params["L_tril"]
+    L[:, range(P), range(P)] = np.logaddexp(0, L[:, range(P), range(P)])
+    return mean, L
+
+
+def _inverse_softplus(scale: np.ndarray) -> np.ndarray:
+    return scale + np.log(-np.expm1(-scale))
+
+
+def _settled(elbo: np.ndarray) -> bool:
+    """Whether the estimates (steps,) had stopped rising, before the rate fell and at its end."""
+    steps = len(elbo)
+    return all(_rise(window) <= 3 for window in (elbo[steps // 4 : steps // 2], elbo[-(steps // 10) :]))
+
+
+def _rise(elbo: np.ndarray) -> float:
+    """Rise of the mean between two halves in standard errors, from means over batches since steps are correlated."""
+    before, after = ([b.mean() for b in np.array_split(half, BATCHES)] for half in np.array_split(elbo, 2))
+    return float((np.mean(after) - np.mean(before)) / np.sqrt((np.var(before) + np.var(after)) / (BATCHES - 1)))

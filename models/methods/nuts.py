@@ -1,0 +1,260 @@
+"""The no-U-turn sampler (Hoffman & Gelman 2014, *JMLR* 15:1593-1623) on the twin model, by NumPyro, nutpie or PyMC."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pymc as pm
+import pytensor
+from scipy.special import softmax
+
+from mixtures.fit import Draws, Fit
+from mixtures.initial import statistics
+from mixtures.methods import cavi
+from mixtures.model import Allocation, Family, Theta
+from models.families import twin
+from models.flat import Flat, batched, flatten, parallel
+
+# Each chain looks at this many modes, and starts from one of them given this share of the data: twice as wide.
+MODES = 10
+SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Run:
+    """Draws in the flat space (chain, draw, P), the sampler's statistics (chain, draw), and seconds by kind."""
+
+    draws: np.ndarray
+    stats: dict[str, np.ndarray]
+    seconds: dict[str, float]
+
+
+def fit(
+    x: np.ndarray,
+    family: Family,
+    allocation: Allocation,
+    *,
+    rng: np.random.Generator,
+    draws: int = 1000,
+    tune: int = 1000,
+    chains: int = 4,
+    sampler: str = "numpyro",
+    start: Fit | None = None,
+    target_accept: float = 0.9,
+) -> Fit:
+    """Sample the posterior by NUTS.
+
+    Chains start independently and wider than the posterior, after Gelman & Rubin (1992, *Statistical Science* 7:457-472,
+    section 2.1): each climbs to ten modes from k-means++ seeds of its own by short runs of CAVI, picks one with probability
+    proportional to exp(bound), and draws (pi, theta) from the conjugate posterior of that mode tempered to a quarter of the
+    data, which doubles its width. Modes of comparable mass thus get chains, and show in R-hat if chains cannot cross between
+    them, while no chain is lost in a mode of no mass.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, D)
+    family, allocation : Family, Allocation
+        The model with its priors.
+    rng : numpy.random.Generator
+    draws, tune, chains : int
+        Kept draws and discarded steps of adaptation in each chain, and the number of chains.
+    sampler : {"numpyro", "nutpie", "pymc"}
+        NumPyro adapts a dense metric and runs the chains in parallel, one host device each; nutpie adapts a low-rank metric
+        and runs them in threads; PyMC's own sampler adapts a dense metric and runs them in turn. All evaluate the log
+        joint by JAX.
+    start : Fit, optional
+        A fit whose mode, tempered in the same way, every chain starts from instead.
+    target_accept : float
+        Mean acceptance probability to which the step size is adapted.
+
+    Returns
+    -------
+    Fit
+        Of kind "mcmc", with the labels as each chain found them: align before averaging over chains or taking R-hat.
+        ``converged`` says only that no draw diverged. ``seconds["compile"]`` is for building the model and compiling
+        everything ahead of the first step, ``seconds["run"]`` for the starts, the sampling with its adaptation, and the way
+        back to the parameters. PyMC compiles within its call: there "run" counts the steps and "compile" the rest.
+
+    Raises
+    ------
+    ValueError
+        If the sampler is unknown, or a count is below 1.
+    """
+    if sampler not in SAMPLERS:
+        raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}")
+    if min(draws, tune, chains) < 1:
+        raise ValueError(f"draws is {draws}, tune {tune} and chains {chains}; each must be at least 1")
+    import pymc.sampling.jax  # noqa: F401  (an import, not a part of the fit's seconds)
+
+    clock = [time.perf_counter()]
+    init_theta = _starts(x, family, allocation, start, chains, rng)
+    clock.append(time.perf_counter())
+    model = twin(family).build(x, family, allocation)
+    flat = flatten(model, ("weights", *family.dims))
+    init = flat.join(twin(family).unconstrain(family, *init_theta))
+    clock.append(time.perf_counter())
+    run = SAMPLERS[sampler](model, flat, init, draws, tune, target_accept, int(rng.integers(2**31)))
+    v = run.draws.reshape(chains * draws, flat.size)
+    clock.append(time.perf_counter())
+    constrain = batched(flat.constrain, v)
+    clock.append(time.perf_counter())
+    values = {name: np.asarray(a).reshape(chains, draws, *a.shape[1:]) for name, a in constrain(v).items()}
+    clock.append(time.perf_counter())
+
+    started, built, _, compiled, constrained = np.diff(clock)
+    divergences = int(run.stats["diverging"].sum())
+    return Fit(
+        method="nuts",
+        kind="mcmc",
+        family=family,
+        allocation=allocation,
+        posterior=Draws(values.pop("weights"), values),
+        bound=np.empty(0),
+        converged=divergences == 0,
+        seconds={
+            "compile": float(built + compiled + run.seconds["compile"]),
+            "run": float(started + constrained + run.seconds["run"]),
+        },
+        info={"sampler": sampler, "tune": tune, "target_accept": target_accept, "divergences": divergences},
+        sample_stats=run.stats,
+    )
+
+
+def _starts(
+    x: np.ndarray, family: Family, allocation: Allocation, start: Fit | None, chains: int, rng: np.random.Generator
+) -> tuple[np.ndarray, Theta]:
+    """Weights (chains, K) and theta (chains, K, ...) to start from."""
+    weights, thetas = [], []
+    for _ in range(chains):
+        mode = start or _mode(x, family, allocation, rng)
+        s = SHARE * statistics(x, family, mode.responsibilities(x))
+        weights.append(allocation.sample(allocation.posterior(s[:, 0]), 1, rng))
+        thetas.append(family.sample(family.posterior(s), 1, rng))
+    return np.concatenate(weights), {name: np.concatenate([theta[name] for theta in thetas]) for name in family.dims}
+
+
+def _mode(x: np.ndarray, family: Family, allocation: Allocation, rng: np.random.Generator) -> Fit:
+    """One of several CAVI runs, each from seeds of its own, with probability proportional to exp(bound)."""
+    runs = [cavi.fit(x, family, allocation, rng=rng, restarts=1, tol=0.1 / len(x)) for _ in range(MODES)]
+    return runs[rng.choice(MODES, p=softmax([run.bound[-1] for run in runs]))]
+
+
+def _numpyro(
+    model: pm.Model, flat: Flat, init: np.ndarray, draws: int, tune: int, target_accept: float, seed: int
+) -> Run:
+    import jax
+    from numpyro.infer import NUTS
+
+    kernel = NUTS(potential_fn=lambda v: -flat.log_joint(v), dense_mass=True, target_accept_prob=target_accept)
+
+    def step(state, _):
+        state = kernel.sample(state, (), {})
+        stats = {
+            "diverging": state.diverging,
+            "energy": state.energy,
+            "lp": -state.potential_energy,
+            "n_steps": state.num_steps,
+            "acceptance_rate": state.accept_prob,
+            "step_size": state.adapt_state.step_size,
+        }
+        return state, (state.z, stats)
+
+    def chain(key, v):
+        return jax.lax.scan(step, kernel.init(key, tune, v, (), {}), length=tune + draws)[1]
+
+    began = time.perf_counter()
+    keys = jax.random.split(jax.random.PRNGKey(seed), len(init))
+    sample = parallel(chain, keys, init)
+    compiled = time.perf_counter()
+    v, stats = jax.tree.map(lambda a: np.asarray(a)[:, tune:], sample(keys, init))
+    ended = time.perf_counter()
+    stats["tree_depth"] = np.log2(stats["n_steps"]).astype(int) + 1
+    return Run(v, stats, {"compile": compiled - began, "run": ended - compiled})
+
+
+def _nutpie(
+    model: pm.Model, flat: Flat, init: np.ndarray, draws: int, tune: int, target_accept: float, seed: int
+) -> Run:
+    import jax
+    import nutpie
+    from nutpie.compiled_pyfunc import from_pyfunc
+
+    began = time.perf_counter()
+    value_and_grad = jax.jit(jax.value_and_grad(flat.log_joint)).lower(init[0]).compile()
+    compiled = time.perf_counter()
+
+    def log_joint(v):
+        value, grad = value_and_grad(v)
+        return float(value), np.asarray(grad)
+
+    def launch(chain):
+        target = from_pyfunc(
+            ndim=flat.size,
+            make_logp_fn=lambda: log_joint,
+            make_expand_fn=lambda *_: lambda v: {"v": v.copy()},
+            expanded_dtypes=[np.dtype(float)],
+            expanded_shapes=[(flat.size,)],
+            expanded_names=["v"],
+            make_initial_point_fn=lambda _: init[chain],
+        )
+        return nutpie.sample(
+            target,
+            draws=draws,
+            tune=tune,
+            chains=1,
+            seed=seed + chain,
+            target_accept=target_accept,
+            adaptation="low_rank",
+            save_warmup=False,
+            progress_bar=False,
+            blocking=False,
+        )
+
+    trees = [running.wait() for running in [launch(chain) for chain in range(len(init))]]
+    ended = time.perf_counter()
+    names = {
+        "diverging": "diverging",
+        "energy": "energy",
+        "logp": "lp",
+        "n_steps": "n_steps",
+        "depth": "tree_depth",
+        "mean_tree_accept": "acceptance_rate",
+        "step_size": "step_size",
+    }
+    stats = {ours: np.concatenate([tree["sample_stats"][theirs] for tree in trees]) for theirs, ours in names.items()}
+    v = np.concatenate([tree["posterior"]["v"] for tree in trees])
+    return Run(v, stats, {"compile": compiled - began, "run": ended - compiled})
+
+
+def _pymc(model: pm.Model, flat: Flat, init: np.ndarray, draws: int, tune: int, target_accept: float, seed: int) -> Run:
+    began = time.perf_counter()
+    with model, pytensor.config.change_flags(mode="JAX"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "QuadPotentialFullAdapt is an experimental feature", UserWarning)
+        tree = pm.sample(
+            draws=draws,
+            tune=tune,
+            chains=len(init),
+            cores=1,
+            random_seed=seed,
+            nuts_sampler="pymc",
+            init="adapt_full",
+            initvals=[flat.split(v) for v in init],
+            target_accept=target_accept,
+            progressbar=False,
+            quiet=True,
+            compute_convergence_checks=False,
+            idata_kwargs={"include_transformed": True},
+        )
+    ended = time.perf_counter()
+    v = flat.join({name: tree["posterior"][name].to_numpy() for name in flat.shapes})
+    names = ("diverging", "energy", "lp", "n_steps", "tree_depth", "acceptance_rate", "step_size")
+    stats = {name: tree["sample_stats"][name].to_numpy() for name in names}
+    run = tree["posterior"].attrs["sampling_time"]
+    return Run(v, stats, {"compile": ended - began - run, "run": run})
+
+
+SAMPLERS: dict[str, Callable[..., Run]] = {"numpyro": _numpyro, "nutpie": _nutpie, "pymc": _pymc}

@@ -1,0 +1,262 @@
+"""The PyMC twin against the hand-written model, and ADVI and NUTS against what is known in closed form."""
+
+import numpy as np
+import pymc as pm
+import pytest
+import xarray as xr
+
+from mixtures import ConvergenceWarning, Dirichlet, Draws, Fit, Gaussian
+from mixtures.initial import statistics
+from models.families import gaussian
+from models.flat import flatten
+from models.methods import advi, nuts
+
+NAMES = ("weights", "means", "covariances")
+
+
+def model_of(K, D, rng, n=30):
+    x = 50 + 7 * rng.standard_normal((n, D)) @ rng.standard_normal((D, D))
+    family = Gaussian.from_data(x, K, m0=x.mean(0) + 3, beta0=0.3, nu0=D + 1.5)
+    return x, family, Dirichlet(0.7 + np.arange(K))
+
+
+def parameters(family, allocation, size, rng):
+    """Draws from the prior, except that beta0 is 1, so that some means are near the data."""
+    K = allocation.n_components
+    p = family.posterior(np.zeros((K, family.features(family.origin[None]).shape[1])))
+    return allocation.sample(allocation.alpha0, size, rng), family.sample(p, size, rng)
+
+
+def log_jacobian(family, weights, theta):
+    """log |d(pi, mu, Lambda) / d v| at one (pi, theta), where v are the unconstrained values.
+
+    pi = softmax(y, -sum y):          K prod_k pi_k
+    c = exp(v), A_ii = sqrt(c):       dA_ii/dv = A_ii / 2
+    M = A A^T, lower triangles:       2^D prod_i A_ii^(D+1-i), i = 1..D
+    Lambda = L M L^T:                 |L|^(D+1)
+    mu = m0 + F^-T u / sqrt(beta0):   |F|^-1 beta0^(-D/2)
+    """
+    K, D = theta["means"].shape
+    L = np.linalg.cholesky(np.linalg.inv(family.prior.W_inv))
+    total = np.log(K) + np.log(weights).sum() if K > 1 else 0.0
+    for Sigma in theta["covariances"]:
+        F = np.linalg.cholesky(np.linalg.inv(Sigma))
+        log_A = np.log(np.diag(np.linalg.solve(L, F)))
+        total += (log_A - np.log(2)).sum()
+        total += D * np.log(2) + ((D - np.arange(D)) * log_A).sum()
+        total += (D + 1) * np.log(np.diag(L)).sum()
+        total -= np.log(np.diag(F)).sum() + D / 2 * np.log(family.prior.beta)
+    return total
+
+
+def as_tree(family, weights, theta):
+    """A posterior group with the free variables of the twin at the given draws (S, K, ...)."""
+    v = gaussian.unconstrain(family, weights, theta)
+    free = {"weights": weights, "c": np.exp(v["c_log__"]), "u": v["u"], **({"a": v["a"]} if "a" in v else {})}
+    data = {name: (("chain", "draw", *(f"{name}{i}" for i in range(1, a.ndim))), a[None]) for name, a in free.items()}
+    return xr.DataTree.from_dict({"posterior": xr.Dataset(data)})
+
+
+@pytest.mark.parametrize("K", [1, 2, 3])
+@pytest.mark.parametrize("D", [1, 2, 4])
+def test_log_joint_is_the_hand_written_one(K, D, rng):
+    x, family, allocation = model_of(K, D, rng)
+    model = gaussian.build(x, family, allocation)
+    log_joint = model.compile_logp(mode="JAX")
+    weights, theta = parameters(family, allocation, 5, rng)
+    log_likelihood = fit_of(family, allocation, weights, theta).log_likelihood(x)[0].sum(1)
+    for i, (pi, mu, Sigma) in enumerate(zip(weights, theta["means"], theta["covariances"], strict=True)):
+        here = {"means": mu, "covariances": Sigma}
+        expected = log_likelihood[i] + allocation.log_prior(pi) + family.log_prior(here)
+        expected += log_jacobian(family, pi, here)
+        assert float(log_joint(gaussian.unconstrain(family, pi, here))) == pytest.approx(expected, rel=1e-9)
+
+
+def test_constraining_undoes_unconstraining(rng):
+    x, family, allocation = model_of(3, 2, rng)
+    flat = flatten(gaussian.build(x, family, allocation), NAMES)
+    weights, theta = parameters(family, allocation, 1, rng)
+    v = flat.join(gaussian.unconstrain(family, weights, theta))
+    assert v.shape == (1, flat.size)
+    back = flat.constrain(v[0])
+    for name, value in {"weights": weights, **theta}.items():
+        np.testing.assert_allclose(back[name], value[0], rtol=1e-9)
+
+
+def fit_of(family, allocation, weights, theta):
+    posterior = Draws(weights[None], {name: a[None] for name, a in theta.items()})
+    return Fit("any", "mcmc", family, allocation, posterior, np.empty(0), True, {})
+
+
+def test_pymc_computes_the_log_likelihood_per_observation(rng):
+    x, family, allocation = model_of(2, 2, rng)
+    weights, theta = parameters(family, allocation, 4, rng)
+    with gaussian.build(x, family, allocation):
+        tree = pm.compute_log_likelihood(
+            as_tree(family, weights, theta),
+            extend_inferencedata=False,
+            progressbar=False,
+            compile_kwargs={"mode": "JAX"},
+        )
+    expected = fit_of(family, allocation, weights, theta).log_likelihood(x)
+    np.testing.assert_allclose(tree["x"], expected, rtol=1e-10)
+
+
+def test_pymc_predicts_in_the_units_of_the_data(rng):
+    x, family, allocation = model_of(2, 2, rng)
+    pi = np.array([0.3, 0.7])
+    mu, Sigma = np.array([[0.0, 1.0], [1.0, -1.0]]), np.array([[[1.0, 0.5], [0.5, 2.0]], np.eye(2) / 4])
+    draws = 400
+    theta = {"means": np.tile(mu, (draws, 1, 1)), "covariances": np.tile(Sigma, (draws, 1, 1, 1))}
+    with gaussian.build(x, family, allocation):
+        tree = pm.sample_posterior_predictive(
+            as_tree(family, np.tile(pi, (draws, 1)), theta),
+            random_seed=1,
+            progressbar=False,
+            compile_kwargs={"mode": "FAST_COMPILE"},
+        )
+    x_new = tree["posterior_predictive"]["x"].to_numpy()
+    assert x_new.shape == (1, draws, *x.shape)
+    z = (x_new.reshape(-1, 2) - family.origin) / family.unit
+    mean = pi @ mu
+    second = (pi[:, None, None] * (Sigma + mu[:, :, None] * mu[:, None, :])).sum(0)
+    for sample, expected in [(z, mean), (z[:, :, None] * z[:, None, :], second)]:
+        error = sample.std(0) / np.sqrt(len(z))
+        assert np.all(np.abs(sample.mean(0) - expected) < 4 * error)
+
+
+@pytest.fixture(scope="module")
+def one_cluster():
+    rng = np.random.default_rng(5)
+    x = 50 + rng.standard_normal((40, 2)) @ np.array([[3.0, 1.0], [0.0, 0.5]])
+    return x, Gaussian.from_data(x, 1), Dirichlet.symmetric(1)
+
+
+@pytest.fixture(scope="module", params=["numpyro", "nutpie"])
+def sampled(request, one_cluster):
+    return nuts.fit(*one_cluster, draws=500, tune=500, sampler=request.param, rng=np.random.default_rng(1))
+
+
+def test_nuts_finds_the_normal_wishart_posterior(one_cluster, sampled):
+    from arviz_stats.base import array_stats
+
+    x, family, _ = one_cluster
+    q = family.posterior(statistics(x, family, np.ones((len(x), 1))))
+    D = x.shape[1]
+    expected = {"means": q.m[0], "covariances": q.W_inv[0] / (q.nu[0] - D - 1)}
+    assert sampled.posterior.weights.shape == (4, 500, 1)
+    assert np.all(sampled.posterior.weights == 1)
+    for name, target in expected.items():
+        draws = sampled.posterior.theta[name][:, :, 0].reshape(4, 500, -1)
+        for i, value in enumerate(target.ravel()):
+            ess = array_stats.ess(draws[:, :, i], chain_axis=0, draw_axis=1)
+            assert ess > 400
+            assert abs(draws[:, :, i].mean() - value) < 4 * draws[:, :, i].std() / np.sqrt(ess), (name, i)
+    deviation = (sampled.posterior.theta["means"][:, :, 0] - q.m[0]) ** 2
+    variance = np.diag(q.W_inv[0]) / (q.beta[0] * (q.nu[0] - D - 1))
+    ess = min(array_stats.ess(deviation[:, :, i], chain_axis=0, draw_axis=1) for i in range(D))
+    assert np.all(np.abs(deviation.mean((0, 1)) - variance) < 4 * deviation.std((0, 1)) / np.sqrt(ess))
+
+
+def test_nuts_reports_its_statistics_and_its_cost(sampled):
+    assert sampled.kind == "mcmc"
+    assert sampled.converged
+    for name in ("diverging", "energy", "lp", "n_steps", "tree_depth", "acceptance_rate", "step_size"):
+        assert sampled.sample_stats[name].shape == (4, 500)
+    assert 0.8 < sampled.sample_stats["acceptance_rate"].mean() < 0.98  # the target is 0.9
+    assert sampled.seconds["compile"] > 0
+    assert sampled.seconds["run"] > 0
+
+
+def test_pymcs_own_sampler_returns_the_same_things(one_cluster):
+    fit = nuts.fit(*one_cluster, draws=200, tune=200, chains=2, sampler="pymc", rng=np.random.default_rng(1))
+    q = fit.family.posterior(statistics(one_cluster[0], fit.family, np.ones((40, 1))))
+    means = fit.posterior.theta["means"]
+    assert means.shape == (2, 200, 1, 2)
+    assert np.all(np.abs(means.mean((0, 1, 2)) - q.m[0]) < means.std((0, 1, 2)))
+    assert fit.sample_stats["energy"].shape == (2, 200)
+
+
+def test_the_same_seed_gives_the_same_chains(one_cluster):
+    short = {"draws": 20, "tune": 20, "chains": 2}
+    first, second, other = (nuts.fit(*one_cluster, **short, rng=np.random.default_rng(seed)) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first.posterior.theta["means"], second.posterior.theta["means"])
+    assert not np.array_equal(first.posterior.theta["means"], other.posterior.theta["means"])
+
+
+@pytest.mark.parametrize("rank", ["meanfield", "fullrank"])
+def test_advi_elbo_is_just_below_the_evidence(one_cluster, rank):
+    x, family, _ = one_cluster
+    evidence = family.log_marginal(statistics(x, family, np.ones((len(x), 1))))
+    fit = advi.fit(*one_cluster, rank=rank, rng=np.random.default_rng(2))
+    elbo, se = fit.info["elbo"], fit.info["elbo_se"]
+    assert fit.converged
+    assert fit.info["reached"] == fit.info["restarts"] == 4
+    assert elbo == fit.bound[-1]
+    assert evidence - {"meanfield": 1.5, "fullrank": 0.2}[rank] < elbo < evidence + 4 * se
+    late = fit.bound[-51:-1]  # PyMC's own loss, at the last rate
+    assert abs(late.mean() - elbo) < 4 * np.hypot(late.std() / np.sqrt(len(late)), se)
+    assert len(fit.bound) <= 501
+    assert fit.posterior.theta["means"].shape == (1, 4000, 1, 2)
+
+
+def test_advi_takes_the_steps_of_pymc(one_cluster):
+    import jax
+    import pytensor
+
+    model = gaussian.build(*one_cluster)
+    P = flatten(model, NAMES).size
+    steps = 40
+    init = {"mu": np.full((1, P), 0.1), "rho": np.full((1, P), -1.0)}
+    optimise, (keys, state) = advi._optimiser(model, "meanfield", init, steps, 0.01, np.random.default_rng(0))
+    losses = np.asarray(optimise(keys, state)[1])[0]
+
+    theirs = pm.ADVI(model=model, random_seed=0)
+    (group,) = theirs.approx.groups
+    for parameter in group.params:
+        parameter.set_value(init[parameter.name][0])
+    noise = pytensor.shared(np.zeros((1, P)))
+    step = theirs.objective.step_function(
+        obj_optimizer=pm.adam(learning_rate=0.01),
+        obj_n_mc=1,
+        score=True,
+        more_replacements={group.symbolic_initial: noise},
+        compile_kwargs={"mode": "JAX"},
+    )
+    for key, loss in zip(jax.random.split(keys[0], steps)[: steps // 2], losses, strict=False):  # before the rate falls
+        noise.set_value(np.array(jax.random.normal(key, (1, P))))
+        assert float(step()) == pytest.approx(loss, rel=1e-9)
+
+
+def test_advi_with_the_same_seed_gives_the_same_draws(one_cluster):
+    short = {"steps": 400, "draws": 100, "restarts": 2}
+    first, second = (advi.fit(*one_cluster, **short, rng=np.random.default_rng(3)) for _ in range(2))
+    np.testing.assert_array_equal(first.posterior.theta["means"], second.posterior.theta["means"])
+    assert first.info["elbo"] == second.info["elbo"]
+
+
+def test_advi_says_when_it_has_not_converged(rng):
+    x = rng.standard_normal((60, 2)) + np.repeat([[0.0, 0.0], [20.0, 0.0]], 30, axis=0)
+    family, allocation = Gaussian.from_data(x, 2), Dirichlet.symmetric(2)
+    within = {"means": np.array([[[-1.0, -1.0], [0.0, 0.0]]]), "covariances": np.array([[np.eye(2) / 10, np.eye(2)]])}
+    start = fit_of(family, allocation, np.array([[0.5, 0.5]]), within)
+    with pytest.warns(ConvergenceWarning, match="still rising"):
+        fit = advi.fit(x, family, allocation, steps=1000, restarts=1, start=start, rng=rng)
+    assert not fit.converged
+
+
+def test_advi_names_a_loss_that_is_not_a_number(one_cluster):
+    with pytest.raises(FloatingPointError, match="lower learning_rate"):
+        advi.fit(*one_cluster, steps=200, learning_rate=1e6, rng=np.random.default_rng(0))
+
+
+def test_unknown_choices_are_named(one_cluster):
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="numpyro, nutpie, pymc"):
+        nuts.fit(*one_cluster, sampler="stan", rng=rng)
+    with pytest.raises(ValueError, match="meanfield, fullrank"):
+        advi.fit(*one_cluster, rank="low", rng=rng)
+    with pytest.raises(ValueError, match="at least 1"):
+        nuts.fit(*one_cluster, draws=0, rng=rng)
+    with pytest.raises(ValueError, match="at least 200 steps"):
+        advi.fit(*one_cluster, steps=10, rng=rng)
