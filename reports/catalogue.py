@@ -1,0 +1,115 @@
+"""The methods that can be compared, by name: what each is called, where its ``fit`` lives and what it listens to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+SAMPLERS = ("numpyro", "nutpie", "pymc")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user can set about the fits.
+
+    Parameters
+    ----------
+    draws, chains, tune : int
+        Kept draws of each chain, number of chains, and adaptation steps of each chain. Variational methods give as many
+        independent draws, arranged alike.
+    sampler : {"numpyro", "nutpie", "pymc"}
+        Who runs NUTS.
+    restarts : int
+        Starts of EM and CAVI, the best of which is kept.
+    advi_steps : int
+        Gradient steps of ADVI.
+
+    Raises
+    ------
+    ValueError
+        If a count is below 1 or the sampler is unknown.
+    """
+
+    draws: int = 1000
+    chains: int = 4
+    tune: int = 1000
+    sampler: str = "numpyro"
+    restarts: int = 10
+    advi_steps: int = 20_000
+
+    def __post_init__(self) -> None:
+        for name in ("draws", "chains", "tune", "restarts", "advi_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if self.draws < 100:
+            raise ValueError(f"draws is {self.draws}; posterior summaries need at least 100 a chain")
+        if self.sampler not in SAMPLERS:
+            raise ValueError(f"there is no sampler {self.sampler!r}; choose one of {', '.join(SAMPLERS)}")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to fit the model.
+
+    Parameters
+    ----------
+    title : str
+        What a reader sees.
+    kind : str
+        "point", "variational" or "mcmc".
+    bound_kind : str or None
+        What the method's bound is a number of.
+    module : str
+        Import path of the module with its ``fit``.
+    settings : callable
+        From the options to the keywords of that ``fit``.
+    uses_start : bool
+        Whether ``fit`` takes an earlier fit as ``start``.
+    """
+
+    title: str
+    kind: str
+    bound_kind: str | None
+    module: str
+    settings: Callable[[Options], dict[str, Any]]
+    uses_start: bool = False
+
+
+def _advi(rank: str) -> Callable[[Options], dict[str, Any]]:
+    return lambda o: {"rank": rank, "steps": o.advi_steps, "draws": o.chains * o.draws}
+
+
+ELBO = "evidence lower bound around one labelling"
+
+# Run in this order: a method that takes a start takes it from the first fit that succeeded before it.
+METHODS: dict[str, Method] = {
+    "cavi": Method(
+        "CAVI, hand-written", "variational", ELBO, "mixtures.methods.cavi", lambda o: {"restarts": o.restarts}
+    ),
+    "map": Method(
+        "EM, posterior mode",
+        "point",
+        "log joint density at the mode",
+        "mixtures.methods.em",
+        lambda o: {"prior": True, "restarts": o.restarts},
+    ),
+    "em": Method(
+        "EM, maximum likelihood", "point", "log likelihood", "mixtures.methods.em", lambda o: {"restarts": o.restarts}
+    ),
+    "advi": Method(
+        "ADVI mean-field, PyMC", "variational", ELBO, "models.methods.advi", _advi("meanfield"), uses_start=True
+    ),
+    "advi-fullrank": Method(
+        "ADVI full-rank, PyMC", "variational", ELBO, "models.methods.advi", _advi("fullrank"), uses_start=True
+    ),
+    "nuts": Method(
+        "NUTS, PyMC",
+        "mcmc",
+        None,
+        "models.methods.nuts",
+        lambda o: {"draws": o.draws, "tune": o.tune, "chains": o.chains, "sampler": o.sampler},
+    ),
+}
+
+DEFAULT = ("em", "cavi", "advi", "nuts")

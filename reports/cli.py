@@ -1,0 +1,274 @@
+"""The command line: `mixtures compare`, `mixtures datasets`, `mixtures report`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from reports.catalogue import DEFAULT, METHODS, Options
+from reports.verdict import CLAIMS
+
+if TYPE_CHECKING:
+    from reports.comparison import Comparison
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Fit one mixture model by several methods and see how far to trust each.",
+)
+out = Console()
+err = Console(stderr=True)
+
+
+@app.command()
+def compare(
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA", help="A built-in data set (see `mixtures datasets`) or a CSV, Parquet or .npy file."
+        ),
+    ],
+    components: Annotated[int, typer.Option("-k", "--components", help="Number of clusters K.")],
+    methods: Annotated[str, typer.Option(help=f"Comma-separated, from: {', '.join(METHODS)}.")] = ",".join(DEFAULT),
+    out_dir: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for the results.", show_default="results/DATA-kK, numbered if taken"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness.")] = 0,
+    test_fraction: Annotated[float, typer.Option(help="Share of the rows held out, 0 to below 1.")] = 0.0,
+    label_column: Annotated[str | None, typer.Option(help="Column with known classes; no method sees it.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Comma-separated columns to use.", show_default="all numeric")
+    ] = None,
+    drop_missing: Annotated[bool, typer.Option("--drop-missing", help="Leave out rows with missing values.")] = False,
+    draws: Annotated[int, typer.Option(help="Posterior draws kept from each chain.")] = Options.draws,
+    chains: Annotated[int, typer.Option(help="Number of chains.")] = Options.chains,
+    sampler: Annotated[str, typer.Option(help="Who runs NUTS: numpyro, nutpie or pymc.")] = Options.sampler,
+    standardize: Annotated[bool, typer.Option(help="Report in standard deviations of each feature.")] = False,
+    restarts: Annotated[int, typer.Option(help="Starts of EM and CAVI; the best is kept.")] = Options.restarts,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier comparison in --out.")] = False,
+    report: Annotated[bool, typer.Option(help="Write the page beside the numbers.")] = True,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page when it is there.")] = False,
+) -> None:
+    """Fit one Gaussian mixture to DATA by several methods, compare them, and write a report.
+
+    The folder gets report.html (one self-contained page), metrics.csv, manifest.json and every method's draws as zarr.
+
+    Examples:
+
+      mixtures compare faithful -k 2
+
+      mixtures compare tsmatz -k 3 --methods em,cavi
+
+      mixtures compare mine.csv -k 3 --label-column species --drop-missing
+    """
+    import numpy as np
+
+    from mixtures import datasets
+    from reports import comparison
+    from reports.results import PAGE, check_free
+
+    started: list[str] = []
+    stages = _Stages({name: f"{method.title}" for name, method in METHODS.items()})
+    try:
+        chosen = comparison.check_methods(name.strip() for name in methods.split(",") if name.strip())
+        names = None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
+        settings: dict[str, Any] = {"draws": draws, "chains": chains, "sampler": sampler, "restarts": restarts}
+        Options(**settings)
+        loaded = datasets.load(data, label_column=label_column, columns=names, drop_missing=drop_missing)
+        datasets.check_components(loaded.x, components)
+        folder = out_dir or _unused(Path("results") / f"{loaded.name}-k{components}")
+        check_free(folder, overwrite=overwrite)
+
+        def progress(stage: str, state: str) -> None:
+            started.append(stage)
+            stages.tell(stage, state)
+
+        with stages:
+            result = comparison.compare(
+                loaded.x,
+                components,
+                rng=np.random.default_rng(seed),
+                methods=chosen,
+                labels=loaded.labels,
+                features=loaded.features,
+                truth=loaded.truth,
+                name=loaded.name,
+                test_fraction=test_fraction,
+                standardize=standardize,
+                facts={
+                    "command": shlex.join(["mixtures", *sys.argv[1:]]),
+                    "seed": seed,
+                    "source": loaded.source,
+                    "label_column": label_column,
+                },
+                progress=progress,
+                **settings,
+            )
+            stages.tell("save", "running")
+            result.save(folder, report=report, overwrite=overwrite)
+            stages.tell("save", "done")
+    except ValueError as error:
+        # Arguments are checked before the first stage; a ValueError after that is a defect and keeps its traceback.
+        if started:
+            raise
+        _refuse(error)
+
+    out.print(_summary(result))
+    for method, failure in result.failures.items():
+        err.print(f"{METHODS[method].title} failed: {failure}", style="red", markup=False, highlight=False)
+    out.print(_reference_line(result), markup=False, highlight=False)
+    path = folder / PAGE if report else folder / "metrics.csv"
+    out.print(f"{'Report' if report else 'Numbers'}: {path}", soft_wrap=True, markup=False, highlight=False)
+    if open_ and report:
+        typer.launch(path.resolve().as_uri())
+    if result.failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def datasets() -> None:
+    """List the built-in data sets."""
+    from mixtures import datasets as sets
+
+    table = Table(title="Built-in data sets", title_justify="left")
+    for heading, justify in (
+        ("name", "left"),
+        ("rows", "right"),
+        ("features", "right"),
+        ("classes", "right"),
+        ("source", "left"),
+    ):
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    for d in sets.describe():
+        table.add_row(d.name, str(d.n), str(d.d), "–" if d.classes is None else str(d.classes), d.source)
+    out.print(table)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `mixtures compare` wrote.")],
+    open_: Annotated[bool, typer.Option("--open", help="Open the page when it is there.")] = False,
+) -> None:
+    """Make the page of an earlier comparison again, from what was saved."""
+    from reports.results import PAGE, Results
+
+    try:
+        results = Results.load(folder)
+    except ValueError as error:
+        _refuse(error)
+    from reports.page import render
+
+    path = folder / PAGE
+    path.write_text(render(results), encoding="utf-8")
+    out.print(f"Report: {path}", soft_wrap=True, markup=False, highlight=False)
+    if open_:
+        typer.launch(path.resolve().as_uri())
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app(prog_name="mixtures")
+
+
+class _Stages:
+    """What is running and for how long: a live display on a terminal, plain lines elsewhere."""
+
+    def __init__(self, titles: dict[str, str]) -> None:
+        self.titles = titles | {"measure": "Comparing", "save": "Writing"}
+        self.bar = Progress(
+            SpinnerColumn(finished_text=" "), TextColumn("{task.description}"), TimeElapsedColumn(), console=err
+        )
+        self.tasks: dict[str, Any] = {}
+        self.began: dict[str, float] = {}
+
+    def __enter__(self) -> _Stages:
+        if err.is_terminal:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def tell(self, stage: str, state: str) -> None:
+        """Note that a stage is running, done or failed."""
+        title = self.titles[stage]
+        if state == "running":
+            self.began[stage] = time.perf_counter()
+            self.tasks[stage] = self.bar.add_task(title, total=1)
+            return
+        text = title if state == "done" else f"[red]{title} failed"
+        self.bar.update(self.tasks[stage], completed=1, description=text)
+        if not err.is_terminal:
+            seconds = time.perf_counter() - self.began[stage]
+            err.print(f"{title}: {state} in {seconds:.1f} s", markup=False, highlight=False)
+
+
+def _unused(folder: Path) -> Path:
+    """The folder, or the first numbered one beside it that does not exist."""
+    candidates = [folder, *(folder.with_name(f"{folder.name}-{i}") for i in range(2, 10_000))]
+    return next(path for path in candidates if not path.exists())
+
+
+NUMBERS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("train_log_density", "log density, train (nats a point)", "{:.3f}".format),
+    ("heldout_log_density", "log density, held out", "{:.3f}".format),
+    ("bound", "bound (nats)", "{:.1f}".format),
+    ("mean_shift", "worst mean shift (reference sd)", "{:+.2f}".format),
+    ("sd_ratio", "worst sd ratio", "{:.2f}".format),
+    ("coverage95", "worst cover of a 95% interval", "{:.0%}".format),
+    ("khat", "k-hat", "{:.2f}".format),
+    ("rhat_max", "largest R-hat", "{:.3f}".format),
+    ("ari", "adjusted Rand index", "{:.2f}".format),
+    ("seconds_compile", "seconds to compile", "{:.1f}".format),
+    ("seconds_run", "seconds to run", "{:.1f}".format),
+)
+
+
+def _summary(result: Comparison) -> Table:
+    """The main numbers, one column a method, with the verdict below."""
+    frame, manifest = result.table(), result.results.manifest
+    data = manifest["data"]
+    title = f"{data['name']}: {data['n']} points, K = {manifest['model']['n_components']}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("")
+    for method in frame.index:
+        table.add_column(method, justify="right")
+    for metric, text, show in NUMBERS:
+        if metric in frame and frame[metric].notna().any():
+            cells = ["–" if value != value else show(value) for value in frame[metric]]
+            table.add_row(text, *cells)
+    table.add_section()
+    for claim in CLAIMS:
+        said = [manifest["verdict"].get(method, {}).get(claim, {}).get("fit") for method in frame.index]
+        table.add_row(f"fit for {claim}?", *({True: "yes", False: "no", None: "–"}[fit] for fit in said))
+    return table
+
+
+def _reference_line(result: Comparison) -> str:
+    reference = result.results.manifest["reference"]
+    if reference["method"] is None:
+        return f"No reference: {reference['reason']}. Agreement with the posterior was not measured."
+    trusted = "Reference" if reference["trusted"] else "No trusted reference"
+    return f"{trusted}: {METHODS[reference['method']].title} {reference['reason']}."
+
+
+def _refuse(error: Exception) -> NoReturn:
+    err.print(f"error: {error}", style="red", soft_wrap=True, markup=False, highlight=False)
+    raise typer.Exit(2)
+
+
+if __name__ == "__main__":
+    main()

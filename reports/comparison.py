@@ -1,0 +1,286 @@
+"""Run several methods on one data set and measure how they differ."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import platform
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixtures import Dirichlet, Fit, Gaussian
+from reports import manifest as facts_of
+from reports.catalogue import DEFAULT, METHODS, Options
+from reports.measure import measure
+from reports.metrics import Row
+from reports.prepared import prepare
+from reports.results import COLUMNS, FORMAT, PAGE, Results
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Progress = Callable[[str, str], None]
+
+
+@dataclass
+class Comparison:
+    """Methods side by side on one data set.
+
+    Parameters
+    ----------
+    fits : dict of Fit
+        By method, in one labelling.
+    failures : dict of str
+        What went wrong, by method.
+    results : Results
+        The numbers, draws and facts from which tables and pages are made.
+    """
+
+    fits: dict[str, Fit]
+    failures: dict[str, str]
+    results: Results
+
+    def table(self) -> pd.DataFrame:
+        """The main numbers, one row a method; NaN where a number does not apply."""
+        return summary(self.results)
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write the report as one self-contained page."""
+        from reports.page import render
+
+        path = Path(path)
+        path.write_text(render(self.results), encoding="utf-8")
+        return path
+
+    def save(self, folder: str | Path, *, report: bool = True, overwrite: bool = False) -> Path:
+        """Write metrics, manifest and draws into a folder, and then, unless ``report`` is false, the page.
+
+        Raises
+        ------
+        ResultsError
+            If the folder holds something else, or an earlier comparison and ``overwrite`` is false.
+        """
+        folder = self.results.save(folder, overwrite=overwrite)
+        if report:
+            self.to_html(folder / PAGE)
+        return folder
+
+
+def compare(
+    x: np.ndarray | pd.DataFrame,
+    n_components: int,
+    *,
+    rng: np.random.Generator,
+    methods: Sequence[str] = DEFAULT,
+    labels: Sequence[Any] | np.ndarray | None = None,
+    features: Sequence[str] | None = None,
+    truth: Mapping[str, np.ndarray] | None = None,
+    name: str = "data",
+    test_fraction: float = 0.0,
+    standardize: bool = False,
+    alpha0: float = 1.0,
+    prior: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Comparison:
+    """Fit one Bayesian Gaussian mixture by several methods and measure how they differ.
+
+    Parameters
+    ----------
+    x : ndarray or DataFrame, shape (N, D)
+    n_components : int
+        K.
+    rng : numpy.random.Generator
+        Source of all randomness. Every method has a stream of its own, so that leaving one out does not change the others.
+    methods : sequence of str
+        Of em, map, cavi, advi, advi-fullrank and nuts.
+    labels : array, shape (N,), optional
+        Known classes: no method sees them, cluster recovery is measured against them.
+    features : sequence of str, optional
+        Names of the columns.
+    truth : mapping, optional
+        ``weights``, ``means`` and ``covariances`` that generated the data, for the oracle.
+    name : str
+        Name of the data.
+    test_fraction : float
+        Share of the rows held out for the predictive density, 0 to below 1.
+    standardize : bool
+        Report in units of each feature's standard deviation. The methods themselves do not depend on units.
+    alpha0 : float
+        Concentration of the symmetric Dirichlet prior.
+    prior : mapping, optional
+        ``m0``, ``beta0``, ``W0``, ``nu0`` of the Normal-Wishart prior; see `mixtures.Gaussian.from_data`.
+    facts : mapping, optional
+        What the manifest should know besides: ``command``, ``seed``, ``source``, ``label_column``.
+    progress : callable, optional
+        Told (stage, "running" | "done" | "failed").
+    **options
+        ``draws``, ``chains``, ``tune``, ``sampler``, ``restarts``, ``advi_steps``; see `reports.catalogue.Options`.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ValueError
+        If an argument is outside its range. A method that fails does not raise: it is found under ``failures``.
+    """
+    began = time.perf_counter()
+    tell = progress or (lambda stage, state: None)
+    facts = dict(facts or {})
+    settings = Options(**options)
+    methods = check_methods(methods)
+    split_rng, sample_rng, *method_rngs = rng.spawn(2 + len(METHODS))
+    data = prepare(x, labels, features, truth, test_fraction, standardize, split_rng)
+    if not 1 <= n_components <= len(data.x):
+        raise ValueError(f"n_components is {n_components}; expected 1 to {len(data.x)}, the number of rows to fit")
+    family = Gaussian.from_data(data.x, n_components, **(prior or {}))
+    allocation = Dirichlet.symmetric(n_components, alpha0)
+
+    fits: dict[str, Fit] = {}
+    entries: dict[str, dict[str, Any]] = {}
+    for method, own_rng in zip(METHODS, method_rngs, strict=True):
+        if method not in methods:
+            continue
+        tell(method, "running")
+        fit, entries[method] = _run(
+            method, data.x, family, allocation, settings, next(iter(fits.values()), None), own_rng
+        )
+        if fit is not None:
+            fits[method] = fit
+        tell(method, "failed" if fit is None else "done")
+    fits = {method: fits[method] for method in methods if method in fits}
+    entries = {method: entries[method] for method in methods}
+
+    fitted = time.perf_counter()
+    tell("measure", "running")
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "command": facts.get("command", "reports.compare(...)"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": facts.get("seed"),
+        "versions": facts_of.versions(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "data": facts_of.describe_data(data, name, standardize, facts),
+        "model": facts_of.describe_model(family, allocation),
+        "methods": entries,
+        "options": asdict(settings),
+    }
+    measured = measure(fits, data, settings, sample_rng)
+    manifest |= measured.facts
+    tell("measure", "done")
+    ended = time.perf_counter()
+    manifest["timings"] = {
+        "import_s": sum(entry["seconds"].get("import", 0.0) for entry in entries.values()),
+        "fits_s": fitted - began,
+        "metrics_s": ended - fitted,
+        "total_s": ended - began,
+        "peak_memory_mb": facts_of.peak_memory(),
+    }
+    failures = {method: entry["error"] for method, entry in entries.items() if entry["status"] == "failed"}
+    results = Results(manifest, _frame(measured.rows), data.dataset(), measured.trees)
+    return Comparison(measured.fits, failures, results)
+
+
+def check_methods(methods: Iterable[str]) -> tuple[str, ...]:
+    """The names without repetitions, or a ValueError that offers the nearest."""
+    methods = tuple(dict.fromkeys(methods))
+    for method in methods:
+        if method not in METHODS:
+            near = difflib.get_close_matches(method, METHODS, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"there is no method {method!r}; {hint}choose from {', '.join(METHODS)}")
+    if not methods:
+        raise ValueError(f"no method given; choose from {', '.join(METHODS)}")
+    return methods
+
+
+def summary(results: Results) -> pd.DataFrame:
+    """The main numbers of a comparison, one row a method; NaN where a number does not apply."""
+    worst = {"mean_shift", "sd_ratio", "coverage95", "wasserstein", "rhat_max", "ess_min", "divergences", "khat"}
+    columns = [
+        "train_log_density",
+        "heldout_log_density",
+        "bound",
+        "elpd_loo",
+        "mean_shift",
+        "sd_ratio",
+        "coverage95",
+        "wasserstein",
+        "khat",
+        "rhat_max",
+        "ess_min",
+        "divergences",
+        "ari",
+        "accuracy",
+        "seconds_compile",
+        "seconds_run",
+    ]
+    rows = results.metrics[results.metrics["target"].isin(["data", "all"])]
+    rows = rows[rows["metric"].isin(columns) & ((rows["target"] == "all") | ~rows["metric"].isin(worst))]
+    wide = rows.pivot(index="method", columns="metric", values="value")
+    return wide.reindex(index=list(results.manifest["methods"]), columns=[c for c in columns if c in wide])
+
+
+def _run(
+    method: str,
+    x: np.ndarray,
+    family: Gaussian,
+    allocation: Dirichlet,
+    options: Options,
+    start: Fit | None,
+    rng: np.random.Generator,
+) -> tuple[Fit | None, dict[str, Any]]:
+    """One method's fit, or None, and its entry in the manifest."""
+    spec = METHODS[method]
+    settings = spec.settings(options)
+    entry: dict[str, Any] = {
+        "title": spec.title,
+        "kind": spec.kind,
+        "bound_kind": spec.bound_kind,
+        "options": settings,
+        "status": "failed",
+        "error": None,
+        "converged": None,
+        "seconds": {},
+        "info": {},
+        "warnings": [],
+    }
+    if spec.uses_start:
+        settings = settings | {"start": start}
+    fit = None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        try:
+            began = time.perf_counter()
+            module = importlib.import_module(spec.module)
+            imported = time.perf_counter() - began
+            fit = module.fit(x, family, allocation, rng=rng, **settings)
+        except Exception as error:  # whatever a method raises, the others go on and the report shows it
+            entry["error"] = f"{type(error).__name__}: {error}"
+            entry["traceback"] = traceback.format_exc()
+    entry["warnings"] = list(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)))
+    if fit is not None:
+        seconds = {"import": imported} | fit.seconds
+        info = dict(fit.info)
+        entry["warnings"] += info.pop("warnings", [])
+        entry |= {"status": "ok", "converged": fit.converged, "seconds": seconds, "info": info}
+    return fit, entry
+
+
+def _frame(rows: list[Row]) -> pd.DataFrame:
+    """The long table; what could not be computed is left out."""
+    import pandas as pd
+
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    return frame[np.isfinite(frame["value"].astype(float))].reset_index(drop=True)

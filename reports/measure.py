@@ -1,0 +1,257 @@
+"""Everything that is measured once the fits are there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from mixtures import Conjugate, Dirichlet, Draws, Fit, Gaussian
+from mixtures.labels import align, sort_by_mean
+from mixtures.responsibilities import normalise
+from reports.catalogue import METHODS, Options
+from reports.metrics import Row, prediction, quality, recovery, reference
+from reports.metrics import agreement as agree
+from reports.prepared import Data
+from reports.verdict import judge
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+# Sizes that keep the work after the fits, and the folder, small; what they cut is cut for every method alike.
+LARGEST_LOG_LIKELIHOOD = 20_000_000
+FEWEST_LOO_DRAWS = 400
+PREDICTIVE_DRAWS = 50
+PREDICTIVE_POINTS = 1000
+REFERENCE_POINTS = 2000
+COCLUSTERED_POINTS = 400
+
+
+class Measured(NamedTuple):
+    """Aligned fits, rows of the long table, trees to save, and what the manifest should say of them."""
+
+    fits: dict[str, Fit]
+    rows: list[Row]
+    trees: dict[str, xr.DataTree]
+    facts: dict[str, Any]
+
+
+def measure(fits: dict[str, Fit], data: Data, options: Options, rng: np.random.Generator) -> Measured:
+    """Align the fits, measure each alone, against the data and against the reference, and pass the verdict."""
+    rows = [] if data.truth is None else _oracle(data)
+    if not fits:
+        facts = {"reference": _no_reference("no method succeeded"), "relabelling": {}, "verdict": {}}
+        return Measured({}, rows, {}, facts)
+
+    fits, relabelling = _aligned(fits, data)
+    drawn = {
+        method: fit.as_draws(options.chains, options.draws, rng) if fit.kind == "variational" else fit
+        for method, fit in fits.items()
+    }
+    posteriors = {method: _posterior(fit, data) for method, fit in drawn.items()}
+    together = {method: agree.coclustering(_some_responsibilities(fit, data.x)) for method, fit in drawn.items()}
+
+    for method, fit in fits.items():
+        rows += _own(fit, drawn[method], data)
+    checked = {method: _diagnose(fit, posteriors[method]) for method, fit in fits.items() if fit.kind == "mcmc"}
+    rows += [row for those in checked.values() for row in those]
+    found = next((_judged(method, reference.checks(those)) for method, those in checked.items()), None)
+    facts = {
+        "reference": found or _no_reference("no MCMC draws to hold the others against"),
+        "relabelling": relabelling,
+    }
+
+    against = facts["reference"]["method"]
+    rows += _densities(fits, data, against)
+    if against is not None:
+        points, _ = drawn[against].sample(REFERENCE_POINTS, rng)
+        for method in (m for m in fits if m != against):
+            rows += agree.posterior_agreement(method, posteriors[method], posteriors[against])
+            rows.append(agree.predictive_divergence(method, fits[method], drawn[against], points))
+            rows.append(agree.coclustering_error(method, together[method], together[against]))
+
+    trees = {m: _tree(fits[m], drawn[m], posteriors[m], together[m], data, rng) for m in fits}
+    for method, tree in trees.items():
+        if "log_likelihood" in tree.children:
+            rows += prediction.leave_one_out(method, tree)
+
+    order = {method: i for i, method in enumerate([*fits, "oracle"])}
+    rows.sort(key=lambda row: order[row.method])
+    values = {
+        method: {(row.metric, row.target): row.value for row in those}
+        for method, those in groupby(rows, key=lambda row: row.method)
+    }
+    facts["verdict"] = {
+        method: judge(values[method], method, fit.kind, fit.converged, facts["reference"])
+        for method, fit in fits.items()
+    }
+    return Measured(fits, rows, trees, facts)
+
+
+def _aligned(fits: dict[str, Fit], data: Data) -> tuple[dict[str, Fit], dict[str, Any]]:
+    """Every fit in the labelling of the first of the catalogue's methods, clusters numbered by their first mean."""
+    pivot = next(method for method in METHODS if method in fits)
+    r = sort_by_mean(_best_draw(fits[pivot], data.x), data.x)
+    aligned = {method: align(fit, r, data.x) for method, fit in fits.items()}
+    facts = {method: {"pivot": pivot, "moved": a.moved, "switched": a.switched} for method, a in aligned.items()}
+    return {method: a.fit for method, a in aligned.items()}, facts
+
+
+def _best_draw(fit: Fit, x: np.ndarray) -> Fit:
+    """The held draw of highest likelihood on its own, whose labels are its own; a closed form as it is."""
+    if isinstance(fit.posterior, Conjugate):
+        return fit
+    weights, theta = fit.held.flat()
+    best = int(np.argmax(sum(normalise(block)[0].sum(1) for _, block in fit.log_rho(x))))
+    return replace(fit, posterior=Draws(weights[None, [best]], {name: v[None, [best]] for name, v in theta.items()}))
+
+
+def _posterior(fit: Fit, data: Data) -> xr.Dataset:
+    """All held draws in the units of the data, features by name."""
+    tree = fit.draws(fit.held.weights[..., 0].size, np.random.default_rng(0))
+    names = {"feature": list(data.features), "feature_": list(data.features)}
+    return tree["posterior"].to_dataset().assign_coords(names)
+
+
+def _coclustered(n: int) -> np.ndarray:
+    """Rows whose co-clustering is kept: all, or evenly spaced ones of many."""
+    return np.linspace(0, n - 1, min(n, COCLUSTERED_POINTS)).astype(int)
+
+
+def _some_responsibilities(fit: Fit, x: np.ndarray) -> np.ndarray:
+    return agree.responsibilities_per_draw(fit, x[_coclustered(len(x))])
+
+
+def _own(fit: Fit, drawn: Fit, data: Data) -> list[Row]:
+    """What can be said of a method without looking at another."""
+    method, log_labellings = fit.method, float(np.log(np.arange(1, fit.n_components + 1)).sum())
+    rows = [Row(method, f"seconds_{part}", "data", seconds) for part, seconds in fit.seconds.items()]
+    if len(fit.bound):
+        bound, error = fit.info.get("elbo", fit.bound[-1]), fit.info.get("elbo_se", np.nan)
+        rows.append(Row(method, "bound", "data", bound, error))
+        if fit.kind == "variational":
+            rows.append(Row(method, "bound_all_labellings", "data", bound + log_labellings, error))
+    rows += [Row(method, name, "data", fit.info[name]) for name in ("aic", "bic", "icl") if name in fit.info]
+    if isinstance(fit.posterior, Conjugate):
+        rows.append(quality.khat(method, quality.log_ratios(fit, drawn, data.x)))
+    elif "khat" in fit.info:
+        rows.append(Row(method, "khat", "all", fit.info["khat"]))
+    rows.append(agree.occupied(method, drawn, data.x))
+    if data.labels is not None:
+        rows += recovery.recovery(method, fit.responsibilities(data.x), data.labels)
+    return rows
+
+
+def _oracle(data: Data) -> list[Row]:
+    """Predictive density and cluster recovery of the parameters that generated the data."""
+    assert data.truth is not None
+    K = len(data.truth["weights"])
+    family, allocation = Gaussian.from_data(data.x, K), Dirichlet.symmetric(K)
+    theta = family.from_data_units({name: data.truth[name] for name in family.dims})
+    posterior = Draws(data.truth["weights"][None, None], {name: v[None, None] for name, v in theta.items()})
+    truth = Fit("oracle", "point", family, allocation, posterior, np.empty(0), True, {})
+    rows = _densities({"oracle": truth}, data, None)
+    if data.labels is not None:
+        rows += recovery.recovery("oracle", truth.responsibilities(data.x), data.labels)
+    return rows
+
+
+def _diagnose(fit: Fit, posterior: xr.Dataset) -> list[Row]:
+    rows = reference.diagnose(fit.method, agree.scalars(posterior), fit.sample_stats)
+    smallest = next(row.value for row in rows if row.metric == "ess_min") * len(fit.held.weights)
+    return [*rows, Row(fit.method, "ess_per_second", "all", smallest / fit.seconds["run"])]
+
+
+def _densities(fits: dict[str, Fit], data: Data, against: str | None) -> list[Row]:
+    """Mean log predictive densities, and their paired differences from those of ``against``."""
+    rows = []
+    for name, points in (("train", data.x), ("heldout", data.heldout)):
+        if not len(points):
+            continue
+        log_p = {method: fit.log_predictive(points) for method, fit in fits.items()}
+        for method, value in log_p.items():
+            rows.append(prediction.log_density(method, f"{name}_log_density", value))
+            if against is not None and method != against:
+                rows.append(
+                    prediction.paired_difference(method, against, f"{name}_log_difference", value, log_p[against])
+                )
+    return rows
+
+
+def _tree(
+    fit: Fit, drawn: Fit, posterior: xr.Dataset, together: np.ndarray, data: Data, rng: np.random.Generator
+) -> xr.DataTree:
+    """The method's DataTree: posterior, observed_data and clusters always, the other groups where they apply."""
+    import xarray as xr
+
+    chains, draws, _ = drawn.held.weights.shape
+    features = {"feature": list(data.features)}
+    points = _coclustered(len(data.x))
+    clusters = {
+        "responsibilities": (("obs", "cluster"), fit.responsibilities(data.x)),
+        "coclustering": (("point", "point_"), together.astype(np.float32)),
+    }
+    groups = {
+        "posterior": posterior,
+        "observed_data": xr.Dataset({"x": (("obs", "feature"), data.x)}, coords=features),
+        "clusters": xr.Dataset(clusters, coords={"point": points, "point_": points}),
+    }
+    if len(fit.bound):
+        groups["ascent"] = xr.Dataset({"bound": ("iteration", fit.bound)}, attrs={"unit": "nats"})
+    if fit.sample_stats:
+        groups["sample_stats"] = xr.Dataset({name: (("chain", "draw"), v) for name, v in fit.sample_stats.items()})
+    if fit.kind != "point":
+        kept = min(draws, LARGEST_LOG_LIKELIHOOD // (chains * len(data.x)))
+        if chains * kept >= FEWEST_LOO_DRAWS:
+            log_likelihood = _thin(drawn, kept).log_likelihood(data.x)
+            groups["log_likelihood"] = xr.Dataset({"x": (("chain", "draw", "obs"), log_likelihood)})
+        replicated = _replicate(_thin(drawn, min(draws, PREDICTIVE_DRAWS)), min(len(data.x), PREDICTIVE_POINTS), rng)
+        groups["posterior_predictive"] = xr.Dataset(
+            {"x": (("chain", "draw", "obs", "feature"), replicated)}, coords=features
+        )
+    return xr.DataTree.from_dict(groups)
+
+
+def _thin(fit: Fit, draws: int) -> Fit:
+    """The fit with so many evenly spaced draws of each chain."""
+    held = fit.held
+    chosen = np.linspace(0, held.weights.shape[1], draws, endpoint=False).astype(int)
+    return replace(
+        fit, posterior=Draws(held.weights[:, chosen], {name: v[:, chosen] for name, v in held.theta.items()})
+    )
+
+
+def _replicate(fit: Fit, n: int, rng: np.random.Generator) -> np.ndarray:
+    """One simulated data set of ``n`` points for every held draw, shape (chain, draw, n, D)."""
+    chains, draws, K = fit.held.weights.shape
+    weights, theta = fit.held.flat()
+    below = np.cumsum(weights, axis=1)[:, None, :-1]
+    own = (rng.random((len(weights), n, 1)) > below).sum(-1) + K * np.arange(len(weights))[:, None]
+    flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in theta.items()}
+    return fit.family.simulate(flat, own.ravel(), rng).reshape(chains, draws, n, -1)
+
+
+def _judged(method: str, checks: list[dict[str, Any]]) -> dict[str, Any]:
+    """The manifest's entry on the reference."""
+    failed = [check for check in checks if not check["passed"]]
+    reason = "is the reference and passed its checks"
+    if failed:
+        named = ", ".join(
+            f"{c['name']} {'unknown' if c['value'] is None else format(c['value'], '.3g')}" for c in failed
+        )
+        reason = f"failed its checks after relabelling ({named})"
+        if any(c["name"] == "largest R-hat" for c in failed):
+            reason += "; the chains do not agree, which is what a posterior with several modes looks like"
+    return {
+        "method": method,
+        "trusted": not failed,
+        "reason": reason,
+        "checks": checks,
+        "floor_note": "Wasserstein-1 between the even and the odd chains of the reference: what two runs of it differ by.",
+    }
+
+
+def _no_reference(reason: str) -> dict[str, Any]:
+    return {"method": None, "trusted": False, "reason": reason, "checks": [], "floor_note": None}

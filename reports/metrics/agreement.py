@@ -1,0 +1,122 @@
+"""How far a posterior is from the reference: parameter by parameter, and in quantities that need no labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mixtures import Fit
+from mixtures.responsibilities import normalise
+from reports.metrics import Row
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+# The worst of each metric over the parameters stands under the target "all".
+WORST: dict[str, Callable[[float], float]] = {
+    "mean_shift": abs,
+    "sd_ratio": lambda ratio: abs(np.log(ratio)),
+    "coverage95": lambda coverage: abs(coverage - 0.95),
+    "wasserstein": abs,
+    "wasserstein_floor": abs,
+}
+
+
+def scalars(posterior: xr.Dataset) -> dict[str, np.ndarray]:
+    """Every distinct scalar parameter by name, each (chain, draw); what cannot vary, like a single weight, is left out."""
+    found = {}
+    for name, variable in posterior.data_vars.items():
+        for index in np.ndindex(*variable.shape[2:]):
+            if (name == "covariances" and index[1] > index[2]) or (name == "weights" and variable.shape[2] == 1):
+                continue
+            labels = [str(posterior[dim].values[i]) for dim, i in zip(variable.dims[2:], index, strict=True)]
+            found[f"{name}[{', '.join(labels)}]"] = variable.values[(..., *index)]
+    return found
+
+
+def posterior_agreement(method: str, posterior: xr.Dataset, reference: xr.Dataset) -> list[Row]:
+    """Shift, spread, coverage and distance of every scalar parameter from the reference's.
+
+    ``mean_shift`` is the difference of the posterior means in reference sds, ``sd_ratio`` the ratio of the posterior sds,
+    ``coverage95`` the probability under the reference of the method's central 95% interval, and ``wasserstein`` the
+    Wasserstein-1 distance in reference sds, to be read beside ``wasserstein_floor``, that between two halves of the
+    reference. A point estimate has only the first. Standard errors follow from the effective sample sizes.
+    """
+    from arviz_stats.base import array_stats
+    from scipy.stats import wasserstein_distance
+
+    def mcse(values: np.ndarray, of: str) -> float:
+        return float(array_stats.mcse(values, method=of))
+
+    rows: list[Row] = []
+    own = scalars(posterior)
+    for target, truth in scalars(reference).items():
+        values, sd = own[target], truth.std()
+        shift = (values.mean() - truth.mean()) / sd
+        if values.size == 1:
+            rows.append(Row(method, "mean_shift", target, shift, mcse(truth, "mean") / sd))
+            continue
+        ratio = values.std() / sd
+        ratio_error = ratio * np.hypot(mcse(values, "sd") / values.std(), mcse(truth, "sd") / sd)
+        low, high = np.quantile(values, [0.025, 0.975])
+        coverage = np.mean((truth >= low) & (truth <= high))
+        coverage_error = np.sqrt(coverage * (1 - coverage) / float(array_stats.ess(truth)))
+        halves = (truth[::2], truth[1::2]) if len(truth) > 1 else np.array_split(truth, 2, axis=1)
+        floor = wasserstein_distance(halves[0].ravel(), halves[1].ravel()) / sd
+        rows += [
+            Row(method, "mean_shift", target, shift, np.hypot(mcse(values, "mean"), mcse(truth, "mean")) / sd),
+            Row(method, "sd_ratio", target, ratio, ratio_error),
+            Row(method, "coverage95", target, coverage, coverage_error),
+            Row(method, "wasserstein", target, wasserstein_distance(values.ravel(), truth.ravel()) / sd),
+            Row(method, "wasserstein_floor", target, floor),
+        ]
+    return rows + _worst(rows)
+
+
+def _worst(rows: list[Row]) -> list[Row]:
+    by_metric = {metric: [row for row in rows if row.metric == metric] for metric in WORST}
+    extremes = [max(those, key=lambda row: WORST[row.metric](row.value)) for those in by_metric.values() if those]
+    return [row._replace(target="all") for row in extremes]
+
+
+def predictive_divergence(method: str, fit: Fit, reference: Fit, points: np.ndarray) -> Row:
+    """Kullback-Leibler divergence of the predictive density from the reference's, in nats an observation.
+
+    Parameters
+    ----------
+    points : ndarray, shape (n, D)
+        Draws from the reference's posterior predictive density.
+    """
+    gap = reference.log_predictive(points) - fit.log_predictive(points)
+    return Row(method, "predictive_kl", "data", gap.mean(), gap.std(ddof=1) / np.sqrt(len(gap)))
+
+
+def responsibilities_per_draw(fit: Fit, x: np.ndarray) -> np.ndarray:
+    """Responsibilities under every held draw, shape (S, N, K)."""
+    return np.concatenate([normalise(block)[1] for _, block in fit.log_rho(x)], axis=1)
+
+
+def coclustering(r: np.ndarray) -> np.ndarray:
+    """Posterior probability that two points share a cluster, shape (N, N), from responsibilities (S, N, K)."""
+    S, N, K = r.shape
+    flat = r.transpose(1, 0, 2).reshape(N, S * K)
+    together = flat @ flat.T / S
+    np.fill_diagonal(together, 1.0)
+    return together
+
+
+def coclustering_error(method: str, together: np.ndarray, reference: np.ndarray) -> Row:
+    """Mean absolute difference of two co-clustering matrices over pairs of distinct points."""
+    pairs = np.triu_indices(len(together), 1)
+    return Row(method, "coclustering_error", "data", np.abs(together - reference)[pairs].mean())
+
+
+def occupied(method: str, fit: Fit, x: np.ndarray) -> Row:
+    """Expected number of clusters that hold at least one of the points, over the draws."""
+    log_empty = np.zeros((fit.held.weights[..., 0].size, fit.n_components))
+    for _, block in fit.log_rho(x):
+        with np.errstate(divide="ignore"):
+            log_empty += np.log1p(-np.minimum(normalise(block)[1], 1.0)).sum(1)
+    return Row(method, "occupied", "data", (1 - np.exp(log_empty)).sum(1).mean())

@@ -1,0 +1,48 @@
+"""How well clusters recover known classes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reports.metrics import Row
+
+BINS = 10
+
+
+def recovery(method: str, r: np.ndarray, labels: np.ndarray) -> list[Row]:
+    """Scores of responsibilities (N, K) against class labels (N,).
+
+    Always: ``ari`` and ``ami`` (adjusted Rand index and adjusted mutual information of the most probable clusters) and
+    ``accuracy`` after the best matching of clusters with classes. Only where there are as many clusters as classes:
+    ``brier`` (mean squared error over all classes, 0 to 2), ``log_score`` (mean log probability of the right class, in
+    nats) and ``calibration_error`` (expected calibration error of the most probable cluster in ten bins).
+    """
+    from scipy.optimize import linear_sum_assignment
+    from sklearn.metrics.cluster import adjusted_mutual_info_score, adjusted_rand_score
+
+    classes, truth = np.unique(labels, return_inverse=True)
+    found = r.argmax(1)
+    table = np.zeros((len(classes), r.shape[1]))
+    np.add.at(table, (truth, found), 1)
+    matched, order = linear_sum_assignment(table, maximize=True)
+    rows = [
+        Row(method, "ari", "data", adjusted_rand_score(truth, found)),
+        Row(method, "ami", "data", adjusted_mutual_info_score(truth, found)),
+        Row(method, "accuracy", "data", table[matched, order].sum() / len(r)),
+    ]
+    if r.shape[1] != len(classes):
+        return rows
+    p = r[:, order]
+    right = p[range(len(p)), truth]
+    confidence, hit = p.max(1), p.argmax(1) == truth
+    bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    gaps = [abs((confidence - hit)[bin_of == b].sum()) for b in range(BINS)]
+    score = np.log(np.maximum(right, np.finfo(float).tiny))
+    squares = ((p - np.eye(len(classes))[truth]) ** 2).sum(1)
+    n = np.sqrt(len(p))
+    return [
+        *rows,
+        Row(method, "brier", "data", squares.mean(), squares.std() / n),
+        Row(method, "log_score", "data", score.mean(), score.std() / n),
+        Row(method, "calibration_error", "data", sum(gaps) / len(p)),
+    ]

@@ -1,0 +1,5 @@
+"""The report: one self-contained HTML page made from `Results`."""
+
+from reports.page.build import render
+
+__all__ = ["render"]

@@ -1,0 +1,36 @@
+"""From results to one HTML page that needs nothing outside itself."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from reports.page.sections import SECTIONS
+from reports.page.view import View
+
+if TYPE_CHECKING:
+    from reports.results import Results
+
+
+def render(results: Results) -> str:
+    """Return the report as one self-contained HTML page.
+
+    Parameters
+    ----------
+    results
+        Live or loaded from a folder: manifest, metrics, data and trees. A method without a tree is shown as failed.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    view = View(results)
+    here = files(__package__)
+    template = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).from_string((here / "page.html").read_text("utf-8"))
+    return template.render(
+        view=view,
+        sections=[section(view) for section in SECTIONS],
+        css=Markup((here / "page.css").read_text("utf-8")),
+        js=Markup((here / "page.js").read_text("utf-8")),
+    )

@@ -1,0 +1,90 @@
+"""How the page ends: what it cost, and what it cannot tell."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from reports.page.blocks import Bullets, Facts, Figure, Section, Table, image, value
+from reports.page.cells import name_cell, time_cell
+from reports.page.numbers import number, seconds
+from reports.page.trust import no_fit
+from reports.page.view import View
+from reports.page.words import listing
+
+
+def cost(view: View) -> Section:
+    """Seconds, and effective draws for them."""
+    section = Section(
+        "cost",
+        "Cost",
+        "Seconds spent compiling and running. Compiling is paid once a model; running grows with the data.",
+    )
+    if not view.trees:
+        return no_fit(section)
+    table = pd.DataFrame(
+        {
+            m: {"compile": view.value(m, "seconds_compile"), "run": view.value(m, "seconds_run")}
+            for m in view.trees
+            if view.value(m, "seconds_run") > 0
+        }
+    ).T
+    if len(table):
+        from reports.plots.cost import plot_cost
+
+        section.blocks.append(
+            Figure(
+                "Seconds to run (full dots) and to compile (hollow dots), on a logarithmic axis.",
+                [image(plot_cost(table), "Seconds by method")],
+            )
+        )
+    rows = []
+    for method in view.trees:
+        rows.append(
+            [
+                name_cell(view, method),
+                *(time_cell(view.methods[method]["seconds"].get(part)) for part in ("import", "compile", "run")),
+                value(view.value(method, "ess_per_second"), 2),
+            ]
+        )
+    section.blocks.append(
+        Table(
+            "Cost of each method",
+            ["method", "import", "compile", "run", "effective draws a second (worst parameter)"],
+            rows,
+        )
+    )
+    words = {
+        "import_s": "Importing",
+        "fits_s": "Fitting",
+        "metrics_s": "Comparing",
+        "plots_s": "Drawing",
+        "total_s": "In all",
+    }
+    timings = view.manifest.get("timings") or {}
+    spent = [(words[k], seconds(timings[k])) for k in words if timings.get(k) is not None]
+    if timings.get("peak_memory_mb"):
+        spent.append(("Peak memory", f"{number(timings['peak_memory_mb'])} MB"))
+    if spent:
+        section.blocks.append(Facts(spent))
+    return section
+
+
+def limits(view: View) -> Section:
+    """What this page cannot say."""
+    section = Section("limits", "Limits", "What this page cannot tell.")
+    items = [
+        f"It is about one data set, {view.name}, one model, one K and one seed. Another seed may find another mode.",
+        "Agreement with a reference is agreement under this model and prior; it does not make the model true.",
+        "Parameters are compared one at a time after relabelling; where clusters overlap, labels of single draws are a "
+        "convention, and the label-free quantities are the safer ones.",
+        "Leave-one-out and held-out scores rank predictions, not how faithful a posterior is.",
+        "A bound, a penalised likelihood and an evidence are different numbers: they share an axis above, not a meaning.",
+    ]
+    if view.trees and not view.trusted:
+        items.insert(0, "There is no trusted reference: no statement here may be read as “this posterior is right”.")
+    if any(m in view.points for m in view.trees):
+        items.append("EM gives a point and no uncertainty. Its missing intervals are missing, not zero.")
+    if failed := [view.label(m) for m, f in view.methods.items() if f["status"] != "ok"]:
+        items.append(f"{listing(failed)} failed and could not be compared.")
+    section.blocks.append(Bullets(items))
+    return section

@@ -1,0 +1,231 @@
+"""What the figures need beyond the saved numbers: scalar views of a tree, orders, curves, leave-one-out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+THIN = 500
+"""Draws a chain kept for densities, leave-one-out and intervals."""
+
+
+def tree_safe(name: object) -> str:
+    """Return a name that a tree takes as a variable's: a slash in it would mean a path."""
+    return str(name).replace("/", "\N{DIVISION SLASH}")
+
+
+def panel_name(feature: object) -> str:
+    """Return a feature's name as a variable's: the trailing space keeps it apart from dimensions such as `draw`."""
+    return f"{tree_safe(feature)} "
+
+
+def thinned(dataset: xr.Dataset) -> xr.Dataset:
+    """Return every so-many-th draw, so that at most `THIN` a chain are left."""
+    return dataset.isel(draw=slice(None, None, -(-dataset.sizes["draw"] // THIN)))
+
+
+def scalars(tree: xr.DataTree) -> xr.Dataset:
+    """Return the thinned posterior as scalar variables (chain, draw), named as in `metrics.csv`.
+
+    A covariance matrix gives its upper triangle: `covariances[0, eruptions, waiting]`.
+    """
+    posterior = thinned(tree["posterior"].to_dataset())
+    named = {}
+    for variable in ("weights", "means", "covariances"):
+        array = posterior[variable].transpose("chain", "draw", ...)
+        axes = [array[dim].values for dim in array.dims[2:]]
+        for index in np.ndindex(array.shape[2:]):
+            if variable != "covariances" or index[1] <= index[2]:
+                name = f"{variable}[{', '.join(str(axis[i]) for axis, i in zip(axes, index, strict=True))}]"
+                named[name] = (("chain", "draw"), array.values[(..., *index)])
+    return xr.Dataset(named, coords={"chain": posterior["chain"], "draw": posterior["draw"]})
+
+
+def as_tree(dataset: xr.Dataset) -> xr.DataTree:
+    """Wrap scalar variables as the `posterior` of a tree, under names that it takes."""
+    return xr.DataTree.from_dict({"posterior": dataset.rename({name: tree_safe(name) for name in dataset.data_vars})})
+
+
+def same_shape(datasets: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Cut every dataset to the smallest number of chains and draws among them and number both from zero."""
+    chains = min(d.sizes["chain"] for d in datasets.values())
+    draws = min(d.sizes["draw"] for d in datasets.values())
+    place = {"chain": np.arange(chains), "draw": np.arange(draws)}
+    return {m: d.isel(chain=slice(chains), draw=slice(draws)).assign_coords(place) for m, d in datasets.items()}
+
+
+def varying(datasets: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Drop the variables that do not vary in one of the datasets, such as the only weight when K = 1."""
+    names = list(next(iter(datasets.values())).data_vars)
+    moving = [n for n in names if all(float(d[n].std()) > 1e-12 * abs(float(d[n].mean())) for d in datasets.values())]
+    return {method: dataset[moving] for method, dataset in datasets.items()}
+
+
+def in_reference_units(dataset: xr.Dataset, reference: xr.Dataset) -> xr.Dataset:
+    """Return (value - reference mean) / reference sd, variable by variable."""
+    return (dataset - reference.mean()) / reference.std()
+
+
+def ranked(names: Sequence[str], metrics: pd.DataFrame) -> list[str]:
+    """Return `names` ordered by the largest Wasserstein-1 of any method, falling; as given where none is known."""
+    distance = metrics[metrics["metric"] == "wasserstein"].groupby("target")["value"].max()
+    return sorted(names, key=lambda name: -float(distance.get(name, 0.0)))
+
+
+def most_correlated(draws: xr.Dataset, number: int) -> list[str]:
+    """Return the `number` weights and means met first in the list of pairs by falling absolute correlation.
+
+    The last weight is left out: the weights add up to one.
+    """
+    weights = [str(name) for name in draws if str(name).startswith("weights")]
+    names = weights[:-1] + [str(name) for name in draws if str(name).startswith("means")]
+    values = draws[names].to_array().stack(s=("chain", "draw")).values
+    correlation = np.triu(np.abs(np.atleast_2d(np.corrcoef(values))), 1)
+    order = np.dstack(np.unravel_index(np.argsort(-correlation, axis=None), correlation.shape))[0]
+    chosen = dict.fromkeys(int(i) for pair in order if pair[0] < pair[1] for i in pair)
+    return [names[i] for i in sorted(list(chosen)[:number])]
+
+
+def estimates(tree: xr.DataTree) -> pd.DataFrame:
+    """Return mean, sd and 95% interval of every scalar, indexed by name; a single draw has a mean alone."""
+    draws = scalars(tree).to_array("name").stack(s=("chain", "draw"))
+    table = pd.DataFrame({"mean": draws.mean("s").values}, index=pd.Index(draws["name"].values))
+    point = draws.sizes["s"] == 1
+    table["sd"] = np.nan if point else draws.std("s").values
+    table["low"], table["high"] = (np.nan, np.nan) if point else np.quantile(draws.values, [0.025, 0.975], axis=1)
+    return table
+
+
+def interval_blocks(trees: Mapping[str, xr.DataTree]) -> dict[str, pd.DataFrame]:
+    """Return one table for the weights and one for each feature's means: method, cluster, mean, low, high."""
+    features = [str(f) for f in next(iter(trees.values()))["posterior"].to_dataset()["feature"].values]
+    blocks: dict[str, list[dict[str, Any]]] = {"weights": [], **{f"means, {f}": [] for f in features}}
+    for method, tree in trees.items():
+        for name, row in estimates(tree).iterrows():
+            variable, inside = str(name)[:-1].split("[", 1)
+            cluster, _, feature = inside.partition(", ")
+            if variable != "covariances":
+                title = "weights" if variable == "weights" else f"means, {feature}"
+                blocks[title].append({"method": method, "cluster": int(cluster), **row[["mean", "low", "high"]]})
+    return {title: pd.DataFrame(rows) for title, rows in blocks.items()}
+
+
+def reference_order(responsibilities: xr.DataArray, limit: int = 600) -> np.ndarray:
+    """Return point numbers by most probable cluster, then falling certainty; at most `limit`, evenly picked."""
+    best, certain = responsibilities.argmax("cluster").values, responsibilities.max("cluster").values
+    order = np.lexsort((-certain, best))
+    return order[np.unique(np.linspace(0, len(order) - 1, min(limit, len(order))).astype(int))]
+
+
+def block_order(matrix: np.ndarray) -> np.ndarray:
+    """Return the order of points that brings those which share a cluster together (average linkage)."""
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    if len(matrix) < 3:
+        return np.arange(len(matrix))
+    distance = 1 - (matrix + matrix.T) / 2
+    np.fill_diagonal(distance, 0)
+    return leaves_list(linkage(squareform(np.clip(distance, 0, None), checks=False), "average"))
+
+
+def feature_pairs(tree: xr.DataTree, limit: int = 3) -> list[tuple[str, str]]:
+    """Return the pairs of features in which the clusters lie furthest apart, at most `limit`.
+
+    A feature's separation is the variance of the clusters' means over their mean variance.
+    """
+    posterior = tree["posterior"].to_dataset().mean(("chain", "draw"))
+    spread = np.einsum("kdd->kd", posterior["covariances"].transpose("cluster", "feature", "feature_").values)
+    separation = posterior["means"].transpose("cluster", "feature").values.var(0) / spread.mean(0)
+    features = [str(f) for f in posterior["feature"].values]
+    pairs = [(i, j) for i in range(len(features)) for j in range(i + 1, len(features))]
+    best = sorted(pairs, key=lambda p: -(separation[p[0]] + separation[p[1]]))[:limit]
+    return [(features[i], features[j]) for i, j in sorted(best)]
+
+
+def marginal_parts(posterior: xr.Dataset, feature: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return weights, means and sds of one feature's marginal mixture, draw by draw, each (S, K, 1)."""
+    posterior = thinned(posterior).stack(s=("chain", "draw"))
+    weights = posterior["weights"].transpose("s", "cluster").values
+    means = posterior["means"].sel(feature=feature).transpose("s", "cluster").values
+    variances = posterior["covariances"].sel(feature=feature, feature_=feature).transpose("s", "cluster").values
+    return weights[..., None], means[..., None], np.sqrt(variances)[..., None]
+
+
+def density_curves(tree: xr.DataTree, feature: str, x: np.ndarray) -> xr.Dataset:
+    """Return the density of one feature on a grid: posterior mean, 95% band, and its parts by cluster."""
+    margin = 0.08 * np.ptp(x)
+    grid = np.linspace(x.min() - margin, x.max() + margin, 300)
+    weights, means, sds = marginal_parts(tree["posterior"].to_dataset(), feature)
+    parts = weights * np.exp(-0.5 * ((grid - means) / sds) ** 2) / (sds * np.sqrt(2 * np.pi))
+    density = parts.sum(1)
+    curves = {"density": ("grid", density.mean(0)), "parts": (("cluster", "grid"), parts.mean(0))}
+    if len(density) > 1:
+        low, high = np.quantile(density, [0.025, 0.975], axis=0)
+        curves |= {"low": ("grid", low), "high": ("grid", high)}
+    return xr.Dataset(curves, coords={"grid": grid})
+
+
+def same_draws(posterior: xr.Dataset, kept: int) -> xr.Dataset:
+    """Return the `kept` evenly spaced draws of each chain for which the log likelihood is held."""
+    draws = posterior.sizes["draw"]
+    return posterior.isel(draw=np.linspace(0, draws, kept, endpoint=False).astype(int))
+
+
+def leave_one_out(tree: xr.DataTree) -> Any:
+    """Return ArviZ's PSIS-LOO of the thinned draws, point by point, with its importance weights."""
+    import warnings
+
+    import arviz as az
+
+    log_likelihood = tree["log_likelihood"].to_dataset()
+    posterior = same_draws(tree["posterior"].to_dataset(), log_likelihood.sizes["draw"])
+    groups = {"log_likelihood": thinned(log_likelihood), "posterior": thinned(posterior)}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Estimated shape parameter of Pareto")
+        return az.loo(xr.DataTree.from_dict(groups), var_name="x", pointwise=True)
+
+
+def loo_pit(tree: xr.DataTree, elpd: Any, x: xr.DataArray) -> xr.DataTree:
+    """Return P(replicate <= x_n | all points but n) of every feature, as group `loo_pit`.
+
+    The distribution function of the marginal mixture takes the place of simulated replicates, so the values carry no
+    simulation noise beyond the draws'; `elpd` gives the leave-one-out weights of the same thinned draws.
+    """
+    from scipy.special import log_softmax, ndtr
+
+    log_weights = log_softmax(elpd.log_weights.stack(s=("chain", "draw")).transpose("s", "obs").values, axis=0)
+    posterior = same_draws(tree["posterior"].to_dataset(), tree["log_likelihood"].sizes["draw"])
+    values = {}
+    for feature in x["feature"].values:
+        at = x.sel(feature=feature).values
+        weights, means, sds = marginal_parts(posterior, str(feature))
+        below = sum(weights[:, k] * ndtr((at - means[:, k]) / sds[:, k]) for k in range(weights.shape[1]))
+        values[panel_name(feature)] = ("obs", np.clip((np.exp(log_weights) * below).sum(0), 0, 1))
+    return xr.DataTree.from_dict({"loo_pit": xr.Dataset(values)})
+
+
+def by_feature(tree: xr.DataTree) -> xr.DataTree:
+    """Return `posterior_predictive` and `observed_data` with one variable a feature."""
+    groups = {}
+    for group in ("posterior_predictive", "observed_data"):
+        x = tree[group].to_dataset()["x"]
+        groups[group] = xr.Dataset({panel_name(f): x.sel(feature=f).drop_vars("feature") for f in x["feature"].values})
+    return xr.DataTree.from_dict(groups)
+
+
+def log_density_differences(trees: Mapping[str, xr.DataTree], reference: str) -> pd.DataFrame:
+    """Return quantiles over the points of each method's log predictive density minus the reference's (nats)."""
+    from scipy.special import logsumexp
+
+    density = {}
+    for method, tree in trees.items():
+        if "log_likelihood" in tree:
+            values = tree["log_likelihood"]["x"].stack(s=("chain", "draw")).transpose("s", "obs").values
+            density[method] = logsumexp(values, axis=0) - np.log(len(values))
+    differences = {m: d - density[reference] for m, d in density.items() if m != reference}
+    return pd.DataFrame(differences).quantile([0.025, 0.5, 0.975]).T

@@ -1,0 +1,229 @@
+"""Scores: evidence, prediction, predictive checks, cluster recovery."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from reports.page import quantities
+from reports.page.blocks import Cell, Figure, Notice, Section, Table, image, value
+from reports.page.cells import error_cell, hundredths, name_cell
+from reports.page.numbers import DASH, number
+from reports.page.trust import no_fit
+from reports.page.view import View
+
+
+def evidence(view: View) -> Section:
+    """Bounds and criteria."""
+    section = Section(
+        "evidence",
+        "Evidence",
+        "Estimates of the log evidence, in nats, and penalised likelihoods. A variational bound lies in one labelling of the "
+        f"clusters; adding log K! = {number(math.lgamma(view.n_clusters + 1))} makes it comparable with the "
+        "evidence over all labellings.",
+    )
+    if not view.trees:
+        return no_fit(section)
+    rows, dots = [], []
+    for method in view.trees:
+        bound, se = view.value(method, "bound"), view.se(method, "bound")
+        variational = view.methods[method]["kind"] == "variational"
+        total = view.value(method, "bound_all_labellings")
+        bic = view.value(method, "bic")
+        for score, x, e in (
+            ("one-mode bound", bound, se),
+            ("bound + log K!", total, se),
+            ("−BIC / 2", -bic / 2, math.nan),
+        ):
+            if not math.isnan(x) and (variational or score == "−BIC / 2"):
+                dots.append({"method": method, "score": score, "value": x, "se": e})
+        rows.append(
+            [
+                name_cell(view, method),
+                Cell(str(view.methods[method].get("bound_kind") or DASH)),
+                hundredths(bound, se),
+                hundredths(total, se),
+                *(hundredths(view.value(method, criterion), math.nan) for criterion in ("aic", "bic", "icl")),
+                value(view.value(method, "khat")),
+            ]
+        )
+    if dots:
+        from reports.plots.evidence import plot_evidence
+
+        section.blocks.append(
+            Figure(
+                "Estimates of the log evidence on one axis. They differ by what they leave out, not only by error.",
+                [image(plot_evidence(pd.DataFrame(dots)), "Evidence estimates by method")],
+            )
+        )
+    head = ["method", "what the bound is", "bound", "+ log K!", "AIC", "BIC", "ICL", "k-hat of q"]
+    section.blocks.append(
+        Table("Bounds and criteria. k-hat of q: under 0.5 good, 0.5 to 0.7 usable, above 0.7 unreliable", head, rows)
+    )
+    return section
+
+
+def prediction(view: View) -> Section:
+    """Train, held-out and leave-one-out scores."""
+    section = Section(
+        "prediction",
+        "Prediction",
+        "Log predictive density per point: higher is better, and differences within two standard errors say little. "
+        "These scores judge prediction, not how faithful a posterior is.",
+    )
+    if not view.trees:
+        return no_fit(section)
+    heldout = view.has("heldout_log_density")
+    if not heldout:
+        section.blocks.append(
+            Notice(
+                "No held-out part was asked for (--test-fraction), so only training and leave-one-out scores are shown."
+            )
+        )
+    scores = {"train_log_density": "training", "heldout_log_density": "held out"}
+    dots = [
+        {"method": m, "score": words, "value": view.value(m, metric), "se": view.se(m, metric)}
+        for metric, words in scores.items()
+        for m in [*view.trees, "oracle"]
+        if not math.isnan(view.value(m, metric))
+    ]
+    pictures = []
+    if dots:
+        from reports.plots.scores import plot_scores
+
+        pictures.append(
+            image(plot_scores(pd.DataFrame(dots), "nats a point"), "Training and held-out log density by method")
+        )
+    section.blocks.append(
+        Figure("Mean log predictive density per point, with two standard errors to each side.", pictures)
+    )
+    columns = {
+        "train_log_density": "training",
+        "train_log_difference": "difference",
+        "heldout_log_density": "held out",
+        "heldout_log_difference": "difference",
+        "elpd_loo": "LOO (total)",
+        "p_loo": "p_loo",
+        "loo_khat_bad": "points with k-hat > 0.7",
+    }
+    shown = [metric for metric in columns if view.has(metric)]
+    rows = [
+        [name_cell(view, m), *(error_cell(view.value(m, metric), view.se(m, metric)) for metric in shown)]
+        for m in [*view.trees, "oracle"]
+        if any(not math.isnan(view.value(m, metric)) for metric in shown)
+    ]
+    words = (
+        f" Differences are paired, method minus {view.label(view.base)}."
+        if any("difference" in m for m in shown)
+        else ""
+    )
+    section.blocks.append(
+        Table(f"Scores ± standard error, in nats.{words}", ["method", *(columns[m] for m in shown)], rows)
+    )
+    if view.rich and view.loo:
+        from reports.plots.khat import plot_khat
+
+        pictures = [
+            image(plot_khat(m, elpd), f"Pareto k-hat of {view.label(m)}", raster=True) for m, elpd in view.loo.items()
+        ]
+        caption = (
+            f"Pareto k-hat of every point, from at most {quantities.THIN} draws a chain: above the line at 0.7 its "
+            "leave-one-out score is not to be relied on."
+        )
+        if len(view.loo) > 1:
+            import arviz as az
+
+            from reports.plots.compare import plot_compare
+
+            pictures.insert(0, image(plot_compare(az.compare(view.loo)), "Leave-one-out comparison"))
+            caption = "Leave-one-out difference from the best, with its standard error. " + caption
+        section.blocks.append(Figure(caption, pictures))
+    section.blocks.append(
+        Notice("A posterior that is too narrow can win leave-one-out: read it as a score of prediction alone.")
+    )
+    return section
+
+
+def checks(view: View) -> Section:
+    """Posterior predictive checks."""
+    section = Section(
+        "checks",
+        "Predictive checks",
+        "Data simulated from each fit should look like the data. Where the observed line leaves the band of simulated ones, "
+        "the model, not the method, is usually at fault.",
+    )
+    if not view.trees:
+        return no_fit(section)
+    if not view.rich:
+        section.blocks.append(
+            Notice(
+                "These checks are drawn when an MCMC method, or two methods that give draws, are part of the comparison."
+            )
+        )
+        return section
+    from reports.plots.loo_pit import plot_loo_pit
+    from reports.plots.predictive import plot_predictive
+
+    checked = {m: t for m, t in view.trees.items() if m in view.posteriors and "posterior_predictive" in t}
+    if checked:
+        pictures = [
+            image(
+                plot_predictive(m, quantities.by_feature(t)),
+                f"Posterior predictive check of {view.label(m)}",
+                raster=True,
+            )
+            for m, t in checked.items()
+        ]
+        section.blocks.append(
+            Figure(
+                "Observed density (dark) over 40 simulated data sets, feature by feature. A point estimate is not shown.",
+                pictures,
+            )
+        )
+    if view.loo:
+        x = view.data["x"]
+        pictures = [
+            image(plot_loo_pit(m, quantities.loo_pit(view.trees[m], elpd, x)), f"LOO-PIT of {view.label(m)}")
+            for m, elpd in view.loo.items()
+        ]
+        section.blocks.append(
+            Figure(
+                "LOO-PIT: where each point falls in the distribution predicted from all others. The line should stay "
+                "near zero; marked points are those that speak against uniformity, and p is the test's.",
+                pictures,
+            )
+        )
+    return section
+
+
+def recovery(view: View) -> Section:
+    """Cluster recovery, where the truth is known."""
+    section = Section(
+        "recovery",
+        "Cluster recovery",
+        "How well the clusters match the known classes. The oracle, where there is one, knows the true parameters: "
+        "nobody can be expected to beat it by more than chance.",
+    )
+    columns = {
+        "ari": "adjusted Rand",
+        "ami": "adjusted mutual information",
+        "accuracy": "matched accuracy",
+        "brier": "Brier score (0 is best)",
+        "log_score": "log score",
+        "calibration_error": "calibration error (0 is best)",
+    }
+    if not view.trees:
+        return no_fit(section)
+    if not view.has(*columns):
+        section.blocks.append(Notice("No true classes are known for these data, so recovery cannot be judged."))
+        return section
+    rows = [
+        [name_cell(view, m), *(error_cell(view.value(m, metric), view.se(m, metric)) for metric in columns)]
+        for m in [*view.trees, "oracle"]
+        if any(not math.isnan(view.value(m, metric)) for metric in columns)
+    ]
+    section.blocks.append(
+        Table("Agreement of the clusters with the known classes", ["method", *columns.values()], rows)
+    )
+    return section

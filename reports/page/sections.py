@@ -1,0 +1,31 @@
+"""The sections of the page, in their order: each takes the view of the results and says what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from reports.page.blocks import Section
+from reports.page.closing import cost, limits
+from reports.page.opening import setting, verdict
+from reports.page.posterior import agreement, joint, label_free
+from reports.page.scores import checks, evidence, prediction, recovery
+from reports.page.trust import convergence, reference, relabelling
+from reports.page.view import View
+
+SECTIONS: tuple[Callable[[View], Section], ...] = (
+    verdict,
+    setting,
+    reference,
+    convergence,
+    relabelling,
+    agreement,
+    joint,
+    label_free,
+    evidence,
+    prediction,
+    checks,
+    recovery,
+    cost,
+    limits,
+)
+"""The page's order."""

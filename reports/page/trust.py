@@ -1,0 +1,167 @@
+"""Whether the runs can be believed: the reference, the optimisers, the relabelling."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reports.page import quantities
+from reports.page.blocks import Cell, Figure, Notice, Section, Table, image, value
+from reports.page.cells import name_cell, share
+from reports.page.numbers import DASH
+from reports.page.view import View
+from reports.page.words import listing
+
+
+def no_fit(section: Section) -> Section:
+    """Say that nothing was fitted, in a section that needs a fit."""
+    section.blocks.append(Notice("No method succeeded, so there is nothing to show.", "warn"))
+    return section
+
+
+def reference_notice(view: View) -> list[Notice]:
+    """Return the sentence that lowers the claims of a section, where there is no reference to trust."""
+    reason = view.manifest["reference"]["reason"]
+    if view.reference is None:
+        return [Notice(f"There is no reference ({reason}), so no posterior is judged here.", "warn")]
+    if not view.trusted:
+        return [
+            Notice(
+                f"{view.label(view.reference)} {reason}. What follows says how the methods differ from it, "
+                "not which of them is right.",
+                "warn",
+            )
+        ]
+    return []
+
+
+def reference(view: View) -> Section:
+    """Can the reference be trusted."""
+    section = Section(
+        "reference",
+        "Can the reference be trusted?",
+        "The other posteriors are held against the reference. It is one only if every check below passes, "
+        "computed after its labels were aligned.",
+    )
+    facts = view.manifest["reference"]
+    if view.reference is None:
+        section.blocks += reference_notice(view)
+        return section
+    label = view.label(view.reference)
+    if view.trusted:
+        section.blocks.append(Notice(f"{label} passed every check and serves as the reference.", "good"))
+    else:
+        section.blocks += reference_notice(view)
+    checks = [
+        [
+            Cell(str(check["name"])),
+            value(check["value"], 3 if check["value"] < 1 else 4)
+            if isinstance(check["value"], int | float)
+            else Cell(str(check["value"] or DASH)),
+            Cell(str(check["limit"])),
+            Cell("✓ passed", tone="good") if check["passed"] else Cell("✗ failed", tone="bad"),
+        ]
+        for check in facts["checks"]
+    ]
+    section.blocks.append(Table(f"Checks of {label}", ["check", "value", "limit", "result"], checks))
+    if view.reference in view.sampled:
+        from reports.plots.rank import plot_rank
+        from reports.plots.trace import plot_trace
+
+        draws = quantities.scalars(view.trees[view.reference])[list(view.scalars[view.reference])]
+        names = quantities.ranked([str(v) for v in draws], view.metrics)
+        means = [n for n in names if not n.startswith("covariances")][:6] or names[:6]
+        tree = quantities.as_tree(draws[means])
+        section.blocks.append(
+            Figure(
+                f"Traces of {label}, one colour a chain, for {len(means)} of {len(draws)} parameters (those on which the "
+                "methods differ most). Chains that mix look like one band; a chain at a level of its own has found another "
+                "mode.",
+                [image(plot_trace(tree), f"Trace plots of {label}: {listing(means)}", raster=True)],
+            )
+        )
+        section.blocks.append(
+            Figure(
+                "Rank plots of the same parameters. Each line is one chain's ranks among all draws, less what equal "
+                "chains would give; a line that leaves zero for long marks a chain that samples something else, "
+                "and thick marks are ranks that speak against equal chains.",
+                [image(plot_rank(tree), f"Rank plots of {label}: {listing(means)}", raster=True)],
+            )
+        )
+    return section
+
+
+def convergence(view: View) -> Section:
+    """Did each optimiser converge."""
+    section = Section(
+        "convergence",
+        "Did each optimiser converge?",
+        "An ascent should rise and level off, and several restarts should reach the same height. "
+        "The bounds of different methods measure different things: do not compare their levels here.",
+    )
+    rows = []
+    for method, facts in view.methods.items():
+        info, failed = facts["info"], facts["status"] != "ok"
+        restarts, reached = info.get("restarts"), info.get("reached")
+        result = "✗ failed" if failed else {True: "✓ converged", False: "✗ not converged"}.get(facts["converged"], DASH)
+        notes = [facts["error"]] if failed else list(facts["warnings"])
+        rows.append(
+            [
+                name_cell(view, method),
+                Cell(result, tone="good" if facts["converged"] and not failed else "bad" if result != DASH else ""),
+                Cell(f"{reached} of {restarts}" if restarts and reached is not None else DASH),
+                Cell("; ".join(map(str, notes)) or DASH),
+            ]
+        )
+    section.blocks.append(Table("Outcome of each run", ["method", "outcome", "restarts at the best", "notes"], rows))
+    traces, axes = {}, {}
+    for method, tree in view.trees.items():
+        if "ascent" in tree:
+            facts = view.methods[method]
+            trace = tree["ascent"].to_dataset()["bound"].to_series()
+            stride = facts["info"].get("steps_per_entry")
+            traces[method] = trace if stride is None else trace.set_axis((np.arange(len(trace)) + 1) * stride)
+            kind = "ELBO" if facts["kind"] == "variational" else str(facts["bound_kind"] or "bound")
+            axes[method] = ("pass" if stride is None else "step", f"{kind} ({tree['ascent'].attrs['unit']})")
+    if not traces:
+        section.blocks.append(Notice("No method left a trace of its bound."))
+        return section
+    from reports.plots.bounds import plot_bounds
+
+    noisy = (
+        " ADVI's is a noisy estimate: the dark line is its running median, and the frame leaves out the first steep steps."
+        if any(m.startswith("advi") for m in traces)
+        else ""
+    )
+    section.blocks.append(
+        Figure(
+            f"Bound against the pass or step. EM's and CAVI's may never fall.{noisy}",
+            [image(plot_bounds(traces, axes), f"Bound traces of {listing([view.label(m) for m in traces])}")],
+        )
+    )
+    return section
+
+
+def relabelling(view: View) -> Section:
+    """How the labels were brought together."""
+    section = Section(
+        "relabelling",
+        "Relabelling",
+        "A mixture's labels are arbitrary, so every draw was brought to one labelling before anything was compared. "
+        "Renumbering is harmless; draws that switch labels within a chain show clusters that trade places.",
+    )
+    moved = view.manifest["relabelling"]
+    rows = [
+        [name_cell(view, m), share(moved[m]["moved"]), share(moved[m]["switched"])] for m in view.methods if m in moved
+    ]
+    if not rows:
+        return no_fit(section)
+    pivot = view.label(moved[next(iter(moved))]["pivot"])
+    section.blocks.append(
+        Table(
+            f"Each draw's responsibilities were matched to those of {pivot} by an assignment problem; clusters are "
+            "numbered by their mean in the first feature",
+            ["method", "draws renumbered", "draws that switched labels within their chain"],
+            rows,
+        )
+    )
+    return section

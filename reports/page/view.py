@@ -1,0 +1,149 @@
+"""One look at the results that all sections share: who succeeded, who is the reference, which numbers are known."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from reports.page import quantities
+from reports.plots import style
+
+if TYPE_CHECKING:
+    from reports.results import Results
+
+KINDS = {
+    "point": "point estimate",
+    "variational": "variational posterior",
+    "mcmc": "MCMC draws",
+    "exact": "exact posterior",
+}
+
+
+class View:
+    """The results, with the look-ups every section makes; quantities that cost time are worked out once."""
+
+    def __init__(self, results: Results) -> None:
+        self.manifest: dict[str, Any] = results.manifest
+        self.metrics = results.metrics
+        self.data = results.data
+        self.methods: dict[str, dict[str, Any]] = results.manifest["methods"]
+        self.trees = {m: results.trees[m] for m in self.methods if m in results.trees}
+        self._values = self.metrics.set_index(["method", "metric", "target"])[["value", "se"]].sort_index()
+
+    @property
+    def name(self) -> str:
+        """The data's name."""
+        return str(self.manifest["data"]["name"])
+
+    @property
+    def n_clusters(self) -> int:
+        """K."""
+        return int(self.manifest["model"]["n_components"])
+
+    @property
+    def reference(self) -> str | None:
+        """The method the others are held against, if one ran."""
+        method = self.manifest["reference"]["method"]
+        return method if method in self.trees else None
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the reference passed its checks."""
+        return bool(self.reference and self.manifest["reference"]["trusted"])
+
+    @property
+    def base(self) -> str:
+        """The method whose order of points and parameters is used: the reference, or else the first that succeeded."""
+        return self.reference or next(iter(self.trees))
+
+    @cached_property
+    def points(self) -> list[str]:
+        """Methods that give one value for each parameter."""
+        return [m for m, tree in self.trees.items() if tree["posterior"]["weights"].isel(cluster=0).size == 1]
+
+    @cached_property
+    def posteriors(self) -> list[str]:
+        """Methods that give draws."""
+        return [m for m in self.trees if m not in self.points]
+
+    @property
+    def sampled(self) -> list[str]:
+        """Methods whose draws come from a Markov chain."""
+        return [m for m in self.trees if self.methods[m]["kind"] == "mcmc"]
+
+    @property
+    def rich(self) -> bool:
+        """Whether there are posteriors to compare, so that ArviZ, slow to import, is worth its time."""
+        return bool(self.sampled) or len(self.posteriors) > 1
+
+    @cached_property
+    def scalars(self) -> dict[str, xr.Dataset]:
+        """Draws of every scalar that varies, of one shape for all methods that have draws."""
+        return quantities.varying(
+            quantities.same_shape({m: quantities.scalars(self.trees[m]) for m in self.posteriors})
+        )
+
+    @cached_property
+    def point_values(self) -> dict[str, dict[str, float]]:
+        """Point-estimate method -> scalar, named as in a tree -> value."""
+        return {
+            m: {quantities.tree_safe(name): v.item() for name, v in quantities.scalars(self.trees[m]).items()}
+            for m in self.points
+        }
+
+    @cached_property
+    def loo(self) -> dict[str, Any]:
+        """Leave-one-out of every method that has a pointwise log likelihood."""
+        return {
+            m: quantities.leave_one_out(self.trees[m]) for m in self.posteriors if "log_likelihood" in self.trees[m]
+        }
+
+    def label(self, method: str) -> str:
+        """A method's short name, the one on the figures."""
+        return style.look(method).label
+
+    def colour(self, method: str) -> str:
+        """A method's colour, the one on the figures."""
+        return style.look(method).colour
+
+    @property
+    def subtitle(self) -> str:
+        """The page's one line: what was fitted to what, by whom."""
+        data = self.manifest["data"]
+        methods = ", ".join(self.label(m) for m in self.methods)
+        family, k = self.manifest["model"]["family"], self.n_clusters
+        clusters = f"{k} cluster{'s' if k > 1 else ''}"
+        return (
+            f"A {family.capitalize()} mixture of {clusters} fitted to {data['n']} points in {data['d']}-D by {methods}."
+        )
+
+    def kind(self, method: str) -> str:
+        """A method's kind, in words."""
+        kind = str(self.methods[method]["kind"])
+        return KINDS.get(kind, kind)
+
+    def table(self, metric: str) -> pd.DataFrame:
+        """All rows of one metric."""
+        return self.metrics[self.metrics["metric"] == metric]
+
+    def has(self, *metrics: str) -> bool:
+        """Whether any row of these metrics holds a number."""
+        return bool(self.metrics.loc[self.metrics["metric"].isin(metrics), "value"].notna().any())
+
+    def value(self, method: str, metric: str, target: str | None = None) -> float:
+        """The value of the metric's row, or NaN; without a target, of its first one."""
+        return self._entry(method, metric, target, "value")
+
+    def se(self, method: str, metric: str, target: str | None = None) -> float:
+        """The standard error of the metric's row, or NaN."""
+        return self._entry(method, metric, target, "se")
+
+    def _entry(self, method: str, metric: str, target: str | None, column: str) -> float:
+        key = (method, metric) if target is None else (method, metric, target)
+        if key not in self._values.index:
+            return np.nan
+        return float(np.ravel(np.asarray(self._values.loc[key, column], dtype=float))[0])

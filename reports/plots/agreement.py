@@ -1,0 +1,64 @@
+"""Agreement with the reference, parameter by parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from reports.plots import style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+COLUMNS = {
+    "mean_shift": "mean shift\n(reference sd)",
+    "sd_ratio": "sd ratio",
+    "coverage95": "coverage of the\n95% interval",
+    "wasserstein": "Wasserstein-1\n(reference sd)",
+}
+IDEAL = {"mean_shift": 0.0, "sd_ratio": 1.0, "coverage95": 0.95}
+
+
+@style.drawing()
+def plot_agreement(table: pd.DataFrame, floor: Mapping[str, float]) -> Figure:
+    """Draw shift, sd ratio, coverage and Wasserstein-1 against the reference, one row a parameter.
+
+    Parameters
+    ----------
+    table
+        Columns `method`, `metric`, `target`, `value`; the targets in the order of the rows.
+    floor
+        Target -> Wasserstein-1 of the reference against itself, shaded where it is known.
+    """
+    targets = list(table["target"].unique())
+    methods = list(table["method"].unique())
+    metrics = [m for m in COLUMNS if (table["metric"] == m).any()]
+    figure, axes = style.panels(1, len(metrics), height=1.5 + 0.24 * len(targets), sharey=True)
+    row = {target: i for i, target in enumerate(targets)}
+    for ax, metric in zip(axes.flat, metrics, strict=True):
+        if metric == "wasserstein" and floor:
+            known = [t for t in targets if t in floor]
+            ax.barh([row[t] for t in known], [floor[t] for t in known], height=1, color=style.RULE)
+        if metric in IDEAL:
+            ax.axvline(IDEAL[metric], color=style.MUTED, linewidth=0.9)
+        for i, method in enumerate(methods):
+            part = table[(table["metric"] == metric) & (table["method"] == method)]
+            look = style.look(method)
+            y = [row[t] + 0.44 * ((i + 0.5) / len(methods) - 0.5) for t in part["target"]]
+            ax.plot(part["value"], y, look.marker, color=look.colour, alpha=0.9, markeredgecolor="white",
+                    markeredgewidth=0.4)  # fmt: skip
+        ax.set(
+            xlabel=COLUMNS[metric],
+            yticks=range(len(targets)),
+            yticklabels=[style.shortened(t) for t in targets],
+            ylim=(len(targets) - 0.4, -0.6),
+        )
+        ax.grid(axis="x")
+        ax.tick_params(axis="y", length=0)
+        ax.margins(x=0.08)
+        ax.locator_params(axis="x", nbins=4)
+        for edge in range(1, len(targets)):
+            ax.axhline(edge - 0.5, color=style.RULE, linewidth=0.5, zorder=0)
+    style.legend(figure, methods, points=methods)
+    return figure

@@ -1,0 +1,31 @@
+"""Pareto k-hat of leave-one-out, point by point."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reports.plots import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot_khat(method: str, elpd: Any) -> Figure:
+    """Draw the k-hat of every point of one method's `arviz.loo(..., pointwise=True)`, with ArviZ."""
+    look = style.look(method)
+    with style.arviz_drawing() as az:
+        collection = az.plot_khat(
+            elpd,
+            hline_values=[0.7],
+            color=look.colour,
+            visuals={
+                "khat": {"marker": ".", "size": 14, "alpha": 0.6},
+                "hlines": {"color": style.MUTED},
+                "xlabel": {"text": "point", "size": 9.5},
+                "ylabel": {"text": "Pareto k-hat", "size": 9.5},
+            },
+            figure_kwargs={"figsize": (style.HALF, 2.3)},
+        )
+        figure = style.of_collection(collection)
+        figure.axes[0].set_title(look.label)
+    return figure

@@ -1,0 +1,174 @@
+"""The one visual style of every figure: a colour for each method, a palette for clusters, sizes and fonts.
+
+A method keeps its colour, marker and line in all figures. Clusters have their own palette, so that a colour never means
+two things. Both are told apart by readers who do not see all colours.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 9.0
+"""Width of a full figure in inches; `HALF` stands two abreast."""
+HALF = 4.5
+
+INK, MUTED, RULE = "#1f2328", "#5b636d", "#d5d9de"
+
+
+class Look(NamedTuple):
+    """How a method is drawn everywhere."""
+
+    label: str
+    colour: str
+    marker: str
+    line: Any
+
+
+METHODS = {
+    "em": Look("EM", "#d98200", "D", (0, (1, 1))),
+    "map": Look("MAP-EM", "#8a6d1f", "d", (0, (1, 1.5))),
+    "cavi": Look("CAVI", "#0072b2", "o", (0, (5, 1.5))),
+    "advi": Look("ADVI", "#c2185b", "^", (0, (4, 1, 1, 1))),
+    "advi-fullrank": Look("ADVI full rank", "#7b4fa6", "v", (0, (4, 1, 1, 1, 1, 1))),
+    "gibbs": Look("Gibbs", "#00805a", "P", (0, (8, 2))),
+    "nuts": Look("NUTS", "#26292e", "s", "-"),
+    "exact": Look("Exact", "#6f7780", "X", "-"),
+    "oracle": Look("oracle", "#a3abb5", "*", "-"),
+}
+SPARE = ("#56b4e9", "#a65628", "#6a9f00", "#e377c2")
+
+CLUSTERS = ("#44aa99", "#cc6677", "#332288", "#ccb04a", "#88ccee", "#882255", "#999933", "#117733")
+
+RC: dict[Any, Any] = {
+    "figure.dpi": 100,
+    "figure.facecolor": "white",
+    "figure.constrained_layout.use": True,
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.5,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.formatter.useoffset": False,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 5,
+    "text.parse_math": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "mixtures",
+}
+
+
+def look(method: str) -> Look:
+    """Return a method's label, colour, marker and line; a name not known here gets a spare colour, always the same."""
+    return METHODS.get(method) or Look(method, SPARE[zlib.crc32(method.encode()) % len(SPARE)], "h", (0, (3, 1)))
+
+
+def cluster_colour(k: int) -> str:
+    """Return the colour of cluster `k`; the palette starts again after eight."""
+    return CLUSTERS[k % len(CLUSTERS)]
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Draw in the project's style and leave the caller's matplotlib settings as they were."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(RC):
+        yield
+
+
+@contextmanager
+def arviz_drawing() -> Iterator[Any]:
+    """Give `arviz` set up for this style: 95% intervals, no windows, its figures closed at the end."""
+    import arviz as az
+    import matplotlib as mpl
+    from matplotlib import pyplot as plt
+
+    backend = mpl.get_backend(auto_select=False)
+    before = set(plt.get_fignums())
+    settings: dict[Any, Any] = {"stats.ci_prob": 0.95, "plot.backend": "matplotlib", "plot.max_subplots": 400}
+    with mpl.rc_context(RC), az.rc_context(settings):
+        if backend and backend.lower() != "agg":
+            plt.switch_backend("agg")
+        try:
+            yield az
+        finally:
+            for number in set(plt.get_fignums()) - before:
+                plt.close(number)
+            if backend and backend.lower() != "agg":
+                plt.switch_backend(backend)
+
+
+def panels(
+    rows: int, cols: int, *, height: float = 2.3, width: float = WIDTH, **subplots: Any
+) -> tuple[Figure, np.ndarray]:
+    """Return a figure of `width` inches with (rows, cols) axes, each row `height` inches tall."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, rows * height))
+    return figure, figure.subplots(rows, cols, squeeze=False, **subplots)
+
+
+def columns(number: int) -> int:
+    """Return how many of `number` small panels stand in a row."""
+    return number if number in (1, 2, 4) else 3
+
+
+def wrapped(name: str, width: int = 22) -> str:
+    """Return a long name on several lines, for an axis that is shorter than it."""
+    return textwrap.fill(name, width)
+
+
+def shortened(name: str, width: int = 52) -> str:
+    """Return a name with its middle left out where it is longer than `width`."""
+    return name if len(name) <= width else f"{name[: width // 2 - 1]}…{name[-(width - width // 2) :]}"
+
+
+def of_collection(collection: Any) -> Figure:
+    """Return the matplotlib figure that an ArviZ plot collection holds."""
+    figure = collection.get_viz("figure")
+    return figure.item() if hasattr(figure, "item") else figure
+
+
+def legend(figure: Figure, methods: Iterable[str], *, points: Iterable[str] = ()) -> None:
+    """Name the methods above the figure: a line in the method's colour, or its marker where it is in `points`."""
+    from matplotlib.lines import Line2D
+
+    points = set(points)
+    handles = [
+        Line2D([], [], color=look(m).colour, marker=look(m).marker if m in points else "", label=look(m).label,
+               linestyle="" if m in points else look(m).line, linewidth=2)
+        for m in methods
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), handlelength=2.2)
+
+
+def blank(axes: Iterable[Axes]) -> None:
+    """Hide axes that have nothing to show."""
+    for ax in axes:
+        ax.set_visible(False)

@@ -1,0 +1,36 @@
+"""Traces of an MCMC run, chain by chain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reports.plots import style
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+CHAINS = ("#26292e", "#0072b2", "#d98200", "#00805a", "#c2185b", "#56b4e9", "#8a6d1f", "#7b4fa6")
+
+
+def plot_trace(tree: xr.DataTree) -> Figure:
+    """Draw every scalar variable of `posterior` (chain, draw) against the draw, with ArviZ; divergences are ticked."""
+    number = len(tree["posterior"].data_vars)
+    columns = style.columns(number)
+    rows = -(-number // columns)
+    with style.arviz_drawing() as az:
+        collection = az.plot_trace(
+            tree,
+            col_wrap=columns,
+            color=[CHAINS[c % len(CHAINS)] for c in range(tree["posterior"].sizes["chain"])],
+            visuals={"trace": {"width": 0.5, "alpha": 0.75}, "title": {"size": 9.5}},
+            figure_kwargs={"figsize": (style.WIDTH, 0.4 + 1.6 * rows)},
+        )
+        figure = style.of_collection(collection)
+        for ax in figure.axes:
+            ax.set_title(style.shortened(ax.get_title("left"), 30), fontsize=9.5)
+            ax.set_xlabel("draw")
+            ax.locator_params(axis="y", nbins=4)
+        for ax in figure.axes[::columns]:
+            ax.set_ylabel("value")
+    return figure

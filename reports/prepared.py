@@ -1,0 +1,82 @@
+"""The points of a comparison: checked, split and in the units in which it reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixtures.families.gaussian import check_matrix
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclass(frozen=True)
+class Data:
+    """The points a comparison is about, in the units in which it reports."""
+
+    x: np.ndarray
+    heldout: np.ndarray
+    features: tuple[str, ...]
+    labels: np.ndarray | None
+    truth: dict[str, np.ndarray] | None
+
+    def dataset(self) -> xr.Dataset:
+        """The same as labelled arrays, truth included."""
+        import xarray as xr
+
+        variables: dict[str, Any] = {"x": (("obs", "feature"), self.x)}
+        if len(self.heldout):
+            variables["x_heldout"] = (("obs_heldout", "feature"), self.heldout)
+        if self.labels is not None:
+            variables["label"] = ("obs", self.labels)
+        for key, value in (self.truth or {}).items():
+            variables[f"true_{key}"] = (("true_cluster", "feature", "feature_")[: np.ndim(value)], value)
+        return xr.Dataset(variables, coords={"feature": list(self.features)})
+
+
+def prepare(
+    x: Any,
+    classes: Any,
+    features: Sequence[str] | None,
+    truth: Mapping[str, np.ndarray] | None,
+    test_fraction: float,
+    standardize: bool,
+    rng: np.random.Generator,
+) -> Data:
+    """Check ``x`` and what belongs to it, hold out a random share of its rows, and standardise by the rest if asked.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not agree, a value is missing or infinite, or ``test_fraction`` is outside [0, 1).
+    """
+    if features is None:
+        columns = getattr(x, "columns", None)
+        features = [f"x{i}" for i in range(np.shape(x)[-1])] if columns is None else [str(c) for c in columns]
+    x = check_matrix(x)
+    if len(features) != x.shape[1] or len(set(features)) != len(features):
+        raise ValueError(f"features has {len(set(features))} distinct names for {x.shape[1]} columns")
+    if classes is not None and len(classes) != len(x):
+        raise ValueError(f"labels has {len(classes)} entries for {len(x)} rows")
+    if not 0 <= test_fraction < 1:
+        raise ValueError(f"test_fraction is {test_fraction}; expected 0 to below 1")
+    n_test = round(test_fraction * len(x))
+    order = np.sort(rng.permutation(len(x))[n_test:])
+    held = np.setdiff1d(np.arange(len(x)), order)
+    classes = None if classes is None else np.asarray(classes).astype(str)[order]
+    truth = (
+        None if truth is None else {k: np.asarray(truth[k], dtype=float) for k in ("weights", "means", "covariances")}
+    )
+    if standardize:
+        centre, scale = x[order].mean(0), x[order].std(0)
+        if not np.all(scale > 0):
+            raise ValueError(f"feature {features[int(np.argmin(scale))]!r} is constant; leave it out")
+        x = (x - centre) / scale
+        if truth is not None:
+            truth["means"] = (truth["means"] - centre) / scale
+            truth["covariances"] = truth["covariances"] / np.outer(scale, scale)
+    return Data(x[order], x[held], tuple(features), classes, truth)

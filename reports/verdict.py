@@ -1,0 +1,95 @@
+"""What each method may be used for: means, intervals, clusters, density, with the check that decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reports.metrics.quality import USABLE
+
+CLAIMS = ("means", "intervals", "clusters", "density")
+
+MEAN_SHIFT = 0.5  # reference sds
+SD_RATIO = (0.8, 1.25)
+COVERAGE = 0.9
+COCLUSTERING = 0.02  # probability, averaged over pairs of points
+PREDICTIVE_KL = 0.01  # nats an observation
+
+Verdict = dict[str, dict[str, Any]]
+
+
+def judge(
+    metrics: Mapping[tuple[str, str], float], method: str, kind: str, converged: bool, reference: Mapping[str, Any]
+) -> Verdict:
+    """The verdict on one method.
+
+    Parameters
+    ----------
+    metrics : mapping
+        From (metric, target) to the value for this method, where there is one.
+    method, kind : str
+    converged : bool
+    reference : mapping
+        The manifest's entry on the reference: ``method``, ``trusted`` and ``reason``.
+
+    Returns
+    -------
+    dict
+        For each claim ``fit`` (True, False, or None where nothing can be said) and ``because``.
+    """
+    if method == reference["method"]:
+        return dict.fromkeys(CLAIMS, _said(reference["trusted"], reference["reason"]))
+    if not converged:
+        return dict.fromkeys(CLAIMS, _said(False, "the optimiser did not converge"))
+    found = {claim: _measured(claim, metrics, kind) for claim in CLAIMS}
+    if reference["trusted"]:
+        return found
+    if reference["method"] is None:
+        lowered = dict.fromkeys(CLAIMS, _said(None, f"nothing to hold it against: {reference['reason']}"))
+    else:
+        lowered = {claim: _said(None, f"no trusted reference; {said['because']}") for claim, said in found.items()}
+    return lowered | ({"intervals": found["intervals"]} if kind == "point" else {})
+
+
+def _measured(claim: str, metrics: Mapping[tuple[str, str], float], kind: str) -> dict[str, Any]:
+    if claim == "intervals" and kind == "point":
+        return _said(False, "a point estimate has no intervals")
+    if claim == "means":
+        shift = metrics.get(("mean_shift", "all"))
+        return _said(
+            shift is not None and abs(shift) < MEAN_SHIFT, f"worst mean shift {_text(shift)} sd, limit {MEAN_SHIFT}"
+        )
+    if claim == "intervals":
+        return _intervals(metrics)
+    if claim == "clusters":
+        error = metrics.get(("coclustering_error", "data"))
+        return _said(
+            error is not None and error < COCLUSTERING, f"co-clustering differs by {_text(error)}, limit {COCLUSTERING}"
+        )
+    kl = metrics.get(("predictive_kl", "data"))
+    return _said(
+        kl is not None and kl < PREDICTIVE_KL, f"{_text(kl)} nats a point from the reference, limit {PREDICTIVE_KL}"
+    )
+
+
+def _intervals(metrics: Mapping[tuple[str, str], float]) -> dict[str, Any]:
+    ratio, coverage = metrics.get(("sd_ratio", "all")), metrics.get(("coverage95", "all"))
+    khat = metrics.get(("khat", "all"))
+    if ratio is None or coverage is None:
+        return _said(None, "not measured")
+    low, high = SD_RATIO
+    if not low < ratio < high:
+        return _said(False, f"worst sd ratio {_text(ratio)}, outside {low} to {high}")
+    if coverage < COVERAGE:
+        return _said(False, f"a 95% interval covers {coverage:.0%} of the reference, limit {COVERAGE:.0%}")
+    if khat is not None and khat > USABLE:
+        return _said(False, f"k-hat {_text(khat)}, limit {USABLE}")
+    return _said(True, f"worst sd ratio {_text(ratio)}, worst coverage {coverage:.0%}")
+
+
+def _said(fit: bool | None, because: str) -> dict[str, Any]:
+    return {"fit": None if fit is None else bool(fit), "because": because}
+
+
+def _text(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2g}"

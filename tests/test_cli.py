@@ -1,0 +1,177 @@
+"""The command line as a user meets it: help, results, and one clear line for every bad input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import collapsed_data, three_clusters
+from typer.testing import CliRunner
+
+from mixtures import datasets
+from reports.cli import app
+
+QUICK = ("--methods", "em,cavi", "--draws", "100", "--no-report")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "160", "NO_COLOR": "1"})
+
+
+def frame(n=30):
+    x = three_clusters(n, np.random.default_rng(0))
+    return pd.DataFrame({"left": x[:, 0], "right": x[:, 1], "class": np.where(x[:, 0] > 2, "a", "b")})
+
+
+def test_compare_writes_the_folder_and_names_it(folder):
+    result = run("compare", "faithful", "-k", "2", *QUICK)
+    assert result.exit_code == 0, result.output
+    out = folder / "results" / "faithful-k2"
+    assert {p.name for p in out.iterdir()} == {"manifest.json", "metrics.csv", "data.zarr", "em.zarr", "cavi.zarr"}
+    assert "results/faithful-k2/metrics.csv" in result.stdout
+    assert "CAVI" in result.stdout
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["seed"] == 0
+    assert manifest["data"]["n"] == 272
+
+
+def test_a_second_run_takes_the_next_folder(folder):
+    for _ in range(2):
+        assert run("compare", "galaxies", "-k", "3", *QUICK).exit_code == 0
+    assert {p.name for p in (folder / "results").iterdir()} == {"galaxies-k3", "galaxies-k3-2"}
+
+
+def test_same_seed_same_metrics(folder):
+    for name in ("a", "b"):
+        assert run("compare", "acidity", "-k", "2", "--seed", "7", "--out", name, *QUICK).exit_code == 0
+    a, b = (pd.read_csv(folder / name / "metrics.csv") for name in ("a", "b"))
+    timeless = [m[~m["metric"].str.startswith("seconds")].reset_index(drop=True) for m in (a, b)]
+    pd.testing.assert_frame_equal(*timeless)
+
+
+def test_a_users_file_with_labels_and_a_held_out_part(folder):
+    frame(60).to_csv("mine.csv", index=False)
+    result = run("compare", "mine.csv", "-k", "2", "--label-column", "class", "--test-fraction", "0.2", *QUICK)
+    assert result.exit_code == 0, result.output
+    metrics = pd.read_csv(folder / "results" / "mine-k2" / "metrics.csv")
+    assert {"ari", "heldout_log_density"} <= set(metrics["metric"])
+
+
+def test_report_is_made_again_from_the_folder(folder):
+    assert run("compare", "acidity", "-k", "2", *QUICK, "--report", "--out", "o").exit_code == 0
+    page = folder / "o" / "report.html"
+    first = page.read_text()
+    page.unlink()
+    result = run("report", "o")
+    assert result.exit_code == 0, result.output
+    assert page.read_text() == first
+
+
+def test_datasets_are_listed():
+    result = run("datasets")
+    assert result.exit_code == 0
+    for name in datasets.names():
+        assert name in result.stdout
+
+
+def test_help_names_every_option():
+    text = run("compare", "--help").stdout
+    for option in (
+        "-k", "--methods", "--out", "--seed", "--test-fraction", "--label-column", "--columns", "--drop-missing", "--draws",
+        "--chains", "--sampler", "--standardize", "--restarts", "--overwrite", "--no-report", "--open",
+    ):  # fmt: skip
+        assert option in text, option
+
+
+def test_a_failing_method_leaves_the_rest_and_exits_with_one(folder):
+    pd.DataFrame(collapsed_data(), columns=["x"]).to_csv("tight.csv", index=False)
+    result = run("compare", "tight.csv", "-k", "2", *QUICK, "--out", "o")
+    assert result.exit_code == 1
+    assert "EM, maximum likelihood failed: CollapseError" in result.stderr
+    assert (folder / "o" / "cavi.zarr").is_dir()
+    assert not (folder / "o" / "em.zarr").exists()
+
+
+def write(name, text):
+    Path(name).write_text(text)
+    return name
+
+
+def missing():
+    data = frame()
+    data.loc[[3, 5], "left"] = np.nan
+    data.to_csv("d.csv", index=False)
+    return "d.csv"
+
+
+def saved(data, name="d.csv"):
+    data.to_csv(name, index=False)
+    return name
+
+
+BAD = {
+    "no such data set": (lambda: ["faithfull"], "did you mean 'faithful'"),
+    "no such file": (lambda: ["data/none.csv"], "none.csv"),
+    "empty file": (lambda: [write("d.csv", "")], "empty"),
+    "unreadable file": (lambda: [write("d.parquet", "not parquet")], "d.parquet"),
+    "words among numbers": (lambda: [saved(frame())], "class"),
+    "missing values": (lambda: [missing(), "--label-column", "class"], "--drop-missing"),
+    "infinities": (lambda: [saved(frame()[["left"]].assign(right=np.inf))], "infinit"),
+    "constant column": (lambda: [saved(frame()[["left"]].assign(right=1.0))], "constant"),
+    "repeated column": (lambda: [saved(frame()[["left"]].assign(right=frame()["left"]))], "left"),
+    "unknown column": (lambda: [saved(frame()), "--columns", "left,rihgt"], "right"),
+    "unknown label column": (lambda: [saved(frame()), "--label-column", "clas"], "class"),
+    "no cluster": (lambda: ["faithful", "-k", "0"], "at least 1"),
+    "more clusters than rows": (lambda: ["galaxies", "-k", "83"], "82"),
+    "fewer rows than features": (lambda: [saved(frame(30)[["left", "right"]].head(2)), "-k", "1"], "2"),
+    "unknown method": (lambda: ["faithful", "--methods", "em,cavvi"], "did you mean 'cavi'"),
+    "no method": (lambda: ["faithful", "--methods", ","], "no method"),
+    "unknown sampler": (lambda: ["faithful", "--sampler", "stan"], "numpyro"),
+    "test fraction": (lambda: ["faithful", "--test-fraction", "1.5"], "test_fraction"),
+    "too few rows left": (lambda: ["galaxies", "--test-fraction", "0.999"], "row"),
+    "too few draws": (lambda: ["faithful", "--draws", "5"], "at least 100"),
+    "folder in use": (lambda: ["faithful", "--out", str(Path(write("thesis.tex", "")).parent)], "something else"),
+    "folder is a file": (lambda: ["faithful", "--out", write("thesis.tex", "")], "is a file"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_nothing_is_written(case, folder):
+    arguments, message = BAD[case]
+    given = arguments()
+    if "-k" not in given:
+        given += ["-k", "2"]
+    before = sorted(folder.rglob("*"))
+    result = run("compare", *given)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["nothing-here", "thesis"])
+def test_report_refuses_what_is_no_results_folder(name, folder):
+    (folder / "thesis").mkdir()
+    result = run("report", name)
+    assert result.exit_code == 2
+    assert "no results folder" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_the_console_script_runs():
+    command = Path(sys.executable).with_name("mixtures")
+    result = subprocess.run([command, "datasets"], capture_output=True, text=True, check=True)
+    assert "faithful" in result.stdout
+    assert result.stderr == ""

@@ -1,0 +1,239 @@
+"""The comparison, its folder and its errors, with methods that need no compiler."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import collapsed_data, three_clusters
+
+from mixtures import datasets
+from reports import Results, ResultsError, compare
+from reports.results import check_free
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    return datasets.simulate(120, 3, 2, separation=4.0, rng=np.random.default_rng(8))
+
+
+@pytest.fixture(scope="module")
+def comparison(simulated):
+    return compare(
+        simulated.x,
+        3,
+        rng=np.random.default_rng(1),
+        methods=("em", "map", "cavi"),
+        labels=simulated.labels,
+        truth=simulated.truth,
+        features=("left", "right"),
+        test_fraction=0.25,
+        draws=200,
+    )
+
+
+def value(comparison, method, metric, target="data"):
+    rows = comparison.results.metrics.query("method == @method and metric == @metric and target == @target")
+    assert len(rows) == 1, (method, metric)
+    return float(rows["value"].iloc[0])
+
+
+def test_columns_and_rows_of_the_long_table(comparison):
+    metrics = comparison.results.metrics
+    assert list(metrics.columns) == ["method", "metric", "target", "value", "se"]
+    assert list(dict.fromkeys(metrics["method"])) == ["em", "map", "cavi", "oracle"]
+    assert not metrics.duplicated(["method", "metric", "target"]).any()
+    assert np.isfinite(metrics["value"]).all()
+
+
+def test_numbers_are_those_of_the_fits(comparison):
+    x = comparison.results.data["x"].values
+    heldout = comparison.results.data["x_heldout"].values
+    assert (len(x), len(heldout)) == (90, 30)
+    for method, fit in comparison.fits.items():
+        assert value(comparison, method, "train_log_density") == pytest.approx(fit.log_predictive(x).mean())
+        assert value(comparison, method, "heldout_log_density") == pytest.approx(fit.log_predictive(heldout).mean())
+        assert value(comparison, method, "bound") == fit.bound[-1]
+    assert value(comparison, "cavi", "bound_all_labellings") == pytest.approx(
+        comparison.fits["cavi"].bound[-1] + np.log(6)
+    )
+
+
+def test_rows_are_split_without_loss(comparison, simulated):
+    data = comparison.results.data
+    together = np.concatenate([data["x"].values, data["x_heldout"].values])
+    assert sorted(map(tuple, together)) == sorted(map(tuple, simulated.x))
+    label_of = {tuple(row): str(label) for row, label in zip(simulated.x, simulated.labels, strict=True)}
+    assert [label_of[tuple(row)] for row in data["x"].values] == list(data["label"].values)
+
+
+def test_methods_share_one_labelling_sorted_by_the_first_feature(comparison):
+    x = comparison.results.data["x"].values
+    labels = [fit.responsibilities(x).argmax(1) for fit in comparison.fits.values()]
+    assert np.mean(labels[0] == labels[2]) > 0.95
+    means = comparison.results.trees["cavi"]["posterior"]["means"].mean(("chain", "draw")).values
+    assert np.all(np.diff(means[:, 0]) > 0)
+
+
+def test_the_oracle_is_not_beaten_on_what_it_knows(comparison):
+    """The truth maximises the expected held-out density; thirty points leave this much room."""
+    rows = comparison.results.metrics.query("metric == 'heldout_log_density'").set_index("method")
+    assert rows.loc["oracle", "value"] > rows.loc["em", "value"] - 2 * rows.loc["em", "se"]
+
+
+def test_table_has_a_row_a_method_and_gaps_where_nothing_applies(comparison):
+    table = comparison.table()
+    assert list(table.index) == ["em", "map", "cavi"]
+    assert np.isnan(table.loc["em", "khat"])
+    assert table.loc["cavi", "ari"] == value(comparison, "cavi", "ari")
+
+
+def test_leaving_a_method_out_does_not_change_the_others(comparison, simulated):
+    alone = compare(
+        simulated.x, 3, rng=np.random.default_rng(1), methods=("em",), features=("left", "right"), test_fraction=0.25
+    )
+    np.testing.assert_array_equal(alone.fits["em"].bound, comparison.fits["em"].bound)
+
+
+def test_same_seed_same_numbers(simulated):
+    runs = [
+        compare(simulated.x, 2, rng=np.random.default_rng(4), methods=("em", "cavi"), draws=100).results.metrics
+        for _ in range(2)
+    ]
+    timeless = [run[~run["metric"].str.startswith("seconds")].reset_index(drop=True) for run in runs]
+    pd.testing.assert_frame_equal(*timeless)
+
+
+def test_a_data_frame_brings_its_names(simulated):
+    frame = pd.DataFrame(simulated.x, columns=["width", "height"])
+    result = compare(frame, 2, rng=np.random.default_rng(0), methods=("cavi",), draws=100)
+    assert list(result.results.data["feature"].values) == ["width", "height"]
+
+
+def test_standardising_changes_units_and_nothing_else(simulated):
+    x = simulated.x * [100.0, 0.01] + 5
+    plain, standard = (
+        compare(x, 3, rng=np.random.default_rng(2), methods=("cavi",), standardize=s, draws=100) for s in (False, True)
+    )
+    scale = np.log(x.std(0)).sum()
+    assert plain.fits["cavi"].bound[-1] == pytest.approx(standard.fits["cavi"].bound[-1] - scale * len(x), rel=1e-8)
+    assert plain.results.manifest["data"]["standardized"] is False
+    np.testing.assert_allclose(standard.results.data["x"].std("obs"), 1)
+
+
+def test_a_method_that_fails_leaves_the_others(tmp_path):
+    result = compare(collapsed_data(), 2, rng=np.random.default_rng(0), methods=("em", "cavi"), draws=100)
+    assert list(result.fits) == ["cavi"]
+    assert "collapse" in result.failures["em"]
+    entry = result.results.manifest["methods"]["em"]
+    assert (entry["status"], entry["converged"]) == ("failed", None)
+    assert "em" not in set(result.results.metrics["method"])
+    assert np.isnan(result.table().loc["em", "bound"])
+    folder = result.save(tmp_path / "out", report=False)
+    assert list(Results.load(folder).trees) == ["cavi"]
+
+
+def test_all_methods_failing_is_reported_too():
+    result = compare(collapsed_data(), 2, rng=np.random.default_rng(0), methods=("em",))
+    assert result.fits == {}
+    assert result.results.manifest["reference"]["method"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": ("em", "cavvi")}, "did you mean 'cavi'"),
+        ({"methods": ()}, "no method given"),
+        ({"n_components": 0}, "expected 1 to 120"),
+        ({"n_components": 121}, "expected 1 to 120"),
+        ({"test_fraction": 1.0}, "0 to below 1"),
+        ({"sampler": "stan"}, "choose one of numpyro"),
+        ({"draws": 10}, "at least 100"),
+        ({"restarts": 0}, "at least 1"),
+        ({"labels": ["a"]}, "1 entries for 120 rows"),
+        ({"features": ["a", "a"]}, "1 distinct names for 2 columns"),
+        ({"prior": {"nu0": 0.5}}, "nu0 is 0.5"),
+    ],
+)
+def test_bad_arguments_are_refused(change, message, simulated):
+    arguments = {"x": simulated.x, "n_components": 2, "rng": np.random.default_rng(0), "methods": ("em",)} | change
+    with pytest.raises(ValueError, match=message):
+        compare(arguments.pop("x"), arguments.pop("n_components"), **arguments)
+
+
+def test_what_was_saved_comes_back(comparison, tmp_path):
+    folder = comparison.save(tmp_path / "out", report=False)
+    results = Results.load(folder)
+    pd.testing.assert_frame_equal(results.metrics, comparison.results.metrics, check_exact=True)
+    assert results.data.identical(comparison.results.data)
+    assert results.trees["cavi"].equals(comparison.results.trees["cavi"])
+    assert results.manifest == json.loads(json.dumps(comparison.results.manifest))
+    assert set(comparison.results.trees["cavi"].children) == {
+        "posterior",
+        "observed_data",
+        "clusters",
+        "ascent",
+        "log_likelihood",
+        "posterior_predictive",
+    }
+
+
+def test_an_earlier_comparison_is_replaced_only_when_asked(comparison, tmp_path):
+    folder = comparison.save(tmp_path / "out", report=False)
+    (folder / "stale").touch()
+    with pytest.raises(ResultsError, match="--overwrite"):
+        comparison.save(folder, report=False)
+    comparison.save(folder, report=False, overwrite=True)
+    assert not (folder / "stale").exists()
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_with_something_else_is_never_touched(comparison, tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    for overwrite in (False, True):
+        with pytest.raises(ResultsError, match="something else"):
+            comparison.save(tmp_path, report=False, overwrite=overwrite)
+    with pytest.raises(ResultsError, match="is a file"):
+        check_free(tmp_path / "thesis.tex", overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def _without(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+
+
+def _edit(folder: Path, change: dict) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: _without(f, "manifest.json"), "no results folder"),
+        (lambda f: _without(f, "metrics.csv"), "damaged"),
+        (lambda f: _edit(f, {"format": 99}), "format 99"),
+        (lambda f: (f / "manifest.json").write_text("{"), "not the manifest"),
+        (lambda f: (f / "manifest.json").write_text("[]"), "not the manifest"),
+    ],
+)
+def test_a_damaged_folder_is_named(damage, message, comparison, tmp_path):
+    folder = comparison.save(tmp_path / "out", report=False)
+    damage(folder)
+    with pytest.raises(ResultsError, match=message):
+        Results.load(folder)
+
+
+def test_progress_hears_of_every_stage(rng):
+    heard = []
+    compare(collapsed_data(), 2, rng=rng, methods=("em", "cavi"), draws=100, progress=lambda *said: heard.append(said))
+    assert ("em", "failed") in heard
+    assert ("cavi", "done") in heard
+    assert heard[-2:] == [("measure", "running"), ("measure", "done")]
+
+
+def test_one_cluster_needs_no_labels(rng):
+    result = compare(three_clusters(40, rng)[:, :1], 1, rng=rng, methods=("em", "cavi"), draws=100)
+    assert set(result.fits) == {"em", "cavi"}
+    assert value(result, "cavi", "occupied") == pytest.approx(1)

@@ -1,0 +1,390 @@
+"""The page: its sections, its honesty about what is missing, and what a browser makes of it."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from copy import deepcopy
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import reports
+from reports.page import quantities, render
+from reports.page.numbers import number, with_error
+from reports.page.sections import SECTIONS as BUILDERS
+from reports.page.trust import convergence
+from reports.page.view import View
+from reports.plots import style
+
+SECTIONS = [
+    "verdict",
+    "setting",
+    "reference",
+    "convergence",
+    "relabelling",
+    "agreement",
+    "joint",
+    "label-free",
+    "evidence",
+    "prediction",
+    "checks",
+    "recovery",
+    "cost",
+    "limits",
+]
+SCRIPT = "<script>alert(1)</script>"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+class Page(HTMLParser):
+    """The text of every section, every address and every tag of a page."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.sections, self.tags, self.addresses, self.images = {}, [], [], []
+        self._section = None
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.tags.append(tag)
+        if tag == "section":
+            self._section = attributes["id"]
+            self.sections[self._section] = ""
+        if tag == "img":
+            self.images.append(attributes)
+        self.addresses += [attributes[name] for name in ("src", "href", "srcset", "action") if name in attributes]
+
+    def handle_endtag(self, tag):
+        if tag == "section":
+            self._section = None
+
+    def handle_data(self, data):
+        if self._section:
+            self.sections[self._section] += f"{data} "
+
+
+def compared(x, n_components, features, **settings):
+    return reports.compare(
+        x,
+        n_components,
+        rng=np.random.default_rng(0),
+        methods=("em", "cavi"),
+        features=features,
+        draws=100,
+        restarts=2,
+        **settings,
+    ).results
+
+
+def with_reference(results, trusted=True):
+    """The results as if CAVI's draws, widened, had come from an MCMC run, and ADVI had failed."""
+    manifest, trees = deepcopy(results.manifest), dict(results.trees)
+    manifest["methods"]["nuts"] = manifest["methods"]["cavi"] | {"kind": "mcmc", "bound_kind": None, "title": "NUTS"}
+    manifest["methods"]["advi"] = manifest["methods"]["cavi"] | {
+        "title": "ADVI",
+        "status": "failed",
+        "error": f"ValueError: {SCRIPT}",
+        "converged": None,
+    }
+    tree = trees["cavi"].copy()
+    posterior = tree["posterior"].to_dataset()
+    tree["posterior"] = posterior.assign(
+        means=posterior["means"].mean() + 1.5 * (posterior["means"] - posterior["means"].mean())
+    )
+    del tree["ascent"]
+    trees["nuts"] = tree
+    manifest["relabelling"]["nuts"] = manifest["relabelling"]["cavi"]
+    manifest["verdict"]["nuts"] = manifest["verdict"]["cavi"]
+    manifest["reference"] = {
+        "method": "nuts",
+        "trusted": trusted,
+        "reason": "passed its checks" if trusted else "failed its checks (largest R-hat 1.53)",
+        "checks": [{"name": "largest R-hat", "value": 1.53, "limit": "< 1.01", "passed": trusted}],
+        "floor_note": None,
+    }
+    names = list(quantities.scalars(tree))
+    rows = [
+        ("cavi", metric, name, 0.7, 0.01)
+        for name in names
+        for metric in ("sd_ratio", "mean_shift", "coverage95", "wasserstein")
+    ]
+    rows += [("cavi", "wasserstein_floor", name, 0.03, np.nan) for name in names]
+    metrics = pd.concat([results.metrics, pd.DataFrame(rows, columns=results.metrics.columns)], ignore_index=True)
+    return reports.Results(manifest, metrics, results.data, trees)
+
+
+def all_failed(results):
+    manifest = deepcopy(results.manifest)
+    for entry in manifest["methods"].values():
+        entry |= {
+            "status": "failed",
+            "error": "ValueError: nothing worked",
+            "converged": None,
+            "seconds": {},
+            "info": {},
+        }
+    manifest |= {"relabelling": {}, "verdict": {}}
+    return reports.Results(manifest, results.metrics.iloc[:0], results.data, {})
+
+
+@pytest.fixture(scope="module")
+def quick():
+    rng = np.random.default_rng(5)
+    x = np.concatenate([rng.normal(0, 1, (35, 2)), rng.normal(6, 1, (25, 2))])
+    return compared(x, 2, [SCRIPT, "km/h of $a$ & $\\b"])
+
+
+@pytest.fixture(scope="module")
+def full(quick):
+    return with_reference(quick)
+
+
+@pytest.fixture(scope="module")
+def pages(quick, full):
+    return {"quick": render(quick), "full": render(full), "untrusted": render(with_reference(quick, trusted=False))}
+
+
+@pytest.mark.parametrize("which", ["quick", "full", "untrusted"])
+def test_sections_stand_in_the_order_of_the_design(pages, which):
+    assert list(Page(pages[which]).sections) == SECTIONS
+
+
+@pytest.mark.parametrize("which", ["quick", "full"])
+def test_strings_from_the_data_are_escaped(pages, which):
+    page = Page(pages[which])
+    assert page.tags.count("script") == 1
+    assert SCRIPT in page.sections["setting"]
+    assert SCRIPT in page.sections["agreement"]
+
+
+@pytest.mark.parametrize("which", ["quick", "full"])
+def test_no_address_leaves_the_page(pages, which):
+    page = Page(pages[which])
+    assert all(address.startswith(("data:", "#")) for address in page.addresses)
+    without_pictures = re.sub(r"data:[\w/+]+;base64,[\w+/=]+", "", pages[which])
+    assert not re.search(r"https?:|//\w+\.|@import|url\(", without_pictures)
+
+
+def test_every_figure_has_words(pages):
+    page = Page(pages["full"])
+    assert len(page.images) > 10
+    assert all(len(image["alt"]) > 10 for image in page.images)
+    assert page.tags.count("figure") == page.tags.count("figcaption")
+
+
+def test_a_failed_method_shows_its_error_where_it_belongs(pages):
+    sections = Page(pages["full"]).sections
+    for name in ("verdict", "convergence"):
+        assert f"ValueError: {SCRIPT}" in sections[name]
+    assert "ADVI" not in sections["cost"]
+    assert "ADVI failed" in sections["limits"]
+
+
+def test_all_failed_still_makes_a_page(quick):
+    sections = Page(render(all_failed(quick))).sections
+    assert list(sections) == SECTIONS
+    assert "nothing worked" in sections["verdict"]
+    assert all("No method succeeded" in sections[name] for name in SECTIONS[4:13])
+
+
+def test_an_untrusted_reference_lowers_the_claims(pages):
+    sections = Page(pages["untrusted"]).sections
+    for name in ("verdict", "reference", "agreement"):
+        assert "failed its checks (largest R-hat 1.53)" in sections[name]
+    assert "no trusted reference" in sections["limits"]
+    assert "failed its checks" not in Page(pages["full"]).sections["agreement"]
+
+
+def test_what_does_not_apply_is_said_or_dashed(pages, quick):
+    sections = Page(pages["quick"]).sections
+    assert "There is no reference" in sections["agreement"]
+    assert "No held-out part" in sections["prediction"]
+    assert "No true classes are known" in sections["recovery"]
+    evidence = sections["evidence"]
+    aic = next(row for row in quick.metrics.itertuples() if row.metric == "aic")
+    assert "–" in evidence
+    assert f"{aic.value:,.2f}".replace(",", "\u202f").replace("-", "−") in evidence
+    assert not re.search(r"\bnan\b|-0\.0|\bNone\b", " ".join(sections.values()))
+
+
+def test_the_numbers_are_those_of_the_table(pages, quick):
+    row = next(row for row in quick.metrics.itertuples() if (row.method, row.metric) == ("cavi", "train_log_density"))
+    assert with_error(row.value, row.se) in Page(pages["quick"]).sections["prediction"]
+
+
+def test_the_page_is_the_same_each_time(quick, pages):
+    assert render(quick) == pages["quick"]
+
+
+@pytest.mark.parametrize(("n_components", "d"), [(1, 2), (2, 1), (1, 1), (2, 4)])
+def test_other_shapes_make_a_page(n_components, d):
+    x = np.random.default_rng(1).normal(size=(50, d)) + 5 * (np.arange(50) % 2)[:, None]
+    results = compared(x, n_components, [f"f{i}" for i in range(d)], labels=np.arange(50) % 2, test_fraction=0.2)
+    sections = Page(render(with_reference(results))).sections
+    assert list(sections) == SECTIONS
+    assert "adjusted Rand" in sections["recovery"]
+    assert "held out" in sections["prediction"]
+
+
+def test_a_page_of_closed_forms_does_not_import_arviz_plots(quick, tmp_path):
+    quick.save(tmp_path / "results")
+    code = (
+        "import sys; from reports.results import Results; from reports.page import render; "
+        f"render(Results.load({str(tmp_path / 'results')!r})); assert 'arviz_plots' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_methods_and_clusters_share_no_colour():
+    colours = [look.colour for look in style.METHODS.values()]
+    assert len(set(colours)) == len(colours)
+    assert not set(colours) & set(style.CLUSTERS)
+    assert style.look("mine") == style.look("mine")
+
+
+def test_figures_are_labelled_and_leave_matplotlib_alone(quick, full):
+    import matplotlib as mpl
+    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
+
+    drawn = []
+    before = dict(mpl.rcParams), plt.get_fignums()
+
+    def keep(figure, alt, *, raster=False):
+        drawn.append(figure)
+        return None
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("trust", "posterior", "scores", "closing"):
+            patch.setattr(f"reports.page.{module}.image", keep)
+        for results in (quick, full):
+            view = View(results)
+            for build in BUILDERS:
+                build(view)
+    assert len(drawn) > 20
+    for figure in drawn:
+        assert isinstance(figure, Figure)
+        shown = [ax for ax in figure.axes if ax.get_visible()]
+        assert any(ax.get_xlabel() for ax in shown)
+        assert figure.get_size_inches()[0] <= style.WIDTH
+    assert (dict(mpl.rcParams), plt.get_fignums()) == before
+
+
+def test_panels_of_one_parameter_carry_its_name(full):
+    from reports.plots.marginals import plot_marginals
+    from reports.plots.rank import plot_rank
+    from reports.plots.trace import plot_trace
+
+    tree = quantities.as_tree(quantities.scalars(full.trees["nuts"])[["weights[0]", "weights[1]"]])
+    for figure in (plot_trace(tree), plot_rank(tree), plot_marginals({"nuts": tree}, {})):
+        assert [ax.get_title("left") for ax in figure.axes] == ["weights[0]", "weights[1]"]
+
+
+def test_advi_steps_are_counted_as_steps(full):
+    from reports.plots import bounds
+
+    seen = {}
+    results = deepcopy(full)
+    results.manifest["methods"]["cavi"]["info"]["steps_per_entry"] = 40
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bounds, "plot_bounds", lambda traces, labels: seen.update(traces=traces, labels=labels))
+        patch.setattr("reports.page.trust.image", lambda figure, alt, **_: None)
+        convergence(View(results))
+    assert list(seen["traces"]["cavi"].index[:3]) == [40, 80, 120]
+    assert seen["labels"]["cavi"][0] == "step"
+    assert seen["labels"]["em"][0] == "pass"
+
+
+def test_numbers_are_written_for_readers():
+    assert number(float("nan")) == "–"
+    assert number(-1e-12) == "−1×10⁻¹²"
+    assert number(float("-inf")) == "−∞"
+    assert with_error(-0.0, 0.5) == "0.00 ± 0.50"
+    assert with_error(1.0, 1e-16) == "1"
+
+
+def test_block_order_brings_clusters_together():
+    label = np.array([0, 1, 0, 1, 1, 0])
+    order = quantities.block_order((label[:, None] == label).astype(float))
+    assert np.count_nonzero(np.diff(label[order])) == 1
+
+
+def test_loo_pit_is_uniform_for_the_right_model(rng):
+    x = rng.normal(size=(400, 1))
+    s = 200
+    posterior = xr.Dataset(
+        {
+            "weights": (("chain", "draw", "cluster"), np.ones((2, s, 1))),
+            "means": (("chain", "draw", "cluster", "feature"), rng.normal(0, 0.05, (2, s, 1, 1))),
+            "covariances": (("chain", "draw", "cluster", "feature", "feature_"), np.ones((2, s, 1, 1, 1))),
+        },
+        coords={"feature": ["x"], "feature_": ["x"]},
+    )
+    log_likelihood = -0.5 * np.log(2 * np.pi) - 0.5 * (x[:, 0] - posterior["means"].values[..., 0]) ** 2
+    tree = xr.DataTree.from_dict(
+        {"posterior": posterior, "log_likelihood": xr.Dataset({"x": (("chain", "draw", "obs"), log_likelihood)})}
+    )
+    data = xr.DataArray(x, dims=("obs", "feature"), coords={"feature": ["x"]})
+    pit = quantities.loo_pit(tree, quantities.leave_one_out(tree), data)["loo_pit"].to_dataset()["x "].values
+    # Kolmogorov-Smirnov at one in a thousand.
+    assert np.abs(np.sort(pit) - (np.arange(400) + 0.5) / 400).max() < 1.95 / np.sqrt(400)
+    assert np.corrcoef(pit, x[:, 0])[0, 1] > 0.9
+
+
+def browse(html, folder):
+    """What the console said and which outside addresses the page asked for; the finished document."""
+    page, log = folder / "page.html", folder / "net.json"
+    page.write_text(html, encoding="utf-8")
+    done = subprocess.run(
+        [
+            CHROMIUM,
+            *FLAGS,
+            f"--user-data-dir={folder / 'profile'}",
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+            "--enable-logging=stderr",
+            f"--log-net-log={log}",
+            "--virtual-time-budget=3000",
+            "--dump-dom",
+            page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    parameters = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
+    # The browser's own errands have "not an origin" as their initiator.
+    asked = {p["url"] for p in parameters if p.get("initiator", "not an origin") != "not an origin"}
+    return console, {url for url in asked if not url.startswith(("data:", "file:"))}, done.stdout
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_a_browser_shows_the_page_without_errors_or_requests(pages, tmp_path):
+    console, asked, document = browse(pages["full"], tmp_path)
+    assert not console
+    assert not asked
+    assert "<button>method</button>" in document
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_the_browser_would_have_told(tmp_path):
+    console, asked, _ = browse('<img src="http://127.0.0.1:9/x.png"><script>console.error("oops")</script>', tmp_path)
+    assert len(console) == 1
+    assert asked == {"http://127.0.0.1:9/x.png"}
