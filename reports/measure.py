@@ -75,7 +75,9 @@ def measure(fits: dict[str, Fit], data: Data, options: Options, rng: np.random.G
     trees = {m: _tree(fits[m], drawn[m], posteriors[m], together[m], data, rng) for m in fits}
     for method, tree in trees.items():
         if "log_likelihood" in tree.children:
-            rows += prediction.leave_one_out(method, tree)
+            scores, pointwise = prediction.leave_one_out(method, _thinned(tree))
+            rows += scores
+            trees[method] = tree.assign({"loo": type(tree)(pointwise)})
 
     order = {method: i for i, method in enumerate([*fits, "oracle"])}
     rows.sort(key=lambda row: order[row.method])
@@ -205,8 +207,10 @@ def _tree(
     if fit.kind != "point":
         kept = min(draws, LARGEST_LOG_LIKELIHOOD // (chains * len(data.x)))
         if chains * kept >= FEWEST_LOO_DRAWS:
-            log_likelihood = _thin(drawn, kept).log_likelihood(data.x)
-            groups["log_likelihood"] = xr.Dataset({"x": (("chain", "draw", "obs"), log_likelihood)})
+            log_likelihood = {"x": (("chain", "draw", "obs"), _thin(drawn, kept).log_likelihood(data.x))}
+            groups["log_likelihood"] = xr.Dataset(
+                log_likelihood, coords={"chain": range(chains), "draw": _spread(draws, kept)}
+            )
         replicated = _replicate(_thin(drawn, min(draws, PREDICTIVE_DRAWS)), min(len(data.x), PREDICTIVE_POINTS), rng)
         groups["posterior_predictive"] = xr.Dataset(
             {"x": (("chain", "draw", "obs", "feature"), replicated)}, coords=features
@@ -214,13 +218,32 @@ def _tree(
     return xr.DataTree.from_dict(groups)
 
 
+def _thinned(tree: xr.DataTree) -> xr.DataTree:
+    """The tree with only those draws in its posterior for which it has the log likelihood."""
+    import xarray as xr
+
+    kept = tree["log_likelihood"]["draw"]
+    return xr.DataTree.from_dict(
+        {
+            "posterior": tree["posterior"].to_dataset().sel(draw=kept),
+            "log_likelihood": tree["log_likelihood"].to_dataset(),
+            "observed_data": tree["observed_data"].to_dataset(),
+        }
+    )
+
+
 def _thin(fit: Fit, draws: int) -> Fit:
     """The fit with so many evenly spaced draws of each chain."""
     held = fit.held
-    chosen = np.linspace(0, held.weights.shape[1], draws, endpoint=False).astype(int)
+    chosen = _spread(held.weights.shape[1], draws)
     return replace(
         fit, posterior=Draws(held.weights[:, chosen], {name: v[:, chosen] for name, v in held.theta.items()})
     )
+
+
+def _spread(draws: int, kept: int) -> np.ndarray:
+    """Numbers of so many draws, evenly spaced from the first."""
+    return np.linspace(0, draws, kept, endpoint=False).astype(int)
 
 
 def _replicate(fit: Fit, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -92,4 +92,4 @@ def _said(fit: bool | None, because: str) -> dict[str, Any]:
 
 
 def _text(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2g}"
+    return "–" if value is None else f"{value:.2g}".replace("-", "−")

@@ -38,7 +38,7 @@ def test_compare_writes_the_folder_and_names_it(folder):
     out = folder / "results" / "faithful-k2"
     assert {p.name for p in out.iterdir()} == {"manifest.json", "metrics.csv", "data.zarr", "em.zarr", "cavi.zarr"}
     assert "results/faithful-k2/metrics.csv" in result.stdout
-    assert "CAVI" in result.stdout
+    assert "cavi" in result.stdout
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["seed"] == 0
     assert manifest["data"]["n"] == 272

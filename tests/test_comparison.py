@@ -174,6 +174,7 @@ def test_what_was_saved_comes_back(comparison, tmp_path):
         "observed_data",
         "clusters",
         "ascent",
+        "loo",
         "log_likelihood",
         "posterior_predictive",
     }

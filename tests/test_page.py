@@ -11,7 +11,6 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-import xarray as xr
 
 import reports
 from reports.page import quantities, render
@@ -323,28 +322,6 @@ def test_block_order_brings_clusters_together():
     label = np.array([0, 1, 0, 1, 1, 0])
     order = quantities.block_order((label[:, None] == label).astype(float))
     assert np.count_nonzero(np.diff(label[order])) == 1
-
-
-def test_loo_pit_is_uniform_for_the_right_model(rng):
-    x = rng.normal(size=(400, 1))
-    s = 200
-    posterior = xr.Dataset(
-        {
-            "weights": (("chain", "draw", "cluster"), np.ones((2, s, 1))),
-            "means": (("chain", "draw", "cluster", "feature"), rng.normal(0, 0.05, (2, s, 1, 1))),
-            "covariances": (("chain", "draw", "cluster", "feature", "feature_"), np.ones((2, s, 1, 1, 1))),
-        },
-        coords={"feature": ["x"], "feature_": ["x"]},
-    )
-    log_likelihood = -0.5 * np.log(2 * np.pi) - 0.5 * (x[:, 0] - posterior["means"].values[..., 0]) ** 2
-    tree = xr.DataTree.from_dict(
-        {"posterior": posterior, "log_likelihood": xr.Dataset({"x": (("chain", "draw", "obs"), log_likelihood)})}
-    )
-    data = xr.DataArray(x, dims=("obs", "feature"), coords={"feature": ["x"]})
-    pit = quantities.loo_pit(tree, quantities.leave_one_out(tree), data)["loo_pit"].to_dataset()["x "].values
-    # Kolmogorov-Smirnov at one in a thousand.
-    assert np.abs(np.sort(pit) - (np.arange(400) + 0.5) / 400).max() < 1.95 / np.sqrt(400)
-    assert np.corrcoef(pit, x[:, 0])[0, 1] > 0.9
 
 
 def browse(html, folder):

@@ -170,42 +170,29 @@ def density_curves(tree: xr.DataTree, feature: str, x: np.ndarray) -> xr.Dataset
     return xr.Dataset(curves, coords={"grid": grid})
 
 
-def same_draws(posterior: xr.Dataset, kept: int) -> xr.Dataset:
-    """Return the `kept` evenly spaced draws of each chain for which the log likelihood is held."""
-    draws = posterior.sizes["draw"]
-    return posterior.isel(draw=np.linspace(0, draws, kept, endpoint=False).astype(int))
+def leave_one_out(pointwise: xr.Dataset) -> Any:
+    """Return ArviZ's object for a saved leave-one-out, ready for its plots and comparison."""
+    from arviz_stats.utils import ELPDData
+
+    elpd, bad = pointwise["elpd"], pointwise["pareto_k"] > pointwise.attrs["good_k"]
+    return ELPDData(
+        elpd=float(elpd.sum()),
+        se=float(np.sqrt(elpd.size * elpd.var())),
+        p=pointwise.attrs["p"],
+        n_samples=pointwise.attrs["n_samples"],
+        n_data_points=elpd.size,
+        scale="log",
+        warning=bool(bad.any()),
+        good_k=pointwise.attrs["good_k"],
+        elpd_i=elpd,
+        pareto_k=pointwise["pareto_k"],
+    )
 
 
-def leave_one_out(tree: xr.DataTree) -> Any:
-    """Return ArviZ's PSIS-LOO of the thinned draws, point by point, with its importance weights."""
-    import warnings
-
-    import arviz as az
-
-    log_likelihood = tree["log_likelihood"].to_dataset()
-    posterior = same_draws(tree["posterior"].to_dataset(), log_likelihood.sizes["draw"])
-    groups = {"log_likelihood": thinned(log_likelihood), "posterior": thinned(posterior)}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Estimated shape parameter of Pareto")
-        return az.loo(xr.DataTree.from_dict(groups), var_name="x", pointwise=True)
-
-
-def loo_pit(tree: xr.DataTree, elpd: Any, x: xr.DataArray) -> xr.DataTree:
-    """Return P(replicate <= x_n | all points but n) of every feature, as group `loo_pit`.
-
-    The distribution function of the marginal mixture takes the place of simulated replicates, so the values carry no
-    simulation noise beyond the draws'; `elpd` gives the leave-one-out weights of the same thinned draws.
-    """
-    from scipy.special import log_softmax, ndtr
-
-    log_weights = log_softmax(elpd.log_weights.stack(s=("chain", "draw")).transpose("s", "obs").values, axis=0)
-    posterior = same_draws(tree["posterior"].to_dataset(), tree["log_likelihood"].sizes["draw"])
-    values = {}
-    for feature in x["feature"].values:
-        at = x.sel(feature=feature).values
-        weights, means, sds = marginal_parts(posterior, str(feature))
-        below = sum(weights[:, k] * ndtr((at - means[:, k]) / sds[:, k]) for k in range(weights.shape[1]))
-        values[panel_name(feature)] = ("obs", np.clip((np.exp(log_weights) * below).sum(0), 0, 1))
+def loo_pit(pointwise: xr.Dataset) -> xr.DataTree:
+    """Return the saved LOO-PIT values as group `loo_pit` with one variable a feature."""
+    pit = pointwise["pit"]
+    values = {panel_name(f): pit.sel(feature=f).drop_vars("feature") for f in pit["feature"].values}
     return xr.DataTree.from_dict({"loo_pit": xr.Dataset(values)})
 
 

@@ -127,10 +127,7 @@ def prediction(view: View) -> Section:
         pictures = [
             image(plot_khat(m, elpd), f"Pareto k-hat of {view.label(m)}", raster=True) for m, elpd in view.loo.items()
         ]
-        caption = (
-            f"Pareto k-hat of every point, from at most {quantities.THIN} draws a chain: above the line at 0.7 its "
-            "leave-one-out score is not to be relied on."
-        )
+        caption = "Pareto k-hat of every point: above the line at 0.7 its leave-one-out score is not to be relied on."
         if len(view.loo) > 1:
             import arviz as az
 
@@ -182,10 +179,9 @@ def checks(view: View) -> Section:
             )
         )
     if view.loo:
-        x = view.data["x"]
         pictures = [
-            image(plot_loo_pit(m, quantities.loo_pit(view.trees[m], elpd, x)), f"LOO-PIT of {view.label(m)}")
-            for m, elpd in view.loo.items()
+            image(plot_loo_pit(m, quantities.loo_pit(view.trees[m]["loo"].to_dataset())), f"LOO-PIT of {view.label(m)}")
+            for m in view.loo
         ]
         section.blocks.append(
             Figure(

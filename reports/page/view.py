@@ -99,7 +99,9 @@ class View:
     def loo(self) -> dict[str, Any]:
         """Leave-one-out of every method that has a pointwise log likelihood."""
         return {
-            m: quantities.leave_one_out(self.trees[m]) for m in self.posteriors if "log_likelihood" in self.trees[m]
+            m: quantities.leave_one_out(self.trees[m]["loo"].to_dataset())
+            for m in self.posteriors
+            if "loo" in self.trees[m]
         }
 
     def label(self, method: str) -> str:
