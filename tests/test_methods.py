@@ -269,3 +269,11 @@ def test_em_reaches_the_likelihood_of_scikit_learn(rng):
     assert ours.bound[-1] == pytest.approx(theirs.score(x) * len(x), abs=1e-4)
     assert ours.info["bic"] == pytest.approx(theirs.bic(x), abs=2e-4)
     assert ours.info["aic"] == pytest.approx(theirs.aic(x), abs=2e-4)
+
+
+def test_icl_adds_twice_the_entropy_of_the_responsibilities(rng):
+    x = three_clusters(200, rng, separation=2.5)
+    fit = em.fit(x, *model(x, 3), rng=rng)
+    entropy = stats.entropy(fit.responsibilities(x), axis=1).sum()
+    assert entropy > 1
+    assert fit.info["icl"] == pytest.approx(fit.info["bic"] + 2 * entropy)

@@ -1,0 +1,81 @@
+"""All four methods on one small data set: the main job as one test."""
+
+import numpy as np
+import pytest
+from conftest import three_clusters
+
+from mixtures import datasets
+from reports import Results, compare
+from reports.page import render
+
+
+@pytest.fixture(scope="module")
+def result():
+    data = datasets.simulate(80, 2, 2, separation=12.0, rng=np.random.default_rng(3))
+    return compare(
+        data.x,
+        2,
+        rng=np.random.default_rng(0),
+        labels=data.labels,
+        truth=data.truth,
+        test_fraction=0.2,
+        draws=500,
+        tune=500,
+        advi_steps=4000,
+    )
+
+
+def test_every_method_succeeds_and_the_reference_passes(result):
+    assert result.failures == {}
+    assert list(result.fits) == ["em", "cavi", "advi", "nuts"]
+    reference = result.results.manifest["reference"]
+    assert reference["method"] == "nuts"
+    assert reference["trusted"], reference
+
+
+def test_every_metric_of_the_contract_is_there(result):
+    expected = {
+        "train_log_density", "heldout_log_density", "bound", "khat", "mean_shift", "sd_ratio", "coverage95", "wasserstein",
+        "rhat_max", "ess_min", "divergences", "ari", "ami", "accuracy", "brier", "seconds_compile", "seconds_run",
+    }  # fmt: skip
+    assert expected <= set(result.results.metrics["metric"])
+    per_method = result.results.metrics.groupby("method")["metric"].agg(set)
+    assert not {"sd_ratio", "coverage95", "wasserstein", "khat", "elpd_loo"} & per_method["em"]
+    assert not {"mean_shift", "khat", "bound"} & per_method["nuts"]
+    assert {"seconds_compile", "khat"} <= per_method["advi"]
+
+
+def test_well_separated_clusters_make_the_methods_agree(result):
+    """With twelve sds between the clusters CAVI's factorisation costs next to nothing, so NUTS must confirm it."""
+    metrics = result.results.metrics.set_index(["method", "metric", "target"])["value"]
+    assert abs(metrics["cavi", "mean_shift", "all"]) < 0.3
+    assert 0.85 < metrics["cavi", "sd_ratio", "all"] < 1.15
+    assert metrics["cavi", "coverage95", "all"] > 0.9
+    assert metrics["cavi", "predictive_kl", "data"] < 0.01
+    assert metrics["nuts", "ari", "data"] == 1
+    assert {claim["fit"] for claim in result.results.manifest["verdict"]["cavi"].values()} == {True}
+    assert result.results.manifest["verdict"]["em"]["intervals"]["fit"] is False
+
+
+def test_chains_are_brought_to_one_labelling(result):
+    posterior = result.results.trees["nuts"]["posterior"]
+    means = posterior["means"].mean("draw")[..., 0].values
+    assert np.ptp(means, axis=0).max() < 0.5 * abs(np.diff(means.mean(0)))
+    assert result.results.manifest["relabelling"]["nuts"]["switched"] == 0
+
+
+def test_the_page_of_the_saved_folder_is_the_same(result, tmp_path):
+    folder = result.save(tmp_path / "out")
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page == render(Results.load(folder))
+    assert len(page) < 5_000_000
+
+
+@pytest.mark.parametrize("sampler", ["nutpie", "pymc"])
+def test_other_samplers_by_name(sampler):
+    x = three_clusters(40, np.random.default_rng(2))[:, :1]
+    options = {"draws": 200, "tune": 200, "chains": 2, "sampler": sampler}
+    result = compare(x, 1, rng=np.random.default_rng(0), methods=("cavi", "nuts"), **options)
+    assert result.failures == {}
+    shift = result.results.metrics.query("method == 'cavi' and metric == 'mean_shift' and target == 'all'")
+    assert abs(shift["value"].item()) < 4.5 * shift["se"].item()
