@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from mixtures import CollapseError, ConvergenceWarning, Dirichlet, Gaussian
 from mixtures.ascent import Step, best_of
 from mixtures.engines.plain import pass_
-from mixtures.initial import starts, statistics
+from mixtures.initial import lloyd, nearest, seed, starts, statistics
 from mixtures.methods import cavi, em
 
 METHODS = {
@@ -277,3 +277,30 @@ def test_icl_adds_twice_the_entropy_of_the_responsibilities(rng):
     entropy = stats.entropy(fit.responsibilities(x), axis=1).sum()
     assert entropy > 1
     assert fit.info["icl"] == pytest.approx(fit.info["bic"] + 2 * entropy)
+
+
+def test_blocks_of_rows_add_up(rng, monkeypatch):
+    """sum_n log sum_k exp(t . eta_k) and r^T t over all rows at once, against blocks of seven."""
+    x = three_clusters(50, rng)
+    family, _ = model(x, 2)
+    eta = rng.standard_normal((2, 6))
+    logits = family.features(x) @ eta.T
+    r = np.exp(logits - logsumexp(logits, axis=1, keepdims=True))
+    monkeypatch.setattr("mixtures.engines.plain.BLOCK", 7)
+    log_z, s = pass_(family.features, x, eta)
+    assert log_z == pytest.approx(logsumexp(logits, axis=1).sum())
+    np.testing.assert_allclose(s, r.T @ family.features(x))
+    np.testing.assert_allclose(statistics(x, family, r, block=7), s)
+
+
+def test_seeds_are_drawn_by_squared_distance(rng):
+    """A far point is one of a hundred: k-means++ always takes it or starts from it."""
+    z = np.concatenate([rng.standard_normal((99, 1)) * 1e-3, [[100.0]]])
+    assert all(seed(z, 2, rng).max() == 100 for _ in range(50))
+
+
+def test_lloyd_ends_where_every_point_is_nearest_to_its_own_mean(rng):
+    z = three_clusters(200, rng, separation=2.0)
+    labels = lloyd(z, z[:3])
+    means = np.array([z[labels == k].mean(0) for k in range(3)])
+    np.testing.assert_array_equal(labels, nearest(z, means))

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 import reports
 from reports.page import quantities, render
@@ -291,7 +292,8 @@ def test_panels_of_one_parameter_carry_its_name(full):
     from reports.plots.trace import plot_trace
 
     tree = quantities.as_tree(quantities.scalars(full.trees["nuts"])[["weights[0]", "weights[1]"]])
-    for figure in (plot_trace(tree), plot_rank(tree), plot_marginals({"nuts": tree}, {})):
+    frames = {str(name): (0.0, 1.0) for name in tree["posterior"].data_vars}
+    for figure in (plot_trace(tree), plot_rank(tree), plot_marginals({"nuts": tree}, {}, frames)):
         assert [ax.get_title("left") for ax in figure.axes] == ["weights[0]", "weights[1]"]
 
 
@@ -322,6 +324,16 @@ def test_block_order_brings_clusters_together():
     label = np.array([0, 1, 0, 1, 1, 0])
     order = quantities.block_order((label[:, None] == label).astype(float))
     assert np.count_nonzero(np.diff(label[order])) == 1
+
+
+def test_an_axis_ends_near_the_reference_when_a_method_is_astray(rng):
+    near = xr.Dataset({"a": (("chain", "draw"), rng.standard_normal((4, 500)))})
+    wide = near.assign(a=1000 * near["a"])
+    low, high = quantities.frames({"nuts": near, "advi": wide}, {"em": {"a": 40.0}}, "nuts")["a"]
+    assert -15 < low < -10 < 10 < high < 15
+    low, high = quantities.frames({"nuts": near, "advi": 2 * near}, {"em": {"a": 8.0}}, "nuts")["a"]
+    assert -7 < low < -4
+    assert 8 < high < 9
 
 
 def browse(html, folder):

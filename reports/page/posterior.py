@@ -150,14 +150,17 @@ def forest_blocks(view: View, reference: str, label: str) -> list:
         if len(shown) < len(names)
         else "every parameter"
     )
-    forest = plot_forest(standard, points, f"distance from the mean of {label}, in its sd")
+    forest = plot_forest(standard, points, f"distance from the mean of {label}, in its sd", quantities.FRAME)
     dense = [n for n in ranked if not n.startswith("covariances")][:MARGINAL_LIMIT] or ranked[:MARGINAL_LIMIT]
     dense = [name for name in names if name in dense]
-    marginals = plot_marginals({m: quantities.as_tree(d[dense]) for m, d in view.scalars.items()}, view.point_values)
+    chosen = {m: d[dense] for m, d in view.scalars.items()}
+    frames = quantities.frames(chosen, view.point_values, reference)
+    marginals = plot_marginals({m: quantities.as_tree(d) for m, d in chosen.items()}, view.point_values, frames)
     return [
         Figure(
             f"Forest of {some}: median, 50% and 95% interval, in units of the reference's own mean and sd. "
-            f"{label} spans about −2 to 2; a shorter bar claims too much certainty, a longer one too little.",
+            f"{label} spans about −2 to 2; a shorter bar claims too much certainty, a longer one too little. "
+            f"The axis ends {quantities.FRAME} sd from the mean at the latest.",
             [image(forest, f"Forest plot of {listing([view.label(m) for m in view.posteriors])}")],
         ),
         Figure(
@@ -209,12 +212,20 @@ def joint(view: View) -> Section:
     if source and len(names) > 1:
         from reports.plots.joint import plot_joint
 
-        trees = {m: quantities.as_tree(d[names]) for m, d in view.scalars.items()}
+        chosen = {m: d[names] for m, d in view.scalars.items()}
+        trees = {m: quantities.as_tree(d) for m, d in chosen.items()}
+        frames = quantities.frames(chosen, view.point_values, source)
         section.blocks.append(
             Figure(
                 f"The weights and means most correlated under {view.label(source)}: draws, and the ellipse "
                 "of a normal that holds 90%.",
-                [image(plot_joint(trees, view.point_values), f"Pairs of {listing(names)} by method", raster=True)],
+                [
+                    image(
+                        plot_joint(trees, view.point_values, frames),
+                        f"Pairs of {listing(names)} by method",
+                        raster=True,
+                    )
+                ],
             )
         )
     return section

@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+FRAME = 12
+"""Reference sds from the reference's mean at which the axis of a parameter ends at the latest."""
+
 THIN = 500
 """Draws a chain kept for densities, leave-one-out and intervals."""
 
@@ -68,6 +71,25 @@ def varying(datasets: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
 def in_reference_units(dataset: xr.Dataset, reference: xr.Dataset) -> xr.Dataset:
     """Return (value - reference mean) / reference sd, variable by variable."""
     return (dataset - reference.mean()) / reference.std()
+
+
+def frames(
+    scalars: Mapping[str, xr.Dataset], points: Mapping[str, Mapping[str, float]], base: str
+) -> dict[str, tuple[float, float]]:
+    """Return, by variable, the range that holds 99% of every method's draws and the points, at most `FRAME` sd from base.
+
+    One method that has gone astray would otherwise press all others into a line.
+    """
+    limits = {}
+    for name, reference in scalars[base].items():
+        ends = [np.quantile(d[name].values, [0.005, 0.995]) for d in scalars.values()]
+        ends += [np.repeat(values[tree_safe(name)], 2) for values in points.values()]
+        low, high = np.min(ends), np.max(ends)
+        centre, reach = float(reference.mean()), FRAME * float(reference.std())
+        low, high = max(low, centre - reach), min(high, centre + reach)
+        margin = 0.05 * (high - low)
+        limits[tree_safe(name)] = (float(low - margin), float(high + margin))
+    return limits
 
 
 def ranked(names: Sequence[str], metrics: pd.DataFrame) -> list[str]:

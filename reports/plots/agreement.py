@@ -9,11 +9,12 @@ from reports.plots import style
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLUMNS = {
     "mean_shift": "mean shift\n(reference sd)",
-    "sd_ratio": "sd ratio",
+    "sd_ratio": "sd ratio\n(logarithmic)",
     "coverage95": "coverage of the\n95% interval",
     "wasserstein": "Wasserstein-1\n(reference sd)",
 }
@@ -57,8 +58,23 @@ def plot_agreement(table: pd.DataFrame, floor: Mapping[str, float]) -> Figure:
         ax.grid(axis="x")
         ax.tick_params(axis="y", length=0)
         ax.margins(x=0.08)
-        ax.locator_params(axis="x", nbins=4)
+        if metric == "sd_ratio":
+            _ratio_axis(ax)
+        else:
+            ax.locator_params(axis="x", nbins=4)
         for edge in range(1, len(targets)):
             ax.axhline(edge - 0.5, color=style.RULE, linewidth=0.5, zorder=0)
     style.legend(figure, methods, points=methods)
     return figure
+
+
+def _ratio_axis(ax: Axes) -> None:
+    """Make halves and doubles equally far from one."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    ax.set_xscale("log", base=2)
+    low, high = ax.get_xlim()
+    ax.set_xlim(min(low, 0.48), max(high, 2.1))
+    ax.xaxis.set_major_locator(LogLocator(base=2, numticks=5))
+    ax.xaxis.set_major_formatter(lambda ratio, _: f"{ratio:g}" if ratio >= 1 else f"1/{1 / ratio:g}")
+    ax.xaxis.set_minor_locator(NullLocator())

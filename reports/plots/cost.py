@@ -22,9 +22,9 @@ def plot_cost(table: pd.DataFrame) -> Figure:
         look = style.look(str(method))
         ax.plot(row["run"], y, "o", color=look.colour, markersize=7)
         if row["compile"] > 0:
-            ax.plot(row["compile"], y, "o", color=look.colour, markersize=7, fillstyle="none", markeredgewidth=1.5)
+            ax.plot(row["compile"], y, "o", color=look.colour, markersize=11, fillstyle="none", markeredgewidth=1.5)
     ax.plot([], [], "o", color=style.MUTED, markersize=7, label="run")
-    ax.plot([], [], "o", color=style.MUTED, markersize=7, fillstyle="none", markeredgewidth=1.5, label="compile")
+    ax.plot([], [], "o", color=style.MUTED, markersize=11, fillstyle="none", markeredgewidth=1.5, label="compile")
     ax.set(xscale="log", xlabel="seconds (logarithmic)", ylim=(len(table) - 0.5, -0.5), yticks=range(len(table)))
     ax.set_yticklabels([style.look(str(m)).label for m in table.index])
     ax.tick_params(axis="y", length=0)

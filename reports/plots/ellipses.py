@@ -83,6 +83,9 @@ def plot_ellipses(x: xr.DataArray, trees: Mapping[str, xr.DataTree], pairs: Sequ
             ax.set_xlabel(style.shortened(pair[0], 30))
         if place % columns == 0:
             ax.set_ylabel(style.shortened(pair[1], 30))
+        low, high = points.min(0), points.max(0)
+        margin = 0.15 * (high - low)
+        ax.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
         ax.locator_params(nbins=5)
     style.blank(axes.flat[len(cells) :])
     return figure

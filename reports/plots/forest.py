@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plot_forest(trees: Mapping[str, xr.DataTree], points: Mapping[str, Mapping[str, float]], xlabel: str) -> Figure:
+def plot_forest(
+    trees: Mapping[str, xr.DataTree], points: Mapping[str, Mapping[str, float]], xlabel: str, reach: float
+) -> Figure:
     """Draw 50% and 95% intervals and the median of every variable, methods side by side, with ArviZ.
 
     Parameters
@@ -21,6 +23,8 @@ def plot_forest(trees: Mapping[str, xr.DataTree], points: Mapping[str, Mapping[s
         Method -> tree whose `posterior` holds scalar variables (chain, draw), the same ones in each.
     points
         Point-estimate method -> variable -> value: drawn as that method's own marker, without an interval.
+    reach
+        Distance from zero at which the axis ends at the latest.
     """
     names = list(next(iter(trees.values()))["posterior"].data_vars)
     with style.arviz_drawing() as az:
@@ -46,6 +50,8 @@ def plot_forest(trees: Mapping[str, xr.DataTree], points: Mapping[str, Mapping[s
             for panel in figure.axes:
                 panel.axhline(edge + 0.32, color=style.RULE, linewidth=0.5, zorder=0)
         ax.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0)
+        low, high = ax.get_xlim()
+        ax.set_xlim(max(low, -reach), min(high, reach))
         ax.set_ylim(-0.9, len(names) - 0.4)
         ax.set_xlabel(xlabel)
         style.legend(figure, [*trees, *points], points=points)

@@ -19,7 +19,11 @@ SCATTER = 300
 
 
 @style.drawing()
-def plot_joint(trees: Mapping[str, xr.DataTree], points: Mapping[str, Mapping[str, float]]) -> Figure:
+def plot_joint(
+    trees: Mapping[str, xr.DataTree],
+    points: Mapping[str, Mapping[str, float]],
+    frames: Mapping[str, tuple[float, float]],
+) -> Figure:
     """Draw the lower triangle of pairs: draws, and the 90% ellipse of a normal with the draws' mean and covariance.
 
     Parameters
@@ -28,11 +32,13 @@ def plot_joint(trees: Mapping[str, xr.DataTree], points: Mapping[str, Mapping[st
         Method -> tree whose `posterior` holds scalar variables (chain, draw), the same ones in each.
     points
         Point-estimate method -> variable -> value.
+    frames
+        Variable -> where its axis ends.
     """
     draws = {
         m: tree["posterior"].to_dataset().to_array().stack(s=("chain", "draw")).values for m, tree in trees.items()
     }
-    names = list(next(iter(trees.values()))["posterior"].data_vars)
+    names = [str(name) for name in next(iter(trees.values()))["posterior"].data_vars]
     size = len(names) - 1
     figure, axes = style.panels(
         size, size, height=7.6 / max(size, 2), width=style.WIDTH if size > 1 else style.HALF, sharex="col", sharey="row"
@@ -49,6 +55,7 @@ def plot_joint(trees: Mapping[str, xr.DataTree], points: Mapping[str, Mapping[st
         for method, value in points.items():
             look = style.look(method)
             ax.plot(value[names[j]], value[names[i + 1]], look.marker, color=look.colour, markeredgecolor="white")
+        ax.set(xlim=frames[names[j]], ylim=frames[names[i + 1]])
         ax.locator_params(nbins=4)
         if i == size - 1:
             ax.set_xlabel(style.wrapped(style.shortened(names[j])))

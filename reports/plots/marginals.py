@@ -12,10 +12,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plot_marginals(trees: Mapping[str, xr.DataTree], points: Mapping[str, Mapping[str, float]]) -> Figure:
+def plot_marginals(
+    trees: Mapping[str, xr.DataTree],
+    points: Mapping[str, Mapping[str, float]],
+    frames: Mapping[str, tuple[float, float]],
+) -> Figure:
     """Draw the kernel density of every scalar variable of `posterior`, one line a method, with ArviZ.
 
-    A method in `points` (method -> variable -> value) has no density: its value is a dotted upright line.
+    A method in `points` (method -> variable -> value) has no density: its value is a dotted upright line. `frames` ends
+    the axis of each variable.
     """
     names = [str(name) for name in next(iter(trees.values()))["posterior"].data_vars]
     columns = style.columns(len(names))
@@ -41,7 +46,7 @@ def plot_marginals(trees: Mapping[str, xr.DataTree], points: Mapping[str, Mappin
                 line.set_linestyle(style.look(method).line)
             for method, values in points.items():
                 ax.axvline(values[name], color=style.look(method).colour, linestyle=style.look(method).line)
-            ax.set(title=style.shortened(name, 30), xlabel="value", yticks=[])
+            ax.set(title=style.shortened(name, 30), xlabel="value", yticks=[], xlim=frames[name])
             ax.locator_params(axis="x", nbins=4)
         for ax in figure.axes[::columns]:
             ax.set_ylabel("density")
