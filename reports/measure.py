@@ -262,7 +262,7 @@ def _judged(method: str, checks: list[dict[str, Any]]) -> dict[str, Any]:
     reason = "is the reference and passed its checks"
     if failed:
         named = ", ".join(
-            f"{c['name']} {'unknown' if c['value'] is None else format(c['value'], '.3g')}" for c in failed
+            f"{c['name']} {'unknown' if c['value'] is None else format(c['value'], '.4g')}" for c in failed
         )
         reason = f"failed its checks after relabelling ({named})"
         if any(c["name"] == "largest R-hat" for c in failed):

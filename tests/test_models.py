@@ -27,14 +27,14 @@ def parameters(family, allocation, size, rng):
     return allocation.sample(allocation.alpha0, size, rng), family.sample(p, size, rng)
 
 
-def log_jacobian(family, weights, theta):
+def log_jacobian(family, weights, theta, centred):
     """log |d(pi, mu, Lambda) / d v| at one (pi, theta), where v are the unconstrained values.
 
     pi = softmax(y, -sum y):          K prod_k pi_k
     c = exp(v), A_ii = sqrt(c):       dA_ii/dv = A_ii / 2
     M = A A^T, lower triangles:       2^D prod_i A_ii^(D+1-i), i = 1..D
     Lambda = L M L^T:                 |L|^(D+1)
-    mu = m0 + F^-T u / sqrt(beta0):   |F|^-1 beta0^(-D/2)
+    mu = m0 + F^-T u / sqrt(beta0):   |F|^-1 beta0^(-D/2), none where the means are free
     """
     K, D = theta["means"].shape
     L = np.linalg.cholesky(np.linalg.inv(family.prior.W_inv))
@@ -45,7 +45,8 @@ def log_jacobian(family, weights, theta):
         total += (log_A - np.log(2)).sum()
         total += D * np.log(2) + ((D - np.arange(D)) * log_A).sum()
         total += (D + 1) * np.log(np.diag(L)).sum()
-        total -= np.log(np.diag(F)).sum() + D / 2 * np.log(family.prior.beta)
+        if not centred:
+            total -= np.log(np.diag(F)).sum() + D / 2 * np.log(family.prior.beta)
     return total
 
 
@@ -57,26 +58,40 @@ def as_tree(family, weights, theta):
     return xr.DataTree.from_dict({"posterior": xr.Dataset(data)})
 
 
+@pytest.mark.parametrize("centred", [False, True])
 @pytest.mark.parametrize("K", [1, 2, 3])
 @pytest.mark.parametrize("D", [1, 2, 4])
-def test_log_joint_is_the_hand_written_one(K, D, rng):
+def test_log_joint_is_the_hand_written_one(K, D, centred, rng):
     x, family, allocation = model_of(K, D, rng)
-    model = gaussian.build(x, family, allocation)
+    model = gaussian.build(x, family, allocation, centred=centred)
     log_joint = model.compile_logp(mode="JAX")
     weights, theta = parameters(family, allocation, 5, rng)
     log_likelihood = fit_of(family, allocation, weights, theta).log_likelihood(x)[0].sum(1)
     for i, (pi, mu, Sigma) in enumerate(zip(weights, theta["means"], theta["covariances"], strict=True)):
         here = {"means": mu, "covariances": Sigma}
         expected = log_likelihood[i] + allocation.log_prior(pi) + family.log_prior(here)
-        expected += log_jacobian(family, pi, here)
-        assert float(log_joint(gaussian.unconstrain(family, pi, here))) == pytest.approx(expected, rel=1e-9)
+        expected += log_jacobian(family, pi, here, centred)
+        v = gaussian.unconstrain(family, pi, here, centred=centred)
+        assert float(log_joint(v)) == pytest.approx(expected, rel=1e-9)
 
 
-def test_constraining_undoes_unconstraining(rng):
+def test_centred_means_are_drawn_from_their_prior(rng):
+    """sqrt(beta0) chol(Lambda)^T (mu - m0) is standard normal whatever Lambda is."""
+    x, family, allocation = model_of(2, 2, rng)
+    model = gaussian.build(x, family, allocation, centred=True)
+    mu, Sigma = pm.draw([model["means"], model["covariances"]], draws=2000, random_seed=3, mode="FAST_COMPILE")
+    F = np.linalg.cholesky(np.linalg.inv(Sigma))
+    u = np.sqrt(family.prior.beta) * (F.swapaxes(-1, -2) @ (mu - family.prior.m)[..., None])[..., 0].reshape(2000, 4)
+    assert np.abs(u.mean(0)).max() < 4.5 / np.sqrt(2000)
+    assert np.abs(np.cov(u.T) - np.eye(4)).max() < 4.5 * np.sqrt(2 / 2000)
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_constraining_undoes_unconstraining(centred, rng):
     x, family, allocation = model_of(3, 2, rng)
-    flat = flatten(gaussian.build(x, family, allocation), NAMES)
+    flat = flatten(gaussian.build(x, family, allocation, centred=centred), NAMES)
     weights, theta = parameters(family, allocation, 1, rng)
-    v = flat.join(gaussian.unconstrain(family, weights, theta))
+    v = flat.join(gaussian.unconstrain(family, weights, theta, centred=centred))
     assert v.shape == (1, flat.size)
     back = flat.constrain(v[0])
     for name, value in {"weights": weights, **theta}.items():

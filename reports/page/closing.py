@@ -86,9 +86,8 @@ def limits(view: View) -> Section:
         items.append("EM gives a point and no uncertainty. Its missing intervals are missing, not zero.")
     if any(m.startswith("advi") for m in view.trees):
         items.append(
-            "ADVI's posterior is Gaussian in the unconstrained coordinates of the model (log-ratios of the weights, Bartlett's "
-            "factor of each precision matrix, means off centre). In other coordinates of the same model its intervals would "
-            "be too narrow elsewhere."
+            "ADVI's posterior is Gaussian in the unconstrained coordinates of the model (log-ratios of the weights, the means, "
+            "Bartlett's factor of each precision matrix). In other coordinates of the same model it would be wrong elsewhere."
         )
     if failed := [view.label(m) for m, f in view.methods.items() if f["status"] != "ok"]:
         items.append(f"{listing(failed)} failed and could not be compared.")
