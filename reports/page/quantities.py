@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from reports.metrics import agreement
+
 FRAME = 12
 """Reference sds from the reference's mean at which the axis of a parameter ends at the latest."""
 
@@ -36,15 +38,8 @@ def scalars(tree: xr.DataTree) -> xr.Dataset:
 
     A covariance matrix gives its upper triangle: `covariances[0, eruptions, waiting]`.
     """
-    posterior = thinned(tree["posterior"].to_dataset())
-    named = {}
-    for variable in ("weights", "means", "covariances"):
-        array = posterior[variable].transpose("chain", "draw", ...)
-        axes = [array[dim].values for dim in array.dims[2:]]
-        for index in np.ndindex(array.shape[2:]):
-            if variable != "covariances" or index[1] <= index[2]:
-                name = f"{variable}[{', '.join(str(axis[i]) for axis, i in zip(axes, index, strict=True))}]"
-                named[name] = (("chain", "draw"), array.values[(..., *index)])
+    posterior = thinned(tree["posterior"].to_dataset())[["weights", "means", "covariances"]]
+    named = {name: (("chain", "draw"), values) for name, values in agreement.scalars(posterior).items()}
     return xr.Dataset(named, coords={"chain": posterior["chain"], "draw": posterior["draw"]})
 
 
