@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 # Sizes that keep the work after the fits, and the folder, small; what they cut is cut for every method alike.
-LARGEST_LOG_LIKELIHOOD = 10_000_000
+LARGEST_LOG_LIKELIHOOD = 2_000_000
 FEWEST_LOO_DRAWS = 400
 PREDICTIVE_DRAWS = 50
 PREDICTIVE_POINTS = 1000
