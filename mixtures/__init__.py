@@ -14,7 +14,26 @@ Equation numbers refer to C. M. Bishop, *Pattern Recognition and Machine Learnin
 
 from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.errors import CollapseError, ConvergenceWarning
+from mixtures.families.diagonal import DiagonalGaussian
 from mixtures.families.gaussian import Gaussian, NormalWishart
+from mixtures.families.spherical import SphericalGaussian
+from mixtures.families.tied import TiedGaussian
 from mixtures.fit import Conjugate, Draws, Fit
 
-__all__ = ["CollapseError", "Conjugate", "ConvergenceWarning", "Dirichlet", "Draws", "Fit", "Gaussian", "NormalWishart"]
+COVARIANCES = {family.covariance: family for family in (Gaussian, TiedGaussian, DiagonalGaussian, SphericalGaussian)}
+"""The Gaussian families by the name of their covariance structure."""
+
+__all__ = [
+    "COVARIANCES",
+    "CollapseError",
+    "Conjugate",
+    "ConvergenceWarning",
+    "DiagonalGaussian",
+    "Dirichlet",
+    "Draws",
+    "Fit",
+    "Gaussian",
+    "NormalWishart",
+    "SphericalGaussian",
+    "TiedGaussian",
+]

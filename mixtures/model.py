@@ -17,6 +17,7 @@ class Family(Protocol):
     """An emission family: p(x | theta_k) with a conjugate prior on theta_k, in coordinates z of its own."""
 
     name: ClassVar[str]
+    covariance: ClassVar[str]
     dims: ClassVar[dict[str, tuple[str, ...]]]
     equations: ClassVar[tuple[str, ...]]
 
@@ -64,6 +65,9 @@ class Family(Protocol):
 
     def to_data(self, theta: Theta) -> Theta:
         """Parameters in the units of x."""
+
+    def prior_in_data_units(self) -> dict[str, np.ndarray]:
+        """The hyperparameters by name, in the units of x."""
 
     def n_free(self, n_components: int) -> int:
         """Number of free cluster parameters."""

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from mixtures import COVARIANCES
 from reports.catalogue import DEFAULT, METHODS, Options
 from reports.verdict import CLAIMS
 
@@ -42,6 +43,7 @@ def compare(
     ],
     components: Annotated[int, typer.Option("-k", "--components", help="Number of clusters K.")],
     methods: Annotated[str, typer.Option(help=f"Comma-separated, from: {', '.join(METHODS)}.")] = ",".join(DEFAULT),
+    covariance: Annotated[str, typer.Option(help=f"Covariance structure: {', '.join(COVARIANCES)}.")] = "full",
     out_dir: Annotated[
         Path | None,
         typer.Option("--out", help="Folder for the results.", show_default="results/DATA-kK, numbered if taken"),
@@ -88,6 +90,7 @@ def compare(
         settings: dict[str, Any] = {"draws": draws, "chains": chains, "sampler": sampler, "restarts": restarts}
         Options(**settings)
         loaded = datasets.load(data, label_column=label_column, columns=names, drop_missing=drop_missing)
+        comparison.check_covariance(covariance)
         datasets.check_components(loaded.x, components)
         folder = out_dir or _unused(Path("results") / f"{loaded.name}-k{components}")
         check_free(folder, overwrite=overwrite)
@@ -102,6 +105,7 @@ def compare(
                 components,
                 rng=np.random.default_rng(seed),
                 methods=chosen,
+                covariance=covariance,
                 labels=loaded.labels,
                 features=loaded.features,
                 truth=loaded.truth,

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixtures import Dirichlet, Fit, Gaussian
+from mixtures import COVARIANCES, Dirichlet, Fit
+from mixtures.model import Allocation, Family
 from reports import manifest as facts_of
 from reports.catalogue import DEFAULT, METHODS, Options
 from reports.measure import measure
@@ -86,6 +87,7 @@ def compare(
     name: str = "data",
     test_fraction: float = 0.0,
     standardize: bool = False,
+    covariance: str = "full",
     alpha0: float = 1.0,
     prior: Mapping[str, Any] | None = None,
     facts: Mapping[str, Any] | None = None,
@@ -115,10 +117,12 @@ def compare(
         Share of the rows held out for the predictive density, 0 to below 1.
     standardize : bool
         Report in units of each feature's standard deviation. The methods themselves do not depend on units.
+    covariance : {"full", "tied", "diag", "spherical"}
+        Structure of the clusters' covariances, each an exact conjugate model of its own.
     alpha0 : float
         Concentration of the symmetric Dirichlet prior.
     prior : mapping, optional
-        ``m0``, ``beta0``, ``W0``, ``nu0`` of the Normal-Wishart prior; see `mixtures.Gaussian.from_data`.
+        ``m0``, ``beta0``, ``W0``, ``nu0`` of the prior of the clusters; see `mixtures.Gaussian.from_data`.
     facts : mapping, optional
         What the manifest should know besides: ``command``, ``seed``, ``source``, ``label_column``.
     progress : callable, optional
@@ -140,11 +144,12 @@ def compare(
     facts = dict(facts or {})
     settings = Options(**options)
     methods = check_methods(methods)
+    check_covariance(covariance)
     split_rng, sample_rng, *method_rngs = rng.spawn(2 + len(METHODS))
     data = prepare(x, labels, features, truth, test_fraction, standardize, split_rng)
     if not 1 <= n_components <= len(data.x):
         raise ValueError(f"n_components is {n_components}; expected 1 to {len(data.x)}, the number of rows to fit")
-    family = Gaussian.from_data(data.x, n_components, **(prior or {}))
+    family = COVARIANCES[covariance].from_data(data.x, n_components, **(prior or {}))
     allocation = Dirichlet.symmetric(n_components, alpha0)
 
     fits: dict[str, Fit] = {}
@@ -196,13 +201,23 @@ def check_methods(methods: Iterable[str]) -> tuple[str, ...]:
     """The names without repetitions, or a ValueError that offers the nearest."""
     methods = tuple(dict.fromkeys(methods))
     for method in methods:
-        if method not in METHODS:
-            near = difflib.get_close_matches(method, METHODS, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"there is no method {method!r}; {hint}choose from {', '.join(METHODS)}")
+        _check_known("method", method, METHODS)
     if not methods:
         raise ValueError(f"no method given; choose from {', '.join(METHODS)}")
     return methods
+
+
+def check_covariance(name: str) -> None:
+    """Refuse a covariance structure that does not exist with a ValueError that offers the nearest."""
+    _check_known("covariance structure", name, COVARIANCES)
+
+
+def _check_known(what: str, name: str, known: Iterable[str]) -> None:
+    known = list(known)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"there is no {what} {name!r}; {hint}choose from {', '.join(known)}")
 
 
 def summary(results: Results) -> pd.DataFrame:
@@ -235,8 +250,8 @@ def summary(results: Results) -> pd.DataFrame:
 def _run(
     method: str,
     x: np.ndarray,
-    family: Gaussian,
-    allocation: Dirichlet,
+    family: Family,
+    allocation: Allocation,
     options: Options,
     start: Fit | None,
     rng: np.random.Generator,

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mixtures import Dirichlet, Gaussian
+from mixtures import Dirichlet
+from mixtures.model import Family
 from reports.prepared import Data
 
 PACKAGES = ("mixtures", "numpy", "scipy", "pymc", "pytensor", "jax", "numpyro", "nutpie", "arviz", "scikit-learn")
@@ -39,11 +40,11 @@ def describe_data(data: Data, name: str, standardize: bool, facts: Mapping[str, 
     }
 
 
-def describe_model(family: Gaussian, allocation: Dirichlet) -> dict[str, Any]:
+def describe_model(family: Family, allocation: Dirichlet) -> dict[str, Any]:
     """The model in symbols and its hyperparameters in the units of the data."""
     return {
         "family": family.name,
-        "covariance": "full",
+        "covariance": family.covariance,
         "n_components": len(allocation.alpha0),
         "alpha0": float(allocation.alpha0[0]),
         "text": "; ".join((*allocation.equations, *family.equations)),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixtures.families.gaussian import check_matrix
+from mixtures.normal import check_matrix
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -86,8 +86,9 @@ def test_datasets_are_listed():
 def test_help_names_every_option():
     text = run("compare", "--help").stdout
     for option in (
-        "-k", "--methods", "--out", "--seed", "--test-fraction", "--label-column", "--columns", "--drop-missing", "--draws",
-        "--chains", "--sampler", "--standardize", "--restarts", "--overwrite", "--no-report", "--open",
+        "-k", "--methods", "--covariance", "--out", "--seed", "--test-fraction", "--label-column", "--columns",
+        "--drop-missing", "--draws", "--chains", "--sampler", "--standardize", "--restarts", "--overwrite", "--no-report",
+        "--open",
     ):  # fmt: skip
         assert option in text, option
 
@@ -138,6 +139,7 @@ BAD = {
     "unknown sampler": (lambda: ["faithful", "--sampler", "stan"], "numpyro"),
     "test fraction": (lambda: ["faithful", "--test-fraction", "1.5"], "test_fraction"),
     "too few rows left": (lambda: ["galaxies", "--test-fraction", "0.999"], "row"),
+    "unknown covariance": (lambda: ["faithful", "--covariance", "diagonal"], "did you mean 'diag'"),
     "too few draws": (lambda: ["faithful", "--draws", "5"], "at least 100"),
     "folder in use": (lambda: ["faithful", "--out", str(Path(write("thesis.tex", "")).parent)], "something else"),
     "folder is a file": (lambda: ["faithful", "--out", write("thesis.tex", "")], "is a file"),

@@ -10,6 +10,7 @@ from conftest import collapsed_data, three_clusters
 
 from mixtures import datasets
 from reports import Results, ResultsError, compare
+from reports.metrics.agreement import scalars
 from reports.results import check_free
 
 
@@ -238,3 +239,18 @@ def test_one_cluster_needs_no_labels(rng):
     result = compare(three_clusters(40, rng)[:, :1], 1, rng=rng, methods=("em", "cavi"), draws=100)
     assert set(result.fits) == {"em", "cavi"}
     assert value(result, "cavi", "occupied") == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("covariance", "free"), [("full", 3 * 3), ("tied", 3), ("diag", 3 * 2), ("spherical", 3)])
+def test_every_covariance_structure_is_compared(covariance, free, simulated):
+    """The table names each free variance once: what is tied or zero by construction has no row of its own."""
+    result = compare(
+        simulated.x, 3, rng=np.random.default_rng(0), methods=("em", "map", "cavi"), covariance=covariance, draws=100
+    )
+    assert result.failures == {}
+    assert result.results.manifest["model"]["covariance"] == covariance
+    for method in ("em", "cavi"):
+        names = scalars(result.results.trees[method]["posterior"].to_dataset())
+        assert sum(name.startswith("covariances") for name in names) == free
+    khat = value(result, "cavi", "khat", "all")
+    assert khat < 0.7

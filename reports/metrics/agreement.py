@@ -25,14 +25,21 @@ WORST: dict[str, Callable[[float], float]] = {
 
 
 def scalars(posterior: xr.Dataset) -> dict[str, np.ndarray]:
-    """Every distinct scalar parameter by name, each (chain, draw); what cannot vary, like a single weight, is left out."""
-    found = {}
+    """Every distinct scalar parameter by name, each (chain, draw).
+
+    What cannot vary, like a single weight or a covariance of independent features, and what repeats another, like the
+    matrices of clusters that share one, is left out.
+    """
+    found: dict[str, np.ndarray] = {}
     for name, variable in posterior.data_vars.items():
         for index in np.ndindex(*variable.shape[2:]):
             if (name == "covariances" and index[1] > index[2]) or (name == "weights" and variable.shape[2] == 1):
                 continue
             labels = [str(posterior[dim].values[i]) for dim, i in zip(variable.dims[2:], index, strict=True)]
-            found[f"{name}[{', '.join(labels)}]"] = variable.values[(..., *index)]
+            values = variable.values[(..., *index)]
+            if name == "covariances" and (not values.any() or any(np.array_equal(values, v) for v in found.values())):
+                continue
+            found[f"{name}[{', '.join(labels)}]"] = values
     return found
 
 

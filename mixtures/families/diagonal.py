@@ -1,0 +1,248 @@
+"""Gaussian clusters whose features are independent: a variance for each cluster and feature.
+
+    lambda_kd ~ Gamma(nu0/2, rate w_d/2)      mu_kd | lambda_kd ~ N(m0_d, 1/(beta0 lambda_kd))
+    x_nd | z_n = k ~ N(mu_kd, 1/lambda_kd)
+
+The Gamma is the Wishart in one dimension, with w_d = 1/W0_d (PRML section 2.3.6). As an exponential family
+
+    t(x)  = (1, z, z^2)
+    eta_k = (sum_d 1/2 log lambda_kd - 1/2 lambda_kd mu_kd^2 - 1/2 log 2 pi,  lambda_k mu_k,  -1/2 lambda_k)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from scipy.special import digamma, gammaln
+
+from mixtures.model import Theta
+from mixtures.normal import (
+    LOG_2PI,
+    Normal,
+    check_matrix,
+    check_prior,
+    frame,
+    location,
+    log_student_t,
+    refuse_collapse,
+    refuse_empty,
+)
+
+
+@dataclass(frozen=True)
+class NormalGamma:
+    """Normal-Gamma density of (mu_d, lambda_d), independent over features.
+
+    Parameters
+    ----------
+    m : ndarray, shape (..., D)
+        Location of mu.
+    beta : ndarray, shape (...)
+        Precision of mu in units of lambda.
+    a : ndarray, shape (...)
+        Shape of the Gamma.
+    b : ndarray, shape (..., D)
+        Rate of the Gamma; E[lambda] = a / b.
+    """
+
+    m: np.ndarray
+    beta: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+
+    def log_normaliser(self) -> np.ndarray:
+        """Log integral of lambda^(a-1/2) exp(-lambda (beta/2 (mu-m)^2 + b)), summed over features, shape (...)."""
+        D = self.m.shape[-1]
+        return D * ((LOG_2PI - np.log(self.beta)) / 2 + gammaln(self.a)) - self.a * np.log(self.b).sum(-1)
+
+    def permute(self, order: np.ndarray) -> NormalGamma:
+        """The same batch with its first axis in another order."""
+        return NormalGamma(self.m[order], self.beta[order], self.a[order], self.b[order])
+
+
+@dataclass(frozen=True)
+class DiagonalGaussian(Normal):
+    """Gaussian clusters with diagonal covariances under Normal-Gamma priors.
+
+    Parameters
+    ----------
+    origin, unit : ndarray, shape (D,)
+        The coordinates z = (x - origin) / unit.
+    prior : NormalGamma
+        The prior of every cluster, unbatched, in the coordinates z.
+
+    Notes
+    -----
+    ``theta`` is ``{"means": (..., K, D), "variances": (..., K, D)}`` in the coordinates z.
+    """
+
+    prior: NormalGamma
+
+    name: ClassVar[str] = "diagonal"
+    covariance: ClassVar[str] = "diag"
+    equations: ClassVar[tuple[str, ...]] = (
+        "lambda_kd ~ Gamma(nu0/2, W0_inv_d/2)",
+        "mu_kd | lambda_kd ~ N(m0_d, (beta0 lambda_kd)^-1)",
+        "x_nd | z_n = k ~ N(mu_kd, lambda_kd^-1)",
+    )
+
+    @classmethod
+    def from_data(
+        cls,
+        x: np.ndarray,
+        n_components: int,
+        *,
+        m0: np.ndarray | None = None,
+        beta0: float = 0.01,
+        W0: np.ndarray | None = None,
+        nu0: float | None = None,
+    ) -> DiagonalGaussian:
+        """The family in coordinates that suit ``x``; defaults as for `mixtures.Gaussian.from_data`, feature by feature.
+
+        Parameters
+        ----------
+        x : ndarray, shape (N, D)
+        n_components : int
+        m0 : ndarray, shape (D,), optional
+        beta0 : float, optional
+        W0 : ndarray, shape (D,), optional
+            Prior scale of the precisions, in inverse squared units of x; by default K^(2/D) over the data's variances.
+        nu0 : float, optional
+            Prior degrees of freedom, positive; by default D + 2.
+
+        Raises
+        ------
+        ValueError
+            If x is not a finite matrix with spread in every feature, or a hyperparameter is outside its range.
+        """
+        x = check_matrix(x)
+        N, D = x.shape
+        origin, unit = frame(x, n_components)
+        nu = float(D + 2 if nu0 is None else nu0)
+        check_prior(beta0, nu, 0)
+        if W0 is None:
+            w = np.full(D, N / (N - 1) / n_components ** (2 / D))
+        else:
+            W0 = np.asarray(W0, dtype=float)
+            if W0.shape != (D,) or not np.all(W0 > 0):
+                raise ValueError(f"W0 must be {D} positive numbers, one a feature")
+            w = 1 / (W0 * unit**2)
+        m = location(m0, origin, unit)
+        return cls(origin, unit, NormalGamma(m, np.asarray(float(beta0)), np.asarray(nu / 2), w / 2))
+
+    def covariances(self, theta: Theta) -> np.ndarray:
+        """The covariance matrices of theta in the coordinates z, shape (..., K, D, D)."""
+        return theta["variances"][..., None] * np.eye(len(self.unit))
+
+    def from_data_units(self, theta: Theta) -> Theta:
+        """Means and variances of z from the means and covariances of x."""
+        variances = np.diagonal(theta["covariances"], axis1=-2, axis2=-1) / self.unit**2
+        return {"means": (theta["means"] - self.origin) / self.unit, "variances": variances}
+
+    def features(self, x: np.ndarray) -> np.ndarray:
+        """Sufficient statistics t(x) = (1, z_d, z_d^2), shape (N, P) with P = 1 + 2 D."""
+        z = self.coordinates(x).T
+        return np.concatenate([np.ones((1, len(x))), z, z**2]).T
+
+    def natural(self, theta: Theta) -> np.ndarray:
+        """Natural parameters eta, shape (..., K, P): ``features(x) @ eta.T`` is log N(x_n | mu_k, Sigma_k), in units of x."""
+        mu, Lambda = theta["means"], 1 / theta["variances"]
+        constant = (np.log(Lambda) - Lambda * mu**2 - LOG_2PI).sum(-1) / 2 - self.log_volume
+        return np.concatenate([constant[..., None], Lambda * mu, -Lambda / 2], axis=-1)
+
+    def expected_natural(self, q: NormalGamma) -> np.ndarray:
+        """E_q[eta], shape (K, P) (PRML B.27, B.30)."""
+        Lambda = q.a[:, None] / q.b
+        expected_log = digamma(q.a)[:, None] - np.log(q.b)
+        quadratic = 1 / q.beta[:, None] + Lambda * q.m**2
+        constant = (expected_log - quadratic - LOG_2PI).sum(-1) / 2 - self.log_volume
+        return np.concatenate([constant[..., None], Lambda * q.m, -Lambda / 2], axis=-1)
+
+    def posterior(self, s: np.ndarray) -> NormalGamma:
+        """The Normal-Gamma posterior given expected sufficient statistics s, shape (..., K, P)."""
+        N, sum_z, sum_zz = self._unpack(s)
+        p = self.prior
+        beta, a = p.beta + N, p.a + N / 2
+        m = (p.beta * p.m + sum_z) / beta[..., None]
+        b = p.b + (sum_zz + p.beta * p.m**2 - beta[..., None] * m**2) / 2
+        refuse_collapse(b.min(-1) / a)
+        return NormalGamma(m, beta, a, b)
+
+    def log_marginal(self, s: np.ndarray) -> np.ndarray:
+        """Log evidence of points with these statistics, clusters given, shape (...); see `mixtures.Gaussian.log_marginal`."""
+        log_base = -s[..., 0] * (len(self.unit) / 2 * LOG_2PI + self.log_volume)
+        return (self.posterior(s).log_normaliser() - self.prior.log_normaliser() + log_base).sum(-1)
+
+    def maximum_likelihood(self, s: np.ndarray) -> Theta:
+        """Means and variances that maximise sum(s * eta).
+
+        Raises
+        ------
+        CollapseError
+            If a cluster is empty or one of its variances is zero to working precision.
+        """
+        N, sum_z, sum_zz = self._unpack(s)
+        refuse_empty(N)
+        mu = sum_z / N[..., None]
+        variances = sum_zz / N[..., None] - mu**2
+        refuse_collapse(variances.min(-1))
+        return {"means": mu, "variances": variances}
+
+    def mode(self, s: np.ndarray) -> Theta:
+        """Mode of the posterior density of (mu, lambda): mu = m, lambda = (a - 1/2) / b.
+
+        Raises
+        ------
+        ValueError
+            If a <= 1/2, where the density has no mode.
+        """
+        q = self.posterior(s)
+        excess = q.a - 1 / 2
+        if np.any(excess <= 0):
+            raise ValueError("the posterior has no mode in lambda; give nu0 of more than 1")
+        return {"means": q.m, "variances": q.b / excess[..., None]}
+
+    def log_density(self, theta: Theta, q: NormalGamma) -> np.ndarray:
+        """sum_kd log NG(mu_kd, lambda_kd) with respect to d mu d lambda in the coordinates z, shape (...)."""
+        Lambda = 1 / theta["variances"]
+        rate = q.b + q.beta[..., None] / 2 * (theta["means"] - q.m) ** 2
+        powers = (q.a[..., None] - 1 / 2) * np.log(Lambda)
+        return ((powers - Lambda * rate).sum(-1) - q.log_normaliser()).sum(-1)
+
+    def log_prior(self, theta: Theta) -> np.ndarray:
+        """`log_density` of theta under the prior, shape (...)."""
+        return self.log_density(theta, self.prior)
+
+    def log_jacobian(self, n_components: int) -> float:
+        """Log Jacobian of (mu, lambda) in z with respect to (mu, lambda) in x: unit^-1 and unit^2 for each feature."""
+        return n_components * self.log_volume
+
+    def log_predictive(self, x: np.ndarray, q: NormalGamma) -> np.ndarray:
+        """Log predictive density of each cluster, a product of Student-t densities, shape (N, K) (PRML 2.158-2.161)."""
+        dof = 2 * q.a[:, None]
+        scale = q.b * ((1 + q.beta) / (q.a * q.beta))[:, None]
+        distance = (self.coordinates(x)[:, None, :] - q.m) ** 2 / scale
+        return log_student_t(distance, np.log(scale) / 2, dof, 1).sum(-1) - self.log_volume
+
+    def sample(self, q: NormalGamma, size: int, rng: np.random.Generator) -> Theta:
+        """Draws of theta from q, each of shape (size, K, D)."""
+        variances = q.b / rng.gamma(q.a[:, None], size=(size, *q.b.shape))
+        mu = q.m + np.sqrt(variances / q.beta[:, None]) * rng.standard_normal(variances.shape)
+        return {"means": mu, "variances": variances}
+
+    def prior_in_data_units(self) -> dict[str, np.ndarray]:
+        """The hyperparameters m0, beta0, W0_inv and nu0 in the units of x."""
+        p = self.prior
+        W0_inv = 2 * p.b * self.unit**2
+        return {"m0": self.origin + self.unit * p.m, "beta0": p.beta, "W0_inv": W0_inv, "nu0": 2 * p.a}
+
+    def n_free(self, n_components: int) -> int:
+        """Number of free cluster parameters."""
+        return 2 * n_components * len(self.unit)
+
+    def _unpack(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Split s into counts (...), sums (..., D) and sums of squares (..., D)."""
+        D = len(self.unit)
+        return s[..., 0], s[..., 1 : 1 + D], s[..., 1 + D :]

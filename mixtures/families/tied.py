@@ -1,0 +1,231 @@
+r"""Gaussian clusters that share one covariance matrix.
+
+    Lambda ~ Wishart(W0, nu0)      mu_k | Lambda ~ N(m0, (beta0 Lambda)^-1)      x_n | z_n = k ~ N(mu_k, Lambda^-1)
+
+The features and natural parameters are those of full covariances with Lambda_k = Lambda. The posterior of Lambda gathers the
+scatter of all clusters: nu = nu0 + N and W^-1 = W0^-1 + sum_n z_n z_n^T + sum_k (beta0 m0 m0^T - beta_k m_k m_k^T).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from mixtures.model import Theta
+from mixtures.normal import (
+    LOG_2PI,
+    Normal,
+    check_matrix,
+    check_prior,
+    expected_log_det,
+    frame,
+    inverse_scale,
+    location,
+    log_det,
+    log_student_t,
+    log_wishart_normaliser,
+    outer,
+    pack,
+    refuse_collapse,
+    refuse_empty,
+    times,
+    unpack,
+    wishart_root,
+)
+
+
+@dataclass(frozen=True)
+class SharedWishart:
+    """Density of K means and the one precision matrix they share.
+
+    Parameters
+    ----------
+    m : ndarray, shape (..., K, D)
+    beta : ndarray, shape (..., K)
+    W_inv : ndarray, shape (..., D, D)
+    nu : ndarray, shape (...)
+        As for `mixtures.NormalWishart`, with one W^-1 and one nu for all clusters.
+    """
+
+    m: np.ndarray
+    beta: np.ndarray
+    W_inv: np.ndarray
+    nu: np.ndarray
+
+    def log_normaliser(self) -> np.ndarray:
+        """Log integral over all means and Lambda, shape (...) (PRML B.79)."""
+        D = self.m.shape[-1]
+        return D / 2 * (LOG_2PI - np.log(self.beta)).sum(-1) + log_wishart_normaliser(self.W_inv, self.nu)
+
+    def permute(self, order: np.ndarray) -> SharedWishart:
+        """The same density with its clusters in another order."""
+        return SharedWishart(self.m[order], self.beta[order], self.W_inv, self.nu)
+
+
+@dataclass(frozen=True)
+class TiedGaussian(Normal):
+    """Gaussian clusters with one covariance matrix under a Wishart prior.
+
+    Parameters
+    ----------
+    origin, unit : ndarray, shape (D,)
+        The coordinates z = (x - origin) / unit.
+    prior : SharedWishart
+        m (1, D) and beta (1,), the same for every cluster, in the coordinates z.
+
+    Notes
+    -----
+    ``theta`` is ``{"means": (..., K, D), "covariances": (..., K, D, D)}``, the same matrix in each of the K places.
+    """
+
+    prior: SharedWishart
+
+    name: ClassVar[str] = "tied"
+    covariance: ClassVar[str] = "tied"
+    equations: ClassVar[tuple[str, ...]] = (
+        "Lambda ~ Wishart(W0, nu0)",
+        "mu_k | Lambda ~ N(m0, (beta0 Lambda)^-1)",
+        "x_n | z_n = k ~ N(mu_k, Lambda^-1)",
+    )
+
+    @classmethod
+    def from_data(
+        cls,
+        x: np.ndarray,
+        n_components: int,
+        *,
+        m0: np.ndarray | None = None,
+        beta0: float = 0.01,
+        W0: np.ndarray | None = None,
+        nu0: float | None = None,
+    ) -> TiedGaussian:
+        """The family in coordinates that suit ``x``; arguments, defaults and errors as for `mixtures.Gaussian.from_data`."""
+        x = check_matrix(x)
+        D = x.shape[1]
+        origin, unit = frame(x, n_components)
+        nu = float(D + 2 if nu0 is None else nu0)
+        check_prior(beta0, nu, D - 1)
+        W_inv = inverse_scale((x - origin) / unit, n_components, W0, unit)
+        m = location(m0, origin, unit)
+        return cls(origin, unit, SharedWishart(m[None], np.full(1, float(beta0)), W_inv, np.asarray(nu)))
+
+    def features(self, x: np.ndarray) -> np.ndarray:
+        """Sufficient statistics t(x) = (1, z_i, z_i z_j for i <= j), shape (N, P) with P = 1 + D + D (D + 1) / 2."""
+        z = self.coordinates(x).T
+        i, j = np.triu_indices(len(z))
+        return np.concatenate([np.ones((1, len(x))), z, z[i] * z[j]]).T
+
+    def natural(self, theta: Theta) -> np.ndarray:
+        """Natural parameters eta, shape (..., K, P): ``features(x) @ eta.T`` is log N(x_n | mu_k, Sigma), in units of x."""
+        mu, Lambda = theta["means"], np.linalg.inv(theta["covariances"])
+        Lambda_mu = times(Lambda, mu)
+        constant = (log_det(Lambda) - (mu * Lambda_mu).sum(-1) - len(self.unit) * LOG_2PI) / 2 - self.log_volume
+        return pack(constant, Lambda_mu, Lambda)
+
+    def expected_natural(self, q: SharedWishart) -> np.ndarray:
+        """E_q[eta], shape (K, P); as PRML 10.64 and 10.65 with one Wishart."""
+        K, D = q.m.shape
+        nu_W = np.broadcast_to(q.nu * np.linalg.inv(q.W_inv), (K, D, D))
+        quadratic = D / q.beta + (q.m * times(nu_W, q.m)).sum(-1)
+        constant = (expected_log_det(q.W_inv, q.nu) - quadratic - D * LOG_2PI) / 2 - self.log_volume
+        return pack(constant, times(nu_W, q.m), nu_W)
+
+    def posterior(self, s: np.ndarray) -> SharedWishart:
+        """The posterior given expected sufficient statistics s, shape (..., K, P)."""
+        N, sum_z, sum_zz = unpack(s)
+        p = self.prior
+        beta, nu = p.beta + N, p.nu + N.sum(-1)
+        m = (p.beta[..., None] * p.m + sum_z) / beta[..., None]
+        scatter = sum_zz + p.beta[..., None, None] * outer(p.m) - beta[..., None, None] * outer(m)
+        W_inv = p.W_inv + scatter.sum(-3)
+        refuse_collapse((np.linalg.eigvalsh(W_inv)[..., 0] / nu)[..., None])
+        return SharedWishart(m, beta, W_inv, nu)
+
+    def log_marginal(self, s: np.ndarray) -> np.ndarray:
+        """Log evidence of points with these statistics, clusters given, shape (...); see `mixtures.Gaussian.log_marginal`."""
+        q, p, K = self.posterior(s), self.prior, s.shape[-2]
+        prior = SharedWishart(np.broadcast_to(p.m, q.m.shape[-2:]), np.broadcast_to(p.beta, K), p.W_inv, p.nu)
+        log_base = -s[..., 0].sum(-1) * (len(self.unit) / 2 * LOG_2PI + self.log_volume)
+        return q.log_normaliser() - prior.log_normaliser() + log_base
+
+    def maximum_likelihood(self, s: np.ndarray) -> Theta:
+        """Means and the pooled covariance that maximise sum(s * eta).
+
+        Raises
+        ------
+        CollapseError
+            If a cluster is empty or the covariance is singular to working precision.
+        """
+        N, sum_z, sum_zz = unpack(s)
+        refuse_empty(N)
+        mu = sum_z / N[..., None]
+        Sigma = (sum_zz - N[..., None, None] * outer(mu)).sum(-3) / N.sum(-1)[..., None, None]
+        refuse_collapse(np.linalg.eigvalsh(Sigma)[..., :1])
+        return {"means": mu, "covariances": _repeat(Sigma, N.shape[-1])}
+
+    def mode(self, s: np.ndarray) -> Theta:
+        """Mode of the posterior density of (mu, Lambda): mu = m, Lambda = (nu - D - 1 + K) W.
+
+        Raises
+        ------
+        ValueError
+            If nu <= D + 1 - K, where the density has no mode.
+        """
+        q = self.posterior(s)
+        K, D = q.m.shape[-2:]
+        excess = q.nu - D - 1 + K
+        if np.any(excess <= 0):
+            raise ValueError("the posterior has no mode in Lambda; give nu0 of at least D + 1")
+        return {"means": q.m, "covariances": _repeat(q.W_inv / excess[..., None, None], K)}
+
+    def log_density(self, theta: Theta, q: SharedWishart) -> np.ndarray:
+        """Log density of all means and Lambda with respect to d mu d Lambda in the coordinates z, shape (...)."""
+        mu, Lambda = theta["means"], np.linalg.inv(theta["covariances"][..., 0, :, :])
+        K, D = mu.shape[-2:]
+        offset = mu - q.m
+        quadratic = (q.beta * (offset * (offset @ Lambda)).sum(-1)).sum(-1) + (q.W_inv * Lambda).sum((-2, -1))
+        q = SharedWishart(np.broadcast_to(q.m, (K, D)), np.broadcast_to(q.beta, K), q.W_inv, q.nu)
+        return (q.nu - D - 1 + K) / 2 * log_det(Lambda) - quadratic / 2 - q.log_normaliser()
+
+    def log_prior(self, theta: Theta) -> np.ndarray:
+        """`log_density` of theta under the prior, shape (...)."""
+        return self.log_density(theta, self.prior)
+
+    def log_jacobian(self, n_components: int) -> float:
+        """Log Jacobian of (mu, Lambda) in z with respect to (mu, Lambda) in x: K times unit^-1, once unit^(D+1)."""
+        return (len(self.unit) + 1 - n_components) * self.log_volume
+
+    def log_predictive(self, x: np.ndarray, q: SharedWishart) -> np.ndarray:
+        """Log Student-t predictive density of each cluster, shape (N, K); as PRML 10.81 and 10.82 with one Wishart."""
+        D = q.m.shape[-1]
+        dof = q.nu + 1 - D
+        L = np.linalg.cholesky(q.W_inv)
+        widening = (1 + q.beta) / (dof * q.beta)
+        offset = (self.coordinates(x)[:, None, :] - q.m).reshape(-1, D)
+        distance = (np.linalg.solve(L, offset.T) ** 2).sum(0).reshape(len(x), -1) / widening
+        log_scale = np.log(np.diagonal(L)).sum() + D / 2 * np.log(widening)
+        return log_student_t(distance, log_scale, dof, D) - self.log_volume
+
+    def sample(self, q: SharedWishart, size: int, rng: np.random.Generator) -> Theta:
+        """Draws of theta from q, with shapes (size, K, D) and (size, K, D, D)."""
+        F = wishart_root(q.W_inv, q.nu, size, rng)
+        mu = q.m + rng.standard_normal((size, *q.m.shape)) @ F.swapaxes(-1, -2) / np.sqrt(q.beta)[:, None]
+        return {"means": mu, "covariances": _repeat(F @ F.swapaxes(-1, -2), len(q.m))}
+
+    def prior_in_data_units(self) -> dict[str, np.ndarray]:
+        """The hyperparameters m0, beta0, W0_inv and nu0 in the units of x."""
+        p = self.prior
+        W0_inv = p.W_inv * np.outer(self.unit, self.unit)
+        return {"m0": self.origin + self.unit * p.m[0], "beta0": p.beta[0], "W0_inv": W0_inv, "nu0": p.nu}
+
+    def n_free(self, n_components: int) -> int:
+        """Number of free cluster parameters."""
+        D = len(self.unit)
+        return n_components * D + D * (D + 1) // 2
+
+
+def _repeat(Sigma: np.ndarray, K: int) -> np.ndarray:
+    """The shared matrix (..., D, D) in the place of each cluster, (..., K, D, D)."""
+    return np.repeat(Sigma[..., None, :, :], K, axis=-3)
