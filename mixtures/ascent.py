@@ -95,6 +95,8 @@ def ascend(
     """
     if not tol >= 0 or max_iter < 2:
         raise ValueError(f"tol is {tol} and max_iter {max_iter}; expected tol >= 0 and max_iter >= 2")
+    if not np.all(np.isfinite(x)):
+        raise ValueError("x has missing or infinite values; leave those rows out")
     step = method(family, allocation, partial(pass_, family.features, x))
     return best_of(step, starts(x, family, allocation, init, restarts, rng), len(x), tol, max_iter)
 

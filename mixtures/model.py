@@ -34,7 +34,7 @@ class Family(Protocol):
         """Hyperparameters q given statistics s (..., K, P)."""
 
     def expected_natural(self, q: Any) -> np.ndarray:
-        """E_q[eta], (K, P)."""
+        """E_q[eta], (..., K, P)."""
 
     def log_marginal(self, s: np.ndarray) -> np.ndarray:
         """Log evidence of the points behind s, clusters given, (...)."""

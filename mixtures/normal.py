@@ -43,7 +43,15 @@ class Normal:
         return float(np.log(self.unit).sum())
 
     def coordinates(self, x: np.ndarray) -> np.ndarray:
-        """The points in the family's coordinates, z = (x - origin) / unit, shape (N, D)."""
+        """The points in the family's coordinates, z = (x - origin) / unit, shape (N, D).
+
+        Raises
+        ------
+        ValueError
+            If x has another number of columns than the model has features.
+        """
+        if x.shape[-1] != len(self.unit):
+            raise ValueError(f"x has {x.shape[-1]} columns; the model has {len(self.unit)} features")
         return (x - self.origin) / self.unit
 
     def covariances(self, theta: Theta) -> np.ndarray:
@@ -85,7 +93,13 @@ def frame(x: np.ndarray, n_components: int) -> tuple[np.ndarray, np.ndarray]:
     if n_components < 1:
         raise ValueError(f"n_components is {n_components}; a mixture needs at least 1")
     origin = x[0] + (x - x[0]).mean(axis=0)
-    unit = (x - origin).std(axis=0)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        unit = (x - origin).std(axis=0)
+    lost = ~np.isfinite(unit) | ((unit == 0) & (np.ptp(x, axis=0) > 0))
+    if lost.any():
+        raise ValueError(
+            f"the variance of feature {int(np.argmax(lost))} is too large or too small for a number; rescale it"
+        )
     if not np.all(unit > 0):
         raise ValueError(f"feature {int(np.argmin(unit))} is constant over all {len(x)} rows; leave it out")
     return origin, unit
@@ -95,7 +109,10 @@ def location(m0: np.ndarray | None, origin: np.ndarray, unit: np.ndarray) -> np.
     """The prior location of the means in the coordinates z, (D,); the origin where none is given."""
     if m0 is None:
         return np.zeros(len(unit))
-    return (np.broadcast_to(np.asarray(m0, dtype=float), unit.shape) - origin) / unit
+    m0 = np.asarray(m0, dtype=float)
+    if m0.shape not in ((), unit.shape) or not np.all(np.isfinite(m0)):
+        raise ValueError(f"m0 must be {len(unit)} finite numbers, one a feature")
+    return (np.broadcast_to(m0, unit.shape) - origin) / unit
 
 
 def inverse_scale(z: np.ndarray, n_components: int, W0: np.ndarray | None, unit: np.ndarray) -> np.ndarray:

@@ -80,12 +80,13 @@ def _advi(rank: str) -> Callable[[Options], dict[str, Any]]:
     return lambda o: {"rank": rank, "steps": o.advi_steps, "draws": o.chains * o.draws}
 
 
-ELBO = "evidence lower bound around one labelling"
+ELBO = "evidence lower bound, one labelling, labels summed out"
+ELBO_Z = "evidence lower bound, one labelling, with q(z)"
 
 # Run in this order: a method that takes a start takes it from the first fit that succeeded before it.
 METHODS: dict[str, Method] = {
     "cavi": Method(
-        "CAVI, hand-written", "variational", ELBO, "mixtures.methods.cavi", lambda o: {"restarts": o.restarts}
+        "CAVI, hand-written", "variational", ELBO_Z, "mixtures.methods.cavi", lambda o: {"restarts": o.restarts}
     ),
     "map": Method(
         "EM, posterior mode",

@@ -80,10 +80,10 @@ def compare(
 
     from mixtures import datasets
     from reports import comparison
-    from reports.results import PAGE, check_free
+    from reports.results import PAGE, ResultsError, check_free
 
     started: list[str] = []
-    stages = _Stages({name: f"{method.title}" for name, method in METHODS.items()})
+    stages = _Stages({name: method.title for name, method in METHODS.items()})
     try:
         chosen = comparison.check_methods(name.strip() for name in methods.split(",") if name.strip())
         names = None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
@@ -122,8 +122,10 @@ def compare(
                 **settings,
             )
             stages.tell("save", "running")
-            result.save(folder, report=report, overwrite=overwrite)
+            folder = _save(result, folder, report=report, overwrite=overwrite, renumber=out_dir is None)
             stages.tell("save", "done")
+    except (ResultsError, OSError) as error:
+        _refuse(error)
     except ValueError as error:
         # Arguments are checked before the first stage; a ValueError after that is a defect and keeps its traceback.
         if started:
@@ -132,10 +134,12 @@ def compare(
 
     out.print(_summary(result))
     for method, failure in result.failures.items():
-        err.print(f"{METHODS[method].title} failed: {failure}", style="red", markup=False, highlight=False)
-    out.print(_reference_line(result), markup=False, highlight=False)
+        err.print(
+            f"{METHODS[method].title} failed: {failure}", style="red", soft_wrap=True, markup=False, highlight=False
+        )
+    out.print(_reference_line(result), soft_wrap=True, markup=False, highlight=False)
     path = folder / PAGE if report else folder / "metrics.csv"
-    out.print(f"{'Report' if report else 'Numbers'}: {path}", soft_wrap=True, markup=False, highlight=False)
+    out.print(f"{'Report' if report else 'Numbers'}: {_relative(path)}", soft_wrap=True, markup=False, highlight=False)
     if open_ and report:
         typer.launch(path.resolve().as_uri())
     if result.failures:
@@ -184,7 +188,11 @@ def report(
 
 def main() -> None:
     """Entry point of the console script."""
-    app(prog_name="mixtures")
+    try:
+        app(prog_name="mixtures", standalone_mode=True)
+    except KeyboardInterrupt:
+        err.print("interrupted; the results were not written", style="red")
+        raise SystemExit(130) from None
 
 
 class _Stages:
@@ -220,6 +228,11 @@ class _Stages:
             err.print(f"{title}: {state} in {seconds:.1f} s", markup=False, highlight=False)
 
 
+def _relative(path: Path) -> Path:
+    """The path as seen from the working folder, where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def _unused(folder: Path) -> Path:
     """The folder, or the first numbered one beside it that does not exist."""
     candidates = [folder, *(folder.with_name(f"{folder.name}-{i}") for i in range(2, 10_000))]
@@ -239,6 +252,19 @@ NUMBERS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("seconds_compile", "seconds to compile", "{:.1f}".format),
     ("seconds_run", "seconds to run", "{:.1f}".format),
 )
+
+
+def _save(result: Comparison, folder: Path, *, report: bool, overwrite: bool, renumber: bool) -> Path:
+    """Save, in the next free folder where another run has just taken a default one."""
+    from reports.results import ResultsError
+
+    while True:
+        try:
+            return result.save(folder, report=report, overwrite=overwrite)
+        except ResultsError:
+            if not renumber or not folder.exists():
+                raise
+            folder = _unused(folder)
 
 
 def _summary(result: Comparison) -> Table:

@@ -22,7 +22,7 @@ from reports import manifest as facts_of
 from reports.catalogue import DEFAULT, METHODS, Options
 from reports.measure import measure
 from reports.metrics import Row
-from reports.prepared import prepare
+from reports.prepared import digest, prepare
 from reports.results import COLUMNS, FORMAT, PAGE, Results
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def compare(
     n_components : int
         K.
     rng : numpy.random.Generator
-        Source of all randomness. Every method has a stream of its own, so that leaving one out does not change the others.
+        Source of all randomness. Every method has a stream of its own; leaving one out changes the others only where they
+        start from it or are numbered by it.
     methods : sequence of str
         Of em, map, cavi, advi, advi-fullrank and nuts.
     labels : array, shape (N,), optional
@@ -143,7 +144,9 @@ def compare(
     tell = progress or (lambda stage, state: None)
     facts = dict(facts or {})
     settings = Options(**options)
-    methods = check_methods(methods)
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng is {rng!r}; expected a numpy.random.Generator, such as numpy.random.default_rng(0)")
+    methods = check_methods([methods] if isinstance(methods, str) else methods)
     check_covariance(covariance)
     split_rng, sample_rng, *method_rngs = rng.spawn(2 + len(METHODS))
     data = prepare(x, labels, features, truth, test_fraction, standardize, split_rng)
@@ -176,18 +179,21 @@ def compare(
         "seed": facts.get("seed"),
         "versions": facts_of.versions(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "data": facts_of.describe_data(data, name, standardize, facts),
+        "data": facts_of.describe_data(data, digest(x), name, standardize, facts),
         "model": facts_of.describe_model(family, allocation),
         "methods": entries,
         "options": asdict(settings),
     }
     measured = measure(fits, data, settings, sample_rng)
     manifest |= measured.facts
+    if (reference := manifest["reference"]["method"]) is not None:
+        entries[reference]["converged"] = manifest["reference"]["trusted"]
     tell("measure", "done")
     ended = time.perf_counter()
+    importing = sum(entry["seconds"].get("import", 0.0) for entry in entries.values())
     manifest["timings"] = {
-        "import_s": sum(entry["seconds"].get("import", 0.0) for entry in entries.values()),
-        "fits_s": fitted - began,
+        "import_s": importing,
+        "fits_s": fitted - began - importing,
         "metrics_s": ended - fitted,
         "total_s": ended - began,
         "peak_memory_mb": facts_of.peak_memory(),
@@ -284,7 +290,9 @@ def _run(
         except Exception as error:  # whatever a method raises, the others go on and the report shows it
             entry["error"] = f"{type(error).__name__}: {error}"
             entry["traceback"] = traceback.format_exc()
-    entry["warnings"] = list(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)))
+    entry["warnings"] = list(
+        dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning | RuntimeWarning))
+    )
     if fit is not None:
         seconds = {"import": imported} | fit.seconds
         info = dict(fit.info)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
-import resource
 import sys
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -21,11 +19,11 @@ PACKAGES = ("mixtures", "numpy", "scipy", "pymc", "pytensor", "jax", "numpyro", 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages the numbers depend on."""
-    return {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
+    return {"python": platform.python_version()} | {p: v for p in PACKAGES if (v := _version(p)) is not None}
 
 
-def describe_data(data: Data, name: str, standardize: bool, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Size, names, origin and SHA-256 digest of the data, the held-out rows last."""
+def describe_data(data: Data, digest: str, name: str, standardize: bool, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Size, names, origin and digest of the data."""
     return {
         "name": name,
         "source": facts.get("source"),
@@ -33,7 +31,7 @@ def describe_data(data: Data, name: str, standardize: bool, facts: Mapping[str, 
         "n_heldout": len(data.heldout),
         "d": len(data.features),
         "features": list(data.features),
-        "digest": hashlib.sha256(np.concatenate([data.x, data.heldout]).tobytes()).hexdigest(),
+        "digest": digest,
         "standardized": standardize,
         "label_column": facts.get("label_column"),
         "n_classes": None if data.labels is None else len(set(data.labels)),
@@ -52,7 +50,18 @@ def describe_model(family: Family, allocation: Dirichlet) -> dict[str, Any]:
     }
 
 
-def peak_memory() -> float:
-    """Peak resident memory of this process in MB."""
+def peak_memory() -> float | None:
+    """Peak resident memory of this process in MB, where the system tells."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

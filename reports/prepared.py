@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -60,17 +61,25 @@ def prepare(
     x = check_matrix(x)
     if len(features) != x.shape[1] or len(set(features)) != len(features):
         raise ValueError(f"features has {len(set(features))} distinct names for {x.shape[1]} columns")
-    if classes is not None and len(classes) != len(x):
-        raise ValueError(f"labels has {len(classes)} entries for {len(x)} rows")
+    if classes is not None:
+        if len(classes) != len(x):
+            raise ValueError(f"labels has {len(classes)} entries for {len(x)} rows")
+        if absent := sum(label is None or label != label for label in classes):
+            raise ValueError(f"labels has {absent} missing entries; leave those rows out")
     if not 0 <= test_fraction < 1:
         raise ValueError(f"test_fraction is {test_fraction}; expected 0 to below 1")
     n_test = round(test_fraction * len(x))
+    if test_fraction > 0 and not 0 < n_test < len(x) - 1:
+        raise ValueError(
+            f"test_fraction {test_fraction} of {len(x)} rows leaves {n_test} to test and {len(x) - n_test} to fit"
+        )
     order = np.sort(rng.permutation(len(x))[n_test:])
     held = np.setdiff1d(np.arange(len(x)), order)
     classes = None if classes is None else np.asarray(classes).astype(str)[order]
-    truth = (
-        None if truth is None else {k: np.asarray(truth[k], dtype=float) for k in ("weights", "means", "covariances")}
-    )
+    if truth is not None:
+        if missing := {"weights", "means", "covariances"} - set(truth):
+            raise ValueError(f"truth lacks {', '.join(sorted(missing))}")
+        truth = {k: np.asarray(truth[k], dtype=float) for k in ("weights", "means", "covariances")}
     if standardize:
         centre, scale = x[order].mean(0), x[order].std(0)
         if not np.all(scale > 0):
@@ -80,3 +89,8 @@ def prepare(
             truth["means"] = (truth["means"] - centre) / scale
             truth["covariances"] = truth["covariances"] / np.outer(scale, scale)
     return Data(x[order], x[held], tuple(features), classes, truth)
+
+
+def digest(x: Any) -> str:
+    """SHA-256 of the data as given, in float64 and row by row."""
+    return hashlib.sha256(np.ascontiguousarray(x, dtype=np.float64).tobytes()).hexdigest()

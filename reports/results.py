@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,20 +61,23 @@ class Results:
         ResultsError
             If the folder holds something else, or a comparison and ``overwrite`` is false.
         """
-        folder = Path(folder)
+        folder = Path(folder).resolve()
         check_free(folder, overwrite=overwrite)
-        part = folder.with_name(f".{folder.name}.part")
-        if part.exists():
-            shutil.rmtree(part)
-        part.mkdir(parents=True)
-        (part / MANIFEST).write_text(json.dumps(self.manifest, indent=2, default=_plain) + "\n", encoding="utf-8")
-        self.metrics.to_csv(part / "metrics.csv", index=False)
-        self.data.to_zarr(part / "data.zarr", zarr_format=2)
-        for name, tree in self.trees.items():
-            tree.to_zarr(part / f"{name}.zarr", zarr_format=2)
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        part.chmod(0o755)
+        try:
+            (part / MANIFEST).write_text(json.dumps(self.manifest, indent=2, default=_plain) + "\n", encoding="utf-8")
+            self.metrics.to_csv(part / "metrics.csv", index=False)
+            self.data.to_zarr(part / "data.zarr", zarr_format=2)
+            for name, tree in self.trees.items():
+                tree.to_zarr(part / f"{name}.zarr", zarr_format=2)
+            check_free(folder, overwrite=overwrite)
+            if folder.exists():
+                shutil.rmtree(folder)
+            part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
         return folder
 
     @classmethod
@@ -95,16 +99,30 @@ class Results:
             data = xr.open_zarr(folder / "data.zarr", consolidated=True).load()
             names = [name for name, method in manifest["methods"].items() if method["status"] == "ok"]
             trees = {name: xr.open_datatree(folder / f"{name}.zarr", engine="zarr").load() for name in names}
-        except (OSError, KeyError, ValueError) as error:
+            if list(metrics.columns) != list(COLUMNS):
+                raise ValueError("metrics.csv has other columns")
+            for name, tree in trees.items():
+                for group in ("posterior", "clusters"):
+                    if any(bool(values.isnull().any()) for values in tree[group].to_dataset().data_vars.values()):
+                        raise ValueError(f"{name}.zarr has gaps in {group}")
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise ResultsError(f"{folder} is damaged ({error}); run the comparison again") from error
         return cls(manifest, metrics, data, trees)
 
 
 def check_free(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that must not be written."""
-    if folder.is_file():
-        raise ResultsError(f"{folder} is a file; give a folder with --out")
-    if not folder.exists() or not any(folder.iterdir()):
+    """Refuse a folder that cannot or must not be written."""
+    folder = folder.resolve()
+    above = next(path for path in (folder, *folder.parents) if path.exists())
+    if not above.is_dir():
+        raise ResultsError(f"{above} is a file; give a folder with --out")
+    if folder == Path.cwd() or folder in Path.cwd().parents:
+        raise ResultsError(f"{folder} is the working folder or above it; give a new folder with --out")
+    try:
+        tempfile.TemporaryDirectory(dir=folder.parent if above == folder else above).cleanup()
+    except OSError as error:
+        raise ResultsError(f"{folder} cannot be written ({error.strerror}); give another folder with --out") from None
+    if above != folder or not any(folder.iterdir()):
         return
     try:
         _read_manifest(folder)

@@ -54,22 +54,17 @@ def judge(
 def _measured(claim: str, metrics: Mapping[tuple[str, str], float], kind: str) -> dict[str, Any]:
     if claim == "intervals" and kind == "point":
         return _said(False, "a point estimate has no intervals")
-    if claim == "means":
-        shift = metrics.get(("mean_shift", "all"))
-        return _said(
-            shift is not None and abs(shift) < MEAN_SHIFT, f"worst mean shift {_text(shift)} sd, limit {MEAN_SHIFT}"
-        )
     if claim == "intervals":
         return _intervals(metrics)
-    if claim == "clusters":
-        error = metrics.get(("coclustering_error", "data"))
-        return _said(
-            error is not None and error < COCLUSTERING, f"co-clustering differs by {_text(error)}, limit {COCLUSTERING}"
-        )
-    kl = metrics.get(("predictive_kl", "data"))
-    return _said(
-        kl is not None and kl < PREDICTIVE_KL, f"{_text(kl)} nats a point from the reference, limit {PREDICTIVE_KL}"
-    )
+    metric, target, limit, words = {
+        "means": ("mean_shift", "all", MEAN_SHIFT, "worst mean shift {} sd, limit {}"),
+        "clusters": ("coclustering_error", "data", COCLUSTERING, "co-clustering differs by {}, limit {}"),
+        "density": ("predictive_kl", "data", PREDICTIVE_KL, "{} nats a point from the reference, limit {}"),
+    }[claim]
+    value = metrics.get((metric, target))
+    if value is None:
+        return _said(None, "not measured")
+    return _said(abs(value) < limit, words.format(_text(value), limit))
 
 
 def _intervals(metrics: Mapping[tuple[str, str], float]) -> dict[str, Any]:
@@ -82,14 +77,13 @@ def _intervals(metrics: Mapping[tuple[str, str], float]) -> dict[str, Any]:
         return _said(False, f"worst sd ratio {_text(ratio)}, outside {low} to {high}")
     if coverage < COVERAGE:
         return _said(False, f"a 95% interval covers {coverage:.0%} of the reference, limit {COVERAGE:.0%}")
-    if khat is not None and khat > USABLE:
-        return _said(False, f"k-hat {_text(khat)}, limit {USABLE}")
-    return _said(True, f"worst sd ratio {_text(ratio)}, worst coverage {coverage:.0%}")
+    caution = f", though k-hat is {_text(khat)}" if khat is not None and khat > USABLE else ""
+    return _said(True, f"worst sd ratio {_text(ratio)}, worst coverage {coverage:.0%}{caution}")
 
 
 def _said(fit: bool | None, because: str) -> dict[str, Any]:
     return {"fit": None if fit is None else bool(fit), "because": because}
 
 
-def _text(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2g}".replace("-", "−")
+def _text(value: float) -> str:
+    return f"{value:.2g}".replace("-", "−")

@@ -1,6 +1,7 @@
 """The command line as a user meets it: help, results, and one clear line for every bad input."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,18 @@ def write(name, text):
     return name
 
 
+def in_use():
+    Path("thesis").mkdir()
+    write("thesis/chapter.tex", "")
+    return "thesis"
+
+
+def taken():
+    """The folder of the default names is a file; no further arguments."""
+    write("results", "")
+    return []
+
+
 def missing():
     data = frame()
     data.loc[[3, 5], "left"] = np.nan
@@ -128,21 +141,26 @@ BAD = {
     "missing values": (lambda: [missing(), "--label-column", "class"], "--drop-missing"),
     "infinities": (lambda: [saved(frame()[["left"]].assign(right=np.inf))], "infinit"),
     "constant column": (lambda: [saved(frame()[["left"]].assign(right=1.0))], "constant"),
-    "repeated column": (lambda: [saved(frame()[["left"]].assign(right=frame()["left"]))], "left"),
+    "repeated column": (lambda: [saved(frame()[["left"]].assign(right=frame()["left"]))], "same values"),
     "unknown column": (lambda: [saved(frame()), "--columns", "left,rihgt"], "right"),
     "unknown label column": (lambda: [saved(frame()), "--label-column", "clas"], "class"),
     "no cluster": (lambda: ["faithful", "-k", "0"], "at least 1"),
     "more clusters than rows": (lambda: ["galaxies", "-k", "83"], "82"),
-    "fewer rows than features": (lambda: [saved(frame(30)[["left", "right"]].head(2)), "-k", "1"], "2"),
+    "fewer rows than features": (lambda: [saved(frame(30)[["left", "right"]].head(2)), "-k", "1"], "full covariance"),
     "unknown method": (lambda: ["faithful", "--methods", "em,cavvi"], "did you mean 'cavi'"),
     "no method": (lambda: ["faithful", "--methods", ","], "no method"),
     "unknown sampler": (lambda: ["faithful", "--sampler", "stan"], "numpyro"),
     "test fraction": (lambda: ["faithful", "--test-fraction", "1.5"], "test_fraction"),
-    "too few rows left": (lambda: ["galaxies", "--test-fraction", "0.999"], "row"),
+    "too few rows left": (lambda: ["galaxies", "--test-fraction", "0.999"], "0 to fit"),
     "unknown covariance": (lambda: ["faithful", "--covariance", "diagonal"], "did you mean 'diag'"),
     "too few draws": (lambda: ["faithful", "--draws", "5"], "at least 100"),
-    "folder in use": (lambda: ["faithful", "--out", str(Path(write("thesis.tex", "")).parent)], "something else"),
+    "test fraction that holds out nothing": (lambda: ["faithful", "--test-fraction", "0.001"], "leaves 0 to test"),
+    "folder in use": (lambda: ["faithful", "--out", in_use()], "something else"),
     "folder is a file": (lambda: ["faithful", "--out", write("thesis.tex", "")], "is a file"),
+    "folder below a file": (lambda: ["faithful", "--out", write("thesis.tex", "") + "/sub"], "is a file"),
+    "the working folder": (lambda: ["faithful", "--out", "."], "working folder"),
+    "default folder is a file": (lambda: ["faithful", *taken()], "is a file"),
+    "folder nobody can write": (lambda: ["faithful", "--out", "/proc/nope"], "--out"),
 }
 
 
@@ -177,3 +195,29 @@ def test_the_console_script_runs():
     result = subprocess.run([command, "datasets"], capture_output=True, text=True, check=True)
     assert "faithful" in result.stdout
     assert result.stderr == ""
+
+
+def test_one_cluster_makes_a_page(folder):
+    result = run("compare", "acidity", "-k", "1", *QUICK, "--report", "--out", "o")
+    assert result.exit_code == 0, result.output
+    assert (folder / "o" / "report.html").stat().st_size > 10_000
+
+
+def test_two_runs_take_two_default_folders(folder):
+    """The second run saves after another has taken the folder it had chosen."""
+    command = [sys.executable, "-m", "reports.cli", "compare", "acidity", "-k", "2", *QUICK]
+    runs = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    ends = [(run.communicate()[1], run.returncode) for run in runs]
+    assert [code for _, code in ends] == [0, 0], ends
+    assert len(list((folder / "results").iterdir())) == 2
+
+
+@pytest.mark.parametrize("lost", ["cavi.zarr/clusters", "metrics.csv", "data.zarr"])
+def test_report_names_a_damaged_folder(lost, folder):
+    assert run("compare", "acidity", "-k", "2", *QUICK, "--out", "o").exit_code == 0
+    target = folder / "o" / lost
+    shutil.rmtree(target) if target.is_dir() else target.write_text("a,b\n1,2\n")
+    result = run("report", "o")
+    assert result.exit_code == 2
+    assert "damaged" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1

@@ -348,6 +348,9 @@ def test_default_prior_is_that_of_fraley_and_raftery(Family, rng):
     ("change", "message"),
     [
         ({"nu0": 1.0}, "nu0 is 1"),
+        ({"nu0": np.nan}, "nu0 is nan"),
+        ({"m0": [0.0, np.nan]}, "m0 must be 2 finite numbers"),
+        ({"m0": [0.0, 1.0, 2.0]}, "m0 must be 2 finite numbers"),
         ({"beta0": 0.0}, "beta0 is 0"),
         ({"W0": [[1.0, 2.0], [2.0, 1.0]]}, "positive definite"),
         ({"W0": [[1.0]]}, "shape"),
@@ -365,6 +368,8 @@ def test_hyperparameters_outside_their_range_are_refused(change, message, rng):
         (np.array([[0.0, 1.0], [np.nan, 2.0]]), "1 missing or infinite values, the first in row 1"),
         (np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]]), "feature 1 is constant"),
         (np.array([[0.0, 1.0], [1.0, 3.0]]), "singular"),
+        (np.array([[0.0, 1.0], [1.0, 3.0], [0.5, 9.0]]) * 1e-200, "variance of feature 0 is too large or too small"),
+        (np.array([[0.0, 1.0], [1.0, 3.0], [0.5, 9.0]]) * 1e200, "variance of feature 0 is too large or too small"),
         (np.array([[0.0, 0.0], [1.0, 2.0], [2.0, 4.0], [5.0, 10.0]]), "singular"),
     ],
 )

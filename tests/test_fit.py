@@ -156,3 +156,11 @@ def test_no_draws_are_refused(fits, rng):
 def test_closed_forms_hold_no_log_likelihood(x, fits):
     with pytest.raises(TypeError, match="as_draws"):
         fits["cavi"].log_likelihood(x)
+
+
+def test_points_of_another_width_are_refused(x, fits):
+    for fit in fits.values():
+        with pytest.raises(ValueError, match="x has 1 columns; the model has 2 features"):
+            fit.log_predictive(x[:, :1])
+        with pytest.raises(ValueError, match="the model has 2 features"):
+            fit.responsibilities(x[:, :1])

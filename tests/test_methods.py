@@ -330,3 +330,19 @@ def test_collapse_is_named_for_every_structure(covariance, rng):
     with pytest.raises(CollapseError, match=r"cluster [01] collapsed"):
         em.fit(x, family, allocation, init="k-means", rng=rng)
     assert cavi.fit(x, family, allocation, init="k-means", rng=rng).converged
+
+
+@every_structure
+def test_leave_one_out_is_a_refit_without_each_point(covariance, rng, monkeypatch):
+    x = three_clusters(40, rng, separation=4.0)
+    family, allocation = model(x, 3, covariance=covariance)
+    fit = cavi.fit(x, family, allocation, rng=rng)
+    r = fit.responsibilities(x)
+    expected = []
+    for n in range(len(x)):
+        rest = np.arange(len(x)) != n
+        refit = cavi.fit(x[rest], family, allocation, rng=rng, init=r[rest])
+        expected.append(refit.log_predictive(x[[n]])[0])
+    np.testing.assert_allclose(cavi.leave_one_out(fit, x), expected, atol=1e-3)
+    monkeypatch.setattr(cavi, "LEAVE_ONE_OUT_BLOCK", 7 * x.shape[0] * 3)
+    np.testing.assert_allclose(cavi.leave_one_out(fit, x), expected, atol=1e-3)

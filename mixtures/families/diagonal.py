@@ -153,10 +153,10 @@ class DiagonalGaussian(Normal):
         return np.concatenate([constant[..., None], Lambda * mu, -Lambda / 2], axis=-1)
 
     def expected_natural(self, q: NormalGamma) -> np.ndarray:
-        """E_q[eta], shape (K, P) (PRML B.27, B.30)."""
-        Lambda = q.a[:, None] / q.b
-        expected_log = digamma(q.a)[:, None] - np.log(q.b)
-        quadratic = 1 / q.beta[:, None] + Lambda * q.m**2
+        """E_q[eta], shape (..., K, P) (PRML B.27, B.30)."""
+        Lambda = q.a[..., None] / q.b
+        expected_log = digamma(q.a)[..., None] - np.log(q.b)
+        quadratic = 1 / q.beta[..., None] + Lambda * q.m**2
         constant = (expected_log - quadratic - LOG_2PI).sum(-1) / 2 - self.log_volume
         return np.concatenate([constant[..., None], Lambda * q.m, -Lambda / 2], axis=-1)
 

@@ -153,9 +153,9 @@ class Gaussian(Normal):
         return pack(constant, Lambda_mu, Lambda)
 
     def expected_natural(self, q: NormalWishart) -> np.ndarray:
-        """E_q[eta], shape (K, P) (PRML 10.64, 10.65)."""
+        """E_q[eta], shape (..., K, P) (PRML 10.64, 10.65)."""
         D = q.m.shape[-1]
-        nu_W = q.nu[:, None, None] * np.linalg.inv(q.W_inv)
+        nu_W = q.nu[..., None, None] * np.linalg.inv(q.W_inv)
         quadratic = D / q.beta + (q.m * times(nu_W, q.m)).sum(-1)
         constant = (expected_log_det(q.W_inv, q.nu) - quadratic - D * LOG_2PI) / 2 - self.log_volume
         return pack(constant, times(nu_W, q.m), nu_W)

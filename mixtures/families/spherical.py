@@ -149,7 +149,7 @@ class SphericalGaussian(Normal):
         return self._eta(theta["means"], 1 / theta["variances"], -np.log(theta["variances"]), 0)
 
     def expected_natural(self, q: SphericalNormalGamma) -> np.ndarray:
-        """E_q[eta], shape (K, P) (PRML B.27, B.30)."""
+        """E_q[eta], shape (..., K, P) (PRML B.27, B.30)."""
         return self._eta(q.m, q.a / q.b, digamma(q.a) - np.log(q.b), 1 / q.beta)
 
     def posterior(self, s: np.ndarray) -> SphericalNormalGamma:

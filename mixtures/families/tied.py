@@ -125,11 +125,11 @@ class TiedGaussian(Normal):
         return pack(constant, Lambda_mu, Lambda)
 
     def expected_natural(self, q: SharedWishart) -> np.ndarray:
-        """E_q[eta], shape (K, P); as PRML 10.64 and 10.65 with one Wishart."""
-        K, D = q.m.shape
-        nu_W = np.broadcast_to(q.nu * np.linalg.inv(q.W_inv), (K, D, D))
+        """E_q[eta], shape (..., K, P); as PRML 10.64 and 10.65 with one Wishart."""
+        K, D = q.m.shape[-2:]
+        nu_W = _repeat(q.nu[..., None, None] * np.linalg.inv(q.W_inv), K)
         quadratic = D / q.beta + (q.m * times(nu_W, q.m)).sum(-1)
-        constant = (expected_log_det(q.W_inv, q.nu) - quadratic - D * LOG_2PI) / 2 - self.log_volume
+        constant = (expected_log_det(q.W_inv, q.nu)[..., None] - quadratic - D * LOG_2PI) / 2 - self.log_volume
         return pack(constant, times(nu_W, q.m), nu_W)
 
     def posterior(self, s: np.ndarray) -> SharedWishart:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixtures import Fit
+from mixtures import Conjugate, Fit
 from mixtures.responsibilities import normalise
 from reports.metrics import Row
 
@@ -62,18 +62,28 @@ def posterior_agreement(method: str, posterior: xr.Dataset, reference: xr.Datase
     for target, truth in scalars(reference).items():
         values, sd = own[target], truth.std()
         shift = (values.mean() - truth.mean()) / sd
+        relative = shift * mcse(truth, "sd") / sd
         if values.size == 1:
-            rows.append(Row(method, "mean_shift", target, shift, mcse(truth, "mean") / sd))
+            rows.append(Row(method, "mean_shift", target, shift, np.hypot(mcse(truth, "mean") / sd, relative)))
             continue
         ratio = values.std() / sd
         ratio_error = ratio * np.hypot(mcse(values, "sd") / values.std(), mcse(truth, "sd") / sd)
         low, high = np.quantile(values, [0.025, 0.975])
-        coverage = np.mean((truth >= low) & (truth <= high))
-        coverage_error = np.sqrt(coverage * (1 - coverage) / float(array_stats.ess(truth)))
+        inside = (truth >= low) & (truth <= high)
+        coverage = inside.mean()
+        # The indicator's own error, and that of the method's quantiles, each of which moves 2.5% of its draws.
+        own_error = np.sqrt(2 * 0.025 * 0.95 / float(array_stats.ess(values)))
+        coverage_error = np.hypot(np.sqrt(coverage * (1 - coverage) / float(array_stats.ess(truth))), own_error)
         halves = (truth[::2], truth[1::2]) if len(truth) > 1 else np.array_split(truth, 2, axis=1)
         floor = wasserstein_distance(halves[0].ravel(), halves[1].ravel()) / sd
         rows += [
-            Row(method, "mean_shift", target, shift, np.hypot(mcse(values, "mean"), mcse(truth, "mean")) / sd),
+            Row(
+                method,
+                "mean_shift",
+                target,
+                shift,
+                np.hypot(np.hypot(mcse(values, "mean"), mcse(truth, "mean")) / sd, relative),
+            ),
             Row(method, "sd_ratio", target, ratio, ratio_error),
             Row(method, "coverage95", target, coverage, coverage_error),
             Row(method, "wasserstein", target, wasserstein_distance(values.ravel(), truth.ravel()) / sd),
@@ -100,7 +110,7 @@ def predictive_divergence(method: str, fit: Fit, reference: Fit, points: np.ndar
     return Row(method, "predictive_kl", "data", gap.mean(), gap.std(ddof=1) / np.sqrt(len(gap)))
 
 
-def responsibilities_per_draw(fit: Fit, x: np.ndarray) -> np.ndarray:
+def per_draw(fit: Fit, x: np.ndarray) -> np.ndarray:
     """Responsibilities under every held draw, shape (S, N, K)."""
     return np.concatenate([normalise(block)[1] for _, block in fit.log_rho(x)], axis=1)
 
@@ -121,9 +131,9 @@ def coclustering_error(method: str, together: np.ndarray, reference: np.ndarray)
 
 
 def occupied(method: str, fit: Fit, x: np.ndarray) -> Row:
-    """Expected number of clusters that hold at least one of the points, over the draws."""
-    log_empty = np.zeros((fit.held.weights[..., 0].size, fit.n_components))
-    for _, block in fit.log_rho(x):
-        with np.errstate(divide="ignore"):
-            log_empty += np.log1p(-np.minimum(normalise(block)[1], 1.0)).sum(1)
+    """Expected number of clusters that hold at least one of the points: over q(z) of a closed form, over draws otherwise."""
+    closed = isinstance(fit.posterior, Conjugate)
+    blocks = [fit.responsibilities(x)[None]] if closed else [normalise(block)[1] for _, block in fit.log_rho(x)]
+    with np.errstate(divide="ignore"):
+        log_empty = sum(np.log1p(-np.minimum(r, 1.0)).sum(1) for r in blocks)
     return Row(method, "occupied", "data", (1 - np.exp(log_empty)).sum(1).mean())

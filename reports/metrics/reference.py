@@ -13,7 +13,7 @@ RHAT, ESS_PER_CHAIN, EBFMI = 1.01, 100, 0.3
 
 
 def diagnose(method: str, values: Mapping[str, np.ndarray], sample_stats: Mapping[str, np.ndarray]) -> list[Row]:
-    """R-hat, effective sample sizes a chain, E-BFMI and divergences, the worst of each.
+    """R-hat, effective sample sizes over all chains, E-BFMI and divergences, the worst of each.
 
     Rank-normalised split R-hat and bulk and tail ESS are those of Vehtari et al. (2021, *Bayesian Analysis* 16:667-718);
     E-BFMI is Betancourt's (2016, arXiv:1604.00695).
@@ -29,10 +29,10 @@ def diagnose(method: str, values: Mapping[str, np.ndarray], sample_stats: Mappin
 
     chains = next(iter(values.values())).shape[0]
     rhat = {name: float(array_stats.rhat(v)) for name, v in values.items()} if chains > 1 else {}
-    bulk = {name: float(array_stats.ess(v, method="bulk")) / chains for name, v in values.items()}
-    tail = {name: float(array_stats.ess(v, method="tail", prob=(0.05, 0.95))) / chains for name, v in values.items()}
+    bulk = {name: float(array_stats.ess(v, method="bulk")) for name, v in values.items()}
+    tail = {name: float(array_stats.ess(v, method="tail", prob=(0.05, 0.95))) for name, v in values.items()}
     rows = [Row(method, "rhat", name, value) for name, value in rhat.items()]
-    rows += [Row(method, "ess_bulk", name, value * chains) for name, value in bulk.items()]
+    rows += [Row(method, "ess_bulk", name, value) for name, value in bulk.items()]
     if rhat:
         rows.append(Row(method, "rhat_max", "all", max(rhat.values())))
     rows.append(Row(method, "ess_min", "all", min(bulk.values())))
@@ -44,25 +44,18 @@ def diagnose(method: str, values: Mapping[str, np.ndarray], sample_stats: Mappin
     return rows
 
 
-def checks(rows: list[Row]) -> list[dict[str, Any]]:
+def checks(rows: list[Row], chains: int) -> list[dict[str, Any]]:
     """The demands on a reference, each with its value, its limit and whether it passed; what is not known does not pass."""
     found = {row.metric: row.value for row in rows if row.target == "all"}
 
     def check(metric: str, name: str, limit: str, passed: bool) -> dict[str, Any]:
         return {"name": name, "value": found.get(metric), "limit": limit, "passed": bool(passed)}
 
-    missing = float("nan")
+    missing, fewest = float("nan"), ESS_PER_CHAIN * chains
     return [
         check("rhat_max", "largest R-hat", f"< {RHAT}", found.get("rhat_max", missing) < RHAT),
-        check(
-            "ess_min", "smallest bulk ESS a chain", f"> {ESS_PER_CHAIN}", found.get("ess_min", missing) > ESS_PER_CHAIN
-        ),
-        check(
-            "ess_tail_min",
-            "smallest tail ESS a chain",
-            f"> {ESS_PER_CHAIN}",
-            found.get("ess_tail_min", missing) > ESS_PER_CHAIN,
-        ),
+        check("ess_min", "smallest bulk ESS", f"> {fewest}", found.get("ess_min", missing) > fewest),
+        check("ess_tail_min", "smallest tail ESS", f"> {fewest}", found.get("ess_tail_min", missing) > fewest),
         check("divergences", "divergent transitions", "= 0", found.get("divergences", missing) == 0),
         check("ebfmi_min", "smallest E-BFMI", f"> {EBFMI}", found.get("ebfmi_min", missing) > EBFMI),
     ]

@@ -57,8 +57,7 @@ def cost(view: View) -> Section:
         "import_s": "Importing",
         "fits_s": "Fitting",
         "metrics_s": "Comparing",
-        "plots_s": "Drawing",
-        "total_s": "In all",
+        "total_s": "All of these",
     }
     timings = view.manifest.get("timings") or {}
     spent = [(words[k], seconds(timings[k])) for k in words if timings.get(k) is not None]

@@ -128,7 +128,7 @@ def interval_blocks(trees: Mapping[str, xr.DataTree]) -> dict[str, pd.DataFrame]
             if variable != "covariances":
                 title = "weights" if variable == "weights" else f"means, {feature}"
                 blocks[title].append({"method": method, "cluster": int(cluster), **row[["mean", "low", "high"]]})
-    return {title: pd.DataFrame(rows) for title, rows in blocks.items()}
+    return {title: pd.DataFrame(rows) for title, rows in blocks.items() if rows}
 
 
 def reference_order(responsibilities: xr.DataArray, limit: int = 600) -> np.ndarray:
@@ -191,7 +191,7 @@ def leave_one_out(pointwise: xr.Dataset) -> Any:
     """Return ArviZ's object for a saved leave-one-out, ready for its plots and comparison."""
     from arviz_stats.utils import ELPDData
 
-    elpd, bad = pointwise["elpd"], pointwise["pareto_k"] > pointwise.attrs["good_k"]
+    elpd, pareto_k = pointwise["elpd"], pointwise.get("pareto_k")
     return ELPDData(
         elpd=float(elpd.sum()),
         se=float(np.sqrt(elpd.size * elpd.var())),
@@ -199,10 +199,10 @@ def leave_one_out(pointwise: xr.Dataset) -> Any:
         n_samples=pointwise.attrs["n_samples"],
         n_data_points=elpd.size,
         scale="log",
-        warning=bool(bad.any()),
+        warning=pareto_k is not None and bool((pareto_k > pointwise.attrs["good_k"]).any()),
         good_k=pointwise.attrs["good_k"],
         elpd_i=elpd,
-        pareto_k=pointwise["pareto_k"],
+        pareto_k=pareto_k,  # type: ignore[arg-type]
     )
 
 
@@ -224,12 +224,6 @@ def by_feature(tree: xr.DataTree) -> xr.DataTree:
 
 def log_density_differences(trees: Mapping[str, xr.DataTree], reference: str) -> pd.DataFrame:
     """Return quantiles over the points of each method's log predictive density minus the reference's (nats)."""
-    from scipy.special import logsumexp
-
-    density = {}
-    for method, tree in trees.items():
-        if "log_likelihood" in tree:
-            values = tree["log_likelihood"]["x"].stack(s=("chain", "draw")).transpose("s", "obs").values
-            density[method] = logsumexp(values, axis=0) - np.log(len(values))
+    density = {method: tree["clusters"].to_dataset()["log_predictive"].values for method, tree in trees.items()}
     differences = {m: d - density[reference] for m, d in density.items() if m != reference}
     return pd.DataFrame(differences).quantile([0.025, 0.5, 0.975]).T

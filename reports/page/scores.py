@@ -19,9 +19,10 @@ def evidence(view: View) -> Section:
     section = Section(
         "evidence",
         "Evidence",
-        "Estimates of the log evidence, in nats, and penalised likelihoods. A variational bound lies in one labelling of the "
-        f"clusters; adding log K! = {number(math.lgamma(view.n_clusters + 1))} makes it comparable with the "
-        "evidence over all labellings.",
+        "Estimates of the log evidence, in nats, and penalised likelihoods. CAVI's bound holds a factorised q(z); with the "
+        "labels summed out, its q bounds the same quantity as ADVI's. A bound lies around one labelling: adding "
+        f"log K! = {number(math.lgamma(view.n_clusters + 1))} counts the mirror images, and holds only where q keeps its "
+        "clusters apart.",
     )
     if not view.trees:
         return no_fit(section)
@@ -30,9 +31,11 @@ def evidence(view: View) -> Section:
         bound, se = view.value(method, "bound"), view.se(method, "bound")
         variational = view.methods[method]["kind"] == "variational"
         total = view.value(method, "bound_all_labellings")
+        summed, summed_se = view.value(method, "bound_marginal"), view.se(method, "bound_marginal")
         bic = view.value(method, "bic")
         for score, x, e in (
             ("one-mode bound", bound, se),
+            ("labels summed out", summed, summed_se),
             ("bound + log K!", total, se),
             ("−BIC / 2", -bic / 2, math.nan),
         ):
@@ -43,6 +46,7 @@ def evidence(view: View) -> Section:
                 name_cell(view, method),
                 Cell(str(view.methods[method].get("bound_kind") or DASH)),
                 hundredths(bound, se),
+                hundredths(summed, summed_se),
                 hundredths(total, se),
                 *(hundredths(view.value(method, criterion), math.nan) for criterion in ("aic", "bic", "icl")),
                 value(view.value(method, "khat")),
@@ -57,7 +61,7 @@ def evidence(view: View) -> Section:
                 [image(plot_evidence(pd.DataFrame(dots)), "Evidence estimates by method")],
             )
         )
-    head = ["method", "what the bound is", "bound", "+ log K!", "AIC", "BIC", "ICL", "k-hat of q"]
+    head = ["method", "what the bound is", "bound", "labels summed out", "+ log K!", "AIC", "BIC", "ICL", "k-hat of q"]
     section.blocks.append(
         Table("Bounds and criteria. k-hat of q: under 0.5 good, 0.5 to 0.7 usable, above 0.7 unreliable", head, rows)
     )
@@ -105,7 +109,7 @@ def prediction(view: View) -> Section:
         "heldout_log_difference": "difference",
         "elpd_loo": "LOO (total)",
         "p_loo": "p_loo",
-        "loo_khat_bad": "points with k-hat > 0.7",
+        "loo_khat_bad": "points with a large k-hat",
     }
     shown = [metric for metric in columns if view.has(metric)]
     rows = [
@@ -125,9 +129,11 @@ def prediction(view: View) -> Section:
         from reports.plots.khat import plot_khat
 
         pictures = [
-            image(plot_khat(m, elpd), f"Pareto k-hat of {view.label(m)}", raster=True) for m, elpd in view.loo.items()
+            image(plot_khat(m, elpd), f"Pareto k-hat of {view.label(m)}", raster=True)
+            for m, elpd in view.loo.items()
+            if elpd.pareto_k is not None
         ]
-        caption = "Pareto k-hat of every point: above the line at 0.7 its leave-one-out score is not to be relied on."
+        caption = "Pareto k-hat of every point: above the line its leave-one-out score is not to be relied on."
         if len(view.loo) > 1:
             import arviz as az
 
@@ -137,7 +143,11 @@ def prediction(view: View) -> Section:
             caption = "Leave-one-out difference from the best, with its standard error. " + caption
         section.blocks.append(Figure(caption, pictures))
     section.blocks.append(
-        Notice("A posterior that is too narrow can win leave-one-out: read it as a score of prediction alone.")
+        Notice(
+            "Leave-one-out comes from importance sampling for MCMC draws, and from a refit without each point for CAVI. "
+            "ADVI has none: re-weighting its draws would not leave a point out of its fit. A posterior that is too narrow can "
+            "still predict well, so read these as scores of prediction alone."
+        )
     )
     return section
 
@@ -181,7 +191,8 @@ def checks(view: View) -> Section:
     if view.loo:
         pictures = [
             image(plot_loo_pit(m, quantities.loo_pit(view.trees[m]["loo"].to_dataset())), f"LOO-PIT of {view.label(m)}")
-            for m in view.loo
+            for m, elpd in view.loo.items()
+            if elpd.pareto_k is not None
         ]
         section.blocks.append(
             Figure(

@@ -54,7 +54,7 @@ def reference(view: View) -> Section:
     checks = [
         [
             Cell(str(check["name"])),
-            value(check["value"], 3 if check["value"] < 1 else 4)
+            value(check["value"], 3 if check["value"] < 1 else 5)
             if isinstance(check["value"], int | float)
             else Cell(str(check["value"] or DASH)),
             Cell(str(check["limit"])),
@@ -79,14 +79,15 @@ def reference(view: View) -> Section:
                 [image(plot_trace(tree), f"Trace plots of {label}: {listing(means)}", raster=True)],
             )
         )
-        section.blocks.append(
-            Figure(
-                "Rank plots of the same parameters. Each line is one chain's ranks among all draws, less what equal "
-                "chains would give; a line that leaves zero for long marks a chain that samples something else, "
-                "and thick marks are ranks that speak against equal chains.",
-                [image(plot_rank(tree), f"Rank plots of {label}: {listing(means)}", raster=True)],
+        if draws.sizes["chain"] > 1:
+            section.blocks.append(
+                Figure(
+                    "Rank plots of the same parameters. Each line is one chain's ranks among all draws, less what equal "
+                    "chains would give; a line that leaves zero for long marks a chain that samples something else, "
+                    "and thick marks are ranks that speak against equal chains.",
+                    [image(plot_rank(tree), f"Rank plots of {label}: {listing(means)}", raster=True)],
+                )
             )
-        )
     return section
 
 
@@ -104,6 +105,12 @@ def convergence(view: View) -> Section:
         restarts, reached = info.get("restarts"), info.get("reached")
         result = "✗ failed" if failed else {True: "✓ converged", False: "✗ not converged"}.get(facts["converged"], DASH)
         notes = [facts["error"]] if failed else list(facts["warnings"])
+        if not failed and facts["kind"] == "mcmc":
+            result = {"✓ converged": "✓ passed its checks", "✗ not converged": "✗ failed its checks"}.get(
+                result, result
+            )
+        if not failed and method.startswith("advi"):
+            notes.append("all runs start in one mode")
         rows.append(
             [
                 name_cell(view, method),

@@ -16,7 +16,7 @@ def plot_khat(method: str, elpd: Any) -> Figure:
     with style.arviz_drawing() as az:
         collection = az.plot_khat(
             elpd,
-            hline_values=[0.7],
+            hline_values=[elpd.good_k],
             color=look.colour,
             visuals={
                 "khat": {"marker": ".", "size": 14, "alpha": 0.6},
