@@ -80,8 +80,8 @@ def _advi(rank: str) -> Callable[[Options], dict[str, Any]]:
     return lambda o: {"rank": rank, "steps": o.advi_steps, "draws": o.chains * o.draws}
 
 
-ELBO = "evidence lower bound, one labelling, labels summed out"
-ELBO_Z = "evidence lower bound, one labelling, with q(z)"
+ELBO = "ELBO, labels summed out"
+ELBO_Z = "ELBO with q(z)"
 
 # Run in this order: a method that takes a start takes it from the first fit that succeeded before it.
 METHODS: dict[str, Method] = {

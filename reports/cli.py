@@ -126,6 +126,9 @@ def compare(
             stages.tell("save", "done")
     except (ResultsError, OSError) as error:
         _refuse(error)
+    except KeyboardInterrupt:
+        err.print("interrupted; the results were not written", style="red")
+        raise typer.Exit(130) from None
     except ValueError as error:
         # Arguments are checked before the first stage; a ValueError after that is a defect and keeps its traceback.
         if started:
@@ -188,11 +191,7 @@ def report(
 
 def main() -> None:
     """Entry point of the console script."""
-    try:
-        app(prog_name="mixtures", standalone_mode=True)
-    except KeyboardInterrupt:
-        err.print("interrupted; the results were not written", style="red")
-        raise SystemExit(130) from None
+    app(prog_name="mixtures")
 
 
 class _Stages:

@@ -184,7 +184,8 @@ def checks(view: View) -> Section:
         ]
         section.blocks.append(
             Figure(
-                "Observed density (dark) over 40 simulated data sets, feature by feature. A point estimate is not shown.",
+                "Observed distribution function (dark) over those of 40 simulated data sets, feature by feature. A point "
+                "estimate is not shown.",
                 pictures,
             )
         )
