@@ -1,22 +1,23 @@
-"""The PyMC twin against the hand-written model, and ADVI and NUTS against what is known in closed form."""
+"""The PyMC twins against the hand-written models, and ADVI and NUTS against what is known in closed form."""
 
 import numpy as np
 import pymc as pm
 import pytest
 import xarray as xr
 
-from mixtures import ConvergenceWarning, Dirichlet, Draws, Fit, Gaussian
+from mixtures import COVARIANCES, ConvergenceWarning, Dirichlet, Draws, Fit, Gaussian
 from mixtures.initial import statistics
-from models.families import gaussian
+from models.families import twin
 from models.flat import flatten
 from models.methods import advi, nuts
 
-NAMES = ("weights", "means", "covariances")
+every_structure = pytest.mark.parametrize("covariance", COVARIANCES)
 
 
-def model_of(K, D, rng, n=30):
+def model_of(K, D, rng, n=30, covariance="full"):
     x = 50 + 7 * rng.standard_normal((n, D)) @ rng.standard_normal((D, D))
-    family = Gaussian.from_data(x, K, m0=x.mean(0) + 3, beta0=0.3, nu0=D + 1.5)
+    W0 = rng.uniform(0.5, 2, D) / x.var(0) if covariance == "diag" else None
+    family = COVARIANCES[covariance].from_data(x, K, m0=x.mean(0) + 3, beta0=0.3, W0=W0, nu0=D + 1.5)
     return x, family, Dirichlet(0.7 + np.arange(K))
 
 
@@ -30,70 +31,81 @@ def parameters(family, allocation, size, rng):
 def log_jacobian(family, weights, theta, centred):
     """log |d(pi, mu, Lambda) / d v| at one (pi, theta), where v are the unconstrained values.
 
-    pi = softmax(y, -sum y):          K prod_k pi_k
-    c = exp(v), A_ii = sqrt(c):       dA_ii/dv = A_ii / 2
-    M = A A^T, lower triangles:       2^D prod_i A_ii^(D+1-i), i = 1..D
-    Lambda = L M L^T:                 |L|^(D+1)
-    mu = m0 + F^-T u / sqrt(beta0):   |F|^-1 beta0^(-D/2), none where the means are free
+    pi = softmax(y, -sum y):            K prod_k pi_k
+    c = exp(v), A_ii = sqrt(c):         dA_ii/dv = A_ii / 2
+    M = A A^T, lower triangles:         2^D prod_i A_ii^(D+1-i), i = 1..D
+    Lambda = L M L^T:                   |L|^(D+1)
+    lambda = exp(v):                    lambda
+    mu_k = m0 + F_k^-T u / sqrt(beta0): |F_k|^-1 beta0^(-D/2), none where the means are free
     """
     K, D = theta["means"].shape
-    L = np.linalg.cholesky(np.linalg.inv(family.prior.W_inv))
     total = np.log(K) + np.log(weights).sum() if K > 1 else 0.0
-    for Sigma in theta["covariances"]:
-        F = np.linalg.cholesky(np.linalg.inv(Sigma))
-        log_A = np.log(np.diag(np.linalg.solve(L, F)))
-        total += (log_A - np.log(2)).sum()
-        total += D * np.log(2) + ((D - np.arange(D)) * log_A).sum()
-        total += (D + 1) * np.log(np.diag(L)).sum()
-        if not centred:
-            total -= np.log(np.diag(F)).sum() + D / 2 * np.log(family.prior.beta)
+    if "variances" in theta:
+        total -= np.log(theta["variances"]).sum()
+    else:
+        L = np.linalg.cholesky(np.linalg.inv(family.prior.W_inv))
+        for Sigma in theta["covariances"][: 1 if family.covariance == "tied" else K]:
+            log_A = np.log(np.diag(np.linalg.solve(L, np.linalg.cholesky(np.linalg.inv(Sigma)))))
+            total += (log_A - np.log(2)).sum()
+            total += D * np.log(2) + ((D - np.arange(D)) * log_A).sum()
+            total += (D + 1) * np.log(np.diag(L)).sum()
+    if not centred:
+        log_det_F = -np.linalg.slogdet(family.covariances(theta))[1] / 2
+        total -= log_det_F.sum() + K * D / 2 * np.log(family.prior.beta.item())
     return total
 
 
 def as_tree(family, weights, theta):
     """A posterior group with the free variables of the twin at the given draws (S, K, ...)."""
-    v = gaussian.unconstrain(family, weights, theta)
-    free = {"weights": weights, "c": np.exp(v["c_log__"]), "u": v["u"], **({"a": v["a"]} if "a" in v else {})}
+    free = {"weights": weights}
+    for name, v in twin(family).unconstrain(family, weights, theta).items():
+        if not name.endswith("_simplex__"):
+            free[name.removesuffix("_log__")] = np.exp(v) if name.endswith("_log__") else v
     data = {name: (("chain", "draw", *(f"{name}{i}" for i in range(1, a.ndim))), a[None]) for name, a in free.items()}
     return xr.DataTree.from_dict({"posterior": xr.Dataset(data)})
 
 
+@every_structure
 @pytest.mark.parametrize("centred", [False, True])
 @pytest.mark.parametrize("K", [1, 2, 3])
 @pytest.mark.parametrize("D", [1, 2, 4])
-def test_log_joint_is_the_hand_written_one(K, D, centred, rng):
-    x, family, allocation = model_of(K, D, rng)
-    model = gaussian.build(x, family, allocation, centred=centred)
-    log_joint = model.compile_logp(mode="JAX")
-    weights, theta = parameters(family, allocation, 5, rng)
-    log_likelihood = fit_of(family, allocation, weights, theta).log_likelihood(x)[0].sum(1)
-    for i, (pi, mu, Sigma) in enumerate(zip(weights, theta["means"], theta["covariances"], strict=True)):
-        here = {"means": mu, "covariances": Sigma}
-        expected = log_likelihood[i] + allocation.log_prior(pi) + family.log_prior(here)
-        expected += log_jacobian(family, pi, here, centred)
-        v = gaussian.unconstrain(family, pi, here, centred=centred)
+def test_log_joint_is_the_hand_written_one(K, D, centred, covariance, rng):
+    x, family, allocation = model_of(K, D, rng, covariance=covariance)
+    log_joint = twin(family).build(x, family, allocation, centred=centred).compile_logp(mode="JAX")
+    weights, thetas = parameters(family, allocation, 5, rng)
+    log_likelihood = fit_of(family, allocation, weights, thetas).log_likelihood(x)[0].sum(1)
+    for i, pi in enumerate(weights):
+        theta = {name: a[i] for name, a in thetas.items()}
+        expected = log_likelihood[i] + allocation.log_prior(pi) + family.log_prior(theta)
+        expected += log_jacobian(family, pi, theta, centred)
+        v = twin(family).unconstrain(family, pi, theta, centred=centred)
         assert float(log_joint(v)) == pytest.approx(expected, rel=1e-9)
 
 
-def test_centred_means_are_drawn_from_their_prior(rng):
+@every_structure
+def test_centred_means_are_drawn_from_their_prior(covariance, rng):
     """sqrt(beta0) chol(Lambda)^T (mu - m0) is standard normal whatever Lambda is."""
-    x, family, allocation = model_of(2, 2, rng)
-    model = gaussian.build(x, family, allocation, centred=True)
-    mu, Sigma = pm.draw([model["means"], model["covariances"]], draws=2000, random_seed=3, mode="FAST_COMPILE")
-    F = np.linalg.cholesky(np.linalg.inv(Sigma))
-    u = np.sqrt(family.prior.beta) * (F.swapaxes(-1, -2) @ (mu - family.prior.m)[..., None])[..., 0].reshape(2000, 4)
+    x, family, allocation = model_of(2, 2, rng, covariance=covariance)
+    model, names = twin(family).build(x, family, allocation, centred=True), twin(family).PARAMETERS[1:]
+    values = pm.draw([model[name] for name in names], draws=2000, random_seed=3, mode="FAST_COMPILE")
+    theta = dict(zip(names, values, strict=True))
+    F = np.linalg.cholesky(np.linalg.inv(family.covariances(theta)))
+    offset = np.sqrt(family.prior.beta) * (theta["means"] - family.prior.m)
+    u = (F.swapaxes(-1, -2) @ offset[..., None]).reshape(2000, 4)
     assert np.abs(u.mean(0)).max() < 4.5 / np.sqrt(2000)
     assert np.abs(np.cov(u.T) - np.eye(4)).max() < 4.5 * np.sqrt(2 / 2000)
 
 
+@every_structure
 @pytest.mark.parametrize("centred", [False, True])
-def test_constraining_undoes_unconstraining(centred, rng):
-    x, family, allocation = model_of(3, 2, rng)
-    flat = flatten(gaussian.build(x, family, allocation, centred=centred), NAMES)
+def test_constraining_undoes_unconstraining(centred, covariance, rng):
+    x, family, allocation = model_of(3, 2, rng, covariance=covariance)
+    flat = flatten(twin(family).build(x, family, allocation, centred=centred), twin(family).PARAMETERS)
     weights, theta = parameters(family, allocation, 1, rng)
-    v = flat.join(gaussian.unconstrain(family, weights, theta, centred=centred))
+    v = flat.join(twin(family).unconstrain(family, weights, theta, centred=centred))
     assert v.shape == (1, flat.size)
     back = flat.constrain(v[0])
+    assert set(back) == {"weights", *theta}
     for name, value in {"weights": weights, **theta}.items():
         np.testing.assert_allclose(back[name], value[0], rtol=1e-9)
 
@@ -106,7 +118,7 @@ def fit_of(family, allocation, weights, theta):
 def test_pymc_computes_the_log_likelihood_per_observation(rng):
     x, family, allocation = model_of(2, 2, rng)
     weights, theta = parameters(family, allocation, 4, rng)
-    with gaussian.build(x, family, allocation):
+    with twin(family).build(x, family, allocation):
         tree = pm.compute_log_likelihood(
             as_tree(family, weights, theta),
             extend_inferencedata=False,
@@ -117,15 +129,14 @@ def test_pymc_computes_the_log_likelihood_per_observation(rng):
     np.testing.assert_allclose(tree["x"], expected, rtol=1e-10)
 
 
-def test_pymc_predicts_in_the_units_of_the_data(rng):
-    x, family, allocation = model_of(2, 2, rng)
-    pi = np.array([0.3, 0.7])
-    mu, Sigma = np.array([[0.0, 1.0], [1.0, -1.0]]), np.array([[[1.0, 0.5], [0.5, 2.0]], np.eye(2) / 4])
-    draws = 400
-    theta = {"means": np.tile(mu, (draws, 1, 1)), "covariances": np.tile(Sigma, (draws, 1, 1, 1))}
-    with gaussian.build(x, family, allocation):
+@every_structure
+def test_pymc_predicts_in_the_units_of_the_data(covariance, rng):
+    x, family, allocation = model_of(2, 2, rng, covariance=covariance)
+    pi, draws = np.array([0.3, 0.7]), 400
+    _, theta = parameters(family, allocation, 1, rng)
+    with twin(family).build(x, family, allocation):
         tree = pm.sample_posterior_predictive(
-            as_tree(family, np.tile(pi, (draws, 1)), theta),
+            as_tree(family, np.tile(pi, (draws, 1)), {name: np.repeat(a, draws, axis=0) for name, a in theta.items()}),
             random_seed=1,
             progressbar=False,
             compile_kwargs={"mode": "FAST_COMPILE"},
@@ -133,9 +144,9 @@ def test_pymc_predicts_in_the_units_of_the_data(rng):
     x_new = tree["posterior_predictive"]["x"].to_numpy()
     assert x_new.shape == (1, draws, *x.shape)
     z = (x_new.reshape(-1, 2) - family.origin) / family.unit
-    mean = pi @ mu
+    mu, Sigma = theta["means"][0], family.covariances(theta)[0]
     second = (pi[:, None, None] * (Sigma + mu[:, :, None] * mu[:, None, :])).sum(0)
-    for sample, expected in [(z, mean), (z[:, :, None] * z[:, None, :], second)]:
+    for sample, expected in [(z, pi @ mu), (z[:, :, None] * z[:, None, :], second)]:
         error = sample.std(0) / np.sqrt(len(z))
         assert np.all(np.abs(sample.mean(0) - expected) < 4 * error)
 
@@ -171,6 +182,23 @@ def test_nuts_finds_the_normal_wishart_posterior(one_cluster, sampled):
     variance = np.diag(q.W_inv[0]) / (q.beta[0] * (q.nu[0] - D - 1))
     ess = min(array_stats.ess(deviation[:, :, i], chain_axis=0, draw_axis=1) for i in range(D))
     assert np.all(np.abs(deviation.mean((0, 1)) - variance) < 4 * deviation.std((0, 1)) / np.sqrt(ess))
+
+
+@pytest.mark.parametrize("covariance", ["tied", "diag", "spherical"])
+def test_nuts_finds_the_conjugate_posterior(covariance, one_cluster):
+    """Posterior means of mu and of eta, which holds log|Lambda|, Lambda mu and Lambda."""
+    from arviz_stats.base import array_stats
+
+    x = one_cluster[0]
+    family = COVARIANCES[covariance].from_data(x, 1, m0=x.mean(0) + 4, beta0=4.0)
+    fit = nuts.fit(x, family, Dirichlet.symmetric(1), draws=300, tune=300, chains=2, rng=np.random.default_rng(1))
+    q = family.posterior(statistics(x, family, np.ones((len(x), 1))))
+    theta = fit.posterior.theta
+    draws = np.concatenate([theta["means"], family.natural(theta)], axis=-1)[:, :, 0]
+    for i, expected in enumerate([*q.m[0], *family.expected_natural(q)[0]]):
+        ess = array_stats.ess(draws[:, :, i], chain_axis=0, draw_axis=1, method="mean")
+        assert ess > 100
+        assert abs(draws[:, :, i].mean() - expected) < 4.5 * draws[:, :, i].std() / np.sqrt(ess), i
 
 
 def test_nuts_reports_its_statistics_and_its_cost(sampled):
@@ -215,12 +243,24 @@ def test_advi_elbo_is_just_below_the_evidence(one_cluster, rank):
     assert fit.posterior.theta["means"].shape == (1, 4000, 1, 2)
 
 
+def test_advi_fits_spheres(one_cluster):
+    x = one_cluster[0]
+    family = COVARIANCES["spherical"].from_data(x, 1)
+    evidence = family.log_marginal(statistics(x, family, np.ones((len(x), 1))))
+    fit = advi.fit(x, family, Dirichlet.symmetric(1), steps=4000, restarts=2, rng=np.random.default_rng(2))
+    assert evidence - 0.1 < fit.info["elbo"] < evidence + 4 * fit.info["elbo_se"]
+    assert {name: a.shape for name, a in fit.posterior.theta.items()} == {
+        "means": (1, 4000, 1, 2),
+        "variances": (1, 4000, 1),
+    }
+
+
 def test_advi_takes_the_steps_of_pymc(one_cluster):
     import jax
     import pytensor
 
-    model = gaussian.build(*one_cluster)
-    P = flatten(model, NAMES).size
+    model = twin(one_cluster[1]).build(*one_cluster)
+    P = flatten(model, ("weights",)).size
     steps = 40
     init = {"mu": np.full((1, P), 0.1), "rho": np.full((1, P), -1.0)}
     optimise, (keys, state) = advi._optimiser(model, "meanfield", init, steps, 0.01, np.random.default_rng(0))

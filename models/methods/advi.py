@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pymc as pm
+import pymc.sampling.jax
 import pytensor.tensor as pt
 from pytensor.graph.replace import clone_replace
 
@@ -103,7 +104,6 @@ def fit(
         raise ValueError(
             f"steps is {steps}, draws {draws} and restarts {restarts}; expected at least 200 steps, 100 draws and one run"
         )
-    import pymc.sampling.jax  # noqa: F401  (an import, not a part of the fit's seconds)
     from arviz_stats.base import array_stats
 
     learning_rate = RATES[rank] if learning_rate is None else learning_rate
@@ -113,7 +113,7 @@ def fit(
     s = statistics(x, family, start.responsibilities(x))
     clock.append(time.perf_counter())
     model = twin(family).build(x, family, allocation, centred=True)
-    flat = flatten(model, ("weights", *family.dims))
+    flat = flatten(model, twin(family).PARAMETERS)
     init = _start(family, allocation, flat, s, restarts, rank, rng)
     optimise, arguments = _optimiser(model, rank, init, steps, learning_rate, rng)
     clock.append(time.perf_counter())
@@ -137,7 +137,7 @@ def fit(
     best = int(np.argmax(elbo))
     reached = int((elbo >= elbo[best] - 3 * np.hypot(elbo_se, elbo_se[best])).sum())
     values = {name: np.asarray(a)[None] for name, a in constrain(v[best]).items()}
-    khat = float(array_stats.psislw(log_ratio[best])[1])
+    khat = float(array_stats.psislw(-log_ratio[best])[1])  # it takes log likelihoods, the inverses of the weights
     converged = _settled(-loss[alive[best]])
     if not converged:
         warnings.warn("the ELBO was still rising; raise steps", ConvergenceWarning, stacklevel=2)

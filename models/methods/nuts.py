@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pymc as pm
+import pymc.sampling.jax
 import pytensor
 from scipy.special import softmax
 
@@ -88,13 +89,11 @@ def fit(
         raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}")
     if min(draws, tune, chains) < 1:
         raise ValueError(f"draws is {draws}, tune {tune} and chains {chains}; each must be at least 1")
-    import pymc.sampling.jax  # noqa: F401  (an import, not a part of the fit's seconds)
-
     clock = [time.perf_counter()]
     init_theta = _starts(x, family, allocation, start, chains, rng)
     clock.append(time.perf_counter())
     model = twin(family).build(x, family, allocation)
-    flat = flatten(model, ("weights", *family.dims))
+    flat = flatten(model, twin(family).PARAMETERS)
     init = flat.join(twin(family).unconstrain(family, *init_theta))
     clock.append(time.perf_counter())
     run = SAMPLERS[sampler](model, flat, init, draws, tune, target_accept, int(rng.integers(2**31)))
@@ -134,7 +133,7 @@ def _starts(
         s = SHARE * statistics(x, family, mode.responsibilities(x))
         weights.append(allocation.sample(allocation.posterior(s[:, 0]), 1, rng))
         thetas.append(family.sample(family.posterior(s), 1, rng))
-    return np.concatenate(weights), {name: np.concatenate([theta[name] for theta in thetas]) for name in family.dims}
+    return np.concatenate(weights), {name: np.concatenate([theta[name] for theta in thetas]) for name in thetas[0]}
 
 
 def _mode(x: np.ndarray, family: Family, allocation: Allocation, rng: np.random.Generator) -> Fit:

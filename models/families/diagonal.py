@@ -1,0 +1,45 @@
+"""The PyMC twin of `mixtures.families.diagonal`: a variance for each cluster and feature, the labels summed out.
+
+    pi ~ Dirichlet(alpha0)      lambda_kd ~ Gamma(nu0/2, rate 1/(2 W0_d))      mu_kd | lambda_kd ~ N(m0_d, 1/(beta0 lambda_kd))
+    p(x_n | pi, mu, lambda) = sum_k pi_k prod_d N(x_nd | mu_kd, 1/lambda_kd)
+
+The free variables are those of `models.gamma`, with a precision for each feature.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pymc as pm
+
+from mixtures.allocations.dirichlet import Dirichlet
+from mixtures.families.diagonal import DiagonalGaussian
+from mixtures.model import Theta
+from models import gamma
+from models.observed import coords, observe, unconstrain_weights, weights
+
+PARAMETERS = ("weights", "means", "variances")
+
+
+def build(x: np.ndarray, family: DiagonalGaussian, allocation: Dirichlet, *, centred: bool = False) -> pm.Model:
+    """The model of ``x`` with its labels summed out; as `models.families.gaussian.build`.
+
+    Returns
+    -------
+    pymc.Model
+        With ``weights`` (K,), ``means`` and ``variances`` (K, D), and the observed ``x`` (N, D).
+    """
+    K, D = allocation.n_components, len(family.unit)
+    with pm.Model(coords=coords(family, allocation)) as model:
+        pi = weights(allocation)
+        means, variances, eta = gamma.normal_gamma(family.prior, K, D, centred=centred)
+        variances = pm.Deterministic("variances", variances, dims=("cluster", "feature"))
+        observe(x, family, pi, {"means": means, "variances": variances}, eta, lambda z: z**2)
+    return model
+
+
+def unconstrain(
+    family: DiagonalGaussian, weights: np.ndarray, theta: Theta, *, centred: bool = False
+) -> dict[str, np.ndarray]:
+    """The model's unconstrained values at weights (..., K), ``means`` and ``variances`` (..., K, D)."""
+    values = gamma.unconstrain(family.prior, theta["means"], theta["variances"], centred=centred)
+    return values | unconstrain_weights(weights)

@@ -1,0 +1,45 @@
+"""The PyMC twin of `mixtures.families.spherical`: one variance for each cluster, the labels summed out.
+
+    pi ~ Dirichlet(alpha0)      lambda_k ~ Gamma(nu0/2, rate 1/(2 W0))      mu_k | lambda_k ~ N(m0, (beta0 lambda_k)^-1 I)
+    p(x_n | pi, mu, lambda) = sum_k pi_k N(x_n | mu_k, lambda_k^-1 I)
+
+The free variables are those of `models.gamma`, with one precision a cluster.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pymc as pm
+
+from mixtures.allocations.dirichlet import Dirichlet
+from mixtures.families.spherical import SphericalGaussian
+from mixtures.model import Theta
+from models import gamma
+from models.observed import coords, observe, unconstrain_weights, weights
+
+PARAMETERS = ("weights", "means", "variances")
+
+
+def build(x: np.ndarray, family: SphericalGaussian, allocation: Dirichlet, *, centred: bool = False) -> pm.Model:
+    """The model of ``x`` with its labels summed out; as `models.families.gaussian.build`.
+
+    Returns
+    -------
+    pymc.Model
+        With ``weights`` and ``variances`` (K,), ``means`` (K, D), and the observed ``x`` (N, D).
+    """
+    with pm.Model(coords=coords(family, allocation)) as model:
+        pi = weights(allocation)
+        means, variances, eta = gamma.normal_gamma(family.prior, allocation.n_components, 1, centred=centred)
+        variances = pm.Deterministic("variances", variances[:, 0], dims="cluster")
+        theta = {"means": means, "variances": variances}
+        observe(x, family, pi, theta, eta, lambda z: (z**2).sum(1, keepdims=True))
+    return model
+
+
+def unconstrain(
+    family: SphericalGaussian, weights: np.ndarray, theta: Theta, *, centred: bool = False
+) -> dict[str, np.ndarray]:
+    """The model's unconstrained values at weights and ``variances`` (..., K), and ``means`` (..., K, D)."""
+    values = gamma.unconstrain(family.prior, theta["means"], theta["variances"][..., None], centred=centred)
+    return values | unconstrain_weights(weights)

@@ -1,0 +1,49 @@
+"""The PyMC twin of `mixtures.families.tied`: one covariance for all clusters, the labels summed out.
+
+    pi ~ Dirichlet(alpha0)      Lambda ~ Wishart(W0, nu0)      mu_k | Lambda ~ N(m0, (beta0 Lambda)^-1)
+    p(x_n | pi, mu, Lambda) = sum_k pi_k N(x_n | mu_k, Lambda^-1)
+
+The free variables are those of `models.wishart`, with one precision.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pymc as pm
+
+from mixtures.allocations.dirichlet import Dirichlet
+from mixtures.families.gaussian import NormalWishart
+from mixtures.families.tied import TiedGaussian
+from mixtures.model import Theta
+from models import wishart
+from models.observed import coords, observe, unconstrain_weights, weights
+
+PARAMETERS = ("weights", "means", "covariances")
+
+
+def build(x: np.ndarray, family: TiedGaussian, allocation: Dirichlet, *, centred: bool = False) -> pm.Model:
+    """The model of ``x`` with its labels summed out; as `models.families.gaussian.build`.
+
+    Returns
+    -------
+    pymc.Model
+        With ``weights`` (K,), ``means`` (K, D), ``covariances`` (K, D, D), all equal, and the observed ``x`` (N, D).
+    """
+    with pm.Model(coords=coords(family, allocation)) as model:
+        pi = weights(allocation)
+        theta, eta = wishart.normal_wishart(_prior(family), allocation.n_components, 1, centred=centred)
+        observe(x, family, pi, theta, eta, wishart.pairs)
+    return model
+
+
+def unconstrain(
+    family: TiedGaussian, weights: np.ndarray, theta: Theta, *, centred: bool = False
+) -> dict[str, np.ndarray]:
+    """The model's unconstrained values at weights (..., K), ``means`` (..., K, D) and ``covariances`` (..., K, D, D)."""
+    return wishart.unconstrain(_prior(family), 1, theta, centred=centred) | unconstrain_weights(weights)
+
+
+def _prior(family: TiedGaussian) -> NormalWishart:
+    """The prior of one cluster."""
+    p = family.prior
+    return NormalWishart(p.m[0], p.beta[0], p.W_inv, p.nu)

@@ -1,0 +1,88 @@
+"""What the twins share: the weights, and the observed mixture of exponential families with its labels summed out.
+
+    log p(x_n | pi, theta) = logsumexp_k t(x_n) . eta_k      t(x) = (1, z, products of z)      z = (x - origin) / unit
+
+Log pi_k is folded into the first entry of eta_k, so that the likelihood is one matrix product and its gradient another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+from mixtures.allocations.dirichlet import Dirichlet
+from mixtures.normal import LOG_2PI, Normal, check_matrix
+
+Eta = tuple[TensorVariable, TensorVariable, TensorVariable]
+
+
+def coords(family: Normal, allocation: Dirichlet) -> dict[str, range]:
+    """The model's dims and their lengths."""
+    K, D = allocation.n_components, len(family.unit)
+    return {"cluster": range(K), "feature": range(D), "feature_": range(D)}
+
+
+def weights(allocation: Dirichlet) -> TensorVariable:
+    """The variable ``weights``, pi ~ Dirichlet(alpha0), (K,); a constant where K = 1."""
+    if allocation.n_components > 1:
+        return pm.Dirichlet("weights", allocation.alpha0, dims="cluster")
+    return pm.Deterministic("weights", pt.ones(1), dims="cluster")
+
+
+def unconstrain_weights(weights: np.ndarray) -> dict[str, np.ndarray]:
+    """The unconstrained values of the weights (..., K), by name."""
+    if weights.shape[-1] == 1:
+        return {}
+    log_pi = np.log(weights)
+    return {"weights_simplex__": (log_pi - log_pi.mean(-1, keepdims=True))[..., :-1]}
+
+
+def observe(
+    x: np.ndarray,
+    family: Normal,
+    pi: TensorVariable,
+    theta: dict[str, TensorVariable],
+    eta: Eta,
+    products: Callable[[TensorVariable], TensorVariable],
+) -> None:
+    """Add the observed ``x`` (N, D), with log densities per observation and in the units of x.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, D)
+        Observations, in their own units.
+    family : Normal
+        The coordinates z, and how points are simulated.
+    pi : TensorVariable, shape (K,)
+    theta : dict of TensorVariable
+        Cluster parameters as the family names them, each with a leading axis (K,).
+    eta : tuple of TensorVariable
+        The parts of eta: log|Lambda|/2 - mu^T Lambda mu / 2 of shape (K,), Lambda mu (K, D), and those for the products (K, Q).
+    products : callable
+        From z (N, D) to the products (N, Q) in t(x).
+    """
+    x = check_matrix(x)
+    N, D = x.shape
+    constant, linear, quadratic = eta
+    constant += pt.log(pi) - D / 2 * LOG_2PI - family.log_volume
+    eta_k = pt.concatenate([constant[:, None], linear, quadratic], axis=1)
+
+    def logp(value: TensorVariable, eta: TensorVariable, *_: TensorVariable) -> TensorVariable:
+        z = (value - family.origin) / family.unit
+        t = pt.concatenate([pt.ones((N, 1)), z, products(z)], axis=1)
+        return pt.logsumexp(eta[0] @ t.T, axis=0)
+
+    def random(_: np.ndarray, *parameters: np.ndarray, rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
+        weights, *values = (p[0] for p in parameters)
+        labels = rng.choice(len(weights), size=size, p=weights)
+        return family.simulate(dict(zip(theta, values, strict=True)), labels, rng)
+
+    shapes = ["(k,p)", "(k)", *("(k" + ",d" * (value.ndim - 1) + ")" for value in theta.values())]
+    signature = ",".join(shapes) + "->(d)"
+    pm.CustomDist(
+        "x", eta_k, pi, *theta.values(), logp=logp, random=random, signature=signature, shape=(N, D), observed=x
+    )
