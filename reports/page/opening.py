@@ -6,17 +6,8 @@ from reports.page.blocks import Card, Cards, Cell, Code, Facts, Notice, Section,
 from reports.page.cells import name_cell
 from reports.page.numbers import DASH
 from reports.page.view import View
-from reports.page.words import short
+from reports.page.words import short, symbols
 
-MODELS = {
-    "gaussian": """\
-π ~ Dirichlet(α0)
-z_n ~ π
-Λ_k ~ Wishart(W0, ν0)
-μ_k | Λ_k ~ N(m0, (β0 Λ_k)⁻¹)
-x_n | z_n = k ~ N(μ_k, Λ_k⁻¹)""",
-}
-SYMBOLS = {"beta0": "β0", "nu0": "ν0", "W0_inv": "W0⁻¹"}
 USES = ("means", "intervals", "clusters", "density")
 
 
@@ -59,8 +50,7 @@ def setting(view: View) -> Section:
         "Everything needed to run this comparison again. All methods were given the same data, model and prior.",
     )
     section.blocks.append(Code(manifest["command"], "Command"))
-    if model["family"] in MODELS:
-        section.blocks.append(Code(MODELS[model["family"]], "Model (Bishop, PRML, section 10.2)"))
+    section.blocks.append(Code(symbols(model["text"]).replace("; ", "\n"), "Model (after Bishop, PRML, section 10.2)"))
     unit = "standardised features" if data["standardized"] else "the data's own units"
     labels = data["label_column"]
     classes = data["n_classes"]
@@ -76,7 +66,7 @@ def setting(view: View) -> Section:
                 ("Digest", str(data["digest"])),
                 ("Clusters", f"K = {model['n_components']}, {model['covariance']} covariance"),
                 ("Weights' prior", f"Dirichlet, α0 = {short(model['alpha0'])}"),
-                ("Clusters' prior", "; ".join(f"{SYMBOLS.get(name, name)} = {short(prior[name])}" for name in prior)),
+                ("Clusters' prior", "; ".join(f"{symbols(name)} = {short(prior[name])}" for name in prior)),
                 ("Seed", short(manifest["seed"])),
                 ("Written", str(manifest["created"])),
                 ("Machine", str(manifest["platform"])),

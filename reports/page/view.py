@@ -15,6 +15,13 @@ from reports.plots import style
 if TYPE_CHECKING:
     from reports.results import Results
 
+COVARIANCES = {
+    "full": "full covariances",
+    "tied": "one covariance matrix for all",
+    "diag": "diagonal covariances",
+    "spherical": "spherical covariances",
+}
+
 KINDS = {
     "point": "point estimate",
     "variational": "variational posterior",
@@ -117,10 +124,11 @@ class View:
         """The page's one line: what was fitted to what, by whom."""
         data = self.manifest["data"]
         methods = ", ".join(self.label(m) for m in self.methods)
-        family, k = self.manifest["model"]["family"], self.n_clusters
+        covariance, k = self.manifest["model"]["covariance"], self.n_clusters
         clusters = f"{k} cluster{'s' if k > 1 else ''}"
         return (
-            f"A {family.capitalize()} mixture of {clusters} fitted to {data['n']} points in {data['d']}-D by {methods}."
+            f"A Gaussian mixture of {clusters} with {COVARIANCES[covariance]} fitted to {data['n']} points in {data['d']}-D by "
+            f"{methods}."
         )
 
     def kind(self, method: str) -> str:

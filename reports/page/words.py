@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from reports.page.numbers import DASH
+
+GREEK = {"pi": "π", "mu": "μ", "lambda": "λ", "Lambda": "Λ", "alpha": "α", "beta": "β", "nu": "ν"}
+
+
+def symbols(text: str) -> str:
+    """Write names of Greek letters as the letters, and inverses as such.
+
+    >>> symbols("mu_k | Lambda_k ~ N(m0, (beta0 Lambda_k)^-1)")
+    'μ_k | Λ_k ~ N(m0, (β0 Λ_k)⁻¹)'
+    """
+    text = text.replace("^-1", "⁻¹").replace("_inv", "⁻¹")
+    return re.sub(rf"(?<![A-Za-z])({'|'.join(GREEK)})(?![A-Za-z])", lambda m: GREEK[m[1]], text)
 
 
 def listing(names: list[str]) -> str:
