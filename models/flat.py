@@ -71,12 +71,19 @@ def flatten(model: pm.Model, names: Sequence[str]) -> Flat:
     return flat
 
 
+def can_run_in_parallel(n: int) -> bool:
+    """Whether JAX has a host device for each of ``n`` runs."""
+    import jax
+
+    return n <= jax.local_device_count()
+
+
 def parallel(function: Callable, *args: Any) -> Callable:
     """``function`` mapped over the first axis of ``args`` and compiled for them: on one host device each, else in turn."""
     import jax
 
     n = len(jax.tree.leaves(args)[0])
-    if n <= jax.local_device_count():
+    if can_run_in_parallel(n):
         return jax.pmap(function, devices=jax.local_devices()[:n]).lower(*args).compile()
     return jax.jit(lambda *a: jax.lax.map(lambda each: function(*each), a)).lower(*args).compile()
 

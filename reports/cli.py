@@ -91,7 +91,7 @@ def compare(
         Options(**settings)
         loaded = datasets.load(data, label_column=label_column, columns=names, drop_missing=drop_missing)
         comparison.check_covariance(covariance)
-        datasets.check_components(loaded.x, components)
+        datasets.check_components(loaded.x, components, correlated=covariance in ("full", "tied"))
         folder = out_dir or _unused(Path("results") / f"{loaded.name}-k{components}")
         check_free(folder, overwrite=overwrite)
 

@@ -531,3 +531,17 @@ def test_enough_rows_for_the_clusters():
 def test_files_are_the_distributed_ones():
     digest = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in FOLDER.glob("*.csv")}
     assert digest == DIGESTS
+
+
+def test_decimal_commas_are_named(tmp_path):
+    path = tmp_path / "euro.csv"
+    path.write_text("a;b\n1,5;2\n2,5;3\n")
+    with pytest.raises(DataError, match="a decimal comma: write points"):
+        load(path)
+
+
+def test_independent_features_need_fewer_rows():
+    x = np.arange(6.0).reshape(2, 3) ** 2
+    check_components(x, 1, correlated=False)
+    with pytest.raises(DataError, match="a full covariance needs at least 4 rows"):
+        check_components(x, 1)

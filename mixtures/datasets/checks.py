@@ -83,19 +83,21 @@ def missing_text(missing: np.ndarray, names: Sequence[str]) -> str:
     )
 
 
-def check_components(x: np.ndarray, n_components: int) -> None:
-    """Raise where the data are too few for K clusters with full covariances.
+def check_components(x: np.ndarray, n_components: int, *, correlated: bool = True) -> None:
+    """Raise where the data are too few for K clusters.
 
     Parameters
     ----------
     x : (N, D) array
     n_components : int
         The number of clusters K.
+    correlated : bool
+        Whether a cluster's features may be correlated, which takes more rows than features.
 
     Raises
     ------
     DataError
-        If K < 1, K > N, N <= D, or K exceeds the number of distinct rows.
+        If K < 1, K > N, N <= D where that matters, or K exceeds the number of distinct rows.
 
     Examples
     --------
@@ -110,7 +112,7 @@ def check_components(x: np.ndarray, n_components: int) -> None:
         raise DataError(f"the number of clusters must be at least 1, got {n_components}: give another with -k")
     if n_components > n:
         raise DataError(f"{n_components} clusters but only {counted(n, 'row')}: ask for at most {n} with -k")
-    if n <= d:
+    if correlated and n <= d:
         raise DataError(
             f"{counted(n, 'row')} for {counted(d, 'feature')}: a full covariance needs at least {d + 1} rows; "
             "give more rows or fewer columns with --columns"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -149,7 +150,8 @@ def _not_a_number(table: Table, name: str) -> str:
         try:
             float("x" if isinstance(value, bool) else value or "nan")
         except (TypeError, ValueError):
-            return f"non-numeric column {name!r} ({str(value)[:30]!r} in row {row})"
+            comma = ", a decimal comma: write points" if re.fullmatch(r"[-+]?\d*,\d+", str(value).strip()) else ""
+            return f"non-numeric column {name!r} ({str(value)[:30]!r} in row {row}{comma})"
     return f"non-numeric column {name!r}"
 
 

@@ -18,7 +18,7 @@ from mixtures.initial import statistics
 from mixtures.methods import cavi
 from mixtures.model import Allocation, Family, Theta
 from models.families import twin
-from models.flat import Flat, batched, flatten, parallel
+from models.flat import Flat, batched, can_run_in_parallel, flatten, parallel
 
 # Each chain looks at this many modes, and starts from one of them given this share of the data: twice as wide.
 MODES = 10
@@ -76,6 +76,8 @@ def fit(
     -------
     Fit
         Of kind "mcmc", with the labels as each chain found them: align before averaging over chains or taking R-hat.
+        The same ``rng`` gives the same draws; but where JAX was started with fewer host devices than chains, they run in
+        turn and round otherwise (``info["parallel"]``).
         ``converged`` says only that no draw diverged. ``seconds["compile"]`` is for building the model and compiling
         everything ahead of the first step, ``seconds["run"]`` for the starts, the sampling with its adaptation, and the way
         back to the parameters. PyMC compiles within its call: there "run" counts the steps and "compile" the rest.
@@ -118,7 +120,13 @@ def fit(
             "compile": float(built + compiled + run.seconds["compile"]),
             "run": float(started + constrained + run.seconds["run"]),
         },
-        info={"sampler": sampler, "tune": tune, "target_accept": target_accept, "divergences": divergences},
+        info={
+            "sampler": sampler,
+            "tune": tune,
+            "target_accept": target_accept,
+            "divergences": divergences,
+            "parallel": can_run_in_parallel(chains),
+        },
         sample_stats=run.stats,
     )
 

@@ -32,7 +32,13 @@ def plot_intervals(blocks: Mapping[str, pd.DataFrame]) -> Figure:
             y = own["cluster"] + 0.5 * ((i + 0.5) / len(present) - 0.5)
             ax.hlines(y, own["low"], own["high"], color=look.colour, linewidth=1.5)
             ax.plot(own["mean"], y, look.marker, color=look.colour)
-        ax.set(title=title, ylabel="cluster", yticks=range(clusters), ylim=(clusters - 0.5, -0.5), xlabel="value")
+        ax.set(
+            title=style.shortened(title, 30),
+            ylabel="cluster",
+            yticks=range(clusters),
+            ylim=(clusters - 0.5, -0.5),
+            xlabel="value",
+        )
         ax.locator_params(axis="x", nbins=5)
         ax.grid(axis="x")
     style.blank(axes.flat[len(blocks) :])
