@@ -26,7 +26,7 @@ def evidence(view: View) -> Section:
     )
     if not view.trees:
         return no_fit(section)
-    rows, dots = [], []
+    rows, criteria, dots = [], [], []
     for method in view.trees:
         bound, se = view.value(method, "bound"), view.se(method, "bound")
         variational = view.methods[method]["kind"] == "variational"
@@ -48,10 +48,12 @@ def evidence(view: View) -> Section:
                 hundredths(bound, se),
                 hundredths(summed, summed_se),
                 hundredths(total, se),
-                *(hundredths(view.value(method, criterion), math.nan) for criterion in ("aic", "bic", "icl")),
                 value(view.value(method, "khat")),
             ]
         )
+        if not math.isnan(bic):
+            scores = (view.value(method, criterion) for criterion in ("aic", "bic", "icl"))
+            criteria.append([name_cell(view, method), *(hundredths(score, math.nan) for score in scores)])
     if dots:
         from reports.plots.evidence import plot_evidence
 
@@ -61,10 +63,12 @@ def evidence(view: View) -> Section:
                 [image(plot_evidence(pd.DataFrame(dots)), "Evidence estimates by method")],
             )
         )
-    head = ["method", "what the bound is", "bound", "labels summed out", "+ log K!", "AIC", "BIC", "ICL", "k-hat of q"]
+    head = ["method", "what the bound is", "bound", "labels summed out", "+ log K!", "k-hat of q"]
     section.blocks.append(
-        Table("Bounds and criteria. k-hat of q: under 0.5 good, 0.5 to 0.7 usable, above 0.7 unreliable", head, rows)
+        Table("Bounds in nats. k-hat of q: under 0.5 good, 0.5 to 0.7 usable, above 0.7 unreliable", head, rows)
     )
+    if criteria:
+        section.blocks.append(Table("Criteria, smaller being better", ["method", "AIC", "BIC", "ICL"], criteria))
     return section
 
 
