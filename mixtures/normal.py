@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import digamma, gammaln, multigammaln
@@ -18,7 +19,7 @@ SMALLEST_VARIANCE = 1e-9
 
 
 @dataclass(frozen=True)
-class Normal:
+class Normal(ABC):
     """A Gaussian family's coordinates.
 
     Second moments about a far origin cancel, so a family works in coordinates z = (x - origin) / unit, fixed once from the
@@ -27,10 +28,13 @@ class Normal:
     Parameters
     ----------
     origin, unit : ndarray, shape (D,)
+    prior
+        Hyperparameters in the coordinates z.
     """
 
     origin: np.ndarray
     unit: np.ndarray
+    prior: Any
 
     dims: ClassVar[dict[str, tuple[str, ...]]] = {
         "means": ("cluster", "feature"),
@@ -58,6 +62,14 @@ class Normal:
         """The covariance matrices of theta in the coordinates z, shape (..., K, D, D)."""
         return theta["covariances"]
 
+    @abstractmethod
+    def log_density(self, theta: Theta, q: Any) -> np.ndarray:
+        """Log density of theta under q, summed over clusters, in the coordinates z, shape (...)."""
+
+    def log_prior(self, theta: Theta) -> np.ndarray:
+        """`log_density` of theta under the prior, shape (...)."""
+        return self.log_density(theta, self.prior)
+
     def simulate(self, theta: Theta, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """One point in the units of x for each label, shape (N, D); theta has no batch axes."""
         F = np.linalg.cholesky(self.covariances(theta))[labels]
@@ -73,6 +85,24 @@ class Normal:
         """Means and full covariances of z from those of x."""
         covariances = theta["covariances"] / np.outer(self.unit, self.unit)
         return {"means": (theta["means"] - self.origin) / self.unit, "covariances": covariances}
+
+
+@dataclass(frozen=True)
+class Correlated(Normal):
+    """The features and natural parameters of clusters whose features may be correlated."""
+
+    def features(self, x: np.ndarray) -> np.ndarray:
+        """Sufficient statistics t(x) = (1, z_i, z_i z_j for i <= j), shape (N, P) with P = 1 + D + D (D + 1) / 2."""
+        z = self.coordinates(x).T
+        i, j = np.triu_indices(len(z))
+        return np.concatenate([np.ones((1, len(x))), z, z[i] * z[j]]).T
+
+    def natural(self, theta: Theta) -> np.ndarray:
+        """Natural parameters eta, shape (..., K, P): ``features(x) @ eta.T`` is log N(x_n | mu_k, Sigma_k), in units of x."""
+        mu, Lambda = theta["means"], np.linalg.inv(theta["covariances"])
+        Lambda_mu = times(Lambda, mu)
+        constant = (log_det(Lambda) - (mu * Lambda_mu).sum(-1) - len(self.unit) * LOG_2PI) / 2 - self.log_volume
+        return pack(constant, Lambda_mu, Lambda)
 
 
 def check_matrix(x: np.ndarray) -> np.ndarray:

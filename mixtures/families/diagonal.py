@@ -211,10 +211,6 @@ class DiagonalGaussian(Normal):
         powers = (q.a[..., None] - 1 / 2) * np.log(Lambda)
         return ((powers - Lambda * rate).sum(-1) - q.log_normaliser()).sum(-1)
 
-    def log_prior(self, theta: Theta) -> np.ndarray:
-        """`log_density` of theta under the prior, shape (...)."""
-        return self.log_density(theta, self.prior)
-
     def log_jacobian(self, n_components: int) -> float:
         """Log Jacobian of (mu, lambda) in z with respect to (mu, lambda) in x: unit^-1 and unit^2 for each feature."""
         return n_components * self.log_volume

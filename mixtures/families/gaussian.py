@@ -18,7 +18,7 @@ import numpy as np
 from mixtures.model import Theta
 from mixtures.normal import (
     LOG_2PI,
-    Normal,
+    Correlated,
     check_matrix,
     check_prior,
     expected_log_det,
@@ -70,7 +70,7 @@ class NormalWishart:
 
 
 @dataclass(frozen=True)
-class Gaussian(Normal):
+class Gaussian(Correlated):
     """Gaussian clusters with full covariances under a Normal-Wishart prior.
 
     Parameters
@@ -139,19 +139,6 @@ class Gaussian(Normal):
         m = location(m0, origin, unit)
         return cls(origin, unit, NormalWishart(m, np.asarray(float(beta0)), W_inv, np.asarray(nu)))
 
-    def features(self, x: np.ndarray) -> np.ndarray:
-        """Sufficient statistics t(x) = (1, z_i, z_i z_j for i <= j), shape (N, P) with P = 1 + D + D (D + 1) / 2."""
-        z = self.coordinates(x).T
-        i, j = np.triu_indices(len(z))
-        return np.concatenate([np.ones((1, len(x))), z, z[i] * z[j]]).T
-
-    def natural(self, theta: Theta) -> np.ndarray:
-        """Natural parameters eta, shape (..., K, P): ``features(x) @ eta.T`` is log N(x_n | mu_k, Sigma_k), in units of x."""
-        mu, Lambda = theta["means"], np.linalg.inv(theta["covariances"])
-        Lambda_mu = times(Lambda, mu)
-        constant = (log_det(Lambda) - (mu * Lambda_mu).sum(-1) - len(self.unit) * LOG_2PI) / 2 - self.log_volume
-        return pack(constant, Lambda_mu, Lambda)
-
     def expected_natural(self, q: NormalWishart) -> np.ndarray:
         """E_q[eta], shape (..., K, P) (PRML 10.64, 10.65)."""
         D = q.m.shape[-1]
@@ -214,10 +201,6 @@ class Gaussian(Normal):
         offset = theta["means"] - q.m
         quadratic = q.beta * (offset * times(Lambda, offset)).sum(-1) + (q.W_inv * Lambda).sum((-2, -1))
         return ((q.nu - len(self.unit)) / 2 * log_det(Lambda) - quadratic / 2 - q.log_normaliser()).sum(-1)
-
-    def log_prior(self, theta: Theta) -> np.ndarray:
-        """`log_density` of theta under the prior, shape (...)."""
-        return self.log_density(theta, self.prior)
 
     def log_jacobian(self, n_components: int) -> float:
         """Log Jacobian of (mu, Lambda) in z with respect to (mu, Lambda) in x: unit^-1 and unit^(D+1) for each feature."""

@@ -203,10 +203,6 @@ class SphericalGaussian(Normal):
         powers = (q.a - 1 + len(self.unit) / 2) * np.log(Lambda)
         return (powers - Lambda * rate - q.log_normaliser()).sum(-1)
 
-    def log_prior(self, theta: Theta) -> np.ndarray:
-        """`log_density` of theta under the prior, shape (...)."""
-        return self.log_density(theta, self.prior)
-
     def log_jacobian(self, n_components: int) -> float:
         """Log Jacobian of (mu, lambda) in z with respect to (mu, lambda) in x: D times unit^-1, once unit^2."""
         return n_components * (2 - len(self.unit)) * float(np.log(self.unit[0]))

@@ -16,7 +16,7 @@ import numpy as np
 from mixtures.model import Theta
 from mixtures.normal import (
     LOG_2PI,
-    Normal,
+    Correlated,
     check_matrix,
     check_prior,
     expected_log_det,
@@ -65,7 +65,7 @@ class SharedWishart:
 
 
 @dataclass(frozen=True)
-class TiedGaussian(Normal):
+class TiedGaussian(Correlated):
     """Gaussian clusters with one covariance matrix under a Wishart prior.
 
     Parameters
@@ -110,19 +110,6 @@ class TiedGaussian(Normal):
         W_inv = inverse_scale((x - origin) / unit, n_components, W0, unit)
         m = location(m0, origin, unit)
         return cls(origin, unit, SharedWishart(m[None], np.full(1, float(beta0)), W_inv, np.asarray(nu)))
-
-    def features(self, x: np.ndarray) -> np.ndarray:
-        """Sufficient statistics t(x) = (1, z_i, z_i z_j for i <= j), shape (N, P) with P = 1 + D + D (D + 1) / 2."""
-        z = self.coordinates(x).T
-        i, j = np.triu_indices(len(z))
-        return np.concatenate([np.ones((1, len(x))), z, z[i] * z[j]]).T
-
-    def natural(self, theta: Theta) -> np.ndarray:
-        """Natural parameters eta, shape (..., K, P): ``features(x) @ eta.T`` is log N(x_n | mu_k, Sigma), in units of x."""
-        mu, Lambda = theta["means"], np.linalg.inv(theta["covariances"])
-        Lambda_mu = times(Lambda, mu)
-        constant = (log_det(Lambda) - (mu * Lambda_mu).sum(-1) - len(self.unit) * LOG_2PI) / 2 - self.log_volume
-        return pack(constant, Lambda_mu, Lambda)
 
     def expected_natural(self, q: SharedWishart) -> np.ndarray:
         """E_q[eta], shape (..., K, P); as PRML 10.64 and 10.65 with one Wishart."""
@@ -188,10 +175,6 @@ class TiedGaussian(Normal):
         quadratic = (q.beta * (offset * (offset @ Lambda)).sum(-1)).sum(-1) + (q.W_inv * Lambda).sum((-2, -1))
         q = SharedWishart(np.broadcast_to(q.m, (K, D)), np.broadcast_to(q.beta, K), q.W_inv, q.nu)
         return (q.nu - D - 1 + K) / 2 * log_det(Lambda) - quadratic / 2 - q.log_normaliser()
-
-    def log_prior(self, theta: Theta) -> np.ndarray:
-        """`log_density` of theta under the prior, shape (...)."""
-        return self.log_density(theta, self.prior)
 
     def log_jacobian(self, n_components: int) -> float:
         """Log Jacobian of (mu, Lambda) in z with respect to (mu, Lambda) in x: K times unit^-1, once unit^(D+1)."""
