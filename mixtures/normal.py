@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy.special import digamma, gammaln, multigammaln
@@ -103,6 +103,15 @@ class Correlated(Normal):
         Lambda_mu = times(Lambda, mu)
         constant = (log_det(Lambda) - (mu * Lambda_mu).sum(-1) - len(self.unit) * LOG_2PI) / 2 - self.log_volume
         return pack(constant, Lambda_mu, Lambda)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Hyperparameters of several clusters, each field with the clusters along its first axis."""
+
+    def permute(self, order: np.ndarray) -> Self:
+        """The same with its clusters in another order."""
+        return type(self)(*(getattr(self, field.name)[order] for field in fields(self)))
 
 
 def check_matrix(x: np.ndarray) -> np.ndarray:

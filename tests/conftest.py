@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from mixtures.datasets import DataError, load
+
 
 @pytest.fixture
 def rng():
@@ -18,3 +20,22 @@ def three_clusters(n: int, rng: np.random.Generator, separation: float = 5.0) ->
 def collapsed_data() -> np.ndarray:
     """Twenty scattered points and ten copies of one: the likelihood of two clusters has no maximum, shape (30, 1)."""
     return np.concatenate([np.linspace(-3, 3, 20), np.full(10, 7.0)])[:, None]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(content, name="data.csv"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write_file
+
+
+def fails(message, *args, **options):
+    """Load, and check that the error is one line that holds the message (a regular expression)."""
+    with pytest.raises(DataError, match=message) as caught:
+        load(*args, **options)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+    return str(caught.value)

@@ -9,6 +9,7 @@ import pytest
 from conftest import collapsed_data, three_clusters
 
 from mixtures import datasets
+from mixtures.methods import cavi
 from reports import Results, ResultsError, compare
 from reports.metrics.agreement import scalars
 from reports.results import check_free
@@ -257,3 +258,20 @@ def test_every_covariance_structure_is_compared(covariance, free, simulated):
         assert sum(name.startswith("covariances") for name in names) == free
     khat = value(result, "cavi", "khat", "all")
     assert khat < 0.7
+
+
+def test_what_is_said_of_a_closed_form(comparison):
+    """Leave-one-out by refits, the bound with labels summed out, co-clustering and occupied clusters from q(z)."""
+    fit, x = comparison.fits["cavi"], comparison.results.data["x"].values
+    elpd = cavi.leave_one_out(fit, x)
+    tree = comparison.results.trees["cavi"]
+    np.testing.assert_allclose(tree["loo"].to_dataset()["elpd"], elpd)
+    assert value(comparison, "cavi", "elpd_loo") == pytest.approx(elpd.sum())
+    assert value(comparison, "cavi", "p_loo") == pytest.approx((fit.log_predictive(x) - elpd).sum())
+    assert fit.bound[-1] < value(comparison, "cavi", "bound_marginal") < fit.bound[-1] + len(x)
+    r = fit.responsibilities(x)
+    together = tree["clusters"].to_dataset()["coclustering"].values
+    pairs = np.triu_indices(len(x), 1)
+    np.testing.assert_allclose(together[pairs], (r @ r.T)[pairs], atol=1e-6)
+    assert value(comparison, "cavi", "occupied") == pytest.approx((1 - np.prod(1 - r, axis=0)).sum())
+    np.testing.assert_allclose(tree["clusters"].to_dataset()["log_predictive"], fit.log_predictive(x))

@@ -20,6 +20,7 @@ from scipy.special import digamma, gammaln
 from mixtures.model import Theta
 from mixtures.normal import (
     LOG_2PI,
+    Batch,
     Normal,
     check_matrix,
     check_prior,
@@ -32,7 +33,7 @@ from mixtures.normal import (
 
 
 @dataclass(frozen=True)
-class NormalGamma:
+class NormalGamma(Batch):
     """Normal-Gamma density of (mu_d, lambda_d), independent over features.
 
     Parameters
@@ -56,10 +57,6 @@ class NormalGamma:
         """Log integral of lambda^(a-1/2) exp(-lambda (beta/2 (mu-m)^2 + b)), summed over features, shape (...)."""
         D = self.m.shape[-1]
         return D * ((LOG_2PI - np.log(self.beta)) / 2 + gammaln(self.a)) - self.a * np.log(self.b).sum(-1)
-
-    def permute(self, order: np.ndarray) -> NormalGamma:
-        """The same batch with its first axis in another order."""
-        return NormalGamma(self.m[order], self.beta[order], self.a[order], self.b[order])
 
 
 @dataclass(frozen=True)

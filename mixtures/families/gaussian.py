@@ -18,6 +18,7 @@ import numpy as np
 from mixtures.model import Theta
 from mixtures.normal import (
     LOG_2PI,
+    Batch,
     Correlated,
     check_matrix,
     check_prior,
@@ -39,7 +40,7 @@ from mixtures.normal import (
 
 
 @dataclass(frozen=True)
-class NormalWishart:
+class NormalWishart(Batch):
     """Normal-Wishart density of (mu, Lambda), alone or a batch of them.
 
     Parameters
@@ -63,10 +64,6 @@ class NormalWishart:
         """Log integral of |Lambda|^((nu-D)/2) exp(-beta/2 (mu-m)^T Lambda (mu-m) - 1/2 tr(W^-1 Lambda)) (PRML B.79)."""
         D = self.m.shape[-1]
         return D / 2 * (LOG_2PI - np.log(self.beta)) + log_wishart_normaliser(self.W_inv, self.nu)
-
-    def permute(self, order: np.ndarray) -> NormalWishart:
-        """The same batch with its first axis in another order."""
-        return NormalWishart(self.m[order], self.beta[order], self.W_inv[order], self.nu[order])
 
 
 @dataclass(frozen=True)

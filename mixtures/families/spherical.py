@@ -22,6 +22,7 @@ from scipy.special import digamma, gammaln
 from mixtures.model import Theta
 from mixtures.normal import (
     LOG_2PI,
+    Batch,
     Normal,
     check_matrix,
     check_prior,
@@ -34,7 +35,7 @@ from mixtures.normal import (
 
 
 @dataclass(frozen=True)
-class SphericalNormalGamma:
+class SphericalNormalGamma(Batch):
     """Density of (mu, lambda) with one precision for all D entries of mu.
 
     Parameters
@@ -56,10 +57,6 @@ class SphericalNormalGamma:
         """Log integral of lambda^(a-1+D/2) exp(-lambda (beta/2 |mu-m|^2 + b)), shape (...)."""
         D = self.m.shape[-1]
         return D / 2 * (LOG_2PI - np.log(self.beta)) + gammaln(self.a) - self.a * np.log(self.b)
-
-    def permute(self, order: np.ndarray) -> SphericalNormalGamma:
-        """The same batch with its first axis in another order."""
-        return SphericalNormalGamma(self.m[order], self.beta[order], self.a[order], self.b[order])
 
 
 @dataclass(frozen=True)
