@@ -1,4 +1,4 @@
-"""Built-in data against their provenance, simulators against their stated truth, every bad input by its message."""
+"""Built-in data against their provenance, simulators against their stated truth, files against what was written."""
 
 import hashlib
 import math
