@@ -1,4 +1,4 @@
-"""Hand-written inference for mixture models: EM and coordinate-ascent variational Bayes.
+"""Hand-written inference for mixture models: EM, variational Bayes (CAVI), Gibbs sampling, and exact sums for few points.
 
 Every emission family is a conjugate exponential family, so one pass over the data serves every method:
 
@@ -12,7 +12,10 @@ The expected sufficient statistics ``s`` are the whole state of an ascent; a met
 Equation numbers refer to C. M. Bishop, *Pattern Recognition and Machine Learning* (Springer, 2006).
 """
 
+from typing import TYPE_CHECKING, Any
+
 from mixtures.allocations.dirichlet import Dirichlet
+from mixtures.allocations.stick_breaking import StickBreaking
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.families.diagonal import DiagonalGaussian
 from mixtures.families.gaussian import Gaussian, NormalWishart
@@ -20,11 +23,15 @@ from mixtures.families.spherical import SphericalGaussian
 from mixtures.families.tied import TiedGaussian
 from mixtures.fit import Conjugate, Draws, Fit
 
+if TYPE_CHECKING:
+    from mixtures.estimators import BayesianGaussianMixture, GaussianMixture
+
 COVARIANCES = {family.covariance: family for family in (Gaussian, TiedGaussian, DiagonalGaussian, SphericalGaussian)}
 """The Gaussian families by the name of their covariance structure."""
 
 __all__ = [
     "COVARIANCES",
+    "BayesianGaussianMixture",
     "CollapseError",
     "Conjugate",
     "ConvergenceWarning",
@@ -33,7 +40,22 @@ __all__ = [
     "Draws",
     "Fit",
     "Gaussian",
+    "GaussianMixture",
     "NormalWishart",
     "SphericalGaussian",
+    "StickBreaking",
     "TiedGaussian",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The two estimators when they are first asked for, for they load scikit-learn."""
+    if name not in ("BayesianGaussianMixture", "GaussianMixture"):
+        raise AttributeError(f"module 'mixtures' has no attribute {name!r}")
+    from mixtures import estimators
+
+    return getattr(estimators, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,32 +1,39 @@
-"""The loop: repeat a step until the bound settles, from several starts, and keep the best.
+"""The loop: repeat a step until the bound settles, from several starts side by side, and keep the best.
 
-A step maps the state ``s`` (expected sufficient statistics) to the bound at ``s`` and the next state. The bound of a
-correct EM or CAVI step never falls, so a fall beyond rounding raises instead of passing for convergence.
+A method is one function of the state ``s`` (expected sufficient statistics): the natural parameters that follow from it, and
+what the bound has beside sum_n log_z_n. One pass over the data then gives the bound and the next state:
+
+    eta, extra = method(s)      log_z, F(s) = pass_(eta)      bound(s) = log_z + extra
+
+The bound of a correct EM or CAVI step never falls, so a fall beyond rounding raises instead of passing for convergence. Once
+the rise is slow, quasi-Newton guesses at the next state are tried first and kept only where the bound is at least as high.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mixtures.engines.plain import pass_
+from mixtures.acceleration import QuasiNewton
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.initial import starts
 from mixtures.model import Allocation, Family
+from mixtures.passes import Pass, noise, one_pass
+from mixtures.rows import Rows, as_rows, as_weights, count
 
-Pass = Callable[[np.ndarray], tuple[float, np.ndarray]]
+SHORT = 20
 
+# Guesses begin once a pass gains less than this many nats an observation; one that fails is tried again at this length.
+SLOW = 3e-5
+SHORTER = 0.25
 
-class Step(NamedTuple):
-    """The bound at a state in nats, the state that follows, and the natural parameters between them."""
-
-    bound: float
-    s: np.ndarray
-    eta: np.ndarray
+Method = Callable[[Family, Allocation, np.ndarray], tuple[np.ndarray, np.ndarray]]
+Natural = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class Ascent(NamedTuple):
@@ -37,9 +44,9 @@ class Ascent(NamedTuple):
     s : ndarray, shape (K, P)
         The state at which ``bound[-1]`` was taken.
     bound : ndarray, shape (passes,)
-        The bound after each pass, in nats.
+        The bound after each pass that was kept, in nats.
     converged : bool
-        Whether the last rise was below the tolerance.
+        Whether the last step raised the bound by less than the tolerance.
     info : dict
         ``passes`` of the best run; ``restarts`` made; how many ``reached`` a bound within 1e-6 nats an observation of the
         best; how many ``collapsed``.
@@ -52,34 +59,55 @@ class Ascent(NamedTuple):
 
 
 def ascend(
-    method: Callable[[Family, Allocation, Pass], Callable[[np.ndarray], Step]],
-    x: np.ndarray,
+    method: Method,
+    x: Rows,
     family: Family,
     allocation: Allocation,
     *,
     rng: np.random.Generator,
+    weights: np.ndarray | None = None,
     init: object = "k-means++",
     restarts: int = 10,
+    keep: int | None = None,
     tol: float = 1e-9,
     max_iter: int = 10_000,
-) -> Ascent:
+    accelerate: bool = True,
+    reg_covar: float = 0.0,
+    engine: str = "auto",
+) -> tuple[Ascent, Pass]:
     """Climb from every start and keep the highest end.
 
     Parameters
     ----------
     method : callable
-        From (family, allocation, pass_) to a step, where ``pass_(eta)`` is the one pass over the data.
-    x : ndarray, shape (N, D)
+        From (family, allocation, s) to eta and to what the bound adds to sum_n log_z_n.
+    x : ndarray, shape (N, D), or blocks of rows
+        See `mixtures.rows.as_rows`.
     family, allocation : Family, Allocation
     rng : numpy.random.Generator
         Source of the starts.
+    weights : ndarray, shape (N,), optional
+        How many observations each row stands for.
     init, restarts
         See `mixtures.initial.starts`.
+    keep : int, optional
+        Continue only this many runs, those ahead after 20 passes (short runs of EM; Biernacki, Celeux & Govaert 2003); by
+        default all.
     tol : float
-        A run has converged when the bound rises by at most ``tol`` nats an observation in one pass; relative to N, so that
-        the units of the data, which shift the bound, do not matter.
+        A run has converged when a step raises the bound by at most ``tol`` nats an observation; relative to N, so that the
+        units of the data, which shift the bound, do not matter.
     max_iter : int
         Passes at most in one run.
+    accelerate : bool
+        Whether to extrapolate; the bound rises either way.
+    reg_covar, engine
+        See `mixtures.passes.one_pass`.
+
+    Returns
+    -------
+    ascent : Ascent
+    pass_ : callable
+        The one pass over the data.
 
     Raises
     ------
@@ -93,61 +121,229 @@ def ascend(
     ConvergenceWarning
         If the best run stopped at ``max_iter``.
     """
-    if not tol >= 0 or max_iter < 2:
-        raise ValueError(f"tol is {tol} and max_iter {max_iter}; expected tol >= 0 and max_iter >= 2")
-    if not np.all(np.isfinite(x)):
-        raise ValueError("x has missing or infinite values; leave those rows out")
-    step = method(family, allocation, partial(pass_, family.features, x))
-    return best_of(step, starts(x, family, allocation, init, restarts, rng), len(x), tol, max_iter)
+    if not tol >= 0 or max_iter < 1:
+        raise ValueError(f"tol is {tol} and max_iter {max_iter}; expected tol >= 0 and max_iter >= 1")
+    if keep is not None and keep < 1:
+        raise ValueError(f"keep is {keep}; expected at least 1")
+    x = as_rows(x)
+    weights = as_weights(x, weights)
+    rows, n = count(x, weights)
+    pass_ = one_pass(x, weights, family, rows * allocation.n_components, reg_covar, engine)
+    s = starts(x, weights, rows, family, allocation, init, restarts, rng)
+    s = s + s[..., :1] * noise(family, reg_covar)
+    return best_of(partial(method, family, allocation), pass_, s, n, tol, max_iter, accelerate, keep), pass_
 
 
 def best_of(
-    step: Callable[[np.ndarray], Step], starts: Iterable[np.ndarray], n: int, tol: float, max_iter: int
+    natural: Natural,
+    pass_: Pass,
+    s: np.ndarray,
+    n: float,
+    tol: float,
+    max_iter: int,
+    accelerate: bool = True,
+    keep: int | None = None,
 ) -> Ascent:
-    """Climb from every state in ``starts``; see `ascend`."""
-    runs, collapses = [], []
-    for s in starts:
-        try:
-            runs.append(_climb(step, s, n, tol, max_iter))
-        except CollapseError as error:
-            collapses.append(error)
-    if not runs:
-        raise CollapseError(
-            f"all {len(collapses)} starts ended in a collapse, the last: {collapses[-1]}"
-        ) from collapses[-1]
-    ends = np.array([bound[-1] for _, bound, _ in runs])
-    s, bound, converged = runs[int(np.argmax(ends))]
-    if not converged:
+    """Climb from every state in s (R, K, P); see `ascend`."""
+    R = len(s)
+    runs = climb(lambda _: (natural, pass_), s, n, tol, max_iter if keep is None else min(SHORT, max_iter), accelerate)
+    if runs.collapsed.all():
+        raise CollapseError(f"all {R} starts ended in a collapse, the last: {runs.errors[-1]}") from runs.errors[-1]
+    if keep is not None:
+        ahead = np.argsort(-runs.end, kind="stable")[:keep]
+        runs = _continue(natural, pass_, runs, ahead[~runs.collapsed[ahead]], n, tol, max_iter, accelerate)
+    best = int(np.argmax(runs.end))
+    if not runs.converged[best]:
         warnings.warn(f"no convergence in {max_iter} passes; raise max_iter or tol", ConvergenceWarning, stacklevel=4)
-    reached = int((ends >= ends.max() - 1e-6 * n).sum())
     info = {
-        "passes": len(bound),
-        "restarts": len(runs) + len(collapses),
-        "reached": reached,
-        "collapsed": len(collapses),
+        "passes": int(runs.passes[best]),
+        "restarts": R,
+        "reached": int((runs.end >= runs.end[best] - 1e-6 * n).sum()),
+        "collapsed": int(runs.collapsed.sum()),
     }
-    return Ascent(s, bound, converged, info)
+    return Ascent(runs.s[best], runs.bounds(best), bool(runs.converged[best]), info)
 
 
-def _climb(
-    step: Callable[[np.ndarray], Step], s: np.ndarray, n: int, tol: float, max_iter: int
-) -> tuple[np.ndarray, np.ndarray, bool]:
-    bounds: list[float] = []
+@dataclass(frozen=True)
+class Runs:
+    """Where R runs ended.
+
+    Attributes
+    ----------
+    s : ndarray, shape (R, K, P)
+        The last states that were kept.
+    trace : list of ndarray, each of shape (R,)
+        Bounds pass by pass; missing where a run had ended, or a guess was not kept.
+    converged, collapsed : ndarray of bool, shape (R,)
+    passes : ndarray of int, shape (R,)
+    end : ndarray, shape (R,)
+        The last bounds that were kept; minus infinity where a cluster collapsed.
+    errors : list of CollapseError
+    """
+
+    s: np.ndarray
+    trace: list[np.ndarray]
+    converged: np.ndarray
+    collapsed: np.ndarray
+    passes: np.ndarray
+    end: np.ndarray
+    errors: list[CollapseError]
+
+    def record(
+        self,
+        runs: np.ndarray,
+        s: np.ndarray,
+        bound: np.ndarray,
+        taken: np.ndarray,
+        done: np.ndarray,
+        lost: np.ndarray,
+    ) -> None:
+        """Note what one pass did to these runs."""
+        row = np.full(len(self.s), np.nan)
+        row[runs[taken]] = bound[taken]
+        self.trace.append(row)
+        self.s[runs] = s
+        self.passes[runs] += 1
+        self.converged[runs], self.collapsed[runs] = done, lost
+        self.end[runs] = np.where(lost, -np.inf, bound)
+
+    def bounds(self, run: int) -> np.ndarray:
+        """The bounds that one run kept, in order."""
+        trace = np.array([row[run] for row in self.trace])
+        return trace[np.isfinite(trace)]
+
+
+def climb(
+    problem: Callable[[np.ndarray], tuple[Natural, Pass]],
+    s: np.ndarray,
+    n: float | np.ndarray,
+    tol: float,
+    max_iter: int,
+    accelerate: bool,
+) -> Runs:
+    """Climb from R states side by side until each has settled.
+
+    Parameters
+    ----------
+    problem : callable
+        From the numbers of the runs still climbing to their method and their pass.
+    s : ndarray, shape (R, K, P)
+    n : float or ndarray, shape (R,)
+        Number of observations.
+    tol, max_iter, accelerate
+        See `ascend`.
+    """
+    R = len(s)
+    n = np.broadcast_to(np.asarray(n, dtype=float), R)
+    result = Runs(s.copy(), [], np.zeros(R, bool), np.zeros(R, bool), np.zeros(R, int), np.full(R, -np.inf), [])
+    runs = np.arange(R)
+    natural, pass_ = problem(runs)
+    at, image, guess, length, bound = s, s, s, np.zeros(R), np.full(R, -np.inf)  # length 0: a plain step
+    newton, direction = QuasiNewton(R), np.zeros_like(s)
     while True:
-        bound, s_next, eta = step(s)
-        if not np.isfinite(bound):
-            raise ArithmeticError(f"the bound is {bound} after {len(bounds)} passes")
-        rise = bound - bounds[-1] if bounds else np.inf
-        rounding = _rounding(eta, n)
-        if rise < -rounding:
-            raise ArithmeticError(f"the bound fell by {-rise:.3g} nats in pass {len(bounds) + 1}: the step is wrong")
-        bounds.append(bound)
-        converged = rise <= max(tol * n, rounding)
-        if converged or len(bounds) == max_iter:
-            return s, np.array(bounds), converged
-        s = s_next
+        new, following, eta, lost = _look(natural, pass_, guess, result.errors)
+        plain = length == 0
+        lost &= plain
+        rise = np.where(np.isfinite(bound), new - np.where(np.isfinite(bound), bound, 0), np.inf)
+        rounding = _rounding(eta, n[runs])
+        _refuse_fall(new, rise, plain & ~lost, rounding, len(result.trace))
+        taken = np.where(plain, ~lost, rise >= -rounding)
+        at, image = (np.where(taken[:, None, None], a, b) for a, b in ((guess, at), (following, image)))
+        bound = np.where(taken, new, bound)
+        slow = rise <= np.maximum(tol * n[runs], rounding)
+        done = taken & plain & slow
+        result.record(runs, at, bound, taken, done, lost)
+        if len(result.trace) == max_iter or np.all(done | lost):
+            return result
+
+        near = taken & (rise <= SLOW * n[runs])
+        if accelerate and near.any():
+            gradient, known = _gradient(natural, at, image - at)
+            proposed = newton.direction(at, image - at, gradient, near & known)
+            direction = np.where(taken[:, None, None], proposed, direction)
+            length = np.where(taken, near & known & ~slow, np.where(length == 1, SHORTER, 0))
+            newton.forget(~taken & (length == 0))
+        else:
+            length = np.where(~taken & (length == 1), SHORTER, 0)
+        guess = at + length[:, None, None] * direction
+        length = np.where(np.all(guess[..., 0] > 0, axis=-1), length, 0)
+        guess = np.where((length == 0)[:, None, None], image, guess)
+
+        stay = ~(done | lost)
+        if not stay.all():
+            runs, at, image, guess, length, bound, direction = (
+                a[stay] for a in (runs, at, image, guess, length, bound, direction)
+            )
+            newton.take(stay)
+            natural, pass_ = problem(runs)
 
 
-def _rounding(eta: np.ndarray, n: int) -> float:
+def _look(
+    natural: Natural, pass_: Pass, s: np.ndarray, errors: list[CollapseError]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Bounds, next states and eta at s, and which runs collapsed; those have a bound of minus infinity."""
+    s, (eta, extra), lost = attempt(natural, s, errors)
+    log_z, following = pass_(eta)
+    return np.where(lost, -np.inf, log_z + extra), following, eta, lost
+
+
+def attempt(
+    natural: Natural, s: np.ndarray, errors: list[CollapseError]
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """natural(s), with the states of runs that collapse replaced by that of another run, and which those are."""
+    lost = np.zeros(len(s), bool)
+    while True:
+        try:
+            return s, natural(s), lost
+        except CollapseError as error:
+            errors.append(error)
+            lost = lost | error.runs
+            if lost.all():
+                return s, (np.zeros_like(s), np.zeros(len(s))), lost
+            s = np.where(lost[:, None, None], s[~lost][0], s)
+
+
+def _gradient(natural: Natural, s: np.ndarray, f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(d eta / d s) f by a central difference, which takes no pass over the data, and where it exists."""
+    size = np.abs(s).max((-2, -1), keepdims=True) / np.maximum(np.abs(f).max((-2, -1), keepdims=True), 1e-300)
+    h = np.minimum(1e-4 * size, 0.1)
+    _, (ahead, _), lost = attempt(natural, s + h * f, [])
+    _, (behind, _), also = attempt(natural, s - h * f, [])
+    return (ahead - behind) / (2 * h), ~(lost | also)
+
+
+def _refuse_fall(bound: np.ndarray, rise: np.ndarray, plain: np.ndarray, rounding: np.ndarray, passes: int) -> None:
+    """Refuse bounds that are not numbers, and plain steps that lowered theirs."""
+    if not np.all(np.isfinite(bound[plain])):
+        raise ArithmeticError(f"the bound is {bound[plain][~np.isfinite(bound[plain])][0]} after {passes} passes")
+    if np.any(rise[plain] < -rounding[plain]):
+        fall = float(-rise[plain].min())
+        raise ArithmeticError(f"the bound fell by {fall:.3g} nats in pass {passes + 1}: the step is wrong")
+
+
+def _continue(
+    natural: Natural,
+    pass_: Pass,
+    short: Runs,
+    ahead: np.ndarray,
+    n: float,
+    tol: float,
+    max_iter: int,
+    accelerate: bool,
+) -> Runs:
+    """Take the runs ahead to their end; the others stay where they are, and are not counted."""
+    rest = climb(lambda _: (natural, pass_), short.s[ahead], n, tol, max(1, max_iter - SHORT), accelerate)
+    return Runs(
+        rest.s,
+        [row[ahead] for row in short.trace] + rest.trace[1:],
+        rest.converged,
+        rest.collapsed,
+        short.passes[ahead] + rest.passes,
+        rest.end,
+        short.errors + rest.errors,
+    )
+
+
+def _rounding(eta: np.ndarray, n: np.ndarray) -> np.ndarray:
     """Bound on the rounding error of sum_n log_z_n: about eps times the largest term of t(x) . eta, for each of n points."""
-    return 64 * np.finfo(float).eps * n * (1 + np.abs(eta).max())
+    return 64 * np.finfo(float).eps * n * (1 + np.abs(eta).max((-2, -1)))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from mixtures.model import Allocation, Family, Theta
 from mixtures.responsibilities import fold, normalise
+from mixtures.rows import blocks
 
 if TYPE_CHECKING:
     import xarray
@@ -58,6 +59,16 @@ class Conjugate:
         return Conjugate(self.alpha[order], self.theta.permute(order))
 
 
+class Mixed(Protocol):
+    """A posterior that is a mixture of conjugate ones, and so draws and predicts by itself; see `mixtures.methods.exact`."""
+
+    def sample(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, Theta]:
+        """``n`` independent draws of weights (n, K) and theta (n, K, ...)."""
+
+    def log_predictive(self, x: np.ndarray) -> np.ndarray:
+        """Log posterior predictive density, shape (N,)."""
+
+
 @dataclass(frozen=True)
 class Fit:
     """What a method found out about one model on one data set.
@@ -69,7 +80,7 @@ class Fit:
     kind : {"point", "variational", "mcmc", "exact"}
     family, allocation : Family, Allocation
         The model.
-    posterior : Draws or Conjugate
+    posterior : Draws, Conjugate or Mixed
     bound : ndarray, shape (passes,)
         Trace of the objective in nats; empty where the method has none.
     converged : bool
@@ -85,7 +96,7 @@ class Fit:
     kind: Literal["point", "variational", "mcmc", "exact"]
     family: Family
     allocation: Allocation
-    posterior: Draws | Conjugate
+    posterior: Draws | Conjugate | Mixed
     bound: np.ndarray
     converged: bool
     seconds: dict[str, float]
@@ -101,8 +112,8 @@ class Fit:
         TypeError
             If the posterior is held in closed form; `as_draws` makes draws of it.
         """
-        if isinstance(self.posterior, Conjugate):
-            raise TypeError("a conjugate posterior holds no draws; use as_draws first")
+        if not isinstance(self.posterior, Draws):
+            raise TypeError("a posterior in closed form holds no draws; use as_draws first")
         return self.posterior
 
     @property
@@ -121,6 +132,8 @@ class Fit:
         if isinstance(self.posterior, Conjugate):
             weights = self.allocation.sample(self.posterior.alpha, n, rng)
             return weights, self.family.sample(self.posterior.theta, n, rng)
+        if not isinstance(self.posterior, Draws):
+            return self.posterior.sample(n, rng)
         weights, theta = self.posterior.flat()
         chosen = np.linspace(0, len(weights), n, endpoint=False).astype(int)
         return weights[chosen], {name: v[chosen] for name, v in theta.items()}
@@ -154,12 +167,17 @@ class Fit:
     def log_predictive(self, x: np.ndarray) -> np.ndarray:
         """Log posterior predictive density of every point in nats, shape (N,).
 
-        A mixture of Student-t densities for a conjugate posterior (PRML 10.81), the log of the mean density over the draws
+        A mixture of Student-t densities for a closed form (PRML 10.81), the log of the mean density over the draws
         otherwise; for a point estimate that is the plug-in density.
         """
         if isinstance(self.posterior, Conjugate):
-            log_pi = self.allocation.natural(self.allocation.mean(self.posterior.alpha))
-            return normalise(log_pi + self.family.log_predictive(x, self.posterior.theta))[0]
+            q = self.posterior
+            log_pi = self.allocation.natural(self.allocation.mean(q.alpha))
+            return np.concatenate(
+                [normalise(log_pi + self.family.log_predictive(block, q.theta))[0] for block, _ in blocks(x)]
+            )
+        if not isinstance(self.posterior, Draws):
+            return self.posterior.log_predictive(x)
         per_draw = (normalise(block)[0] for _, block in self.log_rho(x))
         return np.concatenate([normalise(log_p.T)[0] - np.log(len(log_p)) for log_p in per_draw])
 
@@ -179,13 +197,18 @@ class Fit:
 
         The optimal q(z) for a conjugate posterior (PRML 10.49), the mean over the draws otherwise. Draws must share one
         labelling for that mean to say anything: see `mixtures.labels.align`.
+
+        Raises
+        ------
+        TypeError
+            For an exact posterior, which knows no labelling; align draws of it.
         """
         if isinstance(self.posterior, Conjugate):
             eta = fold(
                 self.allocation.expected_natural(self.posterior.alpha),
                 self.family.expected_natural(self.posterior.theta),
             )
-            return normalise((eta @ self.family.features(x).T).T)[1]
+            return np.concatenate([normalise((eta @ self.family.features(block).T).T)[1] for block, _ in blocks(x)])
         return np.concatenate([normalise(block)[1].mean(0) for _, block in self.log_rho(x)])
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -1,12 +1,14 @@
 """What a method may ask of an emission family and of an allocation: a model is one of each.
 
 A conjugate family is two functions of the sufficient statistics, `log_marginal` and its gradient `expected_natural`, beside
-the point estimates. Hyperparameters ``q`` are the family's own type; parameters ``theta`` are a dict of arrays.
+the point estimates. Hyperparameters ``q`` are the family's own type, parameters ``theta`` a dict of arrays; both may carry
+batch axes before that of the clusters.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -20,6 +22,18 @@ class Family(Protocol):
     covariance: ClassVar[str]
     dims: ClassVar[dict[str, tuple[str, ...]]]
     equations: ClassVar[tuple[str, ...]]
+
+    @property
+    def origin(self) -> np.ndarray:
+        """Where z is zero, in the units of x, (D,)."""
+
+    @property
+    def unit(self) -> np.ndarray:
+        """How much of x one unit of z is, (D,)."""
+
+    @property
+    def monomials(self) -> np.ndarray:
+        """Rows (p, i, j), sorted by p: t_p(x) is the sum of z_i z_j over its rows, where z_0 = 1, (M, 3)."""
 
     def coordinates(self, x: np.ndarray) -> np.ndarray:
         """Points in the family's coordinates, (N, D)."""
@@ -36,8 +50,8 @@ class Family(Protocol):
     def expected_natural(self, q: Any) -> np.ndarray:
         """E_q[eta], (..., K, P)."""
 
-    def log_marginal(self, s: np.ndarray) -> np.ndarray:
-        """Log evidence of the points behind s, clusters given, (...)."""
+    def log_marginal(self, s: np.ndarray, q: Any = None) -> np.ndarray:
+        """Log evidence of the points behind s, clusters given, (...); q is posterior(s), where it is at hand."""
 
     def maximum_likelihood(self, s: np.ndarray) -> Theta:
         """Parameters that maximise sum(s * eta)."""
@@ -55,10 +69,16 @@ class Family(Protocol):
         """What turns a log density of theta in the coordinates z into one in the units of x."""
 
     def log_predictive(self, x: np.ndarray, q: Any) -> np.ndarray:
-        """Log predictive density of each cluster under q, (N, K)."""
+        """Log predictive density of each cluster under q, (N, ..., K)."""
+
+    def mean(self, q: Any) -> Theta:
+        """E_q[theta], (..., K, ...); not a number where the expectation does not exist."""
+
+    def moments(self, q: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (..., K, D) and covariance (..., K, D, D) of each cluster's predictive density, in the units of x."""
 
     def sample(self, q: Any, size: int, rng: np.random.Generator) -> Theta:
-        """Draws of theta from q, (size, K, ...)."""
+        """Draws of theta from q, (size, ..., K, ...)."""
 
     def simulate(self, theta: Theta, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """One point for each label, (N, D)."""
@@ -71,6 +91,13 @@ class Family(Protocol):
 
     def n_free(self, n_components: int) -> int:
         """Number of free cluster parameters."""
+
+    @classmethod
+    def stack(cls, families: Sequence[Self]) -> Self:
+        """One family for several data sets given in their own coordinates z, for states (R, K, P)."""
+
+    def take(self, places: np.ndarray) -> Self:
+        """Of stacked data sets, those at some places."""
 
 
 class Allocation(Protocol):
@@ -93,6 +120,9 @@ class Allocation(Protocol):
 
     def log_marginal(self, counts: np.ndarray) -> np.ndarray:
         """Log probability of one labelling with these counts, (...)."""
+
+    def first(self, k: int) -> Any:
+        """The same prior for the first k clusters alone."""
 
     def maximum_likelihood(self, counts: np.ndarray) -> np.ndarray:
         """Weights that maximise sum(counts * log weights), (..., K)."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cache, cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from scipy.special import digamma, gammaln, multigammaln
+from scipy.special import digamma, gammaln
 
 from mixtures.errors import CollapseError
 from mixtures.model import Theta
+from mixtures.rows import Moments
 
 LOG_2PI = np.log(2 * np.pi)
 
@@ -46,6 +49,11 @@ class Normal(ABC):
         """Log Jacobian of x with respect to z, sum(log unit)."""
         return float(np.log(self.unit).sum())
 
+    @cached_property
+    def log_prior_normaliser(self) -> np.ndarray:
+        """Log normaliser of the prior, which every step asks for."""
+        return self.prior.log_normaliser()
+
     def coordinates(self, x: np.ndarray) -> np.ndarray:
         """The points in the family's coordinates, z = (x - origin) / unit, shape (N, D).
 
@@ -58,17 +66,40 @@ class Normal(ABC):
             raise ValueError(f"x has {x.shape[-1]} columns; the model has {len(self.unit)} features")
         return (x - self.origin) / self.unit
 
+    def offsets(self, x: np.ndarray, m: np.ndarray) -> np.ndarray:
+        """z_n - m of every location m (..., K, D) and point, the points along the last axis, shape (..., K, D, N)."""
+        return np.ascontiguousarray(self.coordinates(x).T) - m[..., None]
+
     def covariances(self, theta: Theta) -> np.ndarray:
         """The covariance matrices of theta in the coordinates z, shape (..., K, D, D)."""
         return theta["covariances"]
+
+    @property
+    @abstractmethod
+    def monomials(self) -> np.ndarray:
+        """Rows (p, i, j), sorted by p: t_p(x) is the sum of z_i z_j over its rows, where z_0 = 1, shape (M, 3)."""
 
     @abstractmethod
     def log_density(self, theta: Theta, q: Any) -> np.ndarray:
         """Log density of theta under q, summed over clusters, in the coordinates z, shape (...)."""
 
+    @abstractmethod
+    def mean(self, q: Any) -> Theta:
+        """E_q[theta] in the coordinates z."""
+
     def log_prior(self, theta: Theta) -> np.ndarray:
         """`log_density` of theta under the prior, shape (...)."""
         return self.log_density(theta, self.prior)
+
+    @classmethod
+    def stack(cls, families: Sequence[Self]) -> Self:
+        """One family for several data sets that are given in their own coordinates z, their priors side by side."""
+        D = len(families[0].unit)
+        return cls(np.zeros(D), np.ones(D), type(families[0].prior).stack([family.prior for family in families]))
+
+    def take(self, places: np.ndarray) -> Self:
+        """Of stacked data sets, those at some places."""
+        return replace(self, prior=self.prior.take(places))
 
     def simulate(self, theta: Theta, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """One point in the units of x for each label, shape (N, D); theta has no batch axes."""
@@ -80,6 +111,14 @@ class Normal(ABC):
         """Means and full covariances of x from parameters of z."""
         covariances = self.covariances(theta) * np.outer(self.unit, self.unit)
         return {"means": self.origin + self.unit * theta["means"], "covariances": covariances}
+
+    def moments(self, q: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (..., K, D) and covariance (..., K, D, D) of each cluster's predictive density, in the units of x.
+
+        The covariance is E[Sigma] + cov(mu) = E[Sigma] (1 + 1 / beta); not a number where E[Sigma] does not exist.
+        """
+        theta = self.to_data(self.mean(q))
+        return theta["means"], theta["covariances"] * (1 + 1 / q.beta)[..., None, None]
 
     def from_data_units(self, theta: Theta) -> Theta:
         """Means and full covariances of z from those of x."""
@@ -93,55 +132,67 @@ class Correlated(Normal):
 
     def features(self, x: np.ndarray) -> np.ndarray:
         """Sufficient statistics t(x) = (1, z_i, z_i z_j for i <= j), shape (N, P) with P = 1 + D + D (D + 1) / 2."""
-        z = self.coordinates(x).T
-        i, j = np.triu_indices(len(z))
-        return np.concatenate([np.ones((1, len(x))), z, z[i] * z[j]]).T
+        z = np.moveaxis(self.coordinates(x), -1, 0)  # features first: products and sums then run along memory
+        i, j = triangle(len(z))
+        return np.moveaxis(np.concatenate([np.ones_like(z[:1]), z, z[i] * z[j]]), 0, -1)
+
+    @property
+    def monomials(self) -> np.ndarray:
+        """Rows (p, i, j) with t_p(x) = z_i z_j, where z_0 = 1, shape (P, 3)."""
+        return products(len(self.unit))
 
     def natural(self, theta: Theta) -> np.ndarray:
         """Natural parameters eta, shape (..., K, P): ``features(x) @ eta.T`` is log N(x_n | mu_k, Sigma_k), in units of x."""
-        mu, Lambda = theta["means"], np.linalg.inv(theta["covariances"])
+        mu, Lambda = theta["means"], inverse(theta["covariances"])
         Lambda_mu = times(Lambda, mu)
         constant = (log_det(Lambda) - (mu * Lambda_mu).sum(-1) - len(self.unit) * LOG_2PI) / 2 - self.log_volume
         return pack(constant, Lambda_mu, Lambda)
 
 
 @dataclass(frozen=True)
-class Batch:
+class Stacked:
+    """Hyperparameters whose fields can be joined along a new first axis, one place a data set."""
+
+    @classmethod
+    def stack(cls, parts: Sequence[Self]) -> Self:
+        """The priors of several data sets, to be used with states (R, K, P)."""
+        return cls(*(np.stack([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+    def take(self, places: np.ndarray) -> Self:
+        """Those at some places along the first axis."""
+        return type(self)(*(getattr(self, field.name)[places] for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class Batch(Stacked):
     """Hyperparameters of several clusters, each field with the clusters along its first axis."""
+
+    @classmethod
+    def stack(cls, parts: Sequence[Self]) -> Self:
+        """The priors of several data sets, each the same for all clusters, to be used with states (R, K, P)."""
+        stacked = super().stack(parts)
+        return cls(*(getattr(stacked, field.name)[:, None] for field in fields(cls)))
 
     def permute(self, order: np.ndarray) -> Self:
         """The same with its clusters in another order."""
-        return type(self)(*(getattr(self, field.name)[order] for field in fields(self)))
+        return self.take(order)
 
 
-def check_matrix(x: np.ndarray) -> np.ndarray:
-    """``x`` as a float64 array of shape (N, D), or a ValueError that says what is wrong with it."""
-    x = np.asarray(x, dtype=np.float64)
-    if x.ndim != 2 or 0 in x.shape:
-        raise ValueError(f"x has shape {x.shape}; expected a matrix (N, D) with at least one row and one column")
-    bad = ~np.isfinite(x)
-    if bad.any():
-        raise ValueError(
-            f"x has {int(bad.sum())} missing or infinite values, the first in row {int(np.argmax(bad.any(1)))}"
-        )
-    return x
-
-
-def frame(x: np.ndarray, n_components: int) -> tuple[np.ndarray, np.ndarray]:
-    """The mean and the standard deviation of every feature of a checked ``x``, each (D,)."""
+def frame(data: Moments, n_components: int) -> tuple[np.ndarray, np.ndarray]:
+    """The mean and the standard deviation of every feature, each (D,)."""
     if n_components < 1:
         raise ValueError(f"n_components is {n_components}; a mixture needs at least 1")
-    origin = x[0] + (x - x[0]).mean(axis=0)
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        unit = (x - origin).std(axis=0)
-    lost = ~np.isfinite(unit) | ((unit == 0) & (np.ptp(x, axis=0) > 0))
+    with np.errstate(invalid="ignore"):
+        unit = np.sqrt(np.diagonal(data.scatter) / data.n)
+    lost = ~np.isfinite(unit) | ((unit == 0) & (data.high > data.low))
     if lost.any():
         raise ValueError(
             f"the variance of feature {int(np.argmax(lost))} is too large or too small for a number; rescale it"
         )
-    if not np.all(unit > 0):
-        raise ValueError(f"feature {int(np.argmin(unit))} is constant over all {len(x)} rows; leave it out")
-    return origin, unit
+    if not np.all(data.high > data.low):
+        constant = int(np.argmin(data.high > data.low))
+        raise ValueError(f"feature {constant} is constant over all {data.rows} rows; leave it out")
+    return data.mean, unit
 
 
 def location(m0: np.ndarray | None, origin: np.ndarray, unit: np.ndarray) -> np.ndarray:
@@ -154,21 +205,31 @@ def location(m0: np.ndarray | None, origin: np.ndarray, unit: np.ndarray) -> np.
     return (np.broadcast_to(m0, unit.shape) - origin) / unit
 
 
-def inverse_scale(z: np.ndarray, n_components: int, W0: np.ndarray | None, unit: np.ndarray) -> np.ndarray:
+def inverse_scale(data: Moments, n_components: int, W0: np.ndarray | None, unit: np.ndarray) -> np.ndarray:
     """W0^-1 in the coordinates z, (D, D): from W0 in inverse squared units of x, or the covariance over K^(2/D)."""
-    N, D = z.shape
+    D = len(unit)
     if W0 is not None:
         W0 = np.asarray(W0, dtype=float)
         if W0.shape != (D, D) or not np.allclose(W0, W0.T) or np.linalg.eigvalsh(W0)[0] <= 0:
             raise ValueError(f"W0 must be a symmetric positive definite matrix of shape ({D}, {D})")
         return np.linalg.inv(W0) / np.outer(unit, unit)
-    covariance = np.atleast_2d(np.cov(z, rowvar=False))
-    if N <= D or np.linalg.eigvalsh(covariance)[0] < SMALLEST_VARIANCE:
+    covariance = data.scatter / np.outer(unit, unit) * unbiased(data)
+    if data.rows <= D or np.linalg.eigvalsh(covariance)[0] < SMALLEST_VARIANCE:
         raise ValueError(
-            f"the covariance of the {N} rows in {D} features is singular, so that it cannot set the prior scale; "
+            f"the covariance of the {data.rows} rows in {D} features is singular, so that it cannot set the prior scale; "
             "leave out features that follow from others, bring more rows, or give W0"
         )
     return covariance / n_components ** (2 / D)
+
+
+def unbiased(data: Moments) -> float:
+    """1 / (N - 1), which turns a scatter into a covariance; N is the sum of the weights."""
+    if not data.n > 1:
+        raise ValueError(
+            f"the weights sum to {data.n:g}; they count observations and set the prior scale, so that they must sum to "
+            "more than 1 unless W0 is given"
+        )
+    return 1 / (data.n - 1)
 
 
 def check_prior(beta0: float, nu0: float, smallest: float) -> None:
@@ -181,25 +242,48 @@ def check_prior(beta0: float, nu0: float, smallest: float) -> None:
 
 def refuse_empty(N: np.ndarray) -> None:
     """Refuse clusters without points, where maximum likelihood has no answer; N has shape (..., K)."""
-    if np.any(N < 1e-8):
+    empty = N < 1e-8
+    if empty.any():
         raise CollapseError(
             f"cluster {int(np.argmin(N)) % N.shape[-1]} is empty; use fewer components, other starts, or a prior "
-            "(method map or cavi)"
+            "(by MAP or variational Bayes)",
+            empty.any(-1),
         )
 
 
 def refuse_collapse(variance: np.ndarray) -> None:
     """Refuse clusters too tight for their digits; ``variance`` is each cluster's smallest, (..., K), in units of z."""
-    if not np.all(variance > SMALLEST_VARIANCE):
+    tight = ~(variance > SMALLEST_VARIANCE)
+    if tight.any():
         raise CollapseError(
             f"cluster {int(np.argmin(variance)) % variance.shape[-1]} collapsed: its smallest variance is below "
-            f"{SMALLEST_VARIANCE:g} of the data's; use fewer components, other starts, or a prior (method map or cavi)"
+            f"{SMALLEST_VARIANCE:g} of the data's; use fewer components, other starts, a positive reg_covar, or a prior "
+            "(by MAP or variational Bayes)",
+            tight.any(-1),
         )
+
+
+def existing(excess: np.ndarray) -> np.ndarray:
+    """The divisor of an expectation that exists where it is positive; not a number elsewhere."""
+    return np.where(excess > 0, excess, np.nan)
+
+
+@cache
+def triangle(D: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the entries i <= j of a (D, D) matrix."""
+    return np.triu_indices(D)
+
+
+@cache
+def products(D: int) -> np.ndarray:
+    """Rows (p, i, j) of the products z_i z_j for 0 <= i <= j <= D, shape (P, 3)."""
+    first, second = np.triu_indices(D + 1)
+    return np.column_stack([np.arange(len(first)), first, second])
 
 
 def pack(constant: np.ndarray, linear: np.ndarray, Lambda: np.ndarray) -> np.ndarray:
     """Join the parts of eta; each product with i < j stands for two equal entries of -1/2 Lambda."""
-    i, j = np.triu_indices(Lambda.shape[-1])
+    i, j = triangle(Lambda.shape[-1])
     quadratic = np.where(i == j, -0.5, -1.0) * Lambda[..., i, j]
     return np.concatenate([constant[..., None], linear, quadratic], axis=-1)
 
@@ -208,7 +292,7 @@ def unpack(s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Split s into counts (...), sums (..., D) and full second moments (..., D, D)."""
     P = s.shape[-1]
     D = int(np.sqrt(8 * P + 1) - 3) // 2
-    i, j = np.triu_indices(D)
+    i, j = triangle(D)
     sum_zz = np.empty((*s.shape[:-1], D, D))
     sum_zz[..., i, j] = sum_zz[..., j, i] = s[..., 1 + D :]
     return s[..., 0], s[..., 1 : 1 + D], sum_zz
@@ -217,6 +301,12 @@ def unpack(s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def log_det(A: np.ndarray) -> np.ndarray:
     """Log of the absolute determinant of each matrix."""
     return np.linalg.slogdet(A)[1]
+
+
+def inverse(A: np.ndarray) -> np.ndarray:
+    """A^-1 of each symmetric positive definite matrix, by a Cholesky factor: it keeps its digits along every eigenvector."""
+    F = np.linalg.inv(np.linalg.cholesky(A))
+    return F.swapaxes(-1, -2) @ F
 
 
 def outer(a: np.ndarray) -> np.ndarray:
@@ -229,16 +319,29 @@ def times(A: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (A @ b[..., None])[..., 0]
 
 
-def log_wishart_normaliser(W_inv: np.ndarray, nu: np.ndarray) -> np.ndarray:
-    """-log B(W, nu): the log integral of |Lambda|^((nu-D-1)/2) exp(-tr(W^-1 Lambda)/2) (PRML B.79)."""
-    D = W_inv.shape[-1]
-    return nu / 2 * (D * np.log(2) - log_det(W_inv)) + multigammaln(nu / 2, D)
+class Wishart:
+    """What densities with a Wishart factor share, (..., D, D) W_inv and (...) nu; every step asks for the determinant twice."""
 
+    W_inv: np.ndarray
+    nu: np.ndarray
 
-def expected_log_det(W_inv: np.ndarray, nu: np.ndarray) -> np.ndarray:
-    """E[log|Lambda|] under Wishart(W, nu) (PRML 10.65, B.81)."""
-    D = W_inv.shape[-1]
-    return digamma((nu[..., None] - np.arange(D)) / 2).sum(-1) + D * np.log(2) - log_det(W_inv)
+    @cached_property
+    def log_det_W_inv(self) -> np.ndarray:
+        """log|W^-1|, shape (...)."""
+        return log_det(self.W_inv)
+
+    def log_wishart_normaliser(self) -> np.ndarray:
+        """-log B(W, nu): the log integral of |Lambda|^((nu-D-1)/2) exp(-tr(W^-1 Lambda)/2) (PRML B.79)."""
+        D = self.W_inv.shape[-1]
+        log_gamma = D * (D - 1) / 4 * np.log(np.pi) + gammaln(self._halves()).sum(-1)
+        return self.nu / 2 * (D * np.log(2) - self.log_det_W_inv) + log_gamma
+
+    def expected_log_det(self) -> np.ndarray:
+        """E[log|Lambda|] under Wishart(W, nu) (PRML 10.65, B.81)."""
+        return digamma(self._halves()).sum(-1) + self.W_inv.shape[-1] * np.log(2) - self.log_det_W_inv
+
+    def _halves(self) -> np.ndarray:
+        return (self.nu[..., None] - np.arange(self.W_inv.shape[-1])) / 2
 
 
 def wishart_root(W_inv: np.ndarray, nu: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

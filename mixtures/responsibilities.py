@@ -21,3 +21,10 @@ def normalise(log_rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rho = np.exp(log_rho - top)
     z = rho.sum(-1, keepdims=True)
     return (np.log(z) + top)[..., 0], rho / z
+
+
+def drawn(r: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Indicators (..., K) of labels drawn with the probabilities r (..., K), by inversion of the uniform numbers u (...)."""
+    reached = u[..., None] < np.cumsum(r, axis=-1)
+    reached[..., -1] = True
+    return np.diff(reached.astype(float), axis=-1, prepend=0)

@@ -1,4 +1,4 @@
-"""The command line: `mixtures compare`, `mixtures datasets`, `mixtures report`."""
+"""The command line: `mixtures compare`, `mixtures datasets`, `mixtures report`, `mixtures bench`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from mixtures import COVARIANCES
@@ -189,6 +189,91 @@ def report(
         typer.launch(path.resolve().as_uri())
 
 
+@app.command()
+def bench(
+    covariance: Annotated[
+        str, typer.Option(help=f"Comma-separated, from: {', '.join(COVARIANCES)}; or all, four times as long.")
+    ] = "full",
+    cells: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated, rows x features x clusters.",
+            show_default="1e3x2x3,1e5x2x5,1e5x10x10,1e6x2x5,2e5x20x20,5e4x50x10",
+        ),
+    ] = None,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Measurements behind a median; slow ones are made less often.")
+    ] = 5,
+    optimum: Annotated[
+        bool | None,
+        typer.Option(
+            "--optimum/--no-optimum",
+            help="Time to the optimum; in large cells that takes minutes each.",
+            show_default="small cells alone",
+        ),
+    ] = None,
+    limit: Annotated[float, typer.Option(help="Seconds scikit-learn has for one optimum.")] = 120.0,
+    memory: Annotated[
+        bool, typer.Option(help="Peak private memory and the time to compile, in processes of their own.")
+    ] = True,
+    memory_map: Annotated[
+        bool,
+        typer.Option("--memory-map", help="Fits of 1e5 to 1e7 rows from a temporary file of 800 MB; a minute or two."),
+    ] = False,
+    small: Annotated[bool, typer.Option(help="Fits a second on many small data sets.")] = True,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Folder for the results.", show_default="results/bench, numbered if taken"),
+    ] = None,
+) -> None:
+    """Measure this machine: time a pass, time to the optimum, peak memory, small fits; ours beside scikit-learn.
+
+    The folder gets bench.csv, bench.png and bench.json (what the machine is). Two cores need a few minutes for the
+    defaults; --covariance all, --optimum and --memory-map take longer. Leave the machine alone while it measures.
+
+    Examples:
+
+      mixtures bench
+
+      mixtures bench --cells 1e5x2x5 --covariance all --no-memory --no-small
+
+      mixtures bench --optimum --memory-map -o results/everything
+    """
+    from reports.bench import GRID, Settings, parse_cells, parse_covariances, run
+    from reports.bench.tables import machine, tables
+    from reports.results import ResultsError, check_free
+
+    try:
+        settings = Settings(
+            cells=GRID if cells is None else parse_cells(cells),
+            covariances=parse_covariances(covariance),
+            repeats=repeats,
+            optimum=optimum,
+            limit=limit,
+            memory=memory,
+            memory_map=memory_map,
+            small=small,
+        )
+        folder = out_dir or _unused(Path("results") / "bench")
+        if folder.is_dir() and any(folder.iterdir()):
+            raise ResultsError(f"{folder} is not empty; give a new folder with --out")
+        check_free(folder, overwrite=False)
+    except (ValueError, OSError) as error:
+        _refuse(error)
+    try:
+        with _Parts() as parts:
+            result = run(settings, parts.tell)
+    except KeyboardInterrupt:
+        err.print("interrupted; the results were not written", style="red")
+        raise typer.Exit(130) from None
+    result.save(folder)
+    for table in tables(result):
+        out.print(table)
+    out.print(machine(result), soft_wrap=True, markup=False, highlight=False)
+    out.print(f"Numbers: {_relative(folder / 'bench.csv')}", soft_wrap=True, markup=False, highlight=False)
+    out.print(f"Plot: {_relative(folder / 'bench.png')}", soft_wrap=True, markup=False, highlight=False)
+
+
 def main() -> None:
     """Entry point of the console script."""
     app(prog_name="mixtures")
@@ -225,6 +310,31 @@ class _Stages:
         if not err.is_terminal:
             seconds = time.perf_counter() - self.began[stage]
             err.print(f"{title}: {state} in {seconds:.1f} s", markup=False, highlight=False)
+
+
+class _Parts:
+    """Which of how many parts is running: a live bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self.bar = Progress(
+            SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
+            console=err, transient=True,
+        )  # fmt: skip
+        self.task = self.bar.add_task("")
+
+    def __enter__(self) -> _Parts:
+        if err.is_terminal:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def tell(self, title: str, number: int, total: int) -> None:
+        """Note which part begins."""
+        self.bar.update(self.task, description=title, completed=number, total=total)
+        if not err.is_terminal:
+            err.print(f"{number + 1}/{total} {title}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _relative(path: Path) -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixtures.normal import check_matrix
+from mixtures.rows import check_matrix
 
 if TYPE_CHECKING:
     import xarray as xr

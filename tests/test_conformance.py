@@ -2,14 +2,30 @@
 
 import numpy as np
 import pytest
-from scipy import integrate, stats
+from scipy import integrate, optimize, stats
+from scipy.special import digamma, gammaln, softmax
 
-from mixtures import DiagonalGaussian, Dirichlet, Gaussian, NormalWishart, SphericalGaussian, TiedGaussian
+from mixtures import (
+    CollapseError,
+    DiagonalGaussian,
+    Dirichlet,
+    Gaussian,
+    NormalWishart,
+    SphericalGaussian,
+    StickBreaking,
+    TiedGaussian,
+)
 from mixtures.initial import statistics
 
 SHAPES = [(1, 1), (1, 3), (2, 2), (3, 1), (4, 3)]
 FAMILIES = [Gaussian, TiedGaussian, DiagonalGaussian, SphericalGaussian]
 every_family = pytest.mark.parametrize("Family", FAMILIES, ids=lambda f: f.covariance)
+ALLOCATIONS = [
+    *(Dirichlet.symmetric(3, alpha0) for alpha0 in (0.3, 1.0, 4.0)),
+    Dirichlet(np.array([0.5, 2.0, 1.2])),
+    *(StickBreaking(3, gamma0) for gamma0 in (0.3, 1.0, 4.0)),
+]
+every_allocation = pytest.mark.parametrize("allocation", ALLOCATIONS, ids=repr)
 
 
 def random_x(n, D, rng):
@@ -97,6 +113,44 @@ def test_statistics_may_carry_batch_axes(Family, rng):
     thetas = family.sample(family.posterior(s), 4, rng)
     single = [family.log_prior({name: v[i] for name, v in thetas.items()}) for i in range(4)]
     np.testing.assert_allclose(family.log_prior(thetas), single, rtol=1e-12)
+
+
+@every_family
+@pytest.mark.parametrize(("D", "K"), [(1, 3), (3, 2)])
+def test_mean_and_predictive_moments_are_those_of_draws(D, K, Family, rng):
+    family, _, s, _ = problem(D, K, rng, n=80, Family=Family)
+    q = family.posterior(s)
+    theta = family.sample(q, 20_000, rng)
+
+    def agree(samples, expected):
+        assert (
+            np.abs((samples.mean(0) - expected) * np.sqrt(len(samples)) / np.maximum(samples.std(0), 1e-12)).max() < 5
+        )
+
+    for name, value in family.mean(q).items():
+        agree(theta[name], value)
+    raw = family.to_data(theta)
+    mean, covariance = family.moments(q)
+    agree(raw["means"], mean)
+    offset = raw["means"] - mean
+    agree(raw["covariances"] + offset[..., :, None] * offset[..., None, :], covariance)
+
+
+@every_family
+def test_hyperparameters_may_carry_batch_axes(Family, rng):
+    family, _, s, x = problem(2, 3, rng, Family=Family)
+    batch = np.stack([s, 2 * s, np.zeros_like(s), s[::-1]]).reshape(2, 2, *s.shape)
+    q = family.posterior(batch)
+    draws = family.sample(q, 3000, rng)
+    for i in np.ndindex(2, 2):
+        one = family.posterior(batch[i])
+        np.testing.assert_allclose(family.log_predictive(x, q)[:, *i], family.log_predictive(x, one), rtol=1e-12)
+        for many, single in zip(family.moments(q), family.moments(one), strict=True):
+            np.testing.assert_allclose(many[i], single, rtol=1e-12)
+        for name, value in family.sample(one, 3000, rng).items():
+            assert draws[name].shape == (3000, 2, 2, *value.shape[1:])
+            same = stats.ks_2samp(draws[name][:, *i].reshape(3000, -1), value.reshape(3000, -1), axis=0)
+            assert same.pvalue.min() > 1e-6
 
 
 @every_family
@@ -378,17 +432,130 @@ def test_unusable_data_are_refused(x, message):
         Gaussian.from_data(x, 2)
 
 
-@pytest.mark.parametrize("alpha0", [0.3, 1.0, 4.0])
-def test_dirichlet_expectations_and_marginal(alpha0, rng):
-    allocation = Dirichlet.symmetric(3, alpha0)
-    counts = np.array([4.0, 0.5, 9.0])
-    alpha = allocation.posterior(counts)
-    log_pi = allocation.natural(allocation.sample(alpha, 40_000, rng))
-    z = (log_pi.mean(0) - allocation.expected_natural(alpha)) / (log_pi.std(0) / 200)
+def counted(K):
+    """Counts of K clusters, whole and soft, with nothing symmetric about them."""
+    return np.array([4.0, 0.5, 9.0, 2.0])[:K]
+
+
+def prior_of(allocation):
+    return allocation.posterior(np.zeros(allocation.n_components))
+
+
+def on_the_simplex(f, K):
+    """The integral of f(pi) over d pi_1 ... d pi_(K-1), K = 2 or 3."""
+    if K == 2:
+        return integrate.quad(lambda a: f(np.array([a, 1 - a])), 0, 1)[0]
+    return integrate.dblquad(lambda b, a: f(np.array([a, b, 1 - a - b])), 0, 1, 0, lambda a: 1 - a, epsabs=1e-9)[0]
+
+
+@every_allocation
+def test_expected_log_weights_are_the_mean_over_draws(allocation, rng):
+    q = allocation.posterior(counted(allocation.n_components))
+    log_pi = allocation.natural(allocation.sample(q, 40_000, rng))
+    z = (log_pi.mean(0) - allocation.expected_natural(q)) / (log_pi.std(0) / 200)
     assert np.abs(z).max() < 4.5
-    steps = np.eye(3) * 1e-5
+
+
+@every_allocation
+def test_expected_log_weights_are_the_gradient_of_the_log_marginal(allocation):
+    counts = counted(allocation.n_components)
+    steps = np.eye(len(counts)) * 1e-5
     numeric = [(allocation.log_marginal(counts + h) - allocation.log_marginal(counts - h)) / 2e-5 for h in steps]
-    np.testing.assert_allclose(numeric, allocation.expected_natural(alpha), rtol=1e-6)
+    np.testing.assert_allclose(numeric, allocation.expected_natural(allocation.posterior(counts)), rtol=1e-6)
+
+
+@every_allocation
+def test_drawn_weights_sum_to_one_and_average_to_their_mean(allocation, rng):
+    for counts in (np.zeros(allocation.n_components), counted(allocation.n_components)):
+        q = allocation.posterior(counts)
+        pi = allocation.sample(q, 40_000, rng)
+        assert pi.min() >= 0
+        np.testing.assert_allclose(pi.sum(-1), 1, rtol=1e-14)
+        assert np.abs((pi.mean(0) - allocation.mean(q)) / (pi.std(0) / 200)).max() < 4.5
+        assert allocation.mean(q).sum() == pytest.approx(1, rel=1e-14)
+
+
+@every_allocation
+def test_density_of_the_weights_is_likelihood_times_prior_over_evidence(allocation, rng):
+    """Bayes' rule at random weights: log q(pi) = sum(N * log pi) + log p(pi) - log p(z)."""
+    counts, pi = counted(allocation.n_components), rng.dirichlet(np.ones(allocation.n_components), 5)
+    joint = (counts * np.log(pi)).sum(-1) + allocation.log_prior(pi)
+    posterior = allocation.log_density(pi, allocation.posterior(counts))
+    np.testing.assert_allclose(posterior, joint - allocation.log_marginal(counts), rtol=1e-10)
+
+
+@every_allocation
+def test_divergence_of_the_weights_is_that_of_their_densities(allocation, rng):
+    """sum(N * E[log pi]) - log p(z) against the mean of log q - log p over draws from q; zero at the prior."""
+    K = allocation.n_components
+    q = allocation.posterior(counted(K))
+    pi = allocation.sample(q, 40_000, rng)
+    ratio = allocation.log_density(pi, q) - allocation.log_prior(pi)
+    kl = (counted(K) * allocation.expected_natural(q)).sum() - allocation.log_marginal(counted(K))
+    assert abs(ratio.mean() - kl) < 4.5 * ratio.std() / 200
+    assert kl > 0.1
+    assert allocation.log_marginal(np.zeros(K)) == pytest.approx(0, abs=1e-12)
+
+
+@every_allocation
+def test_probability_of_labels_is_a_product_of_predictive_ones(allocation):
+    """p(z_1) p(z_2 | z_1) ... in an order of its own, each the mean weight given the labels so far."""
+    counts, total = np.zeros(allocation.n_components), 0.0
+    for z in (2, 0, 0, 1, 2, 0, 2):
+        total += np.log(allocation.mean(allocation.posterior(counts))[z])
+        counts[z] += 1
+    assert allocation.log_marginal(counts) == pytest.approx(total, rel=1e-12)
+
+
+@pytest.mark.parametrize("K", [2, 3])
+@pytest.mark.parametrize("kind", [Dirichlet, StickBreaking])
+def test_density_of_the_weights_integrates_to_one(kind, K):
+    allocation = Dirichlet(np.array([2.5, 1.5, 1.2])[:K]) if kind is Dirichlet else StickBreaking(K, 1.7)
+    for q in (prior_of(allocation), allocation.posterior(counted(K)), allocation.posterior(counted(K))[[1, 0, 2][:K]]):
+        total = on_the_simplex(lambda pi, q=q: float(np.exp(allocation.log_density(pi, q))), K)
+        assert total == pytest.approx(1, abs=1e-6)
+
+
+@every_allocation
+def test_permuted_weights_keep_their_density(allocation, rng):
+    q, order, then = allocation.posterior(counted(3)), np.array([2, 0, 1]), np.array([0, 2, 1])
+    pi = allocation.sample(q, 4, rng)
+    moved = q[order]
+    np.testing.assert_allclose(allocation.log_density(pi[:, order], moved), allocation.log_density(pi, q), rtol=1e-12)
+    np.testing.assert_allclose(allocation.mean(moved), allocation.mean(q)[order], rtol=1e-12)
+    np.testing.assert_allclose(allocation.expected_natural(moved), allocation.expected_natural(q)[order], rtol=1e-12)
+    np.testing.assert_allclose(allocation.mean(moved[then]), allocation.mean(q)[order][then], rtol=1e-12)
+    draws = allocation.sample(moved, 40_000, rng)
+    assert np.abs((draws.mean(0) - allocation.mean(q)[order]) / (draws.std(0) / 200)).max() < 4.5
+
+
+@every_allocation
+def test_counts_may_carry_batch_axes(allocation, rng):
+    batch = np.stack([counted(3), 2 * counted(3) + 1, np.array([3.0, 7.0, 0.2])])
+    pi = rng.dirichlet(np.ones(3), 3)
+    q, each = allocation.posterior(batch), [allocation.posterior(counts) for counts in batch]
+    for many, single in (
+        (allocation.log_marginal(batch), [allocation.log_marginal(counts) for counts in batch]),
+        (allocation.maximum_likelihood(batch), batch / batch.sum(-1, keepdims=True)),
+        (allocation.expected_natural(q), [allocation.expected_natural(one) for one in each]),
+        (allocation.mean(q), [allocation.mean(one) for one in each]),
+        (allocation.log_density(pi, q), [allocation.log_density(p, one) for p, one in zip(pi, each, strict=True)]),
+        (allocation.log_prior(pi), [allocation.log_prior(p) for p in pi]),
+    ):
+        np.testing.assert_allclose(many, single, rtol=1e-12)
+
+
+@pytest.mark.parametrize("allocation", [Dirichlet(np.ones(1)), StickBreaking(1, 0.7)], ids=lambda a: type(a).__name__)
+def test_one_cluster_has_all_the_weight(allocation, rng):
+    counts = np.array([5.0])
+    q = allocation.posterior(counts)
+    assert allocation.n_components == 1
+    assert allocation.n_free() == 0
+    for weights in (allocation.mean(q), allocation.mode(counts), allocation.maximum_likelihood(counts)):
+        np.testing.assert_array_equal(weights, [1.0])
+    np.testing.assert_array_equal(allocation.sample(q, 3, rng), np.ones((3, 1)))
+    np.testing.assert_array_equal(allocation.expected_natural(q), [0.0])
+    assert allocation.log_marginal(counts) == allocation.log_prior(np.ones(1)) == 0
 
 
 def test_dirichlet_marginal_is_polyas_urn():
@@ -398,15 +565,33 @@ def test_dirichlet_marginal_is_polyas_urn():
 
 
 @pytest.mark.parametrize("alpha0", [1.0, 2.5])
-def test_dirichlet_prior_and_mode_against_scipy(alpha0, rng):
+def test_dirichlet_prior_against_scipy(alpha0, rng):
     allocation = Dirichlet.symmetric(3, alpha0)
     pi = rng.dirichlet(np.ones(3))
     assert allocation.log_prior(pi) == pytest.approx(stats.dirichlet(allocation.alpha0).logpdf(pi))
-    mode = allocation.mode(np.array([3.0, 1.0, 6.0]))
-    posterior = stats.dirichlet(alpha0 + np.array([3.0, 1.0, 6.0]))
-    for _ in range(20):
-        other = rng.dirichlet(200 * mode + 1)
-        assert posterior.logpdf(other / other.sum()) <= posterior.logpdf(mode) + 1e-9
+
+
+@pytest.mark.parametrize(
+    "allocation",
+    [Dirichlet(np.array([1.0, 2.5, 1.2, 4.0])), StickBreaking(2, 1.0), StickBreaking(4, 0.4), StickBreaking(4, 5.0)],
+    ids=repr,
+)
+def test_mode_of_the_weights_is_where_an_optimiser_ends(allocation):
+    """The maximum over pi of sum(N * log pi) + log p(pi), pi a softmax: a function of pi, without a Jacobian of its own."""
+    counts = counted(allocation.n_components)
+
+    def loss(logits):
+        pi = softmax(np.append(logits, 0.0))
+        return -((counts * np.log(pi)).sum() + allocation.log_prior(pi))
+
+    best = optimize.minimize(loss, np.zeros(len(counts) - 1), method="BFGS", options={"gtol": 1e-6})
+    np.testing.assert_allclose(allocation.mode(counts), softmax(np.append(best.x, 0.0)), atol=1e-6)
+
+
+def test_modes_may_carry_batch_axes():
+    batch = np.array([[4.0, 0.5, 9.0], [3.0, 7.0, 0.2]])
+    for allocation in (Dirichlet.symmetric(3, 1.5), StickBreaking(3, 1.9)):
+        np.testing.assert_allclose(allocation.mode(batch), [allocation.mode(counts) for counts in batch], rtol=1e-12)
 
 
 def test_dirichlet_mode_needs_concentrations_of_one():
@@ -420,6 +605,107 @@ def test_dirichlet_concentrations_outside_their_range_are_refused(alpha0):
         Dirichlet(np.array(alpha0))
 
 
+@pytest.mark.parametrize(
+    ("gamma0", "counts", "taker"),
+    [(0.9, [5.0, 0.0], 0), (1.0, [5.0, 3.0, 0.5, 0.4], 1), (0.5, [5.0, 9.0, 0.3], 1), (1.9, [5.0, 0.0, 0.0], 0)],
+)
+def test_sticks_without_a_mode_are_refused(gamma0, counts, taker):
+    """The taker leaves those after it a share e of what it found: the density of pi grows with every smaller e."""
+    K = len(counts)
+    allocation, counts = StickBreaking(K, gamma0), np.array(counts)
+    with pytest.raises(CollapseError, match="has no mode"):
+        allocation.mode(counts)
+    pi = np.ones((3, K))
+    pi[:, taker + 1 :] = np.array([[1e-3], [1e-6], [1e-9]])
+    density = allocation.log_density(pi / pi.sum(1, keepdims=True), allocation.posterior(counts))
+    assert np.all(np.diff(density) > 0.1)
+
+
+def test_sticks_whose_density_has_no_limit_have_no_mode():
+    """p(pi) is pi_3 / (pi_2 + pi_3) here: at pi = (1, 0, 0) it has any value from 0 to 1."""
+    allocation = StickBreaking(3, 2.0)
+    ratio = allocation.log_prior(np.array([1 - 1e-9, 0.9e-9, 0.1e-9])) - allocation.log_prior(np.array([0.1, 0.0, 0.9]))
+    assert ratio == pytest.approx(np.log(0.1), rel=1e-6)
+    with pytest.raises(ValueError, match="gamma0 above 2"):
+        allocation.mode(np.array([5.0, 0.0, 0.0]))
+    with pytest.raises(ValueError, match="has no mode"):
+        StickBreaking(2, 1.0).mode(np.zeros(2))
+
+
+def test_expected_log_sticks_by_hand():
+    """E[log v] = -1 - 1/2 - ... - 1/gamma0 and E[log(1 - v)] = -1/gamma0 under Beta(1, gamma0), gamma0 a whole number."""
+    allocation = StickBreaking(3, 2.0)
+    np.testing.assert_allclose(allocation.expected_natural(prior_of(allocation)), [-3 / 2, -2, -1], rtol=1e-14)
+    q = allocation.posterior(np.array([4.0, 0.5, 9.0]))
+    log_v = digamma([5, 1.5]) - digamma([5 + 2 + 9.5, 1.5 + 2 + 9])
+    log_rest = digamma([2 + 9.5, 2 + 9]) - digamma([5 + 2 + 9.5, 1.5 + 2 + 9])
+    expected = [log_v[0], log_rest[0] + log_v[1], log_rest[0] + log_rest[1]]
+    np.testing.assert_allclose(allocation.expected_natural(q), expected, rtol=1e-14)
+
+
+def test_mean_sticks_by_hand():
+    """Each cluster takes a share 1 / (1 + gamma0) of what is left, the last all of it."""
+    allocation = StickBreaking(4, 3.0)
+    np.testing.assert_allclose(allocation.mean(prior_of(allocation)), [1 / 4, 3 / 16, 9 / 64, 27 / 64], rtol=1e-14)
+
+
+@pytest.mark.parametrize("gamma0", [0.6, 1.0, 3.5])
+def test_probability_of_labels_under_sticks_by_quadrature(gamma0):
+    """Each stick alone: the integral of v^(N_k) (1 - v)^(N_(k+1) + ... + N_K) Beta(v | 1, gamma0)."""
+
+    def stick(v, N, after):
+        return v**N * (1 - v) ** after * stats.beta.pdf(v, 1, gamma0)
+
+    counts, total = counted(4), 0.0
+    for k in range(3):
+        powers = counts[k], counts[k + 1 :].sum()
+        total += np.log(integrate.quad(stick, 0, 1, powers, epsabs=0)[0])
+    assert StickBreaking(4, gamma0).log_marginal(counts) == pytest.approx(total, rel=1e-8)
+
+
+@pytest.mark.parametrize("gamma0", [0.4, 1.0, 3.0])
+def test_two_clusters_make_sticks_a_dirichlet(gamma0, rng):
+    """pi_1 = v_1 ~ Beta(1, gamma0) is Dirichlet(1, gamma0); uniform where gamma0 is 1."""
+    sticks, dirichlet = StickBreaking(2, gamma0), Dirichlet(np.array([1.0, gamma0]))
+    counts, pi = np.array([[4.0, 3.5], [0.0, 11.0]]), rng.dirichlet(np.ones(2), 2)
+    a, b = sticks.posterior(counts), dirichlet.posterior(counts)
+    np.testing.assert_allclose(sticks.log_marginal(counts), dirichlet.log_marginal(counts), rtol=1e-12)
+    np.testing.assert_allclose(sticks.expected_natural(a), dirichlet.expected_natural(b), rtol=1e-12)
+    np.testing.assert_allclose(sticks.mean(a), dirichlet.mean(b), rtol=1e-12)
+    np.testing.assert_allclose(sticks.log_density(pi, a), dirichlet.log_density(pi, b), rtol=1e-12)
+    np.testing.assert_allclose(sticks.log_prior(pi), dirichlet.log_prior(pi), rtol=1e-12, atol=1e-14)
+    assert sticks.n_free() == dirichlet.n_free() == 1
+    if gamma0 >= 1:
+        np.testing.assert_allclose(sticks.mode(counts), dirichlet.mode(counts), rtol=1e-12)
+
+
+def test_short_sticks_keep_their_digits(rng):
+    """With gamma0 = 0.02 log(1 - v) is -50 on average, where 1 - v from a rounded v would end at -37."""
+    allocation = StickBreaking(2, 0.02)
+    log_rest = np.log(allocation.sample(prior_of(allocation), 40_000, rng)[:, 1])
+    assert abs(log_rest.mean() + 50) < 4.5 * log_rest.std() / 200
+
+
+def test_weights_too_small_for_a_number_have_a_density():
+    """With gamma0 = 0.02 each stick leaves about e^-50 of the last: twenty leave less than 1e-308."""
+    allocation = StickBreaking(20, 0.02)
+    pi = np.append([1.0], np.zeros(19))
+    assert np.isfinite(allocation.log_prior(pi))
+    assert np.isfinite(allocation.natural(pi)).all()
+
+
+@pytest.mark.parametrize("gamma0", [0.0, -1.0, np.nan, np.inf, [1.0, 2.0]])
+def test_stick_concentrations_outside_their_range_are_refused(gamma0):
+    with pytest.raises(ValueError, match="one positive number"):
+        StickBreaking(3, gamma0)
+
+
+@pytest.mark.parametrize("n_components", [0, -2, 2.5])
+def test_truncations_outside_their_range_are_refused(n_components):
+    with pytest.raises(ValueError, match="whole number of at least 1"):
+        StickBreaking(n_components, 1.0)
+
+
 def test_normal_wishart_normaliser_by_quadrature():
     """D = 1: the integral of lambda^((nu-1)/2) exp(-beta lambda (mu-m)^2 / 2 - w lambda / 2)."""
     q = NormalWishart(np.array([0.4]), np.asarray(1.5), np.array([[0.8]]), np.asarray(3.2))
@@ -429,3 +715,12 @@ def test_normal_wishart_normaliser_by_quadrature():
 
     integral = integrate.dblquad(density, 0, 60, -30, 30, epsabs=1e-10)[0]
     assert float(q.log_normaliser()) == pytest.approx(np.log(integral), rel=1e-4)
+
+
+def test_labellings_are_products_over_clusters(rng):
+    """log p(z) is the sum of the factors of the counts, up to a number that the total alone decides."""
+    allocation = Dirichlet(np.array([0.4, 1.0, 2.5]))
+    counts = rng.multinomial(12, [0.2, 0.3, 0.5], size=20)
+    constant = allocation.log_marginal(counts) - allocation.log_factors(counts).sum(-1)
+    np.testing.assert_allclose(constant, gammaln(3.9) - gammaln(15.9), rtol=1e-12)
+    np.testing.assert_array_equal(allocation.first(2).alpha0, [0.4, 1.0])

@@ -48,7 +48,7 @@ def test_predictive_density_integrates_to_one(name, rng):
     """Ten points in one dimension, where averaging over the posterior widens the density most."""
     x = rng.standard_normal((10, 1)) * 3
     family, allocation = Gaussian.from_data(x, 2), Dirichlet.symmetric(2)
-    fit = {"em": em, "cavi": cavi, "draws": cavi}[name].fit(x, family, allocation, rng=rng, restarts=5)
+    fit = {"em": em, "cavi": cavi, "draws": cavi}[name].fit(x, family, allocation, rng=rng, restarts=20)
     if name == "draws":
         fit = fit.as_draws(1, 200, rng)
     log_density = fit.log_predictive

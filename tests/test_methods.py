@@ -9,11 +9,11 @@ from conftest import collapsed_data, three_clusters
 from scipy import stats
 from scipy.special import logsumexp
 
-from mixtures import COVARIANCES, CollapseError, ConvergenceWarning, Dirichlet
-from mixtures.ascent import Step, best_of
+from mixtures import COVARIANCES, CollapseError, ConvergenceWarning, Dirichlet, StickBreaking
+from mixtures.ascent import best_of
 from mixtures.engines.plain import pass_
 from mixtures.initial import lloyd, nearest, seed, starts, statistics
-from mixtures.labels import assignment
+from mixtures.labels import align, assignment
 from mixtures.methods import cavi, em
 
 METHODS = {
@@ -28,6 +28,10 @@ every_structure = pytest.mark.parametrize("covariance", COVARIANCES)
 
 def model(x, K, alpha0=1.0, covariance="full"):
     return COVARIANCES[covariance].from_data(x, K), Dirichlet.symmetric(K, alpha0)
+
+
+def stick_model(x, K, gamma0):
+    return COVARIANCES["full"].from_data(x, K), StickBreaking(K, gamma0)
 
 
 def data_parameters(fit):
@@ -55,11 +59,22 @@ def test_one_cluster_has_its_exact_evidence_as_bound(D, rng):
 
 
 @every_structure
-@pytest.mark.parametrize(("N", "D", "K", "alpha0"), [(6, 1, 2, 1.0), (7, 2, 2, 0.5), (5, 1, 3, 2.0)])
-def test_bound_is_below_the_evidence_summed_over_all_labellings(N, D, K, alpha0, covariance, rng):
+@pytest.mark.parametrize(
+    ("N", "D", "allocation"),
+    [
+        (6, 1, Dirichlet.symmetric(2, 1.0)),
+        (7, 2, Dirichlet.symmetric(2, 0.5)),
+        (5, 1, Dirichlet.symmetric(3, 2.0)),
+        (7, 2, StickBreaking(2, 0.4)),
+        (6, 1, StickBreaking(3, 1.0)),
+        (5, 1, StickBreaking(4, 3.0)),
+    ],
+    ids=repr,
+)
+def test_bound_is_below_the_evidence_summed_over_all_labellings(N, D, allocation, covariance, rng):
     x = np.concatenate([rng.standard_normal((N - 2, D)), rng.standard_normal((2, D)) + 6])
-    family, allocation = model(x, K, alpha0, covariance)
-    terms = []
+    K, terms = allocation.n_components, []
+    family = COVARIANCES[covariance].from_data(x, K)
     for labels in itertools.product(range(K), repeat=N):
         s = statistics(x, family, np.eye(K)[list(labels)])
         terms.append(allocation.log_marginal(s[:, 0]) + family.log_marginal(s))
@@ -77,6 +92,48 @@ def test_the_bound_never_falls(method, covariance, rng):
     assert fit.converged
     assert len(fit.bound) > 5
     assert np.diff(fit.bound).min() > -1e-9
+
+
+@pytest.mark.parametrize("gamma0", [0.5, 1.0, 4.0])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_bound_never_falls_under_sticks(method, gamma0, rng):
+    x = three_clusters(200, rng, separation=2.5)
+    fit = METHODS[method](x, *stick_model(x, 3, gamma0), rng=rng)
+    assert fit.converged
+    assert len(fit.bound) > 5
+    assert np.diff(fit.bound).min() > -1e-9
+
+
+@pytest.mark.parametrize(("K", "gamma0"), [(1, 0.7), (2, 1.0)])
+@pytest.mark.parametrize("method", METHODS)
+def test_sticks_that_are_uniform_give_the_fit_of_a_uniform_dirichlet(method, K, gamma0, rng):
+    x = three_clusters(90, rng, separation=3.0)
+    r = rng.dirichlet(np.ones(K), len(x))
+    ours, theirs = (METHODS[method](x, *m, init=r, rng=rng) for m in (stick_model(x, K, gamma0), model(x, K)))
+    np.testing.assert_allclose(ours.bound, theirs.bound, rtol=1e-12)
+    np.testing.assert_allclose(ours.log_predictive(x), theirs.log_predictive(x), rtol=1e-10)
+    np.testing.assert_allclose(ours.responsibilities(x), theirs.responsibilities(x), atol=1e-10)
+
+
+def test_a_relabelled_fit_under_sticks_is_the_same_posterior(rng):
+    """Predictive density and draws keep, responsibilities and mean weights move with the labels; and all of it comes back."""
+    x = three_clusters(90, rng, separation=3.0)
+    fit = cavi.fit(x, *stick_model(x, 4, 1.5), rng=rng)
+    r, order = fit.responsibilities(x), np.array([2, 3, 0, 1])
+    moved = align(fit, r[:, order], x).fit
+    np.testing.assert_allclose(moved.responsibilities(x), r[:, order], atol=1e-12)
+    np.testing.assert_allclose(moved.log_predictive(x), fit.log_predictive(x), rtol=1e-12)
+    one, two = (each.parameters(5, np.random.default_rng(4))[0] for each in (fit, moved))
+    np.testing.assert_allclose(two, one[:, order], rtol=1e-12)
+    again = align(moved, r, x).fit
+    np.testing.assert_allclose(again.responsibilities(x), r, atol=1e-12)
+
+
+def test_sticks_without_a_posterior_mode_are_a_collapse(rng):
+    """Nearly all points in the first cluster: the density of the weights grows as the others lose theirs."""
+    x = rng.standard_normal((30, 2))
+    with pytest.raises(CollapseError, match="too few points are left for the last clusters"):
+        METHODS["map"](x, *stick_model(x, 3, 0.5), init=np.zeros(30, dtype=int), rng=rng)
 
 
 def test_em_bound_is_the_log_likelihood_at_its_parameters(rng):
@@ -104,11 +161,12 @@ def test_map_bound_is_the_log_joint_in_the_units_of_the_data(rng):
     assert fit.bound[-1] == pytest.approx(joint, rel=1e-10)
 
 
+@pytest.mark.parametrize("allocation", [Dirichlet.symmetric(2, 1.5), StickBreaking(3, 1.8)], ids=repr)
 @pytest.mark.parametrize("prior", [False, True])
-def test_em_ends_where_the_gradient_vanishes(prior, rng):
+def test_em_ends_where_the_gradient_vanishes(prior, allocation, rng):
     """Central differences of the objective in log-ratios of pi, mu and the precision matrices, at the fitted point."""
     x = three_clusters(120, rng, separation=3.0)
-    family, allocation = model(x, 2, alpha0=1.5)
+    family = COVARIANCES["full"].from_data(x, allocation.n_components)
     fit = em.fit(x, family, allocation, rng=rng, prior=prior, tol=0.0)
     weights, theta = fit.parameters(1, rng)
     logits, mu, Lambda = np.log(weights[0]), theta["means"][0], np.linalg.inv(theta["covariances"][0])
@@ -184,12 +242,12 @@ def test_given_starts_are_used_as_given(rng):
     family, allocation = model(x, 3)
     corners = np.array([[0.0, 0.0], [5.0, 0.0], [0.0, 5.0]])
     labels = np.argmin(((x[:, None] - corners) ** 2).sum(-1), axis=1)
-    (from_means,) = starts(x, family, allocation, corners, 5, rng)
-    (from_labels,) = starts(x, family, allocation, labels, 5, rng)
+    (from_means,) = starts(x, None, len(x), family, allocation, corners, 5, rng)
+    (from_labels,) = starts(x, None, len(x), family, allocation, labels, 5, rng)
     np.testing.assert_allclose(from_means, from_labels)
     np.testing.assert_allclose(from_labels[:, 0], 0.95 * np.bincount(labels) + 0.05 * 20)
     fit = cavi.fit(x, family, allocation, rng=rng)
-    (from_fit,) = starts(x, family, allocation, fit, 5, rng)
+    (from_fit,) = starts(x, None, len(x), family, allocation, fit, 5, rng)
     np.testing.assert_allclose(from_fit, statistics(x, family, fit.responsibilities(x)))
 
 
@@ -219,6 +277,12 @@ def test_maximum_likelihood_names_the_collapse_and_the_prior_avoids_it(rng):
     assert sorted(data_parameters(fit)[0])[0] == pytest.approx(1 / 3, abs=0.01)
 
 
+def test_an_empty_cluster_is_named(rng):
+    x = rng.standard_normal((20, 1))
+    with pytest.raises(CollapseError, match=r"cluster 1 is empty; use fewer components, other starts, or a prior"):
+        em.fit(x, *model(x, 2), init=np.tile([1.0, 0.0], (20, 1)), rng=rng)
+
+
 def test_stopping_early_warns(rng):
     x = three_clusters(100, rng, separation=1.0)
     with pytest.warns(ConvergenceWarning, match="no convergence in 3 passes"):
@@ -230,24 +294,24 @@ def test_stopping_early_warns(rng):
 def test_a_falling_bound_raises():
     bounds = iter([1.0, 2.0, 1.5])
     with pytest.raises(ArithmeticError, match=r"fell by 0.5 nats in pass 3"):
-        best_of(lambda s: Step(next(bounds), s, s), [np.zeros((1, 1))], 10, 1e-9, 100)
+        best_of(lambda s: (s, 0.0), lambda eta: (np.array([next(bounds)]), eta), np.zeros((1, 1, 1)), 10, 1e-9, 100)
 
 
 def test_a_bound_that_is_not_a_number_raises():
     with pytest.raises(ArithmeticError, match="nan"):
-        best_of(lambda s: Step(np.nan, s, s), [np.zeros((1, 1))], 10, 1e-9, 100)
+        best_of(lambda s: (s, 0.0), lambda eta: (np.array([np.nan]), eta), np.zeros((1, 1, 1)), 10, 1e-9, 100)
 
 
 def test_the_best_of_several_starts_is_kept_and_counted():
     """Four starts end at bounds 3, 5, 5 and a collapse."""
-    ends = {0: 3.0, 1: 5.0, 2: 5.0}
+    ends = np.array([3.0, 5.0, 5.0])
 
-    def step(s):
-        if s[0, 0] == 3:
-            raise CollapseError("cluster 0 collapsed")
-        return Step(ends[int(s[0, 0])], s, s)
+    def natural(s):
+        if np.any(s == 3):
+            raise CollapseError("cluster 0 collapsed", (s == 3).all((1, 2)))
+        return s, 0.0
 
-    best = best_of(step, [np.full((1, 1), float(i)) for i in range(4)], 1, 1e-9, 100)
+    best = best_of(natural, lambda s: (ends[s[:, 0, 0].astype(int)], s), np.arange(4.0)[:, None, None], 1, 1e-9, 100)
     assert best.bound[-1] == 5.0
     assert best.info == {"passes": 2, "restarts": 4, "reached": 2, "collapsed": 1}
     assert best.s[0, 0] == 1
@@ -256,9 +320,11 @@ def test_the_best_of_several_starts_is_kept_and_counted():
 def test_the_bound_belongs_to_the_state_that_is_returned(rng):
     x = three_clusters(100, rng, separation=2.0)
     family, allocation = model(x, 3)
-    climb = cavi.step(family, allocation, partial(pass_, family.features, x))
-    best = best_of(climb, starts(x, family, allocation, "random", 1, rng), len(x), 1e-4, 1000)
-    assert climb(best.s).bound == best.bound[-1]
+    natural, one_pass = partial(cavi.step, family, allocation), partial(pass_, family, x, None)
+    s = starts(x, None, len(x), family, allocation, "random", 1, rng)
+    best = best_of(natural, one_pass, s, len(x), 1e-4, 1000)
+    eta, extra = natural(best.s[None])
+    assert one_pass(eta)[0] + extra == best.bound[-1]
 
 
 def test_information_criteria_of_one_gaussian(rng):
@@ -300,7 +366,7 @@ def test_blocks_of_rows_add_up(rng, monkeypatch):
     logits = family.features(x) @ eta.T
     r = np.exp(logits - logsumexp(logits, axis=1, keepdims=True))
     monkeypatch.setattr("mixtures.engines.plain.BLOCK", 7)
-    log_z, s = pass_(family.features, x, eta)
+    log_z, s = pass_(family, x, None, eta)
     assert log_z == pytest.approx(logsumexp(logits, axis=1).sum())
     np.testing.assert_allclose(s, r.T @ family.features(x))
     np.testing.assert_allclose(statistics(x, family, r, block=7), s)
@@ -309,12 +375,12 @@ def test_blocks_of_rows_add_up(rng, monkeypatch):
 def test_seeds_are_drawn_by_squared_distance(rng):
     """A far point is one of a hundred: k-means++ always takes it or starts from it."""
     z = np.concatenate([rng.standard_normal((99, 1)) * 1e-3, [[100.0]]])
-    assert all(seed(z, 2, rng).max() == 100 for _ in range(50))
+    assert all(seed(z, np.ones(100), 2, rng).max() == 100 for _ in range(50))
 
 
 def test_lloyd_ends_where_every_point_is_nearest_to_its_own_mean(rng):
     z = three_clusters(200, rng, separation=2.0)
-    labels = lloyd(z, z[:3])
+    labels = lloyd(z, np.ones(200), z[:3])
     means = np.array([z[labels == k].mean(0) for k in range(3)])
     np.testing.assert_array_equal(labels, nearest(z, means))
 
@@ -332,10 +398,14 @@ def test_collapse_is_named_for_every_structure(covariance, rng):
     assert cavi.fit(x, family, allocation, init="k-means", rng=rng).converged
 
 
-@every_structure
-def test_leave_one_out_is_a_refit_without_each_point(covariance, rng, monkeypatch):
+@pytest.mark.parametrize(
+    ("covariance", "allocation"),
+    [*((covariance, Dirichlet.symmetric(3)) for covariance in COVARIANCES), ("full", StickBreaking(3, 2.0))],
+    ids=repr,
+)
+def test_leave_one_out_is_a_refit_without_each_point(covariance, allocation, rng, monkeypatch):
     x = three_clusters(40, rng, separation=4.0)
-    family, allocation = model(x, 3, covariance=covariance)
+    family = COVARIANCES[covariance].from_data(x, 3)
     fit = cavi.fit(x, family, allocation, rng=rng)
     r = fit.responsibilities(x)
     expected = []

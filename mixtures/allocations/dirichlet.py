@@ -66,6 +66,14 @@ class Dirichlet:
         """Log probability of one labelling with these counts, log B(alpha0 + N) - log B(alpha0), shape (...)."""
         return _log_beta(self.posterior(counts)) - _log_beta(self.alpha0)
 
+    def log_factors(self, counts: np.ndarray) -> np.ndarray:
+        """log Gamma(alpha_k + N_k) / Gamma(alpha_k): what `log_marginal` owes to each cluster's count, shape (..., K)."""
+        return gammaln(self.posterior(counts)) - gammaln(self.alpha0)
+
+    def first(self, k: int) -> Dirichlet:
+        """The prior of a mixture of the first k clusters, with their concentrations."""
+        return Dirichlet(self.alpha0[:k])
+
     def maximum_likelihood(self, counts: np.ndarray) -> np.ndarray:
         """pi_k = N_k / N (PRML 9.22)."""
         return counts / counts.sum(-1, keepdims=True)

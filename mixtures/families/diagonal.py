@@ -22,14 +22,16 @@ from mixtures.normal import (
     LOG_2PI,
     Batch,
     Normal,
-    check_matrix,
     check_prior,
+    existing,
     frame,
     location,
     log_student_t,
     refuse_collapse,
     refuse_empty,
+    unbiased,
 )
+from mixtures.rows import Rows, moments
 
 
 @dataclass(frozen=True)
@@ -88,19 +90,21 @@ class DiagonalGaussian(Normal):
     @classmethod
     def from_data(
         cls,
-        x: np.ndarray,
+        x: Rows,
         n_components: int,
         *,
         m0: np.ndarray | None = None,
         beta0: float = 0.01,
         W0: np.ndarray | None = None,
         nu0: float | None = None,
+        weights: np.ndarray | None = None,
     ) -> DiagonalGaussian:
         """The family in coordinates that suit ``x``; defaults as for `mixtures.Gaussian.from_data`, feature by feature.
 
         Parameters
         ----------
-        x : ndarray, shape (N, D)
+        x : ndarray, shape (N, D), or blocks of rows
+            See `mixtures.rows.as_rows`.
         n_components : int
         m0 : ndarray, shape (D,), optional
         beta0 : float, optional
@@ -114,13 +118,13 @@ class DiagonalGaussian(Normal):
         ValueError
             If x is not a finite matrix with spread in every feature, or a hyperparameter is outside its range.
         """
-        x = check_matrix(x)
-        N, D = x.shape
-        origin, unit = frame(x, n_components)
+        data = moments(x, weights)
+        D = len(data.mean)
+        origin, unit = frame(data, n_components)
         nu = float(D + 2 if nu0 is None else nu0)
         check_prior(beta0, nu, 0)
         if W0 is None:
-            w = np.full(D, N / (N - 1) / n_components ** (2 / D))
+            w = np.full(D, data.n * unbiased(data) / n_components ** (2 / D))
         else:
             W0 = np.asarray(W0, dtype=float)
             if W0.shape != (D,) or not np.all(W0 > 0):
@@ -140,8 +144,15 @@ class DiagonalGaussian(Normal):
 
     def features(self, x: np.ndarray) -> np.ndarray:
         """Sufficient statistics t(x) = (1, z_d, z_d^2), shape (N, P) with P = 1 + 2 D."""
-        z = self.coordinates(x).T
-        return np.concatenate([np.ones((1, len(x))), z, z**2]).T
+        z = np.moveaxis(self.coordinates(x), -1, 0)
+        return np.moveaxis(np.concatenate([np.ones_like(z[:1]), z, z**2]), 0, -1)
+
+    @property
+    def monomials(self) -> np.ndarray:
+        """Rows (p, i, j) with t_p(x) = z_i z_j, where z_0 = 1, shape (P, 3)."""
+        d = np.arange(1, len(self.unit) + 1)
+        first, second = np.concatenate([[0], 0 * d, d]), np.concatenate([[0], d, d])
+        return np.column_stack([np.arange(len(first)), first, second])
 
     def natural(self, theta: Theta) -> np.ndarray:
         """Natural parameters eta, shape (..., K, P): ``features(x) @ eta.T`` is log N(x_n | mu_k, Sigma_k), in units of x."""
@@ -162,15 +173,16 @@ class DiagonalGaussian(Normal):
         N, sum_z, sum_zz = self._unpack(s)
         p = self.prior
         beta, a = p.beta + N, p.a + N / 2
-        m = (p.beta * p.m + sum_z) / beta[..., None]
-        b = p.b + (sum_zz + p.beta * p.m**2 - beta[..., None] * m**2) / 2
+        m = (p.beta[..., None] * p.m + sum_z) / beta[..., None]
+        b = p.b + (sum_zz + p.beta[..., None] * p.m**2 - beta[..., None] * m**2) / 2
         refuse_collapse(b.min(-1) / a)
         return NormalGamma(m, beta, a, b)
 
-    def log_marginal(self, s: np.ndarray) -> np.ndarray:
+    def log_marginal(self, s: np.ndarray, q: NormalGamma | None = None) -> np.ndarray:
         """Log evidence of points with these statistics, clusters given, shape (...); see `mixtures.Gaussian.log_marginal`."""
         log_base = -s[..., 0] * (len(self.unit) / 2 * LOG_2PI + self.log_volume)
-        return (self.posterior(s).log_normaliser() - self.prior.log_normaliser() + log_base).sum(-1)
+        q = self.posterior(s) if q is None else q
+        return (q.log_normaliser() - self.log_prior_normaliser + log_base).sum(-1)
 
     def maximum_likelihood(self, s: np.ndarray) -> Theta:
         """Means and variances that maximise sum(s * eta).
@@ -213,16 +225,20 @@ class DiagonalGaussian(Normal):
         return n_components * self.log_volume
 
     def log_predictive(self, x: np.ndarray, q: NormalGamma) -> np.ndarray:
-        """Log predictive density of each cluster, a product of Student-t densities, shape (N, K) (PRML 2.158-2.161)."""
-        dof = 2 * q.a[:, None]
-        scale = q.b * ((1 + q.beta) / (q.a * q.beta))[:, None]
-        distance = (self.coordinates(x)[:, None, :] - q.m) ** 2 / scale
-        return log_student_t(distance, np.log(scale) / 2, dof, 1).sum(-1) - self.log_volume
+        """Log predictive density of each cluster, a product of Student-t densities, (N, ..., K) (PRML 2.158-2.161)."""
+        dof = 2 * q.a[..., None, None]
+        scale = (q.b * ((1 + q.beta) / (q.a * q.beta))[..., None])[..., None]
+        distance = self.offsets(x, q.m) ** 2 / scale
+        return np.moveaxis(log_student_t(distance, np.log(scale) / 2, dof, 1).sum(-2), -1, 0) - self.log_volume
+
+    def mean(self, q: NormalGamma) -> Theta:
+        """E_q[theta]: E[1 / lambda] = b / (a - 1), not a number where a <= 1 (inverse Gamma)."""
+        return {"means": q.m, "variances": q.b / existing(q.a - 1)[..., None]}
 
     def sample(self, q: NormalGamma, size: int, rng: np.random.Generator) -> Theta:
-        """Draws of theta from q, each of shape (size, K, D)."""
-        variances = q.b / rng.gamma(q.a[:, None], size=(size, *q.b.shape))
-        mu = q.m + np.sqrt(variances / q.beta[:, None]) * rng.standard_normal(variances.shape)
+        """Draws of theta from q, each of shape (size, ..., K, D)."""
+        variances = q.b / rng.gamma(q.a[..., None], size=(size, *q.b.shape))
+        mu = q.m + np.sqrt(variances / q.beta[..., None]) * rng.standard_normal(variances.shape)
         return {"means": mu, "variances": variances}
 
     def prior_in_data_units(self) -> dict[str, np.ndarray]:

@@ -20,15 +20,15 @@ from mixtures.normal import (
     LOG_2PI,
     Batch,
     Correlated,
-    check_matrix,
+    Wishart,
     check_prior,
-    expected_log_det,
+    existing,
     frame,
+    inverse,
     inverse_scale,
     location,
     log_det,
     log_student_t,
-    log_wishart_normaliser,
     outer,
     pack,
     refuse_collapse,
@@ -37,10 +37,11 @@ from mixtures.normal import (
     unpack,
     wishart_root,
 )
+from mixtures.rows import Rows, moments
 
 
 @dataclass(frozen=True)
-class NormalWishart(Batch):
+class NormalWishart(Batch, Wishart):
     """Normal-Wishart density of (mu, Lambda), alone or a batch of them.
 
     Parameters
@@ -63,7 +64,7 @@ class NormalWishart(Batch):
     def log_normaliser(self) -> np.ndarray:
         """Log integral of |Lambda|^((nu-D)/2) exp(-beta/2 (mu-m)^T Lambda (mu-m) - 1/2 tr(W^-1 Lambda)) (PRML B.79)."""
         D = self.m.shape[-1]
-        return D / 2 * (LOG_2PI - np.log(self.beta)) + log_wishart_normaliser(self.W_inv, self.nu)
+        return D / 2 * (LOG_2PI - np.log(self.beta)) + self.log_wishart_normaliser()
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,14 @@ class Gaussian(Correlated):
     @classmethod
     def from_data(
         cls,
-        x: np.ndarray,
+        x: Rows,
         n_components: int,
         *,
         m0: np.ndarray | None = None,
         beta0: float = 0.01,
         W0: np.ndarray | None = None,
         nu0: float | None = None,
+        weights: np.ndarray | None = None,
     ) -> Gaussian:
         """The family in coordinates that suit ``x``, under a weak prior wherever none is given.
 
@@ -110,7 +112,8 @@ class Gaussian(Correlated):
 
         Parameters
         ----------
-        x : ndarray, shape (N, D)
+        x : ndarray, shape (N, D), or blocks of rows
+            See `mixtures.rows.as_rows`.
         n_components : int
             K, which sets the size of the default scale.
         m0 : ndarray, shape (D,), optional
@@ -127,21 +130,21 @@ class Gaussian(Correlated):
         ValueError
             If x is not a finite matrix with spread in every feature, or a hyperparameter is outside its range.
         """
-        x = check_matrix(x)
-        D = x.shape[1]
-        origin, unit = frame(x, n_components)
+        data = moments(x, weights)
+        D = len(data.mean)
+        origin, unit = frame(data, n_components)
         nu = float(D + 2 if nu0 is None else nu0)
         check_prior(beta0, nu, D - 1)
-        W_inv = inverse_scale((x - origin) / unit, n_components, W0, unit)
+        W_inv = inverse_scale(data, n_components, W0, unit)
         m = location(m0, origin, unit)
         return cls(origin, unit, NormalWishart(m, np.asarray(float(beta0)), W_inv, np.asarray(nu)))
 
     def expected_natural(self, q: NormalWishart) -> np.ndarray:
         """E_q[eta], shape (..., K, P) (PRML 10.64, 10.65)."""
         D = q.m.shape[-1]
-        nu_W = q.nu[..., None, None] * np.linalg.inv(q.W_inv)
+        nu_W = q.nu[..., None, None] * inverse(q.W_inv)
         quadratic = D / q.beta + (q.m * times(nu_W, q.m)).sum(-1)
-        constant = (expected_log_det(q.W_inv, q.nu) - quadratic - D * LOG_2PI) / 2 - self.log_volume
+        constant = (q.expected_log_det() - quadratic - D * LOG_2PI) / 2 - self.log_volume
         return pack(constant, times(nu_W, q.m), nu_W)
 
     def posterior(self, s: np.ndarray) -> NormalWishart:
@@ -149,19 +152,20 @@ class Gaussian(Correlated):
         N, sum_z, sum_zz = unpack(s)
         p = self.prior
         beta, nu = p.beta + N, p.nu + N
-        m = (p.beta * p.m + sum_z) / beta[..., None]
-        W_inv = p.W_inv + sum_zz + p.beta * outer(p.m) - beta[..., None, None] * outer(m)
+        m = (p.beta[..., None] * p.m + sum_z) / beta[..., None]
+        W_inv = p.W_inv + sum_zz + p.beta[..., None, None] * outer(p.m) - beta[..., None, None] * outer(m)
         refuse_collapse(np.linalg.eigvalsh(W_inv)[..., 0] / nu)
         return NormalWishart(m, beta, W_inv, nu)
 
-    def log_marginal(self, s: np.ndarray) -> np.ndarray:
+    def log_marginal(self, s: np.ndarray, q: NormalWishart | None = None) -> np.ndarray:
         """Log evidence of points with these statistics, clusters given: sum_k log int p(x|theta_k) p(theta_k), shape (...).
 
         Its gradient with respect to s is `expected_natural` of the posterior, and sum(s * eta) minus it is the
-        Kullback-Leibler divergence of that posterior from the prior.
+        Kullback-Leibler divergence of that posterior from the prior. ``q``, if given, is that posterior.
         """
         log_base = -s[..., 0] * (len(self.unit) / 2 * LOG_2PI + self.log_volume)
-        return (self.posterior(s).log_normaliser() - self.prior.log_normaliser() + log_base).sum(-1)
+        q = self.posterior(s) if q is None else q
+        return (q.log_normaliser() - self.log_prior_normaliser + log_base).sum(-1)
 
     def maximum_likelihood(self, s: np.ndarray) -> Theta:
         """Means and covariances that maximise sum(s * eta) (PRML 9.17, 9.19).
@@ -204,19 +208,22 @@ class Gaussian(Correlated):
         return n_components * len(self.unit) * self.log_volume
 
     def log_predictive(self, x: np.ndarray, q: NormalWishart) -> np.ndarray:
-        """Log Student-t predictive density of each cluster, shape (N, K) (PRML 10.81, 10.82 and B.68)."""
+        """Log Student-t predictive density of each cluster, shape (N, ..., K) (PRML 10.81, 10.82 and B.68)."""
         D = q.m.shape[-1]
-        dof = q.nu + 1 - D
-        L = np.linalg.cholesky(q.W_inv * ((1 + q.beta) / (dof * q.beta))[:, None, None])
-        offset = self.coordinates(x)[:, None, :] - q.m
-        distance = (np.linalg.solve(L, offset[..., None])[..., 0] ** 2).sum(-1)
-        log_scale = np.log(np.diagonal(L, axis1=-2, axis2=-1)).sum(-1)
-        return log_student_t(distance, log_scale, dof, D) - self.log_volume
+        dof = (q.nu + 1 - D)[..., None]
+        L = np.linalg.cholesky(q.W_inv * ((1 + q.beta[..., None]) / (dof * q.beta[..., None]))[..., None])
+        distance = ((np.linalg.inv(L) @ self.offsets(x, q.m)) ** 2).sum(-2)
+        log_scale = np.log(np.diagonal(L, axis1=-2, axis2=-1)).sum(-1, keepdims=True)
+        return np.moveaxis(log_student_t(distance, log_scale, dof, D), -1, 0) - self.log_volume
+
+    def mean(self, q: NormalWishart) -> Theta:
+        """E_q[theta]: E[Sigma] = W^-1 / (nu - D - 1), not a number where nu <= D + 1 (inverse Wishart)."""
+        return {"means": q.m, "covariances": q.W_inv / existing(q.nu - q.m.shape[-1] - 1)[..., None, None]}
 
     def sample(self, q: NormalWishart, size: int, rng: np.random.Generator) -> Theta:
-        """Draws of theta from q, with shapes (size, K, D) and (size, K, D, D), by Bartlett's factor of the Wishart."""
+        """Draws of theta from q, (size, ..., K, D) and (size, ..., K, D, D), by Bartlett's factor of the Wishart."""
         F = wishart_root(q.W_inv, q.nu, size, rng)
-        mu = q.m + times(F, rng.standard_normal((size, *q.m.shape))) / np.sqrt(q.beta)[:, None]
+        mu = q.m + times(F, rng.standard_normal((size, *q.m.shape))) / np.sqrt(q.beta)[..., None]
         return {"means": mu, "covariances": F @ F.swapaxes(-1, -2)}
 
     def prior_in_data_units(self) -> dict[str, np.ndarray]:

@@ -24,14 +24,16 @@ from mixtures.normal import (
     LOG_2PI,
     Batch,
     Normal,
-    check_matrix,
     check_prior,
+    existing,
     frame,
     location,
     log_student_t,
     refuse_collapse,
     refuse_empty,
+    unbiased,
 )
+from mixtures.rows import Rows, moments
 
 
 @dataclass(frozen=True)
@@ -88,19 +90,21 @@ class SphericalGaussian(Normal):
     @classmethod
     def from_data(
         cls,
-        x: np.ndarray,
+        x: Rows,
         n_components: int,
         *,
         m0: np.ndarray | None = None,
         beta0: float = 0.01,
         W0: float | None = None,
         nu0: float | None = None,
+        weights: np.ndarray | None = None,
     ) -> SphericalGaussian:
         """The family in coordinates that suit ``x``; defaults as for `mixtures.Gaussian.from_data`.
 
         Parameters
         ----------
-        x : ndarray, shape (N, D)
+        x : ndarray, shape (N, D), or blocks of rows
+            See `mixtures.rows.as_rows`.
         n_components : int
         m0 : ndarray, shape (D,), optional
         beta0 : float, optional
@@ -114,15 +118,15 @@ class SphericalGaussian(Normal):
         ValueError
             If x is not a finite matrix with spread in every feature, or a hyperparameter is outside its range.
         """
-        x = check_matrix(x)
-        N, D = x.shape
-        origin, spread = frame(x, n_components)
+        data = moments(x, weights)
+        D = len(data.mean)
+        origin, spread = frame(data, n_components)
         unit = np.full(D, np.sqrt(np.mean(spread**2)))
         nu = float(D + 2 if nu0 is None else nu0)
         check_prior(beta0, nu, 0)
         if W0 is not None and not (np.ndim(W0) == 0 and W0 > 0):
             raise ValueError("W0 must be one positive number")
-        w = N / (N - 1) / n_components ** (2 / D) if W0 is None else 1 / (W0 * unit[0] ** 2)
+        w = data.n * unbiased(data) / n_components ** (2 / D) if W0 is None else 1 / (W0 * unit[0] ** 2)
         m = location(m0, origin, unit)
         prior = SphericalNormalGamma(m, np.asarray(float(beta0)), np.asarray(nu / 2), np.asarray(w / 2))
         return cls(origin, unit, prior)
@@ -138,8 +142,16 @@ class SphericalGaussian(Normal):
 
     def features(self, x: np.ndarray) -> np.ndarray:
         """Sufficient statistics t(x) = (1, z_d, |z|^2), shape (N, P) with P = D + 2."""
-        z = self.coordinates(x).T
-        return np.concatenate([np.ones((1, len(x))), z, (z**2).sum(0, keepdims=True)]).T
+        z = np.moveaxis(self.coordinates(x), -1, 0)
+        return np.moveaxis(np.concatenate([np.ones_like(z[:1]), z, (z**2).sum(0, keepdims=True)]), 0, -1)
+
+    @property
+    def monomials(self) -> np.ndarray:
+        """Rows (p, i, j), sorted by p: t_p(x) is the sum of z_i z_j over its rows, where z_0 = 1, shape (1 + 2 D, 3)."""
+        D = len(self.unit)
+        d = np.arange(1, D + 1)
+        p = np.concatenate([[0], d, np.full(D, D + 1)])
+        return np.column_stack([p, np.concatenate([[0], 0 * d, d]), np.concatenate([[0], d, d])])
 
     def natural(self, theta: Theta) -> np.ndarray:
         """Natural parameters eta, shape (..., K, P): ``features(x) @ eta.T`` is log N(x_n | mu_k, Sigma_k), in units of x."""
@@ -154,15 +166,16 @@ class SphericalGaussian(Normal):
         N, sum_z, sum_zz = self._unpack(s)
         p, D = self.prior, len(self.unit)
         beta, a = p.beta + N, p.a + N * D / 2
-        m = (p.beta * p.m + sum_z) / beta[..., None]
-        b = p.b + (sum_zz + p.beta * (p.m**2).sum() - beta * (m**2).sum(-1)) / 2
+        m = (p.beta[..., None] * p.m + sum_z) / beta[..., None]
+        b = p.b + (sum_zz + p.beta * (p.m**2).sum(-1) - beta * (m**2).sum(-1)) / 2
         refuse_collapse(b / a)
         return SphericalNormalGamma(m, beta, a, b)
 
-    def log_marginal(self, s: np.ndarray) -> np.ndarray:
+    def log_marginal(self, s: np.ndarray, q: SphericalNormalGamma | None = None) -> np.ndarray:
         """Log evidence of points with these statistics, clusters given, shape (...); see `mixtures.Gaussian.log_marginal`."""
         log_base = -s[..., 0] * (len(self.unit) / 2 * LOG_2PI + self.log_volume)
-        return (self.posterior(s).log_normaliser() - self.prior.log_normaliser() + log_base).sum(-1)
+        q = self.posterior(s) if q is None else q
+        return (q.log_normaliser() - self.log_prior_normaliser + log_base).sum(-1)
 
     def maximum_likelihood(self, s: np.ndarray) -> Theta:
         """Means and variances that maximise sum(s * eta).
@@ -205,14 +218,18 @@ class SphericalGaussian(Normal):
         return n_components * (2 - len(self.unit)) * float(np.log(self.unit[0]))
 
     def log_predictive(self, x: np.ndarray, q: SphericalNormalGamma) -> np.ndarray:
-        """Log Student-t predictive density of each cluster, shape (N, K) (PRML 2.162)."""
+        """Log Student-t predictive density of each cluster, shape (N, ..., K) (PRML 2.162)."""
         D = len(self.unit)
-        scale = q.b * (1 + q.beta) / (q.a * q.beta)
-        distance = ((self.coordinates(x)[:, None, :] - q.m) ** 2).sum(-1) / scale
-        return log_student_t(distance, D / 2 * np.log(scale), 2 * q.a, D) - self.log_volume
+        dof, scale = 2 * q.a[..., None], (q.b * (1 + q.beta) / (q.a * q.beta))[..., None]
+        distance = (self.offsets(x, q.m) ** 2).sum(-2) / scale
+        return np.moveaxis(log_student_t(distance, D / 2 * np.log(scale), dof, D), -1, 0) - self.log_volume
+
+    def mean(self, q: SphericalNormalGamma) -> Theta:
+        """E_q[theta]: E[1 / lambda] = b / (a - 1), not a number where a <= 1 (inverse Gamma)."""
+        return {"means": q.m, "variances": q.b / existing(q.a - 1)}
 
     def sample(self, q: SphericalNormalGamma, size: int, rng: np.random.Generator) -> Theta:
-        """Draws of theta from q, with shapes (size, K, D) and (size, K)."""
+        """Draws of theta from q, with shapes (size, ..., K, D) and (size, ..., K)."""
         variances = q.b / rng.gamma(q.a, size=(size, *q.b.shape))
         mu = q.m + np.sqrt(variances / q.beta)[..., None] * rng.standard_normal((size, *q.m.shape))
         return {"means": mu, "variances": variances}

@@ -17,15 +17,16 @@ from mixtures.model import Theta
 from mixtures.normal import (
     LOG_2PI,
     Correlated,
-    check_matrix,
+    Stacked,
+    Wishart,
     check_prior,
-    expected_log_det,
+    existing,
     frame,
+    inverse,
     inverse_scale,
     location,
     log_det,
     log_student_t,
-    log_wishart_normaliser,
     outer,
     pack,
     refuse_collapse,
@@ -34,10 +35,11 @@ from mixtures.normal import (
     unpack,
     wishart_root,
 )
+from mixtures.rows import Rows, moments
 
 
 @dataclass(frozen=True)
-class SharedWishart:
+class SharedWishart(Stacked, Wishart):
     """Density of K means and the one precision matrix they share.
 
     Parameters
@@ -57,7 +59,7 @@ class SharedWishart:
     def log_normaliser(self) -> np.ndarray:
         """Log integral over all means and Lambda, shape (...) (PRML B.79)."""
         D = self.m.shape[-1]
-        return D / 2 * (LOG_2PI - np.log(self.beta)).sum(-1) + log_wishart_normaliser(self.W_inv, self.nu)
+        return D / 2 * (LOG_2PI - np.log(self.beta)).sum(-1) + self.log_wishart_normaliser()
 
     def permute(self, order: np.ndarray) -> SharedWishart:
         """The same density with its clusters in another order."""
@@ -93,30 +95,31 @@ class TiedGaussian(Correlated):
     @classmethod
     def from_data(
         cls,
-        x: np.ndarray,
+        x: Rows,
         n_components: int,
         *,
         m0: np.ndarray | None = None,
         beta0: float = 0.01,
         W0: np.ndarray | None = None,
         nu0: float | None = None,
+        weights: np.ndarray | None = None,
     ) -> TiedGaussian:
         """The family in coordinates that suit ``x``; arguments, defaults and errors as for `mixtures.Gaussian.from_data`."""
-        x = check_matrix(x)
-        D = x.shape[1]
-        origin, unit = frame(x, n_components)
+        data = moments(x, weights)
+        D = len(data.mean)
+        origin, unit = frame(data, n_components)
         nu = float(D + 2 if nu0 is None else nu0)
         check_prior(beta0, nu, D - 1)
-        W_inv = inverse_scale((x - origin) / unit, n_components, W0, unit)
+        W_inv = inverse_scale(data, n_components, W0, unit)
         m = location(m0, origin, unit)
         return cls(origin, unit, SharedWishart(m[None], np.full(1, float(beta0)), W_inv, np.asarray(nu)))
 
     def expected_natural(self, q: SharedWishart) -> np.ndarray:
         """E_q[eta], shape (..., K, P); as PRML 10.64 and 10.65 with one Wishart."""
         K, D = q.m.shape[-2:]
-        nu_W = _repeat(q.nu[..., None, None] * np.linalg.inv(q.W_inv), K)
+        nu_W = _repeat(q.nu[..., None, None] * inverse(q.W_inv), K)
         quadratic = D / q.beta + (q.m * times(nu_W, q.m)).sum(-1)
-        constant = (expected_log_det(q.W_inv, q.nu)[..., None] - quadratic - D * LOG_2PI) / 2 - self.log_volume
+        constant = (q.expected_log_det()[..., None] - quadratic - D * LOG_2PI) / 2 - self.log_volume
         return pack(constant, times(nu_W, q.m), nu_W)
 
     def posterior(self, s: np.ndarray) -> SharedWishart:
@@ -130,10 +133,10 @@ class TiedGaussian(Correlated):
         refuse_collapse((np.linalg.eigvalsh(W_inv)[..., 0] / nu)[..., None])
         return SharedWishart(m, beta, W_inv, nu)
 
-    def log_marginal(self, s: np.ndarray) -> np.ndarray:
+    def log_marginal(self, s: np.ndarray, q: SharedWishart | None = None) -> np.ndarray:
         """Log evidence of points with these statistics, clusters given, shape (...); see `mixtures.Gaussian.log_marginal`."""
-        q, p, K = self.posterior(s), self.prior, s.shape[-2]
-        prior = SharedWishart(np.broadcast_to(p.m, q.m.shape[-2:]), np.broadcast_to(p.beta, K), p.W_inv, p.nu)
+        q, p = self.posterior(s) if q is None else q, self.prior
+        prior = SharedWishart(np.broadcast_to(p.m, q.m.shape), np.broadcast_to(p.beta, q.beta.shape), p.W_inv, p.nu)
         log_base = -s[..., 0].sum(-1) * (len(self.unit) / 2 * LOG_2PI + self.log_volume)
         return q.log_normaliser() - prior.log_normaliser() + log_base
 
@@ -173,7 +176,7 @@ class TiedGaussian(Correlated):
         K, D = mu.shape[-2:]
         offset = mu - q.m
         quadratic = (q.beta * (offset * (offset @ Lambda)).sum(-1)).sum(-1) + (q.W_inv * Lambda).sum((-2, -1))
-        q = SharedWishart(np.broadcast_to(q.m, (K, D)), np.broadcast_to(q.beta, K), q.W_inv, q.nu)
+        q = SharedWishart(np.broadcast_to(q.m, mu.shape), np.broadcast_to(q.beta, mu.shape[:-1]), q.W_inv, q.nu)
         return (q.nu - D - 1 + K) / 2 * log_det(Lambda) - quadratic / 2 - q.log_normaliser()
 
     def log_jacobian(self, n_components: int) -> float:
@@ -181,21 +184,25 @@ class TiedGaussian(Correlated):
         return (len(self.unit) + 1 - n_components) * self.log_volume
 
     def log_predictive(self, x: np.ndarray, q: SharedWishart) -> np.ndarray:
-        """Log Student-t predictive density of each cluster, shape (N, K); as PRML 10.81 and 10.82 with one Wishart."""
+        """Log Student-t predictive density of each cluster, shape (N, ..., K); as PRML 10.81 and 10.82 with one Wishart."""
         D = q.m.shape[-1]
-        dof = q.nu + 1 - D
-        L = np.linalg.cholesky(q.W_inv)
-        widening = (1 + q.beta) / (dof * q.beta)
-        offset = (self.coordinates(x)[:, None, :] - q.m).reshape(-1, D)
-        distance = (np.linalg.solve(L, offset.T) ** 2).sum(0).reshape(len(x), -1) / widening
-        log_scale = np.log(np.diagonal(L)).sum() + D / 2 * np.log(widening)
-        return log_student_t(distance, log_scale, dof, D) - self.log_volume
+        dof, beta = (q.nu + 1 - D)[..., None, None], q.beta[..., None]
+        L = np.linalg.cholesky(q.W_inv)[..., None, :, :]
+        widening = (1 + beta) / (dof * beta)
+        distance = ((np.linalg.inv(L) @ self.offsets(x, q.m)) ** 2).sum(-2) / widening
+        log_scale = np.log(np.diagonal(L, axis1=-2, axis2=-1)).sum(-1, keepdims=True) + D / 2 * np.log(widening)
+        return np.moveaxis(log_student_t(distance, log_scale, dof, D), -1, 0) - self.log_volume
+
+    def mean(self, q: SharedWishart) -> Theta:
+        """E_q[theta]: E[Sigma] = W^-1 / (nu - D - 1), not a number where nu <= D + 1 (inverse Wishart)."""
+        K, D = q.m.shape[-2:]
+        return {"means": q.m, "covariances": _repeat(q.W_inv / existing(q.nu - D - 1)[..., None, None], K)}
 
     def sample(self, q: SharedWishart, size: int, rng: np.random.Generator) -> Theta:
-        """Draws of theta from q, with shapes (size, K, D) and (size, K, D, D)."""
+        """Draws of theta from q, with shapes (size, ..., K, D) and (size, ..., K, D, D)."""
         F = wishart_root(q.W_inv, q.nu, size, rng)
-        mu = q.m + rng.standard_normal((size, *q.m.shape)) @ F.swapaxes(-1, -2) / np.sqrt(q.beta)[:, None]
-        return {"means": mu, "covariances": _repeat(F @ F.swapaxes(-1, -2), len(q.m))}
+        mu = q.m + rng.standard_normal((size, *q.m.shape)) @ F.swapaxes(-1, -2) / np.sqrt(q.beta)[..., None]
+        return {"means": mu, "covariances": _repeat(F @ F.swapaxes(-1, -2), q.m.shape[-2])}
 
     def prior_in_data_units(self) -> dict[str, np.ndarray]:
         """The hyperparameters m0, beta0, W0_inv and nu0 in the units of x."""

@@ -4,49 +4,48 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from mixtures.ascent import Pass, Step, ascend
-from mixtures.errors import ConvergenceWarning
+from mixtures.ascent import Ascent, ascend
+from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.fit import Conjugate, Fit
+from mixtures.many import ascend_many
 from mixtures.model import Allocation, Family
+from mixtures.online import as_ascent, learn
 from mixtures.responsibilities import fold, normalise
+from mixtures.rows import Rows
 
 LEAVE_ONE_OUT_BLOCK = 3_000_000
 
 
-def step(family: Family, allocation: Allocation, pass_: Pass) -> Callable[[np.ndarray], Step]:
-    """One sweep over q(pi), q(theta) and q(z); its bound is the ELBO with every constant kept.
+def step(family: Family, allocation: Allocation, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """q(pi) and q(theta) given q(z): eta, and minus their divergence from the prior, every constant kept.
 
     With q(z) at its optimum the ELBO (PRML 10.70) is sum_n log_z_n - KL(q(pi) || p(pi)) - sum_k KL(q(theta_k) || p(theta_k)),
     and each divergence is sum(s * eta) minus a log marginal likelihood.
     """
-
-    def cavi(s: np.ndarray) -> Step:
-        q_pi, q_theta = allocation.posterior(s[:, 0]), family.posterior(s)  # 10.57-10.63
-        eta = fold(allocation.expected_natural(q_pi), family.expected_natural(q_theta))  # 10.64-10.66
-        log_z, s_next = pass_(eta)  # 10.46, 10.49, 10.51-10.53
-        kl = (s * eta).sum() - allocation.log_marginal(s[:, 0]) - family.log_marginal(s)
-        return Step(float(log_z - kl), s_next, eta)
-
-    return cavi
+    q_pi, q_theta = allocation.posterior(s[..., 0]), family.posterior(s)  # 10.57-10.63
+    eta = fold(allocation.expected_natural(q_pi), family.expected_natural(q_theta))  # 10.64-10.66
+    kl = (s * eta).sum((-2, -1)) - allocation.log_marginal(s[..., 0]) - family.log_marginal(s, q_theta)
+    return eta, -kl  # the pass: 10.46, 10.49, 10.51-10.53
 
 
-def fit(x: np.ndarray, family: Family, allocation: Allocation, *, rng: np.random.Generator, **climb: Any) -> Fit:
+def fit(x: Rows, family: Family, allocation: Allocation, *, rng: np.random.Generator, **climb: Any) -> Fit:
     """Fit a Bayesian mixture by CAVI.
 
     Parameters
     ----------
-    x : ndarray, shape (N, D)
+    x : ndarray, shape (N, D), or blocks of rows
     family, allocation : Family, Allocation
         The model with its priors.
     rng : numpy.random.Generator
         Source of the starts.
     **climb
-        ``init``, ``restarts``, ``tol``, ``max_iter``: see `mixtures.ascent.ascend`.
+        ``weights``, ``init``, ``restarts``, ``keep``, ``tol``, ``max_iter``, ``accelerate``, ``reg_covar``, ``engine``: see
+        `mixtures.ascent.ascend`.
 
     Returns
     -------
@@ -54,21 +53,70 @@ def fit(x: np.ndarray, family: Family, allocation: Allocation, *, rng: np.random
         Of kind "variational"; its bound is a lower bound on log p(x) around one labelling, in nats.
     """
     began = time.perf_counter()
-    s, bound, converged, info = ascend(step, x, family, allocation, rng=rng, **climb)
+    ascent, _ = ascend(step, x, family, allocation, rng=rng, **climb)
+    return _result(ascent, family, allocation, time.perf_counter() - began)
+
+
+def fit_many(
+    xs: Sequence[np.ndarray],
+    families: Sequence[Family],
+    allocation: Allocation,
+    *,
+    rng: np.random.Generator,
+    **climb: Any,
+) -> list[Fit | CollapseError]:
+    """Fit a Bayesian mixture to each of many small data sets of one shape by CAVI, side by side.
+
+    Arguments and results are those of `mixtures.methods.em.fit_many`.
+    """
+    began = time.perf_counter()
+    ascents = ascend_many(step, xs, families, allocation, rngs=rng.spawn(len(xs)), **climb)
+    seconds = (time.perf_counter() - began) / max(1, len(xs))
+    return [
+        _result(ascent, family, allocation, seconds) if isinstance(ascent, Ascent) else ascent
+        for family, ascent in zip(families, ascents, strict=True)
+    ]
+
+
+def partial_fit(
+    x: Rows,
+    family: Family,
+    allocation: Allocation,
+    *,
+    rng: np.random.Generator,
+    previous: Fit | None = None,
+    total: float | None = None,
+    **learning: Any,
+) -> Fit:
+    """Move a fit on by one batch of rows: stochastic variational inference.
+
+    Arguments and result are those of `mixtures.methods.em.partial_fit`; ``total`` is the number of observations that the
+    posterior counts.
+    """
+    began = time.perf_counter()
+    learned = previous.info["learned"] if previous else None
+    learned = learn(step, learned, x, family, allocation, rng=rng, total=total, **learning)
+    return _result(as_ascent(learned, total), family, allocation, time.perf_counter() - began)
+
+
+def _result(ascent: Ascent, family: Family, allocation: Allocation, seconds: float) -> Fit:
+    s = ascent.s
     return Fit(
         method="cavi",
         kind="variational",
         family=family,
         allocation=allocation,
         posterior=Conjugate(allocation.posterior(s[:, 0]), family.posterior(s)),
-        bound=bound,
-        converged=converged,
-        seconds={"run": time.perf_counter() - began},
-        info=info,
+        bound=ascent.bound,
+        converged=ascent.converged,
+        seconds={"run": seconds},
+        info=ascent.info,
     )
 
 
-def leave_one_out(fit: Fit, x: np.ndarray, *, tol: float = 1e-6, max_iter: int = 1000) -> np.ndarray:
+def leave_one_out(
+    fit: Fit, x: np.ndarray, *, weights: np.ndarray | None = None, tol: float = 1e-6, max_iter: int = 1000
+) -> np.ndarray:
     """log p(x_n | all points but x_n) of a CAVI fit in nats, shape (N,), by refitting without each point in turn.
 
     The N refits start from the fit itself, so that they stay in its mode, and climb side by side until no log density
@@ -79,6 +127,9 @@ def leave_one_out(fit: Fit, x: np.ndarray, *, tol: float = 1e-6, max_iter: int =
     fit : Fit
         With its closed-form posterior on ``x``.
     x : ndarray, shape (N, D)
+    weights : ndarray, shape (N,), optional
+        Those of the fit: of a row that stands for several observations one is left out, of one that stands for less than
+        one all.
 
     Warns
     -----
@@ -86,20 +137,42 @@ def leave_one_out(fit: Fit, x: np.ndarray, *, tol: float = 1e-6, max_iter: int =
         If a refit was still moving after ``max_iter`` sweeps.
     """
     family, allocation, t = fit.family, fit.allocation, fit.family.features(x)
+    w = np.ones(len(x)) if weights is None else weights
     r = fit.responsibilities(x)
-    s = r.T @ t
+    s = (w[:, None] * r).T @ t
     blocks = np.array_split(np.arange(len(x)), -(-len(x) * r.size // LEAVE_ONE_OUT_BLOCK))
+    out = np.minimum(w, 1)
     return np.concatenate(
-        [_without(rows, s - r[rows, :, None] * t[rows, None], t, family, allocation, tol, max_iter) for rows in blocks]
+        [
+            _without(
+                rows,
+                s - (out[rows, None] * r[rows])[:, :, None] * t[rows, None],
+                t,
+                w,
+                family,
+                allocation,
+                tol,
+                max_iter,
+            )
+            for rows in blocks
+        ]
     )
 
 
 def _without(
-    rows: np.ndarray, s: np.ndarray, t: np.ndarray, family: Family, allocation: Allocation, tol: float, max_iter: int
+    rows: np.ndarray,
+    s: np.ndarray,
+    t: np.ndarray,
+    w: np.ndarray,
+    family: Family,
+    allocation: Allocation,
+    tol: float,
+    max_iter: int,
 ) -> np.ndarray:
     """Log predictive density of each of ``rows`` from states s (rows, K, P) that leave it out, climbed until they settle."""
     own = t[rows]
     previous = np.full(len(rows), np.inf)
+    left = np.maximum(w[rows] - 1, 0)[:, None]
     for _ in range(max_iter):
         log_p = _predictive(own, s, family, allocation)
         if np.abs(log_p - previous).max() <= tol:
@@ -109,7 +182,9 @@ def _without(
             allocation.expected_natural(allocation.posterior(s[..., 0])), family.expected_natural(family.posterior(s))
         )
         r = normalise(np.moveaxis(eta @ t.T, 1, -1))[1]  # (rows, N, K)
-        r[range(len(rows)), rows] = 0
+        own_r = r[range(len(rows)), rows]
+        r *= w[:, None]
+        r[range(len(rows)), rows] = left * own_r
         s = r.swapaxes(1, 2) @ t
     warnings.warn(f"a refit was still moving after {max_iter} sweeps", ConvergenceWarning, stacklevel=3)
     return log_p

@@ -3,45 +3,39 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from mixtures.ascent import Pass, Step, ascend
+from mixtures.ascent import Ascent, ascend
+from mixtures.errors import CollapseError
 from mixtures.fit import Draws, Fit
+from mixtures.many import ascend_many
 from mixtures.model import Allocation, Family
+from mixtures.online import as_ascent, learn
+from mixtures.passes import entropy
 from mixtures.responsibilities import fold
+from mixtures.rows import Rows
 
 
-def step(family: Family, allocation: Allocation, pass_: Pass) -> Callable[[np.ndarray], Step]:
-    """One EM iteration for maximum likelihood; its bound is log p(x | pi, theta)."""
-
-    def em(s: np.ndarray) -> Step:
-        pi = allocation.maximum_likelihood(s[:, 0])  # 9.22
-        theta = family.maximum_likelihood(s)  # 9.17, 9.19
-        eta = fold(allocation.natural(pi), family.natural(theta))
-        log_z, s_next = pass_(eta)  # 9.14, 9.13
-        return Step(log_z, s_next, eta)
-
-    return em
+def step(family: Family, allocation: Allocation, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """M-step for maximum likelihood: eta, and 0, for the bound is log p(x | pi, theta) = sum_n log_z_n."""
+    pi = allocation.maximum_likelihood(s[..., 0])  # 9.22
+    theta = family.maximum_likelihood(s)  # 9.17, 9.19
+    eta = fold(allocation.natural(pi), family.natural(theta))
+    return eta, np.zeros(s.shape[:-2])  # the pass: 9.13, 9.14
 
 
-def map_step(family: Family, allocation: Allocation, pass_: Pass) -> Callable[[np.ndarray], Step]:
-    """One EM iteration for the posterior mode (PRML section 9.4); its bound is log p(x, pi, theta) in the units of x."""
-
-    def em(s: np.ndarray) -> Step:
-        pi, theta = allocation.mode(s[:, 0]), family.mode(s)
-        eta = fold(allocation.natural(pi), family.natural(theta))
-        log_z, s_next = pass_(eta)
-        log_prior = allocation.log_prior(pi) + family.log_prior(theta) + family.log_jacobian(len(pi))
-        return Step(float(log_z + log_prior), s_next, eta)
-
-    return em
+def map_step(family: Family, allocation: Allocation, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """M-step for the posterior mode (PRML section 9.4): eta, and the log prior density of (pi, theta) in the units of x."""
+    pi, theta = allocation.mode(s[..., 0]), family.mode(s)
+    eta = fold(allocation.natural(pi), family.natural(theta))
+    return eta, allocation.log_prior(pi) + family.log_prior(theta) + family.log_jacobian(pi.shape[-1])
 
 
 def fit(
-    x: np.ndarray,
+    x: Rows,
     family: Family,
     allocation: Allocation,
     *,
@@ -53,7 +47,7 @@ def fit(
 
     Parameters
     ----------
-    x : ndarray, shape (N, D)
+    x : ndarray, shape (N, D), or blocks of rows
     family, allocation : Family, Allocation
         The model; their priors are used where ``prior`` is true.
     rng : numpy.random.Generator
@@ -62,7 +56,8 @@ def fit(
         False for maximum likelihood, True for the mode of the posterior density of (pi, theta). A mode depends on the
         parametrisation it is taken in; for Gaussian clusters that is (pi, mu, Lambda).
     **climb
-        ``init``, ``restarts``, ``tol``, ``max_iter``: see `mixtures.ascent.ascend`.
+        ``weights``, ``init``, ``restarts``, ``keep``, ``tol``, ``max_iter``, ``accelerate``, ``reg_covar``, ``engine``: see
+        `mixtures.ascent.ascend`.
 
     Returns
     -------
@@ -75,35 +70,137 @@ def fit(
         If every start ended with a cluster on too few points, where the likelihood has no maximum.
     """
     began = time.perf_counter()
-    s, bound, converged, info = ascend(map_step if prior else step, x, family, allocation, rng=rng, **climb)
+    ascent, pass_ = ascend(map_step if prior else step, x, family, allocation, rng=rng, **climb)
+    if not prior:
+        eta, _ = step(family, allocation, ascent.s)
+        ascent.info["entropy"] = float(entropy(eta, *pass_(eta)))
+    return _result(ascent, family, allocation, prior, time.perf_counter() - began)
+
+
+def fit_many(
+    xs: Sequence[np.ndarray],
+    families: Sequence[Family],
+    allocation: Allocation,
+    *,
+    rng: np.random.Generator,
+    prior: bool = False,
+    reg_covar: float = 0.0,
+    **climb: Any,
+) -> list[Fit | CollapseError]:
+    """Fit a mixture to each of many small data sets of one shape by EM, side by side.
+
+    Parameters
+    ----------
+    xs : sequence of ndarray, each of shape (N, D)
+    families : sequence of Family
+        The model of each data set.
+    allocation : Allocation
+    rng : numpy.random.Generator
+        Each data set draws its starts from a child of its own.
+    prior
+        See `fit`.
+    reg_covar : float
+        See `mixtures.passes.one_pass`.
+    **climb
+        ``init``, ``restarts``, ``tol``, ``max_iter``, ``accelerate``, ``engine``: see `mixtures.many.ascend_many`.
+
+    Returns
+    -------
+    list of Fit or CollapseError
+        In the order of xs; the error where every start collapsed. Run times are equal shares of the whole.
+    """
+    began = time.perf_counter()
+    method = map_step if prior else step
+    ascents = ascend_many(method, xs, families, allocation, rngs=rng.spawn(len(xs)), reg_covar=reg_covar, **climb)
+    seconds = (time.perf_counter() - began) / max(1, len(xs))
+    if prior:  # its density was taken in the coordinates z
+        jacobians = [family.log_jacobian(allocation.n_components) for family in families]
+        ascents = [
+            ascent._replace(bound=ascent.bound + jacobian) if isinstance(ascent, Ascent) else ascent
+            for ascent, jacobian in zip(ascents, jacobians, strict=True)
+        ]
+    return [
+        _result(ascent, family, allocation, prior, seconds) if isinstance(ascent, Ascent) else ascent
+        for family, ascent in zip(families, ascents, strict=True)
+    ]
+
+
+def partial_fit(
+    x: Rows,
+    family: Family,
+    allocation: Allocation,
+    *,
+    rng: np.random.Generator,
+    previous: Fit | None = None,
+    prior: bool = False,
+    total: float | None = None,
+    **learning: Any,
+) -> Fit:
+    """Move a fit on by one batch of rows: stepwise EM.
+
+    Parameters
+    ----------
+    x : ndarray, shape (B, D), or blocks of rows
+    family, allocation : Family, Allocation
+        The same for all batches; the coordinates of the family come from some rows that look like the rest.
+    rng : numpy.random.Generator
+        Source of the starts on the first batch.
+    previous : Fit, optional
+        What this function returned for the batches before.
+    prior
+        See `fit`.
+    total : float, optional
+        Number of observations that a posterior mode counts; by default those seen so far.
+    **learning
+        ``weights``, ``kappa``, ``reg_covar``, and for the first batch ``init`` and the like: see `mixtures.online.learn`.
+
+    Returns
+    -------
+    Fit
+        Without a bound, and never called converged; ``info["learned"]`` is what the next batch starts from.
+    """
+    began = time.perf_counter()
+    learned = previous.info["learned"] if previous else None
+    learned = learn(map_step if prior else step, learned, x, family, allocation, rng=rng, total=total, **learning)
+    return _result(as_ascent(learned, total), family, allocation, prior, time.perf_counter() - began)
+
+
+def _result(ascent: Ascent, family: Family, allocation: Allocation, prior: bool, seconds: float) -> Fit:
+    s, info = ascent.s, ascent.info
+    if not prior and len(ascent.bound):
+        p = family.n_free(len(s)) + allocation.n_free()
+        info = info | criteria(ascent.bound[-1], info["entropy"], p, s[:, 0].sum())
     if prior:
         pi, theta = allocation.mode(s[:, 0]), family.mode(s)
     else:
         pi, theta = allocation.maximum_likelihood(s[:, 0]), family.maximum_likelihood(s)
-    result = Fit(
+    return Fit(
         method="map" if prior else "em",
         kind="point",
         family=family,
         allocation=allocation,
         posterior=Draws(pi[None, None], {name: value[None, None] for name, value in theta.items()}),
-        bound=bound,
-        converged=converged,
-        seconds={"run": time.perf_counter() - began},
+        bound=ascent.bound,
+        converged=ascent.converged,
+        seconds={"run": seconds},
         info=info,
     )
-    if not prior:
-        result.info.update(criteria(result, x))
-    return result
 
 
-def criteria(fit: Fit, x: np.ndarray) -> dict[str, float]:
+def criteria(log_likelihood: float, entropy: float, p: int, n: float) -> dict[str, float]:
     """AIC, BIC and ICL of a maximum-likelihood fit, on the scale of -2 log likelihood, smaller being better.
 
     AIC = -2 L + 2 p (Akaike 1974); BIC = -2 L + p log N (Schwarz 1978); ICL = BIC + 2 times the entropy of the
     responsibilities (Biernacki, Celeux & Govaert 2000).
+
+    Parameters
+    ----------
+    log_likelihood, entropy : float
+        In nats.
+    p : int
+        Number of free parameters.
+    n : float
+        Number of observations.
     """
-    L, p = fit.bound[-1], fit.family.n_free(fit.n_components) + fit.allocation.n_free()
-    r = fit.responsibilities(x)
-    entropy = -np.sum(r * np.log(np.where(r > 0, r, 1.0)))
-    bic = -2 * L + p * np.log(len(x))
-    return {"aic": float(-2 * L + 2 * p), "bic": float(bic), "icl": float(bic + 2 * entropy)}
+    bic = -2 * log_likelihood + p * np.log(n)
+    return {"aic": float(-2 * log_likelihood + 2 * p), "bic": float(bic), "icl": float(bic + 2 * entropy)}

@@ -1,0 +1,330 @@
+"""The one pass over the data in compiled loops: blocks that stay in cache, features first, on all cores.
+
+A block of B points is turned round to (D, B), so that every loop below runs along memory and fills the vector registers:
+
+    t   = z_i z_j                        128 features of the block at a time                   (128, B)
+    rho = eta t                          eight features at a time                              (K, B)
+    r   = exp(rho - max rho) / sum       responsibilities, in the place of rho, or labels      (K, B)
+    s  += r t^T                          two clusters and four features at a time              (K, P)
+
+Where there are more features they are worked out twice, for rho and for s: a product costs less than to fetch it from beyond
+the cache. Nothing else is held. Rows go to threads in pieces whose size depends on N alone and whose sums are added in order,
+so that the result does not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+
+import numpy as np
+from numba import float64, njit, void
+from numba.core import config, types
+from numba.extending import intrinsic
+
+from mixtures.model import Family
+
+BLOCK, FEATURES = 256, 128  # 256 KiB
+PIECES, SMALLEST_PIECE, LARGEST_PIECE = 16, 4096, 65_536
+SEQUENTIAL = 500_000  # multiplications below which starting threads costs more than it saves
+
+LOOSE = {"reassoc", "contract", "nsz"}  # sums may be reordered; infinities and NaN keep their meaning
+EXACT = {"contract"}
+
+LOG2_E = 1.4426950408889634
+LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # their sum is log 2; k LN2_HIGH is exact
+SMALLEST_EXPONENT = -708.0
+TWO_52 = 4503599627370496.0
+
+
+def pass_(
+    family: Family, x: np.ndarray, weights: np.ndarray | None, eta: np.ndarray, u: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of log_z and the sufficient statistics, expected or of drawn labels; see `mixtures.engines.plain.pass_`.
+
+    Rows in another type than float64 are converted piece by piece.
+    """
+    many = x.ndim == 3
+    runs = eta.reshape(len(x) if many else 1, -1, *eta.shape[-2:])
+    u = np.empty((*runs.shape[:2], 0)) if u is None else u.reshape(*runs.shape[:2], -1)
+    model = (family.origin, 1 / family.unit, family.monomials)
+    smallest, largest = (32, len(x)) if many else (SMALLEST_PIECE, LARGEST_PIECE)
+    size = min(max(-(-len(x) // PIECES), smallest), largest)
+
+    def piece(start: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = slice(start, start + size)
+        w = np.empty((0,) * (x.ndim - 1)) if weights is None else weights[rows]
+        parts = (x[rows], w, *((runs[rows], u[rows]) if many else (runs, u[..., rows])))
+        own, w, part, uniform = (np.require(a, np.float64, ("C", "A")) for a in parts)
+        log_z, s = np.zeros(part.shape[:2]), np.zeros(part.shape)
+        _pass(*((own, w) if many else (own[None], w[None])), uniform, *model, part, log_z, s)
+        return log_z, s
+
+    starts = range(0, len(x), size)
+    parallel = len(starts) > 1 and x[..., 0].size * runs[0].size > SEQUENTIAL
+    log_z, s = zip(*(_pool().map if parallel else map)(piece, starts), strict=True)
+    join = np.concatenate if many else partial(np.sum, axis=0)
+    return join(log_z).reshape(eta.shape[:-2]), join(s).reshape(eta.shape)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(config.NUMBA_NUM_THREADS, thread_name_prefix="mixtures")
+
+
+@intrinsic
+def _bits(context, number):
+    """The 64 bits of a float as an integer."""
+    return types.int64(types.float64), lambda c, builder, _, args: builder.bitcast(
+        args[0], c.get_value_type(types.int64)
+    )
+
+
+@intrinsic
+def _float(context, bits):
+    """The float that has these 64 bits."""
+    return types.float64(types.int64), lambda c, builder, _, args: builder.bitcast(
+        args[0], c.get_value_type(types.float64)
+    )
+
+
+@njit(nogil=True, fastmath=EXACT)
+def _exp(y):
+    """exp(y) for y <= 0, at least exp(-708), to two units in the last place; unlike a library call it can be vectorised."""
+    y = max(y, SMALLEST_EXPONENT)
+    k = np.floor(y * LOG2_E + 0.5)
+    f = (y - k * LN2_HIGH) - k * LN2_LOW
+    p = 1.0 / 479001600.0
+    p = p * f + 1.0 / 39916800.0
+    p = p * f + 1.0 / 3628800.0
+    p = p * f + 1.0 / 362880.0
+    p = p * f + 1.0 / 40320.0
+    p = p * f + 1.0 / 5040.0
+    p = p * f + 1.0 / 720.0
+    p = p * f + 1.0 / 120.0
+    p = p * f + 1.0 / 24.0
+    p = p * f + 1.0 / 6.0
+    p = p * f + 0.5
+    p = p * f + 1.0
+    p = p * f + 1.0
+    return p * _float(_bits(k + (TWO_52 + 1023.0)) << 52)
+
+
+@njit(nogil=True, fastmath=EXACT)
+def _log(y):
+    """log(y) for normal y > 0 to two units in the last place of max(1, |log y|): 2 artanh((m - 1) / (m + 1)) + e log 2."""
+    bits = _bits(y)
+    e = _float((bits >> 52) | 0x4330000000000000) - (TWO_52 + 1023.0)
+    m = _float((bits & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000)
+    large = m > 1.4142135623730951
+    m = 0.5 * m if large else m
+    e = e + 1.0 if large else e
+    a = (m - 1.0) / (m + 1.0)
+    q = a * a
+    p = 1.0 / 21.0
+    p = p * q + 1.0 / 19.0
+    p = p * q + 1.0 / 17.0
+    p = p * q + 1.0 / 15.0
+    p = p * q + 1.0 / 13.0
+    p = p * q + 1.0 / 11.0
+    p = p * q + 1.0 / 9.0
+    p = p * q + 1.0 / 7.0
+    p = p * q + 1.0 / 5.0
+    p = p * q + 1.0 / 3.0
+    p = p * q + 1.0
+    return 2.0 * a * p + e * LN2_LOW + e * LN2_HIGH
+
+
+@njit(nogil=True, fastmath=EXACT)
+def _coordinates(x, origin, scale, z):
+    """z of the points x (n, D), below a first row of ones, (D + 1, B)."""
+    n, D = x.shape
+    for d in range(D):
+        for b in range(n):
+            z[d + 1, b] = (x[b, d] - origin[d]) * scale[d]
+
+
+@njit(nogil=True, fastmath=EXACT)
+def _features(z, monomials, first, t, n):
+    """The features from number ``first`` on, as many as t (Q, B) holds, of the first n points."""
+    m = np.searchsorted(monomials[:, 0], first)
+    previous = -1
+    while m < len(monomials) and monomials[m, 0] < first + len(t):
+        p, i, j = monomials[m]
+        if p != previous:
+            for b in range(n):
+                t[p - first, b] = z[i, b] * z[j, b]
+        else:
+            for b in range(n):
+                t[p - first, b] += z[i, b] * z[j, b]
+        previous = p
+        m += 1
+
+
+@njit(nogil=True, fastmath=LOOSE)
+def _product(eta, t, rho, n):
+    """rho += eta t over the first n points, for eta (K, Q); a loop that writes to two rows would not be vectorised."""
+    K, Q = eta.shape
+    eights = Q - Q % 8
+    for p in range(0, eights, 8):
+        for k in range(K):
+            a0, a1, a2, a3 = eta[k, p], eta[k, p + 1], eta[k, p + 2], eta[k, p + 3]
+            a4, a5, a6, a7 = eta[k, p + 4], eta[k, p + 5], eta[k, p + 6], eta[k, p + 7]
+            for b in range(n):
+                low = a0 * t[p, b] + a1 * t[p + 1, b] + a2 * t[p + 2, b] + a3 * t[p + 3, b]
+                high = a4 * t[p + 4, b] + a5 * t[p + 5, b] + a6 * t[p + 6, b] + a7 * t[p + 7, b]
+                rho[k, b] += low + high
+    for p in range(eights, Q - Q % 2, 2):
+        for k in range(K):
+            a0, a1 = eta[k, p], eta[k, p + 1]
+            for b in range(n):
+                rho[k, b] += a0 * t[p, b] + a1 * t[p + 1, b]
+    if Q % 2:
+        for k in range(K):
+            a0 = eta[k, Q - 1]
+            for b in range(n):
+                rho[k, b] += a0 * t[Q - 1, b]
+
+
+@njit(nogil=True, fastmath=EXACT)
+def _softmax(rho, w, top, z, n):
+    """Sum of w log_z over the first n points; rho (K, B) becomes w r."""
+    K = len(rho)
+    for b in range(n):
+        top[b] = rho[0, b]
+        z[b] = 0.0
+    for k in range(1, K):
+        for b in range(n):
+            top[b] = max(top[b], rho[k, b])
+    for k in range(K):
+        for b in range(n):
+            e = _exp(rho[k, b] - top[b])
+            rho[k, b] = e
+            z[b] += e
+    for b in range(n):
+        top[b] = w[b] * (top[b] + _log(z[b]))
+        z[b] = w[b] / z[b]
+    for k in range(K):
+        for b in range(n):
+            rho[k, b] *= z[b]
+    return _sum(top, n)
+
+
+@njit(nogil=True, fastmath=EXACT)
+def _draw(r, w, u, below, n):
+    """The first n columns of r (K, B), each of sum w, become w times the indicator of a label drawn by inversion of u."""
+    K = len(r)
+    for b in range(n):
+        below[b] = 0.0
+    for k in range(K - 1):
+        for b in range(n):
+            reached = below[b] + r[k, b]
+            r[k, b] = w[b] if below[b] <= u[b] * w[b] < reached else 0.0
+            below[b] = reached
+    for b in range(n):
+        r[K - 1, b] = w[b] if below[b] <= u[b] * w[b] else 0.0
+
+
+@njit(nogil=True, fastmath=LOOSE)
+def _sum(a, n):
+    total = 0.0
+    for b in range(n):
+        total += a[b]
+    return total
+
+
+@njit(nogil=True, fastmath=LOOSE)
+def _statistics(r, t, s, n):
+    """s += r t^T over the first n points, for s (K, Q)."""
+    K, Q = s.shape
+    fours, twos = Q - Q % 4, K - K % 2
+    for p in range(0, fours, 4):
+        for k in range(0, twos, 2):
+            a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = 0.0
+            for b in range(n):
+                r0, r1, t0, t1, t2, t3 = r[k, b], r[k + 1, b], t[p, b], t[p + 1, b], t[p + 2, b], t[p + 3, b]
+                a0 += r0 * t0
+                a1 += r0 * t1
+                a2 += r0 * t2
+                a3 += r0 * t3
+                b0 += r1 * t0
+                b1 += r1 * t1
+                b2 += r1 * t2
+                b3 += r1 * t3
+            s[k, p] += a0
+            s[k, p + 1] += a1
+            s[k, p + 2] += a2
+            s[k, p + 3] += a3
+            s[k + 1, p] += b0
+            s[k + 1, p + 1] += b1
+            s[k + 1, p + 2] += b2
+            s[k + 1, p + 3] += b3
+        for k in range(twos, K):
+            a0 = a1 = a2 = a3 = 0.0
+            for b in range(n):
+                a0 += r[k, b] * t[p, b]
+                a1 += r[k, b] * t[p + 1, b]
+                a2 += r[k, b] * t[p + 2, b]
+                a3 += r[k, b] * t[p + 3, b]
+            s[k, p] += a0
+            s[k, p + 1] += a1
+            s[k, p + 2] += a2
+            s[k, p + 3] += a3
+    for p in range(fours, Q):
+        for k in range(K):
+            a0 = 0.0
+            for b in range(n):
+                a0 += r[k, b] * t[p, b]
+            s[k, p] += a0
+
+
+def _read(dtype, ndim):
+    return types.Array(dtype, ndim, "C", readonly=True)
+
+
+_MODEL = (_read(types.float64, 1), _read(types.float64, 1), _read(types.int64, 2))
+
+
+@njit(
+    void(
+        _read(float64, 3),
+        _read(float64, 2),
+        _read(float64, 3),
+        *_MODEL,
+        _read(float64, 4),
+        float64[:, ::1],
+        float64[:, :, :, ::1],
+    ),
+    nogil=True,
+    cache=True,
+)
+def _pass(x, w, u, origin, scale, monomials, eta, log_z, s):
+    """Add the passes of R runs eta (G, R, K, P) over each of G data sets x (G, N, D), of weights w (G, N) or empty for one.
+
+    Labels are drawn with the uniform numbers u (G, R, N), or not if they are empty.
+    """
+    G, N, D = x.shape
+    _, R, K, P = eta.shape
+    B, Q = min(N, BLOCK), min(P, FEATURES)
+    z, t, rho = np.ones((D + 1, B)), np.empty((Q, B)), np.empty((R, K, B))
+    weight, top, total = np.ones(B), np.empty(B), np.empty(B)
+    for g in range(G):
+        for start in range(0, N, B):
+            n = min(B, N - start)
+            _coordinates(x[g, start : start + n], origin, scale, z)
+            if w.size:
+                weight[:n] = w[g, start : start + n]
+            rho[:] = 0.0
+            for p in range(0, P, Q):
+                _features(z, monomials, p, t, n)
+                for run in range(R):
+                    _product(eta[g, run, :, p : p + Q], t, rho[run], n)
+            for run in range(R):
+                log_z[g, run] += _softmax(rho[run], weight, top, total, n)
+                if u.size:
+                    _draw(rho[run], weight, u[g, run, start : start + n], top, n)
+            for p in range(0, P, Q):
+                if P > Q:
+                    _features(z, monomials, p, t, n)
+                for run in range(R):
+                    _statistics(rho[run], t, s[g, run, :, p : p + Q], n)

@@ -1,0 +1,149 @@
+"""Many small data sets fitted side by side: one array operation moves all of them, so that none pays for the interpreter."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from mixtures.ascent import Ascent, Method, Natural, attempt, climb
+from mixtures.errors import CollapseError, ConvergenceWarning
+from mixtures.initial import starts
+from mixtures.model import Allocation, Family
+from mixtures.passes import Pass, entropy, noise, one_pass
+from mixtures.rows import check_matrix
+
+# Runs moved together: enough to hide the interpreter, few enough for their data to stay in cache.
+TOGETHER = 512
+
+
+def ascend_many(
+    method: Method,
+    xs: Sequence[np.ndarray],
+    families: Sequence[Family],
+    allocation: Allocation,
+    *,
+    rngs: Sequence[np.random.Generator],
+    init: str = "k-means++",
+    restarts: int = 10,
+    tol: float = 1e-9,
+    max_iter: int = 10_000,
+    accelerate: bool = True,
+    reg_covar: float = 0.0,
+    engine: str = "auto",
+) -> list[Ascent | CollapseError]:
+    """`mixtures.ascent.ascend` for G data sets of one shape; where every start collapsed, the error.
+
+    Parameters
+    ----------
+    method : callable
+    xs : sequence of ndarray, each of shape (N, D)
+    families : sequence of Family
+        The model of each data set, all of one class.
+    allocation : Allocation
+    rngs : sequence of numpy.random.Generator
+        Source of the starts of each data set.
+    init, restarts, tol, max_iter, accelerate, reg_covar, engine
+        See `mixtures.ascent.ascend`.
+
+    Raises
+    ------
+    ValueError
+        If the data sets differ in shape, or there are not as many families and generators.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the best run of a data set stopped at ``max_iter``; once for all of them.
+    """
+    xs = [check_matrix(x) for x in xs]
+    if not len(xs) == len(families) == len(rngs):
+        raise ValueError(
+            f"{len(xs)} data sets, {len(families)} families and {len(rngs)} generators; expected as many of each"
+        )
+    if len({x.shape for x in xs}) > 1 or len({type(family) for family in families}) > 1:
+        raise ValueError("the data sets must have one shape and the families one class; fit the others apart")
+    together = max(1, TOGETHER // restarts)
+    results: list[Ascent | CollapseError] = []
+    for first in range(0, len(xs), together):
+        some = slice(first, first + together)
+        results += _together(
+            method,
+            xs[some],
+            families[some],
+            allocation,
+            rngs[some],
+            init=init,
+            restarts=restarts,
+            tol=tol,
+            max_iter=max_iter,
+            accelerate=accelerate,
+            reg_covar=reg_covar,
+            engine=engine,
+        )
+    unsettled = sum(isinstance(result, Ascent) and not result.converged for result in results)
+    if unsettled:
+        message = f"no convergence in {max_iter} passes in {unsettled} of {len(xs)} data sets; raise max_iter or tol"
+        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+    return results
+
+
+def _together(
+    method: Method,
+    xs: Sequence[np.ndarray],
+    families: Sequence[Family],
+    allocation: Allocation,
+    rngs: Sequence[np.random.Generator],
+    *,
+    init: str,
+    restarts: int,
+    tol: float,
+    max_iter: int,
+    accelerate: bool,
+    reg_covar: float,
+    engine: str,
+) -> list[Ascent | CollapseError]:
+    N, K = len(xs[0]), allocation.n_components
+    z = np.stack([family.coordinates(x) for x, family in zip(xs, families, strict=True)])
+    stacked = families[0].stack(families)
+    s = np.concatenate(
+        [starts(own, None, N, stacked, allocation, init, restarts, rng) for own, rng in zip(z, rngs, strict=True)]
+    )
+    owner = np.repeat(np.arange(len(xs)), restarts)
+    variance = (reg_covar / np.square([family.unit for family in families]))[owner]
+    s = s + s[..., :1] * noise(stacked, variance)[:, None]
+
+    def problem(runs: np.ndarray) -> tuple[Natural, Pass]:
+        own = stacked.take(owner[runs])
+        return partial(method, own, allocation), one_pass(
+            z[owner[runs]], None, own, N * K * len(s), variance[runs], engine
+        )
+
+    runs = climb(problem, s, N, tol, max_iter, accelerate)
+    ends = runs.end.reshape(-1, restarts)
+    chosen = np.arange(len(xs)) * restarts + np.argmax(ends, axis=1)
+    entropies = _entropies(*problem(chosen), runs.s[chosen])
+    to_data = np.array([-N * np.log(family.unit).sum() for family in families])
+    results: list[Ascent | CollapseError] = []
+    for g, (end, best) in enumerate(zip(ends, chosen, strict=True)):
+        lost = int(np.isneginf(end).sum())
+        if lost == restarts:
+            results.append(CollapseError(f"all {restarts} starts ended in a collapse"))
+            continue
+        info = {
+            "passes": int(runs.passes[best]),
+            "restarts": restarts,
+            "reached": int((end >= end.max() - 1e-6 * N).sum()),
+            "collapsed": lost,
+            "entropy": float(entropies[g]),
+        }
+        results.append(Ascent(runs.s[best], runs.bounds(best) + to_data[g], bool(runs.converged[best]), info))
+    return results
+
+
+def _entropies(natural: Natural, pass_: Pass, s: np.ndarray) -> np.ndarray:
+    """Entropy of the responsibilities at s (R, K, P), in nats; missing where s has collapsed."""
+    _, (eta, _), lost = attempt(natural, s, [])
+    return np.where(lost, np.nan, entropy(eta, *pass_(eta)))

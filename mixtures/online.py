@@ -1,0 +1,94 @@
+"""Learning from batches as they come: each moves the statistics a little, s <- (1 - rho) s + rho s_batch.
+
+With s a mean over observations and rho = (n_batch / n_so_far)^kappa this is stepwise EM for a method of maximum likelihood
+(Cappé & Moulines 2009, *JRSS B* 71:593-613) and stochastic variational inference for CAVI (Hoffman, Blei, Wang & Paisley
+2013, *JMLR* 14:1303-1347). At kappa = 1 every observation weighs the same, as in incremental EM; a smaller kappa forgets the
+early batches, whose responsibilities came from worse parameters, and converges for any kappa above 1/2.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mixtures.ascent import Ascent, Method, ascend
+from mixtures.model import Allocation, Family
+from mixtures.passes import one_pass
+from mixtures.rows import Rows, as_rows, as_weights, count
+
+
+class Learned(NamedTuple):
+    """What has been learned so far.
+
+    Attributes
+    ----------
+    s : ndarray, shape (K, P)
+        Mean statistics of one observation.
+    n : float
+        Observations so far.
+    batches : int
+    """
+
+    s: np.ndarray
+    n: float
+    batches: int
+
+
+def learn(
+    method: Method,
+    previous: Learned | None,
+    x: Rows,
+    family: Family,
+    allocation: Allocation,
+    *,
+    rng: np.random.Generator,
+    weights: np.ndarray | None = None,
+    kappa: float = 0.75,
+    total: float | None = None,
+    reg_covar: float = 0.0,
+    **climb: Any,
+) -> Learned:
+    """Move on by one batch; the first is climbed to its end.
+
+    Parameters
+    ----------
+    method : callable
+        See `mixtures.ascent.ascend`.
+    previous : Learned or None
+    x : ndarray, shape (B, D), or blocks of rows
+    family, allocation : Family, Allocation
+    rng : numpy.random.Generator
+        Source of the starts on the first batch.
+    weights : ndarray, shape (B,), optional
+    kappa : float
+        In (1/2, 1].
+    total : float, optional
+        Number of observations that the posterior counts; by default those seen so far.
+    reg_covar
+        See `mixtures.passes.one_pass`.
+    **climb
+        For the first batch: see `mixtures.ascent.ascend`.
+    """
+    if not 0.5 < kappa <= 1:
+        raise ValueError(f"kappa is {kappa}; expected more than 1/2, at most 1")
+    if total is not None and not total > 0:
+        raise ValueError(f"total is {total}; expected a positive number of observations")
+    if previous is None:
+        ascent, _ = ascend(method, x, family, allocation, rng=rng, weights=weights, reg_covar=reg_covar, **climb)
+        n = float(ascent.s[:, 0].sum())
+        return Learned(ascent.s / n, n, 1)
+    x = as_rows(x)
+    weights = as_weights(x, weights)
+    rows, fresh = count(x, weights)
+    n = previous.n + fresh
+    eta, _ = method(family, allocation, previous.s[None] * (total or previous.n))
+    _, s = one_pass(x, weights, family, rows * allocation.n_components, reg_covar)(eta[0])
+    rho = (fresh / n) ** kappa
+    return Learned((1 - rho) * previous.s + rho * s / fresh, n, previous.batches + 1)
+
+
+def as_ascent(learned: Learned, total: float | None) -> Ascent:
+    """The state of what has been learned; it has no bound, for no pass has seen all observations."""
+    info = {"learned": learned, "batches": learned.batches}
+    return Ascent(learned.s * (total or learned.n), np.array([]), False, info)

@@ -1,0 +1,238 @@
+"""Rows of data, wherever they are: an array, a memory map, or blocks that come one at a time.
+
+Whatever reads the data reads it through `blocks`, so that nothing but one block need be in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+Rows = np.ndarray | Iterable[np.ndarray] | Iterable[tuple[np.ndarray, np.ndarray]]
+
+BLOCK = 16_384
+
+
+def as_rows(x: Rows) -> Rows:
+    """``x`` as a matrix (N, D) of floats or as blocks that can be read again and again.
+
+    An array of float32 or float64, a memory map among them, stays as it is; other numbers become float64. Anything else
+    that can be iterated over is taken for blocks, each a matrix (B, D) or a pair of one and its weights (B,).
+
+    Raises
+    ------
+    ValueError
+        If x is an array that is not a matrix with at least one row and one column, or blocks that can be read only once.
+    """
+    if isinstance(x, Iterator):
+        raise ValueError("x is an iterator, which ends after one reading; give an iterable that starts anew each time")
+    if not _is_array(x):
+        return x
+    x = np.asarray(x)
+    if x.dtype not in (np.float32, np.float64):
+        x = x.astype(np.float64)
+    if x.ndim != 2 or 0 in x.shape:
+        raise ValueError(f"x has shape {x.shape}; expected a matrix (N, D) with at least one row and one column")
+    return x
+
+
+def _is_array(x: Rows) -> bool:
+    """Whether x is one array (or nested sequence of numbers), not an iterable of blocks."""
+    if isinstance(x, np.ndarray) or hasattr(x, "__array__"):
+        return True
+    if isinstance(x, list | tuple) and len(x):
+        first = x[0][0] if isinstance(x[0], tuple) and len(x[0]) else x[0]
+        return np.ndim(first) < 2
+    return not isinstance(x, Iterable)
+
+
+def as_weights(x: Rows, weights: np.ndarray | None) -> np.ndarray | None:
+    """Weights of the rows of x as float64, shape (N,); None where every row counts once.
+
+    Raises
+    ------
+    ValueError
+        If the weights are not one non-negative finite number a row, or all are zero, or x comes in blocks, which bring
+        their own.
+    """
+    if weights is None:
+        return None
+    if not isinstance(x, np.ndarray):
+        raise ValueError("blocks bring their own weights: give pairs (x, weights) instead of weights")
+    return _checked(np.asarray(weights, dtype=np.float64), len(x))
+
+
+def _checked(weights: np.ndarray, n: int) -> np.ndarray:
+    if weights.shape != (n,):
+        raise ValueError(f"weights have shape {weights.shape}; expected ({n},), one a row")
+    bad = ~(np.isfinite(weights) & (weights >= 0))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(f"the weight of row {row} is {weights[row]}; expected a number of at least 0")
+    if not weights.any():
+        raise ValueError("all weights are zero; at least one row must count")
+    return weights
+
+
+def blocks(x: Rows, weights: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Blocks of rows with their weights, in order.
+
+    Raises
+    ------
+    ValueError
+        If a block is not a matrix, or has another number of columns than the first.
+    """
+    if isinstance(x, np.ndarray):
+        for start in range(0, len(x), BLOCK):
+            rows = slice(start, start + BLOCK)
+            yield x[rows], None if weights is None else weights[rows]
+        return
+    width = None
+    for number, item in enumerate(x):
+        block, own = item if isinstance(item, tuple) else (item, None)
+        block = np.asarray(block, dtype=None if getattr(block, "dtype", None) == np.float32 else np.float64)
+        if block.ndim != 2 or block.shape[1] == 0:
+            raise ValueError(f"block {number} has shape {block.shape}; expected a matrix (B, D)")
+        width = width or block.shape[1]
+        if block.shape[1] != width:
+            raise ValueError(f"block {number} has {block.shape[1]} columns; the blocks before it had {width}")
+        if len(block):
+            yield block, None if own is None else _checked(np.asarray(own, dtype=np.float64), len(block))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What one reading of the data tells.
+
+    Parameters
+    ----------
+    rows : int
+        Number of rows with a positive weight.
+    n : float
+        Sum of the weights: the number of observations.
+    mean : ndarray, shape (D,)
+    scatter : ndarray, shape (D, D)
+        Sum of w_n (x_n - mean) (x_n - mean)^T.
+    low, high : ndarray, shape (D,)
+        Smallest and largest value of each feature.
+    """
+
+    rows: int
+    n: float
+    mean: np.ndarray
+    scatter: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def join(self, other: Moments) -> Moments:
+        """The moments of both sets of rows together (Chan, Golub & LeVeque 1983)."""
+        n = self.n + other.n
+        step = other.mean - self.mean
+        return Moments(
+            self.rows + other.rows,
+            n,
+            self.mean + step * (other.n / n),
+            self.scatter + other.scatter + np.outer(step, step) * (self.n * other.n / n),
+            np.minimum(self.low, other.low),
+            np.maximum(self.high, other.high),
+        )
+
+
+def moments(x: Rows, weights: np.ndarray | None = None) -> Moments:
+    """Moments of the rows, those of zero weight left out.
+
+    Raises
+    ------
+    ValueError
+        If a value is missing or infinite, or there is no row.
+    """
+    x = as_rows(x)
+    weights = as_weights(x, weights)
+    result, start = None, 0
+    for block, w in blocks(x, weights):
+        refuse_missing(block, start)
+        start += len(block)
+        own = _block_moments(block, w)
+        result = own if result is None else result if own is None else result.join(own)
+    if result is None:
+        raise ValueError("x has no rows that count")
+    return result
+
+
+def refuse_missing(x: np.ndarray, start: int = 0) -> None:
+    """Refuse values that are not finite; ``start`` is the number of the first row."""
+    bad = ~np.isfinite(x)
+    if bad.any():
+        row = start + int(np.argmax(bad.any(axis=1)))
+        raise ValueError(
+            f"x has {int(bad.sum())} missing or infinite values, the first in row {row}; leave those rows out"
+        )
+
+
+def _block_moments(x: np.ndarray, weights: np.ndarray | None) -> Moments | None:
+    x = x.astype(np.float64, copy=False)
+    if weights is None:
+        weights = np.ones(len(x))
+    elif not np.all(weights):
+        x, weights = x[weights > 0], weights[weights > 0]
+    if not len(x):
+        return None
+    n = float(weights.sum())
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        mean = x[0] + weights @ (x - x[0]) / n
+        offset = x - mean
+        scatter = (offset.T * weights) @ offset
+    return Moments(len(x), n, mean, scatter, x.min(0), x.max(0))
+
+
+def count(x: Rows, weights: np.ndarray | None = None) -> tuple[int, float]:
+    """Number of rows and sum of their weights.
+
+    Raises
+    ------
+    ValueError
+        If a value is missing or infinite, or all weights are zero.
+    """
+    rows, n = 0, 0.0
+    for block, w in blocks(x, weights):
+        refuse_missing(block, rows)
+        rows += len(block)
+        n += len(block) if w is None else float(w.sum())
+    if not n > 0:
+        raise ValueError("x has no rows that count")
+    return rows, n
+
+
+def sample(
+    x: Rows, weights: np.ndarray | None, rows: int, size: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """At most ``size`` of the ``rows`` rows of x, drawn without replacement and kept in order.
+
+    Returns
+    -------
+    x : ndarray, shape (size, D)
+        As float64.
+    weights : ndarray, shape (size,)
+    share : float
+        Share of the total weight that these rows have.
+    """
+    chosen = np.arange(rows) if rows <= size else np.sort(rng.choice(rows, size, replace=False, shuffle=False))
+    parts, start, total = [], 0, 0.0
+    for block, own in blocks(x, weights):
+        here = chosen[(chosen >= start) & (chosen < start + len(block))] - start
+        w = np.ones(len(block)) if own is None else own
+        parts.append((block[here].astype(np.float64), w[here]))
+        start += len(block)
+        total += w.sum()
+    some, w = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return some, w, float(w.sum() / total)
+
+
+def check_matrix(x: np.ndarray) -> np.ndarray:
+    """``x`` as a finite float64 array of shape (N, D), or a ValueError that says what is wrong with it."""
+    rows = as_rows(np.asarray(x))
+    assert isinstance(rows, np.ndarray)
+    refuse_missing(rows)
+    return rows.astype(np.float64, copy=False)

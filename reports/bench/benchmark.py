@@ -1,0 +1,178 @@
+"""The whole benchmark: from what was asked to one table and its files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reports.bench import machine, measure, processes
+from reports.bench.cells import GRID, Cell, points, pose
+from reports.bench.machine import Machine
+from reports.bench.measure import Row
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CSV, PLOT, MANIFEST = "bench.csv", "bench.png", "bench.json"
+
+SMALL_ROWS = (20, 50, 200)
+
+# N K P up to which the time to the optimum is measured unless it is asked for: scikit-learn needs minutes beyond.
+QUICK = 10_000_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to measure.
+
+    Parameters
+    ----------
+    cells : tuple of Cell
+    covariances : tuple of str
+    repeats : int
+        Of which the median is taken; slow ones are repeated less often.
+    optimum : bool or None
+        Whether to measure the time to the optimum; None for small cells alone.
+    limit : float
+        Seconds that scikit-learn has for one optimum.
+    memory : bool
+        Whether to measure peak private memory and the time to compile.
+    memory_map : bool
+        Whether to fit from a memory map.
+    small : bool
+        Whether to fit many small data sets.
+    sets : int
+        How many of them.
+    map_rows : tuple of int
+        Numbers of rows of the memory map.
+
+    Raises
+    ------
+    ValueError
+        If a number is not positive, or the disk has no room for the memory map.
+    """
+
+    cells: tuple[Cell, ...] = GRID
+    covariances: tuple[str, ...] = ("full",)
+    repeats: int = 5
+    optimum: bool | None = None
+    limit: float = 120.0
+    memory: bool = True
+    memory_map: bool = False
+    small: bool = True
+    sets: int = 200
+    map_rows: tuple[int, ...] = processes.MAP_ROWS
+
+    def __post_init__(self) -> None:
+        for name in ("repeats", "limit", "sets"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected a positive number")
+        if self.memory_map:
+            processes.check_disk(self.map_rows)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What was measured.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The fields of `reports.bench.measure.Row`, with ``ratio``, how many times better ours is, and ``over_floor``.
+    machine : Machine
+    facts : dict
+        What the machine is, and the seconds that compiling took.
+    """
+
+    table: pd.DataFrame
+    machine: Machine
+    facts: dict[str, Any]
+
+    def save(self, folder: Path) -> None:
+        """Write the table, the plot, and what the machine is."""
+        from reports.plots.bench import plot_bench
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self.table.to_csv(folder / CSV, index=False)
+        text = json.dumps(self.facts | self.machine._asdict(), indent=2)
+        (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        plot_bench(self.table).savefig(folder / PLOT, dpi=160)
+
+
+def run(settings: Settings, tell: Callable[[str, int, int], None] = lambda *_: None) -> Bench:
+    """Measure what the settings ask for.
+
+    Parameters
+    ----------
+    settings : Settings
+    tell : callable
+        Called before each part with its title, its number and the number of parts.
+    """
+    plan = list(_parts(settings))
+    total = len(plan) + 1 + settings.memory
+    tell("this machine", 0, total)
+    facts = machine.facts()
+    here = machine.measure()
+    if settings.memory:
+        tell("compiling", 1, total)
+        facts["compile_seconds"] = processes.compile_seconds()
+    rows: list[Row] = []
+    for number, (title, part) in enumerate(plan, start=total - len(plan)):
+        tell(title, number, total)
+        rows += part(here)
+    return Bench(_table(rows), here, facts)
+
+
+def _parts(settings: Settings) -> Iterator[tuple[str, Callable[[Machine], list[Row]]]]:
+    """Titles and what is behind them; consecutive parts share their data."""
+    repeats = settings.repeats
+    data = lru_cache(maxsize=1)(points)
+    problem = lru_cache(maxsize=1)(lambda cell, covariance: pose(data(cell), covariance, cell.k))
+
+    def passes(cell: Cell, covariance: str, here: Machine) -> list[Row]:
+        posed = problem(cell, covariance)
+        floor = here.floor(cell, posed.family)
+        return [measure.passes(posed, method, repeats, floor) for method in ("em", "cavi")]
+
+    def optimum(cell: Cell, covariance: str, _: Machine) -> list[Row]:
+        return [measure.optimum(problem(cell, covariance), repeats, settings.limit)]
+
+    def memory(cell: Cell, covariance: str, _: Machine) -> list[Row]:
+        return [processes.memory(data(cell), covariance, cell.k)]
+
+    def small(n: int, _: Machine) -> list[Row]:
+        return [measure.small(method, n, settings.sets, repeats) for method in ("em", "cavi")]
+
+    def memory_map(covariance: str, _: Machine) -> list[Row]:
+        return processes.memory_map(covariance, settings.map_rows)
+
+    for cell in settings.cells:
+        for covariance in settings.covariances:
+            title = f"{cell}, {covariance}"
+            yield f"{title}: a pass", partial(passes, cell, covariance)
+            terms = cell.n * cell.k * (1 + cell.d + cell.d * (cell.d + 1) // 2)
+            if settings.optimum or (settings.optimum is None and terms <= QUICK):
+                yield f"{title}: to the optimum", partial(optimum, cell, covariance)
+            if settings.memory:
+                yield f"{title}: memory", partial(memory, cell, covariance)
+    if settings.small:
+        for n in SMALL_ROWS:
+            yield f"{settings.sets} data sets of {n}", partial(small, n)
+    if settings.memory_map:
+        for covariance in settings.covariances:
+            yield f"memory map, {covariance}", partial(memory_map, covariance)
+
+
+def _table(rows: list[Row]) -> pd.DataFrame:
+    import numpy as np
+    import pandas as pd
+
+    table = pd.DataFrame(rows, columns=Row._fields)
+    better = table["sklearn"] / table["ours"]
+    table.insert(9, "ratio", better.where(~table["higher_is_better"], 1 / better).where(np.isfinite(better)))
+    table.insert(len(table.columns) - 1, "over_floor", table["ours"] / table["floor"])
+    return table

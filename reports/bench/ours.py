@@ -1,0 +1,70 @@
+"""Our side of the benchmark; `reports.bench.theirs` has the same functions for scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from mixtures import CollapseError, Dirichlet, Fit, Gaussian
+from mixtures import ascent as loops
+from mixtures.ascent import Runs
+from mixtures.initial import statistics
+from mixtures.methods import cavi, em
+from mixtures.passes import one_pass
+from reports.bench.cells import Problem
+
+METHODS = {"em": em, "cavi": cavi}
+
+LONGEST = 10_000
+
+
+def loop(problem: Problem, method: str) -> Callable[[int], np.ndarray]:
+    """So many iterations of a method from the start, and the last state: the step from s to eta, the pass from eta to s."""
+    family, allocation, step = problem.family, problem.allocation, METHODS[method].step
+    pass_ = one_pass(problem.x, None, family, problem.r.size)
+    start = state(problem, problem.r)
+
+    def iterate(times: int) -> np.ndarray:
+        s = start
+        for _ in range(times):
+            eta, extra = step(family, allocation, s)
+            log_z, s = pass_(eta)
+            log_z += extra
+        return s
+
+    return iterate
+
+
+def state(problem: Problem, r: np.ndarray) -> np.ndarray:
+    """Expected sufficient statistics of responsibilities r (N, K), shape (K, P)."""
+    return statistics(problem.x, problem.family, r)
+
+
+def climb(problem: Problem, s: np.ndarray, passes: int = LONGEST) -> Runs:
+    """EM from a state s (K, P) until only rounding is left, or so many passes; without a call's checks of the data."""
+    pass_ = one_pass(problem.x, None, problem.family, problem.r.size)
+    natural = partial(em.step, problem.family, problem.allocation)
+    return loops.climb(lambda _: (natural, pass_), s[None], float(len(problem.x)), 0.0, passes, accelerate=True)
+
+
+def fits(method: str, xs: np.ndarray, k: int, tol: float, reg_covar: float) -> list[Fit | None]:
+    """A fit of every data set of xs (R, N, D) from one start each, side by side; None where a cluster collapsed."""
+    families, allocation = [Gaussian.from_data(x, k) for x in xs], Dirichlet.symmetric(k)
+    found = METHODS[method].fit_many(
+        xs,
+        families,
+        allocation,
+        rng=np.random.default_rng(0),
+        init="k-means",
+        restarts=1,
+        tol=tol,
+        reg_covar=reg_covar,
+    )
+    return [None if isinstance(fit, CollapseError) else fit for fit in found]
+
+
+def score(fit: Fit | None, x: np.ndarray) -> float:
+    """Mean log density of the points x (N, D) under a fit, in nats; missing where there is none."""
+    return np.nan if fit is None else float(fit.log_predictive(x).mean())

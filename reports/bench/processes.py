@@ -1,0 +1,114 @@
+"""What needs a process of its own: peak private memory, fits from a memory map, and the time to compile."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reports.bench import worker
+from reports.bench.cells import Cell, blocks
+from reports.bench.measure import Row
+
+ITERATIONS = 3
+
+MAP_ROWS = (100_000, 1_000_000, 10_000_000)
+MAP_D, MAP_K = 10, 10
+
+
+def memory(x: np.ndarray, covariance: str, k: int) -> Row:
+    """Peak private memory in MB of three iterations of EM on either side, above imports and without the data."""
+    n, d = x.shape
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.npy"
+        np.save(path, x)
+        task = {"path": str(path), "rows": n, "k": k, "covariance": covariance, "iterations": ITERATIONS}
+        (ours, problem), (theirs, other) = (_attempt({"kind": kind, **task}) for kind in ("ours", "theirs"))
+    note = "; ".join(filter(None, (problem, other)))
+    return Row("memory", "em", covariance, n, d, k, "MB", ours["peak"], theirs["peak"], note=note)
+
+
+def memory_map(covariance: str, rows: tuple[int, ...] = MAP_ROWS) -> list[Row]:
+    """Time of a pass in ms and peak private memory in MB for ever more rows of one mapped file; ours alone."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.npy"
+        write(path, Cell(max(rows), MAP_D, MAP_K))
+        task = {"kind": "ours", "path": str(path), "k": MAP_K, "covariance": covariance, "iterations": ITERATIONS}
+        for n in rows:
+            result, note = _attempt({**task, "rows": n})
+            size = ("em", covariance, n, MAP_D, MAP_K)
+            found.append(Row("map pass", *size, "ms", 1e3 * result["seconds"], np.nan, note=note))
+            found.append(Row("map memory", *size, "MB", result["peak"], np.nan, note=note))
+    return found
+
+
+def write(path: Path, cell: Cell) -> None:
+    """Write the points of a cell as .npy, block by block."""
+    x = np.lib.format.open_memmap(path, mode="w+", dtype=np.float64, shape=(cell.n, cell.d))
+    start = 0
+    for block in blocks(cell):
+        x[start : start + len(block)] = block
+        start += len(block)
+    x.flush()
+
+
+def check_disk(rows: tuple[int, ...] = MAP_ROWS) -> None:
+    """Refuse where the file of `memory_map` does not fit.
+
+    Raises
+    ------
+    ValueError
+        If the folder for temporary files has too little free space.
+    """
+    folder = tempfile.gettempdir()
+    needed, free = 1.1 * 8 * max(rows) * MAP_D, shutil.disk_usage(folder).free
+    if free < needed:
+        raise ValueError(
+            f"the memory map needs {needed / 1e9:.1f} GB in {folder}, which has {free / 1e9:.1f} GB free; "
+            "make room, or set TMPDIR to another folder"
+        )
+
+
+def compile_seconds() -> dict[str, float]:
+    """Seconds to import numba, and to make the compiled engine ready with an empty cache and with a full one."""
+    with tempfile.TemporaryDirectory() as folder:
+        cold, cached = (run({"kind": "compile"}, {"NUMBA_CACHE_DIR": folder}) for _ in range(2))
+    return {"numba": cached["numba"], "cold": cold["engine"], "cached": cached["engine"]}
+
+
+def run(task: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> dict[str, float]:
+    """Run a task of `reports.bench.worker` in a new process.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails.
+    """
+    root = str(Path(worker.__file__).parents[2])
+    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    # -P: the worker's own folder must not be searched for modules.
+    command = [sys.executable, "-P", worker.__file__, json.dumps(task)]
+    environment = {**os.environ, "PYTHONPATH": path, **(environment or {})}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise RuntimeError(f"the process for {task['kind']} ended with code {done.returncode}: {why}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _attempt(task: Mapping[str, Any]) -> tuple[dict[str, float], str]:
+    """What a task found, and why something is missing, if it is."""
+    try:
+        found = run(task)
+    except RuntimeError as error:
+        return {"peak": np.nan, "seconds": np.nan}, str(error)
+    return found, "" if np.isfinite(found["peak"]) else "this system does not tell private memory"

@@ -1,0 +1,120 @@
+"""The benchmark on a terminal: one table a quantity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from reports.bench.benchmark import Bench
+from reports.bench.cells import Cell, short
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METHODS = {"em": "EM", "cavi": "CAVI"}
+
+TITLES = {
+    "pass": "Time a pass",
+    "optimum": "Time to the same optimum from the same start",
+    "memory": "Peak private memory above imports, without the data",
+    "small": "Many small data sets, whole fits",
+}
+
+DASH = "–"
+
+
+def tables(bench: Bench) -> Iterator[RenderableType]:
+    """A table for every quantity that was measured, with what there is to say of its rows below."""
+    for quantity in TITLES:
+        part = bench.table[bench.table["quantity"] == quantity]
+        if len(part):
+            yield _compared(quantity, part)
+    mapped = bench.table[bench.table["quantity"].isin(["map pass", "map memory"])]
+    if len(mapped):
+        yield _mapped(mapped)
+
+
+def machine(bench: Bench) -> str:
+    """What the machine is and what it can do, and whether it was busy."""
+    facts, rates = bench.facts, bench.machine
+    text = (
+        f"{facts['cpu']}, {facts['cores']} cores: memory {rates.bandwidth / 1e9:.1f} GB/s, "
+        f"matrix product {rates.peak / 1e9:.0f} GFLOP/s"
+    )
+    if seconds := facts.get("compile_seconds"):
+        text += (
+            f". The compiled engine: {seconds['cold']:.1f} s to compile, {seconds['cached']:.2f} s from the cache, "
+            f"numba's own import {seconds['numba']:.1f} s"
+        )
+    text += ". Ratio: how many times better ours is."
+    if facts["load"] > 0.25 * facts["cores"]:
+        text += f" The load was {facts['load']:.1f} when this began: measure again on a quiet machine."
+    return text
+
+
+def geometric_mean(ratios: pd.Series) -> float:
+    """Of the ratios that are there; missing where none is."""
+    return float(np.exp(np.log(ratios.dropna()).mean()))
+
+
+def _compared(quantity: str, part: pd.DataFrame) -> Group:
+    table = _table(f"{TITLES[quantity]} ({part['unit'].iloc[0]})")
+    structures, methods = (part[column].nunique() > 1 for column in ("covariance", "method"))
+    floors = bool(part["floor"].notna().any())
+    names = ["N × D, K", *["structure"] * structures, *["method"] * methods]
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    for heading in ("ours", "scikit-learn", "ratio", *["floor", "ours/floor"] * floors):
+        table.add_column(heading, justify="right")
+    notes = []
+    for row in _rows(part):
+        of = [str(Cell(row.n, row.d, row.k)), *[row.covariance] * structures, *[METHODS[row.method]] * methods]
+        table.add_row(*of, *_numbers(row), *[number(row.floor), number(row.over_floor)][: 2 * floors])
+        notes += [f"{', '.join(of)}: {row.note}"] * bool(row.note)
+    table.add_section()
+    for method in part["method"].unique():
+        mean = number(geometric_mean(part[part["method"] == method]["ratio"]))
+        table.add_row("geometric mean", *[""] * structures, *[METHODS[method]] * methods, "", "", mean)
+    return Group(table, *(Text(f"  {note}", style="dim") for note in notes), "" if notes else Group())
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+
+
+def _numbers(row: Any) -> tuple[str, str, str]:
+    over = "> " if row.at_least else ""
+    return number(row.ours), over + number(row.sklearn), over + number(row.ratio)
+
+
+def _mapped(part: pd.DataFrame) -> Table:
+    """Time a pass and memory side by side, a row for each number of rows."""
+    d, k = part[["d", "k"]].iloc[0]
+    table = _table(f"From a memory map, D = {d}, K = {k}")
+    table.add_column("structure")
+    for heading in ("N", "a pass (ms)", "a row (ns)", "private memory above imports (MB)", "the data (MB)"):
+        table.add_column(heading, justify="right")
+    memory = part[part["quantity"] == "map memory"]["ours"]
+    for row, megabytes in zip(_rows(part[part["quantity"] == "map pass"]), memory, strict=True):
+        size = number(8 * row.n * d / 1e6)
+        table.add_row(
+            row.covariance, short(row.n), number(row.ours), number(1e6 * row.ours / row.n), number(megabytes), size
+        )
+    return table
+
+
+def _rows(part: pd.DataFrame) -> list[Any]:
+    return list(part.itertuples(index=False))
+
+
+def number(value: float) -> str:
+    """Three significant digits, a dash where there is no number."""
+    if value != value:
+        return DASH
+    return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:#.3g}"

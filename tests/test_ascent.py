@@ -1,0 +1,201 @@
+"""Faster ascents: quasi-Newton steps, short runs, many data sets side by side, batches as they come."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from conftest import collapsed_data, three_clusters
+
+from mixtures import COVARIANCES, CollapseError, ConvergenceWarning, Dirichlet
+from mixtures.ascent import _gradient
+from mixtures.initial import starts
+from mixtures.methods import cavi, em
+from mixtures.passes import noise, one_pass
+
+STEPS = {"em": em.step, "map": em.map_step, "cavi": cavi.step}
+FITS = {"em": em.fit, "map": partial(em.fit, prior=True), "cavi": cavi.fit}
+MANY = {"em": em.fit_many, "map": partial(em.fit_many, prior=True), "cavi": cavi.fit_many}
+ONLINE = {"em": em.partial_fit, "map": partial(em.partial_fit, prior=True), "cavi": cavi.partial_fit}
+every_method = pytest.mark.parametrize("method", STEPS)
+every_structure = pytest.mark.parametrize("covariance", COVARIANCES)
+
+
+@pytest.mark.parametrize("reg_covar", [0.0, 0.1])
+@every_method
+@every_structure
+def test_the_gradient_of_the_bound_comes_without_a_pass(covariance, method, reg_covar, rng):
+    """g = (d eta / d s)(F(s) - s), against a central difference of the bound itself along random directions."""
+    x = three_clusters(60, rng, separation=2.0)
+    family, allocation = COVARIANCES[covariance].from_data(x, 3), Dirichlet.symmetric(3, 1.5)
+    natural, pass_ = partial(STEPS[method], family, allocation), one_pass(x, None, family, 1, reg_covar)
+    s = starts(x, None, len(x), family, allocation, "random", 2, rng)
+    s = s + s[..., :1] * noise(family, reg_covar)
+
+    def bound(s):
+        eta, extra = natural(s)
+        return pass_(eta)[0] + extra
+
+    f = pass_(natural(s)[0])[1] - s
+    gradient, known = _gradient(natural, s, f)
+    assert known.all()
+    for _ in range(3):
+        direction = rng.standard_normal(s.shape) * 0.02 * f
+        numeric = (bound(s + 1e-2 * direction) - bound(s - 1e-2 * direction)) / 2e-2
+        scale = np.sqrt(((gradient * direction) ** 2).sum((1, 2)))
+        assert np.all(np.abs((gradient * direction).sum((1, 2)) - numeric) < 1e-3 * scale)
+
+
+@every_method
+@every_structure
+def test_quasi_newton_steps_reach_the_same_optimum_in_fewer_passes(covariance, method, rng):
+    x = three_clusters(1000, rng, separation=2.0)
+    family, allocation = COVARIANCES[covariance].from_data(x, 3), Dirichlet.symmetric(3)
+    slow, quick = (
+        FITS[method](x, family, allocation, rng=np.random.default_rng(5), restarts=1, accelerate=accelerate, tol=1e-11)
+        for accelerate in (False, True)
+    )
+    assert quick.bound[-1] == pytest.approx(slow.bound[-1], abs=1e-5)
+    assert quick.info["passes"] < slow.info["passes"] / 2
+    assert quick.converged
+    assert np.all(np.diff(quick.bound) >= -1e-9)
+
+
+def test_guesses_that_lower_the_bound_are_not_kept(rng, monkeypatch):
+    """Steps in a random direction in the place of the quasi-Newton ones: the ascent still ends at its optimum."""
+    x = three_clusters(300, rng, separation=2.0)
+    family, allocation = COVARIANCES["full"].from_data(x, 3), Dirichlet.symmetric(3)
+    plain = cavi.fit(x, family, allocation, rng=np.random.default_rng(6), restarts=1, accelerate=False)
+
+    def astray(self, s, f, g, valid):
+        return rng.standard_normal(s.shape) * np.abs(f) * 1e3
+
+    monkeypatch.setattr("mixtures.acceleration.QuasiNewton.direction", astray)
+    led_astray = cavi.fit(x, family, allocation, rng=np.random.default_rng(6), restarts=1)
+    assert np.all(np.diff(led_astray.bound) >= -1e-9)
+    assert led_astray.info["passes"] > len(led_astray.bound)
+    assert led_astray.bound[-1] == pytest.approx(plain.bound[-1], abs=1e-5)
+
+
+def test_only_the_runs_ahead_are_continued(rng):
+    x = three_clusters(400, rng, separation=1.5)
+    family, allocation = COVARIANCES["full"].from_data(x, 3), Dirichlet.symmetric(3)
+    every = em.fit(x, family, allocation, rng=np.random.default_rng(7), restarts=8)
+    kept = em.fit(x, family, allocation, rng=np.random.default_rng(7), restarts=8, keep=2)
+    assert kept.info["restarts"] == 8
+    assert kept.info["reached"] <= 2
+    assert kept.bound[-1] == pytest.approx(every.bound[-1], abs=1e-4)
+    assert np.all(np.diff(kept.bound) >= -1e-9)
+    with pytest.raises(ValueError, match="keep is 0"):
+        em.fit(x, family, allocation, rng=rng, keep=0)
+
+
+@pytest.mark.parametrize("reg_covar", [0.0, 0.01])
+@every_method
+@every_structure
+def test_many_data_sets_are_fitted_as_each_alone_is(covariance, method, reg_covar, rng):
+    xs = np.stack([three_clusters(60, rng) * scale + shift for scale, shift in ((1, 0), (3, -5), (0.1, 100))])
+    families, allocation = [COVARIANCES[covariance].from_data(x, 3) for x in xs], Dirichlet.symmetric(3)
+    settings = {"restarts": 4, "tol": 1e-13, "reg_covar": reg_covar}
+    together = MANY[method](xs, families, allocation, rng=np.random.default_rng(8), **settings)
+    for x, family, rng_, fit in zip(xs, families, np.random.default_rng(8).spawn(3), together, strict=True):
+        alone = FITS[method](x, family, allocation, rng=rng_, **settings)
+        assert fit.bound[-1] == pytest.approx(alone.bound[-1], rel=1e-9)
+        assert fit.info["collapsed"] == alone.info["collapsed"]
+        np.testing.assert_allclose(fit.log_predictive(x), alone.log_predictive(x), atol=1e-4)
+        if method == "em":
+            assert fit.info["bic"] == pytest.approx(alone.info["bic"], rel=1e-8)
+            assert fit.info["icl"] == pytest.approx(alone.info["icl"], rel=1e-5)
+
+
+def test_more_data_sets_than_move_together(rng, monkeypatch):
+    xs = rng.standard_normal((7, 30, 1))
+    families, allocation = [COVARIANCES["full"].from_data(x, 2) for x in xs], Dirichlet.symmetric(2)
+    once = cavi.fit_many(xs, families, allocation, rng=np.random.default_rng(9), restarts=2)
+    monkeypatch.setattr("mixtures.many.TOGETHER", 4)
+    again = cavi.fit_many(xs, families, allocation, rng=np.random.default_rng(9), restarts=2)
+    assert [fit.bound[-1] for fit in once] == pytest.approx([fit.bound[-1] for fit in again])
+
+
+def test_a_collapse_among_many_is_returned_in_its_place(rng):
+    xs = [three_clusters(30, rng)[:, :1], collapsed_data(), rng.standard_normal((30, 1))]
+    families, allocation = [COVARIANCES["full"].from_data(x, 2) for x in xs], Dirichlet.symmetric(2)
+    fits = em.fit_many(xs, families, allocation, rng=rng, init="k-means", restarts=3)
+    assert isinstance(fits[1], CollapseError)
+    assert "all 3 starts ended in a collapse" in str(fits[1])
+    assert fits[0].method == "em"
+
+
+def test_many_that_stop_early_are_counted_once(rng):
+    xs = [three_clusters(50, rng, separation=1.0) for _ in range(3)]
+    families, allocation = [COVARIANCES["full"].from_data(x, 3) for x in xs], Dirichlet.symmetric(3)
+    with pytest.warns(ConvergenceWarning, match="no convergence in 2 passes in 3 of 3 data sets"):
+        fits = cavi.fit_many(xs, families, allocation, rng=rng, max_iter=2)
+    assert not any(fit.converged for fit in fits)
+
+
+def test_unequal_data_sets_are_refused(rng):
+    xs = [rng.standard_normal((20, 2)), rng.standard_normal((21, 2))]
+    families, allocation = [COVARIANCES["full"].from_data(x, 2) for x in xs], Dirichlet.symmetric(2)
+    with pytest.raises(ValueError, match="must have one shape"):
+        em.fit_many(xs, families, allocation, rng=rng)
+    with pytest.raises(ValueError, match="2 data sets, 1 families"):
+        em.fit_many(xs, families[:1], allocation, rng=rng)
+
+
+def learn(method, x, family, allocation, size, **settings):
+    fit = None
+    for start in range(0, len(x), size):
+        fit = ONLINE[method](x[start : start + size], family, allocation, previous=fit, **settings)
+    return fit
+
+
+@every_method
+@every_structure
+def test_batches_of_one_cluster_add_up_to_the_whole(covariance, method, rng):
+    """K = 1 has no responsibilities to revise, so that at kappa = 1 nothing is lost; the last batch is a short one."""
+    x = rng.standard_normal((130, 2)) * [1.0, 3.0]
+    family, allocation = COVARIANCES[covariance].from_data(x, 1), Dirichlet.symmetric(1)
+    pieces = learn(method, x, family, allocation, 40, kappa=1.0, rng=rng)
+    whole = FITS[method](x, family, allocation, rng=rng)
+    assert pieces.info["batches"] == 4
+    np.testing.assert_allclose(pieces.log_predictive(x), whole.log_predictive(x), rtol=1e-10)
+    assert pieces.bound.size == 0
+    assert not pieces.converged
+
+
+def test_the_early_batches_are_forgotten_at_the_rate_asked_for(rng):
+    """Two batches, K = 1: weights (1 - rho) and rho with rho = (30 / 50)^0.6."""
+    x = rng.standard_normal((50, 1))
+    family, allocation = COVARIANCES["full"].from_data(x, 1), Dirichlet.symmetric(1)
+    fit = em.partial_fit(x[:20], family, allocation, rng=rng)
+    fit = em.partial_fit(x[20:], family, allocation, previous=fit, kappa=0.6, rng=rng)
+    rho = (30 / 50) ** 0.6
+    mean = family.to_data(fit.parameters(1, rng)[1])["means"][0, 0, 0]
+    assert mean == pytest.approx((1 - rho) * x[:20].mean() + rho * x[20:].mean(), rel=1e-10)
+
+
+@pytest.mark.parametrize("method", ["em", "cavi"])
+def test_one_reading_in_batches_comes_close_to_the_optimum(method, rng):
+    """Twenty thousand points in fifty batches: the log density is within a hundredth of a nat a point of the full fit's."""
+    x = three_clusters(20_000, rng, separation=3.0)
+    family, allocation = COVARIANCES["full"].from_data(x, 3), Dirichlet.symmetric(3)
+    fit = learn(method, x, family, allocation, 400, rng=rng)
+    whole = FITS[method](x, family, allocation, rng=rng, restarts=3)
+    gap = whole.log_predictive(x).mean() - fit.log_predictive(x).mean()
+    assert -1e-6 < gap < 0.01
+
+
+def test_the_posterior_counts_the_observations_it_is_told(rng):
+    x = rng.standard_normal((60, 1))
+    family, allocation = COVARIANCES["full"].from_data(x, 1), Dirichlet.symmetric(1)
+    seen = cavi.partial_fit(x, family, allocation, rng=rng)
+    told = cavi.partial_fit(x, family, allocation, rng=rng, total=6000)
+    assert seen.posterior.theta.beta[0] == pytest.approx(60.01)
+    assert told.posterior.theta.beta[0] == pytest.approx(6000.01)
+
+
+@pytest.mark.parametrize(("change", "message"), [({"kappa": 0.5}, "kappa is 0.5"), ({"total": -1.0}, "total is -1.0")])
+def test_bad_rates_are_refused(change, message, rng):
+    x = rng.standard_normal((60, 1))
+    with pytest.raises(ValueError, match=message):
+        cavi.partial_fit(x, COVARIANCES["full"].from_data(x, 1), Dirichlet.symmetric(1), rng=rng, **change)
