@@ -8,6 +8,9 @@ from typing import Any
 
 SAMPLERS = ("numpyro", "nutpie", "pymc")
 
+# In the order in which one is preferred.
+REFERENCES = ("exact", "nuts")
+
 
 @dataclass(frozen=True)
 class Options:
@@ -24,6 +27,9 @@ class Options:
         Starts of EM and CAVI, the best of which is kept.
     advi_steps : int
         Gradient steps of ADVI.
+    reference : str
+        Which method the others are held against: "auto" or one of `REFERENCES`. Automatic is the exact posterior where it is
+        affordable, else the first sampler that passed its checks.
 
     Raises
     ------
@@ -37,6 +43,7 @@ class Options:
     sampler: str = "numpyro"
     restarts: int = 10
     advi_steps: int = 20_000
+    reference: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("draws", "chains", "tune", "restarts", "advi_steps"):
@@ -46,6 +53,8 @@ class Options:
             raise ValueError(f"draws is {self.draws}; posterior summaries need at least 100 a chain")
         if self.sampler not in SAMPLERS:
             raise ValueError(f"there is no sampler {self.sampler!r}; choose one of {', '.join(SAMPLERS)}")
+        if self.reference not in ("auto", *REFERENCES):
+            raise ValueError(f"there is no reference {self.reference!r}; choose one of auto, {', '.join(REFERENCES)}")
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ class Method:
     title : str
         What a reader sees.
     kind : str
-        "point", "variational" or "mcmc".
+        "point", "variational", "mcmc" or "exact".
     bound_kind : str or None
         What the method's bound is a number of.
     module : str
@@ -111,6 +120,7 @@ METHODS: dict[str, Method] = {
         "models.methods.nuts",
         lambda o: {"draws": o.draws, "tune": o.tune, "chains": o.chains, "sampler": o.sampler},
     ),
+    "exact": Method("Exact, sum over all allocations", "exact", None, "mixtures.methods.exact", lambda o: {}),
 }
 
 DEFAULT = ("em", "cavi", "advi", "nuts")

@@ -105,7 +105,8 @@ def compare(
         Source of all randomness. Every method has a stream of its own; leaving one out changes the others only where they
         start from it or are numbered by it.
     methods : sequence of str
-        Of em, map, cavi, advi, advi-fullrank and nuts.
+        Of em, map, cavi, advi, advi-fullrank, nuts and exact. The reference joins them: the one asked for, or, if that is
+        left to the toolkit, the exact posterior where it is affordable.
     labels : array, shape (N,), optional
         Known classes: no method sees them, cluster recovery is measured against them.
     features : sequence of str, optional
@@ -129,7 +130,8 @@ def compare(
     progress : callable, optional
         Told (stage, "running" | "done" | "failed").
     **options
-        ``draws``, ``chains``, ``tune``, ``sampler``, ``restarts``, ``advi_steps``; see `reports.catalogue.Options`.
+        ``draws``, ``chains``, ``tune``, ``sampler``, ``restarts``, ``advi_steps``, ``reference``; see
+        `reports.catalogue.Options`.
 
     Returns
     -------
@@ -154,6 +156,7 @@ def compare(
         raise ValueError(f"n_components is {n_components}; expected 1 to {len(data.x)}, the number of rows to fit")
     family = COVARIANCES[covariance].from_data(data.x, n_components, **(prior or {}))
     allocation = Dirichlet.symmetric(n_components, alpha0)
+    methods = _with_reference(methods, settings.reference, len(data.x), family, allocation)
 
     fits: dict[str, Fit] = {}
     entries: dict[str, dict[str, Any]] = {}
@@ -226,6 +229,18 @@ def _check_known(what: str, name: str, known: Iterable[str]) -> None:
         raise ValueError(f"there is no {what} {name!r}; {hint}choose from {', '.join(known)}")
 
 
+def _with_reference(
+    methods: tuple[str, ...], reference: str, n: int, family: Family, allocation: Allocation
+) -> tuple[str, ...]:
+    """The methods and, if it is not among them, the reference they are to be held against."""
+    if reference == "auto":
+        from mixtures.methods.exact import cost
+
+        several = allocation.n_components > 1  # of one cluster CAVI's posterior is exact
+        reference = "exact" if several and cost(n, family, allocation).affordable else methods[0]
+    return tuple(dict.fromkeys([*methods, reference]))
+
+
 def summary(results: Results) -> pd.DataFrame:
     """The main numbers of a comparison, one row a method; NaN where a number does not apply."""
     worst = {"mean_shift", "sd_ratio", "coverage95", "wasserstein", "rhat_max", "ess_min", "divergences", "khat"}
@@ -295,10 +310,17 @@ def _run(
     )
     if fit is not None:
         seconds = {"import": imported} | fit.seconds
-        info = dict(fit.info)
+        info = _plain(fit.info)
         entry["warnings"] += info.pop("warnings", [])
         entry |= {"status": "ok", "converged": fit.converged, "seconds": seconds, "info": info}
     return fit, entry
+
+
+def _plain(value: Any) -> Any:
+    """Arrays as lists, down to the last level, as the manifest can hold them."""
+    if isinstance(value, Mapping):
+        return {name: _plain(v) for name, v in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 def _frame(rows: list[Row]) -> pd.DataFrame:

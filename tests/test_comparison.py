@@ -9,7 +9,7 @@ import pytest
 from conftest import collapsed_data, three_clusters
 
 from mixtures import datasets
-from mixtures.methods import cavi
+from mixtures.methods import cavi, exact
 from reports import Results, ResultsError, compare
 from reports.metrics.agreement import scalars
 from reports.results import check_free
@@ -243,6 +243,26 @@ def test_one_cluster_needs_no_labels(rng):
     result = compare(three_clusters(40, rng)[:, :1], 1, rng=rng, methods=("em", "cavi"), draws=100)
     assert set(result.fits) == {"em", "cavi"}
     assert value(result, "cavi", "occupied") == pytest.approx(1)
+
+
+def test_few_points_are_held_against_the_exact_posterior(rng):
+    """It joins by itself; its predictive density is the exact one, not that of its draws."""
+    x = three_clusters(12, rng)
+    result = compare(x, 2, rng=rng, methods=("em", "cavi"), draws=250)
+    assert result.failures == {}
+    assert set(result.fits) == {"em", "cavi", "exact"}
+    reference = result.results.manifest["reference"]
+    assert (reference["method"], reference["trusted"], reference["checks"]) == ("exact", True, [])
+    evidence = result.results.manifest["methods"]["exact"]["info"]["log_evidence"]
+    assert value(result, "cavi", "bound") < evidence[1]
+    assert value(result, "cavi", "predictive_kl") > 0
+    alone = exact.fit(x, result.fits["exact"].family, result.fits["exact"].allocation)
+    assert value(result, "exact", "train_log_density") == pytest.approx(alone.log_predictive(x).mean(), rel=1e-12)
+
+
+def test_a_reference_that_does_not_exist_is_refused(rng):
+    with pytest.raises(ValueError, match="there is no reference 'gold'; choose one of auto, exact, nuts"):
+        compare(three_clusters(40, rng), 2, rng=rng, methods=("em",), reference="gold")
 
 
 @pytest.mark.parametrize(("covariance", "free"), [("full", 3 * 3), ("tied", 3), ("diag", 3 * 2), ("spherical", 3)])

@@ -48,7 +48,8 @@ def reference(view: View) -> Section:
         return section
     label = view.label(view.reference)
     if view.trusted:
-        section.blocks.append(Notice(f"{label} passed every check and serves as the reference.", "good"))
+        why = "passed every check" if facts["checks"] else facts["reason"]
+        section.blocks.append(Notice(f"{label} {why}; it serves as the reference.", "good"))
     else:
         section.blocks += reference_notice(view)
     checks = [
@@ -62,7 +63,8 @@ def reference(view: View) -> Section:
         ]
         for check in facts["checks"]
     ]
-    section.blocks.append(Table(f"Checks of {label}", ["check", "value", "limit", "result"], checks))
+    if checks:
+        section.blocks.append(Table(f"Checks of {label}", ["check", "value", "limit", "result"], checks))
     if view.reference in view.sampled:
         from reports.plots.rank import plot_rank
         from reports.plots.trace import plot_trace

@@ -1,0 +1,321 @@
+"""Gibbs sampling with jumps between modes: Markov chains that know nothing of gradients.
+
+The state is s, the sufficient statistics of every cluster under one labelling z. A sweep draws the parameters, then the labels
+by the one pass over the data with draws in the place of responsibilities (Diebolt & Robert 1994, *JRSS B* 56:363-375):
+
+    pi, theta ~ p(pi, theta | s)      z_n ~ p(z_n | pi, theta, x_n)      s_k = sum_(n: z_n = k) t(x_n)
+
+Sweeps seldom leave a mode. After each comes a jump, an independence Metropolis step (Tierney 1994, *Annals of Statistics*
+22:1701-1728) on z with pi and theta integrated out. It proposes a labelling from an average over a library of M parameters,
+
+    q(z) = 1/M sum_m p(z | pi_m, theta_m, x)      log p(z | pi_m, theta_m, x) = s . eta_m - log_z_m
+
+in which z enters by s alone, and accepts it with probability min(1, w(z') / w(z)), w(z) = p(x, z) / q(z). Were the library
+drawn from the posterior, q would estimate p(z | x) without bias (Gelfand & Smith 1990, *JASA* 85:398-409). It is gathered
+from many walkers while they tune: first each in the mode where it started, so that none is too small to be proposed, then
+jumping by what has been gathered so far, so that modes are proposed about as often as they should be. From then on it stays
+as it is, which makes the chains Markov; what they converge to is exact, whatever the library.
+
+What clusters are called. q is a density of labellings in one order of clusters: that in which z is most probable under a
+reference, which the library shares. A labelling is put in this order before q is taken, a proposal that is not in it is
+refused, and one that is accepted keeps the names of the old labelling. Each such labelling stands for K! / (K - k)! that
+differ by the names of its k clusters with points, hence the factor 1 / (K - k)! in p(x, z). Names change by steps of their
+own, in which two clusters exchange theirs; under an exchangeable prior they are always accepted.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import gammaln
+
+from mixtures.errors import ConvergenceWarning
+from mixtures.fit import Draws, Fit
+from mixtures.initial import starts
+from mixtures.labels import assignment
+from mixtures.model import Allocation, Family, Theta
+from mixtures.passes import Pass, one_pass
+from mixtures.priors import check_proper
+from mixtures.responsibilities import fold, normalise
+from mixtures.rows import check_matrix
+
+RHAT = 1.01
+
+# How often the walkers' parameters are gathered.
+ROUNDS = 10
+
+
+def fit(
+    x: np.ndarray,
+    family: Family,
+    allocation: Allocation,
+    *,
+    rng: np.random.Generator,
+    draws: int = 1000,
+    tune: int = 200,
+    chains: int = 4,
+    walkers: int = 64,
+    engine: str = "auto",
+) -> Fit:
+    """Sample the posterior by Gibbs sweeps and jumps.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, D)
+    family, allocation : Family, Allocation
+        The model with its priors, which must be proper.
+    rng : numpy.random.Generator
+        The same generator gives the same draws, whatever the number of cores.
+    draws, chains : int
+        Kept sweeps of each chain, and the number of chains, which move side by side.
+    tune, walkers : int
+        Discarded sweeps, and the number of walkers that make them: each from k-means++ seeds of its own, the chains among
+        them. Ten times on the way their parameters are added to the library of the jumps.
+    engine : {"auto", "plain", "fused"}
+        Who computes the pass; see `mixtures.passes.one_pass`.
+
+    Returns
+    -------
+    Fit
+        Of kind "mcmc", with the names of the clusters at random from draw to draw: align before averaging. ``sample_stats``
+        are ``lp`` = log p(x, z) in nats, the number of clusters ``occupied`` by points, and whether the chain ``jumped``;
+        ``info`` holds
+
+        ``jumps``
+            Share of the jumps that were accepted: each takes the chain to a labelling drawn from q anew, in whatever mode.
+        ``fewest_jumps``
+            How many the chain with the fewest made.
+        ``exchanges``
+            Share of the exchanges of names that were accepted.
+        ``rhat``
+            Largest split R-hat of what needs no labels: ``lp``, the weights in order of size, and sum_k s_kp^2 / N_k for
+            every statistic, which tells how far apart the clusters are in it.
+        ``tune``, ``walkers``
+
+        ``converged`` says whether ``rhat`` is below 1.01: chains that stay in modes of their own have not converged. A mode
+        that neither a walker nor a chain has found goes unnoticed.
+
+    Raises
+    ------
+    ValueError
+        If a count is below 1, there are more chains than walkers, or the prior is improper.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the chains have not converged.
+    """
+    if min(draws, tune, chains) < 1 or walkers < chains:
+        raise ValueError(
+            f"draws is {draws}, tune {tune}, chains {chains} and walkers {walkers}; each must be at least 1, and the chains "
+            "no more than the walkers"
+        )
+    clock = [time.perf_counter()]
+    x = check_matrix(x)
+    pass_ = one_pass(x, None, family, walkers * len(x) * allocation.n_components, engine=engine)
+    clock.append(time.perf_counter())
+    s = starts(x, None, len(x), family, allocation, "k-means++", walkers, rng)
+    check_proper(family, s.shape[-1])
+    sampler = Sampler(family, allocation, pass_, len(x), rng)
+    s, library = _tune(sampler, s, tune)
+    s = s[rng.choice(walkers, chains, replace=False)]
+    sweeps, jumped = [], []
+    for _ in range(draws):
+        sweeps.append(sampler.sweep(s))
+        s, accepted = sampler.jump(sweeps[-1].s, library)
+        jumped.append(accepted)
+    weights = np.stack([sweep.weights for sweep in sweeps], axis=1)
+    theta = {name: np.stack([sweep.theta[name] for sweep in sweeps], axis=1) for name in sweeps[0].theta}
+    states = np.stack([sweep.s for sweep in sweeps], axis=1)
+    stats = {
+        "lp": sampler.log_joint(states),
+        "occupied": (states[..., 0] > 0).sum(-1),
+        "jumped": np.stack(jumped, axis=1),
+    }
+    spread = (states**2 / np.maximum(states[..., :1], 1)).sum(2)
+    unlabelled = np.concatenate([stats["lp"][..., None], np.sort(weights, axis=-1), spread], axis=-1)
+    worst = float(split_rhat(unlabelled).max())
+    clock.append(time.perf_counter())
+    if not worst < RHAT:
+        warnings.warn(
+            f"the largest split R-hat is {worst:.3g}; raise draws or walkers", ConvergenceWarning, stacklevel=2
+        )
+    compiled, ran = np.diff(clock)
+    return Fit(
+        method="gibbs",
+        kind="mcmc",
+        family=family,
+        allocation=allocation,
+        posterior=Draws(weights, theta),
+        bound=np.empty(0),
+        converged=worst < RHAT,
+        seconds={"compile": float(compiled), "run": float(ran)},
+        info={
+            "tune": tune,
+            "walkers": walkers,
+            "jumps": float(stats["jumped"].mean()),
+            "fewest_jumps": int(stats["jumped"].sum(1).min()),
+            "exchanges": float(np.mean([sweep.exchanged for sweep in sweeps])),
+            "rhat": worst,
+        },
+        sample_stats=stats,
+    )
+
+
+def _tune(sampler: Sampler, s: np.ndarray, sweeps: int) -> tuple[np.ndarray, Library]:
+    """States of the walkers after so many sweeps, and the library that they leave."""
+    library, gathered = None, []
+    for number in range(1, sweeps + 1):
+        sweep = sampler.sweep(s)
+        s = sweep.s if library is None or 2 * number <= sweeps else sampler.jump(sweep.s, library)[0]
+        if number % max(1, sweeps // ROUNDS) == 0:
+            gathered.append(sweep)
+            library = sampler.library(gathered)
+    assert library is not None
+    return s, library
+
+
+class Sweep(NamedTuple):
+    """One sweep of C chains: parameters drawn and the state they led to.
+
+    Attributes
+    ----------
+    weights : ndarray, shape (C, K)
+    theta : dict of ndarray, shape (C, K, ...)
+    eta : ndarray, shape (C, K, P)
+        Their natural parameters, log pi folded in.
+    log_z : ndarray, shape (C,)
+        log p(x | pi, theta).
+    s : ndarray, shape (C, K, P)
+    exchanged : ndarray of bool, shape (C,)
+        Whether two clusters exchanged their names, or one its own.
+    """
+
+    weights: np.ndarray
+    theta: Theta
+    eta: np.ndarray
+    log_z: np.ndarray
+    s: np.ndarray
+    exchanged: np.ndarray
+
+
+@dataclass(frozen=True)
+class Library:
+    """Parameters whose average of p(z | pi_m, theta_m, x) is q(z), their clusters in the order of a reference.
+
+    Parameters
+    ----------
+    eta : ndarray, shape (M, K, P)
+    log_z : ndarray, shape (M,)
+        log p(x | pi_m, theta_m).
+    reference : ndarray, shape (K, P)
+        Natural parameters that set the order of clusters.
+    """
+
+    eta: np.ndarray
+    log_z: np.ndarray
+    reference: np.ndarray
+
+    def log_q(self, s: np.ndarray) -> np.ndarray:
+        """log q of labellings in the library's order with the statistics s (C, K, P), shape (C,)."""
+        M = len(self.eta)
+        log_p = s.reshape(len(s), -1) @ self.eta.reshape(M, -1).T - self.log_z
+        return normalise(log_p)[0] - np.log(M)
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """The steps of C chains side by side, from states s (C, K, P) to states.
+
+    Parameters
+    ----------
+    family, allocation : Family, Allocation
+    pass_ : callable
+        From eta (C, K, P) and uniform numbers (C, N) to log_z (C,) and the statistics (C, K, P) of labels drawn.
+    n : int
+        N.
+    rng : numpy.random.Generator
+    """
+
+    family: Family
+    allocation: Allocation
+    pass_: Pass
+    n: int
+    rng: np.random.Generator
+
+    def sweep(self, s: np.ndarray) -> Sweep:
+        """Exchange names, then draw pi and theta given s, then z given pi and theta."""
+        s, exchanged = self.exchange(s)
+        theta = {name: v[0] for name, v in self.family.sample(self.family.posterior(s), 1, self.rng).items()}
+        posteriors = [self.allocation.posterior(counts) for counts in s[..., 0]]
+        weights = np.array([self.allocation.sample(q, 1, self.rng)[0] for q in posteriors])
+        eta = fold(self.allocation.natural(weights), self.family.natural(theta))
+        return Sweep(weights, theta, eta, *self.draw(eta), exchanged)
+
+    def draw(self, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """log_z (C,) and the statistics (C, K, P) of labels drawn with the natural parameters eta (C, K, P)."""
+        return self.pass_(eta, self.rng.random((len(eta), self.n)))
+
+    def exchange(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Exchange the names of two clusters, or of one with itself, and whether that was accepted (C,)."""
+        C, K, _ = s.shape
+        chain, order = np.arange(C), np.tile(np.arange(K), (C, 1))
+        one, other = self.rng.integers(K, size=(2, C))
+        order[chain, one], order[chain, other] = other, one
+        new = _take(s, order)
+        before, after = self.allocation.log_marginal(np.stack([s[..., 0], new[..., 0]]))
+        return self._metropolis(s, new, after - before)
+
+    def jump(self, s: np.ndarray, library: Library) -> tuple[np.ndarray, np.ndarray]:
+        """Propose labellings from q, and whether they were accepted (C,)."""
+        order = self._order(s, library.reference)
+        _, proposed = self.draw(library.eta[self.rng.integers(len(library.eta), size=len(s))])
+        in_order = np.all(proposed == _take(proposed, self._order(proposed, library.reference)), axis=(1, 2))
+        new = _take(proposed, np.argsort(order, axis=1))
+        both = np.stack([s, new])
+        log_p = self.log_joint(both) - gammaln(1 + (both[..., 0] == 0).sum(-1))
+        before, after = log_p - [library.log_q(_take(s, order)), library.log_q(proposed)]
+        return self._metropolis(s, new, np.where(in_order, after - before, -np.inf))
+
+    def library(self, sweeps: list[Sweep]) -> Library:
+        """The parameters of some sweeps, in the order of those that led to the most probable labelling."""
+        eta, log_z, s = (np.concatenate(parts) for parts in zip(*((w.eta, w.log_z, w.s) for w in sweeps), strict=True))
+        reference = eta[np.argmax(self.log_joint(s))]
+        return Library(_take(eta, self._order(s, reference)), log_z, reference)
+
+    def log_joint(self, s: np.ndarray) -> np.ndarray:
+        """log p(x, z) in nats, shape (...)."""
+        return self.family.log_marginal(s) + self.allocation.log_marginal(s[..., 0])
+
+    def _order(self, s: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        """For each cluster of the reference, the one of s that takes its place, (C, K); those without points at random."""
+        names = self.rng.permuted(np.tile(np.arange(s.shape[1]), (len(s), 1)), axis=1)
+        overlaps = reference @ _take(s, names).swapaxes(1, 2)
+        return _take(names, np.array([assignment(overlap) for overlap in overlaps]))
+
+    def _metropolis(self, s: np.ndarray, new: np.ndarray, log_ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        accepted = np.log(self.rng.random(len(s))) < log_ratio
+        return np.where(accepted[:, None, None], new, s), accepted
+
+
+def _take(s: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """The clusters of s (C, K, ...) in the order (C, K)."""
+    return s[np.arange(len(s))[:, None], order]
+
+
+def split_rhat(v: np.ndarray) -> np.ndarray:
+    """Split R-hat of scalars (chain, draw, ...), shape (...); 1 where nothing moves, missing where a half has one draw.
+
+    Gelman et al. 2013, *Bayesian Data Analysis*, equation 11.4.
+    """
+    n = v.shape[1] // 2
+    if n < 2:
+        return np.full(v.shape[2:], np.nan)
+    halves = np.concatenate([v[:, :n], v[:, -n:]])
+    within, between = halves.var(1, ddof=1).mean(0), halves.mean(1).var(0, ddof=1)
+    still = np.where(between > 0, np.inf, 0.0)
+    return np.sqrt((n - 1) / n + np.divide(between, within, out=still, where=within > 0))
