@@ -8,8 +8,10 @@ from typing import Any
 
 SAMPLERS = ("numpyro", "nutpie", "pymc")
 
+WALKERS = 64
+
 # In the order in which one is preferred.
-REFERENCES = ("exact", "nuts")
+REFERENCES = ("exact", "nuts", "gibbs")
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Options:
         Gradient steps of ADVI.
     reference : str
         Which method the others are held against: "auto" or one of `REFERENCES`. Automatic is the exact posterior where it is
-        affordable, else the first sampler that passed its checks.
+        affordable, else the first sampler that passed its checks, which two that passed must agree on.
 
     Raises
     ------
@@ -121,6 +123,13 @@ METHODS: dict[str, Method] = {
         lambda o: {"draws": o.draws, "tune": o.tune, "chains": o.chains, "sampler": o.sampler},
     ),
     "exact": Method("Exact, sum over all allocations", "exact", None, "mixtures.methods.exact", lambda o: {}),
+    "gibbs": Method(
+        "Gibbs, hand-written",
+        "mcmc",
+        None,
+        "mixtures.methods.gibbs",
+        lambda o: {"draws": o.draws, "chains": o.chains, "walkers": max(WALKERS, o.chains)},
+    ),
 }
 
-DEFAULT = ("em", "cavi", "advi", "nuts")
+DEFAULT = ("em", "cavi", "advi", "nuts", "gibbs")

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from mixtures import COVARIANCES
-from reports.catalogue import DEFAULT, METHODS, Options
+from reports.catalogue import DEFAULT, METHODS, REFERENCES, Options
 from reports.verdict import CLAIMS
 
 if TYPE_CHECKING:
@@ -60,6 +60,9 @@ def compare(
     sampler: Annotated[str, typer.Option(help="Who runs NUTS: numpyro, nutpie or pymc.")] = Options.sampler,
     standardize: Annotated[bool, typer.Option(help="Report in standard deviations of each feature.")] = False,
     restarts: Annotated[int, typer.Option(help="Starts of EM and CAVI; the best is kept.")] = Options.restarts,
+    reference: Annotated[
+        str, typer.Option(help=f"What the others are held against: auto, {', '.join(REFERENCES)}.")
+    ] = Options.reference,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier comparison in --out.")] = False,
     report: Annotated[bool, typer.Option(help="Write the page beside the numbers.")] = True,
     open_: Annotated[bool, typer.Option("--open", help="Open the page when it is there.")] = False,
@@ -87,7 +90,13 @@ def compare(
     try:
         chosen = comparison.check_methods(name.strip() for name in methods.split(",") if name.strip())
         names = None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
-        settings: dict[str, Any] = {"draws": draws, "chains": chains, "sampler": sampler, "restarts": restarts}
+        settings: dict[str, Any] = {
+            "draws": draws,
+            "chains": chains,
+            "sampler": sampler,
+            "restarts": restarts,
+            "reference": reference,
+        }
         Options(**settings)
         loaded = datasets.load(data, label_column=label_column, columns=names, drop_missing=drop_missing)
         comparison.check_covariance(covariance)

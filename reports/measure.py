@@ -49,7 +49,7 @@ def measure(fits: dict[str, Fit], data: Data, options: Options, rng: np.random.G
     rows = [] if data.truth is None else _oracle(data)
     streams = dict(zip(METHODS, rng.spawn(len(METHODS)), strict=True))
     if not fits:
-        facts = {"reference": _no_reference("no method succeeded"), "relabelling": {}, "verdict": {}}
+        facts = {"reference": _no_reference("no method succeeded"), "references": {}, "relabelling": {}, "verdict": {}}
         return Measured({}, rows, {}, facts)
 
     scored = fits  # a predictive density has no labels; the exact one is better than that of its draws
@@ -72,10 +72,10 @@ def measure(fits: dict[str, Fit], data: Data, options: Options, rng: np.random.G
     checked = {method: _diagnose(fit, posteriors[method]) for method, fit in fits.items() if fit.kind == "mcmc"}
     rows += [row for those in checked.values() for row in those]
     judged = {
-        method: _judged(method, reference.checks(those, len(fits[method].held.weights)))
+        method: _judged(method, reference.checks(those, fits[method].held.weights.shape[0], fits[method].sample_stats))
         for method, those in checked.items()
     } | {method: _exact(method) for method, fit in fits.items() if fit.kind == "exact"}
-    facts = {"reference": _chosen(judged, options.reference), "relabelling": relabelling}
+    facts = {"reference": _chosen(judged, options.reference), "references": judged, "relabelling": relabelling}
 
     against = facts["reference"]["method"]
     rows += _densities(scored, data, against)
@@ -99,6 +99,7 @@ def measure(fits: dict[str, Fit], data: Data, options: Options, rng: np.random.G
         method: {(row.metric, row.target): row.value for row in those}
         for method, those in groupby(rows, key=lambda row: row.method)
     }
+    facts["reference"] = contested(facts["reference"], judged, values)
     facts["verdict"] = {
         method: judge(values[method], method, fit.kind, fit.converged, facts["reference"])
         for method, fit in fits.items()
@@ -181,6 +182,8 @@ def _oracle(data: Data) -> list[Row]:
 def _diagnose(fit: Fit, posterior: xr.Dataset) -> list[Row]:
     rows = reference.diagnose(fit.method, agree.scalars(posterior), fit.sample_stats)
     smallest = next(row.value for row in rows if row.metric == "ess_min")
+    if "rhat" in fit.info:
+        rows.append(Row(fit.method, "rhat_unlabelled", "all", fit.info["rhat"]))
     return [*rows, Row(fit.method, "ess_per_second", "all", smallest / fit.seconds["run"])]
 
 
@@ -323,6 +326,26 @@ def _chosen(judged: dict[str, dict[str, Any]], asked: str) -> dict[str, Any]:
     return next(
         (entry for entry in ordered if entry["trusted"]), ordered[0] if ordered else _no_reference(NOTHING_SAMPLED)
     )
+
+
+def contested(
+    chosen: dict[str, Any], judged: dict[str, dict[str, Any]], values: dict[str, dict[tuple[str, str], float]]
+) -> dict[str, Any]:
+    """The reference, no longer trusted where another sampler passed its checks too and says something else."""
+    if not (chosen["trusted"] and chosen["checks"]):
+        return chosen
+    for method in REFERENCES:
+        if method == chosen["method"] or not judged.get(method, chosen | {"trusted": False})["trusted"]:
+            continue
+        apart = {
+            said["because"]
+            for said in judge(values[method], method, "mcmc", True, chosen).values()
+            if said["fit"] is False
+        }
+        if apart:
+            reason = f"passed its checks, and so did {METHODS[method].title}, which says otherwise ({'; '.join(sorted(apart))})"
+            return chosen | {"trusted": False, "reason": reason}
+    return chosen
 
 
 def _no_reference(reason: str) -> dict[str, Any]:

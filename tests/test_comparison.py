@@ -260,8 +260,25 @@ def test_few_points_are_held_against_the_exact_posterior(rng):
     assert value(result, "exact", "train_log_density") == pytest.approx(alone.log_predictive(x).mean(), rel=1e-12)
 
 
+@pytest.mark.parametrize(("methods", "asked"), [(("cavi", "gibbs"), "auto"), (("cavi",), "gibbs")])
+def test_a_gibbs_sampler_is_a_reference(methods, asked, simulated):
+    """Its own checks are those of a sampler that knows no gradients; asked for, it joins by itself."""
+    result = compare(simulated.x, 3, rng=np.random.default_rng(4), methods=methods, reference=asked, draws=1000)
+    assert list(result.fits) == ["cavi", "gibbs"]
+    reference = result.results.manifest["reference"]
+    assert (reference["method"], reference["trusted"]) == ("gibbs", True)
+    assert [check["name"] for check in reference["checks"]] == [
+        "largest R-hat",
+        "smallest bulk ESS",
+        "smallest tail ESS",
+        "largest R-hat without labels",
+    ]
+    assert abs(value(result, "cavi", "mean_shift", "all")) < 0.5
+    assert "lp" in result.results.trees["gibbs"]["sample_stats"]
+
+
 def test_a_reference_that_does_not_exist_is_refused(rng):
-    with pytest.raises(ValueError, match="there is no reference 'gold'; choose one of auto, exact, nuts"):
+    with pytest.raises(ValueError, match="there is no reference 'gold'; choose one of auto, exact, nuts, gibbs"):
         compare(three_clusters(40, rng), 2, rng=rng, methods=("em",), reference="gold")
 
 

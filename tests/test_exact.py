@@ -335,7 +335,7 @@ def test_too_many_points_are_refused_with_the_cost_and_a_way_out(covariance, N, 
     x = rng.standard_normal((N, 2))
     family, allocation = COVARIANCES[covariance].from_data(x, len(alpha0)), Dirichlet(np.array(alpha0))
     message = (
-        rf"of {N} points in {len(alpha0)} clusters is a sum of \S+ terms: about \S+ s and \S+ bytes.*use cavi or nuts"
+        rf"of {N} points in {len(alpha0)} clusters is a sum of \S+ terms: about \S+ s and \S+ bytes.*use gibbs or nuts"
     )
     with pytest.raises(ValueError, match=message) as caught:
         exact.fit(x, family, allocation)

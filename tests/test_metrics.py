@@ -7,7 +7,8 @@ from scipy import stats
 
 from mixtures import Dirichlet, Draws, Fit, Gaussian
 from mixtures.methods import cavi
-from reports.metrics import agreement, prediction, quality, recovery, reference
+from reports.measure import contested
+from reports.metrics import Row, agreement, prediction, quality, recovery, reference
 from reports.verdict import judge
 
 
@@ -237,7 +238,9 @@ GOOD_STATS = {"energy": np.random.default_rng(0).standard_normal((4, 1000)), "di
 
 def test_independent_draws_pass_as_reference(rng):
     rows = reference.diagnose("nuts", normal_draws(rng), GOOD_STATS)
-    assert all(check["passed"] for check in reference.checks(rows, chains=4))
+    checks = reference.checks(rows, 4, GOOD_STATS)
+    assert len(checks) == 5
+    assert all(check["passed"] for check in checks)
     ess = by_name(rows)["ess_min", "all"].value
     assert 3000 < ess < 5000
 
@@ -253,12 +256,22 @@ def test_independent_draws_pass_as_reference(rng):
         ),
         (normal_draws, GOOD_STATS | {"diverging": np.eye(4, 1000, dtype=bool)}, "divergent transitions"),
         (normal_draws, GOOD_STATS | {"energy": np.cumsum(GOOD_STATS["energy"], axis=1)}, "smallest E-BFMI"),
-        (normal_draws, {}, "divergent transitions"),
+        (normal_draws, {"energy": GOOD_STATS["energy"]}, "divergent transitions"),
+        (normal_draws, {"diverging": GOOD_STATS["diverging"]}, "smallest E-BFMI"),
     ],
 )
 def test_bad_draws_fail_the_check_that_is_meant_for_them(values, stats_, failing, rng):
-    checks = reference.checks(reference.diagnose("nuts", values(rng), stats_), chains=4)
+    checks = reference.checks(reference.diagnose("nuts", values(rng), stats_), 4, stats_)
     assert failing in {check["name"] for check in checks if not check["passed"]}
+
+
+@pytest.mark.parametrize(("rhat", "failed"), [(1.001, set()), (1.02, {"largest R-hat without labels"})])
+def test_what_is_asked_of_a_sampler_without_gradients(rhat, failed, rng):
+    rows = [*reference.diagnose("gibbs", normal_draws(rng), {}), Row("gibbs", "rhat_unlabelled", "all", rhat)]
+    checks = reference.checks(rows, 4, {"lp": np.zeros((4, 1000))})
+    assert [check["value"] for check in checks if check["name"] == "largest R-hat without labels"] == [rhat]
+    assert {check["name"] for check in checks if not check["passed"]} == failed
+    assert {"divergent transitions", "smallest E-BFMI"}.isdisjoint(check["name"] for check in checks)
 
 
 TRUSTED = {"method": "nuts", "trusted": True, "reason": "is the reference and passed its checks"}
@@ -319,3 +332,22 @@ def test_verdict_on_a_point_estimate_and_on_no_convergence():
     assert point["means"]["fit"] is True
     lost = judge(GOOD, "advi", "variational", False, TRUSTED)
     assert {s["because"] for s in lost.values()} == {"the optimiser did not converge"}
+
+
+CHECKED = TRUSTED | {"checks": [{"name": "largest R-hat", "value": 1.0, "limit": "< 1.01", "passed": True}]}
+
+
+@pytest.mark.parametrize(
+    ("shift", "passed", "trusted"), [(0.1, True, True), (-2.0, True, False), (-2.0, False, True)], ids=str
+)
+def test_two_references_that_passed_must_agree(shift, passed, trusted):
+    judged = {"nuts": CHECKED, "gibbs": CHECKED | {"method": "gibbs", "trusted": passed}}
+    found = contested(CHECKED, judged, {"nuts": {}, "gibbs": {("mean_shift", "all"): shift}})
+    assert (found["method"], found["trusted"]) == ("nuts", trusted)
+    assert ("Gibbs, hand-written, which says otherwise (worst mean shift −2 sd" in found["reason"]) == (not trusted)
+
+
+def test_an_exact_reference_is_not_contested():
+    exact = {"method": "exact", "trusted": True, "reason": "", "checks": []}
+    judged = {"exact": exact, "gibbs": CHECKED | {"method": "gibbs"}}
+    assert contested(exact, judged, {"exact": {}, "gibbs": {("mean_shift", "all"): 3.0}}) == exact

@@ -93,7 +93,7 @@ def compared(x, n_components, features, **settings):
 
 
 def with_reference(results, trusted=True):
-    """The results as if CAVI's draws, widened, had come from an MCMC run, and ADVI had failed."""
+    """The results as if CAVI's draws, widened, had come from two MCMC runs, and ADVI had failed."""
     manifest, trees = deepcopy(results.manifest), dict(results.trees)
     manifest["methods"]["nuts"] = manifest["methods"]["cavi"] | {"kind": "mcmc", "bound_kind": None, "title": "NUTS"}
     manifest["methods"]["advi"] = manifest["methods"]["cavi"] | {
@@ -108,9 +108,11 @@ def with_reference(results, trusted=True):
         means=posterior["means"].mean() + 1.5 * (posterior["means"] - posterior["means"].mean())
     )
     del tree["ascent"]
-    trees["nuts"] = tree
-    manifest["relabelling"]["nuts"] = manifest["relabelling"]["cavi"]
-    manifest["verdict"]["nuts"] = manifest["verdict"]["cavi"]
+    manifest["methods"]["gibbs"] = manifest["methods"]["nuts"] | {"title": "Gibbs"}
+    for method in ("nuts", "gibbs"):
+        trees[method] = tree
+        manifest["relabelling"][method] = manifest["relabelling"]["cavi"]
+        manifest["verdict"][method] = manifest["verdict"]["cavi"]
     manifest["reference"] = {
         "method": "nuts",
         "trusted": trusted,
@@ -118,6 +120,7 @@ def with_reference(results, trusted=True):
         "checks": [{"name": "largest R-hat", "value": 1.53, "limit": "< 1.01", "passed": trusted}],
         "floor_note": None,
     }
+    manifest["references"] = {"nuts": manifest["reference"], "gibbs": manifest["reference"] | {"method": "gibbs"}}
     names = list(quantities.scalars(tree))
     rows = [
         ("cavi", metric, name, 0.7, 0.01)
@@ -125,6 +128,7 @@ def with_reference(results, trusted=True):
         for metric in ("sd_ratio", "mean_shift", "coverage95", "wasserstein")
     ]
     rows += [("cavi", "wasserstein_floor", name, 0.03, np.nan) for name in names]
+    rows += [("gibbs", "mean_shift", "all", -0.0567, 0.0123), ("gibbs", "predictive_kl", "data", 0.00123, 0.0004)]
     metrics = pd.concat([results.metrics, pd.DataFrame(rows, columns=results.metrics.columns)], ignore_index=True)
     return reports.Results(manifest, metrics, results.data, trees)
 
@@ -139,7 +143,7 @@ def all_failed(results):
             "seconds": {},
             "info": {},
         }
-    manifest |= {"relabelling": {}, "verdict": {}}
+    manifest |= {"relabelling": {}, "verdict": {}, "references": {}}
     return reports.Results(manifest, results.metrics.iloc[:0], results.data, {})
 
 
@@ -201,6 +205,13 @@ def test_all_failed_still_makes_a_page(quick):
     assert list(sections) == SECTIONS
     assert "nothing worked" in sections["verdict"]
     assert all("No method succeeded" in sections[name] for name in SECTIONS[4:13])
+
+
+def test_references_are_held_against_each_other(pages):
+    section = Page(pages["full"]).sections["reference"]
+    assert "how far from NUTS" in section
+    assert "−0.057 ± 0.012" in section
+    assert "how far from" not in Page(pages["quick"]).sections["reference"]
 
 
 def test_an_untrusted_reference_lowers_the_claims(pages):

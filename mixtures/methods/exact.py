@@ -89,7 +89,7 @@ def fit(x: np.ndarray, family: Family, allocation: Allocation, *, rng: np.random
         raise ValueError(
             f"the exact posterior of {len(x)} points in {allocation.n_components} clusters is a sum of "
             f"{price.terms:.2g} terms: about {price.seconds:.2g} s and {price.bytes:.2g} bytes, where "
-            f"{LARGEST_SECONDS:g} s and {LARGEST_BYTES:g} bytes are allowed; use cavi or nuts, or at most "
+            f"{LARGEST_SECONDS:g} s and {LARGEST_BYTES:g} bytes are allowed; use gibbs or nuts, or at most "
             f"{most} points"
         )
     t = family.features(x)

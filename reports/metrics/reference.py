@@ -44,18 +44,30 @@ def diagnose(method: str, values: Mapping[str, np.ndarray], sample_stats: Mappin
     return rows
 
 
-def checks(rows: list[Row], chains: int) -> list[dict[str, Any]]:
-    """The demands on a reference, each with its value, its limit and whether it passed; what is not known does not pass."""
+def checks(rows: list[Row], chains: int, sample_stats: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """The demands on a reference, each with its value, its limit and whether it passed; what is not known does not pass.
+
+    Divergences and E-BFMI are asked of Hamiltonian samplers alone, which leave ``energy`` or ``diverging`` in
+    ``sample_stats``; R-hat of quantities without labels of those that know it.
+    """
     found = {row.metric: row.value for row in rows if row.target == "all"}
 
     def check(metric: str, name: str, limit: str, passed: bool) -> dict[str, Any]:
         return {"name": name, "value": found.get(metric), "limit": limit, "passed": bool(passed)}
 
     missing, fewest = float("nan"), ESS_PER_CHAIN * chains
-    return [
+    demands = [
         check("rhat_max", "largest R-hat", f"< {RHAT}", found.get("rhat_max", missing) < RHAT),
         check("ess_min", "smallest bulk ESS", f"> {fewest}", found.get("ess_min", missing) > fewest),
         check("ess_tail_min", "smallest tail ESS", f"> {fewest}", found.get("ess_tail_min", missing) > fewest),
-        check("divergences", "divergent transitions", "= 0", found.get("divergences", missing) == 0),
-        check("ebfmi_min", "smallest E-BFMI", f"> {EBFMI}", found.get("ebfmi_min", missing) > EBFMI),
     ]
+    if "rhat_unlabelled" in found:
+        demands.append(
+            check("rhat_unlabelled", "largest R-hat without labels", f"< {RHAT}", found["rhat_unlabelled"] < RHAT)
+        )
+    if not sample_stats.keys().isdisjoint({"energy", "diverging"}):
+        demands += [
+            check("divergences", "divergent transitions", "= 0", found.get("divergences", missing) == 0),
+            check("ebfmi_min", "smallest E-BFMI", f"> {EBFMI}", found.get("ebfmi_min", missing) > EBFMI),
+        ]
+    return demands

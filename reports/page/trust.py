@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from reports.page import quantities
 from reports.page.blocks import Cell, Figure, Notice, Section, Table, image, value
-from reports.page.cells import name_cell, share
+from reports.page.cells import error_cell, name_cell, share
 from reports.page.numbers import DASH
 from reports.page.view import View
 from reports.page.words import listing
@@ -52,19 +54,18 @@ def reference(view: View) -> Section:
         section.blocks.append(Notice(f"{label} {why}; it serves as the reference.", "good"))
     else:
         section.blocks += reference_notice(view)
-    checks = [
-        [
-            Cell(str(check["name"])),
-            value(check["value"], 3 if check["value"] < 1 else 5)
-            if isinstance(check["value"], int | float)
-            else Cell(str(check["value"] or DASH)),
-            Cell(str(check["limit"])),
-            Cell("✓ passed", tone="good") if check["passed"] else Cell("✗ failed", tone="bad"),
-        ]
-        for check in facts["checks"]
-    ]
-    if checks:
-        section.blocks.append(Table(f"Checks of {label}", ["check", "value", "limit", "result"], checks))
+    checked = [m for m in (view.reference, *view.other_references) if view.manifest["references"][m]["checks"]]
+    if checked:
+        rows = [check_row(view, m, check) for m in checked for check in view.manifest["references"][m]["checks"]]
+        section.blocks.append(
+            Table(
+                f"Checks of {listing([view.label(m) for m in checked])}",
+                ["of", "check", "value", "limit", "result"],
+                rows,
+            )
+        )
+    if view.other_references:
+        section.blocks.append(references_table(view, label))
     if view.reference in view.sampled:
         from reports.plots.rank import plot_rank
         from reports.plots.trace import plot_trace
@@ -91,6 +92,46 @@ def reference(view: View) -> Section:
                 )
             )
     return section
+
+
+def check_row(view: View, method: str, check: dict[str, Any]) -> list[Cell]:
+    """Return one check of a possible reference: what was demanded, what was found."""
+    found = check["value"]
+    return [
+        name_cell(view, method),
+        Cell(str(check["name"])),
+        value(found, 3 if found < 1 else 5) if isinstance(found, int | float) else Cell(DASH),
+        Cell(str(check["limit"])),
+        Cell("✓ passed", tone="good") if check["passed"] else Cell("✗ failed", tone="bad"),
+    ]
+
+
+def references_table(view: View, label: str) -> Table:
+    """Return how far the other possible references are from the one chosen."""
+    metrics = {
+        "mean_shift": "mean shift",
+        "sd_ratio": "sd ratio",
+        "coverage95": "95% coverage",
+        "wasserstein": "Wasserstein-1",
+        "wasserstein_floor": "its floor",
+    }
+    rows = [
+        [
+            name_cell(view, method),
+            *(error_cell(view.value(method, metric, "all"), view.se(method, metric, "all")) for metric in metrics),
+            error_cell(view.value(method, "predictive_kl"), view.se(method, "predictive_kl")),
+            value(view.value(method, "coclustering_error")),
+        ]
+        for method in view.other_references
+    ]
+    head = ["method", *metrics.values(), "predictive divergence", "co-clustering"]
+    return Table(
+        f"The references against each other: how far from {label}, parameter by parameter at worst (shift and distance in its "
+        "sd), in the predictive density (nats a point) and in co-clustering. Methods that sample the same posterior in "
+        "different ways should differ by Monte Carlo error alone",
+        head,
+        rows,
+    )
 
 
 def convergence(view: View) -> Section:

@@ -58,6 +58,11 @@ class View:
         return method if method in self.trees else None
 
     @property
+    def other_references(self) -> list[str]:
+        """The methods that could have been the reference, and are not."""
+        return [m for m in self.manifest["references"] if m != self.reference]
+
+    @property
     def trusted(self) -> bool:
         """Whether the reference passed its checks."""
         return bool(self.reference and self.manifest["reference"]["trusted"])
