@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
+from math import isqrt
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -281,21 +282,33 @@ def products(D: int) -> np.ndarray:
     return np.column_stack([np.arange(len(first)), first, second])
 
 
+@cache
+def halves(D: int) -> np.ndarray:
+    """What each product z_i z_j with i <= j stands for, -1/2 where i = j and twice as much elsewhere, shape (P - 1 - D,)."""
+    i, j = triangle(D)
+    return np.where(i == j, -0.5, -1.0)
+
+
+@cache
+def places(D: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of the products i <= j, their places in a flattened (D, D) matrix; and for each entry of the matrix its place in s."""
+    i, j = triangle(D)
+    matrix = np.empty((D, D), int)
+    matrix[i, j] = matrix[j, i] = 1 + D + np.arange(len(i))
+    return D * i + j, matrix
+
+
 def pack(constant: np.ndarray, linear: np.ndarray, Lambda: np.ndarray) -> np.ndarray:
     """Join the parts of eta; each product with i < j stands for two equal entries of -1/2 Lambda."""
-    i, j = triangle(Lambda.shape[-1])
-    quadratic = np.where(i == j, -0.5, -1.0) * Lambda[..., i, j]
+    D = Lambda.shape[-1]
+    quadratic = halves(D) * Lambda.reshape(*Lambda.shape[:-2], D * D).take(places(D)[0], axis=-1)
     return np.concatenate([constant[..., None], linear, quadratic], axis=-1)
 
 
 def unpack(s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Split s into counts (...), sums (..., D) and full second moments (..., D, D)."""
-    P = s.shape[-1]
-    D = int(np.sqrt(8 * P + 1) - 3) // 2
-    i, j = triangle(D)
-    sum_zz = np.empty((*s.shape[:-1], D, D))
-    sum_zz[..., i, j] = sum_zz[..., j, i] = s[..., 1 + D :]
-    return s[..., 0], s[..., 1 : 1 + D], sum_zz
+    D = (isqrt(8 * s.shape[-1] + 1) - 3) // 2
+    return s[..., 0], s[..., 1 : 1 + D], s.take(places(D)[1], axis=-1)
 
 
 def log_det(A: np.ndarray) -> np.ndarray:
@@ -320,26 +333,46 @@ def times(A: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 class Wishart:
-    """What densities with a Wishart factor share, (..., D, D) W_inv and (...) nu; every step asks for the determinant twice."""
+    """What densities with a Wishart factor share, (..., D, D) W_inv and (...) nu; one factor of W serves a whole step."""
 
     W_inv: np.ndarray
     nu: np.ndarray
 
     @cached_property
+    def root(self) -> np.ndarray:
+        """The lower triangular F with F^T F = W, shape (..., D, D)."""
+        return np.linalg.inv(np.linalg.cholesky(self.W_inv))
+
+    @cached_property
     def log_det_W_inv(self) -> np.ndarray:
         """log|W^-1|, shape (...)."""
-        return log_det(self.W_inv)
+        return -2 * np.log(np.diagonal(self.root, axis1=-2, axis2=-1)).sum(-1)
+
+    def mean_Lambda(self) -> np.ndarray:
+        """E[Lambda] = nu W, shape (..., D, D) (PRML B.80)."""
+        return self.nu[..., None, None] * (self.root.swapaxes(-1, -2) @ self.root)
+
+    def smallest_variance(self) -> np.ndarray:
+        """Smallest eigenvalue of W^-1 / nu, shape (...); where all are large enough, the bound 1 / tr(nu W) below it."""
+        try:
+            bound = 1 / ((self.root**2).sum((-2, -1)) * self.nu)
+            if np.all(bound > SMALLEST_VARIANCE):
+                return bound
+        except np.linalg.LinAlgError:
+            pass
+        return np.linalg.eigvalsh(self.W_inv)[..., 0] / self.nu
 
     def log_wishart_normaliser(self) -> np.ndarray:
         """-log B(W, nu): the log integral of |Lambda|^((nu-D-1)/2) exp(-tr(W^-1 Lambda)/2) (PRML B.79)."""
         D = self.W_inv.shape[-1]
-        log_gamma = D * (D - 1) / 4 * np.log(np.pi) + gammaln(self._halves()).sum(-1)
+        log_gamma = D * (D - 1) / 4 * np.log(np.pi) + gammaln(self._halves).sum(-1)
         return self.nu / 2 * (D * np.log(2) - self.log_det_W_inv) + log_gamma
 
     def expected_log_det(self) -> np.ndarray:
         """E[log|Lambda|] under Wishart(W, nu) (PRML 10.65, B.81)."""
-        return digamma(self._halves()).sum(-1) + self.W_inv.shape[-1] * np.log(2) - self.log_det_W_inv
+        return digamma(self._halves).sum(-1) + self.W_inv.shape[-1] * np.log(2) - self.log_det_W_inv
 
+    @cached_property
     def _halves(self) -> np.ndarray:
         return (self.nu[..., None] - np.arange(self.W_inv.shape[-1])) / 2
 

@@ -24,7 +24,6 @@ from mixtures.normal import (
     check_prior,
     existing,
     frame,
-    inverse,
     inverse_scale,
     location,
     log_det,
@@ -142,10 +141,11 @@ class Gaussian(Correlated):
     def expected_natural(self, q: NormalWishart) -> np.ndarray:
         """E_q[eta], shape (..., K, P) (PRML 10.64, 10.65)."""
         D = q.m.shape[-1]
-        nu_W = q.nu[..., None, None] * inverse(q.W_inv)
-        quadratic = D / q.beta + (q.m * times(nu_W, q.m)).sum(-1)
+        nu_W = q.mean_Lambda()
+        nu_W_m = times(nu_W, q.m)
+        quadratic = D / q.beta + (q.m * nu_W_m).sum(-1)
         constant = (q.expected_log_det() - quadratic - D * LOG_2PI) / 2 - self.log_volume
-        return pack(constant, times(nu_W, q.m), nu_W)
+        return pack(constant, nu_W_m, nu_W)
 
     def posterior(self, s: np.ndarray) -> NormalWishart:
         """The Normal-Wishart posterior given expected sufficient statistics s, shape (..., K, P) (PRML 10.60-10.63)."""
@@ -154,8 +154,9 @@ class Gaussian(Correlated):
         beta, nu = p.beta + N, p.nu + N
         m = (p.beta[..., None] * p.m + sum_z) / beta[..., None]
         W_inv = p.W_inv + sum_zz + p.beta[..., None, None] * outer(p.m) - beta[..., None, None] * outer(m)
-        refuse_collapse(np.linalg.eigvalsh(W_inv)[..., 0] / nu)
-        return NormalWishart(m, beta, W_inv, nu)
+        q = NormalWishart(m, beta, W_inv, nu)
+        refuse_collapse(q.smallest_variance())
+        return q
 
     def log_marginal(self, s: np.ndarray, q: NormalWishart | None = None) -> np.ndarray:
         """Log evidence of points with these statistics, clusters given: sum_k log int p(x|theta_k) p(theta_k), shape (...).

@@ -22,7 +22,6 @@ from mixtures.normal import (
     check_prior,
     existing,
     frame,
-    inverse,
     inverse_scale,
     location,
     log_det,
@@ -117,10 +116,11 @@ class TiedGaussian(Correlated):
     def expected_natural(self, q: SharedWishart) -> np.ndarray:
         """E_q[eta], shape (..., K, P); as PRML 10.64 and 10.65 with one Wishart."""
         K, D = q.m.shape[-2:]
-        nu_W = _repeat(q.nu[..., None, None] * inverse(q.W_inv), K)
-        quadratic = D / q.beta + (q.m * times(nu_W, q.m)).sum(-1)
+        nu_W = _repeat(q.mean_Lambda(), K)
+        nu_W_m = times(nu_W, q.m)
+        quadratic = D / q.beta + (q.m * nu_W_m).sum(-1)
         constant = (q.expected_log_det()[..., None] - quadratic - D * LOG_2PI) / 2 - self.log_volume
-        return pack(constant, times(nu_W, q.m), nu_W)
+        return pack(constant, nu_W_m, nu_W)
 
     def posterior(self, s: np.ndarray) -> SharedWishart:
         """The posterior given expected sufficient statistics s, shape (..., K, P)."""
@@ -130,8 +130,9 @@ class TiedGaussian(Correlated):
         m = (p.beta[..., None] * p.m + sum_z) / beta[..., None]
         scatter = sum_zz + p.beta[..., None, None] * outer(p.m) - beta[..., None, None] * outer(m)
         W_inv = p.W_inv + scatter.sum(-3)
-        refuse_collapse((np.linalg.eigvalsh(W_inv)[..., 0] / nu)[..., None])
-        return SharedWishart(m, beta, W_inv, nu)
+        q = SharedWishart(m, beta, W_inv, nu)
+        refuse_collapse(q.smallest_variance()[..., None])
+        return q
 
     def log_marginal(self, s: np.ndarray, q: SharedWishart | None = None) -> np.ndarray:
         """Log evidence of points with these statistics, clusters given, shape (...); see `mixtures.Gaussian.log_marginal`."""
