@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
-from math import isqrt
+from math import isqrt, log, pi
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,7 +16,7 @@ from mixtures.errors import CollapseError
 from mixtures.model import Theta
 from mixtures.rows import Moments
 
-LOG_2PI = np.log(2 * np.pi)
+LOG_2, LOG_PI, LOG_2PI = log(2), log(pi), log(2 * pi)
 
 # In the form E[zz^T] - E[z]E[z]^T a variance v keeps about -log10(eps / v) digits: at 1e-9 of the data's spread, six or seven.
 SMALLEST_VARIANCE = 1e-9
@@ -45,7 +45,7 @@ class Normal(ABC):
         "covariances": ("cluster", "feature", "feature_"),
     }
 
-    @property
+    @cached_property
     def log_volume(self) -> float:
         """Log Jacobian of x with respect to z, sum(log unit)."""
         return float(np.log(self.unit).sum())
@@ -283,6 +283,12 @@ def products(D: int) -> np.ndarray:
 
 
 @cache
+def half_steps(D: int) -> np.ndarray:
+    """0, 1/2, ..., (D - 1) / 2: by how much the arguments of the multivariate gamma function lie apart, shape (D,)."""
+    return np.arange(D) / 2
+
+
+@cache
 def halves(D: int) -> np.ndarray:
     """What each product z_i z_j with i <= j stands for, -1/2 where i = j and twice as much elsewhere, shape (P - 1 - D,)."""
     i, j = triangle(D)
@@ -365,16 +371,16 @@ class Wishart:
     def log_wishart_normaliser(self) -> np.ndarray:
         """-log B(W, nu): the log integral of |Lambda|^((nu-D-1)/2) exp(-tr(W^-1 Lambda)/2) (PRML B.79)."""
         D = self.W_inv.shape[-1]
-        log_gamma = D * (D - 1) / 4 * np.log(np.pi) + gammaln(self._halves).sum(-1)
-        return self.nu / 2 * (D * np.log(2) - self.log_det_W_inv) + log_gamma
+        log_gamma = D * (D - 1) / 4 * LOG_PI + gammaln(self._halves).sum(-1)
+        return self.nu / 2 * (D * LOG_2 - self.log_det_W_inv) + log_gamma
 
     def expected_log_det(self) -> np.ndarray:
         """E[log|Lambda|] under Wishart(W, nu) (PRML 10.65, B.81)."""
-        return digamma(self._halves).sum(-1) + self.W_inv.shape[-1] * np.log(2) - self.log_det_W_inv
+        return digamma(self._halves).sum(-1) + self.W_inv.shape[-1] * LOG_2 - self.log_det_W_inv
 
     @cached_property
     def _halves(self) -> np.ndarray:
-        return (self.nu[..., None] - np.arange(self.W_inv.shape[-1])) / 2
+        return self.nu[..., None] / 2 - half_steps(self.W_inv.shape[-1])
 
 
 def wishart_root(W_inv: np.ndarray, nu: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

@@ -61,8 +61,19 @@ def pass_(
         return log_z, s
 
     starts = range(0, len(x), size)
-    parallel = len(starts) > 1 and x[..., 0].size * runs[0].size > SEQUENTIAL
-    log_z, s = zip(*(_pool().map if parallel else map)(piece, starts), strict=True)
+    found = dict.fromkeys(starts)
+    left = iter(starts)
+
+    def work() -> None:
+        for start in left:
+            found[start] = piece(start)
+
+    parallel = x[..., 0].size * runs[0].size > SEQUENTIAL
+    others = [_pool().submit(work) for _ in range(min(config.NUMBA_NUM_THREADS, len(starts)) - 1)] if parallel else []
+    work()
+    for other in others:
+        other.result()
+    log_z, s = zip(*found.values(), strict=True)
     join = np.concatenate if many else partial(np.sum, axis=0)
     return join(log_z).reshape(eta.shape[:-2]), join(s).reshape(eta.shape)
 
