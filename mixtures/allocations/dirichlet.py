@@ -79,7 +79,7 @@ class Dirichlet:
         return counts / counts.sum(-1, keepdims=True)
 
     def mode(self, counts: np.ndarray) -> np.ndarray:
-        """Mode of the posterior density, (alpha_k - 1) / (sum alpha - K) (PRML 2.38, B.17).
+        """Mode of the posterior density, (alpha_k - 1) / (sum alpha - K) (PRML B.20).
 
         Raises
         ------

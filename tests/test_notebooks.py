@@ -1,0 +1,37 @@
+"""The notebooks run from top to bottom in a kernel of their own, and were saved so."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+every_notebook = pytest.mark.parametrize(
+    "path", sorted((ROOT / "reports" / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem
+)
+
+
+@every_notebook
+def test_it_was_saved_as_it_ran(path):
+    cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert {output["output_type"] for output in outputs} == {"stream", "display_data", "execute_result"}
+    assert [output for output in outputs if output.get("name") == "stderr"] == []
+    assert path.stat().st_size < 1.5e6
+
+
+@every_notebook
+def test_it_runs(path, tmp_path):
+    """Its assertions are part of it. The file stays as it is."""
+    command = shutil.which("jupyter-execute", path=str(Path(sys.executable).parent))
+    assert command, "nbclient is not installed beside this Python"
+    folders = {name: str(tmp_path) for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR")}
+    done = subprocess.run(
+        [command, "--timeout=600", str(path)], env=os.environ | folders, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
