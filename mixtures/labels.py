@@ -13,6 +13,9 @@ from mixtures.responsibilities import normalise
 # Enough points to tell labellings apart; more would only cost time.
 LARGEST = 1000
 
+# Draws from which Stephens' iteration is started.
+STARTS = 3
+
 
 class Aligned(NamedTuple):
     """A relabelled fit, the share of draws whose labels moved, and the share that left their chain's usual labelling."""
@@ -70,9 +73,35 @@ def align(fit: Fit, reference: np.ndarray, x: np.ndarray) -> Aligned:
         overlap += np.einsum("nj,snk->sjk", reference[rows], normalise(log_rho)[1], optimize=True)
     orders = np.array([assignment(o) for o in overlap]).reshape(chains, draws, K)
     moved = np.any(orders != np.arange(K), axis=-1).mean()
-    usual = np.array([_most_common(chain) for chain in orders])
-    switched = np.any(orders != usual[:, None], axis=-1).mean()
+    switched = 1 - np.mean([agreement(chain) for chain in orders])
     return Aligned(replace(fit, posterior=fit.held.permute(orders)), float(moved), float(switched))
+
+
+def stephens(r: np.ndarray) -> np.ndarray:
+    """Orders of clusters that bring draws closest to one matrix of responsibilities.
+
+    Algorithm 2 of Stephens (2000, *JRSS B* 62:795-809), which knows nothing of a pivot: with Q the mean of the permuted
+    responsibilities, each draw takes the permutation of least divergence, sum_n sum_k r_nk log(r_nk / q_nk), until the
+    total falls no more. Of several starts, each with one draw for Q, the one of least total divergence is kept.
+
+    Parameters
+    ----------
+    r : ndarray, shape (S, N, K)
+        Responsibilities under every draw.
+
+    Returns
+    -------
+    ndarray of int, shape (S, K)
+        For each place, the cluster of the draw that takes it.
+    """
+    starts = np.linspace(0, len(r), min(len(r), STARTS), endpoint=False).astype(int)
+    ends = [_closest_orders(r, r[start]) for start in starts]
+    return min(ends, key=lambda end: end[1])[0]
+
+
+def agreement(orders: np.ndarray) -> float:
+    """Share of draws that have the most common of their orders (S, K)."""
+    return float(np.unique(orders, axis=0, return_counts=True)[1].max() / len(orders))
 
 
 def sort_by_mean(fit: Fit, x: np.ndarray) -> np.ndarray:
@@ -81,6 +110,15 @@ def sort_by_mean(fit: Fit, x: np.ndarray) -> np.ndarray:
     return r[:, np.argsort(r.T @ x[:, 0] / np.maximum(r.sum(0), np.finfo(float).tiny))]
 
 
-def _most_common(orders: np.ndarray) -> np.ndarray:
-    values, counts = np.unique(orders, axis=0, return_counts=True)
-    return values[np.argmax(counts)]
+def _closest_orders(r: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, float]:
+    """Orders (S, K) at which Stephens' iteration from q (N, K) ends, and the sum of -sum_n sum_k r_nk log q_nk over draws."""
+    least = np.inf
+    while True:
+        # r log r has the same sum in every order; a q_nk of zero would rule out what no draw has shown so far.
+        overlap = np.tensordot(np.log(np.maximum(q, np.finfo(float).tiny)), r, axes=(0, 1)).swapaxes(0, 1)  # (S, K, K)
+        orders = np.array([assignment(o) for o in overlap])
+        total = -float(np.take_along_axis(overlap, orders[:, :, None], axis=2).sum())
+        if not total < least:
+            return orders, total
+        least = total
+        q = np.take_along_axis(r, orders[:, None], axis=2).mean(0)

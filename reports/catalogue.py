@@ -32,6 +32,8 @@ class Options:
     reference : str
         Which method the others are held against: "auto" or one of `REFERENCES`. Automatic is the exact posterior where it is
         affordable, else the first sampler that passed its checks, which two that passed must agree on.
+    two_sample : bool
+        Whether a classifier tries to tell each method's draws from the reference's, which takes seconds a method.
 
     Raises
     ------
@@ -46,6 +48,7 @@ class Options:
     restarts: int = 10
     advi_steps: int = 20_000
     reference: str = "auto"
+    two_sample: bool = False
 
     def __post_init__(self) -> None:
         for name in ("draws", "chains", "tune", "restarts", "advi_steps"):

@@ -63,6 +63,10 @@ def compare(
     reference: Annotated[
         str, typer.Option(help=f"What the others are held against: auto, {', '.join(REFERENCES)}.")
     ] = Options.reference,
+    two_sample: Annotated[
+        bool,
+        typer.Option("--two-sample", help="Let a classifier try to tell each method's draws from the reference's."),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier comparison in --out.")] = False,
     report: Annotated[bool, typer.Option(help="Write the page beside the numbers.")] = True,
     open_: Annotated[bool, typer.Option("--open", help="Open the page when it is there.")] = False,
@@ -96,6 +100,7 @@ def compare(
             "sampler": sampler,
             "restarts": restarts,
             "reference": reference,
+            "two_sample": two_sample,
         }
         Options(**settings)
         loaded = datasets.load(data, label_column=label_column, columns=names, drop_missing=drop_missing)

@@ -130,7 +130,7 @@ def compare(
     progress : callable, optional
         Told (stage, "running" | "done" | "failed").
     **options
-        ``draws``, ``chains``, ``tune``, ``sampler``, ``restarts``, ``advi_steps``, ``reference``; see
+        ``draws``, ``chains``, ``tune``, ``sampler``, ``restarts``, ``advi_steps``, ``reference``, ``two_sample``; see
         `reports.catalogue.Options`.
 
     Returns

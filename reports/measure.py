@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mixtures import Conjugate, Dirichlet, Draws, Fit, Gaussian
-from mixtures.labels import align, sort_by_mean
+from mixtures.labels import agreement, align, sort_by_mean, stephens
 from mixtures.methods import cavi
 from mixtures.responsibilities import normalise
 from reports.catalogue import METHODS, REFERENCES, Options
-from reports.metrics import Row, prediction, quality, recovery, reference
+from reports.metrics import Row, modes, prediction, quality, recovery, reference, two_sample
 from reports.metrics import agreement as agree
 from reports.prepared import Data
 from reports.verdict import judge
@@ -33,6 +33,7 @@ PREDICTIVE_POINTS = 1000
 REFERENCE_POINTS = 2000
 NOTHING_SAMPLED = "no MCMC draws to hold the others against"
 COCLUSTERED_POINTS = 400
+RELABELLED_POINTS = 300
 
 
 class Measured(NamedTuple):
@@ -49,7 +50,8 @@ def measure(fits: dict[str, Fit], data: Data, options: Options, rng: np.random.G
     rows = [] if data.truth is None else _oracle(data)
     streams = dict(zip(METHODS, rng.spawn(len(METHODS)), strict=True))
     if not fits:
-        facts = {"reference": _no_reference("no method succeeded"), "references": {}, "relabelling": {}, "verdict": {}}
+        facts: dict[str, Any] = {"reference": _no_reference("no method succeeded")}
+        facts |= {"references": {}, "relabelling": {}, "modes": {}, "verdict": {}}
         return Measured({}, rows, {}, facts)
 
     scored = fits  # a predictive density has no labels; the exact one is better than that of its draws
@@ -67,8 +69,10 @@ def measure(fits: dict[str, Fit], data: Data, options: Options, rng: np.random.G
     posteriors = {method: _posterior(fit, data) for method, fit in drawn.items()}
     together = {method: agree.coclustering(_some_responsibilities(fit, data.x)) for method, fit in fits.items()}
 
+    ratios = {method: _ratios(fit, drawn[method], data) for method, fit in fits.items() if fit.kind == "variational"}
+
     for method, fit in fits.items():
-        rows += _own(fit, drawn[method], data)
+        rows += _own(fit, ratios.get(method), data)
     checked = {method: _diagnose(fit, posteriors[method]) for method, fit in fits.items() if fit.kind == "mcmc"}
     rows += [row for those in checked.values() for row in those]
     judged = {
@@ -76,13 +80,24 @@ def measure(fits: dict[str, Fit], data: Data, options: Options, rng: np.random.G
         for method, those in checked.items()
     } | {method: _exact(method) for method, fit in fits.items() if fit.kind == "exact"}
     facts = {"reference": _chosen(judged, options.reference), "references": judged, "relabelling": relabelling}
+    facts["modes"] = _modes(fits, data)
+    rows += [modes.row(method, found) for method, found in facts["modes"].items()]
 
     against = facts["reference"]["method"]
     rows += _densities(scored, data, against)
     if against is not None:
         points, _ = drawn[against].sample(REFERENCE_POINTS, streams[against])
+        if options.two_sample:
+            rows += two_sample.floor(against, posteriors[against], streams[against].spawn(1)[0])
         for method in (m for m in fits if m != against):
             rows += agree.posterior_agreement(method, posteriors[method], posteriors[against])
+            rows += agree.lost_correlations(method, posteriors[method], posteriors[against])
+            if method in ratios:
+                rows += _corrected(method, posteriors[method], posteriors[against], ratios[method])
+            if options.two_sample:
+                rows += two_sample.two_sample(
+                    method, posteriors[method], posteriors[against], streams[method].spawn(1)[0]
+                )
             rows.append(agree.predictive_divergence(method, scored[method], scored[against], points))
             rows.append(agree.coclustering_error(method, together[method], together[against]))
 
@@ -112,8 +127,31 @@ def _aligned(fits: dict[str, Fit], data: Data) -> tuple[dict[str, Fit], dict[str
     pivot = next(method for method in METHODS if method in fits)
     r = sort_by_mean(_best_draw(fits[pivot], data.x), data.x)
     aligned = {method: align(fit, r, data.x) for method, fit in fits.items()}
-    facts = {method: {"pivot": pivot, "moved": a.moved, "switched": a.switched} for method, a in aligned.items()}
+    facts = {
+        method: {
+            "pivot": pivot,
+            "moved": a.moved,
+            "switched": a.switched,
+            "agreement": _second_opinion(a.fit, data.x),
+        }
+        for method, a in aligned.items()
+    }
     return {method: a.fit for method, a in aligned.items()}, facts
+
+
+def _second_opinion(fit: Fit, x: np.ndarray) -> float | None:
+    """Share of aligned draws that Stephens' relabelling leaves as they are, but for one order common to all."""
+    if isinstance(fit.posterior, Conjugate) or fit.n_components == 1 or fit.kind == "point":
+        return None
+    return agreement(stephens(agree.per_draw(fit, x[_spread(len(x), min(len(x), RELABELLED_POINTS))])))
+
+
+def _modes(fits: dict[str, Fit], data: Data) -> dict[str, Any]:
+    """The modes among the draws of each posterior that was sampled, and in which of them the other methods sit."""
+    others = {m: fit.responsibilities(data.x) for m, fit in fits.items() if fit.kind in ("point", "variational")}
+    sampled = (method for method, fit in fits.items() if fit.kind in ("mcmc", "exact"))
+    found = {method: modes.find(fits[method], data.x, others) for method in sampled}
+    return {method: those for method, those in found.items() if those is not None}
 
 
 def _best_draw(fit: Fit, x: np.ndarray) -> Fit:
@@ -143,7 +181,20 @@ def _some_responsibilities(fit: Fit, x: np.ndarray) -> np.ndarray:
     return fit.responsibilities(some)[None] if isinstance(fit.posterior, Conjugate) else agree.per_draw(fit, some)
 
 
-def _own(fit: Fit, drawn: Fit, data: Data) -> list[Row]:
+def _ratios(fit: Fit, drawn: Fit, data: Data) -> np.ndarray:
+    """log p(x, pi, theta) - log q(pi, theta) of the draws from q, up to a constant where the method has recorded them."""
+    if isinstance(fit.posterior, Conjugate):
+        return quality.log_ratios(fit, drawn, data.x)
+    return fit.sample_stats["log_ratio"].ravel()
+
+
+def _corrected(method: str, posterior: xr.Dataset, against: xr.Dataset, ratios: np.ndarray) -> list[Row]:
+    """Means of importance-weighted draws against the reference's, where the weights can be relied on."""
+    log_weights, khat = quality.smoothed(ratios)
+    return quality.corrected_means(method, posterior, against, log_weights) if quality.usable(khat, len(ratios)) else []
+
+
+def _own(fit: Fit, ratios: np.ndarray | None, data: Data) -> list[Row]:
     """What can be said of a method without looking at another."""
     method, log_labellings = fit.method, float(np.log(np.arange(1, fit.n_components + 1)).sum())
     rows = [Row(method, f"seconds_{part}", "data", seconds) for part, seconds in fit.seconds.items()]
@@ -153,12 +204,10 @@ def _own(fit: Fit, drawn: Fit, data: Data) -> list[Row]:
         if fit.kind == "variational":
             rows.append(Row(method, "bound_all_labellings", "data", bound + log_labellings, error))
     rows += [Row(method, name, "data", fit.info[name]) for name in ("aic", "bic", "icl") if name in fit.info]
-    if isinstance(fit.posterior, Conjugate):
-        ratios = quality.log_ratios(fit, drawn, data.x)
-        rows.append(Row(method, "bound_marginal", "data", ratios.mean(), ratios.std(ddof=1) / np.sqrt(len(ratios))))
+    if ratios is not None:
         rows.append(quality.khat(method, ratios))
-    elif "khat" in fit.info:
-        rows.append(Row(method, "khat", "all", fit.info["khat"]))
+        if isinstance(fit.posterior, Conjugate):
+            rows.append(Row(method, "bound_marginal", "data", ratios.mean(), ratios.std(ddof=1) / np.sqrt(len(ratios))))
     rows.append(agree.occupied(method, fit, data.x))
     if data.labels is not None:
         rows += recovery.recovery(method, fit.responsibilities(data.x), data.labels)

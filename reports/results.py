@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-FORMAT = 2
+FORMAT = 3
 COLUMNS = ("method", "metric", "target", "value", "se")
 MANIFEST, PAGE = "manifest.json", "report.html"
 

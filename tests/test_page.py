@@ -239,6 +239,43 @@ def test_the_numbers_are_those_of_the_table(pages, quick):
     assert with_error(row.value, row.se) in Page(pages["quick"]).sections["prediction"]
 
 
+def test_modes_and_what_single_parameters_do_not_show_are_told(full):
+    results = deepcopy(full)
+    mode = {"share": 0.6, "sizes": [31.2, 28.8], "by_chain": [0.9, 0.3]}
+    results.manifest["modes"] = {
+        "nuts": {
+            "modes": [mode, mode | {"share": 0.37, "sizes": [44.0, 16.0]}],
+            "basins": 2,
+            "rest": 0.03,
+            "sits": {"cavi": 1, "em": None},
+        },
+        "gibbs": {"modes": [mode], "basins": 1, "rest": 0.0, "sits": {}},
+    }
+    results.manifest["relabelling"]["nuts"] = results.manifest["relabelling"]["cavi"] | {"agreement": 0.987}
+    rows = [
+        ("cavi", "mean_shift_corrected", "weights[0]", 0.123, 0.01),
+        ("cavi", "correlation_error", "weights[0] ~ means[0]", -0.61, 0.02),
+        ("cavi", "correlation_reference", "weights[0] ~ means[0]", 0.71, 0.01),
+        ("cavi", "correlation_floor", "all", 0.045, np.nan),
+        ("cavi", "two_sample_accuracy", "all", 0.789, 0.004),
+        ("nuts", "two_sample_floor", "all", 0.503, 0.004),
+    ]
+    extra = pd.DataFrame(rows, columns=results.metrics.columns)
+    metrics = pd.concat([results.metrics, extra], ignore_index=True)
+    sections = Page(render(reports.Results(results.manifest, metrics, results.data, results.trees))).sections
+    for words in (
+        "98.7%",
+        "2 modes that differ",
+        "44 + 16",
+        "90%, 30%",
+        "where EM would",
+        "draws of Gibbs form one mode",
+    ):
+        assert words in sections["relabelling"], words
+    for words in ("0.123", "weights[0] ~ means[0]", "0.10", "−0.610 ± 0.020", "0.045", "0.7890 ± 0.0040", "0.503"):
+        assert words in sections["agreement"], words
+
+
 def test_the_page_is_the_same_each_time(quick, pages):
     assert render(quick) == pages["quick"]
 

@@ -70,7 +70,7 @@ def fit(
         Adam's rate in the first half; by default 0.01 for the mean field and 0.001 for the full rank, whose P (P + 1) / 2
         entries would otherwise shake q out of its mode.
     draws : int
-        Draws of q kept, which also estimate its ELBO and k-hat.
+        Draws of q kept, which also estimate its ELBO.
     restarts : int
         Runs; the one with the highest final ELBO is kept.
     start : Fit, optional
@@ -81,10 +81,10 @@ def fit(
     Fit
         Of kind "variational". ``bound`` holds means of the ELBO's one-sample estimates over stretches of
         ``info["steps_per_entry"]`` steps, then the final ELBO over ``draws`` draws, in nats and units of x; it bounds
-        log p(x) around one labelling. ``info`` has its Monte Carlo error ``elbo_se``, ``khat`` of the importance weights
-        p(x, v) / q(v) (Vehtari et al. 2024, *JMLR* 25:72), and how many ``restarts`` ``reached`` the best ELBO. It has
-        ``converged`` if the mean ELBO rose by at most three standard errors between two halves, both over the second
-        quarter of the steps, at the first rate, and over the last tenth.
+        log p(x) around one labelling. ``info`` has its Monte Carlo error ``elbo_se``, and how many ``restarts`` ``reached``
+        the best ELBO; ``sample_stats`` has ``log_ratio`` = log p(x, v) - log q(v) of every draw, in nats. It has ``converged``
+        if the mean ELBO rose by at most three standard errors between two halves, both over the second quarter of the steps,
+        at the first rate, and over the last tenth.
 
     Raises
     ------
@@ -104,8 +104,6 @@ def fit(
         raise ValueError(
             f"steps is {steps}, draws {draws} and restarts {restarts}; expected at least 200 steps, 100 draws and one run"
         )
-    from arviz_stats.base import array_stats
-
     learning_rate = RATES[rank] if learning_rate is None else learning_rate
     clock = [time.perf_counter()]
     if start is None:
@@ -137,7 +135,6 @@ def fit(
     best = int(np.argmax(elbo))
     reached = int((elbo >= elbo[best] - 3 * np.hypot(elbo_se, elbo_se[best])).sum())
     values = {name: np.asarray(a)[None] for name, a in constrain(v[best]).items()}
-    khat = float(array_stats.psislw(-log_ratio[best])[1])  # it takes log likelihoods, the inverses of the weights
     converged = _settled(-loss[alive[best]])
     if not converged:
         warnings.warn("the ELBO was still rising; raise steps", ConvergenceWarning, stacklevel=2)
@@ -165,8 +162,8 @@ def fit(
             "elbo": float(elbo[best]),
             "elbo_se": float(elbo_se[best]),
             "steps_per_entry": stretch,
-            "khat": khat,
         },
+        sample_stats={"log_ratio": log_ratio[best][None]},
     )
 
 

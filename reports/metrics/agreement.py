@@ -21,7 +21,12 @@ WORST: dict[str, Callable[[float], float]] = {
     "coverage95": lambda coverage: abs(coverage - 0.95),
     "wasserstein": abs,
     "wasserstein_floor": abs,
+    "mean_shift_corrected": abs,
 }
+
+# Pairs of parameters that are named, and scalars above which only weights and means are paired.
+NAMED_PAIRS = 5
+MOST_PAIRED = 2000
 
 
 def scalars(posterior: xr.Dataset) -> dict[str, np.ndarray]:
@@ -74,8 +79,7 @@ def posterior_agreement(method: str, posterior: xr.Dataset, reference: xr.Datase
         # The indicator's own error, and that of the method's quantiles, each of which moves 2.5% of its draws.
         own_error = np.sqrt(2 * 0.025 * 0.95 / float(array_stats.ess(values)))
         coverage_error = np.hypot(np.sqrt(coverage * (1 - coverage) / float(array_stats.ess(truth))), own_error)
-        halves = (truth[::2], truth[1::2]) if len(truth) > 1 else np.array_split(truth, 2, axis=1)
-        floor = wasserstein_distance(halves[0].ravel(), halves[1].ravel()) / sd
+        floor = wasserstein_distance(*(half.ravel() for half in halves(truth))) / sd
         rows += [
             Row(
                 method,
@@ -89,13 +93,67 @@ def posterior_agreement(method: str, posterior: xr.Dataset, reference: xr.Datase
             Row(method, "wasserstein", target, wasserstein_distance(values.ravel(), truth.ravel()) / sd),
             Row(method, "wasserstein_floor", target, floor),
         ]
-    return rows + _worst(rows)
+    return rows + worst(rows)
 
 
-def _worst(rows: list[Row]) -> list[Row]:
+def worst(rows: list[Row]) -> list[Row]:
+    """The row of each metric that is furthest from ideal, under the target "all"."""
     by_metric = {metric: [row for row in rows if row.metric == metric] for metric in WORST}
     extremes = [max(those, key=lambda row: WORST[row.metric](row.value)) for those in by_metric.values() if those]
     return [row._replace(target="all") for row in extremes]
+
+
+def lost_correlations(method: str, posterior: xr.Dataset, reference: xr.Dataset) -> list[Row]:
+    """Rank correlations between scalar parameters, less the reference's: what a factorised posterior cannot have.
+
+    Of ranks (Spearman), because a nearly empty cluster's covariances have the tails of their prior, which need not have a
+    variance.
+
+    ``correlation_error`` is the difference for the five pairs that differ most, the largest again under the target "all", and
+    ``correlation_reference`` the reference's own correlation of these pairs. ``correlation_floor`` is the largest difference
+    over all pairs between two halves of the reference. Standard errors are (1 - r^2) / sqrt(ESS), those of normal draws.
+    The last weight is left out, since the weights add up to one.
+    """
+    from arviz_stats.base import array_stats
+    from scipy.stats import rankdata
+
+    own, truth = scalars(posterior), scalars(reference)
+    weights = [name for name in truth if name.startswith("weights")]
+    names = [name for name in truth if name not in weights[-1:] and truth[name].std() > 0 and own[name].std() > 0]
+    if len(names) > MOST_PAIRED:
+        names = [name for name in names if not name.startswith("covariances")]
+    if len(names) < 2 or own[names[0]].size == 1:
+        return []
+
+    def correlation(draws: list[np.ndarray]) -> np.ndarray:
+        return np.corrcoef([rankdata(values) for values in draws])[np.triu_indices(len(names), 1)]
+
+    def error(r: float, values: tuple[np.ndarray, np.ndarray]) -> float:
+        return float((1 - r**2) / np.sqrt(min(float(array_stats.ess(v)) for v in values)))
+
+    r, r_reference = correlation([own[name] for name in names]), correlation([truth[name] for name in names])
+    first, second = (correlation([halves(truth[name])[side] for name in names]) for side in (0, 1))
+    rows = []
+    for pair in np.argsort(-np.abs(r - r_reference), kind="stable")[:NAMED_PAIRS]:
+        a, b = (names[places[pair]] for places in np.triu_indices(len(names), 1))
+        se_reference = error(r_reference[pair], (truth[a], truth[b]))
+        se = np.hypot(error(r[pair], (own[a], own[b])), se_reference)
+        rows += [
+            Row(method, "correlation_error", f"{a} ~ {b}", r[pair] - r_reference[pair], se),
+            Row(method, "correlation_reference", f"{a} ~ {b}", r_reference[pair], se_reference),
+        ]
+    return [
+        *rows,
+        rows[0]._replace(target="all"),
+        Row(method, "correlation_floor", "all", np.abs(first - second).max()),
+    ]
+
+
+def halves(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Draws (chain, draw) in two: the even chains and the odd ones, or the first and the second half of a single chain."""
+    if len(values) > 1:
+        return values[::2], values[1::2]
+    return values[:, : values.shape[1] // 2], values[:, values.shape[1] // 2 :]
 
 
 def predictive_divergence(method: str, fit: Fit, reference: Fit, points: np.ndarray) -> Row:

@@ -10,6 +10,7 @@ import pandas as pd
 from reports.page import quantities
 from reports.page.blocks import Cell, Figure, Notice, Section, Table, image, value
 from reports.page.cells import error_cell, hundredths, name_cell, worst
+from reports.page.numbers import DASH, number
 from reports.page.trust import no_fit, reference_notice
 from reports.page.view import View
 from reports.page.words import listing
@@ -79,6 +80,9 @@ def agreement_blocks(view: View, reference: str) -> list:
         Table(f"The worst parameter of each method against {label} (shift and distance in reference sd)", columns, rows)
     )
 
+    blocks += corrected_tables(view, others)
+    blocks += correlation_tables(view, others, label)
+    blocks += two_sample_tables(view, others, label)
     targets = list(dict.fromkeys(table["target"]))
     chosen = quantities.ranked(targets, view.metrics)[:FOREST_LIMIT]
     shown = [t for t in targets if t in chosen]
@@ -123,6 +127,61 @@ def agreement_blocks(view: View, reference: str) -> list:
     head = ["parameter", "method", *(names[k] for k in kept), "floor of Wasserstein-1"]
     blocks.append(Table(f"All {len(targets)} parameters against {label}", head, body, fold=True))
     return blocks
+
+
+def corrected_tables(view: View, methods: list[str]) -> list[Table]:
+    """Return the means that importance sampling makes of variational draws, beside what they were."""
+    corrected = view.table("mean_shift_corrected")
+    rows = []
+    for method in (m for m in methods if view.methods[m]["kind"] == "variational"):
+        own = corrected[(corrected["method"] == method) & (corrected["target"] != "all")].set_index("target")["value"]
+        khat, shift = view.value(method, "khat"), view.value(method, "mean_shift", "all")
+        after = worst(own, str(own.abs().idxmax())) if len(own) else Cell(DASH)
+        rows.append([name_cell(view, method), value(khat), value(shift), after])
+    caption = (
+        "Mean shift at the worst parameter, in reference sd, before and after the draws of a variational posterior q are "
+        "weighted by p(x, θ) / q(θ). Left out where k-hat says that the weights cannot be relied on"
+    )
+    return [Table(caption, ["method", "k-hat of q", "mean shift", "after weighting"], rows)] if rows else []
+
+
+def correlation_tables(view: View, methods: list[str], label: str) -> list[Table]:
+    """Return the pairs of parameters whose correlation is furthest from the reference's."""
+    found = view.table("correlation_error")
+    rows = []
+    for row in found[(found["target"] != "all") & found["method"].isin(methods)].to_dict("records"):
+        method, pair, error = row["method"], row["target"], row["value"]
+        own = view.value(method, "correlation_reference", pair)
+        rows.append(
+            [name_cell(view, method), Cell(pair), value(own, 2), value(own + error, 2), error_cell(error, row["se"])]
+        )
+    if not rows:
+        return []
+    floor = number(view.table("correlation_floor")["value"].max(), 2)
+    caption = (
+        f"Pairs of parameters whose rank correlation is furthest from that under {label}: what a factorised posterior loses. "
+        f"The furthest that two halves of {label} are from each other, over all pairs, is {floor}"
+    )
+    return [Table(caption, ["method", "pair", label, "the method", "difference"], rows)]
+
+
+def two_sample_tables(view: View, methods: list[str], label: str) -> list[Table]:
+    """Return how well a classifier tells draws apart, where it was asked to."""
+    metric = "two_sample_accuracy"
+    rows = [
+        [name_cell(view, m), error_cell(view.value(m, metric), view.se(m, metric))]
+        for m in methods
+        if not math.isnan(view.value(m, metric))
+    ]
+    floor = view.table("two_sample_floor")["value"]
+    chance = (
+        f" One half is chance; two halves of {label} are told apart at {number(floor.item())}." if len(floor) else ""
+    )
+    caption = (
+        f"Share of draws of which a classifier says rightly whether they are the method's or those of {label}, given all "
+        f"parameters at once.{chance}"
+    )
+    return [Table(caption, ["method", "accuracy"], rows)] if rows else []
 
 
 def forest_blocks(view: View, reference: str, label: str) -> list:

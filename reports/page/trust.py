@@ -9,7 +9,7 @@ import numpy as np
 from reports.page import quantities
 from reports.page.blocks import Cell, Figure, Notice, Section, Table, image, value
 from reports.page.cells import error_cell, name_cell, share
-from reports.page.numbers import DASH
+from reports.page.numbers import DASH, fixed, percent
 from reports.page.view import View
 from reports.page.words import listing
 
@@ -201,7 +201,9 @@ def relabelling(view: View) -> Section:
     )
     moved = view.manifest["relabelling"]
     rows = [
-        [name_cell(view, m), share(moved[m]["moved"]), share(moved[m]["switched"])] for m in view.methods if m in moved
+        [name_cell(view, m), *(share(moved[m][of]) for of in ("moved", "switched", "agreement"))]
+        for m in view.methods
+        if m in moved
     ]
     if not rows:
         return no_fit(section)
@@ -209,9 +211,66 @@ def relabelling(view: View) -> Section:
     section.blocks.append(
         Table(
             f"Each draw's responsibilities were matched to those of {pivot} by an assignment problem; clusters are "
-            "numbered by their mean in the first feature",
-            ["method", "draws renumbered", "draws that switched labels within their chain"],
+            "numbered by their mean in the first feature. The last column is a second opinion that knows no pivot: the share "
+            "of draws that Stephens' relabelling, by least divergence from the mean responsibilities, numbers alike",
+            [
+                "method",
+                "draws renumbered",
+                "draws that switched labels within their chain",
+                "numbered alike by Stephens",
+            ],
             rows,
         )
     )
+    section.blocks += modes_blocks(view)
     return section
+
+
+def modes_blocks(view: View) -> list[Notice | Table]:
+    """Return what was found of modes that no relabelling can bring together."""
+    found = view.manifest["modes"]
+    blocks: list[Notice | Table] = []
+    for method, facts in found.items():
+        modes, label = facts["modes"], view.label(method)
+        if len(modes) == 1:
+            text = f"Once labels are set aside, the draws of {label} form one mode."
+            blocks.append(Notice(text, "good" if method == view.reference else "info"))
+            continue
+        blocks.append(
+            Notice(
+                f"The draws of {label} fall into {len(modes)} modes that differ by more than labels: different clusterings of "
+                "the data. A method that settles in one of them misses the others, and a mean over all of them describes none.",
+                "warn",
+            )
+        )
+        sits = {m: number for m, number in facts["sits"].items() if m in view.methods}
+        rows = []
+        for number, mode in enumerate(modes):
+            chains = [percent(part) for part in mode["by_chain"]]
+            rows.append(
+                [
+                    Cell(str(number + 1), number + 1),
+                    share(mode["share"]),
+                    Cell(" + ".join(fixed(size, 0) for size in mode["sizes"])),
+                    Cell(", ".join(chains)),
+                    Cell(listing([view.label(m) for m in sits if sits[m] == number] or [DASH])),
+                ]
+            )
+        elsewhere = [view.label(m) for m in sits if sits[m] is None]
+        words = f" No draw ends where {listing(elsewhere)} would." if elsewhere else ""
+        blocks.append(
+            Table(
+                f"Modes of {label}; {share(facts['rest']).text} of its draws lie in none of them.{words}",
+                ["mode", "draws", "sizes of its clusters", "draws by chain", "methods that sit there"],
+                rows,
+            )
+        )
+    if found:
+        blocks.append(
+            Notice(
+                "How modes are told apart: every draw climbs CAVI's bound, and draws that end at one optimum belong together. "
+                "Two optima are one mode unless the density of draws between them falls below half of the lower peak. A mode "
+                "with fewer than 30 of at most 2000 draws goes unnoticed, and so does one that the sampler never met."
+            )
+        )
+    return blocks
