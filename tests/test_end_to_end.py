@@ -27,7 +27,7 @@ def result():
 
 def test_every_method_succeeds_and_the_reference_passes(result):
     assert result.failures == {}
-    assert list(result.fits) == ["em", "cavi", "advi", "nuts"]
+    assert list(result.fits) == ["em", "cavi", "advi", "nuts", "gibbs"]
     reference = result.results.manifest["reference"]
     assert reference["method"] == "nuts"
     assert reference["trusted"], reference
