@@ -133,6 +133,7 @@ METHODS: dict[str, Method] = {
         "mixtures.methods.gibbs",
         lambda o: {"draws": o.draws, "chains": o.chains, "walkers": max(WALKERS, o.chains)},
     ),
+    "smc": Method("SMC, PyMC", "mcmc", None, "models.methods.smc", lambda o: {"draws": o.draws, "chains": o.chains}),
 }
 
 DEFAULT = ("em", "cavi", "advi", "nuts", "gibbs")

@@ -105,8 +105,8 @@ def compare(
         Source of all randomness. Every method has a stream of its own; leaving one out changes the others only where they
         start from it or are numbered by it.
     methods : sequence of str
-        Of em, map, cavi, advi, advi-fullrank, nuts, exact and gibbs. The reference joins them: the one asked for, or, if that
-        is left to the toolkit, the exact posterior where it is affordable.
+        Of em, map, cavi, advi, advi-fullrank, nuts, exact, gibbs and smc. The reference joins them: the one asked for, or, if
+        that is left to the toolkit, the exact posterior where it is affordable.
     labels : array, shape (N,), optional
         Known classes: no method sees them, cluster recovery is measured against them.
     features : sequence of str, optional

@@ -13,7 +13,7 @@ from mixtures.labels import agreement, align, sort_by_mean, stephens
 from mixtures.methods import cavi
 from mixtures.responsibilities import normalise
 from reports.catalogue import METHODS, REFERENCES, Options
-from reports.metrics import Row, modes, prediction, quality, recovery, reference, two_sample
+from reports.metrics import Row, evidence, modes, prediction, quality, recovery, reference, two_sample
 from reports.metrics import agreement as agree
 from reports.prepared import Data
 from reports.verdict import judge
@@ -48,13 +48,13 @@ class Measured(NamedTuple):
 def measure(fits: dict[str, Fit], data: Data, options: Options, rng: np.random.Generator) -> Measured:
     """Align the fits, measure each alone, against the data and against the reference, and pass the verdict."""
     rows = [] if data.truth is None else _oracle(data)
-    streams = dict(zip(METHODS, rng.spawn(len(METHODS)), strict=True))
+    streams, evidence_streams = (dict(zip(METHODS, rng.spawn(len(METHODS)), strict=True)) for _ in range(2))
     if not fits:
         facts: dict[str, Any] = {"reference": _no_reference("no method succeeded")}
-        facts |= {"references": {}, "relabelling": {}, "modes": {}, "verdict": {}}
+        facts |= {"references": {}, "relabelling": {}, "modes": {}, "evidence": {}, "verdict": {}}
         return Measured({}, rows, {}, facts)
 
-    scored = fits  # a predictive density has no labels; the exact one is better than that of its draws
+    scored = fits  # neither a predictive density nor an evidence has labels, and the exact ones are better than those of draws
     fits, relabelling = _aligned(
         {
             method: fit.as_draws(options.chains, options.draws, streams[method]) if fit.kind == "exact" else fit
@@ -78,10 +78,15 @@ def measure(fits: dict[str, Fit], data: Data, options: Options, rng: np.random.G
     judged = {
         method: _judged(method, reference.checks(those, fits[method].held.weights.shape[0], fits[method].sample_stats))
         for method, those in checked.items()
+        if method in REFERENCES
     } | {method: _exact(method) for method, fit in fits.items() if fit.kind == "exact"}
     facts = {"reference": _chosen(judged, options.reference), "references": judged, "relabelling": relabelling}
     facts["modes"] = _modes(fits, data)
     rows += [modes.row(method, found) for method, found in facts["modes"].items()]
+
+    weighed = {m: evidence.evidence(fit, data.x, evidence_streams[m]) for m, fit in scored.items()}
+    rows += [row for found, _ in weighed.values() for row in found]
+    facts["evidence"] = {method: missing for method, (_, missing) in weighed.items() if missing}
 
     against = facts["reference"]["method"]
     rows += _densities(scored, data, against)

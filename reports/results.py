@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-FORMAT = 3
+FORMAT = 4
 COLUMNS = ("method", "metric", "target", "value", "se")
 MANIFEST, PAGE = "manifest.json", "report.html"
 
@@ -33,7 +33,7 @@ class Results:
     Parameters
     ----------
     manifest : dict
-        Command, seed, versions, data, model, methods, reference, relabelling, verdict and timings; JSON-able.
+        Command, seed, versions, data, model, methods, reference, relabelling, evidence, verdict and timings; JSON-able.
     metrics : pandas.DataFrame
         Columns method, metric, target, value, se; a row that is missing does not apply.
     data : xarray.Dataset

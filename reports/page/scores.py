@@ -1,4 +1,4 @@
-"""Scores: evidence, prediction, predictive checks, cluster recovery."""
+"""Scores: prediction, predictive checks, cluster recovery."""
 
 from __future__ import annotations
 
@@ -7,69 +7,10 @@ import math
 import pandas as pd
 
 from reports.page import quantities
-from reports.page.blocks import Cell, Figure, Notice, Section, Table, image, value
-from reports.page.cells import error_cell, hundredths, name_cell
-from reports.page.numbers import DASH, number
+from reports.page.blocks import Figure, Notice, Section, Table, image
+from reports.page.cells import error_cell, name_cell
 from reports.page.trust import no_fit
 from reports.page.view import View
-
-
-def evidence(view: View) -> Section:
-    """Bounds and criteria."""
-    section = Section(
-        "evidence",
-        "Evidence",
-        "Estimates of the log evidence, in nats, and penalised likelihoods. CAVI's bound holds a factorised q(z); with the "
-        "labels summed out, its q bounds the same quantity as ADVI's. A bound lies around one labelling: adding "
-        f"log K! = {number(math.lgamma(view.n_clusters + 1))} counts the mirror images, and holds only where q keeps its "
-        "clusters apart.",
-    )
-    if not view.trees:
-        return no_fit(section)
-    rows, criteria, dots = [], [], []
-    for method in view.trees:
-        bound, se = view.value(method, "bound"), view.se(method, "bound")
-        variational = view.methods[method]["kind"] == "variational"
-        total = view.value(method, "bound_all_labellings")
-        summed, summed_se = view.value(method, "bound_marginal"), view.se(method, "bound_marginal")
-        bic = view.value(method, "bic")
-        for score, x, e in (
-            ("one-mode bound", bound, se),
-            ("labels summed out", summed, summed_se),
-            ("bound + log K!", total, se),
-            ("−BIC / 2", -bic / 2, math.nan),
-        ):
-            if not math.isnan(x) and (variational or score == "−BIC / 2"):
-                dots.append({"method": method, "score": score, "value": x, "se": e})
-        rows.append(
-            [
-                name_cell(view, method),
-                Cell(str(view.methods[method].get("bound_kind") or DASH)),
-                hundredths(bound, se),
-                hundredths(summed, summed_se),
-                hundredths(total, se),
-                value(view.value(method, "khat")),
-            ]
-        )
-        if not math.isnan(bic):
-            scores = (view.value(method, criterion) for criterion in ("aic", "bic", "icl"))
-            criteria.append([name_cell(view, method), *(hundredths(score, math.nan) for score in scores)])
-    if dots:
-        from reports.plots.evidence import plot_evidence
-
-        section.blocks.append(
-            Figure(
-                "Estimates of the log evidence on one axis. They differ by what they leave out, not only by error.",
-                [image(plot_evidence(pd.DataFrame(dots)), "Evidence estimates by method")],
-            )
-        )
-    head = ["method", "what the bound is", "bound", "labels summed out", "+ log K!", "k-hat of q"]
-    section.blocks.append(
-        Table("Bounds in nats. k-hat of q: under 0.5 good, 0.5 to 0.7 usable, above 0.7 unreliable", head, rows)
-    )
-    if criteria:
-        section.blocks.append(Table("Criteria, smaller being better", ["method", "AIC", "BIC", "ICL"], criteria))
-    return section
 
 
 def prediction(view: View) -> Section:

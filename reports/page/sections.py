@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from reports.page.blocks import Section
 from reports.page.closing import cost, limits
+from reports.page.evidence import evidence
 from reports.page.opening import setting, verdict
 from reports.page.posterior import agreement, joint, label_free
-from reports.page.scores import checks, evidence, prediction, recovery
+from reports.page.scores import checks, prediction, recovery
 from reports.page.trust import convergence, reference, relabelling
 from reports.page.view import View
 

@@ -41,6 +41,7 @@ METHODS = {
     "advi-fullrank": Look("ADVI full rank", "#7b4fa6", "v", (0, (4, 1, 1, 1, 1, 1))),
     "gibbs": Look("Gibbs", "#00805a", "P", (0, (8, 2))),
     "nuts": Look("NUTS", "#26292e", "s", "-"),
+    "smc": Look("SMC", "#7a3e1d", "p", (0, (2, 1))),
     "exact": Look("Exact", "#6f7780", "X", "-"),
     "oracle": Look("oracle", "#a3abb5", "*", "-"),
 }
