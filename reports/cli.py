@@ -216,8 +216,13 @@ def bench(
         ),
     ] = None,
     repeats: Annotated[
-        int, typer.Option(min=1, help="Measurements behind a median; slow ones are made less often.")
-    ] = 5,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Measurements behind a median, slow ones less often; with --nuts, rounds.",
+            show_default="5, with --nuts 1",
+        ),
+    ] = None,
     optimum: Annotated[
         bool | None,
         typer.Option(
@@ -235,6 +240,11 @@ def bench(
         typer.Option("--memory-map", help="Fits of 1e5 to 1e7 rows from a temporary file of 800 MB; a minute or two."),
     ] = False,
     small: Annotated[bool, typer.Option(help="Fits a second on many small data sets.")] = True,
+    nuts: Annotated[
+        bool,
+        typer.Option("--nuts", help="Instead of all that: effective draws a second, our twin beside the usual model."),
+    ] = False,
+    sampler: Annotated[str, typer.Option(help="Who runs --nuts: numpyro, nutpie or pymc.")] = Options.sampler,
     out_dir: Annotated[
         Path | None,
         typer.Option("-o", "--out", help="Folder for the results.", show_default="results/bench, numbered if taken"),
@@ -252,22 +262,26 @@ def bench(
       mixtures bench --cells 1e5x2x5 --covariance all --no-memory --no-small
 
       mixtures bench --optimum --memory-map -o results/everything
+
+      mixtures bench --nuts --repeats 3
     """
     from reports.bench import GRID, Settings, parse_cells, parse_covariances, run
-    from reports.bench.tables import machine, tables
+    from reports.bench import nuts as effective
+    from reports.bench.tables import effective_draws, machine, tables
     from reports.results import ResultsError, check_free
 
     try:
         settings = Settings(
             cells=GRID if cells is None else parse_cells(cells),
             covariances=parse_covariances(covariance),
-            repeats=repeats,
+            repeats=repeats or Settings.repeats,
             optimum=optimum,
             limit=limit,
             memory=memory,
             memory_map=memory_map,
             small=small,
         )
+        sampling = effective.Settings(sampler=sampler, repeats=repeats or effective.Settings.repeats)
         folder = out_dir or _unused(Path("results") / "bench")
         if folder.is_dir() and any(folder.iterdir()):
             raise ResultsError(f"{folder} is not empty; give a new folder with --out")
@@ -276,15 +290,24 @@ def bench(
         _refuse(error)
     try:
         with _Parts() as parts:
-            result = run(settings, parts.tell)
+            if nuts:
+                compared = effective.run(sampling, parts.tell)
+            else:
+                result = run(settings, parts.tell)
     except KeyboardInterrupt:
         err.print("interrupted; the results were not written", style="red")
         raise typer.Exit(130) from None
+    numbers = f"Numbers: {_relative(folder / 'bench.csv')}"
+    if nuts:
+        effective.save(compared, sampling, folder)
+        out.print(effective_draws(compared, sampling))
+        out.print(numbers, soft_wrap=True, markup=False, highlight=False)
+        return
     result.save(folder)
     for table in tables(result):
         out.print(table)
     out.print(machine(result), soft_wrap=True, markup=False, highlight=False)
-    out.print(f"Numbers: {_relative(folder / 'bench.csv')}", soft_wrap=True, markup=False, highlight=False)
+    out.print(numbers, soft_wrap=True, markup=False, highlight=False)
     out.print(f"Plot: {_relative(folder / 'bench.png')}", soft_wrap=True, markup=False, highlight=False)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pymc as pm
@@ -91,22 +91,19 @@ def fit(
         raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}")
     if min(draws, tune, chains) < 1:
         raise ValueError(f"draws is {draws}, tune {tune} and chains {chains}; each must be at least 1")
-    clock = [time.perf_counter()]
-    init_theta = _starts(x, family, allocation, start, chains, rng)
-    clock.append(time.perf_counter())
-    model = twin(family).build(x, family, allocation)
-    flat = flatten(model, twin(family).PARAMETERS)
-    init = flat.join(twin(family).unconstrain(family, *init_theta))
-    clock.append(time.perf_counter())
-    run = SAMPLERS[sampler](model, flat, init, draws, tune, target_accept, int(rng.integers(2**31)))
-    v = run.draws.reshape(chains * draws, flat.size)
-    clock.append(time.perf_counter())
-    constrain = batched(flat.constrain, v)
-    clock.append(time.perf_counter())
-    values = {name: np.asarray(a).reshape(chains, draws, *a.shape[1:]) for name, a in constrain(v).items()}
-    clock.append(time.perf_counter())
-
-    started, built, _, compiled, constrained = np.diff(clock)
+    began = time.perf_counter()
+    init = twin(family).unconstrain(family, *starts(x, family, allocation, start, chains, rng))
+    started = time.perf_counter() - began
+    values, run = sample(
+        lambda: twin(family).build(x, family, allocation),
+        twin(family).PARAMETERS,
+        init,
+        seed=int(rng.integers(2**31)),
+        draws=draws,
+        tune=tune,
+        sampler=sampler,
+        target_accept=target_accept,
+    )
     divergences = int(run.stats["diverging"].sum())
     return Fit(
         method="nuts",
@@ -116,10 +113,7 @@ def fit(
         posterior=Draws(values.pop("weights"), values),
         bound=np.empty(0),
         converged=divergences == 0,
-        seconds={
-            "compile": float(built + compiled + run.seconds["compile"]),
-            "run": float(started + constrained + run.seconds["run"]),
-        },
+        seconds={"compile": run.seconds["compile"], "run": started + run.seconds["run"]},
         info={
             "sampler": sampler,
             "tune": tune,
@@ -131,10 +125,54 @@ def fit(
     )
 
 
-def _starts(
+def sample(
+    build: Callable[[], pm.Model],
+    parameters: Sequence[str],
+    init: dict[str, np.ndarray],
+    *,
+    seed: int,
+    draws: int,
+    tune: int,
+    sampler: str,
+    target_accept: float,
+) -> tuple[dict[str, np.ndarray], Run]:
+    """Sample any PyMC model from given starts: the named parameters (chain, draw, ...) and the run.
+
+    Parameters
+    ----------
+    build : callable
+        Makes the model, so that its making is timed.
+    parameters : sequence of str
+    init : dict of ndarray, shape (chains, ...)
+        The unconstrained values that each chain starts from, by the names of ``model.value_vars``.
+    seed, draws, tune, sampler, target_accept
+        As in `fit`, the seed a number.
+    """
+    clock = [time.perf_counter()]
+    model = build()
+    flat = flatten(model, parameters)
+    first = flat.join(init)
+    clock.append(time.perf_counter())
+    run = SAMPLERS[sampler](model, flat, first, draws, tune, target_accept, seed)
+    v = run.draws.reshape(-1, flat.size)
+    clock.append(time.perf_counter())
+    constrain = batched(flat.constrain, v)
+    clock.append(time.perf_counter())
+    values = {name: np.asarray(a).reshape(len(first), draws, *a.shape[1:]) for name, a in constrain(v).items()}
+    clock.append(time.perf_counter())
+
+    built, _, compiled, constrained = np.diff(clock)
+    seconds = {
+        "compile": float(built + compiled + run.seconds["compile"]),
+        "run": float(constrained + run.seconds["run"]),
+    }
+    return values, replace(run, seconds=seconds)
+
+
+def starts(
     x: np.ndarray, family: Family, allocation: Allocation, start: Fit | None, chains: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, Theta]:
-    """Weights (chains, K) and theta (chains, K, ...) to start from."""
+    """Weights (chains, K) and theta (chains, K, ...) to start from, as `fit` says."""
     weights, thetas = [], []
     for _ in range(chains):
         mode = start or _mode(x, family, allocation, rng)

@@ -85,20 +85,25 @@ def compile_seconds() -> dict[str, float]:
     return {"numba": cached["numba"], "cold": cold["engine"], "cached": cached["engine"]}
 
 
-def run(task: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> dict[str, float]:
-    """Run a task of `reports.bench.worker` in a new process.
+def run(
+    task: Mapping[str, Any], environment: Mapping[str, str] | None = None, limit: float | None = None
+) -> dict[str, Any]:
+    """Run a task of `reports.bench.worker` in a new process, for so many seconds at most.
 
     Raises
     ------
     RuntimeError
-        If it fails.
+        If it fails or is stopped.
     """
     root = str(Path(worker.__file__).parents[2])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     # -P: the worker's own folder must not be searched for modules.
     command = [sys.executable, "-P", worker.__file__, json.dumps(task)]
     environment = {**os.environ, "PYTHONPATH": path, **(environment or {})}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=limit)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"the process for {task['kind']} was stopped after {limit:.0f} s") from None
     if done.returncode:
         why = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise RuntimeError(f"the process for {task['kind']} ended with code {done.returncode}: {why}")

@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from reports.bench import nuts
 from reports.bench.benchmark import Bench
 from reports.bench.cells import Cell, short
 
@@ -38,6 +39,35 @@ def tables(bench: Bench) -> Iterator[RenderableType]:
     mapped = bench.table[bench.table["quantity"].isin(["map pass", "map memory"])]
     if len(mapped):
         yield _mapped(mapped)
+
+
+def effective_draws(table: pd.DataFrame, settings: nuts.Settings) -> Group:
+    """The table of `reports.bench.nuts.run`."""
+    shown = _table(
+        f"NUTS on {settings.data}, K = {settings.n_components}, by {settings.sampler}: "
+        f"{settings.chains} × ({settings.tune} + {settings.draws}), target {settings.target_accept}"
+    )
+    for heading in ("model", "BLAS threads"):
+        shown.add_column(heading, no_wrap=True)
+    for heading in (
+        "seed", "compile (s)", "run (s)", "leapfrogs a draw", "smallest ESS", "R-hat", "divergences",
+        "ESS/s", "ratio", "with compiling", "ratio",
+    ):  # fmt: skip
+        shown.add_column(heading, justify="right")
+    notes = []
+    for row in _rows(table):
+        shown.add_row(
+            row.model, row.blas, str(row.seed), *map(number, (row.compile, row.run, row.leapfrogs, row.ess)),
+            _or_dash(row.rhat, ".3f"), _or_dash(row.divergences, ".0f"),
+            *map(number, (row.ess_run, row.ratio_run, row.ess_total, row.ratio_total)),
+        )  # fmt: skip
+        notes += [f"{row.model}, BLAS threads {row.blas}, seed {row.seed}: {row.note}"] * bool(row.note)
+    ratio = "Ratio: how many times more effective draws a second ours has in the same round."
+    return Group(shown, *(Text(f"  {line}", style="dim") for line in (*notes, ratio)))
+
+
+def _or_dash(value: float, form: str) -> str:
+    return DASH if value != value else format(value, form)
 
 
 def machine(bench: Bench) -> str:

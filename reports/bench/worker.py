@@ -118,6 +118,11 @@ def main() -> None:
     if task["kind"] == "compile":
         print(json.dumps(compiling()))
         return
+    if task["kind"] == "nuts":
+        from reports.bench import nuts
+
+        print(json.dumps(nuts.measure(task["model"], task["seed"], nuts.Settings(**task["settings"]))))
+        return
     import numpy as np
 
     x = np.load(task["path"], mmap_mode="r")[: task["rows"]]
