@@ -86,6 +86,9 @@ class Family(Protocol):
     def to_data(self, theta: Theta) -> Theta:
         """Parameters in the units of x."""
 
+    def from_data_units(self, theta: Theta) -> Theta:
+        """The inverse of `to_data`."""
+
     def prior_in_data_units(self) -> dict[str, np.ndarray]:
         """The hyperparameters by name, in the units of x."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -67,6 +68,13 @@ def compare(
         bool,
         typer.Option("--two-sample", help="Let a classifier try to tell each method's draws from the reference's."),
     ] = False,
+    add: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PATH",
+            help="A result of your own that joins: a DataTree as zarr or netCDF, or a .npz. Can be repeated.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier comparison in --out.")] = False,
     report: Annotated[bool, typer.Option(help="Write the page beside the numbers.")] = True,
     open_: Annotated[bool, typer.Option("--open", help="Open the page when it is there.")] = False,
@@ -82,6 +90,8 @@ def compare(
       mixtures compare tsmatz -k 3 --methods em,cavi
 
       mixtures compare mine.csv -k 3 --label-column species --drop-missing
+
+      mixtures compare faithful -k 2 --add mine=draws.nc
     """
     import numpy as np
 
@@ -103,6 +113,7 @@ def compare(
             "two_sample": two_sample,
         }
         Options(**settings)
+        extra = _named_paths(add or [])
         loaded = datasets.load(data, label_column=label_column, columns=names, drop_missing=drop_missing)
         comparison.check_covariance(covariance)
         datasets.check_components(loaded.x, components, correlated=covariance in ("full", "tied"))
@@ -123,6 +134,7 @@ def compare(
                 labels=loaded.labels,
                 features=loaded.features,
                 truth=loaded.truth,
+                extra=extra,
                 name=loaded.name,
                 test_fraction=test_fraction,
                 standardize=standardize,
@@ -379,6 +391,19 @@ def _relative(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
+def _named_paths(pairs: list[str]) -> dict[str, Path]:
+    """Paths by name from NAME=PATH."""
+    paths: dict[str, Path] = {}
+    for pair in pairs:
+        name, equals, path = pair.partition("=")
+        if not (name and equals and path):
+            raise ValueError(f"--add {pair} is not of the form NAME=PATH, such as --add mine=draws.nc")
+        if name in paths:
+            raise ValueError(f"--add names {name!r} twice; give each result a name of its own")
+        paths[name] = Path(path)
+    return paths
+
+
 def _unused(folder: Path) -> Path:
     """The folder, or the first numbered one beside it that does not exist."""
     candidates = [folder, *(folder.with_name(f"{folder.name}-{i}") for i in range(2, 10_000))]
@@ -417,11 +442,11 @@ def _summary(result: Comparison) -> Table:
     """The main numbers, one column a method, with the verdict below."""
     frame, manifest = result.table(), result.results.manifest
     data = manifest["data"]
-    title = f"{data['name']}: {data['n']} points, K = {manifest['model']['n_components']}"
+    title = f"{escape(data['name'])}: {data['n']} points, K = {manifest['model']['n_components']}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     table.add_column("")
     for method in frame.index:
-        table.add_column(method, justify="right")
+        table.add_column(escape(method), justify="right")
     for metric, text, show in NUMBERS:
         if metric in frame and frame[metric].notna().any():
             cells = ["–" if value != value else show(value) for value in frame[metric]]

@@ -19,6 +19,7 @@ import numpy as np
 from mixtures import COVARIANCES, Dirichlet, Fit
 from mixtures.model import Allocation, Family
 from reports import manifest as facts_of
+from reports.added import Added, as_added, check_names
 from reports.catalogue import DEFAULT, METHODS, Options
 from reports.measure import measure
 from reports.metrics import Row
@@ -27,6 +28,8 @@ from reports.results import COLUMNS, FORMAT, PAGE, Results
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from reports.added import Result
 
 Progress = Callable[[str, str], None]
 
@@ -90,6 +93,7 @@ def compare(
     covariance: str = "full",
     alpha0: float = 1.0,
     prior: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Result] | None = None,
     facts: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -125,6 +129,9 @@ def compare(
         Concentration of the symmetric Dirichlet prior.
     prior : mapping, optional
         ``m0``, ``beta0``, ``W0``, ``nu0`` of the prior of the clusters; see `mixtures.Gaussian.from_data`.
+    extra : mapping, optional
+        Results made elsewhere that join the comparison, by name: draws, a point, a posterior in closed form, a `Fit`, or the
+        path of a file, in the units of x as given; see `reports.added`.
     facts : mapping, optional
         What the manifest should know besides: ``command``, ``seed``, ``source``, ``label_column``.
     progress : callable, optional
@@ -156,6 +163,10 @@ def compare(
         raise ValueError(f"n_components is {n_components}; expected 1 to {len(data.x)}, the number of rows to fit")
     family = COVARIANCES[covariance].from_data(data.x, n_components, **(prior or {}))
     allocation = Dirichlet.symmetric(n_components, alpha0)
+    if extra and test_fraction:
+        raise ValueError("added methods may have seen the rows that test_fraction would hold out; leave it at 0")
+    check_names(extra or ())
+    added = {method: as_added(method, result, data, family, allocation) for method, result in (extra or {}).items()}
     methods = _with_reference(methods, settings.reference, len(data.x), family, allocation)
 
     fits: dict[str, Fit] = {}
@@ -172,6 +183,9 @@ def compare(
         tell(method, "failed" if fit is None else "done")
     fits = {method: fits[method] for method in methods if method in fits}
     entries = {method: entries[method] for method in methods}
+    for method, joined in added.items():
+        fits[method] = joined.fit
+        entries[method] = _join(joined)
 
     fitted = time.perf_counter()
     tell("measure", "running")
@@ -280,18 +294,7 @@ def _run(
     """One method's fit, or None, and its entry in the manifest."""
     spec = METHODS[method]
     settings = spec.settings(options)
-    entry: dict[str, Any] = {
-        "title": spec.title,
-        "kind": spec.kind,
-        "bound_kind": spec.bound_kind,
-        "options": settings,
-        "status": "failed",
-        "error": None,
-        "converged": None,
-        "seconds": {},
-        "info": {},
-        "warnings": [],
-    }
+    entry = _entry(spec.title, spec.kind, spec.bound_kind, settings)
     if spec.uses_start:
         settings = settings | {"start": start}
     fit = None
@@ -314,6 +317,35 @@ def _run(
         entry["warnings"] += info.pop("warnings", [])
         entry |= {"status": "ok", "converged": fit.converged, "seconds": seconds, "info": info}
     return fit, entry
+
+
+def _join(joined: Added) -> dict[str, Any]:
+    """The manifest's entry of a result made elsewhere."""
+    info = _plain(joined.fit.info)
+    return _entry(joined.title, joined.kind, joined.bound_kind, {}) | {
+        "status": "ok",
+        "added": True,
+        "converged": joined.converged,
+        "seconds": joined.fit.seconds,
+        "warnings": info.pop("warnings", []),
+        "info": info,
+    }
+
+
+def _entry(title: str, kind: str, bound_kind: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """The manifest's entry of a method that has not come to anything yet."""
+    return {
+        "title": title,
+        "kind": kind,
+        "bound_kind": bound_kind,
+        "options": options,
+        "status": "failed",
+        "error": None,
+        "converged": None,
+        "seconds": {},
+        "info": {},
+        "warnings": [],
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -49,6 +49,8 @@ def measure(fits: dict[str, Fit], data: Data, options: Options, rng: np.random.G
     """Align the fits, measure each alone, against the data and against the reference, and pass the verdict."""
     rows = [] if data.truth is None else _oracle(data)
     streams, evidence_streams = (dict(zip(METHODS, rng.spawn(len(METHODS)), strict=True)) for _ in range(2))
+    for method in (m for m in fits if m not in METHODS):
+        streams[method], evidence_streams[method] = rng.spawn(2)
     if not fits:
         facts: dict[str, Any] = {"reference": _no_reference("no method succeeded")}
         facts |= {"references": {}, "relabelling": {}, "modes": {}, "evidence": {}, "verdict": {}}
@@ -69,7 +71,11 @@ def measure(fits: dict[str, Fit], data: Data, options: Options, rng: np.random.G
     posteriors = {method: _posterior(fit, data) for method, fit in drawn.items()}
     together = {method: agree.coclustering(_some_responsibilities(fit, data.x)) for method, fit in fits.items()}
 
-    ratios = {method: _ratios(fit, drawn[method], data) for method, fit in fits.items() if fit.kind == "variational"}
+    ratios = {
+        method: _ratios(fit, drawn[method], data)
+        for method, fit in fits.items()
+        if isinstance(fit.posterior, Conjugate) or "log_ratio" in fit.sample_stats
+    }
 
     for method, fit in fits.items():
         rows += _own(fit, ratios.get(method), data)
@@ -97,7 +103,7 @@ def measure(fits: dict[str, Fit], data: Data, options: Options, rng: np.random.G
         for method in (m for m in fits if m != against):
             rows += agree.posterior_agreement(method, posteriors[method], posteriors[against])
             rows += agree.lost_correlations(method, posteriors[method], posteriors[against])
-            if method in ratios:
+            if len(ratios.get(method, ())) == drawn[method].held.weights[..., 0].size:
                 rows += _corrected(method, posteriors[method], posteriors[against], ratios[method])
             if options.two_sample:
                 rows += two_sample.two_sample(
@@ -129,7 +135,7 @@ def measure(fits: dict[str, Fit], data: Data, options: Options, rng: np.random.G
 
 def _aligned(fits: dict[str, Fit], data: Data) -> tuple[dict[str, Fit], dict[str, Any]]:
     """Every fit in the labelling of the first of the catalogue's methods, clusters numbered by their first mean."""
-    pivot = next(method for method in METHODS if method in fits)
+    pivot = next(method for method in (*METHODS, *fits) if method in fits)
     r = sort_by_mean(_best_draw(fits[pivot], data.x), data.x)
     aligned = {method: align(fit, r, data.x) for method, fit in fits.items()}
     facts = {
@@ -238,7 +244,9 @@ def _diagnose(fit: Fit, posterior: xr.Dataset) -> list[Row]:
     smallest = next(row.value for row in rows if row.metric == "ess_min")
     if "rhat" in fit.info:
         rows.append(Row(fit.method, "rhat_unlabelled", "all", fit.info["rhat"]))
-    return [*rows, Row(fit.method, "ess_per_second", "all", smallest / fit.seconds["run"])]
+    if "run" in fit.seconds:
+        rows.append(Row(fit.method, "ess_per_second", "all", smallest / fit.seconds["run"]))
+    return rows
 
 
 def _densities(fits: dict[str, Fit], data: Data, against: str | None) -> list[Row]:
@@ -291,7 +299,9 @@ def _tree(
         groups["posterior_predictive"] = xr.Dataset(
             {"x": (("chain", "draw", "obs", "feature"), replicated)}, coords=features
         )
-    return xr.DataTree.from_dict(groups)
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs["kind"] = fit.kind
+    return tree
 
 
 def _leave_one_out(fit: Fit, tree: xr.DataTree, data: Data) -> tuple[list[Row], xr.Dataset] | None:

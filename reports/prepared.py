@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Data:
-    """The points a comparison is about, in the units in which it reports."""
+    """The points a comparison is about, in the units in which it reports: (x as given - centre) / scale."""
 
     x: np.ndarray
     heldout: np.ndarray
     features: tuple[str, ...]
     labels: np.ndarray | None
     truth: dict[str, np.ndarray] | None
+    centre: np.ndarray
+    scale: np.ndarray
 
     def dataset(self) -> xr.Dataset:
         """The same as labelled arrays, truth included."""
@@ -80,6 +82,7 @@ def prepare(
         if missing := {"weights", "means", "covariances"} - set(truth):
             raise ValueError(f"truth lacks {', '.join(sorted(missing))}")
         truth = {k: np.asarray(truth[k], dtype=float) for k in ("weights", "means", "covariances")}
+    centre, scale = np.zeros(x.shape[1]), np.ones(x.shape[1])
     if standardize:
         centre, scale = x[order].mean(0), x[order].std(0)
         if not np.all(scale > 0):
@@ -88,7 +91,7 @@ def prepare(
         if truth is not None:
             truth["means"] = (truth["means"] - centre) / scale
             truth["covariances"] = truth["covariances"] / np.outer(scale, scale)
-    return Data(x[order], x[held], tuple(features), classes, truth)
+    return Data(x[order], x[held], tuple(features), classes, truth, centre, scale)
 
 
 def digest(x: Any) -> str:

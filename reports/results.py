@@ -12,6 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,11 +72,15 @@ class Results:
             self.metrics.to_csv(part / "metrics.csv", index=False)
             self.data.to_zarr(part / "data.zarr", zarr_format=2)
             for name, tree in self.trees.items():
-                tree.to_zarr(part / f"{name}.zarr", zarr_format=2)
+                tree.to_zarr(part / f"{file_name(name)}.zarr", zarr_format=2)
             check_free(folder, overwrite=overwrite)
-            if folder.exists():
+            if overwrite and folder.exists():
                 shutil.rmtree(folder)
-            part.rename(folder)
+            try:
+                part.rename(folder)
+            except OSError:  # another run may have written there since
+                check_free(folder, overwrite=False)
+                raise
         finally:
             shutil.rmtree(part, ignore_errors=True)
         return folder
@@ -98,7 +103,7 @@ class Results:
             metrics = pd.read_csv(folder / "metrics.csv", keep_default_na=False, na_values={"value": [""], "se": [""]})
             data = xr.open_zarr(folder / "data.zarr", consolidated=True).load()
             names = [name for name, method in manifest["methods"].items() if method["status"] == "ok"]
-            trees = {name: xr.open_datatree(folder / f"{name}.zarr", engine="zarr").load() for name in names}
+            trees = {name: xr.open_datatree(folder / f"{file_name(name)}.zarr", engine="zarr").load() for name in names}
             if list(metrics.columns) != list(COLUMNS):
                 raise ValueError("metrics.csv has other columns")
             for name, tree in trees.items():
@@ -108,6 +113,15 @@ class Results:
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise ResultsError(f"{folder} is damaged ({error}); run the comparison again") from error
         return cls(manifest, metrics, data, trees)
+
+
+def file_name(method: str) -> str:
+    """The method's name as part of a file's, whatever its characters; letters, digits, hyphens and spaces stay.
+
+    >>> file_name("advi-fullrank"), file_name("<b>x/y</b>")
+    ('advi-fullrank', '%3Cb%3Ex%2Fy%3C%2Fb%3E')
+    """
+    return quote(method, safe=" ")
 
 
 def check_free(folder: Path, *, overwrite: bool) -> None:

@@ -88,8 +88,8 @@ def test_help_names_every_option():
     text = run("compare", "--help").stdout
     for option in (
         "-k", "--methods", "--covariance", "--out", "--seed", "--test-fraction", "--label-column", "--columns",
-        "--drop-missing", "--draws", "--chains", "--sampler", "--standardize", "--restarts", "--overwrite", "--no-report",
-        "--open",
+        "--drop-missing", "--draws", "--chains", "--sampler", "--standardize", "--restarts", "--add", "--overwrite",
+        "--no-report", "--open",
     ):  # fmt: skip
         assert option in text, option
 

@@ -195,6 +195,23 @@ def test_an_earlier_comparison_is_replaced_only_when_asked(comparison, tmp_path)
     assert list(tmp_path.iterdir()) == [folder]
 
 
+def test_a_folder_that_another_run_has_just_written_is_kept(comparison, tmp_path, monkeypatch):
+    """The other one is done between the last look at the folder and the move to it."""
+    looks = []
+
+    def look(folder, *, overwrite):
+        check_free(folder, overwrite=overwrite)
+        looks.append(folder)
+        if len(looks) == 2:
+            comparison.save(tmp_path / "out", report=False)
+
+    monkeypatch.setattr("reports.results.check_free", look)
+    with pytest.raises(ResultsError, match="holds an earlier comparison"):
+        comparison.save(tmp_path / "out", report=False)
+    assert Results.load(tmp_path / "out").data.identical(comparison.results.data)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_folder_with_something_else_is_never_touched(comparison, tmp_path):
     (tmp_path / "thesis.tex").touch()
     for overwrite in (False, True):

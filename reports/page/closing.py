@@ -8,7 +8,7 @@ from reports.page.blocks import Bullets, Facts, Figure, Section, Table, image, v
 from reports.page.cells import name_cell, time_cell
 from reports.page.numbers import number, seconds
 from reports.page.trust import no_fit
-from reports.page.view import View
+from reports.page.view import ADVI, View
 from reports.page.words import listing
 
 
@@ -82,8 +82,8 @@ def limits(view: View) -> Section:
     if view.trees and not view.trusted:
         items.insert(0, "There is no trusted reference: no statement here may be read as “this posterior is right”.")
     if any(m in view.points for m in view.trees):
-        items.append("EM gives a point and no uncertainty. Its missing intervals are missing, not zero.")
-    if any(m.startswith("advi") for m in view.trees):
+        items.append("A point estimate has no uncertainty. Its missing intervals are missing, not zero.")
+    if any(m in ADVI for m in view.trees):
         items.append(
             "ADVI's posterior is Gaussian in the unconstrained coordinates of the model (log-ratios of the weights, the means, "
             "Bartlett's factor of each precision matrix). In other coordinates of the same model it would be wrong elsewhere."

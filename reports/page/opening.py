@@ -6,7 +6,7 @@ from reports.page.blocks import Card, Cards, Cell, Code, Facts, Notice, Section,
 from reports.page.cells import name_cell
 from reports.page.numbers import DASH
 from reports.page.view import View
-from reports.page.words import short, symbols
+from reports.page.words import listing, short, symbols
 
 USES = ("means", "intervals", "clusters", "density")
 
@@ -47,8 +47,16 @@ def setting(view: View) -> Section:
     section = Section(
         "setting",
         "Model, data and settings",
-        "Everything needed to run this comparison again. All methods were given the same data, model and prior.",
+        "Everything needed to run this comparison again. All methods run here were given the same data, model and prior.",
     )
+    if view.added:
+        section.blocks.append(
+            Notice(
+                f"Made elsewhere and added: {listing([view.label(m) for m in view.added])}. What was added is a distribution "
+                "of the right shape; from which data and under which prior it came is not known here.",
+                "warn",
+            )
+        )
     section.blocks.append(Code(manifest["command"], "Command"))
     section.blocks.append(Code(symbols(model["text"]).replace("; ", "\n"), "Model (after Bishop, PRML, section 10.2)"))
     unit = "standardised features" if data["standardized"] else "the data's own units"

@@ -236,7 +236,7 @@ def estimate_table(view: View) -> Table:
     names = list(tables[view.base].index)
     rows = [[Cell(name), *(error_cell(t["mean"][name], t["sd"][name]) for t in tables.values())] for name in names]
     head = ["parameter", *(view.label(m) for m in tables)]
-    return Table("Posterior mean ± sd of every parameter (EM: the estimate)", head, rows, fold=len(names) > 12)
+    return Table("Posterior mean ± sd of every parameter (of a point: the estimate)", head, rows, fold=len(names) > 12)
 
 
 def joint(view: View) -> Section:

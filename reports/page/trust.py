@@ -10,7 +10,7 @@ from reports.page import quantities
 from reports.page.blocks import Cell, Figure, Notice, Section, Table, image, value
 from reports.page.cells import error_cell, name_cell, share
 from reports.page.numbers import DASH, fixed, percent
-from reports.page.view import View
+from reports.page.view import ADVI, View
 from reports.page.words import listing
 
 
@@ -152,7 +152,7 @@ def convergence(view: View) -> Section:
             result = {"✓ converged": "✓ passed its checks", "✗ not converged": "✗ failed its checks"}.get(
                 result, result
             )
-        if not failed and method.startswith("advi"):
+        if not failed and method in ADVI:
             notes.append("all runs start in one mode")
         rows.append(
             [
@@ -179,7 +179,7 @@ def convergence(view: View) -> Section:
 
     noisy = (
         " ADVI's is a noisy estimate: the dark line is its running median, and the frame leaves out the first steep steps."
-        if any(m.startswith("advi") for m in traces)
+        if any(m in ADVI for m in traces)
         else ""
     )
     section.blocks.append(

@@ -22,10 +22,13 @@ COVARIANCES = {
     "spherical": "spherical covariances",
 }
 
+ADVI = ("advi", "advi-fullrank")
+
 KINDS = {
     "point": "point estimate",
     "variational": "variational posterior",
     "mcmc": "MCMC draws",
+    "draws": "independent draws",
     "exact": "exact posterior",
 }
 
@@ -86,6 +89,11 @@ class View:
     def sampled(self) -> list[str]:
         """Methods whose draws come from a Markov chain."""
         return [m for m in self.trees if self.methods[m]["kind"] == "mcmc"]
+
+    @property
+    def added(self) -> list[str]:
+        """Methods whose results were made elsewhere."""
+        return [m for m, facts in self.methods.items() if facts.get("added")]
 
     @property
     def rich(self) -> bool:

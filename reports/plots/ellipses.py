@@ -80,7 +80,7 @@ def plot_ellipses(x: xr.DataArray, trees: Mapping[str, xr.DataTree], pairs: Sequ
         if place < columns or len(pairs) == 1:
             ax.set_title(style.look(method).label)
         if place // columns == rows - 1 or len(pairs) > 1:
-            ax.set_xlabel(style.shortened(pair[0], 30))
+            ax.set_xlabel(style.shortened(pair[0], min(30, 100 // columns)))
         if place % columns == 0:
             ax.set_ylabel(style.shortened(pair[1], 30))
         low, high = points.min(0), points.max(0)

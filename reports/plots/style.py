@@ -46,6 +46,7 @@ METHODS = {
     "oracle": Look("oracle", "#a3abb5", "*", "-"),
 }
 SPARE = ("#56b4e9", "#a65628", "#6a9f00", "#e377c2")
+SPARE_MARKERS = ("h", "p", "<", ">", "H", "8")
 
 CLUSTERS = ("#44aa99", "#cc6677", "#332288", "#ccb04a", "#88ccee", "#882255", "#999933", "#117733")
 
@@ -85,8 +86,10 @@ RC: dict[Any, Any] = {
 
 
 def look(method: str) -> Look:
-    """Return a method's label, colour, marker and line; a name not known here gets a spare colour, always the same."""
-    return METHODS.get(method) or Look(method, SPARE[zlib.crc32(method.encode()) % len(SPARE)], "h", (0, (3, 1)))
+    """Return a method's label, colour, marker and line; a name not known here gets spare ones, always the same."""
+    code = zlib.crc32(method.encode())
+    spare = SPARE[code % len(SPARE)], SPARE_MARKERS[code // 8 % len(SPARE_MARKERS)], (0, (3, 1 + code // 64 % 4))
+    return METHODS.get(method) or Look(shortened(method, 16), *spare)
 
 
 def cluster_colour(k: int) -> str:

@@ -1,0 +1,346 @@
+"""Results that were made elsewhere, checked and given the form of a fit, so that they can join a comparison.
+
+A result is one of
+
+    draws or a point    ``weights`` (K,), ``means`` (K, D), ``covariances`` (K, D, D), led by axes (draw) or (chain, draw)
+    q in closed form    ``alpha`` (K,), ``beta`` (K,), ``m`` (K, D), ``W`` (K, D, D), ``nu`` (K,): PRML 10.57 and 10.59
+    a fit               `mixtures.Fit`, as any method of this package returns it
+
+all in the units of the data as they were given. Draws come as an `xarray.DataTree` with a group ``posterior``, such as
+`pymc.sample` returns, as an `xarray.Dataset`, as a mapping of arrays, or as a file of one of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from mixtures import Conjugate, Draws, Fit, NormalWishart
+from mixtures.model import Allocation, Family
+from reports.catalogue import METHODS
+from reports.metrics.agreement import scalars
+from reports.prepared import Data
+from reports.results import file_name
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    Result = Fit | xr.DataTree | xr.Dataset | Mapping[str, np.ndarray] | str | Path
+
+FEWEST_DRAWS = 100
+LONGEST_NAME, LONGEST_FILE_NAME = 40, 240
+TOLERANCE = 1e-6
+
+# The axes of each variable after those of chain and draw, as they are called in a tree.
+AXES = {"weights": ("cluster",), "means": ("cluster", "feature"), "covariances": ("cluster", "feature", "feature_")}
+CLOSED_FORM = ("alpha", "beta", "m", "W", "nu")
+# What a tree says that it holds, and what that is here: the package's own variational and exact draws are independent.
+KINDS = {None: None, "mcmc": "mcmc", "draws": "draws", "variational": "draws", "exact": "draws", "point": None}
+
+
+class Added(NamedTuple):
+    """A fit and what the manifest says of it."""
+
+    fit: Fit
+    title: str
+    kind: str
+    bound_kind: str | None = None
+    converged: bool | None = None
+
+
+class Raw(NamedTuple):
+    """What was found in a result: its arrays, the kind it says it is of, and the sampler's statistics."""
+
+    arrays: Mapping[str, np.ndarray]
+    kind: str | None = None
+    sample_stats: Mapping[str, np.ndarray] = {}
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuse names that are taken, in whatever case, or cannot be shown."""
+    taken = {name.casefold() for name in (*METHODS, "oracle", "data")}
+    for name in names:
+        shown = isinstance(name, str) and name.isprintable() and name == name.strip() and not name.startswith("_")
+        if not shown or not 0 < len(name) <= LONGEST_NAME or len(file_name(name)) > LONGEST_FILE_NAME:
+            raise ValueError(
+                f"an added method is named {name!r}; expected at most {LONGEST_NAME} printable characters, fewer where they "
+                "are not ASCII, the first of them no underscore"
+            )
+        if name.casefold() in taken:
+            raise ValueError(f"the name {name!r} is taken; give the added method another")
+        taken.add(name.casefold())
+
+
+def as_added(name: str, result: Result, data: Data, family: Family, allocation: Allocation) -> Added:
+    """The result as a fit of this model under its name.
+
+    Draws from a Markov chain and independent ones are treated differently: chains are checked, and get leave-one-out scores.
+    A tree may say which it holds by ``attrs["kind"]``, "mcmc" or "draws"; where it does not, several chains or a group
+    ``sample_stats`` mean a Markov chain.
+
+    Parameters
+    ----------
+    name : str
+    result
+        See the module.
+    data : Data
+        The data of the comparison, which know how they were standardised.
+    family, allocation : Family, Allocation
+        The model of the comparison.
+
+    Raises
+    ------
+    ValueError
+        If the result does not fit the model or is no distribution; the message has its name.
+    """
+    import xarray as xr
+
+    try:
+        where = f" from {Path(result).name}" if isinstance(result, str | Path) else ""
+        if isinstance(result, str | Path):
+            result = _read(Path(result))
+        if isinstance(result, Fit):
+            return _own_fit(name, result, data, family, allocation)
+        if isinstance(result, xr.DataTree | xr.Dataset):
+            raw = _from_tree(result if isinstance(result, xr.DataTree) else xr.DataTree(result), data.features)
+        elif isinstance(result, Mapping):
+            raw = Raw({str(key): np.asarray(a) for key, a in result.items()})
+        else:
+            raise ValueError(
+                f"it is a {type(result).__name__}; expected a DataTree, a mapping of arrays, a Fit or a path"
+            )
+        if missing := [key for key in AXES if key not in raw.arrays]:
+            if all(key in raw.arrays for key in CLOSED_FORM):
+                return _closed_form(name, raw.arrays, where, data, family, allocation)
+            raise ValueError(
+                f"it lacks {', '.join(missing)}; expected {', '.join(AXES)}, or in closed form {', '.join(CLOSED_FORM)}"
+            )
+        return _held(name, raw, where, data, family, allocation)
+    except ValueError as error:
+        raise ValueError(f"added method {name!r}: {error}") from error
+
+
+def _read(path: Path) -> xr.DataTree | dict[str, np.ndarray]:
+    """The arrays of a .npz file, or the tree of a zarr folder or a netCDF file."""
+    from zipfile import BadZipFile
+
+    import xarray as xr
+
+    if not path.exists():
+        raise ValueError(f"there is no file {path}")
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return dict(arrays)
+        with xr.open_datatree(path, engine="zarr" if path.is_dir() else "h5netcdf") as tree:
+            return tree.load()
+    except (OSError, ValueError, KeyError, RuntimeError, BadZipFile) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(
+            f"{path} cannot be read ({reason}); expected a DataTree as zarr or netCDF, or a .npz file of arrays"
+        ) from error
+
+
+def _from_tree(tree: xr.DataTree, features: tuple[str, ...]) -> Raw:
+    """The posterior's arrays, axes in their order: by name where the dims are those of this package, else as they stand."""
+    posterior = tree["posterior"] if "posterior" in tree.children else tree
+    arrays = {}
+    for name, axes in AXES.items():
+        if name not in posterior.data_vars:
+            continue
+        values = posterior.to_dataset()[name]
+        dims = ("chain", "draw", *axes)
+        if ("chain" in values.dims) != ("draw" in values.dims):
+            raise ValueError(f"{name} has dims {values.dims}; expected both chain and draw, or neither for a point")
+        named = set(values.dims) <= set(dims)
+        values = values.transpose(*(dims if named else dims[:2]), ..., missing_dims="ignore")
+        for dim in {"feature", "feature_"} & set(values.indexes):
+            labels = values[dim].values.tolist()
+            if all(isinstance(label, str) for label in labels):
+                if sorted(labels) != sorted(features):
+                    raise ValueError(f"{name} has the features {labels}; the data have {list(features)}: rename them")
+                values = values.sel({dim: list(features)})
+        arrays[name] = values.values
+    kind = posterior.attrs.get("kind", tree.attrs.get("kind"))
+    if kind not in KINDS:
+        raise ValueError(
+            f'attrs["kind"] is {kind!r}; expected "mcmc" for a Markov chain or "draws" for independent draws'
+        )
+    kind, stats = KINDS[kind], {}
+    if "sample_stats" in tree.children and kind != "draws":
+        kind = "mcmc"
+        stats = {
+            str(stat): v.transpose("chain", "draw").values
+            for stat, v in tree["sample_stats"].data_vars.items()
+            if set(v.dims) == {"chain", "draw"} and v.dtype.kind in "bfiu"
+        }
+    return Raw(arrays, kind, stats)
+
+
+def _own_fit(name: str, fit: Fit, data: Data, family: Family, allocation: Allocation) -> Added:
+    """A fit by this package, which must be of the same shape."""
+    if np.any(data.scale != 1):
+        raise ValueError("a Fit cannot be standardised; standardise x before fitting it and before the comparison")
+    for what, own, expected in (
+        ("K", fit.n_components, allocation.n_components),
+        ("covariance", fit.family.covariance, family.covariance),
+        ("number of features", len(fit.family.unit), len(family.unit)),
+    ):
+        if own != expected:
+            raise ValueError(f"its {what} is {own}; that of the comparison is {expected}")
+    if isinstance(fit.posterior, Draws) and fit.kind != "point":
+        _enough(fit.held.weights.shape[:2], fit.kind)
+    title, bound_kind = fit.method, None
+    if fit.method in METHODS:
+        title, bound_kind = METHODS[fit.method].title, METHODS[fit.method].bound_kind
+    return Added(replace(fit, method=name), f"added: a fit by {title}", fit.kind, bound_kind, fit.converged)
+
+
+def _closed_form(
+    name: str, arrays: Mapping[str, np.ndarray], where: str, data: Data, family: Family, allocation: Allocation
+) -> Added:
+    """q(pi) = Dirichlet(alpha) and q(mu, Lambda) = N(m, (beta Lambda)^-1) Wishart(W, nu) (PRML 10.57, 10.59)."""
+    if family.covariance != "full":
+        raise ValueError(f"a closed form is of full covariances, not {family.covariance}; give draws instead")
+    K, D = allocation.n_components, len(family.unit)
+    tails: dict[str, tuple[int, ...]] = {"alpha": (K,), "beta": (K,), "m": (K, D), "W": (K, D, D), "nu": (K,)}
+    alpha, beta, m, W, nu = (_numbers(key, arrays[key]) for key in CLOSED_FORM)
+    for key, a in zip(CLOSED_FORM, (alpha, beta, m, W, nu), strict=True):
+        if a.shape != tails[key]:
+            raise ValueError(f"{key} has shape {a.shape}; expected {tails[key]}")
+    for key, a, least in (("alpha", alpha, 0), ("beta", beta, 0), ("nu", nu, D - 1)):
+        if np.any(a <= least):
+            raise ValueError(f"{key} is {a.min():g} for cluster {int(a.argmin())}; expected more than {least}")
+    W = _positive_definite("W", W)
+    unit = data.scale * family.unit
+    m = ((m - data.centre) / data.scale - family.origin) / family.unit
+    q = NormalWishart(m, beta, np.linalg.inv(W) / np.outer(unit, unit), nu)
+    fit = Fit(name, "variational", family, allocation, Conjugate(alpha, q), np.empty(0), True, {})
+    return Added(fit, f"added: closed form{where}", "variational")
+
+
+def _held(name: str, raw: Raw, where: str, data: Data, family: Family, allocation: Allocation) -> Added:
+    """A posterior held as draws, or a point."""
+    K, D = allocation.n_components, len(family.unit)
+    arrays = {}
+    for key, tail in {"weights": (K,), "means": (K, D), "covariances": (K, D, D)}.items():
+        a = _numbers(key, raw.arrays[key])
+        lead = max(0, a.ndim - len(tail))
+        if a.shape[lead:] != tail or lead > 2:
+            last = ", ".join(map(str, tail))
+            raise ValueError(
+                f"{key} has shape {a.shape}; expected (chain, draw, {last}) or (draw, {last}), or for a point {tail}: "
+                f"K is {K}, and the data have {D} features"
+            )
+        arrays[key] = a.reshape((1,) * (2 - lead) + a.shape)
+    chains, draws = shape = arrays["weights"].shape[:2]
+    for key, a in arrays.items():
+        if a.shape[:2] != shape:
+            raise ValueError(
+                f"{key} has (chain, draw) of {a.shape[:2]}, and weights have {shape}; expected the same draws"
+            )
+    kind = "point" if chains * draws == 1 else raw.kind or ("mcmc" if chains > 1 else "draws")
+    if kind != "point":
+        _enough(shape, kind)
+    for stat, v in raw.sample_stats.items():
+        if v.shape != shape:
+            raise ValueError(f"sample_stats has {stat} of shape {v.shape}; the posterior has {shape}")
+
+    covariances = _positive_definite("covariances", arrays["covariances"])
+    if family.covariance == "tied":
+        covariances = np.broadcast_to(covariances[:, :, :1], covariances.shape)
+    means = (arrays["means"] - data.centre) / data.scale
+    theta = family.from_data_units({"means": means, "covariances": covariances / np.outer(data.scale, data.scale)})
+    fit = Fit(
+        name,
+        "variational" if kind == "draws" else kind,  # type: ignore[arg-type]
+        family,
+        allocation,
+        Draws(_simplex(arrays["weights"]), theta),
+        np.empty(0),
+        True,
+        {},
+        sample_stats=dict(raw.sample_stats),
+    )
+    _check_structure(
+        fit, family.to_data(theta)["covariances"] * np.outer(data.scale, data.scale), arrays["covariances"]
+    )
+    what = "a point" if kind == "point" else f"{draws} draws" if chains == 1 else f"{chains} × {draws} draws"
+    return Added(fit, f"added: {what}{where}", kind)
+
+
+def _check_structure(fit: Fit, own: np.ndarray, given: np.ndarray) -> None:
+    """Refuse covariances that have not the structure of the comparison's, and parameters that do not vary."""
+    structure, D = fit.family.covariance, given.shape[-1]
+    if np.any(np.abs(own - given) > TOLERANCE * _products_of_sds(given)):
+        raise ValueError(f"its covariances are not {structure}; compare with the structure that they have")
+    found = scalars(fit.draws(fit.held.weights[..., 0].size, np.random.default_rng(0))["posterior"].to_dataset())
+    number = sum(name.startswith("covariances") for name in found)
+    expected = fit.family.n_free(fit.n_components) - fit.n_components * D
+    if number != expected:
+        raise ValueError(
+            f"its covariances have {number} distinct entries that are not always zero, and covariance={structure!r} has "
+            f"{expected}; compare with the structure that they have"
+        )
+    for target, values in found.items():
+        if values.size > 1 and np.ptp(values) == 0:
+            raise ValueError(f"{target} is the same in every draw; give a point estimate as one draw")
+
+
+def _numbers(key: str, a: Any) -> np.ndarray:
+    """The array in float64, all of it finite."""
+    a = np.asarray(a)
+    if a.dtype.kind not in "fiu":
+        raise ValueError(f"{key} holds {a.dtype}; expected real numbers")
+    a = a.astype(np.float64)
+    if bad := int((~np.isfinite(a)).sum()):
+        raise ValueError(f"{key} has {bad} missing or infinite values; leave those draws out")
+    return a
+
+
+def _enough(shape: tuple[int, ...], kind: str) -> None:
+    """Refuse chains, or independent draws in all, that are too short for quantiles."""
+    chains, draws = shape
+    number, where = (draws, " in each chain") if kind == "mcmc" else (chains * draws, "")
+    if number < FEWEST_DRAWS:
+        raise ValueError(f"it has {number} draws{where}; expected at least {FEWEST_DRAWS}, or one for a point estimate")
+
+
+def _simplex(weights: np.ndarray) -> np.ndarray:
+    """Weights (chain, draw, K) that add up to one, to rounding."""
+    if np.any(weights < 0):
+        raise ValueError(f"weights are as small as {weights.min():g}; expected numbers of at least 0")
+    total = weights.sum(-1)
+    off = np.abs(total - 1)
+    if np.any(off > TOLERANCE):
+        chain, draw = np.unravel_index(off.argmax(), off.shape)
+        raise ValueError(
+            f"weights sum to {total[chain, draw]:g} in chain {chain}, draw {draw}; expected 1, to within {TOLERANCE:g}: divide "
+            "them by their sum"
+        )
+    return weights / total[..., None]
+
+
+def _positive_definite(key: str, matrices: np.ndarray) -> np.ndarray:
+    """Matrices (..., K, D, D) that are symmetric, to rounding, and positive definite."""
+    variances = np.diagonal(matrices, axis1=-2, axis2=-1)
+    if np.any(variances <= 0):
+        raise ValueError(f"{key} has {variances.min():g} on a diagonal; expected positive numbers")
+    correlations = matrices / _products_of_sds(matrices)
+    if np.any(np.abs(correlations - correlations.mT) > TOLERANCE):
+        raise ValueError(f"{key} are not symmetric; expected covariance matrices, not factors of them")
+    smallest = np.linalg.eigvalsh((correlations + correlations.mT) / 2)[..., 0]
+    if np.any(smallest <= matrices.shape[-1] * np.finfo(float).eps):
+        k = np.unravel_index(smallest.argmin(), smallest.shape)[-1]
+        raise ValueError(f"{key} are not positive definite, that of cluster {k} for one; leave such draws out")
+    return (matrices + matrices.mT) / 2
+
+
+def _products_of_sds(covariances: np.ndarray) -> np.ndarray:
+    """sd_i sd_j, by which a covariance is a correlation, (..., D, D)."""
+    sds = np.sqrt(np.diagonal(covariances, axis1=-2, axis2=-1))
+    return sds[..., :, None] * sds[..., None, :]

@@ -1,0 +1,509 @@
+"""Results made elsewhere that join a comparison: what is accepted, what is refused, and that the numbers are the same."""
+
+import re
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pymc as pm
+import pytensor
+import pytest
+import xarray as xr
+from test_page import CHROMIUM, SCRIPT, Page, browse
+from typer.testing import CliRunner
+
+from mixtures import Dirichlet, Gaussian
+from mixtures.methods import em
+from reports import Results, compare
+from reports.cli import app
+from reports.metrics import quality
+from reports.page import render
+
+ROOT = Path(__file__).parents[1]
+FEATURES = ("left", "right")
+HOSTILE = "<img src=x onerror=console.error(1)>"
+AGREEMENT = ["mean_shift", "sd_ratio", "coverage95", "wasserstein"]
+
+
+@pytest.fixture(scope="module")
+def x():
+    """Two groups of four points, far enough apart that every draw tells them apart, in unlike units."""
+    rng = np.random.default_rng(4)
+    points = np.repeat([[0.0, 0.0], [9.0, 9.0]], 4, axis=0) + rng.standard_normal((8, 2))
+    return points * [1.0, 20.0] + 100.0
+
+
+@pytest.fixture(scope="module")
+def run(x):
+    """A comparison with the exact posterior of eight points, which some results may join."""
+
+    def compared(extra=None, **settings):
+        settings = {"methods": ("em", "cavi"), "draws": 100, "features": FEATURES} | settings
+        return compare(x, 2, rng=np.random.default_rng(0), extra=extra, **settings)
+
+    return compared
+
+
+@pytest.fixture(scope="module")
+def plain(run):
+    return run()
+
+
+@pytest.fixture(scope="module")
+def posterior(plain):
+    """CAVI's draws, four chains of a hundred, as arrays."""
+    tree = plain.results.trees["cavi"]["posterior"].to_dataset()
+    return {name: tree[name].values for name in ("weights", "means", "covariances")}
+
+
+def independent(arrays):
+    """The same draws in one axis."""
+    return {name: a.reshape(-1, *a.shape[2:]) for name, a in arrays.items()}
+
+
+def rows(result, method, metrics=None):
+    """Value and error by metric and target, seconds left out."""
+    table = result.results.metrics.query("method == @method")
+    table = table[~table["metric"].str.startswith("seconds")]
+    if metrics is not None:
+        table = table[table["metric"].isin(metrics)]
+    return table.set_index(["metric", "target"])[["value", "se"]]
+
+
+def in_bishops_symbols(fit):
+    """The closed form of a CAVI fit in the units of the data."""
+    family, q = fit.family, fit.posterior.theta
+    W = np.linalg.inv(q.W_inv * np.outer(family.unit, family.unit))
+    m = family.origin + family.unit * q.m
+    return {"alpha": fit.posterior.alpha, "beta": q.beta, "m": m, "W": W, "nu": q.nu}
+
+
+def tree_of(arrays, **attrs):
+    """A tree with the package's own names of dims."""
+    dims = ("chain", "draw", "cluster", "feature", "feature_")
+    coords = {"feature": list(FEATURES), "feature_": list(FEATURES)}
+    dataset = xr.Dataset({name: (dims[: a.ndim], a) for name, a in arrays.items()}, coords=coords)
+    return xr.DataTree.from_dict({"posterior": dataset.assign_attrs(attrs)})
+
+
+def test_a_fit_has_the_rows_of_the_method_it_came_from(run, plain):
+    """Under another name, exactly; and the others' rows do not change."""
+    result = run({"mine": plain.fits["em"]})
+    pd.testing.assert_frame_equal(rows(result, "mine"), rows(plain, "em"), check_exact=True)
+    for method in ("em", "cavi", "exact"):
+        pd.testing.assert_frame_equal(rows(result, method), rows(plain, method), check_exact=True)
+    entry = result.results.manifest["methods"]["mine"]
+    assert (entry["title"], entry["kind"]) == ("added: a fit by EM, maximum likelihood", "point")
+    assert result.fits["mine"].method == "mine"
+    assert list(result.table().index) == ["em", "cavi", "exact", "mine"]
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+def test_a_closed_form_in_the_datas_units_is_cavis(standardize, run, plain):
+    """What is worked out from q and not from draws is the same number; k-hat and the bound come from draws of its own."""
+    result = run({"mine": in_bishops_symbols(plain.fits["cavi"])}, standardize=standardize)
+    exact = ["train_log_density", "occupied", "coclustering_error", "train_log_difference"]
+    pd.testing.assert_frame_equal(rows(result, "mine", exact), rows(result, "cavi", exact), rtol=1e-6)
+    own, theirs = (rows(result, method).loc[("bound_marginal", "data")] for method in ("mine", "cavi"))
+    assert abs(own["value"] - theirs["value"]) < 4.5 * np.hypot(own["se"], theirs["se"])
+    assert {"khat", "sd_ratio"} <= set(rows(result, "mine").index.get_level_values("metric"))
+    assert "elpd_loo" not in rows(result, "mine").index.get_level_values("metric")
+
+
+def stored(how, arrays, folder):
+    """The draws in one of the forms in which they can come."""
+    tree = tree_of(arrays, kind="draws")
+    if how == "zarr":
+        tree.to_zarr(folder / "draws.zarr", zarr_format=2)
+        return folder / "draws.zarr"
+    if how == "netcdf":
+        tree.to_netcdf(folder / "draws.nc", engine="h5netcdf")
+        return str(folder / "draws.nc")
+    if how == "npz":
+        np.savez(folder / "draws.npz", **independent(arrays))
+        return folder / "draws.npz"
+    dataset = tree["posterior"].to_dataset()
+    return {
+        "tree": tree,
+        "dataset": dataset,
+        "mapping": independent(arrays),
+        "other names": dataset.drop_vars(["feature", "feature_"]).rename(cluster="k", feature="d", feature_="e"),
+        "own names, other order": dataset.transpose("feature", "draw", "feature_", "cluster", "chain"),
+        "features in another order": dataset.isel(feature=[1, 0], feature_=[1, 0]),
+    }[how]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "zarr",
+        "netcdf",
+        "npz",
+        "tree",
+        "dataset",
+        "mapping",
+        "other names",
+        "own names, other order",
+        "features in another order",
+    ],
+)
+def test_draws_in_any_form_agree_as_they_did_before(how, run, plain, posterior, tmp_path):
+    """CAVI's own draws added again have CAVI's rows, to the rounding of the way to the data's units and back."""
+    result = run({"mine": stored(how, posterior, tmp_path)})
+    pd.testing.assert_frame_equal(rows(result, "mine", AGREEMENT), rows(plain, "cavi", AGREEMENT), rtol=1e-7)
+    entry = result.results.manifest["methods"]["mine"]
+    assert (entry["kind"], entry["status"], entry["converged"]) == ("draws", "ok", None)
+    assert "400 draws" in entry["title"] or "4 × 100 draws" in entry["title"]
+    if how == "netcdf":
+        assert entry["title"].endswith("from draws.nc")
+
+
+def test_the_units_are_those_of_the_data_as_given(run, posterior):
+    """Standardised or not, the shift in reference sds is the same; the exact draws are not, so to their error."""
+    shifts = [
+        rows(run({"mine": independent(posterior)}, methods=("em",), standardize=s), "mine", ["mean_shift"])
+        for s in (False, True)
+    ]
+    pd.testing.assert_frame_equal(*shifts, rtol=1e-6)
+
+
+def test_labels_of_added_draws_are_brought_to_the_common_ones(run, posterior):
+    """Clusters swapped in every third of 400 draws come back, and the report says how many draws were moved."""
+    arrays = independent(posterior)
+    swapped = {name: a.copy() for name, a in arrays.items()}
+    for a in swapped.values():
+        a[::3] = a[::3, ::-1]
+    plain, mixed = run({"mine": arrays}), run({"mine": swapped})
+    pd.testing.assert_frame_equal(rows(mixed, "mine", AGREEMENT), rows(plain, "mine", AGREEMENT), check_exact=True)
+    moved = [result.results.manifest["relabelling"]["mine"]["moved"] for result in (plain, mixed)]
+    assert moved == [0, 134 / 400]
+
+
+def test_chains_are_checked_and_independent_draws_are_not(run, posterior):
+    chains, draws, said = tree_of(posterior), independent(posterior), tree_of(posterior, kind="draws")
+    one = tree_of({name: a.reshape(1, -1, *a.shape[2:]) for name, a in posterior.items()})
+    one["sample_stats"] = xr.Dataset(
+        {"energy": (("chain", "draw"), np.random.default_rng(0).standard_normal((1, 400)))}
+    )
+    result = run({"chains": chains, "draws": draws, "said": said, "one": one})
+    kinds = {name: entry["kind"] for name, entry in result.results.manifest["methods"].items()}
+    assert kinds["chains"] == kinds["one"] == "mcmc"
+    assert kinds["draws"] == kinds["said"] == "draws"
+    found = {name: set(rows(result, name).index.get_level_values("metric")) for name in kinds}
+    assert {"rhat_max", "ess_min", "elpd_loo"} <= found["chains"]
+    assert {"ess_min", "ebfmi_min"} <= found["one"]
+    assert not {"rhat_max", "ess_min", "elpd_loo"} & (found["draws"] | found["said"])
+    assert result.results.manifest["reference"]["method"] == "exact"
+    references = result.results.manifest["references"]
+    assert set(references) == {"exact", "chains", "one"}
+    assert references["chains"]["checks"][0]["value"] == rows(result, "chains")["value"]["rhat_max", "all"]
+    assert result.results.manifest["methods"]["one"]["converged"] is False  # one chain has no R-hat to pass
+
+
+def test_recorded_ratios_of_a_fit_give_its_k_hat(run, plain, x):
+    """A fit that holds draws of q with log p - log q, and fewer of them than the comparison keeps, as ADVI's may."""
+    fit = plain.fits["cavi"]
+    drawn = fit.as_draws(1, 300, np.random.default_rng(1))
+    ratios = quality.log_ratios(fit, drawn, x)
+    held = replace(drawn, sample_stats={"log_ratio": ratios[None]})
+    result = run({"mine": held})
+    assert rows(result, "mine")["value"]["khat", "all"] == quality.khat("mine", ratios).value
+    assert result.results.manifest["methods"]["mine"]["bound_kind"] == "ELBO with q(z)"
+    again = run({"mine": result.results.trees["mine"]}).results.manifest["methods"]["mine"]
+    assert (again["kind"], again["title"]) == ("draws", "added: 4 × 100 draws")
+
+
+def test_a_point_is_one(run, plain, x):
+    """EM's estimate given as arrays has EM's density and no intervals."""
+    tree = plain.results.trees["em"]["posterior"].to_dataset()
+    point = {name: tree[name].values[0, 0] for name in ("weights", "means", "covariances")}
+    result = run({"mine": point})
+    both = ["train_log_density", "mean_shift"]
+    pd.testing.assert_frame_equal(rows(result, "mine", both), rows(plain, "em", both), rtol=1e-9)
+    assert result.results.manifest["methods"]["mine"]["kind"] == "point"
+    assert not {"sd_ratio", "khat"} & set(rows(result, "mine").index.get_level_values("metric"))
+
+
+def test_added_chains_are_never_the_reference(posterior, rng):
+    x = np.repeat([[0.0, 0.0], [9.0, 9.0]], 30, axis=0) + rng.standard_normal((60, 2))
+    result = compare(x * [1.0, 20.0] + 100.0, 2, rng=rng, methods=("em",), extra={"mine": posterior}, draws=100)
+    assert result.results.manifest["reference"]["method"] is None
+    assert list(result.results.manifest["references"]) == ["mine"]
+
+
+@pytest.mark.parametrize("structure", ["tied", "diag", "spherical"])
+def test_every_structure_takes_draws_of_its_own_and_no_others(structure, run, posterior):
+    other = run(methods=("em", "cavi"), covariance=structure)
+    own = tree_of({name: other.results.trees["cavi"]["posterior"][name].values for name in posterior}, kind="draws")
+    result = run({"mine": own}, covariance=structure)
+    pd.testing.assert_frame_equal(rows(result, "mine", AGREEMENT), rows(other, "cavi", AGREEMENT), rtol=1e-7)
+    with pytest.raises(ValueError, match="its covariances are not"):
+        run({"mine": tree_of(posterior)}, covariance=structure)
+    with pytest.raises(ValueError, match=r"its covariances have \d distinct entries"):
+        run({"mine": own})
+
+
+def changed(arrays, **change):
+    return independent(arrays) | {name: f(independent(arrays)[name].copy()) for name, f in change.items()}
+
+
+def with_entry(value):
+    def put(a):
+        a[7, ..., 0] = value
+        return a
+
+    return put
+
+
+def other_fit(x, k, family=Gaussian):
+    return em.fit(x, family.from_data(x, k), Dirichlet.symmetric(k), rng=np.random.default_rng(0))
+
+
+BAD = {
+    "no covariances": (lambda p, x: {"weights": p["weights"], "means": p["means"]}, "it lacks covariances; expected"),
+    "other names": (lambda p, x: {"w": p["weights"]}, "it lacks weights, means, covariances"),
+    "another K": (lambda p, x: changed(p, weights=lambda a: np.full((400, 3), 1 / 3)), r"\(400, 3\).*K is 2"),
+    "another D": (lambda p, x: changed(p, means=lambda a: a[..., :1]), r"means has shape \(400, 2, 1\)"),
+    "too many dims": (lambda p, x: changed(p, weights=lambda a: a[None, None]), "weights has shape"),
+    "no dims": (lambda p, x: changed(p, weights=lambda a: np.array(1.0)), r"weights has shape \(\)"),
+    "variables of different length": (lambda p, x: changed(p, means=lambda a: a[:300]), "expected the same draws"),
+    "chain without draw": (
+        lambda p, x: tree_of(p)["posterior"].to_dataset().rename(draw="sample"),
+        "expected both chain and draw",
+    ),
+    "other features": (
+        lambda p, x: tree_of(p)["posterior"].to_dataset().assign_coords(feature=["up", "down"]),
+        r"the features \['up', 'down'\]; the data have \['left', 'right'\]: rename",
+    ),
+    "unknown kind": (lambda p, x: tree_of(p, kind="bootstrap"), "is 'bootstrap'; expected"),
+    "too few draws": (lambda p, x: {name: a[0, :99] for name, a in p.items()}, "99 draws; expected at least 100"),
+    "too short chains": (lambda p, x: {name: a[:, :50] for name, a in p.items()}, "50 draws in each chain"),
+    "weights of 1.2": (lambda p, x: changed(p, weights=lambda a: 1.2 * a), r"weights sum to 1.2 in chain 0, draw"),
+    "a weight below zero": (lambda p, x: changed(p, weights=lambda a: a - [1.5, -1.5]), "weights are as small as -"),
+    "not a number": (lambda p, x: changed(p, means=with_entry(np.nan)), "means has 2 missing or infinite"),
+    "infinite": (lambda p, x: changed(p, weights=with_entry(np.inf)), "weights has 1 missing or infinite"),
+    "words": (lambda p, x: changed(p, weights=lambda a: a.astype(str)), "expected real numbers"),
+    "ragged": (lambda p, x: changed(p, weights=lambda a: [[1.0], [0.5, 0.5]]), "inhomogeneous"),
+    "factors": (lambda p, x: changed(p, covariances=np.linalg.cholesky), "not symmetric"),
+    "not positive definite": (
+        lambda p, x: changed(p, covariances=lambda a: a + 1e6 * (1 - np.eye(2))),
+        "not positive definite",
+    ),
+    "a variance of zero": (lambda p, x: changed(p, covariances=lambda a: 0 * a), "0 on a diagonal"),
+    "diagonal": (lambda p, x: changed(p, covariances=lambda a: a * np.eye(2)), "4 distinct entries"),
+    "a weight that does not vary": (
+        lambda p, x: changed(p, weights=lambda a: np.full_like(a, 0.5)),
+        r"weights\[0\] is the same in every draw",
+    ),
+    "a closed form of another size": (
+        lambda p, x: {"alpha": [1, 1, 1], "beta": [1, 1], "m": np.zeros((2, 2)), "W": [np.eye(2)] * 2, "nu": [4, 4]},
+        r"alpha has shape \(3,\)",
+    ),
+    "too few degrees of freedom": (
+        lambda p, x: {"alpha": [1, 1], "beta": [1, 1], "m": np.zeros((2, 2)), "W": [np.eye(2)] * 2, "nu": [4, 1]},
+        "nu is 1 for cluster 1; expected more than 1",
+    ),
+    "a fit with another K": (lambda p, x: other_fit(x, 1), "its K is 1; that of the comparison is 2"),
+    "a fit of other data": (lambda p, x: other_fit(x[:, :1], 2), "its number of features is 1"),
+    "a list": (lambda p, x: [1, 2], "it is a list; expected a DataTree"),
+    "no file": (lambda p, x: "nowhere.nc", "there is no file nowhere.nc"),
+    "a folder": (lambda p, x: ROOT / "tests", "tests cannot be read"),
+    "a file of something else": (lambda p, x: ROOT / "README.md", "README.md cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_result_is_refused_before_anything_runs(case, run, posterior, x):
+    make, message = BAD[case]
+    heard = []
+    with pytest.raises(ValueError, match=rf"added method 'mine': .*{message}"):
+        run({"mine": make(posterior, x)}, progress=lambda *said: heard.append(said))
+    assert heard == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("em", "'em' is taken"),
+        ("CAVI", "'CAVI' is taken"),
+        ("oracle", "is taken"),
+        ("data", "is taken"),
+        ("", "expected at most 40 printable"),
+        (" mine", "printable"),
+        ("_mine", "no underscore"),
+        ("two\nlines", "printable"),
+        ("x" * 41, "at most 40"),
+        (7, "printable"),
+    ],
+)
+def test_names_that_are_taken_or_cannot_be_shown_are_refused(name, message, run, plain):
+    with pytest.raises(ValueError, match=message):
+        run({name: plain.fits["em"]})
+
+
+def test_names_that_differ_in_case_alone_are_refused(run, plain):
+    with pytest.raises(ValueError, match="'MINE' is taken"):
+        run({"mine": plain.fits["em"], "MINE": plain.fits["em"]})
+
+
+def test_what_was_fitted_elsewhere_holds_nothing_out(run, plain):
+    with pytest.raises(ValueError, match="leave it at 0"):
+        run({"mine": plain.fits["em"]}, test_fraction=0.2)
+    with pytest.raises(ValueError, match="a Fit cannot be standardised"):
+        run({"mine": plain.fits["em"]}, standardize=True)
+    with pytest.raises(ValueError, match="a closed form is of full covariances, not diag"):
+        run({"mine": in_bishops_symbols(plain.fits["cavi"])}, covariance="diag")
+
+
+def test_a_users_model_is_sampled_and_joins(rng):
+    """A model in PyMC with the same prior, labels summed out, sampled by a random walk: its tree goes in as it is."""
+    x = np.concatenate([rng.normal(0, 1, 4), rng.normal(8, 1, 4)])[:, None]
+    m0, beta0, W0_inv, nu0 = Gaussian.from_data(x, 2).prior_in_data_units().values()
+    with pytensor.config.change_flags(mode="FAST_COMPILE", cxx=""), pm.Model():
+        weights = pm.Dirichlet("weights", np.ones(2))
+        precision = pm.Gamma("precision", nu0 / 2, W0_inv.item() / 2, shape=2)
+        mu = pm.Normal("mu", m0.item(), tau=beta0 * precision, shape=2, initval=[0.0, 8.0])
+        pm.Deterministic("means", mu[:, None])
+        pm.Deterministic("covariances", 1 / precision[:, None, None])
+        pm.NormalMixture("x", weights, mu, tau=precision, observed=x[:, 0])
+        tree = pm.sample(
+            100,
+            tune=100,
+            chains=2,
+            cores=1,
+            step=pm.DEMetropolisZ(),
+            random_seed=3,
+            progressbar=False,
+            compute_convergence_checks=False,
+        )
+    result = compare(x, 2, rng=rng, methods=("cavi",), extra={"my model": tree}, draws=250)
+    entry = result.results.manifest["methods"]["my model"]
+    assert (entry["kind"], entry["title"]) == ("mcmc", "added: 2 × 100 draws")
+    assert result.results.manifest["reference"]["method"] == "exact"
+    np.testing.assert_allclose(
+        result.results.trees["my model"]["posterior"]["means"].mean(("chain", "draw")), [[0], [8]], atol=2
+    )
+    assert {"rhat_max", "mean_shift"} <= set(rows(result, "my model").index.get_level_values("metric"))
+
+
+def test_the_example_in_the_readme_validates_its_vb():
+    """The ten lines come to the optimum of the package's CAVI: the same log density of every point, to its tolerance."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (example,) = (block for block in blocks if "extra=" in block)
+    from mixtures import datasets
+
+    names = {"np": np, "x": datasets.load("faithful").x, "Gaussian": Gaussian, "compare": partial(compare, draws=100)}
+    exec(example, names)
+    loop = example[example.index("for _") : example.index("\n\nmine")].splitlines()[1:]
+    assert len(loop) <= 10
+    result = names["result"]
+    assert result.failures == {}
+    density = [result.results.trees[m]["clusters"].to_dataset()["log_predictive"].values for m in ("mine", "cavi")]
+    np.testing.assert_allclose(*density, atol=1e-4)
+    assert result.table().loc["mine", "khat"] < 0.7
+
+
+def test_names_find_their_files_again(run, posterior, tmp_path):
+    names = ["my VB", "<b>x</b>", "..", "1"]
+    result = run(dict.fromkeys(names, independent(posterior)), methods=("cavi",))
+    folder = result.save(tmp_path / "out", report=False)
+    assert {"my VB.zarr", "%3Cb%3Ex%3C%2Fb%3E.zarr", "cavi.zarr"} <= {p.name for p in folder.iterdir()}
+    loaded = Results.load(folder)
+    assert list(loaded.trees) == ["cavi", "exact", *names]
+    pd.testing.assert_frame_equal(loaded.metrics, result.results.metrics, check_exact=True)
+
+
+@pytest.fixture(scope="module")
+def page(x, posterior):
+    """Of a comparison in which the data's columns and the added methods have names that are code."""
+    extra = {"<b>x</b>": independent(posterior), HOSTILE: posterior}
+    columns = [SCRIPT, HOSTILE]
+    return render(
+        compare(x, 2, rng=np.random.default_rng(0), features=columns, extra=extra, methods=("em",), draws=100).results
+    )
+
+
+def test_names_that_are_code_are_shown_as_text(page):
+    found = Page(page)
+    assert found.tags.count("script") == 1
+    assert "b" not in found.tags
+    assert all(image["src"].startswith("data:") for image in found.images)
+    assert "<b>x</b>" in found.sections["verdict"]
+    assert SCRIPT in found.sections["agreement"]
+    assert "Made elsewhere and added" in found.sections["setting"]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_a_browser_runs_nothing_that_came_from_a_name(page, tmp_path):
+    console, asked, document = browse(page, tmp_path)
+    assert not console
+    assert not asked
+    assert "&lt;b&gt;x&lt;/b&gt;" in document
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, x, posterior):
+    """A working folder with the data, some draws, and some files that are none."""
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame(x, columns=[SCRIPT, "right"]).to_csv("mine.csv", index=False)
+    np.savez("draws.npz", **independent(posterior))
+    np.savez("heavy.npz", **changed(posterior, weights=lambda a: 1.2 * a))
+    np.savez("names.npz", w=posterior["weights"])
+    Path("notes.nc").write_text("not netCDF")
+    Path("notes.npz").write_text("not npz")
+    return tmp_path
+
+
+def shell(*arguments):
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "160", "NO_COLOR": "1"})
+
+
+def test_results_join_from_the_shell(folder):
+    add = ("--add", "mine=draws.npz", "--add", "[b]x[/b]=draws.npz")
+    result = shell("compare", "mine.csv", "-k", "2", "--methods", "cavi", "--draws", "100", "--no-report", *add)
+    assert result.exit_code == 0, result.output
+    assert "[b]x[/b]" in result.stdout
+    metrics = pd.read_csv(folder / "results" / "mine-k2" / "metrics.csv")
+    assert {"cavi", "exact", "mine", "[b]x[/b]"} == set(metrics["method"])
+    assert metrics["target"].str.contains(SCRIPT, regex=False).any()
+
+
+@pytest.mark.parametrize(
+    ("add", "message"),
+    [
+        (["mine"], "not of the form NAME=PATH"),
+        (["=draws.npz"], "not of the form NAME=PATH"),
+        (["mine="], "not of the form NAME=PATH"),
+        (["mine=draws.npz", "mine=draws.npz"], "twice"),
+        (["cavi=draws.npz"], "'cavi' is taken"),
+        (["mine=nowhere.nc"], "there is no file nowhere.nc"),
+        (["mine=heavy.npz"], "weights sum to 1.2"),
+        (["mine=names.npz"], "it lacks weights, means, covariances"),
+        (["mine=notes.nc"], "notes.nc cannot be read"),
+        (["mine=notes.npz"], "notes.npz cannot be read"),
+        (["mine=."], "cannot be read"),
+    ],
+)
+def test_a_bad_addition_is_one_line_and_nothing_is_written(add, message, folder):
+    before = sorted(folder.rglob("*"))
+    result = shell("compare", "mine.csv", "-k", "2", *(part for pair in add for part in ("--add", pair)))
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_folder_of_another_version_is_refused(folder):
+    quick = ("--methods", "cavi", "--draws", "100", "--no-report", "--out", "o")
+    assert shell("compare", "mine.csv", "-k", "2", *quick).exit_code == 0
+    manifest = folder / "o" / "manifest.json"
+    manifest.write_text(re.sub(r'"format": \d+', '"format": 1', manifest.read_text()))
+    result = shell("report", "o")
+    assert result.exit_code == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert "written in format 1" in line
+    assert not (folder / "o" / "report.html").exists()
