@@ -84,7 +84,7 @@ def measure(fits: dict[str, Fit], data: Data, options: Options, rng: np.random.G
     judged = {
         method: _judged(method, reference.checks(those, fits[method].held.weights.shape[0], fits[method].sample_stats))
         for method, those in checked.items()
-        if method in REFERENCES
+        if method in REFERENCES or method not in METHODS
     } | {method: _exact(method) for method, fit in fits.items() if fit.kind == "exact"}
     facts = {"reference": _chosen(judged, options.reference), "references": judged, "relabelling": relabelling}
     facts["modes"] = _modes(fits, data)

@@ -110,6 +110,9 @@ def test_a_closed_form_in_the_datas_units_is_cavis(standardize, run, plain):
     assert abs(own["value"] - theirs["value"]) < 4.5 * np.hypot(own["se"], theirs["se"])
     assert {"khat", "sd_ratio"} <= set(rows(result, "mine").index.get_level_values("metric"))
     assert "elpd_loo" not in rows(result, "mine").index.get_level_values("metric")
+    assert list(rows(result, "mine", ["log_evidence"]).index) == [
+        ("log_evidence", "importance")
+    ]  # no bound came with it
 
 
 def stored(how, arrays, folder):
@@ -194,7 +197,7 @@ def test_chains_are_checked_and_independent_draws_are_not(run, posterior):
     found = {name: set(rows(result, name).index.get_level_values("metric")) for name in kinds}
     assert {"rhat_max", "ess_min", "elpd_loo"} <= found["chains"]
     assert {"ess_min", "ebfmi_min"} <= found["one"]
-    assert not {"rhat_max", "ess_min", "elpd_loo"} & (found["draws"] | found["said"])
+    assert not {"rhat_max", "ess_min", "elpd_loo", "log_evidence"} & (found["draws"] | found["said"])
     assert result.results.manifest["reference"]["method"] == "exact"
     references = result.results.manifest["references"]
     assert set(references) == {"exact", "chains", "one"}
@@ -211,6 +214,7 @@ def test_recorded_ratios_of_a_fit_give_its_k_hat(run, plain, x):
     result = run({"mine": held})
     assert rows(result, "mine")["value"]["khat", "all"] == quality.khat("mine", ratios).value
     assert result.results.manifest["methods"]["mine"]["bound_kind"] == "ELBO with q(z)"
+    assert {"importance", "elbo"} <= set(rows(result, "mine", ["log_evidence"]).index.get_level_values("target"))
     again = run({"mine": result.results.trees["mine"]}).results.manifest["methods"]["mine"]
     assert (again["kind"], again["title"]) == ("draws", "added: 4 × 100 draws")
 

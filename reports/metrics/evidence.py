@@ -69,11 +69,12 @@ def evidence(fit: Fit, x: np.ndarray, rng: np.random.Generator) -> tuple[list[Ro
             rows.append(bridge(fit, x, rng))
         except ValueError as error:
             missing["bridge"] = str(error)
-    if fit.kind == "variational":
+    if isinstance(fit.posterior, Conjugate) or "log_ratio" in fit.sample_stats:
         try:
             rows.append(importance(fit, x, rng))
         except ValueError as error:
             missing["importance"] = str(error)
+    if fit.kind == "variational" and len(fit.bound):
         bound, se = fit.info.get("elbo", fit.bound[-1]), fit.info.get("elbo_se", np.nan)
         rows.append(Row(fit.method, METRIC, "elbo", bound, se))
         rows.append(Row(fit.method, METRIC, "elbo_all_labellings", bound + gammaln(fit.n_components + 1), se))
