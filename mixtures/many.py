@@ -90,6 +90,11 @@ def ascend_many(
     return results
 
 
+def sources(rng: np.random.Generator | Sequence[np.random.Generator], number: int) -> list[np.random.Generator]:
+    """A generator for each of so many data sets: children of one, or those that are given."""
+    return rng.spawn(number) if isinstance(rng, np.random.Generator) else list(rng)
+
+
 def _together(
     method: Method,
     xs: Sequence[np.ndarray],

@@ -1,4 +1,4 @@
-"""The command line: `mixtures compare`, `mixtures datasets`, `mixtures report`, `mixtures bench`."""
+"""The command line: `mixtures compare`, `mixtures datasets`, `mixtures report`, `mixtures bench`, `mixtures overfit`."""
 
 from __future__ import annotations
 
@@ -323,6 +323,97 @@ def bench(
     out.print(f"Plot: {_relative(folder / 'bench.png')}", soft_wrap=True, markup=False, highlight=False)
 
 
+@app.command()
+def overfit(
+    grid: Annotated[
+        Path | None,
+        typer.Argument(metavar="[GRID]", help="A TOML file that describes the grid, in the place of a preset."),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="quick, small-data, prior or misspecified.", show_default="quick"),
+    ] = None,
+    replicates: Annotated[
+        int | None, typer.Option(help="Data sets for each cell.", show_default="as the grid says")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all randomness.", show_default="as the grid says")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; the numbers do not depend on it.", show_default="one a core")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler whose workers do the work instead.")
+    ] = None,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--out", help="Folder for the results; an earlier one goes on.", show_default="results/overfit-GRID"
+        ),
+    ] = None,
+    cell: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Measure one fit alone, named as in the report, and print its numbers."),
+    ] = None,
+    report: Annotated[bool, typer.Option(help="Write the page beside the numbers.")] = True,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page when it is there.")] = False,
+) -> None:
+    """Measure when EM over-estimates on few data, whether VB avoids it, and where VB loses.
+
+    The folder gets report.html, overfit.json and cells/, a Parquet data set with a row for every fit. Interrupt it at any
+    moment and give the same command again: it goes on where it was. A changed grid measures only what is new in it.
+
+    Examples:
+
+      mixtures overfit --preset quick
+
+      mixtures overfit --preset small-data --workers 8
+
+      mixtures overfit mine.toml --replicates 500 -o results/mine
+    """
+    from joblib import cpu_count
+
+    from reports.results import ResultsError
+    from reports.studies.overfit import grid as grids
+    from reports.studies.overfit import study
+
+    try:
+        if grid is not None and preset is not None:
+            raise ValueError("give a grid or --preset, not both")
+        name = (preset or "quick") if grid is None else grid.stem
+        text = grids.preset(name) if grid is None else grid.read_text(encoding="utf-8")
+        chosen = grids.parse(text, name if grid is None else str(grid), replicates=replicates, seed=seed)
+        if cell is not None:
+            out.print(_numbers(study.again(chosen, cell)))
+            return
+        folder = out_dir or Path("results") / f"overfit-{name}"
+        study.check_folder(folder)
+        asked = f"--preset {name}" if grid is None else shlex.quote(str(grid))
+        with _Rate() as rate:
+            result = study.run(
+                chosen,
+                folder,
+                workers=workers or cpu_count(),
+                scheduler=scheduler,
+                command=shlex.join(["mixtures", *sys.argv[1:]]),
+                asked=asked if seed is None else f"{asked} --seed {seed}",
+                tell=rate.tell,
+            )
+        if report:
+            from reports.page.overfit import render
+
+            (folder / study.PAGE).write_text(render(result, str(_relative(folder))), encoding="utf-8")
+    except (ResultsError, OSError, UnicodeDecodeError) as error:
+        _refuse(error)
+    except ValueError as error:
+        _refuse(error)
+    except KeyboardInterrupt:
+        err.print("interrupted; the cells that were finished are kept: give the same command to go on", style="red")
+        raise typer.Exit(130) from None
+    path = folder / study.PAGE if report else folder / study.CELLS
+    out.print(f"{'Report' if report else 'Cells'}: {_relative(path)}", soft_wrap=True, markup=False, highlight=False)
+    if open_ and report:
+        typer.launch(path.resolve().as_uri())
+
+
 def main() -> None:
     """Entry point of the console script."""
     app(prog_name="mixtures")
@@ -384,6 +475,57 @@ class _Parts:
         self.bar.update(self.task, description=title, completed=number, total=total)
         if not err.is_terminal:
             err.print(f"{number + 1}/{total} {title}", markup=False, highlight=False, soft_wrap=True)
+
+
+class _Rate:
+    """How many fits are there, how many a second, and how long the rest will take: live on a terminal, else lines."""
+
+    def __init__(self) -> None:
+        self.bar = Progress(
+            SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
+            console=err, transient=True,
+        )  # fmt: skip
+        self.task = self.bar.add_task("")
+        self.first, self.began, self.told = 0, 0.0, 0.0
+
+    def __enter__(self) -> _Rate:
+        if err.is_terminal:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def tell(self, done: int, total: int) -> None:
+        """Note how many fits of the total are there; what is there at the first call was there before."""
+        now = time.perf_counter()
+        if not self.began:
+            self.first, self.began, self.told = done, now, now
+            text = f"{done} of {total} fits are there already" if done else f"{total} fits"
+        else:
+            rate = (done - self.first) / (now - self.began)
+            text = f"{rate:.1f} fits a second, {(total - done) / rate:.0f} s left"
+        self.bar.update(self.task, description=text, completed=done, total=total)
+        if not err.is_terminal and (done in (self.first, total) or now - self.told > 10):
+            self.told = now
+            line = text if done == self.first else f"{done}/{total}: {text}"
+            err.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _numbers(rows: list[dict[str, Any]]) -> Table:
+    """Everything that was measured on one fit, a column a density."""
+    from reports.studies.overfit.measure import COLUMNS
+
+    title = f"{rows[0]['cell']}:{rows[0]['replicate']}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("")
+    for row in rows:
+        table.add_column(row["method"], justify="right")
+    for name in COLUMNS:
+        values = [row.get(name) for row in rows]
+        if name not in ("cell", "replicate", "method") and any(value is not None for value in values):
+            table.add_row(name, *(f"{v:.6g}" if isinstance(v, float) else "–" if v is None else str(v) for v in values))
+    return table
 
 
 def _relative(path: Path) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 from mixtures.ascent import Ascent, ascend
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.fit import Conjugate, Fit
-from mixtures.many import ascend_many
+from mixtures.many import ascend_many, sources
 from mixtures.model import Allocation, Family
 from mixtures.online import as_ascent, learn
 from mixtures.responsibilities import fold, normalise
@@ -62,7 +62,7 @@ def fit_many(
     families: Sequence[Family],
     allocation: Allocation,
     *,
-    rng: np.random.Generator,
+    rng: np.random.Generator | Sequence[np.random.Generator],
     **climb: Any,
 ) -> list[Fit | CollapseError]:
     """Fit a Bayesian mixture to each of many small data sets of one shape by CAVI, side by side.
@@ -70,7 +70,7 @@ def fit_many(
     Arguments and results are those of `mixtures.methods.em.fit_many`.
     """
     began = time.perf_counter()
-    ascents = ascend_many(step, xs, families, allocation, rngs=rng.spawn(len(xs)), **climb)
+    ascents = ascend_many(step, xs, families, allocation, rngs=sources(rng, len(xs)), **climb)
     seconds = (time.perf_counter() - began) / max(1, len(xs))
     return [
         _result(ascent, family, allocation, seconds) if isinstance(ascent, Ascent) else ascent

@@ -11,7 +11,7 @@ import numpy as np
 from mixtures.ascent import Ascent, ascend
 from mixtures.errors import CollapseError
 from mixtures.fit import Draws, Fit
-from mixtures.many import ascend_many
+from mixtures.many import ascend_many, sources
 from mixtures.model import Allocation, Family
 from mixtures.online import as_ascent, learn
 from mixtures.passes import entropy
@@ -82,7 +82,7 @@ def fit_many(
     families: Sequence[Family],
     allocation: Allocation,
     *,
-    rng: np.random.Generator,
+    rng: np.random.Generator | Sequence[np.random.Generator],
     prior: bool = False,
     reg_covar: float = 0.0,
     **climb: Any,
@@ -95,8 +95,8 @@ def fit_many(
     families : sequence of Family
         The model of each data set.
     allocation : Allocation
-    rng : numpy.random.Generator
-        Each data set draws its starts from a child of its own.
+    rng : numpy.random.Generator, or one for each data set
+        Source of the starts; of a single one, each data set draws from a child of its own.
     prior
         See `fit`.
     reg_covar : float
@@ -111,7 +111,7 @@ def fit_many(
     """
     began = time.perf_counter()
     method = map_step if prior else step
-    ascents = ascend_many(method, xs, families, allocation, rngs=rng.spawn(len(xs)), reg_covar=reg_covar, **climb)
+    ascents = ascend_many(method, xs, families, allocation, rngs=sources(rng, len(xs)), reg_covar=reg_covar, **climb)
     seconds = (time.perf_counter() - began) / max(1, len(xs))
     if prior:  # its density was taken in the coordinates z
         jacobians = [family.log_jacobian(allocation.n_components) for family in families]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from reports.page.blocks import Section
 from reports.page.sections import SECTIONS
 from reports.page.view import View
 
@@ -20,17 +22,22 @@ def render(results: Results) -> str:
     results
         Live or loaded from a folder: manifest, metrics, data and trees. A method without a tree is shown as failed.
     """
+    view = View(results)
+    return write(view, [section(view) for section in SECTIONS])
+
+
+def write(view: Any, sections: Sequence[Section]) -> str:
+    """Return sections as one self-contained HTML page; the view has a name, a subtitle, the manifest and colours."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    view = View(results)
     here = files(__package__)
     template = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).from_string((here / "page.html").read_text("utf-8"))
     return template.render(
         view=view,
-        sections=[section(view) for section in SECTIONS],
+        sections=sections,
         css=Markup((here / "page.css").read_text("utf-8")),
         js=Markup((here / "page.js").read_text("utf-8")),
     )

@@ -50,6 +50,11 @@ class View:
         return str(self.manifest["data"]["name"])
 
     @property
+    def title(self) -> str:
+        """The page's title in a browser."""
+        return f"{self.name}: one mixture, {len(self.methods)} methods"
+
+    @property
     def n_clusters(self) -> int:
         """K."""
         return int(self.manifest["model"]["n_components"])

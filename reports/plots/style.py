@@ -37,15 +37,17 @@ METHODS = {
     "em": Look("EM", "#d98200", "D", (0, (1, 1))),
     "map": Look("MAP-EM", "#8a6d1f", "d", (0, (1, 1.5))),
     "cavi": Look("CAVI", "#0072b2", "o", (0, (5, 1.5))),
+    "cavi-plugin": Look("CAVI plug-in", "#56b4e9", "o", (0, (2, 1))),
     "advi": Look("ADVI", "#c2185b", "^", (0, (4, 1, 1, 1))),
     "advi-fullrank": Look("ADVI full rank", "#7b4fa6", "v", (0, (4, 1, 1, 1, 1, 1))),
     "gibbs": Look("Gibbs", "#00805a", "P", (0, (8, 2))),
     "nuts": Look("NUTS", "#26292e", "s", "-"),
     "smc": Look("SMC", "#7a3e1d", "p", (0, (2, 1))),
     "exact": Look("Exact", "#6f7780", "X", "-"),
+    "single": Look("one Gaussian", "#8a8f98", "_", (0, (1, 2))),
     "oracle": Look("oracle", "#a3abb5", "*", "-"),
 }
-SPARE = ("#56b4e9", "#a65628", "#6a9f00", "#e377c2")
+SPARE = ("#9e6fc9", "#a65628", "#6a9f00", "#e377c2")
 SPARE_MARKERS = ("h", "p", "<", ">", "H", "8")
 
 CLUSTERS = ("#44aa99", "#cc6677", "#332288", "#ccb04a", "#88ccee", "#882255", "#999933", "#117733")

@@ -1,0 +1,592 @@
+"""The page of an overfitting study: claim, design, measures, what was found, and a figure with its table for each measure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Notice, Section, Table, image, value
+from reports.page.build import write
+from reports.page.numbers import fixed, number, percent, with_error
+from reports.page.words import listing
+from reports.plots import style
+from reports.plots.overfit import Panel, plot_curves
+from reports.studies.overfit import summary
+from reports.studies.overfit.fits import TITLES
+from reports.studies.overfit.grid import Grid
+from reports.studies.overfit.study import Study
+from reports.studies.overfit.summary import SETTINGS, Difference, Slice
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+
+PANELS = 9
+"""Slices that a figure shows, and that get a sentence; the tables have them all."""
+
+NAMES = {
+    "truth": "truth",
+    "true_k": "true K",
+    "d": "D",
+    "separation": "separation",
+    "imbalance": "imbalance",
+    "covariance": "covariance",
+    "n": "n",
+    "k": "fitted K",
+    "alpha": "α",
+}
+
+RIVALS = ("em", "map", "gibbs", "nuts", "advi", "advi-fullrank", "single")
+
+
+@dataclass(frozen=True)
+class View:
+    """What the page's template and all sections ask for."""
+
+    study: Study
+
+    @property
+    def grid(self) -> Grid:
+        """The grid."""
+        return self.study.grid
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """When and by which command the study was made."""
+        return self.study.manifest
+
+    @property
+    def name(self) -> str:
+        """The page's heading."""
+        return self.grid.title
+
+    @property
+    def title(self) -> str:
+        """The page's title in a browser."""
+        return self.grid.title
+
+    @property
+    def subtitle(self) -> str:
+        """The page's one line."""
+        fits = int((self.table["method"] != "oracle").sum())
+        return f"{fixed(fits, 0)} densities scored, {self.grid.replicates} data sets for each of {len(self.grid.cells)} cells."
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The rows, with what follows from them."""
+        return summary.with_outcomes(self.study.table)
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """The methods that were measured, in their usual order."""
+        return [m for m in style.METHODS if m in set(self.table["method"])]
+
+    @cached_property
+    def varied(self) -> list[str]:
+        """Settings that have more than one value, and so belong in a title."""
+        return [name for name in SETTINGS if self.table[name].nunique() > 1]
+
+    @cached_property
+    def differences(self) -> pd.DataFrame:
+        """CAVI against every other method under every setting."""
+        return summary.against(self.table, "cavi", RIVALS)
+
+    def label(self, method: str) -> str:
+        """A method's short name."""
+        return style.look(method).label
+
+    def colour(self, method: str) -> str:
+        """A method's colour."""
+        return style.look(method).colour
+
+    def words(self, settings: Mapping[Any, Any], without: str = "") -> str:
+        """Settings in words, of those that vary."""
+        kept = [(name, settings[name]) for name in self.varied if name != without and not _none(settings[name])]
+        said = [x if isinstance(x, str) else f"{NAMES[name]}\u00a0=\u00a0{x:g}" for name, x in kept]
+        return ", ".join(said) or "all settings"
+
+    def known(self, known: bool) -> pd.DataFrame:
+        """The rows of simulated truths, or those of data sets."""
+        return self.table[self.table["true_k"].notna() == known]
+
+
+def render(study: Study, folder: str = "") -> str:
+    """Return the report of a study as one self-contained HTML page; ``folder`` is where its cells are, for commands."""
+    view = View(study)
+    sections = [section for make in SECTIONS if (section := make(view)) is not None]
+    return write(view, [*sections, failures(view, folder), limits(view)])
+
+
+def claim(view: View) -> Section:
+    """What is claimed, and the short answer."""
+    section = Section("claim", "Claim", view.grid.claim)
+    section.blocks.append(Notice(short_answer(view), "info"))
+    return section
+
+
+def short_answer(view: View) -> str:
+    """How often CAVI's predictive was better or worse than each other method, over all settings."""
+    found = view.differences
+    if found.empty:
+        return "CAVI is not part of this study."
+    parts = []
+    for other, part in found.groupby("other", sort=False):
+        better, worse = int((part["decided"] > 0).sum()), int((part["decided"] < 0).sum())
+        parts.append(f"above {_the(view, str(other))} in {better} of {len(part)} settings and below it in {worse}")
+    return (
+        f"By held-out log density CAVI’s predictive is {listing(parts)}; in the rest the 95% interval of the paired "
+        "difference holds zero."
+    )
+
+
+def design(view: View) -> Section:
+    """The grid."""
+    grid = view.grid
+    section = Section(
+        "design",
+        "Design",
+        "Every combination below was measured on the same replicates: replicate r of a truth is one data set for all methods, "
+        "K and priors, its smaller sizes are the first points of the larger, and all fits of it draw their starts from one "
+        "source. Differences between methods are therefore paired.",
+    )
+    facts = [(NAMES[name].capitalize() if name in ("truth", "separation", "imbalance", "covariance") else NAMES[name],
+              ", ".join(x if isinstance(x, str) else f"{x:g}" for x in sorted(view.table[name].dropna().unique())))
+             for name in SETTINGS]  # fmt: skip
+    first = grid.cells[0]
+    facts = [(name, text) for name, text in facts if text]
+    facts += [
+        ("Replicates", f"{grid.replicates} of each cell"),
+        ("Test", f"{fixed(first.test, 0)} points from a simulated truth; of a data set all rows that are not fitted"),
+        ("Starts", f"{first.restarts} of EM and CAVI, k-means++"),
+        ("Prior", "the weak default from each data set (Fraley & Raftery 2007), Dirichlet(α) on the weights"),
+        ("Seed", str(first.seed)),
+    ]
+    if grid.without_mode:
+        values = ", ".join(f"{alpha:g}" for alpha in grid.without_mode)
+        facts.append(("Left out", f"MAP-EM at α = {values}: below 1 the posterior density has no mode"))
+    rows = [[Cell(view.label(m), method=m), Cell(TITLES[m])] for m in view.methods]
+    section.blocks += [
+        Facts(facts),
+        Table("Methods", ["method", "the density that is scored"], rows),
+        Code(grid.text.strip(), "The grid"),
+    ]
+    return section
+
+
+def measures(view: View) -> Section:
+    """What each number is."""
+    items = [
+        "Test score (primary): mean log density of the test points, nats a point. Loss: how far it is below that of the true "
+        "density on the same points, which estimates the divergence KL(truth ‖ fit).",
+        "Gap: train score minus test score.",
+        "Regularisation and averaging: CAVI is scored by its posterior predictive and, as “plug-in”, by the density at its "
+        "posterior mean. Plug-in minus ML-EM is what the prior does; predictive minus plug-in is what averaging over the "
+        "posterior adds.",
+        "Smallest variance: of a fitted cluster in any direction, over the smallest true one. A fit fails when every start "
+        f"collapses; it has all but collapsed when the ratio is below {summary.COLLAPSED:g}.",
+        "Occupied clusters: the expected number of clusters with at least one point.",
+        "Coverage: share of central 95% intervals that hold the truth, for quantities that need no labels: the mean and the "
+        "variance of each feature, the log density at 20 test points, the largest weight. A point estimate has no intervals, "
+        "and none are shown.",
+        "Clusters: adjusted Rand index and calibration error of the responsibilities on test points of known class.",
+        "Failures are counted and never dropped: a mean is over the replicates that ended, their number beside it; a paired "
+        "difference is over those in which both ended; in the share of wins, who failed has lost.",
+        "± is half a 95% interval (Student’s t over the replicates).",
+    ]
+    return Section(
+        "measures", "What was measured", "Of every fit, on the data it saw and on data it did not.", [Bullets(items)]
+    )
+
+
+def found(view: View) -> Section:
+    """What the numbers say, in words."""
+    section = Section("found", "What was found", "Each sentence is made from the numbers of the tables below.")
+    items = [*_with_n(view), *_losses(view), *_with_k(view), *_collapses(view), *_with_alpha(view), *_covered(view)]
+    section.blocks.append(Bullets(items or ["The grid is too small to compare anything."]))
+    return section
+
+
+def _with_n(view: View) -> Iterator[str]:
+    for part in _main(view, "n"):
+        xs = sorted(part.table.loc[part.table["method"] == "cavi", "n"].unique())
+        by_n = {n: d for n in xs if (d := summary.paired(_at(part, "n", n), "cavi", "em")) is not None and d.both > 1}
+        if len(by_n) < 2:
+            continue
+        few, many = min(by_n), max(by_n)
+        first, last = by_n[few], by_n[many]
+        at = view.words(part.settings, "n")
+        text = (
+            f"{at[0].upper() + at[1:]}: at n = {few:g}, CAVI’s predictive scores {_signed(first)} ML-EM "
+            f"(both ended in {first.both} of {first.total}; it wins {percent(first.wins)}); "
+            f"at n = {many:g}, {_signed(last)} it."
+        )
+        prior = summary.paired(_at(part, "n", few), "cavi-plugin", "em")
+        averaging = summary.paired(_at(part, "n", few), "cavi", "cavi-plugin")
+        if prior and averaging:
+            text += (
+                f" At n = {few:g} the prior alone gives {with_error(prior.mean, prior.half)} of it and averaging "
+                f"{with_error(averaging.mean, averaging.half)}."
+            )
+        settled = [n for n in by_n if all(by_n[m].mean + by_n[m].half < 0.01 for m in by_n if m >= n)]
+        text += (
+            f" From n = {settled[0]:g} on it is below 0.01 nats." if settled else " It is above 0.01 nats throughout."
+        )
+        gaps = [
+            f"{with_error(*summary.interval(own.to_numpy()))} for {view.label(m)}"
+            for m in ("em", "cavi")
+            if len(own := _at(part, "n", few).query("method == @m")["gap"].dropna())
+        ]
+        yield f"{text} The gap between train and test at n = {few:g} is {listing(gaps)}."
+
+
+def _losses(view: View) -> Iterator[str]:
+    for other, part in view.differences.groupby("other", sort=False):
+        lost = part[part["decided"] < 0].sort_values("mean")
+        rival = _the(view, str(other))
+        if lost.empty:
+            yield f"VB is nowhere below {rival} by more than its interval ({len(part)} settings)."
+            continue
+        settings = lost.iloc[0].to_dict()
+        yield (
+            f"VB loses to {rival} in {len(lost)} of {len(part)} settings, by most at {view.words(settings)}: "
+            f"{with_error(-settings['mean'], settings['half'])} nats a point."
+        )
+
+
+def _with_k(view: View) -> Iterator[str]:
+    for part in _main(view, "k"):
+        ks = sorted(part.table["k"].dropna().unique())
+        true = part.settings["true_k"]
+        base = float(true) if not _none(true) and true in ks else ks[0]  # type: ignore[arg-type]
+        if ks[-1] <= base:
+            continue
+        said = []
+        for method in [m for m in view.methods if m not in ("oracle", "single", "cavi-plugin")]:
+            own = part.table[part.table["method"] == method]
+            scores = own.pivot_table(index="replicate", columns="k", values="test", aggfunc="first")
+            if base in scores and ks[-1] in scores:
+                change = (scores[ks[-1]] - scores[base]).dropna().to_numpy()
+                if len(change) > 1:
+                    said.append(f"{view.label(method)} by {with_error(*summary.interval(change))}")
+        if said:
+            yield (
+                f"{ks[-1]:g} clusters in place of {base:g} ({view.words(part.settings, 'k')}) change the test score of "
+                f"{listing(said)} nats a point."
+            )
+
+
+def _collapses(view: View) -> Iterator[str]:
+    for method, own in view.table[~view.table["method"].isin(("oracle", "cavi-plugin"))].groupby("method", sort=False):
+        failed, near = own["failed"].sum(), own["near"].sum()
+        if failed or near:
+            rates = own.groupby("n")[["failed", "near"]].mean()
+            few = rates.index.min()
+            yield (
+                f"{view.label(str(method))} failed in {failed:.0f} of {len(own)} fits and all but collapsed in {near:.0f}; at "
+                f"n = {few} in {percent(rates['failed'][few])} and {percent(rates['near'][few])}."
+            )
+        elif method in ("cavi", "map"):
+            yield f"{view.label(str(method))} never failed, and never came near a collapse, in {len(own)} fits."
+
+
+def _with_alpha(view: View) -> Iterator[str]:
+    for part in _main(view, "alpha"):
+        if _none(part.settings["k"]) or part.settings["k"] == 1:
+            continue
+        for method in ("cavi", "gibbs"):
+            own = part.table[(part.table["method"] == method)].groupby("alpha")["occupied"].mean()
+            if len(own) > 1:
+                said = [f"{number(mean, 2)} at α = {alpha:g}" for alpha, mean in own.items()]
+                yield (
+                    f"Of {part.settings['k']:g} fitted clusters ({view.words(part.settings, 'alpha')}) {view.label(method)} "
+                    f"occupies {listing(said)}; d/2 is {half_free(part.settings):g}."
+                )
+
+
+def _covered(view: View) -> Iterator[str]:
+    for part in _main(view, "n"):
+        for method in ("cavi", "gibbs", "nuts"):
+            own = part.table[part.table["method"] == method]
+            if own["cover_density"].notna().any():
+                rates = own.groupby("n")["cover_density"].mean()
+                yield (
+                    f"95% intervals of {view.label(method)} for the density at a point ({view.words(part.settings, 'n')}) hold "
+                    f"the truth in {percent(rates.iloc[0])} at n = {rates.index[0]} and {percent(rates.iloc[-1])} at "
+                    f"n = {rates.index[-1]}."
+                )
+
+
+def score(view: View) -> Section | None:
+    """Test score against n."""
+    section = Section(
+        "score",
+        "Test score against n",
+        "How far the test score lies below that of the true density, in nats a point; for real data, the test score itself.",
+    )
+    known, real = view.known(True), view.known(False)
+    _add(view, section, known, "n", "kl", "loss (nats a point)", log_y=True,
+         caption="Loss against the number of points, both axes logarithmic.")  # fmt: skip
+    _add(view, section, real, "n", "test", "test score (nats a point)",
+         caption="Test score against the number of points, real data.")  # fmt: skip
+    rows = [
+        [Cell(view.words(settings)), Cell(view.label(settings["other"]), method=settings["other"]),
+         _difference(settings), value(settings["both"]), Cell(percent(settings["wins"]), settings["wins"])]
+        for settings in view.differences.to_dict("records")
+    ]  # fmt: skip
+    if rows:
+        section.blocks.append(
+            Table(
+                "CAVI’s predictive minus each other method: paired difference in test score, nats a point",
+                ["setting", "other method", "difference", "pairs", "CAVI wins"],
+                rows,
+                fold=True,
+            )
+        )
+    return section if section.blocks else None
+
+
+def gap(view: View) -> Section | None:
+    """Train minus test against n."""
+    return _simple(view, "gap", "Gap against n", "Train score minus test score: what a method believes beyond what is there.",
+                   "n", "gap", "train − test (nats a point)")  # fmt: skip
+
+
+def against_k(view: View) -> Section | None:
+    """Test score against fitted K."""
+    section = Section(
+        "k", "Test score against K", "Too few clusters cannot follow the truth, too many follow the noise."
+    )
+    _add(view, section, view.known(True), "k", "kl", "loss (nats a point)", log_y=True, log_x=False,
+         caption="Loss against the number of fitted clusters; the dotted line is the true number.")  # fmt: skip
+    _add(view, section, view.known(False), "k", "test", "test score (nats a point)", log_x=False,
+         caption="Test score against the number of fitted clusters, real data.")  # fmt: skip
+    return section if section.blocks else None
+
+
+def collapse(view: View) -> Section | None:
+    """Failures, near collapses and the smallest variance."""
+    section = Section(
+        "collapse",
+        "Collapse",
+        "The likelihood of a mixture has no maximum: a cluster on few points wants no variance at all. A prior forbids it.",
+    )
+    fits = view.table[~view.table["method"].isin(("oracle", "cavi-plugin", "single"))]
+    _add(view, section, fits[fits["true_k"].notna()], "n", "near", "share all but collapsed", share=True,
+         caption=f"Share of fits with a variance below {summary.COLLAPSED:g} of the smallest true one.")  # fmt: skip
+    rows = []
+    for method, n in sorted(
+        {*zip(fits["method"], fits["n"], strict=True)}, key=lambda one: (view.methods.index(one[0]), one[1])
+    ):
+        own = fits[(fits["method"] == method) & (fits["n"] == n)]
+        ended = own["smallest_variance"].dropna()
+        rows.append(
+            [Cell(view.label(str(method)), method=str(method)), value(n), value(len(own)), value(own["failed"].sum()),
+             Cell(percent(own["near"].mean()), own["near"].mean()) if len(ended) else value(None),
+             value(ended.median() if len(ended) else None), value(ended.min() if len(ended) else None),
+             value(own["starts_collapsed"].mean())]
+        )  # fmt: skip
+    columns = ["method", "n", "fits", "failed", "all but collapsed", "median smallest variance", "least", "starts lost"]
+    section.blocks.append(
+        Table("Over all settings with this n; variances relative to the smallest true one", columns, rows)
+    )
+    return section
+
+
+def occupied(view: View) -> Section | None:
+    """Occupied clusters against alpha."""
+    return _simple(
+        view, "occupied", "Occupied clusters against α",
+        "With clusters to spare, a posterior empties them where α is below d/2 and shares the points among all where it is "
+        "above (Rousseau & Mengersen 2011, as n grows); d is the number of free parameters of a cluster.",
+        "alpha", "occupied", "occupied clusters",
+    )  # fmt: skip
+
+
+def coverage(view: View) -> Section | None:
+    """Coverage against n."""
+    section = Section(
+        "coverage",
+        "Coverage against n",
+        "Share of 95% intervals that hold the truth; the line is at 95%. Below it, intervals are too short.",
+    )
+    words = {"density": "the density at a point", "mean": "a feature’s mean", "variance": "a feature’s variance",
+             "weight": "the largest weight"}  # fmt: skip
+    for name, what in words.items():
+        _add(
+            view,
+            section,
+            view.table,
+            "n",
+            f"cover_{name}",
+            "coverage",
+            level=0.95,
+            share=True,
+            caption=f"Intervals for {what}.",
+        )
+    return section if section.blocks else None
+
+
+def clusters(view: View) -> Section | None:
+    """Recovery of the classes against n."""
+    section = Section(
+        "clusters",
+        "Clusters",
+        "Test points of known class. The oracle knows the parameters, not the classes.",
+    )
+    for measure, what in (
+        ("ari", "Adjusted Rand index (1 is best)"),
+        ("calibration_error", "Calibration error (0 is best)"),
+    ):
+        own = view.table[view.table["method"] != "single"]
+        _add(
+            view,
+            section,
+            own,
+            "n",
+            measure,
+            what.split(" (")[0].lower(),
+            share=True,
+            caption=f"{what} against the number of points.",
+        )
+    return section if section.blocks else None
+
+
+# A section on selection probabilities belongs after `against_k`: the rows have what it needs, `bound` and `bic` of every K.
+SECTIONS: tuple[Callable[[View], Section | None], ...] = (
+    claim, design, measures, found, score, gap, against_k, collapse, occupied, coverage, clusters,
+)  # fmt: skip
+
+
+def failures(view: View, folder: str) -> Section:
+    """The worst fits, each with the command that makes it again."""
+    section = Section(
+        "failures",
+        "Worst fits",
+        "Fits that failed, three of each method at most, then those that lost most against the oracle or, on real data, "
+        "against the best method on the same points.",
+    )
+    rows = []
+    for row in summary.worst(view.table).to_dict("records"):
+        why = row["failure"] if isinstance(row["failure"], str) else "–"
+        lost = None if math.isnan(row["kl"]) else row["kl"]
+        rows.append([Cell(f"{row['cell']}:{row['replicate']}"), Cell(view.label(row["method"]), method=row["method"]),
+                     Cell(view.words(row)), value(row["test"]), value(lost), Cell(why)])  # fmt: skip
+    columns = ["cell:replicate", "method", "setting", "test score", "loss", "failure"]
+    section.blocks.append(Table("Worst fits", columns, rows))
+    if rows:
+        which = view.manifest["asked"]
+        again = f"mixtures overfit {which} --cell {rows[0][0].text}"
+        section.blocks.append(Code(again, "Measure one of them alone, with all its numbers"))
+    if folder:
+        section.blocks.append(
+            Code(f"pandas.read_parquet({folder + '/cells'!r})", "All rows, one a cell, replicate and method")
+        )
+    return section
+
+
+def limits(view: View) -> Section:
+    """What the page cannot say."""
+    items = [
+        "The truths are drawn at random under each setting; a mean is over them, and a single truth may behave otherwise.",
+        "All methods but maximum likelihood use the default prior, whose scale comes from the data; only α was varied.",
+        "EM’s mean score is over the replicates in which it ended; those in which it failed would only lower it.",
+        "Means of log densities are moved by a few fits that all but collapsed; the medians and the share of wins are not.",
+        "A test score judges densities, not parameters or clusters; those have their own sections.",
+    ]
+    return Section("limits", "Limits", "What this page cannot tell.", [Bullets(items)])
+
+
+def half_free(settings: dict[str, Any]) -> float:
+    """Half the number of free parameters of one cluster, its covariance included where it is its own."""
+    d = int(settings["d"])
+    own = {"full": d * (d + 1) // 2, "tied": 0, "diag": d, "spherical": 1}[str(settings["covariance"])]
+    return (d + own) / 2
+
+
+def _main(view: View, along: str) -> list[Slice]:
+    """The slices that get a sentence: those at the true K first, or at the largest for a sweep over alpha."""
+    return [part for part in summary.slices(view.table, along) if "cavi" in set(part.table["method"])][:PANELS]
+
+
+def _at(part: Slice, along: str, x: float) -> pd.DataFrame:
+    return part.table[part.table[along] == x]
+
+
+def _simple(view: View, id: str, title: str, lead: str, along: str, measure: str, ylabel: str) -> Section | None:
+    section = Section(id, title, lead)
+    _add(view, section, view.table, along, measure, ylabel, caption=f"{title}, with 95% bands.")
+    return section if section.blocks else None
+
+
+def _add(
+    view: View,
+    section: Section,
+    table: pd.DataFrame,
+    along: str,
+    measure: str,
+    ylabel: str,
+    *,
+    caption: str,
+    **draw: Any,
+) -> None:
+    """Append a figure and its table, where there is something to show."""
+    shown = table[table["method"] != "oracle"] if measure in ("kl", "gap", "occupied") else table
+    if measure == "occupied":
+        shown = shown[~shown["method"].isin(("single", "cavi-plugin"))]
+    parts = [
+        (part, curves)
+        for part in summary.slices(shown, along)
+        if (curves := summary.curve(part.table, along, measure))["x"].nunique() > 1
+    ]
+    if not parts:
+        return
+    panels = [_panel(view, part, curves, along) for part, curves in parts[:PANELS]]
+    more = f" The first {PANELS} of {len(parts)} slices; the table has all." if len(parts) > PANELS else ""
+    figure: matplotlib.figure.Figure = plot_curves(panels, NAMES[along], ylabel, **{"log_x": along != "k"} | draw)
+    hollow = any((panel.curves["count"] < panel.curves["total"]).any() for panel in panels)
+    note = " Hollow marks: some replicates failed, or the number did not exist." if hollow else ""
+    section.blocks.append(Figure(caption + more + note, [image(figure, f"{ylabel} against {NAMES[along]}")]))
+    rows = [
+        [Cell(view.words(part.settings, along)), Cell(view.label(row["method"]), method=row["method"]), value(row["x"]),
+         Cell(with_error(row["mean"], row["half"]), row["mean"]), value(row["median"]),
+         Cell(f"{row['count']} of {row['total']}", row["count"])]
+        for part, curves in parts
+        for row in curves.to_dict("records")
+    ]  # fmt: skip
+    columns = ["setting", "method", NAMES[along], "mean", "median", "replicates"]
+    section.blocks.append(
+        Table(f"The same as a table: {ylabel} by method and {NAMES[along]}", columns, rows, fold=True)
+    )
+
+
+def _panel(view: View, part: Slice, curves: pd.DataFrame, along: str) -> Panel:
+    mark, name = None, ""
+    true = part.settings.get("true_k")
+    if along == "k" and not _none(true):
+        mark, name = float(true), "true K"  # type: ignore[arg-type]
+    if along == "alpha":
+        mark, name = half_free(part.settings), "d/2"
+    return Panel(view.words(part.settings, along), curves, mark, name)
+
+
+def _the(view: View, method: str) -> str:
+    return {"em": "ML-EM", "single": "one Gaussian"}.get(method, view.label(method))
+
+
+def _difference(settings: Mapping[Any, Any]) -> Cell:
+    tone = {1: "good", -1: "bad", 0: ""}[int(settings["decided"])]
+    return Cell(with_error(settings["mean"], settings["half"]), settings["mean"], tone=tone)
+
+
+def _signed(difference: Difference) -> str:
+    side = "above" if difference.mean >= 0 else "below"
+    return f"{with_error(abs(difference.mean), difference.half)} nats a point {side}"
+
+
+def _none(x: Any) -> bool:
+    return x is None or (isinstance(x, float | np.floating) and math.isnan(x))

@@ -1,0 +1,89 @@
+"""The methods of a study, all on the same data, under the same prior and from the same starts."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from mixtures import COVARIANCES, Dirichlet, Draws, Fit
+from mixtures.labels import align
+from mixtures.methods import cavi, em, gibbs
+from reports.catalogue import METHODS, Options
+from reports.studies.overfit.grid import Cell
+from reports.studies.overfit.truths import Replicate
+
+TITLES = {
+    "oracle": "the true density",
+    "single": "one Gaussian, maximum likelihood",
+    "em": "EM, maximum likelihood",
+    "map": "EM, posterior mode under the prior of CAVI",
+    "cavi": "CAVI, posterior predictive",
+    "cavi-plugin": "CAVI, density at the posterior mean",
+    "gibbs": "Gibbs, posterior predictive",
+    "advi": "ADVI mean-field, posterior predictive",
+    "advi-fullrank": "ADVI full-rank, posterior predictive",
+    "nuts": "NUTS, posterior predictive",
+}
+
+TOGETHER = {"gibbs": 4, "advi": 1, "advi-fullrank": 1, "nuts": 1}
+"""How many replicates are measured at once by methods that do not fit many data sets side by side; the others do 100."""
+
+# Enough for the predictive density and the intervals of few points, at half a second a data set.
+GIBBS = {"draws": 250, "tune": 100, "chains": 4, "walkers": 16}
+
+Outcome = Fit | Exception
+
+
+def fit(cell: Cell, data: Sequence[Replicate]) -> list[Outcome]:
+    """A fit of each replicate, or what stopped it; a failure of one leaves the others as they are."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # whether a fit converged is recorded
+            return _fit(cell, data)
+    except Exception as error:  # whatever stops a method is counted and shown
+        return [error] if len(data) == 1 else [fit(cell, [one])[0] for one in data]
+
+
+def _fit(cell: Cell, data: Sequence[Replicate]) -> list[Outcome]:
+    assert cell.covariance is not None
+    k = cell.k or 1
+    xs = [one.x for one in data]
+    families = [COVARIANCES[cell.covariance].from_data(x, k) for x in xs]
+    allocation = Dirichlet.symmetric(k, cell.alpha or 1.0)
+    rngs = [np.random.default_rng(one.fit) for one in data]
+    # one engine: which is quicker depends on how many data sets there are, and so would the last digits
+    climb: dict[str, Any] = {"restarts": cell.restarts, "engine": "plain"}
+    if cell.method in ("em", "map"):
+        return [*em.fit_many(xs, families, allocation, rng=rngs, prior=cell.method == "map", **climb)]
+    if cell.method == "single":
+        return [*em.fit_many(xs, families, allocation, rng=rngs, **climb | {"restarts": 1})]
+    if cell.method == "cavi":
+        return [*cavi.fit_many(xs, families, allocation, rng=rngs, **climb)]
+    if cell.method == "gibbs":
+        settings: dict[str, Any] = GIBBS | {"engine": "plain"}
+        module: Any = gibbs
+    else:
+        spec = METHODS[cell.method]
+        settings, module = spec.settings(Options(restarts=cell.restarts)), importlib.import_module(spec.module)
+    fits = [
+        module.fit(x, family, allocation, rng=rng, **settings)
+        for x, family, rng in zip(xs, families, rngs, strict=True)
+    ]
+    starts = cavi.fit_many(xs, families, allocation, rng=[np.random.default_rng(one.fit) for one in data], **climb)
+    return [
+        align(own, start.responsibilities(x), x).fit if isinstance(start, Fit) else start
+        for own, start, x in zip(fits, starts, xs, strict=True)
+    ]
+
+
+def plug_in(fit: Fit) -> Fit:
+    """The point at E_q[pi], E_q[mu], E_q[Sigma] of a closed-form posterior: what its predictive is without averaging."""
+    q: Any = fit.posterior
+    weights, theta = fit.allocation.mean(q.alpha), fit.family.mean(q.theta)
+    held = Draws(weights[None, None], {name: value[None, None] for name, value in theta.items()})
+    return replace(fit, method="cavi-plugin", kind="point", posterior=held)

@@ -1,0 +1,351 @@
+"""What to measure: a TOML file of blocks, each the product of its lists, taken apart into cells.
+
+    replicates = 40                     # data sets of each truth
+
+    [[block]]
+    truth = "gaussian"                  # also "heavy tails", "skew", or the name of a data set
+    K = 3
+    D = 2
+    separation = [2.0, 4.0]
+    n = [20, 50, 100]
+    fitted_K = [3, 5]                   # K unless given
+    alpha = [0.1, 1.0]
+    methods = ["em", "cavi"]
+
+A cell is one method under one setting. Its name is a digest of all that its numbers depend on, so that grids share the cells
+they have in common. The oracle and a single Gaussian are measured beside the methods of every block.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from mixtures import COVARIANCES, datasets
+from mixtures.datasets.dataset import nearest
+from reports.prepared import digest
+
+FORMAT = 1
+"""Of the cells and their numbers: one more whenever the same cell would be measured otherwise."""
+
+PRESETS = ("quick", "small-data", "prior", "misspecified")
+
+SHAPES = ("gaussian", "heavy tails", "skew")
+
+METHODS = ("em", "map", "cavi", "gibbs", "advi", "advi-fullrank", "nuts")
+
+BESIDE = ("oracle", "single")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Where the data come from.
+
+    Parameters
+    ----------
+    name : str
+        One of `SHAPES`, or a data set.
+    d : int
+        Number of features.
+    k, separation, imbalance : optional
+        Of a simulated mixture; see `mixtures.datasets.simulate`. With one cluster there is only k.
+    rows : int, optional
+        Of a data set.
+    digest : str, optional
+        Of a data set's values.
+    """
+
+    name: str
+    d: int
+    k: int | None = None
+    separation: float | None = None
+    imbalance: float | None = None
+    rows: int | None = None
+    digest: str | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether the density is known."""
+        return self.k is not None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method under one setting; what does not concern the method is None.
+
+    Parameters
+    ----------
+    truth : Truth
+    n : int
+        Points to fit.
+    method : str
+        One of `METHODS`, "oracle" or "single".
+    k : int or None
+        Fitted K.
+    covariance : str or None
+    alpha : float or None
+        Dirichlet concentration of each cluster.
+    seed : int
+        Of all randomness.
+    test : int
+        Test points from a known truth; of a data set all rows that are not fitted are the test.
+    restarts : int
+        Starts of EM and CAVI.
+    """
+
+    truth: Truth
+    n: int
+    method: str
+    k: int | None
+    covariance: str | None
+    alpha: float | None
+    seed: int
+    test: int
+    restarts: int
+
+    @property
+    def id(self) -> str:
+        """Ten hexadecimal digits that tell this cell from every other."""
+        return _digest(self)
+
+    def settings(self) -> dict[str, Any]:
+        """The columns that say which cell it is."""
+        truth = self.truth
+        return {
+            "cell": self.id,
+            "truth": truth.name,
+            "true_k": truth.k,
+            "d": truth.d,
+            "separation": truth.separation,
+            "imbalance": truth.imbalance,
+            "n": self.n,
+            "k": self.k,
+            "covariance": self.covariance,
+            "alpha": self.alpha,
+        }
+
+
+@cache
+def _digest(cell: Cell) -> str:
+    text = json.dumps([FORMAT, asdict(cell)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells to measure, each on as many data sets.
+
+    Parameters
+    ----------
+    name, title, claim : str
+    replicates : int
+    cells : tuple of Cell
+    without_mode : tuple of float
+        The concentrations that were asked for, and at which MAP-EM is left out: below 1 the posterior has no mode.
+    text : str
+        The TOML that it was read from.
+    """
+
+    name: str
+    title: str
+    claim: str
+    replicates: int
+    cells: tuple[Cell, ...]
+    without_mode: tuple[float, ...]
+    text: str
+
+
+TOP = {
+    "title": "Overfitting on few data",
+    "claim": "EM over-estimates when data are few, and variational Bayes avoids it.",
+    "replicates": 100,
+    "seed": 0,
+    "test": 10_000,
+    "restarts": 5,
+}
+
+BLOCK: dict[str, Any] = {
+    "truth": "gaussian",
+    "K": 3,
+    "D": 2,
+    "separation": 3.0,
+    "imbalance": 1.0,
+    "n": None,
+    "fitted_K": None,
+    "covariance": "full",
+    "alpha": 1.0,
+    "methods": ["em", "map", "cavi"],
+}
+
+OF_SIMULATED = ("K", "D", "separation", "imbalance")
+
+
+def preset(name: str) -> str:
+    """The TOML of a preset.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"there is no preset {name!r}{_meant(name, PRESETS)}; choose from {', '.join(PRESETS)}")
+    return (files(__package__) / f"{name}.toml").read_text("utf-8")
+
+
+def parse(text: str, name: str, *, replicates: int | None = None, seed: int | None = None) -> Grid:
+    """The grid that a TOML text describes.
+
+    Parameters
+    ----------
+    text : str
+    name : str
+        Of the grid, for messages too.
+    replicates, seed : int, optional
+        In the place of the text's own.
+
+    Raises
+    ------
+    ValueError
+        If the text is no TOML, names something unknown, has a value out of its range, is empty or contradicts itself.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{name} is no TOML: {error}") from error
+    blocks = table.pop("block", [])
+    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+        raise ValueError(f"{name}: write each block under a line [[block]]")
+    if not blocks:
+        raise ValueError(f"{name} is empty: it has no [[block]] that says what to measure")
+    _check_keys(table, TOP | BLOCK, f"{name}, before the first block")
+    top = {key: table.get(key, default) for key, default in TOP.items()}
+    top |= {key: value for key, value in (("replicates", replicates), ("seed", seed)) if value is not None}
+    for key, least in (("replicates", 2), ("seed", 0), ("test", 2), ("restarts", 1)):
+        _check_whole(top[key], least, f"{name}: {key}")
+    shared = BLOCK | {key: value for key, value in table.items() if key in BLOCK}
+    common = {key: top[key] for key in ("seed", "test", "restarts")}
+    cells: dict[Cell, None] = {}
+    without_mode: set[float] = set()
+    for number, own in enumerate(blocks, 1):
+        where = f"{name}, block {number}"
+        _check_keys(own, BLOCK, where)
+        block = _checked(shared | own, where)
+        truths = _truths(block, own, where)
+        without_mode |= {float(alpha) for alpha in block["alpha"] if "map" in block["methods"] and alpha < 1}
+        of_methods = list(_cells(block, truths, common, where))
+        if not of_methods:
+            raise ValueError(f"{where} is empty: it asks for MAP-EM alone, which has no mode at an alpha below 1")
+        cells |= dict.fromkeys([*of_methods, *_beside(block, truths, common)])
+    ordered = tuple(sorted(cells, key=lambda cell: cell.id))
+    return Grid(
+        name, str(top["title"]), str(top["claim"]), top["replicates"], ordered, tuple(sorted(without_mode)), text
+    )
+
+
+def _cells(block: Mapping[str, Any], truths: list[Truth], common: Mapping[str, int], where: str) -> Iterator[Cell]:
+    """The cells of the methods that a block asks for."""
+    for truth, n, covariance in itertools.product(truths, block["n"], block["covariance"]):
+        if truth.rows is not None and n > truth.rows - 2:
+            raise ValueError(
+                f"{where} contradicts itself: n = {n} leaves fewer than two of the {truth.rows} rows of {truth.name} "
+                "as a test"
+            )
+        for k in block.get("fitted_K", [truth.k]):
+            if k is None:
+                raise ValueError(f"{where}: fitted_K is missing, and {truth.name} has no true K to take in its place")
+            if n < k:
+                raise ValueError(f"{where} contradicts itself: {k} clusters cannot be fitted to n = {n} points")
+            for method, alpha in itertools.product(block["methods"], block["alpha"]):
+                if method != "map" or alpha >= 1:
+                    yield Cell(truth, n, method, k, covariance, None if method == "em" else float(alpha), **common)
+
+
+def _beside(block: Mapping[str, Any], truths: list[Truth], common: Mapping[str, int]) -> Iterator[Cell]:
+    """The oracle, where there is one, and a single Gaussian."""
+    for truth, n in itertools.product(truths, block["n"]):
+        for covariance in block["covariance"]:
+            yield Cell(truth, n, "single", None, covariance, None, **common)
+        if truth.known:
+            yield Cell(truth, n, "oracle", None, None, None, **common)
+
+
+def _truths(block: Mapping[str, Any], own: Mapping[str, Any], where: str) -> list[Truth]:
+    names = block["truth"]
+    data = [name for name in names if name not in SHAPES]
+    if len(data) == len(names) and (stray := [key for key in OF_SIMULATED if key in own]):
+        raise ValueError(f"{where} contradicts itself: {stray[0]} is of simulated truths, and {data[0]} is a data set")
+    truths = [_data(name, where) for name in data]
+    factors = [block[key] for key in OF_SIMULATED]
+    for name, k, d, separation, imbalance in itertools.product([n for n in names if n in SHAPES], *factors):
+        one = k == 1  # without effect on a single cluster
+        truths.append(Truth(name, d, k, None if one else float(separation), None if one else float(imbalance)))
+    return list(dict.fromkeys(truths))
+
+
+@cache
+def _data(name: str, where: str) -> Truth:
+    try:
+        x = datasets.load(name).x
+    except ValueError as error:
+        known = (*SHAPES, *datasets.names())
+        remedy = _meant(str(name), known) or f"; simulated are {', '.join(SHAPES)}"
+        raise ValueError(f"{where}: truth is {name!r}: {error}{remedy if '?' not in str(error) else ''}") from error
+    return Truth(name, x.shape[1], rows=len(x), digest=digest(x))
+
+
+def _checked(block: Mapping[str, Any], where: str) -> dict[str, list[Any]]:
+    """Every value as a list, each of its kind and in its range."""
+    listed = {key: _listed(value, f"{where}: {key}") for key, value in block.items() if value is not None}
+    if "n" not in listed:
+        raise ValueError(f"{where}: n is missing; give the numbers of points to fit, as in n = [20, 100]")
+    for key, least in (("K", 1), ("D", 1), ("n", 2), ("fitted_K", 1)):
+        for value in listed.get(key, []):
+            _check_whole(value, least, f"{where}: {key}")
+    for key, fits, words in (
+        ("separation", lambda v: v >= 0, "of at least 0"),
+        ("imbalance", lambda v: v >= 1, "of at least 1"),
+        ("alpha", lambda v: v > 0, "above 0"),
+    ):
+        for value in listed[key]:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (number and np.isfinite(value) and fits(value)):
+                raise ValueError(f"{where}: {key} is {value!r}; expected a number {words}")
+    for key, known in (("covariance", tuple(COVARIANCES)), ("methods", METHODS)):
+        for value in listed[key]:
+            if value not in known:
+                meant = _meant(str(value), known)
+                raise ValueError(f"{where}: {key} has {value!r}{meant}; choose from {', '.join(known)}")
+    return listed
+
+
+def _listed(value: Any, where: str) -> list[Any]:
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise ValueError(f"{where} is empty; give at least one value, or leave the line out")
+    return values
+
+
+def _check_whole(value: Any, least: int, where: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{where} is {value!r}; expected a whole number of at least {least}")
+
+
+def _check_keys(table: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise ValueError(f"{where}: unknown key {key!r}{_meant(key, known)}; known are {', '.join(known)}")
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    close = nearest(name, known)
+    return f"; did you mean {close[0]!r}?" if close else ""

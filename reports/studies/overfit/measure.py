@@ -1,0 +1,172 @@
+"""From a cell and some of its replicates to rows of numbers; a number that does not apply is missing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from mixtures import Fit
+from mixtures.fit import Conjugate
+from reports.metrics.recovery import recovery
+from reports.studies.overfit.fits import fit, plug_in
+from reports.studies.overfit.grid import Cell
+from reports.studies.overfit.truths import Mixture, Replicate, replicate
+
+COLUMNS = {
+    "cell": "string",
+    "replicate": "int64",
+    "method": "string",
+    "truth": "string",
+    "true_k": "int64",
+    "d": "int64",
+    "separation": "float64",
+    "imbalance": "float64",
+    "n": "int64",
+    "k": "int64",
+    "covariance": "string",
+    "alpha": "float64",
+    "failure": "string",
+    "test": "float64",
+    "train": "float64",
+    "kl": "float64",
+    "kl_se": "float64",
+    "smallest_variance": "float64",
+    "starts_collapsed": "float64",
+    "occupied": "float64",
+    "cover_mean": "float64",
+    "cover_variance": "float64",
+    "cover_density": "float64",
+    "cover_weight": "float64",
+    "ari": "float64",
+    "calibration_error": "float64",
+    "brier": "float64",
+    "bound": "float64",
+    "bic": "float64",
+    "converged": "float64",
+    "seconds": "float64",
+}
+
+# Draws behind an interval, test points at which the density is covered or not, and test points whose clusters are scored.
+DRAWS, FIXED, LABELLED = 400, 20, 1000
+
+
+def measure(cell: Cell, replicates: Sequence[int]) -> list[dict[str, Any]]:
+    """Rows of some replicates of a cell: one for each, two for CAVI, whose plug-in density has its own.
+
+    One thread does it, so that the number of workers changes no digit.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        data = [replicate(cell.truth, cell.n, cell.test, cell.seed, number) for number in replicates]
+        began = time.perf_counter()
+        outcomes = [one.truth for one in data] if cell.method == "oracle" else fit(cell, data)
+        share = (time.perf_counter() - began) / len(data)
+        rows = []
+        for number, one, outcome in zip(replicates, data, outcomes, strict=True):
+            for method, values in _scores(cell, one, outcome):
+                rows.append(cell.settings() | {"replicate": number, "method": method, "seconds": share} | values)
+    return rows
+
+
+def _scores(cell: Cell, data: Replicate, outcome: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    methods = ("cavi", "cavi-plugin") if cell.method == "cavi" else (cell.method,)
+    if isinstance(outcome, Exception):
+        for method in methods:
+            yield method, {"failure": f"{type(outcome).__name__}: {outcome}"}
+        return
+    if isinstance(outcome, Mixture):
+        yield cell.method, _prediction(data, outcome) | _clusters(data, outcome)
+        return
+    common = {
+        "bound": outcome.bound[-1] if len(outcome.bound) else None,
+        "bic": outcome.info.get("bic"),
+        "starts_collapsed": outcome.info.get("collapsed"),
+        "converged": outcome.converged,
+        **_clusters(data, outcome),
+        "occupied": _occupied(outcome, data.x),
+    }
+    point = plug_in(outcome) if isinstance(outcome.posterior, Conjugate) else outcome
+    spread = _smallest_variance(data, point)
+    covered = {} if outcome.kind == "point" else _coverage(data, outcome)
+    yield cell.method, common | _prediction(data, outcome) | spread | covered
+    if cell.method == "cavi":
+        yield "cavi-plugin", common | _prediction(data, point) | spread
+
+
+def _prediction(data: Replicate, density: Mixture | Fit) -> dict[str, float]:
+    """Mean log density in nats a point, on points seen and unseen, and what it falls short of the true one."""
+    test = density.log_predictive(data.test)
+    scores = {"test": float(test.mean()), "train": float(density.log_predictive(data.x).mean())}
+    if data.truth is None or density is data.truth:
+        return scores
+    lost = data.truth.log_predictive(data.test) - test
+    return scores | {"kl": float(lost.mean()), "kl_se": float(lost.std(ddof=1) / np.sqrt(len(lost)))}
+
+
+def _clusters(data: Replicate, density: Mixture | Fit) -> dict[str, float]:
+    """How well unseen points are given to their classes, where these are known."""
+    if data.labels is None:
+        return {}
+    rows = recovery("", density.responsibilities(data.test[:LABELLED]), data.labels[:LABELLED])
+    return {row.metric: row.value for row in rows if row.metric in ("ari", "calibration_error", "brier")}
+
+
+def _occupied(fit: Fit, x: np.ndarray) -> float:
+    """Expected number of clusters with a point, sum_k (1 - prod_n (1 - r_nk)), averaged over draws where there are any."""
+    with np.errstate(divide="ignore"):
+        if isinstance(fit.posterior, Conjugate):
+            return float(-np.expm1(np.log1p(-fit.responsibilities(x)).sum(0)).sum())
+        empty: Any = 0.0
+        for _, log_rho in fit.log_rho(x):  # (S, rows, K)
+            log_z = np.logaddexp.reduce(log_rho, axis=-1, keepdims=True)
+            empty = empty + np.log1p(-np.minimum(np.exp(log_rho - log_z), 1)).sum(1)
+        return float(-np.expm1(empty).sum(-1).mean())
+
+
+def _smallest_variance(data: Replicate, fit: Fit) -> dict[str, float]:
+    """Smallest variance of a cluster in any direction over the smallest true one, the median over draws if any."""
+    if data.truth is None:
+        return {}
+    covariances = fit.family.to_data(fit.held.flat()[1])["covariances"]
+    smallest = np.linalg.eigvalsh(covariances)[..., 0].min(-1)
+    return {"smallest_variance": float(np.median(smallest) / np.linalg.eigvalsh(data.truth.covariances).min())}
+
+
+def _coverage(data: Replicate, fit: Fit) -> dict[str, float]:
+    """Share of the central 95% intervals that hold the truth, of quantities that need no labels."""
+    truth = data.truth
+    if truth is None:
+        return {}
+    rng = np.random.default_rng(data.draws)
+    drawn = fit.as_draws(1, DRAWS, rng)
+    weights, theta = drawn.held.flat()
+    theta = fit.family.to_data(theta)
+    points = data.test[:FIXED]
+    mean, variance = _moments(weights, theta["means"], theta["covariances"])
+    true_mean, true_variance = _moments(truth.weights, truth.means, truth.covariances)
+    covered = {
+        "cover_mean": _within(mean, true_mean),
+        "cover_variance": _within(variance, true_variance),
+        "cover_density": _within(drawn.log_likelihood(points)[0], truth.log_predictive(points)),
+    }
+    if fit.n_components == len(truth.weights) and np.ptp(truth.weights) > 0:
+        covered["cover_weight"] = _within(weights.max(-1, keepdims=True), truth.weights.max(keepdims=True))
+    return covered
+
+
+def _moments(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of every feature under mixtures with weights (..., K), each of shape (..., D)."""
+    w = weights[..., None]
+    mean = (w * means).sum(-2)
+    second = (w * (np.diagonal(covariances, axis1=-2, axis2=-1) + means**2)).sum(-2)
+    return mean, second - mean**2
+
+
+def _within(draws: np.ndarray, value: np.ndarray) -> float:
+    """Share of the entries of value (...) within the central 95% of draws (S, ...)."""
+    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
+    return float(np.mean((low <= value) & (value <= high)))

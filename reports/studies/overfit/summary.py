@@ -1,0 +1,153 @@
+"""From rows to what they say: means with their intervals, paired differences, failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+SETTINGS = ("truth", "true_k", "d", "separation", "imbalance", "covariance", "n", "k", "alpha")
+
+BESIDE = ("oracle", "single")
+
+COLLAPSED = 0.01
+"""A fit has all but collapsed if its smallest variance is below this part of the smallest true one."""
+
+
+class Slice(NamedTuple):
+    """The rows that differ in one setting alone, with those of the methods that the other settings do not concern."""
+
+    settings: dict[str, object]
+    table: pd.DataFrame
+
+
+class Difference(NamedTuple):
+    """A paired difference in mean held-out log density, first method minus second, in nats a point.
+
+    Attributes
+    ----------
+    mean, half : float
+        Over the replicates in which both ended, and half the width of its 95% t-interval.
+    both, total : int
+        How many these were, of how many.
+    wins : float
+        Share of all replicates in which the first scored higher; who failed has lost, and if both did it is a tie.
+    """
+
+    mean: float
+    half: float
+    both: int
+    total: int
+    wins: float
+
+    @property
+    def decided(self) -> int:
+        """1 if the interval is above zero, -1 if below, else 0."""
+        return int(self.mean - self.half > 0) - int(self.mean + self.half < 0)
+
+
+def slices(table: pd.DataFrame, along: str) -> list[Slice]:
+    """The parts of a table within which only one setting varies: those with the most values, if more than two have any."""
+    rest = [name for name in SETTINGS if name != along]
+    asked = table[~table["method"].isin(BESIDE)]
+    if asked["alpha"].notna().any():
+        asked = asked[asked["alpha"].notna()]  # maximum likelihood has no prior, and joins the others
+    found = []
+    for values, part in asked.groupby(rest, dropna=False, sort=True):
+        key = {str(name): value for name, value in zip(rest, values, strict=True)}
+        xs = part[along].dropna().unique()
+        own = matching(table, key)
+        found.append((len(xs), Slice(key, own[own[along].isna() | own[along].isin(xs)])))
+    most = max((number for number, _ in found), default=0)
+    return [part for number, part in found if number >= min(most, 3) and number > 1]
+
+
+def matching(table: pd.DataFrame, settings: dict) -> pd.DataFrame:
+    """The rows under these settings, and those that a setting does not concern."""
+    keep = np.ones(len(table), bool)
+    for name, value in settings.items():
+        column = table[name]
+        keep &= column.isna() if pd.isna(value) else (column.isna() | (column == value)).to_numpy()
+    return table[keep]
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """Mean and half the width of its 95% t-interval; without a second value that is missing."""
+    from scipy.special import stdtrit
+
+    n = len(values)
+    if n == 0:
+        return np.nan, np.nan
+    half = stdtrit(n - 1, 0.975) * values.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
+    return float(values.mean()), float(half)
+
+
+def curve(table: pd.DataFrame, along: str, measure: str) -> pd.DataFrame:
+    """Mean of a measure by method along a setting.
+
+    Returns
+    -------
+    DataFrame
+        Columns method, x (missing for a method that the setting does not concern), mean, half, median, count (of numbers) and
+        total (of replicates).
+    """
+    rows = []
+    for (method, x), part in table.groupby(["method", along], dropna=False, sort=True):
+        values = part[measure].dropna().to_numpy(float)
+        if len(values):
+            mean, half = interval(values)
+            rows.append((method, x, mean, half, float(np.median(values)), len(values), len(part)))
+    return pd.DataFrame(rows, columns=["method", "x", "mean", "half", "median", "count", "total"])
+
+
+def paired(table: pd.DataFrame, first: str, second: str, measure: str = "test") -> Difference | None:
+    """The difference between two methods under one setting, replicate by replicate; None where one was not measured."""
+    a, b = (table[table["method"] == m].set_index("replicate")[measure] for m in (first, second))
+    if a.empty or b.empty:
+        return None
+    both = pd.concat([a, b], axis=1, join="inner").to_numpy(float)
+    difference = both[:, 0] - both[:, 1]
+    mean, half = interval(difference[np.isfinite(difference)])
+    scored = np.nan_to_num(both, nan=-np.inf)
+    wins = np.where(scored[:, 0] == scored[:, 1], 0.5, scored[:, 0] > scored[:, 1])
+    return Difference(mean, half, int(np.isfinite(difference).sum()), len(both), float(wins.mean()))
+
+
+def settings_of(table: pd.DataFrame, method: str) -> Iterator[tuple[dict, pd.DataFrame]]:
+    """Every setting under which a method was measured, with the rows of all methods under it."""
+    keys = table.loc[table["method"] == method, list(SETTINGS)].drop_duplicates().sort_values(list(SETTINGS))
+    for key in keys.to_dict("records"):
+        yield key, matching(table, key)
+
+
+def against(table: pd.DataFrame, first: str, others: Sequence[str]) -> pd.DataFrame:
+    """The paired differences of one method from others, a row a setting and other: the settings, other, and `Difference`."""
+    rows = [
+        key | {"other": other} | difference._asdict() | {"decided": difference.decided}
+        for key, own in settings_of(table, first)
+        for other in others
+        if (difference := paired(own, first, other)) is not None
+    ]
+    return pd.DataFrame(rows, columns=[*SETTINGS, "other", *Difference._fields, "decided"])
+
+
+def with_outcomes(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the gap between train and test, whether a fit failed, and whether it has all but collapsed."""
+    collapsed = (table["smallest_variance"] < COLLAPSED).astype(float).where(table["smallest_variance"].notna())
+    failed = table["failure"].notna()
+    return table.assign(gap=table["train"] - table["test"], failed=failed.astype(float), near=collapsed.mask(failed))
+
+
+def worst(table: pd.DataFrame, number: int = 15) -> pd.DataFrame:
+    """Replicates that failed, the same number for every method at most, then those whose test score fell furthest.
+
+    The fall is that below the oracle or, where there is none, below the best method on the same data.
+    """
+    fits = table[~table["method"].isin(("oracle", "cavi-plugin"))]
+    failed = fits[fits["failure"].notna()].groupby("method", sort=True).head(3)
+    best = fits.groupby(["truth", "n", "replicate", "true_k", "d", "separation", "imbalance"], dropna=False)["test"]
+    lost = fits["kl"].fillna(best.transform("max") - fits["test"])
+    rest = fits.assign(lost=lost)[fits["failure"].isna()].nlargest(max(0, number - len(failed)), "lost")
+    return pd.concat([failed, rest])
