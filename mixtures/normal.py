@@ -144,9 +144,10 @@ class Correlated(Normal):
 
     def natural(self, theta: Theta) -> np.ndarray:
         """Natural parameters eta, shape (..., K, P): ``features(x) @ eta.T`` is log N(x_n | mu_k, Sigma_k), in units of x."""
-        mu, Lambda = theta["means"], inverse(theta["covariances"])
+        mu, F = theta["means"], inverse_root(theta["covariances"])
+        Lambda = F.swapaxes(-1, -2) @ F
         Lambda_mu = times(Lambda, mu)
-        constant = (log_det(Lambda) - (mu * Lambda_mu).sum(-1) - len(self.unit) * LOG_2PI) / 2 - self.log_volume
+        constant = (2 * log_diagonal(F) - (mu * Lambda_mu).sum(-1) - len(self.unit) * LOG_2PI) / 2 - self.log_volume
         return pack(constant, Lambda_mu, Lambda)
 
 
@@ -322,10 +323,14 @@ def log_det(A: np.ndarray) -> np.ndarray:
     return np.linalg.slogdet(A)[1]
 
 
-def inverse(A: np.ndarray) -> np.ndarray:
-    """A^-1 of each symmetric positive definite matrix, by a Cholesky factor: it keeps its digits along every eigenvector."""
-    F = np.linalg.inv(np.linalg.cholesky(A))
-    return F.swapaxes(-1, -2) @ F
+def inverse_root(A: np.ndarray) -> np.ndarray:
+    """The lower triangular F with F^T F = A^-1 of each symmetric positive definite matrix: it keeps every digit there is."""
+    return np.linalg.inv(np.linalg.cholesky(A))
+
+
+def log_diagonal(F: np.ndarray) -> np.ndarray:
+    """Log determinant of each triangular matrix with a positive diagonal."""
+    return np.log(F.diagonal(axis1=-2, axis2=-1)).sum(-1)
 
 
 def outer(a: np.ndarray) -> np.ndarray:
@@ -347,12 +352,12 @@ class Wishart:
     @cached_property
     def root(self) -> np.ndarray:
         """The lower triangular F with F^T F = W, shape (..., D, D)."""
-        return np.linalg.inv(np.linalg.cholesky(self.W_inv))
+        return inverse_root(self.W_inv)
 
     @cached_property
     def log_det_W_inv(self) -> np.ndarray:
         """log|W^-1|, shape (...)."""
-        return -2 * np.log(np.diagonal(self.root, axis1=-2, axis2=-1)).sum(-1)
+        return -2 * log_diagonal(self.root)
 
     def mean_Lambda(self) -> np.ndarray:
         """E[Lambda] = nu W, shape (..., D, D) (PRML B.80)."""
@@ -362,7 +367,7 @@ class Wishart:
         """Smallest eigenvalue of W^-1 / nu, shape (...); where all are large enough, the bound 1 / tr(nu W) below it."""
         try:
             bound = 1 / ((self.root**2).sum((-2, -1)) * self.nu)
-            if np.all(bound > SMALLEST_VARIANCE):
+            if (bound > SMALLEST_VARIANCE).all():
                 return bound
         except np.linalg.LinAlgError:
             pass

@@ -9,6 +9,7 @@ parameters log pi.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -50,6 +51,11 @@ class Dirichlet:
         """K."""
         return len(self.alpha0)
 
+    @cached_property
+    def log_prior_normaliser(self) -> np.ndarray:
+        """log B(alpha0), which every step asks for."""
+        return _log_beta(self.alpha0)
+
     def natural(self, weights: np.ndarray) -> np.ndarray:
         """log pi, shape (..., K); a weight of zero counts as 1e-300, whose logarithm is still a number."""
         return np.log(np.maximum(weights, 1e-300))
@@ -64,7 +70,7 @@ class Dirichlet:
 
     def log_marginal(self, counts: np.ndarray) -> np.ndarray:
         """Log probability of one labelling with these counts, log B(alpha0 + N) - log B(alpha0), shape (...)."""
-        return _log_beta(self.posterior(counts)) - _log_beta(self.alpha0)
+        return _log_beta(self.posterior(counts)) - self.log_prior_normaliser
 
     def log_factors(self, counts: np.ndarray) -> np.ndarray:
         """log Gamma(alpha_k + N_k) / Gamma(alpha_k): what `log_marginal` owes to each cluster's count, shape (..., K)."""

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 
 import numpy as np
+from llvmlite import ir
 from numba import float64, njit, void
 from numba.core import config, types
 from numba.extending import intrinsic
@@ -99,6 +100,18 @@ def _float(context, bits):
     )
 
 
+@intrinsic
+def _larger(context, a, b):
+    """max(a, b) of two floats, without the masked stores that a comparison is compiled to, which are slow."""
+
+    def generate(_, builder, __, args):
+        double = args[0].type
+        larger = builder.module.declare_intrinsic("llvm.maxnum", [double], ir.FunctionType(double, [double, double]))
+        return builder.call(larger, args)
+
+    return types.float64(types.float64, types.float64), generate
+
+
 @njit(nogil=True, fastmath=EXACT)
 def _exp(y):
     """exp(y) for y <= 0, at least exp(-708), to two units in the last place; unlike a library call it can be vectorised."""
@@ -121,7 +134,7 @@ def _exp(y):
     return p * _float(_bits(k + (TWO_52 + 1023.0)) << 52)
 
 
-@njit(nogil=True, fastmath=EXACT)
+@njit(nogil=True, fastmath=EXACT, error_model="numpy")  # Python's division by zero would keep loops scalar
 def _log(y):
     """log(y) for normal y > 0 to two units in the last place of max(1, |log y|): 2 artanh((m - 1) / (m + 1)) + e log 2."""
     bits = _bits(y)
@@ -143,7 +156,7 @@ def _log(y):
     p = p * q + 1.0 / 5.0
     p = p * q + 1.0 / 3.0
     p = p * q + 1.0
-    return 2.0 * a * p + e * LN2_LOW + e * LN2_HIGH
+    return 2.0 * a * p + e * LN2_LOW + e * LN2_HIGH + (y - y)  # not a number where y is none
 
 
 @njit(nogil=True, fastmath=EXACT)
@@ -197,7 +210,7 @@ def _product(eta, t, rho, n):
                 rho[k, b] += a0 * t[Q - 1, b]
 
 
-@njit(nogil=True, fastmath=EXACT)
+@njit(nogil=True, fastmath=EXACT, error_model="numpy")
 def _softmax(rho, w, top, z, n):
     """Sum of w log_z over the first n points; rho (K, B) becomes w r."""
     K = len(rho)
@@ -206,7 +219,7 @@ def _softmax(rho, w, top, z, n):
         z[b] = 0.0
     for k in range(1, K):
         for b in range(n):
-            top[b] = max(top[b], rho[k, b])
+            top[b] = _larger(top[b], rho[k, b])
     for k in range(K):
         for b in range(n):
             e = _exp(rho[k, b] - top[b])

@@ -11,6 +11,7 @@ As an exponential family (Bishop, PRML, section 2.4), with the products z_i z_j 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -59,6 +60,16 @@ class NormalWishart(Batch, Wishart):
     beta: np.ndarray
     W_inv: np.ndarray
     nu: np.ndarray
+
+    @cached_property
+    def beta_m(self) -> np.ndarray:
+        """beta m, to which sums of z add, shape (..., D)."""
+        return self.beta[..., None] * self.m
+
+    @cached_property
+    def second(self) -> np.ndarray:
+        """W^-1 + beta m m^T, to which sums of z z^T add, shape (..., D, D)."""
+        return self.W_inv + self.beta[..., None, None] * outer(self.m)
 
     def log_normaliser(self) -> np.ndarray:
         """Log integral of |Lambda|^((nu-D)/2) exp(-beta/2 (mu-m)^T Lambda (mu-m) - 1/2 tr(W^-1 Lambda)) (PRML B.79)."""
@@ -152,8 +163,8 @@ class Gaussian(Correlated):
         N, sum_z, sum_zz = unpack(s)
         p = self.prior
         beta, nu = p.beta + N, p.nu + N
-        m = (p.beta[..., None] * p.m + sum_z) / beta[..., None]
-        W_inv = p.W_inv + sum_zz + p.beta[..., None, None] * outer(p.m) - beta[..., None, None] * outer(m)
+        m = (p.beta_m + sum_z) / beta[..., None]
+        W_inv = p.second + sum_zz - beta[..., None, None] * outer(m)
         q = NormalWishart(m, beta, W_inv, nu)
         refuse_collapse(q.smallest_variance())
         return q

@@ -19,6 +19,9 @@ SAMPLE, MOST = 0.05, 200
 # Slow pairs are repeated less often: no further repeat once so many seconds have gone.
 PATIENCE = 20.0
 
+# Iterations by which the number of threads is chosen.
+TRIALS = 3
+
 # An optimum is reached at a mean log likelihood so close to it, in nats an observation.
 WITHIN = 1e-8
 
@@ -147,12 +150,13 @@ def best_threads(loop: Callable[[int], object]) -> tuple[int | None, float]:
 
     Either side is measured at its best: in small cells threads of BLAS cost more than they bring.
     """
-    seconds = {}
-    for threads in (None, 1):
-        once = limited(threads, partial(loop, 1))
-        once()
-        seconds[threads] = _clock(once)
-    return min(seconds.items(), key=lambda item: item[1])
+    choices = (None, 1)
+    calls = [limited(threads, partial(loop, 1)) for threads in choices]
+    for call in calls:
+        call()
+    seconds = alternate(calls, TRIALS)
+    best = int(np.argmin(seconds))
+    return choices[best], float(seconds[best])
 
 
 def limited[Result](threads: int | None, call: Callable[[], Result]) -> Callable[[], Result]:
