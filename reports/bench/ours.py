@@ -49,8 +49,8 @@ def climb(problem: Problem, s: np.ndarray, passes: int = LONGEST) -> Runs:
     return loops.climb(lambda _: (natural, pass_), s[None], float(len(problem.x)), 0.0, passes, accelerate=True)
 
 
-def fits(method: str, xs: np.ndarray, k: int, tol: float, reg_covar: float) -> list[Fit | None]:
-    """A fit of every data set of xs (R, N, D) from one start each, side by side; None where a cluster collapsed."""
+def fits(method: str, xs: np.ndarray, k: int, starts: int, tol: float, reg_covar: float) -> list[Fit | None]:
+    """A fit of every data set of xs (R, N, D) from so many starts each, side by side; None where a cluster collapsed."""
     families, allocation = [Gaussian.from_data(x, k) for x in xs], Dirichlet.symmetric(k)
     found = METHODS[method].fit_many(
         xs,
@@ -58,7 +58,7 @@ def fits(method: str, xs: np.ndarray, k: int, tol: float, reg_covar: float) -> l
         allocation,
         rng=np.random.default_rng(0),
         init="k-means",
-        restarts=1,
+        restarts=starts,
         tol=tol,
         reg_covar=reg_covar,
     )

@@ -79,13 +79,13 @@ def climb(problem: Problem, model: Any, level: float, limit: float) -> Climb:
         model._m_step(problem.x, log_r)
 
 
-def fits(method: str, xs: np.ndarray, k: int, tol: float, reg_covar: float) -> list[Any]:
-    """A fit of every data set of xs (R, N, D) from one start each, k-means and all; full covariances, our default prior."""
+def fits(method: str, xs: np.ndarray, k: int, starts: int, tol: float, reg_covar: float) -> list[Any]:
+    """A fit of every data set of xs (R, N, D) from so many starts, k-means and all; full covariances, our default prior."""
     from sklearn.exceptions import ConvergenceWarning
 
     # A Bayesian lower bound is a total, and its change is held against tol as it is; that of EM is a mean.
     tol = tol * xs.shape[1] if method == "cavi" else tol
-    settings = {"tol": tol, "reg_covar": reg_covar, "max_iter": 10_000}
+    settings = {"n_init": starts, "tol": tol, "reg_covar": reg_covar, "max_iter": 10_000}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return [_fit(method, x, random_state=i, n_components=k, **settings) for i, x in enumerate(xs)]

@@ -38,6 +38,8 @@ PANELS = (
     Panel("memory", "em", "Peak private memory, EM", "MB above imports, without the data"),
     Panel("small", "em", "Many small data sets, EM", "fits a second: more is better"),
     Panel("small", "cavi", "Many small data sets, CAVI", "fits a second: more is better"),
+    Panel("restarts", "em", "Five starts each, EM", "fits a second: more is better"),
+    Panel("restarts", "cavi", "Five starts each, CAVI", "fits a second: more is better"),
     Panel("map pass", "em", "From a memory map, EM", "milliseconds a pass"),
     Panel("map memory", "em", "From a memory map, EM", "MB of private memory above imports"),
 )
