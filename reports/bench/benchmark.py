@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CSV, PLOT, MANIFEST = "bench.csv", "bench.png", "bench.json"
 
-# Small data sets: rows, clusters and starts. Five starts take longer, so that a fifth of the sets has to do.
+# Small data sets: rows, clusters and starts.
 SMALL = ((20, 3, 1), (50, 3, 1), (200, 3, 1), (50, 3, 5), (200, 3, 5), (200, 5, 5))
 
 # N K P up to which the time to the optimum is measured unless it is asked for: scikit-learn needs minutes beyond.
@@ -47,7 +47,7 @@ class Settings:
     small : bool
         Whether to fit many small data sets.
     sets : int
-        How many of them, for one start each.
+        How many of them.
     map_rows : tuple of int
         Numbers of rows of the memory map.
 
@@ -65,7 +65,7 @@ class Settings:
     memory: bool = True
     memory_map: bool = False
     small: bool = True
-    sets: int = 200
+    sets: int = 100
     map_rows: tuple[int, ...] = processes.MAP_ROWS
 
     def __post_init__(self) -> None:
@@ -145,8 +145,8 @@ def _parts(settings: Settings) -> Iterator[tuple[str, Callable[[Machine], list[R
     def memory(cell: Cell, covariance: str, _: Machine) -> list[Row]:
         return [processes.memory(data(cell), covariance, cell.k)]
 
-    def small(n: int, k: int, starts: int, sets: int, _: Machine) -> list[Row]:
-        return [measure.small(method, n, k, starts, sets, repeats) for method in ("em", "cavi")]
+    def small(n: int, k: int, starts: int, _: Machine) -> list[Row]:
+        return [measure.small(method, n, k, starts, settings.sets, repeats) for method in ("em", "cavi")]
 
     def memory_map(covariance: str, _: Machine) -> list[Row]:
         return processes.memory_map(covariance, settings.map_rows)
@@ -162,9 +162,8 @@ def _parts(settings: Settings) -> Iterator[tuple[str, Callable[[Machine], list[R
                 yield f"{title}: memory", partial(memory, cell, covariance)
     if settings.small:
         for n, k, starts in SMALL:
-            sets = -(-settings.sets // starts)
-            title = f"{sets} data sets of {n}, K = {k}, {starts} start{'s' * (starts > 1)}"
-            yield title, partial(small, n, k, starts, sets)
+            title = f"{settings.sets} data sets of {n}, K = {k}, {starts} start{'s' * (starts > 1)}"
+            yield title, partial(small, n, k, starts)
     if settings.memory_map:
         for covariance in settings.covariances:
             yield f"memory map, {covariance}", partial(memory_map, covariance)
