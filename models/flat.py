@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pymc as pm
+from pytensor.graph.basic import Variable
+from pytensor.graph.replace import clone_replace
+from pytensor.tensor.variable import TensorVariable
 
 if TYPE_CHECKING:
     import jax
@@ -22,13 +25,14 @@ class Flat:
     shapes : dict of tuple
         The unconstrained variables and their shapes, in the order in which they fill the vector.
     log_joint : callable
-        From (P,) to log p(x, v) in nats, the log Jacobian of the transforms included; traceable by JAX.
+        From (P,), and the ``data`` of `flatten`, to log p(x, v) in nats, the log Jacobian of the transforms included;
+        traceable by JAX.
     constrain : callable
         From (P,) to the named parameters; traceable by JAX.
     """
 
     shapes: dict[str, tuple[int, ...]]
-    log_joint: Callable[[jax.Array], jax.Array]
+    log_joint: Callable[..., jax.Array]
     constrain: Callable[[jax.Array], dict[str, jax.Array]]
 
     @property
@@ -51,8 +55,10 @@ class Flat:
         return {name: v[a:b].reshape(shape) for a, b, (name, shape) in bounds}
 
 
-def flatten(model: pm.Model, names: Sequence[str]) -> Flat:
+def flatten(model: pm.Model, names: Sequence[str], data: Sequence[TensorVariable] = ()) -> Flat:
     """The flat space of ``model``, with the parameters ``names``.
+
+    Values in ``data``, observed ones of the model, become arguments of the log joint, which so serves all data of a shape.
 
     PyMC's module for JAX is loaded here: it asks XLA for many host devices, so that chains and restarts can run in parallel.
     XLA heeds that only if it has not started yet; `parallel` copes with either.
@@ -60,12 +66,13 @@ def flatten(model: pm.Model, names: Sequence[str]) -> Flat:
     from pymc.sampling.jax import get_jaxified_graph
 
     shapes = {value.name: value.type.shape for value in model.value_vars}
+    arguments: dict[Variable, Variable] = {value: value.type() for value in data}
     outputs = [model.logp(), *model.replace_rvs_by_values([model[name] for name in names])]
-    logp = get_jaxified_graph(model.value_vars, outputs[:1])
+    logp = get_jaxified_graph([*model.value_vars, *arguments.values()], clone_replace(outputs[:1], arguments))
     parameters = get_jaxified_graph(model.value_vars, outputs[1:])
     flat = Flat(
         shapes,
-        lambda v: logp(*flat.split(v).values())[0],
+        lambda v, *data: logp(*flat.split(v).values(), *data)[0],
         lambda v: dict(zip(names, parameters(*flat.split(v).values()), strict=True)),
     )
     return flat

@@ -87,3 +87,8 @@ def observe(
     pm.CustomDist(
         "x", eta_k, pi, *theta.values(), logp=logp, random=random, signature=signature, shape=(N, D), observed=x
     )
+
+
+def observed(model: pm.Model) -> TensorVariable:
+    """The value of the observed ``x`` in a model's graphs."""
+    return model.rvs_to_values[model["x"]]

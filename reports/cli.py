@@ -1,4 +1,5 @@
-"""The command line: `mixtures compare`, `mixtures datasets`, `mixtures report`, `mixtures bench`, `mixtures overfit`."""
+"""The command line: `mixtures compare`, `mixtures datasets`, `mixtures report`, `mixtures bench`, `mixtures overfit`,
+`mixtures calibrate`."""
 
 from __future__ import annotations
 
@@ -372,6 +373,7 @@ def overfit(
     from joblib import cpu_count
 
     from reports.results import ResultsError
+    from reports.studies.folder import CELLS, PAGE
     from reports.studies.overfit import grid as grids
     from reports.studies.overfit import study
 
@@ -387,7 +389,7 @@ def overfit(
         folder = out_dir or Path("results") / f"overfit-{name}"
         study.check_folder(folder)
         asked = f"--preset {name}" if grid is None else shlex.quote(str(grid))
-        with _Rate() as rate:
+        with _Rate("fits") as rate:
             result = study.run(
                 chosen,
                 folder,
@@ -400,7 +402,7 @@ def overfit(
         if report:
             from reports.page.overfit import render
 
-            (folder / study.PAGE).write_text(render(result, str(_relative(folder))), encoding="utf-8")
+            (folder / PAGE).write_text(render(result, str(_relative(folder))), encoding="utf-8")
     except (ResultsError, OSError, UnicodeDecodeError) as error:
         _refuse(error)
     except ValueError as error:
@@ -408,10 +410,103 @@ def overfit(
     except KeyboardInterrupt:
         err.print("interrupted; the cells that were finished are kept: give the same command to go on", style="red")
         raise typer.Exit(130) from None
-    path = folder / study.PAGE if report else folder / study.CELLS
+    path = folder / PAGE if report else folder / CELLS
     out.print(f"{'Report' if report else 'Cells'}: {_relative(path)}", soft_wrap=True, markup=False, highlight=False)
     if open_ and report:
         typer.launch(path.resolve().as_uri())
+
+
+@app.command()
+def calibrate(
+    components: Annotated[int, typer.Option("-k", "--components", help="Number of clusters K.")] = 2,
+    rows: Annotated[int, typer.Option("-n", "--rows", help="Points of each data set.")] = 50,
+    features: Annotated[int, typer.Option("-d", "--features", help="Features of each data set.")] = 2,
+    methods: Annotated[
+        str, typer.Option(help="Comma-separated, from: em, cavi, advi, advi-fullrank, gibbs, nuts, exact.")
+    ] = "em,cavi,gibbs",
+    covariance: Annotated[str, typer.Option(help=f"Covariance structure: {', '.join(COVARIANCES)}.")] = "full",
+    simulations: Annotated[int, typer.Option(help="Data sets drawn from the prior.")] = 200,
+    draws: Annotated[int, typer.Option(help="Draws among which a truth is ranked: one less than 40, 80, ...")] = 199,
+    alpha0: Annotated[float, typer.Option("--alpha", help="Prior concentration of the weights.")] = 1.0,
+    beta0: Annotated[
+        float, typer.Option(help="Prior precision of the means, in that of their cluster: small is far apart.")
+    ] = 0.1,
+    nu0: Annotated[
+        float | None, typer.Option(help="Prior degrees of freedom of the clusters.", show_default="D + 2")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all randomness.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; the numbers do not depend on it.", show_default="one a core")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler whose workers do the work instead.")
+    ] = None,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            help="Folder for the results; an earlier one goes on.",
+            show_default="results/calibration-kK-nN",
+        ),
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page when it is there.")] = False,
+) -> None:
+    """Draw data sets from the prior and see how often each method's intervals hold the parameters that made them.
+
+    The folder gets report.html, calibration.json and cells/, a Parquet data set of every simulation. Interrupt it at any
+    moment and give the same command again: it goes on where it was. More simulations, or methods, are added to those there.
+
+    Examples:
+
+      mixtures calibrate
+
+      mixtures calibrate -k 3 --methods em,cavi,advi,gibbs -o results/three
+
+      mixtures calibrate -n 12 --methods cavi,exact --simulations 500
+    """
+    from joblib import cpu_count
+
+    from reports.page.calibration import render, verdict_lines
+    from reports.results import ResultsError
+    from reports.studies.calibration import study
+    from reports.studies.calibration.prior import Settings
+    from reports.studies.cells import CellsError
+    from reports.studies.folder import PAGE
+
+    names = tuple(name.strip() for name in methods.split(",") if name.strip())
+    folder = out_dir or Path("results") / f"calibration-k{components}-n{rows}"
+    try:
+        settings = Settings(components, rows, features, covariance, names, seed, draws, alpha0, beta0, nu0)
+        study.check(settings, folder, simulations)
+    except (ValueError, OSError) as error:
+        _refuse(error)
+    try:
+        with _Rate("simulations") as rate:
+            result = study.calibrate(
+                settings,
+                folder,
+                simulations=simulations,
+                workers=workers or cpu_count(),
+                scheduler=scheduler,
+                command=shlex.join(["mixtures", *sys.argv[1:]]),
+                tell=rate.tell,
+            )
+        (folder / PAGE).write_text(render(result), encoding="utf-8")
+    except (ResultsError, CellsError, OSError) as error:
+        _refuse(error)
+    except KeyboardInterrupt:
+        err.print(
+            "interrupted; the simulations that were finished are kept: give the same command to go on", style="red"
+        )
+        raise typer.Exit(130) from None
+    for line in verdict_lines(result):
+        out.print(line, soft_wrap=True, markup=False, highlight=False)
+    out.print(f"Report: {_relative(folder / PAGE)}", soft_wrap=True, markup=False, highlight=False)
+    if open_:
+        typer.launch((folder / PAGE).resolve().as_uri())
+    if result.failed:
+        raise typer.Exit(1)
 
 
 def main() -> None:
@@ -478,9 +573,10 @@ class _Parts:
 
 
 class _Rate:
-    """How many fits are there, how many a second, and how long the rest will take: live on a terminal, else lines."""
+    """How many are there, how many a second, and how long the rest will take: live on a terminal, else lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
+        self.what = what
         self.bar = Progress(
             SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
             console=err, transient=True,
@@ -497,14 +593,14 @@ class _Rate:
         self.bar.stop()
 
     def tell(self, done: int, total: int) -> None:
-        """Note how many fits of the total are there; what is there at the first call was there before."""
+        """Note how many of the total are there; what is there at the first call was there before."""
         now = time.perf_counter()
         if not self.began:
             self.first, self.began, self.told = done, now, now
-            text = f"{done} of {total} fits are there already" if done else f"{total} fits"
+            text = f"{done} of {total} {self.what} are there already" if done else f"{total} {self.what}"
         else:
             rate = (done - self.first) / (now - self.began)
-            text = f"{rate:.1f} fits a second, {(total - done) / rate:.0f} s left"
+            text = f"{rate:.1f} {self.what} a second, {(total - done) / rate:.0f} s left"
         self.bar.update(self.task, description=text, completed=done, total=total)
         if not err.is_terminal and (done in (self.first, total) or now - self.told > 10):
             self.told = now

@@ -224,7 +224,7 @@ def check_methods(methods: Iterable[str]) -> tuple[str, ...]:
     """The names without repetitions, or a ValueError that offers the nearest."""
     methods = tuple(dict.fromkeys(methods))
     for method in methods:
-        _check_known("method", method, METHODS)
+        check_known("method", method, METHODS)
     if not methods:
         raise ValueError(f"no method given; choose from {', '.join(METHODS)}")
     return methods
@@ -232,10 +232,11 @@ def check_methods(methods: Iterable[str]) -> tuple[str, ...]:
 
 def check_covariance(name: str) -> None:
     """Refuse a covariance structure that does not exist with a ValueError that offers the nearest."""
-    _check_known("covariance structure", name, COVARIANCES)
+    check_known("covariance structure", name, COVARIANCES)
 
 
-def _check_known(what: str, name: str, known: Iterable[str]) -> None:
+def check_known(what: str, name: str, known: Iterable[str]) -> None:
+    """Refuse a name that is not known with a ValueError that offers the nearest."""
     known = list(known)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)

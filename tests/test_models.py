@@ -8,7 +8,7 @@ import xarray as xr
 from mixtures import COVARIANCES, ConvergenceWarning, Dirichlet, Draws, Fit, Gaussian
 from mixtures.initial import statistics
 from models.families import twin
-from models.flat import flatten
+from models.flat import flatten, parallel
 from models.methods import advi, nuts
 
 every_structure = pytest.mark.parametrize("covariance", COVARIANCES)
@@ -263,8 +263,9 @@ def test_advi_takes_the_steps_of_pymc(one_cluster):
     P = flatten(model, ("weights",)).size
     steps = 40
     init = {"mu": np.full((1, P), 0.1), "rho": np.full((1, P), -1.0)}
-    optimise, (keys, state) = advi._optimiser(model, "meanfield", init, steps, 0.01, np.random.default_rng(0))
-    losses = np.asarray(optimise(keys, state)[1])[0]
+    loop, shared = advi._loop(model, "meanfield", steps, 0.01)
+    keys, state = advi._arguments(shared, init, np.random.default_rng(0))
+    losses = np.asarray(parallel(loop, keys, state)(keys, state)[1])[0]
 
     theirs = pm.ADVI(model=model, random_seed=0)
     (group,) = theirs.approx.groups
@@ -315,3 +316,22 @@ def test_unknown_choices_are_named(one_cluster):
         nuts.fit(*one_cluster, draws=0, rng=rng)
     with pytest.raises(ValueError, match="at least 200 steps"):
         advi.fit(*one_cluster, steps=10, rng=rng)
+
+
+def test_compiled_once_they_serve_all_data_of_a_shape():
+    """NUTS finds the conjugate mean of two data sets; ADVI ends where it does when it is compiled for one."""
+    from arviz_stats.base import array_stats
+
+    xs = [np.random.default_rng(i).normal(5 * i, 1, (20, 1)) for i in range(2)]
+    frame = np.array([[1.0], [-1.0]])
+    model = Gaussian.from_data(frame, 1, m0=np.zeros(1), beta0=0.1, W0=np.eye(1)), Dirichlet.symmetric(1)
+    sampler = nuts.Compiled((20, 1), *model, draws=300, tune=300, chains=2)
+    optimiser = advi.Compiled((20, 1), *model, steps=2000, draws=500, restarts=2)
+    for x in xs:
+        mu = sampler.fit(x, rng=np.random.default_rng(1)).held.theta["means"][..., 0, 0]
+        expected = model[0].posterior(statistics(x, model[0], np.ones((20, 1)))).m.item()
+        assert abs(mu.mean() - expected) < 4.5 * mu.std() / np.sqrt(array_stats.ess(mu, method="mean"))
+        found = optimiser.fit(x, rng=np.random.default_rng(2))
+        alone = advi.fit(x, *model, rng=np.random.default_rng(2), steps=2000, draws=500, restarts=2)
+        assert found.info["elbo"] == pytest.approx(alone.info["elbo"], abs=1e-6)
+        np.testing.assert_allclose(found.held.theta["means"], alone.held.theta["means"], rtol=1e-6)

@@ -501,7 +501,7 @@ def test_a_full_disk_keeps_what_was_finished(tmp_path, monkeypatch):
 
 def test_a_scheduler_that_does_not_answer(tmp_path, monkeypatch):
     pytest.importorskip("dask.distributed")
-    monkeypatch.setattr("reports.studies.overfit.study.PATIENCE", 0.2)
+    monkeypatch.setattr("reports.studies.workers.PATIENCE", 0.2)
     with pytest.raises(ResultsError, match="no Dask scheduler answers at tcp://127"):
         run(parse(TINY, "tiny"), tmp_path, scheduler="tcp://127.0.0.1:9")
 
@@ -509,6 +509,6 @@ def test_a_scheduler_that_does_not_answer(tmp_path, monkeypatch):
 def test_workers_that_stop_quietly_are_noticed(tmp_path, monkeypatch):
     from contextlib import nullcontext
 
-    monkeypatch.setattr("reports.studies.overfit.study._workers", lambda *_: nullcontext(lambda tasks: iter(())))
+    monkeypatch.setattr("reports.studies.workers._workers", lambda *_: nullcontext(lambda *_: iter(())))
     with pytest.raises(ResultsError, match="stopped with 36 of 36 fits left"):
         run(parse(TINY, "tiny"), tmp_path)

@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pymc as pm
 import pymc.sampling.jax
 import pytensor.tensor as pt
+from pytensor.compile import SharedVariable
 from pytensor.graph.replace import clone_replace
+from pytensor.tensor.variable import TensorVariable
 
 from mixtures.errors import ConvergenceWarning
 from mixtures.fit import Draws, Fit
@@ -27,8 +31,10 @@ from mixtures.methods import cavi
 from mixtures.model import Allocation, Family
 from models.families import twin
 from models.flat import Flat, batched, flatten, parallel
+from models.observed import observed
 
 INFERENCES = {"meanfield": pm.ADVI, "fullrank": pm.FullRankADVI}
+PARAMETERS = {"meanfield": ("mu", "rho"), "fullrank": ("mu", "L_tril")}
 RATES = {"meanfield": 0.01, "fullrank": 0.001}
 LAST_RATE = 0.01
 SMALLEST_SCALE = 1e-3
@@ -98,12 +104,7 @@ def fit(
     ConvergenceWarning
         If the ELBO was still rising.
     """
-    if rank not in INFERENCES:
-        raise ValueError(f"rank is {rank!r}; expected one of {', '.join(INFERENCES)}")
-    if steps < 200 or draws < 100 or restarts < 1:
-        raise ValueError(
-            f"steps is {steps}, draws {draws} and restarts {restarts}; expected at least 200 steps, 100 draws and one run"
-        )
+    _check(rank, steps, draws, restarts)
     learning_rate = RATES[rank] if learning_rate is None else learning_rate
     clock = [time.perf_counter()]
     if start is None:
@@ -113,58 +114,175 @@ def fit(
     model = twin(family).build(x, family, allocation, centred=True)
     flat = flatten(model, twin(family).PARAMETERS)
     init = _start(family, allocation, flat, s, restarts, rank, rng)
-    optimise, arguments = _optimiser(model, rank, init, steps, learning_rate, rng)
+    loop, shared = _loop(model, rank, steps, learning_rate)
+    arguments = _arguments(shared, init, rng)
+    optimise = parallel(loop, *arguments)
     clock.append(time.perf_counter())
     params, loss = optimise(*arguments)
+    ends = _ends(params, loss, rank, draws, rng)
+    clock.append(time.perf_counter())
+    log_joint, constrain = batched(flat.log_joint, ends.v[0]), batched(flat.constrain, ends.v[0])
+    clock.append(time.perf_counter())
+    settings = {"rank": rank, "steps": steps, "learning_rate": learning_rate, "restarts": restarts}
+    fit = _result(ends, log_joint, constrain, family, allocation, settings)
+    clock.append(time.perf_counter())
+
+    started, built, optimised, compiled, evaluated = np.diff(clock)
+    seconds = {"compile": float(built + compiled), "run": float(started + optimised + evaluated)}
+    return replace(fit, seconds=seconds)
+
+
+class Compiled:
+    """ADVI for all data of one shape under one model: built and compiled once, run as often as needed.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (N, D).
+    family, allocation, rank, steps, learning_rate, draws, restarts
+        See `fit`. The family's coordinates are the same for all data.
+
+    Attributes
+    ----------
+    seconds : float
+        What building and compiling took.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        family: Family,
+        allocation: Allocation,
+        *,
+        rank: str = "meanfield",
+        steps: int = 20_000,
+        learning_rate: float | None = None,
+        draws: int = 4000,
+        restarts: int = 4,
+    ) -> None:
+        import jax
+
+        _check(rank, steps, draws, restarts)
+        began = time.perf_counter()
+        learning_rate = RATES[rank] if learning_rate is None else learning_rate
+        self.family, self.allocation, self.draws, self.restarts = family, allocation, draws, restarts
+        self._rank = rank
+        self._settings: dict[str, Any] = {
+            "rank": rank,
+            "steps": steps,
+            "learning_rate": learning_rate,
+            "restarts": restarts,
+        }
+        model = twin(family).build(np.zeros(shape), family, allocation, centred=True)
+        self._flat = flatten(model, twin(family).PARAMETERS, [observed(model)])
+        loop, self._shared = _loop(model, rank, steps, learning_rate, [observed(model)])
+        arguments = _arguments(self._shared, {"mu": np.zeros((restarts, self._flat.size))}, np.random.default_rng(0))
+        self._optimise = parallel(loop, *arguments, np.zeros((restarts, *shape)))
+        v = np.zeros((draws, self._flat.size))
+        self._log_joint = jax.jit(jax.vmap(self._flat.log_joint, (0, None))).lower(v, np.zeros(shape)).compile()
+        self._constrain = batched(self._flat.constrain, v)
+        self.seconds = time.perf_counter() - began
+
+    def fit(self, x: np.ndarray, *, rng: np.random.Generator, start: Fit | None = None) -> Fit:
+        """Fit q to x (N, D); see `fit`."""
+        began = time.perf_counter()
+        if start is None:
+            start = cavi.fit(x, self.family, self.allocation, rng=rng)
+        s = statistics(x, self.family, start.responsibilities(x))
+        init = _start(self.family, self.allocation, self._flat, s, self.restarts, self._rank, rng)
+        params, loss = self._optimise(*_arguments(self._shared, init, rng), np.tile(x, (self.restarts, 1, 1)))
+        fit = _result(
+            _ends(params, loss, self._rank, self.draws, rng),
+            lambda v: self._log_joint(v, x),
+            self._constrain,
+            self.family,
+            self.allocation,
+            self._settings,
+        )
+        return replace(fit, seconds={"run": time.perf_counter() - began})
+
+
+class Ends(NamedTuple):
+    """Where the runs ended whose loss stayed a number.
+
+    Attributes
+    ----------
+    loss : ndarray, shape (R, steps)
+    v, noise : ndarray, shape (R, draws, P) and (draws, P)
+        Draws from each q, and the standard normal ones that they are made of.
+    log_det : ndarray, shape (R,)
+        Log determinant of each q's Cholesky factor.
+    """
+
+    loss: np.ndarray
+    v: np.ndarray
+    noise: np.ndarray
+    log_det: np.ndarray
+
+
+def _ends(params: dict[str, np.ndarray], loss: np.ndarray, rank: str, draws: int, rng: np.random.Generator) -> Ends:
+    """Draws from every q that is one, by the parameters and the losses (restarts, steps)."""
     loss = np.asarray(loss)
     alive = np.flatnonzero(np.isfinite(loss).all(axis=1))
     if alive.size == 0:
         raise FloatingPointError(
-            f"the loss of all {restarts} runs became NaN; lower learning_rate, or start from a CAVI fit"
+            f"the loss of all {len(loss)} runs became NaN; lower learning_rate, or start from a CAVI fit"
         )
     mean, scale = (a[alive] for a in _gaussian(params, rank))
-    noise = rng.standard_normal((draws, flat.size))
-    v = mean[:, None] + noise @ scale.swapaxes(-1, -2)
-    clock.append(time.perf_counter())
-    log_joint, constrain = batched(flat.log_joint, v[0]), batched(flat.constrain, v[0])
-    clock.append(time.perf_counter())
+    noise = rng.standard_normal((draws, mean.shape[1]))
     log_det = np.log(np.diagonal(scale, axis1=-2, axis2=-1)).sum(-1)
-    log_q = -(noise**2).sum(1) / 2 - flat.size / 2 * np.log(2 * np.pi) - log_det[:, None]
-    log_ratio = np.stack([np.asarray(log_joint(each)) for each in v]) - log_q
+    return Ends(loss[alive], mean[:, None] + noise @ scale.swapaxes(-1, -2), noise, log_det)
+
+
+def _result(
+    ends: Ends,
+    log_joint: Callable,
+    constrain: Callable,
+    family: Family,
+    allocation: Allocation,
+    settings: dict[str, Any],
+) -> Fit:
+    """The fit by the run with the highest ELBO, but for the seconds."""
+    draws, P = ends.noise.shape
+    log_q = -(ends.noise**2).sum(1) / 2 - P / 2 * np.log(2 * np.pi) - ends.log_det[:, None]
+    log_ratio = np.stack([np.asarray(log_joint(each)) for each in ends.v]) - log_q
     elbo, elbo_se = log_ratio.mean(1), log_ratio.std(1, ddof=1) / np.sqrt(draws)
     best = int(np.argmax(elbo))
-    reached = int((elbo >= elbo[best] - 3 * np.hypot(elbo_se, elbo_se[best])).sum())
-    values = {name: np.asarray(a)[None] for name, a in constrain(v[best]).items()}
-    converged = _settled(-loss[alive[best]])
+    loss, steps, restarts = ends.loss[best], settings["steps"], settings["restarts"]
+    values = {name: np.asarray(a)[None] for name, a in constrain(ends.v[best]).items()}
+    converged = _settled(-loss)
     if not converged:
-        warnings.warn("the ELBO was still rising; raise steps", ConvergenceWarning, stacklevel=2)
-    clock.append(time.perf_counter())
-
-    started, built, optimised, compiled, evaluated = np.diff(clock)
+        warnings.warn("the ELBO was still rising; raise steps", ConvergenceWarning, stacklevel=3)
     stretch = -(-steps // TRACE)
-    trace = [-each.mean() for each in np.split(loss[alive[best]], range(stretch, steps, stretch))]
+    trace = [-each.mean() for each in np.split(loss, range(stretch, steps, stretch))]
     return Fit(
-        method="advi" if rank == "meanfield" else "advi-fullrank",
+        method="advi" if settings["rank"] == "meanfield" else "advi-fullrank",
         kind="variational",
         family=family,
         allocation=allocation,
         posterior=Draws(values.pop("weights"), values),
         bound=np.array([*trace, elbo[best]]),
         converged=bool(converged),
-        seconds={"compile": float(built + compiled), "run": float(started + optimised + evaluated)},
+        seconds={},
         info={
-            "rank": rank,
-            "steps": steps,
-            "learning_rate": learning_rate,
-            "restarts": restarts,
-            "failed": restarts - len(alive),
-            "reached": reached,
+            **settings,
+            "failed": restarts - len(elbo),
+            "reached": int((elbo >= elbo[best] - 3 * np.hypot(elbo_se, elbo_se[best])).sum()),
             "elbo": float(elbo[best]),
             "elbo_se": float(elbo_se[best]),
             "steps_per_entry": stretch,
         },
         sample_stats={"log_ratio": log_ratio[best][None]},
     )
+
+
+def _check(rank: str, steps: int, draws: int, restarts: int) -> None:
+    if rank not in INFERENCES:
+        raise ValueError(f"rank is {rank!r}; expected one of {', '.join(INFERENCES)}")
+    if steps < 200 or draws < 100 or restarts < 1:
+        raise ValueError(
+            f"steps is {steps}, draws {draws} and restarts {restarts}; expected at least 200 steps, 100 draws and one run"
+        )
 
 
 def _start(
@@ -191,15 +309,13 @@ def _start(
     return {"mu": mu, "L_tril": np.tile(L[np.tril_indices(flat.size)], (restarts, 1))}
 
 
-def _optimiser(
-    model: pm.Model,
-    rank: str,
-    init: dict[str, np.ndarray],
-    steps: int,
-    learning_rate: float,
-    rng: np.random.Generator,
-) -> tuple[Callable, tuple]:
-    """The compiled loop over PyMC's steps, from its arguments to q's parameters and the losses (restarts, steps)."""
+def _loop(
+    model: pm.Model, rank: str, steps: int, learning_rate: float, data: Sequence[TensorVariable] = ()
+) -> tuple[Callable, list[SharedVariable]]:
+    """PyMC's steps in one loop, traceable by JAX, and the variables that make up its state.
+
+    It takes a key, the state, and what stands in for ``data`` (see `flatten`), to q's parameters and the losses (steps,).
+    """
     import jax
     from pymc.sampling.jax import get_jaxified_graph
 
@@ -211,27 +327,35 @@ def _optimiser(
         obj_optimizer=pm.adam(learning_rate=rate),
         more_replacements={group.symbolic_initial: noise},
     )
-    inputs = [shared.type() for shared in updates]
-    outputs = clone_replace([*updates.values(), updates.loss], dict(zip(updates, inputs, strict=True)))
-    step = get_jaxified_graph([*inputs, noise, rate], outputs)
+    inputs, arguments = ([variable.type() for variable in some] for some in (updates, data))
+    given = dict(zip([*updates, *data], [*inputs, *arguments], strict=True))
+    outputs = clone_replace([*updates.values(), updates.loss], given)
+    step = get_jaxified_graph([*inputs, noise, rate, *arguments], outputs)
 
     fall = np.clip((np.arange(steps) / steps - 0.5) / 0.4, 0, 1)
     rates = learning_rate * (LAST_RATE + (1 - LAST_RATE) * (1 + np.cos(np.pi * fall)) / 2)
 
-    def run(key, state):
+    def loop(key, state, *data):
         def body(state, each):
             key, rate = each
-            *state, loss = step(*state, jax.random.normal(key, (1, group.ddim)), rate)
+            *state, loss = step(*state, jax.random.normal(key, (1, group.ddim)), rate, *data)
             return state, loss
 
         state, losses = jax.lax.scan(body, state, (jax.random.split(key, steps), rates))
-        return {shared.name: value for shared, value in zip(updates, state, strict=True) if shared.name in init}, losses
+        params = {shared.name: value for shared, value in zip(updates, state, strict=True)}
+        return {name: value for name, value in params.items() if name in PARAMETERS[rank]}, losses
+
+    return loop, list(updates)
+
+
+def _arguments(shared: list[SharedVariable], init: dict[str, np.ndarray], rng: np.random.Generator) -> tuple:
+    """Keys and states to begin the runs with; what ``init`` does not name begins at zero."""
+    import jax
 
     restarts = len(init["mu"])
     keys = jax.random.split(jax.random.PRNGKey(int(rng.integers(2**31))), restarts)
-    zeros = [np.zeros((restarts, *shared.get_value().shape)) for shared in updates]
-    state = [init.get(shared.name, zero) for shared, zero in zip(updates, zeros, strict=True)]
-    return parallel(run, keys, state), (keys, state)
+    zeros = [np.zeros((restarts, *variable.get_value().shape)) for variable in shared]
+    return keys, [init.get(str(variable.name), zero) for variable, zero in zip(shared, zeros, strict=True)]
 
 
 def _gaussian(params: dict[str, np.ndarray], rank: str) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pymc as pm
@@ -19,6 +20,7 @@ from mixtures.methods import cavi
 from mixtures.model import Allocation, Family, Theta
 from models.families import twin
 from models.flat import Flat, batched, can_run_in_parallel, flatten, parallel
+from models.observed import observed
 
 # Each chain looks at this many modes, and starts from one of them given this share of the data: twice as wide.
 MODES = 10
@@ -104,6 +106,69 @@ def fit(
         sampler=sampler,
         target_accept=target_accept,
     )
+    seconds = {"compile": run.seconds["compile"], "run": started + run.seconds["run"]}
+    info = {"sampler": sampler, "tune": tune, "target_accept": target_accept}
+    return _result(family, allocation, values, replace(run, seconds=seconds), info)
+
+
+class Compiled:
+    """NUTS by NumPyro for all data of one shape under one model: built and compiled once, run as often as needed.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (N, D).
+    family, allocation, draws, tune, chains, target_accept
+        See `fit`. The family's coordinates are the same for all data.
+
+    Attributes
+    ----------
+    seconds : float
+        What building and compiling took.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        family: Family,
+        allocation: Allocation,
+        *,
+        draws: int = 1000,
+        tune: int = 1000,
+        chains: int = 4,
+        target_accept: float = 0.9,
+    ) -> None:
+        import jax
+
+        began = time.perf_counter()
+        self.family, self.allocation, self.chains = family, allocation, chains
+        self._tune, self._info = tune, {"sampler": "numpyro", "tune": tune, "target_accept": target_accept}
+        model = twin(family).build(np.zeros(shape), family, allocation)
+        self._flat = flatten(model, twin(family).PARAMETERS, [observed(model)])
+        chain = _chain(self._flat.log_joint, draws, tune, target_accept)
+        keys, v = jax.random.split(jax.random.PRNGKey(0), chains), np.zeros((chains, self._flat.size))
+        self._sample = parallel(chain, keys, v, np.zeros((chains, *shape)))
+        self._constrain = batched(self._flat.constrain, np.zeros((chains * draws, self._flat.size)))
+        self.seconds = time.perf_counter() - began
+
+    def fit(self, x: np.ndarray, *, rng: np.random.Generator, start: Fit | None = None) -> Fit:
+        """Sample the posterior of x (N, D); see `fit`."""
+        import jax
+
+        began = time.perf_counter()
+        first = starts(x, self.family, self.allocation, start, self.chains, rng)
+        init = self._flat.join(twin(self.family).unconstrain(self.family, *first))
+        keys = jax.random.split(jax.random.PRNGKey(int(rng.integers(2**31))), self.chains)
+        run = _kept(self._sample(keys, init, np.tile(x, (self.chains, 1, 1))), self._tune)
+        values = _by_name(self._constrain, run.draws)
+        seconds = {"run": time.perf_counter() - began}
+        return _result(self.family, self.allocation, values, replace(run, seconds=seconds), self._info)
+
+
+def _result(
+    family: Family, allocation: Allocation, values: dict[str, np.ndarray], run: Run, info: dict[str, Any]
+) -> Fit:
+    """The fit from the parameters by name, each (chain, draw, ...)."""
     divergences = int(run.stats["diverging"].sum())
     return Fit(
         method="nuts",
@@ -113,14 +178,8 @@ def fit(
         posterior=Draws(values.pop("weights"), values),
         bound=np.empty(0),
         converged=divergences == 0,
-        seconds={"compile": run.seconds["compile"], "run": started + run.seconds["run"]},
-        info={
-            "sampler": sampler,
-            "tune": tune,
-            "target_accept": target_accept,
-            "divergences": divergences,
-            "parallel": can_run_in_parallel(chains),
-        },
+        seconds=run.seconds,
+        info=info | {"divergences": divergences, "parallel": can_run_in_parallel(len(run.draws))},
         sample_stats=run.stats,
     )
 
@@ -154,11 +213,10 @@ def sample(
     first = flat.join(init)
     clock.append(time.perf_counter())
     run = SAMPLERS[sampler](model, flat, first, draws, tune, target_accept, seed)
-    v = run.draws.reshape(-1, flat.size)
     clock.append(time.perf_counter())
-    constrain = batched(flat.constrain, v)
+    constrain = batched(flat.constrain, run.draws.reshape(-1, flat.size))
     clock.append(time.perf_counter())
-    values = {name: np.asarray(a).reshape(len(first), draws, *a.shape[1:]) for name, a in constrain(v).items()}
+    values = _by_name(constrain, run.draws)
     clock.append(time.perf_counter())
 
     built, _, compiled, constrained = np.diff(clock)
@@ -167,6 +225,12 @@ def sample(
         "run": float(constrained + run.seconds["run"]),
     }
     return values, replace(run, seconds=seconds)
+
+
+def _by_name(constrain: Callable, v: np.ndarray) -> dict[str, np.ndarray]:
+    """Parameters by name, each (chain, draw, ...), of draws in the flat space (chain, draw, P)."""
+    values = constrain(v.reshape(-1, v.shape[-1]))
+    return {name: np.asarray(a).reshape(*v.shape[:2], *a.shape[1:]) for name, a in values.items()}
 
 
 def starts(
@@ -192,33 +256,46 @@ def _numpyro(
     model: pm.Model, flat: Flat, init: np.ndarray, draws: int, tune: int, target_accept: float, seed: int
 ) -> Run:
     import jax
-    from numpyro.infer import NUTS
-
-    kernel = NUTS(potential_fn=lambda v: -flat.log_joint(v), dense_mass=True, target_accept_prob=target_accept)
-
-    def step(state, _):
-        state = kernel.sample(state, (), {})
-        stats = {
-            "diverging": state.diverging,
-            "energy": state.energy,
-            "lp": -state.potential_energy,
-            "n_steps": state.num_steps,
-            "acceptance_rate": state.accept_prob,
-            "step_size": state.adapt_state.step_size,
-        }
-        return state, (state.z, stats)
-
-    def chain(key, v):
-        return jax.lax.scan(step, kernel.init(key, tune, v, (), {}), length=tune + draws)[1]
 
     began = time.perf_counter()
     keys = jax.random.split(jax.random.PRNGKey(seed), len(init))
-    sample = parallel(chain, keys, init)
+    sample = parallel(_chain(flat.log_joint, draws, tune, target_accept), keys, init)
     compiled = time.perf_counter()
-    v, stats = jax.tree.map(lambda a: np.asarray(a)[:, tune:], sample(keys, init))
-    ended = time.perf_counter()
+    run = _kept(sample(keys, init), tune)
+    return replace(run, seconds={"compile": compiled - began, "run": time.perf_counter() - compiled})
+
+
+def _chain(log_joint: Callable, draws: int, tune: int, target_accept: float) -> Callable:
+    """One chain by NumPyro: from a key, where to start, and the data if the log joint takes them, to its steps."""
+    import jax
+    from numpyro.infer import NUTS
+
+    def chain(key, v, *data):
+        kernel = NUTS(potential_fn=lambda v: -log_joint(v, *data), dense_mass=True, target_accept_prob=target_accept)
+
+        def step(state, _):
+            state = kernel.sample(state, (), {})
+            stats = {
+                "diverging": state.diverging,
+                "energy": state.energy,
+                "lp": -state.potential_energy,
+                "n_steps": state.num_steps,
+                "acceptance_rate": state.accept_prob,
+                "step_size": state.adapt_state.step_size,
+            }
+            return state, (state.z, stats)
+
+        return jax.lax.scan(step, kernel.init(key, tune, v, (), {}), length=tune + draws)[1]
+
+    return chain
+
+
+def _kept(steps: tuple, tune: int) -> Run:
+    """What is kept of NumPyro's steps."""
+    v, stats = steps
+    stats = {name: np.asarray(a)[:, tune:] for name, a in stats.items()}
     stats["tree_depth"] = np.log2(stats["n_steps"]).astype(int) + 1
-    return Run(v, stats, {"compile": compiled - began, "run": ended - compiled})
+    return Run(np.asarray(v)[:, tune:], stats, {})
 
 
 def _nutpie(

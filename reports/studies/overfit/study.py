@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import platform
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, CancelledError
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import batched
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reports.manifest import versions
-from reports.results import ResultsError, check_free
 from reports.studies.cells import Cells
+from reports.studies.folder import CELLS, check_study, write_manifest
 from reports.studies.overfit.fits import TOGETHER
 from reports.studies.overfit.grid import FORMAT, Cell, Grid
 from reports.studies.overfit.measure import COLUMNS, measure
+from reports.studies.workers import Task, Tell, measure_all
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MANIFEST, CELLS, PAGE = "overfit.json", "cells", "report.html"
-
 BATCH = 50
 
-GO_ON = "what was finished is kept; give the same command to go on"
-
-# Seconds in which a scheduler has to answer.
-PATIENCE = 10
-
-Task = tuple[Cell, tuple[int, ...]]
-Tell = Callable[[int, int], None]
+Batch = tuple[Cell, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -60,25 +47,7 @@ def check_folder(folder: Path) -> None:
     ------
     ResultsError
     """
-    path = folder / MANIFEST
-    if not path.is_file():
-        if folder.is_dir() and any(folder.iterdir()):
-            raise ResultsError(
-                f"{folder} holds something else than an overfitting study; give another folder with --out"
-            )
-        check_free(folder, overwrite=False)
-        return
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        written = found["format"], found["versions"].get("mixtures")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ResultsError(f"{path} is damaged ({error}); give another folder with --out") from error
-    current = FORMAT, versions().get("mixtures")
-    if written != current:
-        raise ResultsError(
-            f"{folder} was written by mixtures {written[1]} in format {written[0]}, and this is {current[1]}, format "
-            f"{current[0]}: their numbers do not mix; give another folder with --out"
-        )
+    check_study(folder, "overfit", "an overfitting study", FORMAT)
 
 
 def run(
@@ -114,30 +83,21 @@ def run(
         If the folder cannot be used, the scheduler does not answer, or the workers are lost; what was finished is kept.
     """
     check_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    manifest = _manifest(grid, command, asked)
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    manifest = write_manifest(folder, "overfit", FORMAT, _facts(grid, command, asked))
     cells = Cells(folder / CELLS, COLUMNS)
     there = cells.read()
-    tasks = missing(grid, set(zip(there["cell"], there["replicate"], strict=True)))
+    left = missing(grid, set(zip(there["cell"], there["replicate"], strict=True)))
+    tasks = [Task(f"{cell.id}-{batch[0]}-{batch[-1]}", (cell, batch), len(batch)) for cell, batch in left]
     total = len(grid.cells) * grid.replicates
-    done = total - sum(len(replicates) for _, replicates in tasks)
-    tell(done, total)
-    with _workers(workers, scheduler) as parallel:
-        for (cell, replicates), rows in parallel(tasks):
-            cells.append(f"{cell.id}-{replicates[0]}-{replicates[-1]}", rows)
-            done += len(replicates)
-            tell(done, total)
-    if done < total:  # Dask ends quietly when its scheduler is gone
-        raise ResultsError(f"the workers stopped with {total - done} of {total} fits left; {GO_ON}")
+    measure_all(measure, tasks, cells, total, workers=workers, scheduler=scheduler, tell=tell)
     return Study(grid, select(grid, cells.read() if tasks else there), manifest)
 
 
-def missing(grid: Grid, done: set[tuple[str, int]]) -> list[Task]:
+def missing(grid: Grid, done: set[tuple[str, int]]) -> list[Batch]:
     """What is left to measure, in the order of the cells' digests: long and short ones mixed, so that the rate is steady."""
     batches = [(cell, batch) for cell in grid.cells for batch in _batches(cell, grid.replicates)]
     left = [(cell, tuple(r for r in batch if (cell.id, r) not in done)) for cell, batch in batches]
-    return [task for task in left if task[1]]
+    return [one for one in left if one[1]]
 
 
 def _batches(cell: Cell, replicates: int) -> Iterator[tuple[int, ...]]:
@@ -175,67 +135,13 @@ def again(grid: Grid, name: str) -> list[dict[str, Any]]:
     )
 
 
-def _task(task: Task) -> tuple[Task, list[dict[str, Any]]]:
-    return task, measure(*task)
-
-
-@contextmanager
-def _workers(workers: int, scheduler: str | None) -> Iterator[Callable[[Sequence[Task]], Any]]:
-    """From tasks to their results as they come in, by so many processes or by the workers of a Dask scheduler."""
-    from joblib import Parallel, delayed, parallel_config
-
-    def results(tasks: Sequence[Task]) -> Any:
-        # smaller than a batch of joblib's: a result is kept as soon as it is there
-        return Parallel(return_as="generator_unordered", batch_size=1)(delayed(_task)(task) for task in tasks)
-
-    if scheduler is None:
-        try:
-            with parallel_config("loky", n_jobs=workers):
-                yield results
-        except BrokenExecutor as error:
-            raise ResultsError(
-                f"a worker was killed, perhaps for want of memory; {GO_ON} with fewer --workers"
-            ) from error
-        return
-    client = _client(scheduler)
-    try:
-        with client, parallel_config("dask", n_jobs=-1):
-            yield results
-    except (CancelledError, OSError, RuntimeError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # a disk, not a scheduler
-            raise
-        raise ResultsError(
-            f"the scheduler at {scheduler} or its workers were lost ({type(error).__name__}); {GO_ON}"
-        ) from error
-
-
-def _client(address: str) -> Any:
-    try:
-        from dask.distributed import Client
-    except ImportError as error:
-        raise ResultsError("--scheduler needs Dask, which is not installed: pip install distributed") from error
-    try:
-        client = Client(address, timeout=PATIENCE)
-    except (OSError, ValueError, TypeError) as error:
-        raise ResultsError(f"no Dask scheduler answers at {address}: start one, or leave --scheduler out") from error
-    if not client.scheduler_info()["workers"]:
-        client.close()
-        raise ResultsError(f"the Dask scheduler at {address} has no workers; start some (dask worker {address})")
-    return client
-
-
-def _manifest(grid: Grid, command: str, asked: str) -> dict[str, Any]:
+def _facts(grid: Grid, command: str, asked: str) -> dict[str, Any]:
     return {
-        "study": "overfit",
-        "format": FORMAT,
         "name": grid.name,
         "title": grid.title,
         "command": command,
         "asked": asked,
-        "created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "platform": f"{platform.system()} {platform.machine()}",
         "replicates": grid.replicates,
         "cells": len(grid.cells),
-        "versions": versions(),
         "grid": grid.text,
     }

@@ -1,0 +1,127 @@
+"""What ranks say: whether they are uniform, what intervals cover, and on which side the middle lies.
+
+A rank r among L draws is uniform on 0..L if the draws are from the posterior. S simulations give S independent ranks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+REPLICATES = 10_000
+FLIPS = 4_000
+BLOCK = 500
+
+
+@dataclass(frozen=True)
+class Band:
+    """Where the ECDF of S uniform ranks lies, everywhere at once, and how unusual one that leaves it is.
+
+    At z_i = i / (L + 1) the number of ranks below i is Binomial(S, z_i). For every ECDF, gamma is twice the smallest of its
+    tail probabilities over i = 1..L; the band holds those with a gamma above the alpha-quantile of that of uniform ranks
+    (Säilynoja, Bürkner & Vehtari 2022, *Statistics and Computing* 32:32, with gamma's distribution simulated and
+    not bounded, which also serves discrete ranks).
+
+    Parameters
+    ----------
+    below, above : ndarray, shape (S + 1, L)
+        Probability of so many ranks below i, or fewer, and or more.
+    null : ndarray
+        Gammas of uniform ranks, sorted.
+    """
+
+    below: np.ndarray
+    above: np.ndarray
+    null: np.ndarray
+
+    @classmethod
+    def of(cls, S: int, L: int, rng: np.random.Generator) -> Band:
+        """The band of S ranks in 0..L."""
+        z = np.arange(1, L + 1) / (L + 1)
+        counts = np.arange(S + 1)[:, None]
+        below, above = stats.binom.cdf(counts, S, z), stats.binom.sf(counts - 1, S, z)  # (S + 1, L)
+        tail, i = np.minimum(below, above), np.arange(L)
+        null = []
+        for _ in range(REPLICATES // BLOCK):
+            drawn = rng.multinomial(S, np.full(L + 1, 1 / (L + 1)), size=BLOCK).cumsum(1)[:, :-1]
+            null.append(2 * tail[drawn, i].min(1))
+        return cls(below, above, np.sort(np.concatenate(null)))
+
+    @property
+    def z(self) -> np.ndarray:
+        """Where the ECDF is looked at, shape (L,)."""
+        L = self.below.shape[1]
+        return np.arange(1, L + 1) / (L + 1)
+
+    def p_value(self, ranks: np.ndarray) -> float:
+        """Probability that uniform ranks are as far from the diagonal, by gamma."""
+        counts = _below(ranks, self.below.shape[1])
+        i = np.arange(len(counts))
+        gamma = 2 * np.minimum(self.below[counts, i], self.above[counts, i]).min()
+        return (1 + np.searchsorted(self.null, gamma, side="right")) / (1 + len(self.null))
+
+    def limits(self, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+        """The lowest and the highest ECDF in the band at the level 1 - alpha, each (L,)."""
+        gamma = self.null[int(alpha * len(self.null))]
+        S = len(self.below) - 1
+        low = (2 * self.below < gamma).sum(0)
+        high = S - (2 * self.above < gamma).sum(0)
+        return low / S, high / S
+
+
+def ecdf(ranks: np.ndarray, L: int) -> np.ndarray:
+    """Share of the ranks below i, i = 1..L, shape (L,)."""
+    return _below(ranks, L) / len(ranks)
+
+
+def _below(ranks: np.ndarray, L: int) -> np.ndarray:
+    return np.bincount(ranks, minlength=L + 1).cumsum()[:-1]
+
+
+def covered(ranks: np.ndarray, L: int, level: float) -> np.ndarray:
+    """Whether the truth is in the central interval between two draws that has exactly this probability; of the ranks' shape.
+
+    With m = (L + 1) (1 - level) / 2, a whole number, it is the interval between the m-th draw from below and from above.
+    """
+    m = round((L + 1) * (1 - level) / 2)
+    return (ranks >= m) & (ranks <= L - m)
+
+
+def wilson(share: float, n: float) -> tuple[float, float]:
+    """Wilson's 95% interval for a share of n independent cases (Wilson 1927, *JASA* 22:209-212)."""
+    z2 = stats.norm.ppf(0.975) ** 2
+    middle, half = share + z2 / (2 * n), np.sqrt(z2 * (share * (1 - share) + z2 / (4 * n)) / n)
+    return float((middle - half) / (1 + z2 / n)), float((middle + half) / (1 + z2 / n))
+
+
+def wilson_of_means(shares: np.ndarray) -> tuple[float, float, float]:
+    """The mean of S independent shares with Wilson's 95% interval, for so many cases as have their standard error."""
+    mean, se = float(shares.mean()), float(shares.std(ddof=1) / np.sqrt(len(shares))) if len(shares) > 1 else 0.0
+    return mean, *wilson(mean, mean * (1 - mean) / se**2 if se > 0 else len(shares))
+
+
+def symmetry(ranks: np.ndarray, L: int, rng: np.random.Generator) -> float:
+    """Probability that ranks symmetric about L / 2 are as lopsided as these.
+
+    Yao, Vehtari, Simpson & Gelman (2018, arXiv:1802.02538) compare p_s = P_q(theta < theta'_s) with 1 - p_s by
+    the Kolmogorov-Smirnov distance. The two samples mirror each other, so the distance is not that of independent ones. Here
+    its distribution is that over random reflections of each p_s, which symmetry allows: by distance from 1/2, farthest first,
+    it is the largest excess of one side over the other.
+    """
+    side, last = farthest_first(ranks, L)
+    flipped = side * rng.choice([-1, 1], (FLIPS, len(side)))
+    return float((1 + (excess(flipped, last) >= excess(side, last)).sum()) / (1 + FLIPS))
+
+
+def farthest_first(ranks: np.ndarray, L: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sides of the middle, -1, 0 or 1, by distance from it, and whether each is the last at its distance; both (S,)."""
+    offset = 2 * ranks - L
+    order = np.argsort(-np.abs(offset), kind="stable")
+    return np.sign(offset[order]), np.append(np.diff(np.abs(offset[order])) != 0, True)
+
+
+def excess(side: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Largest excess of one side over the other beyond any distance, shape (...); over S, the Kolmogorov-Smirnov distance."""
+    return np.abs(side.cumsum(-1)[..., last]).max(-1)

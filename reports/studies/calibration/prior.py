@@ -1,0 +1,138 @@
+"""The prior from which calibration draws parameters and data, and the settings of a study.
+
+    pi ~ Dirichlet(alpha0)      theta_k ~ p(theta_k)      z_n ~ pi      x_n ~ p(x | theta_(z_n))
+
+The clusters' prior does not look at the data: its location m0 is 0 and the mean of the precision is 1 for every feature.
+Neither loses anything, for they only set the origin and the units of x. What is left is how far apart clusters are
+(``beta0``), how much they differ in shape (``nu0``) and in size (``alpha0``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mixtures import COVARIANCES, Dirichlet
+from mixtures.model import Family, Theta
+from reports.comparison import check_known
+
+METHODS = ("em", "cavi", "advi", "advi-fullrank", "gibbs", "nuts", "exact")
+DEFAULT = ("em", "cavi", "gibbs")
+
+# The intervals looked at; their ends are draws where L + 1 is a multiple of DIVISIBLE.
+LEVELS = (0.5, 0.8, 0.95)
+DIVISIBLE = 40
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a calibration is about: where these are equal, the simulations are the same, whatever the methods.
+
+    Parameters
+    ----------
+    n_components, n, dimension : int
+        K, N and D.
+    covariance : str
+    methods : tuple of str
+        Of `METHODS`.
+    seed : int
+    draws : int
+        L, the number of draws among which a prior draw is ranked; one less than a multiple of 40.
+    alpha0, beta0 : float
+    nu0 : float, optional
+        By default D + 2.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range, a name unknown, or the exact posterior too dear.
+    """
+
+    n_components: int = 2
+    n: int = 50
+    dimension: int = 2
+    covariance: str = "full"
+    methods: tuple[str, ...] = field(default=DEFAULT, compare=False)
+    seed: int = 0
+    draws: int = 199
+    alpha0: float = 1.0
+    beta0: float = 0.1
+    nu0: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("n_components", "dimension"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if self.n < max(2, self.n_components):
+            raise ValueError(f"n is {self.n}; expected at least 2 rows, and as many as there are clusters")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; expected at least 0")
+        if self.draws < 1 or (self.draws + 1) % DIVISIBLE:
+            raise ValueError(f"draws is {self.draws}; expected one less than a multiple of {DIVISIBLE}, such as 199")
+        check_known("covariance structure", self.covariance, COVARIANCES)
+        object.__setattr__(self, "methods", tuple(dict.fromkeys(self.methods)))
+        for method in self.methods:
+            check_known("method", method, METHODS)
+        if not self.methods:
+            raise ValueError(f"no method given; choose from {', '.join(METHODS)}")
+        if self.nu0 is None:
+            object.__setattr__(self, "nu0", float(self.dimension + 2))
+        family, allocation = model(self)
+        if "exact" in self.methods:
+            from mixtures.methods.exact import cost
+
+            if not cost(self.n, family, allocation).affordable:
+                raise ValueError(
+                    f"the exact posterior of {self.n} rows takes too long; leave it out, or take fewer rows"
+                )
+
+
+def model(settings: Settings) -> tuple[Family, Dirichlet]:
+    """The family, in coordinates that are those of x, and the allocation."""
+    D, nu0 = settings.dimension, settings.nu0
+    assert nu0 is not None
+    W0: Any = {"diag": np.ones(D) / nu0, "spherical": 1 / nu0}.get(settings.covariance, np.eye(D) / nu0)
+    frame = np.array([[1.0], [-1.0]]).repeat(D, axis=1)  # mean 0 and standard deviation 1
+    family = COVARIANCES[settings.covariance].from_data(
+        frame, settings.n_components, m0=np.zeros(D), beta0=settings.beta0, W0=W0, nu0=nu0
+    )
+    return family, Dirichlet.symmetric(settings.n_components, settings.alpha0)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A data set drawn from the prior, and the parameters that made it.
+
+    Parameters
+    ----------
+    settings : Settings
+    family, allocation : Family, Dirichlet
+    x : ndarray, shape (N, D)
+    weights : ndarray, shape (K,)
+    theta : dict of ndarray, shape (K, ...)
+    """
+
+    settings: Settings
+    family: Family
+    allocation: Dirichlet
+    x: np.ndarray
+    weights: np.ndarray
+    theta: Theta
+
+    @property
+    def posed(self) -> tuple[np.ndarray, Family, Dirichlet]:
+        """What a method sees: the data and the model."""
+        return self.x, self.family, self.allocation
+
+
+def draw(settings: Settings, rng: np.random.Generator) -> Problem:
+    """One data set with its parameters."""
+    family, allocation = model(settings)
+    K = settings.n_components
+    prior = family.posterior(np.zeros((K, 1 + family.monomials[-1, 0])))
+    weights = allocation.sample(allocation.alpha0, 1, rng)[0]
+    theta = {name: v[0] for name, v in family.sample(prior, 1, rng).items()}
+    x = family.simulate(theta, rng.choice(K, settings.n, p=weights), rng)
+    return Problem(settings, family, allocation, x, weights, theta)

@@ -1,0 +1,470 @@
+"""Calibration: ranks of the exact posterior are uniform, those of a narrow one are not, and nothing finished is ever lost."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from arviz_stats.ecdf_utils import simulate_confidence_bands
+from scipy import stats
+from typer.testing import CliRunner
+
+import reports
+from mixtures import COVARIANCES, Fit
+from mixtures.methods import em
+from reports.cli import app
+from reports.page.calibration import CalibrationView, answer, render, verdict_lines
+from reports.page.numbers import number, percent
+from reports.results import ResultsError
+from reports.studies.calibration import study
+from reports.studies.calibration.judgement import (
+    Band,
+    covered,
+    ecdf,
+    excess,
+    farthest_first,
+    symmetry,
+    wilson,
+    wilson_of_means,
+)  # fmt: skip
+from reports.studies.calibration.posteriors import PLAIN, POSTERIORS, bootstrap
+from reports.studies.calibration.prior import LEVELS, Settings, draw, model
+from reports.studies.calibration.quantities import quantities
+from reports.studies.calibration.study import FEWEST, Calibration, calibrate, missing
+from reports.studies.cells import CellsError
+
+QUICK = Settings(n_components=1, n=10, dimension=1, methods=("cavi",), draws=39)
+OUTCOME = [name for name in study.COLUMNS if name != "seconds"]
+
+
+def command(*arguments):
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "160", "NO_COLOR": "1"})
+
+
+def simulated(settings, simulations):
+    rows = [row for i in range(simulations) for row in study.simulation(settings, i, settings.methods)]
+    return pd.DataFrame(rows).reindex(columns=list(study.COLUMNS))
+
+
+def p_values(table, settings):
+    band = Band.of(table["simulation"].nunique(), settings.draws, np.random.default_rng(1))
+    return {
+        (method, quantity): band.p_value(rows["rank"].to_numpy(int))
+        for (method, quantity), rows in table.groupby(["method", "quantity"])
+    }
+
+
+# What ranks say.
+
+
+def test_the_band_holds_uniform_ranks_as_often_as_it_says(rng):
+    """All at once, in 95% of 2000 studies: within 4 binomial standard errors; p-values agree with the band."""
+    S, L, n = 60, 39, 2000
+    band = Band.of(S, L, rng)
+    low, high = band.limits(0.05)
+    ranks = rng.integers(L + 1, size=(n, S))
+    inside = np.array([np.all((low <= ecdf(r, L)) & (ecdf(r, L) <= high)) for r in ranks])
+    assert abs(inside.mean() - 0.95) < 4 * np.sqrt(0.95 * 0.05 / n) + 0.01  # gamma is discrete
+    p = np.array([band.p_value(r) for r in ranks])
+    assert np.mean((p < 0.05) == ~inside) > 0.99
+
+
+def test_the_band_is_that_of_arviz(rng):
+    """The pointwise probability of the band: 1 - gamma at the quantile, by their simulations of continuous values."""
+    S, L = 100, 39
+    band = Band.of(S, L, rng)
+    theirs = [simulate_confidence_bands(S, 1, band.z, 0.95, 4000, np.random.default_rng(i)) for i in range(4)]
+    ours = 1 - band.null[int(0.05 * len(band.null))]
+    assert abs(ours - np.mean(theirs)) < 5 * max(np.std(theirs), 2e-4)
+
+
+@pytest.mark.parametrize("shape", [(0.6, 0.6), (1.6, 1.6), (1.4, 1.0)], ids=["narrow", "wide", "low"])
+def test_ranks_that_are_not_uniform_leave_the_band(shape, rng):
+    ranks = np.floor(40 * rng.beta(*shape, 400)).astype(int)
+    assert Band.of(400, 39, rng).p_value(ranks) < 1e-3
+
+
+@pytest.mark.parametrize("L", [39, 199])
+@pytest.mark.parametrize("level", LEVELS)
+def test_an_interval_between_draws_has_the_probability_it_states(level, L):
+    assert covered(np.arange(L + 1), L, level).mean() == pytest.approx(level, abs=1e-12)
+
+
+def test_wilson_is_that_of_scipy(rng):
+    for k, n in ((0, 7), (3, 10), (190, 200)):
+        interval = stats.binomtest(k, n).proportion_ci(method="wilson")
+        assert wilson(k / n, n) == pytest.approx((interval.low, interval.high), rel=1e-9)
+    hits = rng.random(200) < 0.9
+    mean, low, high = wilson_of_means(hits.astype(float))
+    assert mean == hits.mean()
+    assert (low, high) == pytest.approx(wilson(mean, 199), rel=1e-9)
+
+
+def test_the_excess_is_the_distance_from_the_mirror_image(rng):
+    for _ in range(20):
+        ranks = rng.integers(20, size=50)
+        expected = stats.ks_2samp(ranks, 19 - ranks, method="asymp").statistic
+        assert excess(*farthest_first(ranks, 19)) / 50 == pytest.approx(expected, abs=1e-12)
+
+
+def test_symmetric_ranks_are_not_called_biased(rng):
+    """p-values of symmetric ranks, however narrow the draws, are at least as large as uniform ones."""
+    p = [symmetry(np.floor(40 * rng.beta(0.5, 0.5, 100)).astype(int), 39, rng) for _ in range(120)]
+    assert stats.kstest(p, "uniform", alternative="greater").pvalue > 1e-4
+    assert symmetry(np.floor(40 * rng.beta(1.3, 0.8, 200)).astype(int), 39, rng) < 1e-3
+
+
+# Quantities and prior.
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_quantities_are_what_they_say_and_need_no_labels(covariance, rng):
+    problem = draw(Settings(3, 12, 2, covariance), rng)
+    given = problem.weights[None], {name: v[None] for name, v in problem.theta.items()}
+    found = quantities(*problem.posed, *given)
+    clusters = problem.family.to_data(problem.theta)
+    densities = [stats.multivariate_normal(m, S) for m, S in zip(*clusters.values(), strict=True)]
+    joint = problem.weights * np.stack([d.pdf(problem.x) for d in densities], axis=-1)
+    r = joint / joint.sum(1, keepdims=True)
+    together = [(r[n] * r[m]).sum() for n in range(12) for m in range(n)]
+    many = np.concatenate(
+        [d.mean + np.sqrt(2) * s * np.linalg.cholesky(d.cov_object.covariance).T for d in densities for s in (1, -1)]
+    )  # two dimensions: four points with each cluster's moments
+    cov = np.cov(many.T, aweights=problem.weights.repeat(4), ddof=0)
+    expected = {
+        "log likelihood": np.log(joint.sum(1)).sum(),
+        "log density at the centre": np.log(problem.weights @ [d.pdf(np.zeros(2)) for d in densities]),
+        "mean of x0": problem.weights @ clusters["means"][:, 0],
+        "mean of x1": problem.weights @ clusters["means"][:, 1],
+        "log det of the covariance": np.log(np.linalg.det(cov)),
+        "log det of the tightest cluster": np.log(np.linalg.det(clusters["covariances"])).min(),
+        "largest weight": problem.weights.max(),
+        "share of pairs together": np.mean(together),
+        "occupied clusters": sum(1 - np.prod(1 - r[:, k]) for k in range(3)),
+        "smallest weight": problem.weights.min(),
+        "entropy of the weights": stats.entropy(problem.weights),
+    }
+    assert {name: v[0] for name, v in found.items()} == pytest.approx(expected, rel=1e-6)
+    order = [2, 0, 1]
+    again = quantities(*problem.posed, given[0][:, order], {name: v[:, order] for name, v in given[1].items()})
+    for name, v in found.items():
+        np.testing.assert_allclose(again[name], v, rtol=1e-9)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_the_prior_is_the_same_for_all_data_and_in_units_of_the_clusters(covariance):
+    """The mean of the precision is one: 4 Monte Carlo standard errors over 600 draws; the coordinates are those of x."""
+    settings = Settings(1, 20, 2, covariance, nu0=7.0)
+    family, _ = model(settings)
+    np.testing.assert_array_equal(family.coordinates(np.eye(2)), np.eye(2))
+    Lambda = []
+    for i in range(600):
+        problem = draw(settings, np.random.default_rng(i))
+        Lambda.append(np.linalg.inv(problem.family.to_data(problem.theta)["covariances"][0]))
+    mean, se = np.mean(Lambda, 0), np.std(Lambda, 0) / np.sqrt(600)
+    assert np.all(np.abs(mean - np.eye(2)) < 4 * np.fmax(se, 1e-9))
+
+
+# The methods.
+
+
+@pytest.mark.filterwarnings("ignore::mixtures.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        replace(QUICK, n=6, dimension=2),  # one cluster, where CAVI's posterior is exact
+        Settings(2, 6, 1, methods=("exact", "gibbs"), draws=39, beta0=0.3),
+    ],
+    ids=["one cluster", "two clusters"],
+)
+def test_posteriors_that_are_exact_have_uniform_ranks(settings, monkeypatch):
+    """In every quantity the p-value is above 0.001."""
+    short = {"walkers": 16, "tune": 20, "chains": 16, "draws": 16}
+    monkeypatch.setattr("reports.studies.calibration.posteriors.GIBBS", PLAIN | short)
+    table = simulated(settings, 100)
+    assert table["failure"].isna().all()
+    assert min(p_values(table, settings).values()) > 1e-3
+
+
+def test_a_posterior_that_is_too_narrow_is_caught(monkeypatch):
+    def narrow(problem, rng):
+        sample = POSTERIORS["cavi"](problem, rng)
+        means = sample.theta["means"]
+        return sample._replace(theta=sample.theta | {"means": means.mean(0) + 0.5 * (means - means.mean(0))})
+
+    monkeypatch.setattr(study, "POSTERIORS", {"cavi": narrow})
+    table = simulated(QUICK, 150)
+    assert p_values(table, QUICK)["cavi", "mean of x0"] < 1e-4
+    view = CalibrationView(Calibration(QUICK, table, {}))
+    mean = view.held("cavi", "mean of x0", 0.95)[0]
+    assert mean < 0.8  # of a normal: P(|z| < 0.98) = 0.67
+    assert view.intervals("cavi")[0] is False
+    assert "overconfident" in view.intervals("cavi")[1]
+
+
+@pytest.mark.filterwarnings("ignore::mixtures.ConvergenceWarning")
+def test_gibbs_draws_are_thinned_to_near_independence():
+    """However few a run has, the chains go on until their effective sample size is L."""
+    settings = Settings(2, 12, 1, methods=("gibbs",), draws=39)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "reports.studies.calibration.posteriors.GIBBS", {"walkers": 4, "tune": 20, "chains": 4, "draws": 10}
+        )
+        sample = POSTERIORS["gibbs"](draw(settings, np.random.default_rng(2)), np.random.default_rng(0))
+    assert sample.converged
+    assert sample.ess >= 39
+    assert sample.weights.shape == (39, 2)
+    assert len(np.unique(sample.weights[:, 0])) == 39
+
+
+def test_the_bootstrap_counts_the_resamples_it_lost(monkeypatch):
+    """One cluster: draws of the mean have the sampling variance Sigma / N; every third fit is made to collapse."""
+    settings = replace(QUICK, n=30, methods=("em",), draws=119)
+    problem = draw(settings, np.random.default_rng(5))
+    fit_many = em.fit_many
+
+    def collapsing(xs, *args, **options):
+        fits = fit_many(xs, *args, **options)
+        return [ValueError() if i % 3 == 1 else fit for i, fit in enumerate(fits)]
+
+    monkeypatch.setattr(em, "fit_many", collapsing)
+    sample = bootstrap(problem, np.random.default_rng(0))
+    assert len(sample.weights) == 119
+    assert 40 <= sample.lost < 75
+    fit = em.fit(*problem.posed, rng=np.random.default_rng(0))
+    assert isinstance(fit, Fit)
+    expected = fit.held.theta["covariances"].item() / 30
+    assert sample.theta["means"].var() == pytest.approx(expected, rel=4 * np.sqrt(2 / 119))
+
+
+def test_a_failing_method_is_counted_and_the_others_go_on(monkeypatch):
+    def broken(problem, rng):
+        raise ArithmeticError("no <b>number</b>")
+
+    monkeypatch.setattr(study, "POSTERIORS", POSTERIORS | {"em": broken})
+    settings = replace(QUICK, methods=("em", "cavi"))
+    table = simulated(settings, 2)
+    em_rows, cavi_rows = (table[table["method"] == m] for m in ("em", "cavi"))
+    assert em_rows["rank"].isna().all()
+    assert set(em_rows["failure"]) == {"ArithmeticError: no <b>number</b>"}
+    assert cavi_rows["rank"].notna().all()
+
+
+# The folder.
+
+
+def test_simulations_do_not_depend_on_the_workers(tmp_path):
+    settings = replace(QUICK, methods=("em", "cavi"))
+    one, two = (calibrate(settings, tmp_path / str(w), simulations=FEWEST, workers=w) for w in (1, 2))
+    pd.testing.assert_frame_equal(one.table[OUTCOME], two.table[OUTCOME])
+    alone = study.simulation(settings, 2, ["cavi"])
+    shared = one.table[(one.table["simulation"] == 2) & (one.table["method"] == "cavi")]
+    assert shared["rank"].tolist() == [row["rank"] for row in alone]
+
+
+def test_a_killed_calibration_goes_on_where_it_was(tmp_path):
+    folder = tmp_path / "o"
+    options = ("-k", "1", "--rows", "10", "--features", "1", "--methods", "cavi", "--draws", "39", "--out", str(folder))
+    code = "from reports.cli import main; main()"
+    run = subprocess.Popen(
+        [sys.executable, "-c", code, "calibrate", *options, "--simulations", "5000", "--workers", "1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        limit = time.monotonic() + 120
+        while len(list(folder.glob("cells/*.parquet"))) < FEWEST:
+            assert run.poll() is None
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+    finally:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    there = {path: path.stat().st_mtime_ns for path in folder.glob("cells/*.parquet")}
+    lost = folder / "cells" / "000002-cavi.parquet"
+    lost.unlink()
+    lost.with_name(".000002-cavi.part").write_bytes(b"half")
+    (folder / "calibration.part").write_bytes(b"half")
+    result = command("calibrate", *options, "--simulations", str(len(there) + 2), "--workers", "1")
+    assert result.exit_code == 0, result.output
+    assert f"{len(there) - 1} of {len(there) + 2} simulations are there already" in result.stderr
+    for path, written in there.items():
+        assert (path.stat().st_mtime_ns == written) == (path != lost)
+    table = study.Cells(folder / "cells", study.COLUMNS).read()
+    pd.testing.assert_frame_equal(table[OUTCOME], simulated(QUICK, len(there) + 2)[OUTCOME], check_dtype=False)
+
+
+def test_methods_are_added_to_what_is_there(tmp_path):
+    both = replace(QUICK, methods=("cavi", "exact"))
+    calibrate(QUICK, tmp_path / "o", simulations=FEWEST)
+    tasks = missing(both, FEWEST + 1, {(i, "cavi") for i in range(FEWEST)})
+    assert [task.arguments[2] for task in tasks] == [("exact",)] * FEWEST + [("cavi", "exact")]
+    added = calibrate(both, tmp_path / "o", simulations=FEWEST).table
+    at_once = calibrate(both, tmp_path / "p", simulations=FEWEST).table
+    pd.testing.assert_frame_equal(added[OUTCOME], at_once[OUTCOME])
+    fewer = calibrate(QUICK, tmp_path / "o", simulations=FEWEST).table
+    assert set(fewer["method"]) == {"cavi"}
+
+
+def test_folders_that_do_not_fit_are_refused(tmp_path):
+    folder = tmp_path / "o"
+    calibrate(QUICK, folder, simulations=FEWEST)
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(ResultsError, match="n = 10, not 11"):
+        calibrate(replace(QUICK, n=11), folder, simulations=FEWEST)
+    manifest = json.loads((folder / "calibration.json").read_text())
+    for changed in ({"versions": {"mixtures": "0.0.9"}}, {"format": 0}):
+        (folder / "calibration.json").write_text(json.dumps(manifest | changed))
+        with pytest.raises(ResultsError, match=r"was written by mixtures .* in format"):
+            calibrate(QUICK, folder, simulations=FEWEST)
+    assert sorted(folder.rglob("*")) == before
+    (folder / "calibration.json").write_text(json.dumps(manifest))
+    (folder / "cells" / "000000-cavi.parquet").write_bytes(b"half")
+    with pytest.raises(CellsError, match=r"000000-cavi.parquet is damaged"):
+        calibrate(QUICK, folder, simulations=FEWEST)
+
+    thesis = tmp_path / "thesis"
+    thesis.mkdir()
+    (thesis / "chapter.tex").write_text("")
+    with pytest.raises(ResultsError, match="something else than a calibration"):
+        calibrate(QUICK, thesis, simulations=FEWEST)
+
+
+BAD = {
+    "unknown method": (["--methods", "em,cavvi"], "did you mean 'cavi'?"),
+    "no method": (["--methods", ","], "no method given"),
+    "unknown covariance": (["--covariance", "ful"], "did you mean 'full'?"),
+    "too few simulations": (["--simulations", "19"], "expected at least 20"),
+    "negative seed": (["--seed", "-1"], "seed is -1"),
+    "no cluster": (["-k", "0"], "n_components is 0"),
+    "more clusters than rows": (["-k", "60"], "n is 50"),
+    "draws that no interval fits": (["--draws", "100"], "multiple of 40"),
+    "no prior": (["--beta0", "0"], "beta0"),
+    "too few degrees of freedom": (["--nu0", "1"], "nu0"),
+    "negative concentration": (["--alpha", "-1"], "alpha0"),
+    "too many rows for the exact posterior": (["--methods", "exact"], "takes too long"),
+    "folder in use": (["--out", "."], "working folder"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_nothing_is_written(case, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments, message = BAD[case]
+    result = command("calibrate", *arguments)
+    assert result.exit_code == 2, result.output
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert message in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_prior_beyond_floats_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = command("calibrate", "-d", "1", "-n", "10", "--methods", "cavi", "--nu0", "0.001", "--workers", "1")
+    assert result.exit_code == 2
+    assert "less extreme --nu0" in result.stderr.splitlines()[-1]
+
+
+# The page.
+
+
+@pytest.fixture(scope="module")
+def shown():
+    """Uniform ranks by Gibbs; narrow ones by CAVI, too high in the largest weight; EM failing now and then, ADVI always."""
+    rng = np.random.default_rng(0)
+    settings = Settings(2, 50, 1, methods=("em", "cavi", "advi", "gibbs"), draws=39)
+    problem = draw(settings, rng)
+    names = list(quantities(*problem.posed, problem.weights[None], {n: v[None] for n, v in problem.theta.items()}))
+    rows = []
+    for i in range(300):
+        for method, shape in (("em", 0.4), ("cavi", 0.6), ("advi", 0.5), ("gibbs", 1.0)):
+            for name in names:
+                error = "ValueError: <script>" if method == "advi" or (method == "em" and i % 30 == 0) else None
+                u = rng.beta(0.5, 1.2) if (method, name) == ("cavi", "largest weight") else rng.beta(shape, shape)
+                ess, lost = 800.0 if method == "gibbs" else np.nan, 3.0 if method == "em" and not error else np.nan
+                rank = np.nan if error else int(40 * u)
+                rows.append((i, method, name, 0.0, rank, np.nan if error else 1.0, ess, lost, 0.1, error))
+    table = pd.DataFrame(rows, columns=list(study.COLUMNS))
+    manifest = {
+        "command": "mixtures calibrate",
+        "created": "2025-01-01T00:00:00+00:00",
+        "platform": "Linux",
+        "versions": {"mixtures": "0.1.0"},
+        "model": reports.manifest.describe_model(*model(settings)),
+    }
+    return Calibration(settings, table, manifest)
+
+
+def test_the_verdict_is_taken_from_the_numbers(shown):
+    view = CalibrationView(shown)
+    assert view.posterior("gibbs") == (True, "ranks of all 8 quantities are uniform")
+    assert view.intervals("gibbs")[0] is True
+    fit, because = view.intervals("cavi")
+    inside = covered(shown.table[shown.table["method"] == "cavi"]["rank"].to_numpy(int), 39, 0.95).mean()
+    assert fit is False
+    assert f"hold {percent(inside)} of the truths" in because
+    assert f"miss {number((1 - inside) / 0.05, 2)} times" in because
+    assert view.posterior("cavi")[0] is False
+    above = np.mean(2 * view.ranks["cavi"]["largest weight"] > 39)
+    assert view.middle("cavi") == (
+        False,
+        f"medians of 1 of 8 quantities are biased; that of the largest weight is too high in {100 * (1 - above):.3g}% of the "
+        "simulations",
+    )
+    assert answer(view).endswith("EM and CAVI are overconfident.")
+    assert f"{percent(inside)} by CAVI" in answer(view)
+    assert "failed in 10 of 300 simulations" in verdict_lines(shown)[0]
+    assert verdict_lines(shown)[2] == "ADVI: failed in every simulation"
+
+
+def test_the_page_shows_what_failed_and_asks_for_nothing_outside(shown):
+    html = render(shown)
+    assert html == render(shown)
+    assert "&lt;script&gt;" in html
+    assert "ValueError: <script>" not in html
+    assert "failed in 10 of 300 simulations" in html
+    assert "bootstrap intervals, no posterior" in html
+    assert html.count("<img") == 3
+    assert not re.search(r"\bnan\b|\bNone\b", re.sub(r'src="[^"]*"', "", html))
+    addresses = re.findall(r'(?:src|href)="([^"]*)"', html)
+    assert {address.split(":")[0] if ":" in address else address[0] for address in addresses} == {"data", "#"}
+
+
+def test_one_method_that_always_fails_still_makes_a_page(shown):
+    lost = replace(
+        shown, settings=replace(shown.settings, methods=("advi",)), table=shown.table[shown.table["method"] == "advi"]
+    )
+    assert "failed in every simulation" in render(lost)
+
+
+def test_calibrate_says_what_it_found_and_makes_the_page_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ("calibrate", "-k", "1", "-n", "10", "-d", "1", "--methods", "cavi", "--simulations", "21")
+    result = command(*arguments, "--workers", "1")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"CAVI: .*95% intervals hold", result.stdout)
+    page = Path("results/calibration-k1-n10/report.html")
+    assert str(page) in result.stdout
+    page.unlink()
+    again = command(*arguments)
+    assert "21 of 21 simulations are there already" in again.stderr
+    assert page.is_file()
+
+
+def test_a_method_that_always_fails_exits_with_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(study, "POSTERIORS", {})
+    result = command(
+        "calibrate", "-k", "1", "-n", "10", "-d", "1", "--methods", "cavi", "--simulations", "20", "--workers", "1"
+    )
+    assert result.exit_code == 1
+    assert "CAVI: failed in every simulation" in result.stdout
