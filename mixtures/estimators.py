@@ -36,7 +36,7 @@ from mixtures.model import Allocation, Family, Theta
 from mixtures.normal import LOG_2PI, SMALLEST_VARIANCE, outer
 from mixtures.online import Learned, learn
 from mixtures.passes import noise, one_pass
-from mixtures.responsibilities import fold, normalise
+from mixtures.responsibilities import fold, log_sum, normalise
 from mixtures.rows import Moments, moments
 
 MATRICES = ("full", "tied")
@@ -229,7 +229,7 @@ class _Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     def score_samples(self, X: Any) -> np.ndarray:
         """The log density of every row in nats, shape (n_samples,)."""
-        return self._answer(X, self._log_joint, lambda log_joint: normalise(log_joint)[0])
+        return self._answer(X, self._log_joint, log_sum)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """The mean of `score_samples` over the rows of X, by weight where ``sample_weight`` is given."""
@@ -620,7 +620,7 @@ class GaussianMixture(_Mixture):
         self._tell([end.bound / data.n for end in ends], [end.converged for end in ends], perf_counter() - began)
         best = max(ends, key=lambda end: end.bound[-1:].sum())
         self._store(self._attributes(family, best.weights, best.theta))
-        log_p = self._by_blocks(X, self._log_joint(), lambda log_joint: normalise(log_joint)[0])
+        log_p = self._by_blocks(X, self._log_joint(), log_sum)
         return _End(float(np.average(log_p, weights=weights)) * data.n, best.bound[:-1], best.converged)
 
     def _starts(self, task: _Task, family: Family) -> np.ndarray:

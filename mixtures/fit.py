@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from mixtures.model import Allocation, Family, Theta
-from mixtures.responsibilities import fold, normalise
+from mixtures.responsibilities import fold, log_sum, normalise
 from mixtures.rows import blocks
 
 if TYPE_CHECKING:
     import xarray
 
-BLOCK_ELEMENTS = 4_000_000
+# Log densities of points under draws held at once: few enough to stay in cache.
+BLOCK_ELEMENTS = 500_000
 
 
 @dataclass(frozen=True)
@@ -174,12 +175,12 @@ class Fit:
             q = self.posterior
             log_pi = self.allocation.natural(self.allocation.mean(q.alpha))
             return np.concatenate(
-                [normalise(log_pi + self.family.log_predictive(block, q.theta))[0] for block, _ in blocks(x)]
+                [log_sum(log_pi + self.family.log_predictive(block, q.theta)) for block, _ in blocks(x)]
             )
         if not isinstance(self.posterior, Draws):
             return self.posterior.log_predictive(x)
-        per_draw = (normalise(block)[0] for _, block in self.log_rho(x))
-        return np.concatenate([normalise(log_p.T)[0] - np.log(len(log_p)) for log_p in per_draw])
+        per_draw = (log_sum(block) for _, block in self.log_rho(x))
+        return np.concatenate([log_sum(log_p.T) - np.log(len(log_p)) for log_p in per_draw])
 
     def log_likelihood(self, x: np.ndarray) -> np.ndarray:
         """log p(x_n | pi, theta) for every held draw, shape (chain, draw, N).
@@ -189,7 +190,7 @@ class Fit:
         TypeError
             If the posterior is held in closed form; draw from it first.
         """
-        flat = np.concatenate([normalise(block)[0] for _, block in self.log_rho(x)], axis=1)
+        flat = np.concatenate([log_sum(block) for _, block in self.log_rho(x)], axis=1)
         return flat.reshape(*self.held.weights.shape[:2], len(x))
 
     def responsibilities(self, x: np.ndarray) -> np.ndarray:

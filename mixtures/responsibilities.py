@@ -18,9 +18,17 @@ def normalise(log_rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Quickest where the last axis has the largest stride, so that the sums run along memory.
     """
     top = log_rho.max(-1, keepdims=True)
-    rho = np.exp(log_rho - top)
-    z = rho.sum(-1, keepdims=True)
-    return (np.log(z) + top)[..., 0], rho / z
+    rho = log_rho - top
+    z = np.exp(rho, out=rho).sum(-1, keepdims=True)
+    rho /= z
+    return (np.log(z) + top)[..., 0], rho
+
+
+def log_sum(log_rho: np.ndarray) -> np.ndarray:
+    """log_z alone, in less time."""
+    top = log_rho.max(-1, keepdims=True)
+    rho = log_rho - top
+    return np.log(np.exp(rho, out=rho).sum(-1)) + top[..., 0]
 
 
 def drawn(r: np.ndarray, u: np.ndarray) -> np.ndarray:

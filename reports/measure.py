@@ -11,7 +11,7 @@ import numpy as np
 from mixtures import Conjugate, Dirichlet, Draws, Fit, Gaussian
 from mixtures.labels import agreement, align, sort_by_mean, stephens
 from mixtures.methods import cavi
-from mixtures.responsibilities import normalise
+from mixtures.responsibilities import log_sum
 from reports.catalogue import METHODS, REFERENCES, Options
 from reports.metrics import Row, evidence, modes, prediction, quality, recovery, reference, two_sample
 from reports.metrics import agreement as agree
@@ -170,7 +170,7 @@ def _best_draw(fit: Fit, x: np.ndarray) -> Fit:
     if isinstance(fit.posterior, Conjugate):
         return fit
     weights, theta = fit.held.flat()
-    best = int(np.argmax(sum(normalise(block)[0].sum(1) for _, block in fit.log_rho(x))))
+    best = int(np.argmax(sum(log_sum(block).sum(1) for _, block in fit.log_rho(x))))
     return replace(fit, posterior=Draws(weights[None, [best]], {name: v[None, [best]] for name, v in theta.items()}))
 
 

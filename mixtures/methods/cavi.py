@@ -15,7 +15,7 @@ from mixtures.fit import Conjugate, Fit
 from mixtures.many import ascend_many, sources
 from mixtures.model import Allocation, Family
 from mixtures.online import as_ascent, learn
-from mixtures.responsibilities import fold, normalise
+from mixtures.responsibilities import fold, log_sum, normalise
 from mixtures.rows import Rows
 
 LEAVE_ONE_OUT_BLOCK = 3_000_000
@@ -196,4 +196,4 @@ def _predictive(own: np.ndarray, s: np.ndarray, family: Family, allocation: Allo
     joined = s[:, None] + np.eye(K)[None, :, :, None] * own[:, None, None, :]
     log_density = family.log_marginal(joined) - family.log_marginal(s)[:, None]
     weights = allocation.mean(allocation.posterior(s[..., 0]))
-    return normalise(allocation.natural(weights) + log_density)[0]
+    return log_sum(allocation.natural(weights) + log_density)

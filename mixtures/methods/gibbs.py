@@ -40,7 +40,7 @@ from mixtures.labels import assignment
 from mixtures.model import Allocation, Family, Theta
 from mixtures.passes import Pass, one_pass
 from mixtures.priors import check_proper
-from mixtures.responsibilities import fold, normalise
+from mixtures.responsibilities import fold, log_sum
 from mixtures.rows import check_matrix
 
 RHAT = 1.01
@@ -224,7 +224,7 @@ class Library:
         """log q of labellings in the library's order with the statistics s (C, K, P), shape (C,)."""
         M = len(self.eta)
         log_p = s.reshape(len(s), -1) @ self.eta.reshape(M, -1).T - self.log_z
-        return normalise(log_p)[0] - np.log(M)
+        return log_sum(log_p) - np.log(M)
 
 
 @dataclass(frozen=True)
