@@ -264,6 +264,8 @@ def summary(results: Results) -> pd.DataFrame:
         "heldout_log_density",
         "bound",
         "elpd_loo",
+        "elpd_loo_refitted",
+        "elpd_loo_approximate",
         "mean_shift",
         "sd_ratio",
         "coverage95",

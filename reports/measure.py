@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +14,7 @@ from mixtures.labels import agreement, align, sort_by_mean, stephens
 from mixtures.methods import cavi
 from mixtures.responsibilities import log_sum
 from reports.catalogue import METHODS, REFERENCES, Options
-from reports.metrics import Row, evidence, modes, prediction, quality, recovery, reference, two_sample
+from reports.metrics import Row, checks, evidence, modes, prediction, quality, recovery, reference, two_sample
 from reports.metrics import agreement as agree
 from reports.prepared import Data
 from reports.verdict import judge
@@ -49,6 +50,7 @@ def measure(fits: dict[str, Fit], data: Data, options: Options, rng: np.random.G
     """Align the fits, measure each alone, against the data and against the reference, and pass the verdict."""
     rows = [] if data.truth is None else _oracle(data)
     streams, evidence_streams = (dict(zip(METHODS, rng.spawn(len(METHODS)), strict=True)) for _ in range(2))
+    (common,) = rng.spawn(1)
     for method in (m for m in fits if m not in METHODS):
         streams[method], evidence_streams[method] = rng.spawn(2)
     if not fits:
@@ -114,10 +116,11 @@ def measure(fits: dict[str, Fit], data: Data, options: Options, rng: np.random.G
 
     trees = {m: _tree(fits[m], scored[m], drawn[m], posteriors[m], together[m], data, streams[m]) for m in fits}
     for method, tree in trees.items():
-        if (left_out := _leave_one_out(fits[method], tree, data)) is not None:
-            scores, pointwise = left_out
-            rows += scores
-            trees[method] = tree.assign({"loo": type(tree)(pointwise)})
+        found = _leave_one_out(fits[method], drawn[method], ratios.get(method), tree, data)
+        # The same random numbers and labels for all, so that chance sets the methods less apart.
+        found["checks"] = checks.check(fits[method], data.x, data.features, deepcopy(common))
+        rows += [row for those, _ in found.values() for row in those]
+        trees[method] = tree.assign({group: type(tree)(dataset) for group, (_, dataset) in found.items()})
 
     order = {method: i for i, method in enumerate([*fits, "oracle"])}
     rows.sort(key=lambda row: order[row.method])
@@ -289,28 +292,50 @@ def _tree(
     if fit.sample_stats:
         groups["sample_stats"] = xr.Dataset({name: (("chain", "draw"), v) for name, v in fit.sample_stats.items()})
     if fit.kind != "point":
-        kept = min(draws, LARGEST_LOG_LIKELIHOOD // (chains * len(data.x)))
+        kept = _kept(chains, draws, len(data.x))
         if chains * kept >= FEWEST_LOO_DRAWS:
             log_likelihood = {"x": (("chain", "draw", "obs"), _thin(drawn, kept).log_likelihood(data.x))}
             groups["log_likelihood"] = xr.Dataset(
                 log_likelihood, coords={"chain": range(chains), "draw": _spread(draws, kept)}
             )
-        replicated = _replicate(_thin(drawn, min(draws, PREDICTIVE_DRAWS)), min(len(data.x), PREDICTIVE_POINTS), rng)
+        some = min(draws, PREDICTIVE_DRAWS)
+        replicated = checks.replicate(
+            fit.family, *_thin(drawn, some).held.flat(), min(len(data.x), PREDICTIVE_POINTS), rng
+        )
         groups["posterior_predictive"] = xr.Dataset(
-            {"x": (("chain", "draw", "obs", "feature"), replicated)}, coords=features
+            {"x": (("chain", "draw", "obs", "feature"), replicated.reshape(chains, some, *replicated.shape[1:]))},
+            coords=features,
         )
     tree = xr.DataTree.from_dict(groups)
     tree.attrs["kind"] = fit.kind
     return tree
 
 
-def _leave_one_out(fit: Fit, tree: xr.DataTree, data: Data) -> tuple[list[Row], xr.Dataset] | None:
-    """By importance sampling for posterior draws, by refitting for CAVI; nothing for what is neither."""
+def _leave_one_out(
+    fit: Fit, drawn: Fit, ratios: np.ndarray | None, tree: xr.DataTree, data: Data
+) -> dict[str, tuple[list[Row], xr.Dataset]]:
+    """Rows and pointwise values by group of the tree: from posterior draws, by refits for CAVI, through weighted draws of q."""
+    found = {}
     if fit.kind == "mcmc" and "log_likelihood" in tree.children:
-        return prediction.leave_one_out(fit.method, _thinned(tree))
+        found["loo"] = prediction.leave_one_out(fit.method, _thinned(tree))
     if fit.method == "cavi" and len(data.x) <= LARGEST_REFITTED:
-        return prediction.refitted(fit.method, cavi.leave_one_out(fit, data.x), fit.log_predictive(data.x))
-    return None
+        found["loo_refitted"] = prediction.refitted(
+            fit.method, cavi.leave_one_out(fit, data.x), fit.log_predictive(data.x)
+        )
+    if fit.kind == "variational" and ratios is not None:
+        own = drawn if isinstance(fit.posterior, Conjugate) else fit
+        chains, draws, _ = own.held.weights.shape
+        kept = _kept(chains, draws, len(data.x))
+        if chains * kept >= FEWEST_LOO_DRAWS:
+            log_likelihood = _thin(own, kept).log_likelihood(data.x).reshape(-1, len(data.x))
+            some = ratios.reshape(chains, draws)[:, _spread(draws, kept)].ravel()
+            found["loo_approximate"] = prediction.approximate_leave_one_out(fit.method, log_likelihood, some)
+    return found
+
+
+def _kept(chains: int, draws: int, n: int) -> int:
+    """Draws of each chain for which the log likelihood of every point is held."""
+    return min(draws, LARGEST_LOG_LIKELIHOOD // (chains * n))
 
 
 def _thinned(tree: xr.DataTree) -> xr.DataTree:
@@ -339,16 +364,6 @@ def _thin(fit: Fit, draws: int) -> Fit:
 def _spread(draws: int, kept: int) -> np.ndarray:
     """Numbers of so many draws, evenly spaced from the first."""
     return np.linspace(0, draws, kept, endpoint=False).astype(int)
-
-
-def _replicate(fit: Fit, n: int, rng: np.random.Generator) -> np.ndarray:
-    """One simulated data set of ``n`` points for every held draw, shape (chain, draw, n, D)."""
-    chains, draws, K = fit.held.weights.shape
-    weights, theta = fit.held.flat()
-    below = np.cumsum(weights, axis=1)[:, None, :-1]
-    own = (rng.random((len(weights), n, 1)) > below).sum(-1) + K * np.arange(len(weights))[:, None]
-    flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in theta.items()}
-    return fit.family.simulate(flat, own.ravel(), rng).reshape(chains, draws, n, -1)
 
 
 def _judged(method: str, checks: list[dict[str, Any]]) -> dict[str, Any]:

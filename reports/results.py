@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-FORMAT = 4
+FORMAT = 5
 COLUMNS = ("method", "metric", "target", "value", "se")
 MANIFEST, PAGE = "manifest.json", "report.html"
 

@@ -41,8 +41,10 @@ def test_every_metric_of_the_contract_is_there(result):
     assert expected <= set(result.results.metrics["metric"])
     per_method = result.results.metrics.groupby("method")["metric"].agg(set)
     assert not {"sd_ratio", "coverage95", "wasserstein", "khat", "elpd_loo"} & per_method["em"]
-    assert "elpd_loo" not in per_method["advi"]
-    assert {"elpd_loo", "bound_marginal"} <= per_method["cavi"]
+    assert {"elpd_loo_refitted", "elpd_loo_approximate", "bound_marginal"} <= per_method["cavi"]
+    assert "elpd_loo_approximate" in per_method["advi"]
+    assert not {"elpd_loo", "elpd_loo_refitted"} & per_method["advi"]
+    assert all("ppc_p" in metrics for method, metrics in per_method.items() if method != "oracle")
     assert {"elpd_loo", "loo_khat_bad"} <= per_method["nuts"]
     assert not {"mean_shift", "khat", "bound"} & per_method["nuts"]
     assert {"seconds_compile", "khat"} <= per_method["advi"]
@@ -58,6 +60,19 @@ def test_well_separated_clusters_make_the_methods_agree(result):
     assert metrics["nuts", "ari", "data"] == 1
     assert {claim["fit"] for claim in result.results.manifest["verdict"]["cavi"].values()} == {True}
     assert result.results.manifest["verdict"]["em"]["intervals"]["fit"] is False
+
+
+def test_leave_one_out_through_q_is_that_of_the_posterior(result):
+    """CAVI's and ADVI's weighted draws and the chains of NUTS and Gibbs estimate one number, where k-hat allows."""
+    metrics = result.results.metrics.set_index(["method", "metric"])["value"]
+    compared = 0
+    for method in ("cavi", "advi"):
+        if metrics[method, "loo_khat_bad_approximate"] == 0:
+            for sampled in ("nuts", "gibbs"):
+                error = np.hypot(metrics[method, "elpd_loo_mcse_approximate"], metrics[sampled, "elpd_loo_mcse"])
+                assert abs(metrics[method, "elpd_loo_approximate"] - metrics[sampled, "elpd_loo"]) < 4.5 * error
+                compared += 1
+    assert compared >= 2
 
 
 def test_chains_are_brought_to_one_labelling(result):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reports.metrics import Row
+from reports.metrics import Row, quality
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -26,7 +26,7 @@ def leave_one_out(method: str, tree: xr.DataTree) -> tuple[list[Row], xr.Dataset
     """Expected log predictive density by Pareto-smoothed importance sampling (Vehtari, Gelman & Gabry 2017), in nats.
 
     Only for draws from the posterior itself: the weights 1 / p(x_n | theta) turn p(theta | x) into p(theta | x_-n), and an
-    approximation of the one into nothing of use.
+    approximation of the one into nothing of use; for that see `approximate_leave_one_out`.
 
     Parameters
     ----------
@@ -36,7 +36,8 @@ def leave_one_out(method: str, tree: xr.DataTree) -> tuple[list[Row], xr.Dataset
     Returns
     -------
     rows : list of Row
-        ``elpd_loo``, ``p_loo`` and ``loo_khat_bad``, the number of points whose k-hat is too large.
+        ``elpd_loo``, ``p_loo``, ``elpd_loo_mcse``, the Monte Carlo error of the first, which its standard error over the points
+        leaves out, and ``loo_khat_bad``, the number of points whose k-hat is too large.
     pointwise : Dataset
         ``elpd`` and ``pareto_k`` (obs), and ``pit`` (obs, feature), the leave-one-out probability integral transform.
     """
@@ -51,6 +52,7 @@ def leave_one_out(method: str, tree: xr.DataTree) -> tuple[list[Row], xr.Dataset
         loo = arviz_stats.loo(tree, pointwise=True)
     bad = float((loo.pareto_k.values > loo.good_k).sum())
     weights = loo.log_weights.stack(s=("chain", "draw")).transpose("s", "obs").values
+    log_likelihood = tree["log_likelihood"]["x"].transpose("chain", "draw", "obs").values
     x = tree["observed_data"].to_dataset()["x"]
     pointwise = xr.Dataset(
         {
@@ -64,21 +66,87 @@ def leave_one_out(method: str, tree: xr.DataTree) -> tuple[list[Row], xr.Dataset
     rows = [
         Row(method, "elpd_loo", "data", float(loo.elpd), float(loo.se)),
         Row(method, "p_loo", "data", float(loo.p)),
+        Row(method, "elpd_loo_mcse", "data", _monte_carlo(weights, log_likelihood)),
         Row(method, "loo_khat_bad", "data", bad),
     ]
     return rows, pointwise
 
 
+def approximate_leave_one_out(
+    method: str, log_likelihood: np.ndarray, log_ratios: np.ndarray
+) -> tuple[list[Row], xr.Dataset]:
+    """Leave-one-out of the exact posterior through draws from an approximation q of it, in nats.
+
+    The weights p(x, theta) / q(theta) / p(x_n | theta), Pareto-smoothed, turn draws from q into draws from p(theta | x_-n)
+    (Magnusson, Andersen, Jonasson & Vehtari 2019, ICML, section 2). How well q itself predicts is another question.
+
+    Parameters
+    ----------
+    log_likelihood : ndarray, shape (S, N)
+        log p(x_n | theta_s) of independent draws from q.
+    log_ratios : ndarray, shape (S,)
+        log p(x, theta_s) - log q(theta_s), up to a constant.
+
+    Returns
+    -------
+    rows : list of Row
+        ``elpd_loo_approximate``, ``p_loo_approximate``, which compares it with the density under weights p(x, theta) /
+        q(theta), ``elpd_loo_mcse_approximate``, its Monte Carlo error, and ``loo_khat_bad_approximate``, the number of points
+        whose k-hat is too large.
+    pointwise : Dataset
+        ``elpd`` and ``pareto_k`` (obs).
+    """
+    import xarray as xr
+    from arviz_stats.base import array_stats
+    from scipy.special import logsumexp
+
+    # ArviZ's function takes log likelihoods, whose importance weights are their inverses: hence the sign.
+    log_weights, pareto_k = array_stats.psislw((log_likelihood - log_ratios[:, None]).T)
+    elpd = logsumexp(log_weights + log_likelihood.T, axis=1)
+    log_density = logsumexp(quality.smoothed(log_ratios)[0] + log_likelihood.T, axis=1)
+    good_k = quality.limit(len(log_ratios))
+    p = float(log_density.sum() - elpd.sum())
+    rows = [
+        Row(method, "elpd_loo_approximate", "data", elpd.sum(), np.sqrt(elpd.size) * elpd.std(ddof=1)),
+        Row(method, "p_loo_approximate", "data", p),
+        Row(method, "elpd_loo_mcse_approximate", "data", _monte_carlo(log_weights.T, log_likelihood[None])),
+        Row(method, "loo_khat_bad_approximate", "data", float((pareto_k > good_k).sum())),
+    ]
+    attrs = {"p": p, "n_samples": len(log_ratios), "good_k": good_k}
+    return rows, xr.Dataset({"elpd": ("obs", elpd), "pareto_k": ("obs", pareto_k)}, attrs=attrs)
+
+
 def refitted(method: str, elpd: np.ndarray, log_density: np.ndarray) -> tuple[list[Row], xr.Dataset]:
-    """Rows and pointwise values of an exact leave-one-out, from log densities without (N,) and with (N,) each point."""
+    """Leave-one-out of a method's own predictive density, from log densities fitted without (N,) and with (N,) each point.
+
+    Returns
+    -------
+    rows : list of Row
+        ``elpd_loo_refitted`` and ``p_loo_refitted``.
+    pointwise : Dataset
+        ``elpd`` (obs).
+    """
     import xarray as xr
 
     p = float(log_density.sum() - elpd.sum())
     rows = [
-        Row(method, "elpd_loo", "data", elpd.sum(), np.sqrt(elpd.size) * elpd.std()),
-        Row(method, "p_loo", "data", p),
+        Row(method, "elpd_loo_refitted", "data", elpd.sum(), np.sqrt(elpd.size) * elpd.std(ddof=1)),
+        Row(method, "p_loo_refitted", "data", p),
     ]
     return rows, xr.Dataset({"elpd": ("obs", elpd)}, attrs={"p": p, "n_samples": 1, "good_k": 0.7})
+
+
+def _monte_carlo(log_weights: np.ndarray, log_likelihood: np.ndarray) -> float:
+    """Monte Carlo error of sum_n log sum_s w_sn p_sn, from log weights (S, N) and log p (chain, draw, N), S = chain * draw.
+
+    By the delta method: one more draw in the place of s moves the sum by its share of the weighted p less its weight.
+    """
+    from arviz_stats.base import array_stats
+    from scipy.special import softmax
+
+    chains, draws, N = log_likelihood.shape
+    influence = (softmax(log_weights + log_likelihood.reshape(-1, N), axis=0) - np.exp(log_weights)).sum(1)
+    return float(array_stats.mcse(chains * draws * influence.reshape(chains, draws), method="mean"))
 
 
 def _pit(posterior: xr.Dataset, log_weights: np.ndarray, x: xr.DataArray) -> np.ndarray:

@@ -71,9 +71,14 @@ def khat(method: str, ratios: np.ndarray) -> Row:
     return Row(method, "khat", "all", smoothed(ratios)[1])
 
 
+def limit(draws: int) -> float:
+    """Largest k-hat of weights that can be relied on: 0.7, less for few draws (Vehtari et al. 2024, section 3.2.4)."""
+    return float(min(1 - 1 / np.log10(draws), USABLE))
+
+
 def usable(khat: float, draws: int) -> bool:
-    """Whether weights of this k-hat can be relied on: at most 0.7, less for few draws (Vehtari et al. 2024, section 3.2.4)."""
-    return khat <= min(1 - 1 / np.log10(draws), USABLE)
+    """Whether weights of this k-hat can be relied on."""
+    return khat <= limit(draws)
 
 
 def corrected_means(method: str, posterior: xr.Dataset, reference: xr.Dataset, log_weights: np.ndarray) -> list[Row]:

@@ -88,6 +88,11 @@ def limits(view: View) -> Section:
             "ADVI's posterior is Gaussian in the unconstrained coordinates of the model (log-ratios of the weights, the means, "
             "Bartlett's factor of each precision matrix). In other coordinates of the same model it would be wrong elsewhere."
         )
+    if view.has("elpd_loo_approximate"):
+        items.append(
+            "Approximate-posterior leave-one-out weights draws of q. What q never draws is missing from it, and no k-hat "
+            "shows that."
+        )
     if failed := [view.label(m) for m, f in view.methods.items() if f["status"] != "ok"]:
         items.append(f"{listing(failed)} failed and could not be compared.")
     section.blocks.append(Bullets(items))

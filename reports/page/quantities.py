@@ -194,7 +194,7 @@ def leave_one_out(pointwise: xr.Dataset) -> Any:
     elpd, pareto_k = pointwise["elpd"], pointwise.get("pareto_k")
     return ELPDData(
         elpd=float(elpd.sum()),
-        se=float(np.sqrt(elpd.size * elpd.var())),
+        se=float(np.sqrt(elpd.size * elpd.var(ddof=1))),
         p=pointwise.attrs["p"],
         n_samples=pointwise.attrs["n_samples"],
         n_data_points=elpd.size,
@@ -204,6 +204,20 @@ def leave_one_out(pointwise: xr.Dataset) -> Any:
         elpd_i=elpd,
         pareto_k=pareto_k,  # type: ignore[arg-type]
     )
+
+
+def replicated_quantiles(trees: Mapping[str, xr.DataTree]) -> pd.DataFrame:
+    """Return, by method and statistic, quantiles over replicated data sets and the observed value."""
+    rows = []
+    for method, tree in trees.items():
+        found = tree["checks"].to_dataset()
+        quantiles = np.quantile(found["replicated"].values, [0.01, 0.25, 0.5, 0.75, 0.99], axis=0).T
+        rows += [
+            (method, str(name), *of, float(observed))
+            for name, of, observed in zip(found["statistic"].values, quantiles, found["observed"].values, strict=True)
+        ]
+    columns = ["method", "statistic", "low", "lower", "median", "upper", "high", "observed"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def loo_pit(pointwise: xr.Dataset) -> xr.DataTree:

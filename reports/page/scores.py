@@ -6,11 +6,20 @@ import math
 
 import pandas as pd
 
+from reports.metrics.checks import DISCREPANCIES, EXTREME
 from reports.page import quantities
-from reports.page.blocks import Figure, Notice, Section, Table, image
+from reports.page.blocks import Cell, Figure, Notice, Section, Table, image, value
 from reports.page.cells import error_cell, name_cell
+from reports.page.numbers import DASH, fixed, number
 from reports.page.trust import no_fit
-from reports.page.view import View
+from reports.page.view import ROUTES, View
+from reports.page.words import listing
+
+MONTE_CARLO = {"loo": "elpd_loo_mcse", "loo_approximate": "elpd_loo_mcse_approximate"}
+
+# Statistics that are drawn, and rows of a table that stands open.
+PANELS = 9
+FOLDED = 16
 
 
 def prediction(view: View) -> Section:
@@ -52,9 +61,6 @@ def prediction(view: View) -> Section:
         "train_log_difference": "difference",
         "heldout_log_density": "held out",
         "heldout_log_difference": "difference",
-        "elpd_loo": "LOO (total)",
-        "p_loo": "p_loo",
-        "loo_khat_bad": "points with a large k-hat",
     }
     shown = [metric for metric in columns if view.has(metric)]
     rows = [
@@ -70,31 +76,99 @@ def prediction(view: View) -> Section:
     section.blocks.append(
         Table(f"Scores ± standard error, in nats.{words}", ["method", *(columns[m] for m in shown)], rows)
     )
-    if view.rich and view.loo:
+    section.blocks += _leave_one_out(view)
+    return section
+
+
+def _leave_one_out(view: View) -> list:
+    """Leave-one-out by every route, told apart, and compared where its k-hats allow."""
+    if not view.loo:
+        return []
+    names = {key: f"{view.label(key[0])}, {ROUTES[key[1]]}" for key in view.loo}
+    trusted = {key: elpd for key, elpd in view.loo.items() if not elpd.warning}
+    rows = []
+    for (method, route), elpd in view.loo.items():
+        khats = None if elpd.pareto_k is None else elpd.pareto_k.values
+        large = 0 if khats is None else int((khats > elpd.good_k).sum())
+        rows.append(
+            [
+                name_cell(view, method),
+                Cell(ROUTES[route]),
+                Cell(f"{view.label(method)} itself" if route == "loo_refitted" else "the posterior"),
+                error_cell(elpd.elpd, elpd.se),
+                value(view.value(method, MONTE_CARLO.get(route, "")), 2),
+                value(elpd.p),
+                value(math.nan) if khats is None else value(khats.max()),
+                value(math.nan) if khats is None else Cell(str(large), large),
+                Cell("✗ no", tone="bad", note=f"k-hat above {fixed(elpd.good_k, 2)}")
+                if large
+                else Cell("✓ yes", tone="good"),
+            ]
+        )
+    columns = [
+        "method",
+        "by",
+        "density of",
+        "LOO",
+        "Monte Carlo error",
+        "p_loo",
+        "largest k-hat",
+        "too large",
+        "reliable",
+    ]
+    caption = (
+        "Leave-one-out log predictive density of all points, in nats, ± its standard error over the points; the Monte Carlo "
+        "error is that of the draws"
+    )
+    blocks: list = [Table(caption, columns, rows)]
+    if view.rich:
         from reports.plots.khat import plot_khat
 
         pictures = [
-            image(plot_khat(m, elpd), f"Pareto k-hat of {view.label(m)}", raster=True)
-            for m, elpd in view.loo.items()
+            image(plot_khat(key[0], elpd, names[key]), f"Pareto k-hat of {names[key]}", raster=True)
+            for key, elpd in view.loo.items()
             if elpd.pareto_k is not None
         ]
         caption = "Pareto k-hat of every point: above the line its leave-one-out score is not to be relied on."
-        if len(view.loo) > 1:
+        if len(trusted) > 1:
             import arviz as az
 
             from reports.plots.compare import plot_compare
 
-            pictures.insert(0, image(plot_compare(az.compare(view.loo)), "Leave-one-out comparison"))
-            caption = "Leave-one-out difference from the best, with its standard error. " + caption
-        section.blocks.append(Figure(caption, pictures))
-    section.blocks.append(
+            table = az.compare({names[key]: elpd for key, elpd in trusted.items()})
+            methods = {names[key]: key[0] for key in trusted}
+            pictures.insert(
+                0, image(plot_compare(table.assign(method=table.index.map(methods))), "Leave-one-out comparison")
+            )
+            caption = (
+                "Leave-one-out difference from the best, with its standard error over the points; scores of the exact "
+                f"posterior should differ by no more than about two Monte Carlo errors. {caption}"
+            )
+        blocks.append(Figure(caption, pictures))
+    routes = {route for _, route in view.loo}
+    words = []
+    if "loo" in routes:
+        words.append("PSIS is Pareto-smoothed importance sampling of posterior draws.")
+    if "loo_approximate" in routes:
+        words.append(
+            "Weighted q is approximate-posterior leave-one-out: draws of q weighted by p(x, θ) / q(θ) estimate the exact "
+            "posterior's score too. It says nothing of how well q predicts, and sees nothing where q never draws."
+        )
+    if "loo_refitted" in routes:
+        words.append("Refits without each point give the score of CAVI's own predictive density.")
+    blocks.append(
         Notice(
-            "Leave-one-out comes from importance sampling for MCMC draws, and from a refit without each point for CAVI. "
-            "ADVI has none: re-weighting its draws would not leave a point out of its fit. A posterior that is too narrow can "
-            "still predict well, so read these as scores of prediction alone."
+            " ".join([*words, "A posterior that is too narrow can still predict well: these score prediction alone."])
         )
     )
-    return section
+    if left_out := [names[key] for key in view.loo if key not in trusted]:
+        blocks.append(
+            Notice(
+                f"Unreliable by k-hat, and so not ranked: {listing(left_out)}.",
+                tone="warn",
+            )
+        )
+    return blocks
 
 
 def checks(view: View) -> Section:
@@ -102,15 +176,17 @@ def checks(view: View) -> Section:
     section = Section(
         "checks",
         "Predictive checks",
-        "Data simulated from each fit should look like the data. Where the observed line leaves the band of simulated ones, "
-        "the model, not the method, is usually at fault.",
+        "Data sets simulated from each fit should look like the data. Where those of all methods differ from them alike, the "
+        "model, not the method, is at fault.",
     )
     if not view.trees:
         return no_fit(section)
+    section.blocks += _statistics(view)
     if not view.rich:
         section.blocks.append(
             Notice(
-                "These checks are drawn when an MCMC method, or two methods that give draws, are part of the comparison."
+                "Distribution functions and LOO-PIT are drawn when an MCMC method, or two methods that give draws, are part of "
+                "the comparison."
             )
         )
         return section
@@ -134,11 +210,10 @@ def checks(view: View) -> Section:
                 pictures,
             )
         )
-    if view.loo:
+    if sampled := [m for m, route in view.loo if route == "loo"]:
         pictures = [
             image(plot_loo_pit(m, quantities.loo_pit(view.trees[m]["loo"].to_dataset())), f"LOO-PIT of {view.label(m)}")
-            for m, elpd in view.loo.items()
-            if elpd.pareto_k is not None
+            for m in sampled
         ]
         section.blocks.append(
             Figure(
@@ -148,6 +223,98 @@ def checks(view: View) -> Section:
             )
         )
     return section
+
+
+def _statistics(view: View) -> list:
+    """Posterior predictive p-values of label-free statistics, and the replicated ones beside the observed."""
+    p = view.table("ppc_p")
+    if p.empty:
+        return []
+    from reports.plots.checks import plot_checks
+
+    labels = {m: view.label(m) + (" plug-in" if m in view.points else "") for m in view.trees}
+    table = quantities.replicated_quantiles(view.trees)
+    observed = table.drop_duplicates("statistic").set_index("statistic")["observed"]
+    values = p.pivot(index="target", columns="method", values="value").reindex(index=observed.index)
+    most_extreme = values.where(values < 0.5, 1 - values).min(axis=1).nsmallest(PANELS).index
+    drawn = table[table["statistic"].isin(most_extreme)]
+    drawn = drawn.assign(
+        label=drawn["method"].map(labels),
+        statistic=drawn["statistic"].map(lambda name: f"{name}, beyond x" if name in DISCREPANCIES else name),
+    )
+    which = f"The {PANELS} most extreme of {len(observed)} statistics" if len(observed) > PANELS else "Statistics"
+    head = ["statistic", "observed", *labels.values()]
+    rows = [
+        [
+            Cell(name),
+            value(math.nan if name in DISCREPANCIES else observed[name]),
+            *(_tail_area(view, method, name) for method in labels),
+        ]
+        for name in values.index
+    ]
+    blocks: list = [_failures(view, values, p.pivot(index="target", columns="method", values="se"))]
+    blocks.append(
+        Figure(
+            f"{which} of replicated data sets: median, half of them (thick) and 98% of them (thin), beside the data's (dark "
+            "line). A p-value is extreme where the line leaves the thin part. −log p, under each draw's own parameters, is the "
+            "replicate's beyond the data's.",
+            [image(plot_checks(drawn), "Statistics of replicated data sets beside those of the data")],
+        )
+    )
+    blocks.append(
+        Table(
+            "Posterior predictive p-values: the share of replicated data sets with a larger statistic than the data's, a tie "
+            f"being half. Monte Carlo error at most {fixed(p['se'].max(), 3)}.",
+            head,
+            rows,
+            fold=len(rows) > FOLDED,
+        )
+    )
+    plug_in = (
+        " A point estimate replicates from its one set of parameters (plug-in), without their uncertainty."
+        if view.points
+        else ""
+    )
+    blocks.append(
+        Notice(
+            "The fit has seen the data it is checked against: under the true model these p-values gather around 0.5 and are "
+            f"not uniform, so that one below {EXTREME} or above {1 - EXTREME} says more than a test's, and one in between "
+            f"says less.{plug_in}"
+        )
+    )
+    return blocks
+
+
+def _tail_area(view: View, method: str, name: str) -> Cell:
+    """A p-value's cell; an extreme one has its error and says how far the data lie from the mean replicate."""
+    p = view.value(method, "ppc_p", name)
+    if math.isnan(p):
+        return Cell(DASH)
+    distance = view.value(method, "ppc_distance", name)
+    if EXTREME <= p <= 1 - EXTREME or math.isnan(distance):
+        return Cell(fixed(p, 2 if 0.05 < p < 0.95 else 3), p)
+    side = "above" if distance > 0 else "below"
+    error = fixed(view.se(method, "ppc_p", name), 3)
+    return Cell(f"✗ {fixed(p, 3)}", p, tone="bad", note=f"± {error}, {number(abs(distance), 2)} sd {side}")
+
+
+def _failures(view: View, p: pd.DataFrame, se: pd.DataFrame) -> Notice:
+    """Which p-values (statistic, method) are extreme: for all methods, for some of them, or hardly."""
+    tail, se = p.where(p < 0.5, 1 - p), se.reindex_like(p)
+    extreme, clear = tail < EXTREME, (tail - 2 * se > EXTREME).any(axis=1)
+    shared = extreme.any(axis=1) & ~clear & (tail.median(axis=1) < EXTREME)
+    words = []
+    if shared.any():
+        names = listing(list(p.index[shared]))
+        words.append(f"No method makes data like these in {names}: there the model fails, not a method.")
+    for method in (m for m in view.trees if m in p):
+        if (alone := extreme[method] & clear).any():
+            words.append(f"{view.label(method)} fails in {listing(list(p.index[alone]))}, and not all others do.")
+    if (hardly := extreme.any(axis=1) & ~clear & ~shared).any():
+        words.append(f"Extreme for some, but by no more than Monte Carlo error: {listing(list(p.index[hardly]))}.")
+    if not words:
+        return Notice(f"No statistic of {len(p)} is extreme for any method.", tone="good")
+    return Notice(" ".join(words), tone="warn")
 
 
 def recovery(view: View) -> Section:

@@ -33,6 +33,14 @@ KINDS = {
 }
 
 
+ROUTES = {
+    "loo": "PSIS",
+    "loo_refitted": "refits",
+    "loo_approximate": "weighted q",
+}
+"""Where a leave-one-out score comes from, by the group of a tree that holds it."""
+
+
 class View:
     """The results, with the look-ups every section makes; quantities that cost time are worked out once."""
 
@@ -121,12 +129,13 @@ class View:
         }
 
     @cached_property
-    def loo(self) -> dict[str, Any]:
-        """Leave-one-out of every method that has a pointwise log likelihood."""
+    def loo(self) -> dict[tuple[str, str], Any]:
+        """Leave-one-out by method and by the group of its tree, one of `ROUTES`."""
         return {
-            m: quantities.leave_one_out(self.trees[m]["loo"].to_dataset())
+            (m, route): quantities.leave_one_out(self.trees[m][route].to_dataset())
             for m in self.posteriors
-            if "loo" in self.trees[m]
+            for route in ROUTES
+            if route in self.trees[m]
         }
 
     def label(self, method: str) -> str:

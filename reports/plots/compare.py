@@ -12,10 +12,16 @@ if TYPE_CHECKING:
 
 
 def plot_compare(table: pd.DataFrame) -> Figure:
-    """Draw `elpd_diff` and its standard error `dse`, indexed by method, the best first, with ArviZ."""
+    """Draw `elpd_diff` and its standard error `dse`, the best first, with ArviZ.
+
+    Parameters
+    ----------
+    table
+        Indexed by what each score is called, with a column `method` besides those of `arviz.compare`.
+    """
     with style.arviz_drawing() as az:
         collection = az.plot_compare(
-            table.rename(index=lambda m: style.look(m).label),
+            table.drop(columns="method"),
             visuals={
                 "title": False,
                 "labels": {"size": 9.5},
@@ -28,7 +34,7 @@ def plot_compare(table: pd.DataFrame) -> Figure:
         figure = style.of_collection(collection)
         figure.set_size_inches(style.HALF, 1.2 + 0.35 * len(table))
         ax = figure.axes[0]
-        for tick, method in zip(ax.get_yticklabels(), table.index, strict=True):
+        for tick, method in zip(ax.get_yticklabels(), table["method"], strict=True):
             tick.set_color(style.look(method).colour)
         ax.set(title="LOO", xlabel="elpd, difference from the best (nats)", ylim=(0.5, len(table) + 0.5))
         ax.tick_params(axis="y", length=0)

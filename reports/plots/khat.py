@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plot_khat(method: str, elpd: Any) -> Figure:
+def plot_khat(method: str, elpd: Any, title: str) -> Figure:
     """Draw the k-hat of every point of one method's `arviz.loo(..., pointwise=True)`, with ArviZ."""
     look = style.look(method)
     with style.arviz_drawing() as az:
@@ -27,5 +27,5 @@ def plot_khat(method: str, elpd: Any) -> Figure:
             figure_kwargs={"figsize": (style.HALF, 2.3)},
         )
         figure = style.of_collection(collection)
-        figure.axes[0].set_title(look.label)
+        figure.axes[0].set_title(title)
     return figure

@@ -1,0 +1,159 @@
+"""Posterior predictive checks: can the model make data like these? By statistics that need no labels.
+
+    pi_r, theta_r ~ posterior       y_r ~ p(y | pi_r, theta_r), as many points as x       p = P(T(y_r) >= T(x))
+
+T may look at the parameters too (Gelman, Meng & Stern 1996, *Statistica Sinica* 6:733-807; Gelman et al. 2013, *Bayesian Data
+Analysis*, section 6.3). The parameters have seen x, so that p is nearer to 1/2 than a uniform number where the model is true.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mixtures import Fit
+from mixtures.model import Family, Theta
+from mixtures.responsibilities import fold, normalise
+from reports.metrics import Row
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+REPLICATES = 400
+
+# Of more points than this so many are checked, evenly spaced; many points are replicated less often.
+LARGEST = 5000
+REPLICATED_POINTS = 1_000_000
+BLOCK_ELEMENTS = 2_000_000
+
+# A tail area that speaks of a major failure of the model (*Bayesian Data Analysis*, section 6.3).
+EXTREME = 0.01
+
+# A bump of a kernel density, worked out on so many bins, counts as a mode from this share of the highest on.
+BINS = 1024
+LOWEST_MODE = 0.05
+
+# Names of the discrepancies, which are shown as those of y_r minus those of x under the same draw.
+DISCREPANCIES = ("mean of −log p", "largest −log p")
+
+
+def check(fit: Fit, x: np.ndarray, features: tuple[str, ...], rng: np.random.Generator) -> tuple[list[Row], xr.Dataset]:
+    """Compare data sets replicated from a fit with the data; a point estimate replicates without its uncertainty.
+
+    Parameters
+    ----------
+    fit : Fit
+    x : ndarray, shape (N, D)
+    features : tuple of str
+        Names of the columns.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    rows : list of Row
+        By statistic ``ppc_p``, the posterior predictive p-value, in which a tie counts half, with its Monte Carlo error, which
+        is at least the sd of a Beta(1/2, R + 1/2), what R replicates without an exception say; and ``ppc_distance``, observed
+        minus mean replicated in sds of these.
+    found : Dataset
+        ``replicated`` (replicate, statistic) and ``observed`` (statistic), which is zero for `DISCREPANCIES`.
+    """
+    import xarray as xr
+
+    x = x[np.linspace(0, len(x), min(len(x), LARGEST), endpoint=False).astype(int)]
+    n, D = x.shape
+    axis = _principal_axis(x)
+    observed = {name: values[0] for name, values in statistics(x[None], features, axis).items()}
+    weights, theta = fit.parameters(min(REPLICATES, REPLICATED_POINTS // n), rng)
+    parts = []
+    for some in np.array_split(np.arange(len(weights)), -(-len(weights) * n * D * D // BLOCK_ELEMENTS)):
+        own = weights[some], {name: v[some] for name, v in theta.items()}
+        y = replicate(fit.family, *own, n, rng)
+        parts.append(statistics(y, features, axis) | _discrepancies(fit, *own, y, x))
+    replicated = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    rows = []
+    for name, values in replicated.items():
+        value, R = observed.setdefault(name, 0.0), len(values)
+        above = np.heaviside(values - value, 0.5)
+        least = np.sqrt((R + 0.5) / 2 / (R + 2)) / (R + 1)
+        rows.append(Row(fit.method, "ppc_p", name, above.mean(), max(above.std() / np.sqrt(R), least)))
+        if (sd := values.std()) > 0:
+            rows.append(Row(fit.method, "ppc_distance", name, (value - values.mean()) / sd))
+    found = xr.Dataset(
+        {
+            "replicated": (("replicate", "statistic"), np.stack(list(replicated.values()), axis=1)),
+            "observed": ("statistic", np.array([observed[name] for name in replicated])),
+        },
+        coords={"statistic": list(replicated)},
+    )
+    return rows, found
+
+
+def replicate(family: Family, weights: np.ndarray, theta: Theta, n: int, rng: np.random.Generator) -> np.ndarray:
+    """One simulated data set of ``n`` points for each of R draws, shape (R, n, D)."""
+    R, K = weights.shape
+    below = np.cumsum(weights, axis=1)[:, None, :-1]
+    own = (rng.random((R, n, 1)) > below).sum(-1) + K * np.arange(R)[:, None]
+    flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in theta.items()}
+    return family.simulate(flat, own.ravel(), rng).reshape(R, n, -1)
+
+
+def statistics(y: np.ndarray, features: tuple[str, ...], axis: np.ndarray) -> dict[str, np.ndarray]:
+    """Statistics of data sets (R, n, D) that do not depend on labels, (R,) each.
+
+    Of every feature skewness, excess kurtosis and both ends; of several together the largest eigenvalue of their correlations
+    and, where n > D + 1, Mardia's kurtosis (1970, *Biometrika* 57:519-530) less D (D + 2), its mean under a normal
+    distribution; and the number of modes along ``axis`` (D,).
+    """
+    from scipy import stats
+
+    _, n, D = y.shape
+    y = np.ascontiguousarray(y.mT)  # sums run along memory
+    by_feature = {
+        "skewness": stats.skew(y, axis=-1),
+        "excess kurtosis": stats.kurtosis(y, axis=-1),
+        "smallest": y.min(-1),
+        "largest": y.max(-1),
+    }
+    found = {f"{name}[{f}]": v[:, d] for name, v in by_feature.items() for d, f in enumerate(features)}
+    if D > 1:
+        z = stats.zscore(y, axis=-1)
+        correlation = z @ z.mT / n
+        found["largest correlation eigenvalue"] = np.linalg.eigvalsh(correlation)[:, -1]
+        if n > D + 1:
+            squares = (z * (np.linalg.pinv(correlation, rcond=1e-10, hermitian=True) @ z)).sum(1)
+            found["Mardia's kurtosis"] = (squares**2).mean(1) - D * (D + 2)
+    return found | {"modes" if D == 1 else "modes on the principal axis": _modes(axis @ y)}
+
+
+def _discrepancies(fit: Fit, weights: np.ndarray, theta: Theta, y: np.ndarray, x: np.ndarray) -> dict[str, np.ndarray]:
+    """Mean and largest -log p(y_rn | theta_r) of the replicates (R, n, D), minus those of x under the same draw, in nats."""
+    eta = fold(fit.allocation.natural(weights), fit.family.natural(theta))
+    t = fit.family.features(y.reshape(-1, x.shape[1])).reshape(*y.shape[:2], -1)
+    of_y, of_x = (-normalise((eta @ each.mT).mT)[0] for each in (t, fit.family.features(x)))
+    differences = of_y.mean(1) - of_x.mean(1), of_y.max(1) - of_x.max(1)
+    return dict(zip(DISCREPANCIES, differences, strict=True))
+
+
+def _principal_axis(x: np.ndarray) -> np.ndarray:
+    """Direction (D,) of the first principal component of standardised data, to be applied to the data as they are."""
+    if x.shape[1] == 1:
+        return np.ones(1)
+    return np.linalg.eigh(np.corrcoef(x, rowvar=False))[1][:, -1] / x.std(0)
+
+
+def _modes(u: np.ndarray) -> np.ndarray:
+    """Modes of a Gaussian kernel density of each row of u (R, n), counted, with Silverman's bandwidth (1986, eq. 3.31)."""
+    R, n = u.shape
+    sd, iqr = u.std(1), np.subtract(*np.quantile(u, [0.75, 0.25], axis=1))
+    h = 0.9 * np.where(iqr > 0, np.minimum(sd, iqr / 1.34), sd) * n**-0.2
+    low = u.min(1) - 4 * h
+    width = (u.max(1) + 4 * h - low) / BINS
+    bins = ((u - low[:, None]) / width[:, None]).astype(int) + BINS * np.arange(R)[:, None]
+    counts = np.bincount(bins.ravel(), minlength=R * BINS).reshape(R, BINS)
+    smooth = np.exp(-((2 * np.pi * np.fft.rfftfreq(BINS) * (h / width)[:, None]) ** 2) / 2)
+    density = np.fft.irfft(np.fft.rfft(counts) * smooth, BINS)
+    inside = density[:, 1:-1]
+    higher = (inside > density[:, :-2]) & (inside >= density[:, 2:])
+    return (higher & (inside > LOWEST_MODE * density.max(1, keepdims=True))).sum(1)
