@@ -2,5 +2,6 @@
 
 from reports.comparison import Comparison, compare
 from reports.results import Results, ResultsError
+from reports.selection import Selection, select
 
-__all__ = ["Comparison", "Results", "ResultsError", "compare"]
+__all__ = ["Comparison", "Results", "ResultsError", "Selection", "compare", "select"]

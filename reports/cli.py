@@ -1,5 +1,4 @@
-"""The command line: `mixtures compare`, `mixtures datasets`, `mixtures report`, `mixtures bench`, `mixtures overfit`,
-`mixtures calibrate`."""
+"""The command line: `mixtures compare`, `select`, `datasets`, `report`, `bench`, `overfit` and `calibrate`."""
 
 from __future__ import annotations
 
@@ -23,6 +22,7 @@ from reports.verdict import CLAIMS
 
 if TYPE_CHECKING:
     from reports.comparison import Comparison
+    from reports.selection import Selection
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -104,7 +104,7 @@ def compare(
     stages = _Stages({name: method.title for name, method in METHODS.items()})
     try:
         chosen = comparison.check_methods(name.strip() for name in methods.split(",") if name.strip())
-        names = None if columns is None else [name.strip() for name in columns.split(",") if name.strip()]
+        names = _names(columns)
         settings: dict[str, Any] = {
             "draws": draws,
             "chains": chains,
@@ -173,6 +173,123 @@ def compare(
     if open_ and report:
         typer.launch(path.resolve().as_uri())
     if result.failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def select(
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA", help="A built-in data set (see `mixtures datasets`) or a CSV, Parquet or .npy file."
+        ),
+    ],
+    components: Annotated[
+        str, typer.Option("-k", "--components", help="Numbers of clusters to choose from, as 1:8 or 2,3,5.")
+    ] = "1:8",
+    covariance: Annotated[str, typer.Option(help=f"Comma-separated, from: {', '.join(COVARIANCES)}; or all.")] = "full",
+    criteria: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated, from: aic, bic, icl, cv, cv-cavi, elbo, elbo-logk, loo, evidence.",
+            show_default="all; above 5000 points without loo and evidence",
+        ),
+    ] = None,
+    folds: Annotated[int, typer.Option(help="Folds of the cross-validation.")] = 10,
+    restarts: Annotated[
+        int, typer.Option(help="Starts of EM and CAVI, half as many in every fold; the tenth part ahead goes on.")
+    ] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; the numbers do not depend on it.", show_default="one a core")
+    ] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column with known classes; no fit sees it.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Comma-separated columns to use.", show_default="all numeric")
+    ] = None,
+    drop_missing: Annotated[bool, typer.Option("--drop-missing", help="Leave out rows with missing values.")] = False,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--out", help="Folder for the results.", show_default="results/DATA-select, numbered if taken"
+        ),
+    ] = None,
+    report: Annotated[bool, typer.Option(help="Write the page beside the numbers.")] = True,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page when it is there.")] = False,
+) -> None:
+    """Choose the number of clusters K of DATA by every criterion, and say by how much.
+
+    The folder gets report.html (one self-contained page), selection.csv, selection.png and manifest.json.
+
+    Examples:
+
+      mixtures select faithful --components 1:8
+
+      mixtures select faithful --covariance all --criteria bic,icl,evidence
+
+      mixtures select mine.csv --components 1:5 --label-column species
+    """
+    import numpy as np
+    from joblib import cpu_count
+
+    from mixtures import datasets
+    from reports import selection
+    from reports.results import ResultsError
+
+    started: list[int] = []
+    try:
+        structures = COVARIANCES if covariance == "all" else _names(covariance)
+        loaded = datasets.load(data, label_column=label_column, columns=_names(columns), drop_missing=drop_missing)
+        folder = out_dir or _unused(Path("results") / f"{loaded.name}-select")
+        selection.check_folder(folder)
+        with _Rate("parts") as rate:
+
+            def tell(done: int, total: int) -> None:
+                started.append(done)
+                rate.tell(done, total)
+
+            result = selection.select(
+                loaded.x,
+                _whole_numbers(components),
+                rng=np.random.default_rng(seed),
+                covariance=tuple(structures or ()),
+                criteria=_names(criteria),
+                folds=folds,
+                restarts=restarts,
+                features=loaded.features,
+                name=loaded.name,
+                facts={
+                    "command": shlex.join(["mixtures", *sys.argv[1:]]),
+                    "seed": seed,
+                    "source": loaded.source,
+                    "label_column": label_column,
+                    "n_classes": None if loaded.labels is None else len(set(loaded.labels)),
+                },
+                workers=workers or cpu_count(),
+                tell=tell,
+            )
+        result.save(folder, report=report)
+    except (ResultsError, OSError) as error:
+        _refuse(error)
+    except KeyboardInterrupt:
+        err.print("interrupted; the results were not written", style="red")
+        raise typer.Exit(130) from None
+    except ValueError as error:
+        if started:  # arguments are checked before the first part; a ValueError after that is a defect
+            raise
+        _refuse(error)
+
+    out.print(_choices(result))
+    for text in result.warnings:
+        err.print(f"warning: {text}", style="yellow", soft_wrap=True, markup=False, highlight=False)
+    for failure in result.manifest["failures"]:
+        err.print("{part}, {covariance}, K = {components} failed: {reason}".format(**failure), style="red",
+                  soft_wrap=True, markup=False, highlight=False)  # fmt: skip
+    path = folder / (selection.PAGE if report else selection.CSV)
+    out.print(f"{'Report' if report else 'Numbers'}: {_relative(path)}", soft_wrap=True, markup=False, highlight=False)
+    if open_ and report:
+        typer.launch(path.resolve().as_uri())
+    if result.manifest["failures"]:
         raise typer.Exit(1)
 
 
@@ -585,18 +702,19 @@ class _Rate:
         self.first, self.began, self.told = 0, 0.0, 0.0
 
     def __enter__(self) -> _Rate:
-        if err.is_terminal:
-            self.bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        if self.bar.live.is_started:
+            self.bar.stop()
 
     def tell(self, done: int, total: int) -> None:
         """Note how many of the total are there; what is there at the first call was there before."""
         now = time.perf_counter()
         if not self.began:
             self.first, self.began, self.told = done, now, now
+            if err.is_terminal:
+                self.bar.start()
             text = f"{done} of {total} {self.what} are there already" if done else f"{total} {self.what}"
         else:
             rate = (done - self.first) / (now - self.began)
@@ -624,9 +742,52 @@ def _numbers(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
+def _choices(result: Selection) -> Table:
+    """What each criterion chooses within each covariance structure and among all, with the margin of the latter."""
+    from reports.metrics.criteria import CRITERIA
+    from reports.page.selection import View, margin
+
+    view = View(result)
+    data = result.manifest["data"]
+    title = f"{escape(data['name'])}: {data['n']} points, K chosen by each criterion"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("")
+    several = view.structures if len(view.structures) > 1 else []
+    for heading in (*several, "K", "margin (nats)", "over", "one-SE rule"):
+        table.add_column(heading, justify="right")
+    for criterion, one in view.chosen.items():
+        within = [result.choice(criterion, structure) for structure in several]
+        table.add_row(
+            CRITERIA[criterion].title,
+            *("–" if own is None else str(own.best.components) for own in within),
+            view.candidate(one.best),
+            margin(one),
+            view.candidate(one.runner_up),
+            view.candidate(one.one_se),
+        )
+    return table
+
+
 def _relative(path: Path) -> Path:
     """The path as seen from the working folder, where it lies below it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _names(text: str | None) -> list[str] | None:
+    """The names in a comma-separated list."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _whole_numbers(text: str) -> list[int]:
+    """The numbers of 1:8 or 2,3,5, or both."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, colon, last = part.strip().partition(":")
+        last = last if colon else first
+        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+            raise ValueError(f"--components is {text!r}; expected numbers of clusters such as 1:8 or 2,3,5")
+        numbers += range(int(first), int(last) + 1)
+    return numbers
 
 
 def _named_paths(pairs: list[str]) -> dict[str, Path]:

@@ -16,6 +16,7 @@ from mixtures.responsibilities import log_sum
 from reports.catalogue import METHODS, REFERENCES, Options
 from reports.metrics import Row, checks, evidence, modes, prediction, quality, recovery, reference, two_sample
 from reports.metrics import agreement as agree
+from reports.metrics.prediction import FEWEST_LOO_DRAWS, LARGEST_LOG_LIKELIHOOD
 from reports.prepared import Data
 from reports.verdict import judge
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 # Sizes that keep the work after the fits, and the folder, small; what they cut is cut for every method alike.
-LARGEST_LOG_LIKELIHOOD = 2_000_000
-FEWEST_LOO_DRAWS = 400
 LARGEST_REFITTED = 2000
 
 # An R-hat that more draws will not mend.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from reports.metrics import Row, quality
 
 if TYPE_CHECKING:
     import xarray as xr
+
+# Log likelihoods of draws at points: at most so many numbers are held, and PSIS needs at least so many draws.
+LARGEST_LOG_LIKELIHOOD, FEWEST_LOO_DRAWS = 2_000_000, 400
 
 
 def log_density(method: str, metric: str, log_p: np.ndarray) -> Row:
@@ -41,15 +44,9 @@ def leave_one_out(method: str, tree: xr.DataTree) -> tuple[list[Row], xr.Dataset
     pointwise : Dataset
         ``elpd`` and ``pareto_k`` (obs), and ``pit`` (obs, feature), the leave-one-out probability integral transform.
     """
-    import warnings
-
-    import arviz_stats
     import xarray as xr
 
-    with warnings.catch_warnings():
-        # The report shows the number of large k-hats, which is what this warning says.
-        warnings.filterwarnings("ignore", message="Estimated shape parameter of Pareto distribution")
-        loo = arviz_stats.loo(tree, pointwise=True)
+    loo = pareto_smoothed(tree)
     bad = float((loo.pareto_k.values > loo.good_k).sum())
     weights = loo.log_weights.stack(s=("chain", "draw")).transpose("s", "obs").values
     log_likelihood = tree["log_likelihood"]["x"].transpose("chain", "draw", "obs").values
@@ -114,6 +111,20 @@ def approximate_leave_one_out(
     ]
     attrs = {"p": p, "n_samples": len(log_ratios), "good_k": good_k}
     return rows, xr.Dataset({"elpd": ("obs", elpd), "pareto_k": ("obs", pareto_k)}, attrs=attrs)
+
+
+def pareto_smoothed(tree: xr.DataTree) -> Any:
+    """ArviZ's pointwise PSIS-LOO of draws in the groups ``posterior`` and ``log_likelihood``, without its warning.
+
+    The warning says that some k-hat are large; who calls this shows how many.
+    """
+    import warnings
+
+    import arviz_stats
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Estimated shape parameter of Pareto distribution")
+        return arviz_stats.loo(tree, pointwise=True)
 
 
 def refitted(method: str, elpd: np.ndarray, log_density: np.ndarray) -> tuple[list[Row], xr.Dataset]:

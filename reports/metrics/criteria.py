@@ -1,0 +1,289 @@
+"""What speaks for a number of clusters: the criteria by which K and the covariance structure are chosen.
+
+All of them in nats for the whole data set, a larger number being better: the penalised likelihoods are halved and change their
+sign, AIC becoming L - p and BIC becoming L - (p / 2) log N, so that a difference of one of them reads like a difference of log
+evidence or of log predictive density.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import gammaln
+
+from mixtures import COVARIANCES, Dirichlet, Draws, Fit
+from mixtures.methods import cavi, em, exact, gibbs
+from mixtures.model import Allocation, Family
+from reports.metrics.evidence import bridge
+from reports.metrics.prediction import FEWEST_LOO_DRAWS, LARGEST_LOG_LIKELIHOOD, log_density, pareto_smoothed
+
+# Fits of folds stop where a pass gains less than this many nats a point: it moves their scores by less than their starts do.
+FOLD_TOL = 1e-7
+
+# An expected number of points below which a cluster of CAVI's counts as empty.
+EMPTY = 0.5
+
+
+class Candidate(NamedTuple):
+    """A covariance structure and a number of clusters K."""
+
+    covariance: str
+    components: int
+
+
+class Criterion(NamedTuple):
+    """A name for readers, the part of the work that gives the number, and what the number is and where it misleads."""
+
+    title: str
+    part: str
+    meaning: str
+
+
+CRITERIA = {
+    "aic": Criterion(
+        "AIC",
+        "em",
+        "−AIC/2 = L − p, with the log likelihood L at its maximum and p free parameters (Akaike 1974): an estimate of how well "
+        "the fit predicts as many new points. The theory behind it does not hold for the number of clusters, and AIC is known "
+        "to choose too many; it also follows EM onto clusters of a few points, whose likelihood has no bound.",
+    ),
+    "bic": Criterion(
+        "BIC",
+        "em",
+        "−BIC/2 = L − (p/2) log N (Schwarz 1978): finds the true K as N grows where the clusters are of the assumed shape. "
+        "With few points it chooses too few; where clusters are not Gaussian it takes several Gaussians for one.",
+    ),
+    "icl": Criterion(
+        "ICL",
+        "em",
+        "−ICL/2 = −BIC/2 minus the entropy of the responsibilities (Biernacki, Celeux & Govaert 2000): asks for clusters that "
+        "are apart, not for a good density. Of two that overlap it makes one.",
+    ),
+    "cv": Criterion(
+        "cross-validation (EM)",
+        "cv",
+        "The log density of each fold under the maximum-likelihood fit to the others, summed over all points. It is about "
+        "prediction, not about the number of clusters in truth, and falls slowly beyond it; it moves with the folds, and with "
+        "the optimum that EM finds in each.",
+    ),
+    "cv-cavi": Criterion(
+        "cross-validation (CAVI)",
+        "cv-cavi",
+        "The same under CAVI’s posterior predictive density, fitted to the other folds with a prior from them. Averaging over "
+        "the posterior makes clusters to spare nearly harmless: expect a plateau, and read it by the one-standard-error rule.",
+    ),
+    "elbo": Criterion(
+        "ELBO",
+        "cavi",
+        "CAVI’s lower bound on the log evidence, around one labelling. The bound is looser for more clusters, for there are K! "
+        "labellings, and for clusters that overlap: it leans to few.",
+    ),
+    "elbo-logk": Criterion(
+        "ELBO + log K!",
+        "cavi",
+        "The bound for all labellings, where q keeps its clusters apart. Clusters that q leaves empty have no labels to "
+        "exchange: with E of them, log K! counts up to log E! too much.",
+    ),
+    "loo": Criterion(
+        "LOO",
+        "gibbs",
+        "Leave-one-out log predictive density from Gibbs draws by importance sampling (Vehtari, Gelman & Gabry 2017). Like "
+        "cross-validation it judges prediction, and clusters to spare cost a posterior little.",
+    ),
+    "evidence": Criterion(
+        "evidence",
+        "gibbs",
+        "log p(x), over all labellings: exact where the sum over all allocations is affordable, else by bridge sampling from "
+        "Gibbs draws. It depends on the prior, whose scale here follows K, and of few points it may favour a cluster more that "
+        "stays empty. A difference below one nat is not worth more than a bare mention, one above five is very strong (Kass & "
+        "Raftery 1995).",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all candidates have in common.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, D)
+    criteria : tuple of str
+        Of `CRITERIA`.
+    folds : list of ndarray
+        The rows of each fold.
+    restarts : int
+        Starts of EM and CAVI, and half as many in every fold; see `climb`.
+    alpha0 : float
+        Of the symmetric Dirichlet prior.
+    prior : mapping
+        See `mixtures.Gaussian.from_data`.
+    seed : tuple of int
+        A candidate's random numbers depend on this and on the candidate, not on what else is asked for.
+    """
+
+    x: np.ndarray
+    criteria: tuple[str, ...]
+    folds: list[np.ndarray]
+    restarts: int
+    alpha0: float
+    prior: Mapping[str, Any]
+    seed: tuple[int, ...]
+
+    def model(self, x: np.ndarray, candidate: Candidate) -> tuple[Family, Allocation]:
+        """The family and the allocation of a candidate for some rows."""
+        K = candidate.components
+        return COVARIANCES[candidate.covariance].from_data(x, K, **self.prior), Dirichlet.symmetric(K, self.alpha0)
+
+    def rng(self, candidate: Candidate, part: str) -> np.random.Generator:
+        """The random numbers of one part of the work on a candidate."""
+        own = list(COVARIANCES).index(candidate.covariance), candidate.components, list(PARTS).index(part)
+        return np.random.default_rng([*self.seed, *own])
+
+
+def climb(restarts: int) -> dict[str, Any]:
+    """So many starts of an ascent, of which the tenth part that is ahead is continued; see `mixtures.ascent.ascend`."""
+    return {"restarts": restarts, "keep": max(1, restarts // 10)}
+
+
+@dataclass
+class Found:
+    """What one part of the work says of a candidate.
+
+    Parameters
+    ----------
+    values : dict
+        By criterion, the number and its standard error.
+    pointwise : dict of ndarray, each of shape (N,)
+        By criterion, what each point adds to it, where it is such a sum.
+    missing : dict of str
+        By criterion, why there is no number.
+    facts : dict
+        How the fit went.
+    failed : bool
+        Whether nothing came of it.
+    """
+
+    values: dict[str, tuple[float, float]] = field(default_factory=dict)
+    pointwise: dict[str, np.ndarray] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    failed: bool = False
+
+    def add(self, criterion: str, log_p: np.ndarray) -> None:
+        """Take in a criterion that is a sum over points (N,), and its standard error."""
+        self.pointwise[criterion] = log_p
+        _, _, _, mean, se = log_density(CRITERIA[criterion].part, criterion, log_p)
+        self.values[criterion] = float(len(log_p) * mean), float(len(log_p) * se)
+
+
+def examine(candidate: Candidate, part: str, setting: Setting) -> Found:
+    """One of `PARTS` of the work on a candidate; what stops it is found under ``missing``."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what they say is among the facts
+        try:
+            return PARTS[part](candidate, setting, setting.rng(candidate, part))
+        except Exception as error:  # whatever stops a candidate, the others go on and the report shows it
+            reason = f"{type(error).__name__}: {error}"
+            of_part = (name for name in setting.criteria if CRITERIA[name].part == part)
+            return Found(missing=dict.fromkeys(of_part, reason), failed=True)
+
+
+def _em(candidate: Candidate, setting: Setting, rng: np.random.Generator) -> Found:
+    """Penalised likelihoods."""
+    family, allocation = setting.model(setting.x, candidate)
+    fit = em.fit(setting.x, family, allocation, rng=rng, **climb(setting.restarts))
+    fewest = float(fit.held.weights.min() * len(setting.x))
+    facts = {
+        "log_likelihood": float(fit.bound[-1]),
+        "converged": fit.converged,
+        "reached": fit.info["reached"],
+        "collapsed": fit.info["collapsed"],
+        "fewest_points": fewest,
+        "parameters_a_cluster": family.n_free(2) - family.n_free(1),
+    }
+    return Found({name: (-fit.info[name] / 2, np.nan) for name in ("aic", "bic", "icl")}, facts=facts)
+
+
+def _cavi(candidate: Candidate, setting: Setting, rng: np.random.Generator) -> Found:
+    """Bounds on the evidence."""
+    fit = cavi.fit(setting.x, *setting.model(setting.x, candidate), rng=rng, **climb(setting.restarts))
+    bound, empty = float(fit.bound[-1]), int((fit.responsibilities(setting.x).sum(0) < EMPTY).sum())
+    values = {"elbo": (bound, np.nan), "elbo-logk": (float(bound + gammaln(candidate.components + 1)), np.nan)}
+    return Found(values, facts={"converged": fit.converged, "reached": fit.info["reached"], "empty": empty})
+
+
+def _gibbs(candidate: Candidate, setting: Setting, rng: np.random.Generator) -> Found:
+    """The evidence, and leave-one-out scores."""
+    x, found, left = setting.x, Found(), [name for name in setting.criteria if CRITERIA[name].part == "gibbs"]
+    family, allocation = setting.model(x, candidate)
+    if "evidence" in left and exact.cost(len(x), family, allocation).affordable:
+        found.values["evidence"] = float(exact.fit(x, family, allocation).info["log_evidence"][-1]), 0.0
+        found.facts["evidence"] = "exact"
+        left.remove("evidence")
+    if not left:
+        return found
+    fit = gibbs.fit(x, family, allocation, rng=rng)
+    found.facts |= {"converged": fit.converged, "rhat": fit.info["rhat"]}
+    if "evidence" in left:
+        try:
+            _, _, _, value, se = bridge(fit, x, rng)
+            found.values["evidence"] = value, se
+            found.facts["evidence"] = "bridge"
+        except ValueError as error:
+            found.missing["evidence"] = str(error)
+    if "loo" in left:
+        _leave_one_out(fit, x, found)
+    return found
+
+
+def _leave_one_out(fit: Fit, x: np.ndarray, found: Found) -> None:
+    """Add PSIS-LOO of posterior draws; how many of them are effective is judged by the likelihoods, which have no labels."""
+    import xarray as xr
+
+    chains, draws, _ = fit.held.weights.shape
+    step = -(-chains * draws * len(x) // LARGEST_LOG_LIKELIHOOD)
+    if chains * draws // step < FEWEST_LOO_DRAWS:
+        most = LARGEST_LOG_LIKELIHOOD // FEWEST_LOO_DRAWS
+        found.missing["loo"] = f"{len(x)} points leave too few draws for their log likelihoods; at most {most} do not"
+        return
+    some = Draws(fit.held.weights[:, ::step], {name: v[:, ::step] for name, v in fit.held.theta.items()})
+    log_p = replace(fit, posterior=some).log_likelihood(x)
+    each = xr.Dataset({"x": (("chain", "draw", "obs"), log_p)})
+    loo = pareto_smoothed(xr.DataTree.from_dict({"posterior": each, "log_likelihood": each}))
+    found.add("loo", loo.elpd_i.values)
+    found.facts["khat_bad"] = int((loo.pareto_k.values > loo.good_k).sum())
+
+
+def _cross_validated(method: Any, name: str) -> Callable[[Candidate, Setting, np.random.Generator], Found]:
+    """Cross-validation of a method, as a part of the work."""
+
+    def part(candidate: Candidate, setting: Setting, rng: np.random.Generator) -> Found:
+        x, log_p, found = setting.x, np.empty(len(setting.x)), Found()
+        starts = climb(-(-setting.restarts // 2))
+        for number, rows in enumerate(setting.folds, 1):
+            rest = np.delete(x, rows, axis=0)
+            try:
+                fit = method.fit(rest, *setting.model(rest, candidate), rng=rng, tol=FOLD_TOL, **starts)
+            except ValueError as error:
+                raise type(error)(f"without fold {number} of {len(setting.folds)}, {error}") from error
+            log_p[rows] = fit.log_predictive(x[rows])
+        found.add(name, log_p)
+        return found
+
+    return part
+
+
+PARTS: dict[str, Callable[[Candidate, Setting, np.random.Generator], Found]] = {
+    "em": _em,
+    "cavi": _cavi,
+    "cv": _cross_validated(em, "cv"),
+    "cv-cavi": _cross_validated(cavi, "cv-cavi"),
+    "gibbs": _gibbs,
+}

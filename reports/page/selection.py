@@ -1,0 +1,338 @@
+"""The page of a selection: what each criterion chooses and by how much, the curves, all values, and what they mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports.metrics.criteria import CRITERIA, Candidate
+from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Notice, Section, Table, image, value
+from reports.page.build import write
+from reports.page.numbers import DASH, fixed, number, seconds, with_error
+from reports.page.view import COVARIANCES
+from reports.page.words import listing, short, symbols
+from reports.plots.selection import plot_selection
+from reports.selection import Choice, Selection
+
+# A margin of fewer nats than this, or than twice its standard error, decides little.
+CLOSE = 1.0
+
+
+@dataclass(frozen=True)
+class View:
+    """What the page's template and all sections ask for."""
+
+    selection: Selection
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """When, how and from what the selection was made."""
+        return self.selection.manifest
+
+    @property
+    def name(self) -> str:
+        """The page's heading."""
+        return f"{self.manifest['data']['name']}: how many clusters?"
+
+    @property
+    def title(self) -> str:
+        """The page's title in a browser."""
+        return self.name
+
+    @property
+    def subtitle(self) -> str:
+        """The page's one line."""
+        data, ks = self.manifest["data"], self.manifest["components"]
+        structures = listing([COVARIANCES[s] for s in self.structures])
+        numbers = f"K = {ks[0]} to {ks[-1]}" if len(ks) > 1 else f"K = {ks[0]}"
+        return f"Gaussian mixtures with {structures}, {numbers}, for {data['n']} points in {data['d']}-D."
+
+    @property
+    def structures(self) -> list[str]:
+        """The covariance structures."""
+        return list(self.manifest["covariances"])
+
+    @property
+    def criteria(self) -> list[str]:
+        """The criteria that have a value for some candidate."""
+        return [c for c in self.manifest["criteria"] if self.selection.choice(c) is not None]
+
+    @property
+    def chosen(self) -> dict[str, Choice]:
+        """By criterion, the choice among all candidates."""
+        return {c: choice for c in self.criteria if (choice := self.selection.choice(c)) is not None}
+
+    def candidate(self, candidate: Candidate | None) -> str:
+        """A candidate in a table."""
+        if candidate is None:
+            return DASH
+        return (
+            f"{candidate.components} {candidate.covariance}" if len(self.structures) > 1 else str(candidate.components)
+        )
+
+    def words(self, candidate: Candidate) -> str:
+        """A candidate in a sentence."""
+        structure = f" with {COVARIANCES[candidate.covariance]}" if len(self.structures) > 1 else ""
+        return f"K\u00a0=\u00a0{candidate.components}{structure}"
+
+    def colour(self, method: str) -> str:
+        """No table of this page marks a method."""
+        raise KeyError(method)
+
+
+def render(selection: Selection) -> str:
+    """Return the report of a selection as one self-contained HTML page."""
+    view = View(selection)
+    return write(
+        view, [choice(view), curves(view), values(view), fits(view), meaning(view), setting(view), limits(view)]
+    )
+
+
+def choice(view: View) -> Section:
+    """What is chosen, in words and as a table."""
+    section = Section(
+        "choice",
+        "Choice",
+        "Every number is in nats for the whole data set, larger being better, so that margins can be compared: AIC, BIC and "
+        "ICL are halved and change their sign.",
+    )
+    if not view.criteria:
+        section.blocks.append(Notice("No criterion has a value for any candidate; the reasons are below.", "warn"))
+        return section
+    section.blocks.append(Bullets([*verdict(view)]))
+    section.blocks += [Notice(_sentence(text), "warn") for text in view.selection.warnings]
+    several = len(view.structures) > 1
+    caption = (
+        f"Choices{' among all structures' if several else ''}. ± is a standard error: of the paired difference for scores that "
+        "are sums over points, of two independent estimates for the evidence. The last column is the candidate with the fewest "
+        "parameters whose score is within one standard error of their difference from the best."
+    )
+    head = ["criterion", "K chosen", "runner-up", "margin (nats)", "within one standard error"]
+    section.blocks.append(Table(caption, head, [_choice(view, one) for one in view.chosen.values()]))
+    if several:
+        rows = [_choice(view, one) for one in view.selection.choices if one.among != "all"]
+        section.blocks.append(Table("Choices within each structure", head, rows, fold=True))
+    return section
+
+
+def verdict(view: View) -> Iterator[str]:
+    """What is chosen and by how much, from the numbers alone."""
+    groups: dict[Candidate, list[Choice]] = {}
+    for one in view.chosen.values():
+        groups.setdefault(one.best, []).append(one)
+    for best, those in sorted(groups.items(), key=lambda group: (-len(group[1]), group[0].components)):
+        names = listing([_the(one) for one in those])
+        text = f"{names[0].upper() + names[1:]} {'choose' if len(those) > 1 else 'chooses'} {view.words(best)}"
+        by = [f"{margin(one)} ({_short(one)})" if len(those) > 1 else margin(one) for one in those if one.runner_up]
+        if len(those) == 1 and those[0].runner_up:
+            yield f"{text}, by {by[0]} nats over {view.words(those[0].runner_up)}."
+        else:
+            yield f"{text}{f', by {listing(by)} nats' if by else ''}."
+    fewer: dict[Candidate, list[Choice]] = {}
+    for one in view.chosen.values():
+        if one.one_se is not None and one.one_se != one.best:
+            fewer.setdefault(one.one_se, []).append(one)
+    for near, those in fewer.items():
+        yield (
+            f"By the one-standard-error rule {listing([_the(one) for one in those])} "
+            f"{'choose' if len(those) > 1 else 'chooses'} {view.words(near)}."
+        )
+    close = [one for one in view.chosen.values() if one.runner_up and _is_close(one)]
+    if close:
+        yield (
+            f"The choice of {listing([_the(one) for one in close])} is close: by less than one nat, or than two standard "
+            "errors of the margin."
+        )
+
+
+def curves(view: View) -> Section:
+    """The figure."""
+    section = Section(
+        "curves",
+        "Criteria against K",
+        "Each candidate’s distance from the best of its criterion. Linear to ten nats, logarithmic below.",
+    )
+    if view.criteria:
+        caption = (
+            "Filled marks are the choice within a covariance structure; bands are one standard error of the difference from "
+            "it; crosses at the foot are candidates without a value."
+        )
+        section.blocks.append(Figure(caption, [image(plot_selection(view.selection.table), "Criteria against K")]))
+    return section
+
+
+def values(view: View) -> Section:
+    """All values, and why some are missing."""
+    section = Section("values", "Values", "In nats for the whole data set, larger being better, with standard errors.")
+    best = {(one.criterion, one.best) for one in view.selection.choices if one.among != "all"}
+    table = view.selection.table
+    for name, error, caption in (
+        ("value", "se", "All values; the best of each structure is marked"),
+        ("difference", "difference_se", "The same as differences from the best of each structure"),
+    ):
+        rows = []
+        for key, part in table.groupby(["covariance", "components"], sort=False):
+            candidate, of = _candidate(key), part.set_index("criterion")
+            marks = {one for one in view.criteria if name == "value" and (one, candidate) in best}
+            cells = [_number(of.loc[one, name], of.loc[one, error], "best" * (one in marks)) for one in view.criteria]
+            rows.append([*_row_head(view, candidate), *cells])
+        columns = [*_head(view), *(CRITERIA[c].title for c in view.criteria)]
+        section.blocks.append(Table(caption, columns, rows, fold=name == "difference"))
+    lost = table[table["missing"].notna()]
+    if len(lost):
+        rows = [
+            [*_row_head(view, _candidate(key)), Cell(listing([CRITERIA[name].title for name in part["criterion"]])),
+             Cell(part["missing"].iloc[0])]
+            for key, part in lost.groupby(["covariance", "components", "missing"], sort=False)
+        ]  # fmt: skip
+        section.blocks.append(
+            Table("What has no value, and takes no part in the choice", [*_head(view), "criteria", "reason"], rows)
+        )
+    return section
+
+
+def fits(view: View) -> Section:
+    """How the fits went."""
+    manifest = view.manifest
+    section = Section(
+        "fits",
+        "Fits",
+        f"EM and CAVI started {manifest['restarts']} times from k-means++ seeds, half as often in every fold, and the "
+        f"{manifest['continued']} runs ahead after 20 passes went on to their end. How many reached the best end says how sure "
+        "it is.",
+    )
+    columns = {
+        "parameters": "free parameters",
+        "em_log_likelihood": "log likelihood (EM)",
+        "em_reached": "EM runs at the best end",
+        "em_collapsed": "EM runs collapsed",
+        "em_fewest_points": "points of the smallest cluster (EM)",
+        "cavi_reached": "CAVI runs at the best end",
+        "cavi_empty": "empty clusters (CAVI)",
+        "gibbs_rhat": "R-hat (Gibbs)",
+        "gibbs_khat_bad": "points with a large k-hat (LOO)",
+        "gibbs_evidence": "evidence by",
+    }
+    table = view.selection.fits
+    shown = [name for name in columns if name in table]
+    rows = [
+        [*_row_head(view, Candidate(row["covariance"], row["components"])), *(_fact(name, row[name]) for name in shown)]
+        for row in table.to_dict("records")
+    ]
+    section.blocks.append(Table("How the fits went", [*_head(view), *(columns[name] for name in shown)], rows))
+    return section
+
+
+def meaning(view: View) -> Section:
+    """What each number is and where it misleads."""
+    items = [(CRITERIA[name].title, CRITERIA[name].meaning) for name in view.manifest["criteria"]]
+    return Section("meaning", "What each number means", "And where it misleads.", [Facts(items)])
+
+
+def setting(view: View) -> Section:
+    """Data, model and how the numbers were made."""
+    manifest, data = view.manifest, view.manifest["data"]
+    facts = [
+        ("Data", f"{data['name']}: {data['n']} points of {', '.join(data['features'])}"),
+        ("Source", data["source"]),
+        ("Known classes", None if data["n_classes"] is None else f"{data['n_classes']}, which no criterion saw"),
+        *(("Model, " + s, symbols(text)) for s, text in manifest["model"]["text"].items()),
+        ("Prior", f"the weak default from the data, its scale following K (Fraley & Raftery 2007), and "
+                  f"Dirichlet({number(manifest['model']['alpha0'])}) on the weights; none for EM"),
+        ("Prior, as given", ", ".join(f"{name} {short(x)}" for name, x in manifest["model"]["prior"].items())),
+        ("Cross-validation", f"{manifest['folds']} random folds, the same for all candidates"),
+        ("Seed", None if manifest["seed"] is None else str(manifest["seed"])),
+        ("Time", seconds(manifest["seconds"])),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())),
+        ("Platform", manifest["platform"]),
+    ]  # fmt: skip
+    return Section(
+        "setting",
+        "Setting",
+        "What was fitted to what.",
+        [Facts([(name, fact) for name, fact in facts if fact]), Code(manifest["command"], "The command")],
+    )
+
+
+def limits(view: View) -> Section:
+    """What the page cannot say."""
+    items = [
+        "A number of components is not a number of groups: two components may make one cluster that is not Gaussian.",
+        "The criteria answer different questions. The evidence and BIC ask which K is probable, ICL how many clusters are "
+        "apart, AIC, cross-validation and LOO which K predicts best; they need not agree.",
+        "Every value rests on the best optimum, or the modes, that were found; another seed may find others.",
+        "The standard errors of cross-validation take points as independent. Points of one fold share a fit, so that the true "
+        "errors are somewhat larger.",
+        "After a choice the fit’s own uncertainty does not contain that of the choice.",
+    ]
+    return Section("limits", "Limits", "What this page cannot tell.", [Bullets(items)])
+
+
+def _choice(view: View, one: Choice) -> list[Cell]:
+    return [
+        Cell(CRITERIA[one.criterion].title),
+        *(_k(view, candidate) for candidate in (one.best, one.runner_up)),
+        Cell(margin(one), None if math.isnan(one.margin) else one.margin),
+        _k(view, one.one_se),
+    ]
+
+
+def _head(view: View) -> list[str]:
+    return ["K", "covariance"] if len(view.structures) > 1 else ["K"]
+
+
+def _candidate(key: Any) -> Candidate:
+    """The candidate of a group of rows."""
+    return Candidate(str(key[0]), int(key[1]))
+
+
+def _row_head(view: View, candidate: Candidate) -> list[Cell]:
+    cells = [Cell(str(candidate.components), candidate.components), Cell(candidate.covariance)]
+    return cells if len(view.structures) > 1 else cells[:1]
+
+
+def _k(view: View, candidate: Candidate | None) -> Cell:
+    return Cell(view.candidate(candidate), None if candidate is None else candidate.components)
+
+
+def _number(x: Any, se: Any, note: str) -> Cell:
+    if pd.isna(x):
+        return Cell(DASH)
+    return Cell(with_error(x, se) if not pd.isna(se) and se > 0.05 else fixed(x, 1), float(x), note=note)
+
+
+def _fact(name: str, x: Any) -> Cell:
+    decimals = {"em_log_likelihood": 1, "em_fewest_points": 1, "gibbs_rhat": 3}
+    if pd.isna(x) or isinstance(x, str):
+        return Cell(x if isinstance(x, str) else DASH)
+    return Cell(fixed(x, decimals[name]), x) if name in decimals else value(x)
+
+
+def margin(one: Choice) -> str:
+    """By how much a choice is better than the runner-up, with its standard error where it has one."""
+    if math.isnan(one.margin):
+        return DASH
+    return with_error(one.margin, one.margin_se) if one.margin_se > 0 else number(one.margin, 2)
+
+
+def _is_close(one: Choice) -> bool:
+    return one.margin < max(CLOSE, 2 * float(np.nan_to_num(one.margin_se)))
+
+
+def _the(one: Choice) -> str:
+    title = CRITERIA[one.criterion].title
+    return f"the {title}" if one.criterion == "evidence" else title
+
+
+def _short(one: Choice) -> str:
+    return CRITERIA[one.criterion].title.replace("cross-validation (", "CV ").removesuffix(")")
+
+
+def _sentence(text: str) -> str:
+    """A warning as a sentence of its own."""
+    return text[0].upper() + text[1:]

@@ -1,0 +1,460 @@
+"""Choose the number of clusters K, and the covariance structure, by every criterion, and say by how much."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixtures import COVARIANCES, datasets
+from reports import manifest as facts_of
+from reports.comparison import check_covariance, check_known
+from reports.metrics.criteria import CRITERIA, Candidate, Found, Setting, climb, examine
+from reports.metrics.prediction import paired_difference
+from reports.prepared import digest, prepare
+from reports.results import ResultsError, check_free
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CSV, MANIFEST, PLOT, PAGE = "selection.csv", "manifest.json", "selection.png", "report.html"
+
+# Points up to which the posterior is sampled without being asked.
+LARGEST_SAMPLED = 5000
+
+# A likelihood below that of fewer clusters by more nats than this is no rounding.
+FALL = 0.01
+
+Tell = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What one criterion chooses among some candidates.
+
+    Parameters
+    ----------
+    criterion : str
+    among : str
+        The covariance structure of the candidates, or "all".
+    best : Candidate
+    runner_up : Candidate or None
+        The second best, where there is one.
+    margin, margin_se : float
+        Best minus second in nats, and its standard error where it has one: of the paired difference for scores that are sums
+        over points, of two independent estimates for the evidence.
+    one_se : Candidate or None
+        For scores that are sums over points, the candidate with the fewest parameters that is within one standard error of
+        their paired difference from the best (after Breiman, Friedman, Olshen & Stone 1984, section 3.4.3).
+    """
+
+    criterion: str
+    among: str
+    best: Candidate
+    runner_up: Candidate | None
+    margin: float
+    margin_se: float
+    one_se: Candidate | None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Every criterion for every candidate, and what each chooses.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A row a criterion and candidate: ``criterion``, ``covariance``, ``components``, ``value`` and ``se`` in nats (larger is
+        better), ``difference`` from the best of the same criterion and structure with ``difference_se``, and ``missing``, the
+        reason why there is no value.
+    fits : DataFrame
+        A row a candidate: ``covariance``, ``components``, ``parameters`` (free ones) and how each fit went.
+    choices : list of Choice
+        For each criterion that has values, within each structure and then, of several, among all.
+    warnings : list of str
+        What speaks against believing some of the numbers.
+    manifest : dict
+    """
+
+    table: pd.DataFrame
+    fits: pd.DataFrame
+    choices: list[Choice]
+    warnings: list[str]
+    manifest: dict[str, Any]
+
+    def choice(self, criterion: str, among: str | None = None) -> Choice | None:
+        """What a criterion chooses within a structure, or among all candidates; None where it has no value."""
+        among = among or ("all" if self.fits["covariance"].nunique() > 1 else self.fits["covariance"].iloc[0])
+        return next((one for one in self.choices if (one.criterion, one.among) == (criterion, among)), None)
+
+    def save(self, folder: str | Path, *, report: bool = True) -> Path:
+        """Write the table, the plot, the manifest and, unless ``report`` is false, the page into a new folder.
+
+        Raises
+        ------
+        ResultsError
+            If the folder is not empty or cannot be written.
+        """
+        from reports.page.selection import render
+        from reports.plots.selection import plot_selection
+
+        folder = Path(folder)
+        check_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.table.to_csv(folder / CSV, index=False)
+        plot_selection(self.table).savefig(folder / PLOT, dpi=160)
+        (folder / MANIFEST).write_text(json.dumps(self.manifest, indent=2) + "\n", encoding="utf-8")
+        if report:
+            (folder / PAGE).write_text(render(self), encoding="utf-8")
+        return folder
+
+
+def select(
+    x: np.ndarray | pd.DataFrame,
+    components: Iterable[int] = range(1, 9),
+    *,
+    rng: np.random.Generator,
+    covariance: str | Sequence[str] = ("full",),
+    criteria: Sequence[str] | None = None,
+    folds: int = 10,
+    restarts: int = 100,
+    alpha0: float = 1.0,
+    prior: Mapping[str, Any] | None = None,
+    features: Sequence[str] | None = None,
+    name: str = "data",
+    facts: Mapping[str, Any] | None = None,
+    workers: int = 1,
+    tell: Tell = lambda *_: None,
+) -> Selection:
+    """Choose the number of clusters by every criterion.
+
+    Parameters
+    ----------
+    x : ndarray or DataFrame, shape (N, D)
+    components : iterable of int
+        The numbers of clusters to choose from.
+    rng : numpy.random.Generator
+        Source of all randomness. What is found for a candidate depends neither on the other candidates nor on ``workers``.
+    covariance : str or sequence of str
+        The structures to choose from: full, tied, diag, spherical.
+    criteria : sequence of str, optional
+        Of `reports.metrics.criteria.CRITERIA`; by default all, but above 5000 points none that needs draws from the posterior.
+    folds : int
+        Of the cross-validation, 2 to N.
+    restarts : int
+        Starts of EM and CAVI, half as many in every fold; the tenth part that is ahead after 20 passes is continued.
+    alpha0, prior, features, name, facts
+        See `reports.compare`.
+    workers : int
+        Processes.
+    tell : callable
+        Called with the number of parts of the work that are done, and their total.
+
+    Returns
+    -------
+    Selection
+        A candidate to which a method could not be fitted has no value and takes no part in the choice.
+
+    Raises
+    ------
+    ValueError
+        If an argument is outside its range.
+    """
+    from joblib import Parallel, delayed
+
+    began = time.perf_counter()
+    facts = dict(facts or {})
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng is {rng!r}; expected a numpy.random.Generator, such as numpy.random.default_rng(0)")
+    structures = _distinct([covariance] if isinstance(covariance, str) else covariance)
+    for structure in structures:
+        check_covariance(structure)
+    numbers = sorted(set(components))
+    if not structures or not numbers:
+        raise ValueError(f"nothing to choose from: components is {numbers} and covariance {structures}")
+    data = prepare(x, None, features, None, 0.0, False, rng)
+    correlated = any(structure in ("full", "tied") for structure in structures)
+    for number in (numbers[0], numbers[-1]):
+        datasets.check_components(data.x, number, correlated=correlated)
+    criteria = check_criteria(CRITERIA if criteria is None else criteria, sampled=criteria or len(x) <= LARGEST_SAMPLED)
+    if any(CRITERIA[criterion].part.startswith("cv") for criterion in criteria) and not 2 <= folds <= len(data.x):
+        raise ValueError(f"folds is {folds}; expected 2 to {len(data.x)}, the number of rows")
+    if restarts < 1:
+        raise ValueError(f"restarts is {restarts}; expected at least 1")
+
+    folds_rng, own_rng = rng.spawn(2)
+    setting = Setting(
+        data.x,
+        criteria,
+        np.array_split(folds_rng.permutation(len(data.x)), folds),
+        restarts,
+        alpha0,
+        dict(prior or {}),
+        tuple(own_rng.integers(2**63, size=2).tolist()),
+    )
+    candidates = [Candidate(structure, number) for structure in structures for number in numbers]
+    models = {candidate: setting.model(data.x, candidate) for candidate in candidates}
+    parts = _distinct(CRITERIA[criterion].part for criterion in criteria)
+    # the long ones first, so that no worker is left with one at the end
+    tasks = sorted(((c, part) for c in candidates for part in parts), key=lambda task: -task[0].components)
+    tell(0, len(tasks))
+    found: dict[tuple[Candidate, str], Found] = {}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="A worker stopped")  # joblib's, which starts another
+        for task, result in Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)(
+            delayed(_examine)(task, setting) for task in tasks
+        ):
+            found[task] = result
+            tell(len(found), len(tasks))
+
+    free = {c: family.n_free(c.components) + allocation.n_free() for c, (family, allocation) in models.items()}
+    table, choices = _table(criteria, candidates, free, found)
+    fits = _fits(candidates, free, found)
+    model = models[candidates[0]]
+    manifest = {
+        "selection": 1,
+        "command": facts.get("command", "reports.select(...)"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": facts.get("seed"),
+        "versions": facts_of.versions(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "data": facts_of.describe_data(data, digest(x), name, False, facts) | {"n_classes": facts.get("n_classes")},
+        "model": {
+            "alpha0": alpha0,
+            "prior": {name: np.asarray(x).tolist() for name, x in setting.prior.items()},
+            "text": {s: "; ".join((*model[1].equations, *COVARIANCES[s].equations)) for s in structures},
+        },
+        "components": numbers,
+        "covariances": list(structures),
+        "criteria": list(criteria),
+        "folds": folds,
+        "restarts": restarts,
+        "continued": climb(restarts)["keep"],
+        "failures": [
+            {
+                "covariance": c.covariance,
+                "components": c.components,
+                "part": part,
+                "reason": next(iter(own.missing.values())),
+            }
+            for (c, part), own in sorted(found.items())
+            if own.failed
+        ],
+        "choices": [asdict(choice) | _named(choice) for choice in choices],
+        "seconds": time.perf_counter() - began,
+    }
+    selection = Selection(table, fits, choices, [], manifest)
+    selection.warnings.extend(_warnings(selection))
+    manifest["warnings"] = selection.warnings
+    return selection
+
+
+def check_criteria(criteria: Iterable[str], *, sampled: object = True) -> tuple[str, ...]:
+    """The names without repetitions in their usual order, or a ValueError that offers the nearest.
+
+    Those that need draws from the posterior are left out unless ``sampled``.
+    """
+    asked = _distinct(criteria)
+    for criterion in asked:
+        check_known("criterion", criterion, CRITERIA)
+    if not asked:
+        raise ValueError(f"no criterion given; choose from {', '.join(CRITERIA)}")
+    return tuple(name for name in CRITERIA if name in asked and (sampled or CRITERIA[name].part != "gibbs"))
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be written or has something in it.
+
+    Raises
+    ------
+    ResultsError
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ResultsError(f"{folder} is not empty; give a new folder with --out")
+    check_free(folder, overwrite=False)
+
+
+def choose(
+    criterion: str,
+    among: str,
+    values: Mapping[Candidate, tuple[float, float]],
+    pointwise: Mapping[Candidate, np.ndarray],
+    parameters: Mapping[Candidate, int],
+) -> Choice:
+    """What a criterion chooses among candidates with a value and its standard error; of equals, that with fewer parameters."""
+    ordered = sorted(values, key=lambda c: (-values[c][0], parameters[c]))
+    best, second = ordered[0], ordered[1] if len(ordered) > 1 else None
+    margin, se = difference(best, second, values, pointwise) if second else (np.nan, np.nan)
+    near = None
+    if pointwise:
+        behind = {c: difference(best, c, values, pointwise) for c in ordered[1:]}
+        near = min([best, *(c for c, (gap, own_se) in behind.items() if gap <= own_se)], key=lambda c: parameters[c])
+    return Choice(criterion, among, best, second, margin, se, near)
+
+
+def difference(
+    one: Candidate,
+    other: Candidate,
+    values: Mapping[Candidate, tuple[float, float]],
+    pointwise: Mapping[Candidate, np.ndarray],
+) -> tuple[float, float]:
+    """One value minus another, and the standard error of that, paired where both are sums over points."""
+    if not pointwise:
+        (a, a_se), (b, b_se) = values[one], values[other]
+        return a - b, float(np.hypot(a_se, b_se))
+    n = len(pointwise[one])
+    _, _, _, mean, se = paired_difference("", "", "", pointwise[one], pointwise[other])
+    return float(n * mean), float(n * se)
+
+
+def _examine(task: tuple[Candidate, str], setting: Setting) -> tuple[tuple[Candidate, str], Found]:
+    return task, examine(*task, setting)
+
+
+def _table(
+    criteria: Sequence[str],
+    candidates: Sequence[Candidate],
+    parameters: Mapping[Candidate, int],
+    found: Mapping[tuple[Candidate, str], Found],
+) -> tuple[pd.DataFrame, list[Choice]]:
+    """All values with their differences from the best of their structure, and all choices."""
+    import pandas as pd
+
+    rows: list[tuple[Any, ...]] = []
+    choices: list[Choice] = []
+    structures = _distinct(c.covariance for c in candidates)
+    for criterion in criteria:
+        own = {c: found[c, CRITERIA[criterion].part] for c in candidates}
+        values = {c: one.values[criterion] for c, one in own.items() if criterion in one.values}
+        pointwise = {c: one.pointwise[criterion] for c, one in own.items() if criterion in one.pointwise}
+        within = {}
+        for structure in structures:
+            some = {c: v for c, v in values.items() if c.covariance == structure}
+            if some:
+                within[structure] = choose(criterion, structure, some, pointwise, parameters)
+        choices += within.values()
+        if values and len(structures) > 1:
+            choices.append(choose(criterion, "all", values, pointwise, parameters))
+        for c in candidates:
+            value, se = values.get(c, (np.nan, np.nan))
+            gap = gap_se = np.nan
+            if c in values:
+                best = within[c.covariance].best
+                gap, gap_se = (0.0, np.nan) if c == best else difference(c, best, values, pointwise)
+            rows.append((criterion, *c, value, se, gap, gap_se, own[c].missing.get(criterion)))
+    columns = ["criterion", "covariance", "components", "value", "se", "difference", "difference_se", "missing"]
+    return pd.DataFrame(rows, columns=columns), choices
+
+
+def _fits(
+    candidates: Sequence[Candidate],
+    parameters: Mapping[Candidate, int],
+    found: Mapping[tuple[Candidate, str], Found],
+) -> pd.DataFrame:
+    """How the fits went, a row a candidate; a column is named after its part of the work."""
+    import pandas as pd
+
+    rows = []
+    for c in candidates:
+        row: dict[str, Any] = {**c._asdict(), "parameters": parameters[c]}
+        for (candidate, part), own in found.items():
+            if candidate == c:
+                row |= {f"{part}_{fact}": value for fact, value in own.facts.items()} | {f"{part}_failed": own.failed}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _warnings(selection: Selection) -> list[str]:
+    """What speaks against believing some of the numbers, one sentence a structure and kind."""
+    said = []
+    for structure, fits in selection.fits.groupby("covariance", sort=False):
+        said += [f"{structure}: {sentence}" for sentence in _doubts(fits)]
+    largest = max(selection.manifest["components"])
+    at_edge = [
+        CRITERIA[c.criterion].title
+        for c in selection.choices
+        if c == selection.choice(c.criterion) and c.best.components == largest > 1
+    ]
+    if at_edge:
+        said.append(
+            f"{', '.join(at_edge)}: the choice is K = {largest}, the largest that was asked for, so that the best may lie "
+            "beyond; raise --components."
+        )
+    return said
+
+
+def _doubts(fits: pd.DataFrame) -> list[str]:
+    """What speaks against the fits under one structure."""
+    said: list[str] = []
+
+    def where(name: str, holds: Callable[[pd.Series], pd.Series]) -> list[int]:
+        return [] if name not in fits else fits.loc[fits[name].notna() & holds(fits[name]), "components"].tolist()
+
+    if "em_log_likelihood" in fits:
+        ended = fits[fits["em_log_likelihood"].notna()]
+        highest = ended["em_log_likelihood"].cummax()
+        for k, fall in zip(ended["components"], highest - ended["em_log_likelihood"], strict=True):
+            if fall > FALL:
+                said.append(
+                    f"EM’s likelihood at K = {k} is {fall:.2g} nats below that of fewer clusters: its starts missed the "
+                    "optimum; raise --restarts."
+                )
+        few = where("em_fewest_points", lambda v: v < fits["em_parameters_a_cluster"])
+        if few:
+            said.append(
+                f"at K = {_numbers(few)} EM has a cluster on fewer points than it has parameters, where the likelihood has "
+                "peaks that say nothing about the data; AIC, BIC and ICL may follow them."
+            )
+    for part, title in (("em", "EM"), ("cavi", "CAVI")):
+        unsettled = where(f"{part}_converged", lambda v: v.eq(False))
+        if unsettled:
+            said.append(f"{title} was still climbing at K = {_numbers(unsettled)}.")
+    empty = where("cavi_empty", lambda v: v > 1)
+    if empty:
+        said.append(
+            f"at K = {_numbers(empty)} CAVI leaves more than one cluster empty, so that log K! counts the same labellings "
+            "several times and ELBO + log K! is too high."
+        )
+    apart = where("gibbs_rhat", lambda v: ~(v < 1.01))
+    if apart:
+        said.append(
+            f"Gibbs chains disagree at K = {_numbers(apart)} (split R-hat above 1.01): the evidence and LOO are less certain "
+            "there than their standard errors say."
+        )
+    heavy = where("gibbs_khat_bad", lambda v: v > 0)
+    if heavy:
+        said.append(
+            f"LOO has points with a large k-hat at K = {_numbers(heavy)}, whose scores are not to be relied on."
+        )
+    return said
+
+
+def _numbers(ks: Sequence[int]) -> str:
+    """Numbers of clusters as words.
+
+    >>> _numbers([4]), _numbers([4, 6, 7])
+    ('4', '4, 6 and 7')
+    """
+    return ", ".join(map(str, ks[:-1])) + f" and {ks[-1]}" if len(ks) > 1 else str(ks[0])
+
+
+def _named(choice: Choice) -> dict[str, Any]:
+    """Candidates by the names of their fields, and no number where there is none, as the manifest can hold them."""
+    candidates = {
+        name: None if getattr(choice, name) is None else getattr(choice, name)._asdict()
+        for name in ("best", "runner_up", "one_se")
+    }
+    numbers = {name: getattr(choice, name) for name in ("margin", "margin_se")}
+    return candidates | {name: None if value != value else value for name, value in numbers.items()}
+
+
+def _distinct(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))

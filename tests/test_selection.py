@@ -1,0 +1,333 @@
+"""The choice of K: every criterion against an independent source, what is chosen, what is refused, and the page."""
+
+import json
+import re
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import collapsed_data, three_clusters
+from scipy.special import entr, gammaln, logsumexp
+from sklearn.mixture import GaussianMixture
+from test_page import CHROMIUM, Page, browse
+from threadpoolctl import threadpool_limits
+from typer.testing import CliRunner
+
+import reports
+from mixtures import COVARIANCES, Dirichlet, datasets
+from mixtures.initial import statistics
+from mixtures.methods import cavi
+from reports.cli import app
+from reports.metrics.criteria import CRITERIA, Candidate
+from reports.page.selection import CLOSE, View, render, verdict
+from reports.selection import _doubts, choose
+
+
+def select(x, components, criteria, **settings):
+    return reports.select(
+        x, components, **{"rng": np.random.default_rng(0), "criteria": criteria, "restarts": 20} | settings
+    )
+
+
+def value(selection, criterion, k, covariance="full", column="value"):
+    table = selection.table
+    row = table[(table["criterion"] == criterion) & (table["components"] == k) & (table["covariance"] == covariance)]
+    return row[column].item()
+
+
+def theirs(x, k, covariance="full", **settings):
+    """scikit-learn's maximum likelihood, converged to 1e-9 nats a point and without its regularisation."""
+    model = GaussianMixture(
+        k, covariance_type=covariance, tol=1e-9, reg_covar=0, max_iter=5000, n_init=3, random_state=0
+    )
+    with threadpool_limits(1):
+        return model.set_params(**settings).fit(x)
+
+
+@pytest.fixture(scope="module")
+def x():
+    return three_clusters(60, np.random.default_rng(3))
+
+
+# values
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_penalised_likelihoods_are_those_of_scikit_learn(covariance, x):
+    """On -2 log scales divided by -2; two optimisers that stop at 1e-9 nats a point agree to 1e-4 in total."""
+    found = select(x, [1, 3], ("aic", "bic", "icl"), covariance=covariance)
+    for k in (1, 3):
+        model = theirs(x, k, covariance)
+        entropy = entr(model.predict_proba(x)).sum()
+        for criterion, expected in (("aic", model.aic(x)), ("bic", model.bic(x)), ("icl", model.bic(x) + 2 * entropy)):
+            assert value(found, criterion, k, covariance) == pytest.approx(-expected / 2, abs=1e-4)
+
+
+def test_cross_validation_is_that_of_refits(x):
+    """The folds as they are drawn, refitted by scikit-learn; the margin's error by its definition."""
+    found = select(x, [1, 3], ("cv",), folds=5)
+    folds = np.array_split(np.random.default_rng(0).spawn(2)[0].permutation(len(x)), 5)
+    log_p = {k: np.empty(len(x)) for k in (1, 3)}
+    for k, own in log_p.items():
+        for rows in folds:
+            own[rows] = theirs(np.delete(x, rows, axis=0), k).score_samples(x[rows])
+        assert value(found, "cv", k) == pytest.approx(own.sum(), abs=1e-2)
+        assert value(found, "cv", k, column="se") == pytest.approx(np.sqrt(60) * own.std(ddof=1), abs=1e-2)
+    choice = found.choice("cv")
+    assert (choice.best.components, choice.runner_up.components) == (3, 1)
+    assert choice.margin == pytest.approx((log_p[3] - log_p[1]).sum(), abs=2e-2)
+    assert choice.margin_se == pytest.approx(np.sqrt(60) * (log_p[3] - log_p[1]).std(ddof=1), abs=2e-2)
+
+
+def test_cross_validation_by_cavi_leaves_the_fold_out_of_the_prior_too(x):
+    found = select(x, [2], ("cv-cavi",), folds=3)
+    total = 0.0
+    for rows in np.array_split(np.random.default_rng(0).spawn(2)[0].permutation(len(x)), 3):
+        rest = np.delete(x, rows, axis=0)
+        family = COVARIANCES["full"].from_data(rest, 2)
+        fit = cavi.fit(rest, family, Dirichlet.symmetric(2), rng=np.random.default_rng(5))
+        total += fit.log_predictive(x[rows]).sum()
+    assert value(found, "cv-cavi", 2) == pytest.approx(total, abs=1e-2)
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied"])
+def test_evidence_of_few_points_is_the_sum_over_all_labellings(covariance):
+    x = three_clusters(8, np.random.default_rng(1))
+    found = select(x, [1, 2], ("elbo", "elbo-logk", "evidence"), covariance=covariance, alpha0=0.7)
+    for k in (1, 2):
+        family, allocation = COVARIANCES[covariance].from_data(x, k), Dirichlet.symmetric(k, 0.7)
+        s = np.array([statistics(x, family, np.eye(k)[list(z)]) for z in product(range(k), repeat=8)])
+        log_z = logsumexp(family.log_marginal(s) + allocation.log_marginal(s[..., 0]))
+        assert value(found, "evidence", k, covariance) == pytest.approx(log_z, abs=1e-8)
+        assert value(found, "elbo", k, covariance) <= log_z + 1e-8
+        bound, all_labellings = (value(found, name, k, covariance) for name in ("elbo", "elbo-logk"))
+        assert all_labellings - bound == pytest.approx(gammaln(k + 1))
+    assert value(found, "elbo", 1, covariance) == pytest.approx(value(found, "evidence", 1, covariance), abs=1e-8)
+    assert found.fits["gibbs_evidence"].tolist() == ["exact", "exact"]
+
+
+# choices
+
+
+def test_clusters_are_counted_without_draws(x):
+    found = select(x, range(1, 6), ("bic", "icl", "elbo", "elbo-logk"))
+    assert {one.criterion: one.best.components for one in found.choices} == dict.fromkeys(found.table["criterion"], 3)
+
+
+@pytest.fixture(scope="module")
+def three():
+    """Three clusters apart, by all criteria; of 60 points the evidence would favour a fourth, whose prior is narrower."""
+    return select(three_clusters(150, np.random.default_rng(3)), [3, 4], None, name="<three>", features=["a", "b"])
+
+
+def test_clusters_far_apart_are_counted(three):
+    assert set(three.table["criterion"]) == set(CRITERIA)
+    for criterion in ("bic", "icl", "elbo", "elbo-logk", "evidence", "cv-cavi", "loo"):
+        assert three.choice(criterion).best == Candidate("full", 3), three.choice(criterion)
+    assert three.fits["gibbs_evidence"].tolist() == ["bridge"] * 2
+    assert value(three, "evidence", 3, column="se") > 0
+    assert value(three, "evidence", 3) > value(three, "elbo-logk", 3) - 0.1
+
+
+def test_faithful_is_what_scikit_learn_and_the_literature_say():
+    """BIC: three clusters of one covariance matrix (mclust's EEE, 3; Fraley & Raftery 2007), two with their own."""
+    x = datasets.load("faithful").x
+    found = select(x, range(1, 5), ("bic",), covariance=tuple(COVARIANCES))
+    their = {(c, k): -theirs(x, k, c, tol=1e-6).bic(x) / 2 for c in ("full", "tied") for k in range(1, 5)}
+    assert max(their, key=their.get) == ("tied", 3)
+    assert found.choice("bic").best == ("tied", 3)
+    assert found.choice("bic").margin == pytest.approx(their["tied", 3] - their["tied", 4], abs=0.05)
+    assert found.choice("bic", "full").best.components == 2
+    assert max(range(1, 5), key=lambda k: their["full", k]) == 2
+
+
+def test_choice_by_hand():
+    a, b, c = (Candidate("full", k) for k in (1, 2, 3))
+    parameters = {a: 2, b: 5, c: 8}
+    equal = choose("bic", "full", {c: (-1.0, np.nan), b: (-1.0, np.nan), a: (-4.0, np.nan)}, {}, parameters)
+    assert (equal.best, equal.runner_up, equal.margin, equal.one_se) == (b, c, 0.0, None)
+    assert np.isnan(equal.margin_se)
+    estimates = choose("evidence", "full", {a: (-4.0, 0.3), b: (-1.0, 0.4)}, {}, parameters)
+    assert (estimates.margin, estimates.margin_se) == (3.0, pytest.approx(0.5))
+    points = {
+        a: np.array([0.0, 0.0, 0.0, -1.0]),
+        b: np.array([0.0, 0.5, -0.5, 0.0]),
+        c: np.array([0.5, 0.6, -0.5, 0.0]),
+    }
+    sums = {k: (p.sum(), np.nan) for k, p in points.items()}
+    scored = choose("cv", "full", sums, points, parameters)
+    assert scored.best == c
+    assert scored.margin == pytest.approx(0.6)
+    assert scored.margin_se == pytest.approx(2 * np.std([0.5, 0.1, 0.0, 0.0], ddof=1))
+    assert scored.one_se == c  # b is 0.6 below, with an error of 0.48, and a 1.6 below, with one of 0.93
+    assert choose("cv", "full", {k: sums[k] for k in (a, b)}, points, parameters).one_se == a
+    only = choose("bic", "full", {a: (-1.0, np.nan)}, {}, parameters)
+    assert only.runner_up is None
+    assert np.isnan(only.margin)
+
+
+def test_a_candidate_that_fails_takes_no_part(tmp_path):
+    """The likelihood of two clusters grows without bound on ten copies of a point; of one it has a maximum."""
+    found = select(collapsed_data(), [1, 2], ("bic", "cv", "elbo"), name="tight")
+    assert np.isnan(value(found, "bic", 2))
+    assert "CollapseError" in value(found, "bic", 2, column="missing")
+    assert found.choice("bic").best.components == 1
+    assert found.choice("bic").runner_up is None
+    assert value(found, "elbo", 2) > value(found, "elbo", 1)
+    assert ("em", 2) in {(one["part"], one["components"]) for one in found.manifest["failures"]}
+    page = Page(render(found)).sections
+    assert "CollapseError" in page["values"]
+    assert "BIC and cross-validation (EM) choose K\u00a0=\u00a01." in page["choice"]
+
+
+def test_doubts_are_told():
+    fits = pd.DataFrame(
+        {
+            "components": [2, 3, 4],
+            "em_log_likelihood": [-10.0, -10.5, -9.0],
+            "em_fewest_points": [9.0, 8.0, 3.0],
+            "em_parameters_a_cluster": [5, 5, 5],
+            "em_converged": [True, True, False],
+            "cavi_empty": [0, 1, 2],
+            "gibbs_rhat": [1.0, 1.02, np.nan],
+            "gibbs_khat_bad": [0, 0, 1],
+        }
+    )
+    told = " ".join(_doubts(fits))
+    for words in (
+        "at K = 3 is 0.5 nats below", "at K = 4 EM has a cluster on fewer points", "EM was still climbing at K = 4",
+        "at K = 4 CAVI leaves more than one cluster empty", "chains disagree at K = 3", "large k-hat at K = 4",
+    ):  # fmt: skip
+        assert words in told
+    assert not _doubts(fits.iloc[:1])
+
+
+def test_the_largest_k_is_named_as_an_edge(x):
+    found = select(x, [1, 2], ("bic",))
+    assert found.choice("bic").best.components == 2
+    assert any("the largest that was asked for" in text for text in found.warnings)
+
+
+def test_a_candidate_depends_neither_on_the_others_nor_on_workers(x):
+    criteria = ("bic", "cv", "elbo")
+    some = select(x, [2], criteria, folds=3).table
+    more = select(x, [1, 2], criteria, folds=3, covariance=("diag", "full"), workers=2).table
+    own = more[(more["covariance"] == "full") & (more["components"] == 2)].reset_index(drop=True)
+    columns = ["criterion", "components", "value", "se"]
+    pd.testing.assert_frame_equal(own[columns], some[columns], check_exact=True)
+
+
+# the page
+
+
+def test_page_says_what_the_numbers_say(three, tmp_path):
+    html = render(three)
+    page = Page(html)
+    assert list(page.sections) == ["choice", "curves", "values", "fits", "meaning", "setting", "limits"]
+    assert page.tags.count("script") == 1
+    assert "<three>" in page.sections["setting"]
+    assert not [url for url in page.addresses if not url.startswith(("#", "data:"))]
+    assert not re.search(r"\b(nan|None)\b", " ".join(page.sections.values()))
+    sentences = " ".join(verdict(View(three)))
+    agreed = [CRITERIA[c].title for c in CRITERIA if three.choice(c).best.components == 3]
+    first = next(verdict(View(three)))
+    assert "choose K\u00a0=\u00a03" in first
+    assert all(title in first for title in agreed)
+    close = {c for c in CRITERIA if three.choice(c).margin < max(CLOSE, 2 * np.nan_to_num(three.choice(c).margin_se))}
+    assert ("is close" in sentences) == bool(close)
+    if CHROMIUM:
+        console, asked, document = browse(html, tmp_path)
+        assert not console
+        assert not asked
+        assert "<button>criterion</button>" in document
+
+
+# the command
+
+
+def command(*arguments):
+    return CliRunner().invoke(app, ["select", *arguments], env={"COLUMNS": "160", "NO_COLOR": "1"})
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+QUICK = ("--criteria", "bic,elbo", "--restarts", "5", "--workers", "1")
+
+
+def test_command_writes_the_folder_and_prints_the_choice(folder):
+    result = command("acidity", "--components", "1:3", "--covariance", "full,tied", *QUICK)
+    assert result.exit_code == 0, result.output
+    out = folder / "results" / "acidity-select"
+    assert {path.name for path in out.iterdir()} == {"report.html", "selection.csv", "selection.png", "manifest.json"}
+    assert "results/acidity-select/report.html" in result.stdout
+    table = pd.read_csv(out / "selection.csv")
+    assert len(table) == 2 * 3 * 2
+    manifest = json.loads((out / "manifest.json").read_text())
+    chosen = next(one for one in manifest["choices"] if (one["criterion"], one["among"]) == ("bic", "all"))
+    best = table[table["criterion"] == "bic"].sort_values("value").iloc[-1]
+    assert chosen["best"] == {"covariance": best["covariance"], "components": best["components"]}
+    assert re.search(rf"^ *BIC .* {best['components']} {best['covariance']} ", result.stdout, re.MULTILINE)
+    assert manifest["seed"] == 0
+    again = command("acidity", "--components", "1,3", *QUICK, "--no-report")
+    assert again.exit_code == 0
+    assert "results/acidity-select-2/selection.csv" in again.stdout
+
+
+def test_command_exits_with_one_where_a_fit_failed(folder):
+    pd.DataFrame(collapsed_data(), columns=["x"]).to_csv("tight.csv", index=False)
+    result = command("tight.csv", "-k", "1:2", *QUICK)
+    assert result.exit_code == 1
+    assert "em, full, K = 2 failed: CollapseError" in result.stderr
+    assert (folder / "results" / "tight-select" / "report.html").is_file()
+
+
+BAD = {
+    "backwards": (["faithful", "--components", "8:1"], "'8:1'"),
+    "zero": (["faithful", "--components", "0:3"], "at least 1"),
+    "words": (["faithful", "--components", "abc"], "expected numbers of clusters such as 1:8"),
+    "no number": (["faithful", "--components", ""], "expected numbers of clusters"),
+    "negative": (["faithful", "--components", "-1:3"], "'-1:3'"),
+    "more than rows": (["galaxies", "--components", "1:83"], "82"),
+    "unknown criterion": (["faithful", "--criteria", "bic,icll"], "did you mean 'icl'"),
+    "no criterion": (["faithful", "--criteria", ","], "no criterion"),
+    "unknown structure": (["faithful", "--covariance", "diagonal"], "did you mean 'diag'"),
+    "no structure": (["faithful", "--covariance", ","], "nothing to choose from"),
+    "more folds than rows": (["faithful", "--folds", "273"], "2 to 272"),
+    "one fold": (["faithful", "--folds", "1"], "2 to 272"),
+    "no restart": (["faithful", "--restarts", "0"], "restarts is 0"),
+    "no such data": (["faithfull"], "did you mean 'faithful'"),
+    "folder in use": (["faithful", "--out", "thesis"], "is not empty"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_nothing_is_written(case, folder):
+    arguments, message = BAD[case]
+    Path("thesis").mkdir()
+    Path("thesis/chapter.tex").write_text("")
+    before = sorted(folder.rglob("*"))
+    result = command(*arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_help_names_every_criterion():
+    text = re.sub(r"\s+", " ", command("--help").stdout)
+    assert ", ".join(CRITERIA) in text
+
+
+def test_many_points_are_not_sampled_unless_asked():
+    from reports.selection import check_criteria
+
+    assert "evidence" not in check_criteria(CRITERIA, sampled=False)
+    assert set(check_criteria(CRITERIA)) == set(CRITERIA)
