@@ -268,6 +268,7 @@ def select(
                 workers=workers or cpu_count(),
                 tell=tell,
             )
+        folder = out_dir or _unused(folder)  # another run may have taken it since
         result.save(folder, report=report)
     except (ResultsError, OSError) as error:
         _refuse(error)
@@ -744,8 +745,7 @@ def _numbers(rows: list[dict[str, Any]]) -> Table:
 
 def _choices(result: Selection) -> Table:
     """What each criterion chooses within each covariance structure and among all, with the margin of the latter."""
-    from reports.metrics.criteria import CRITERIA
-    from reports.page.selection import View, margin
+    from reports.page.selection import View, margin, short_title
 
     view = View(result)
     data = result.manifest["data"]
@@ -758,7 +758,7 @@ def _choices(result: Selection) -> Table:
     for criterion, one in view.chosen.items():
         within = [result.choice(criterion, structure) for structure in several]
         table.add_row(
-            CRITERIA[criterion].title,
+            short_title(criterion),
             *("–" if own is None else str(own.best.components) for own in within),
             view.candidate(one.best),
             margin(one),

@@ -374,9 +374,9 @@ def _fits(
 
 def _warnings(selection: Selection) -> list[str]:
     """What speaks against believing some of the numbers, one sentence a structure and kind."""
-    said = []
+    several, said = selection.fits["covariance"].nunique() > 1, []
     for structure, fits in selection.fits.groupby("covariance", sort=False):
-        said += [f"{structure}: {sentence}" for sentence in _doubts(fits)]
+        said += [f"{structure}: {sentence}" if several else sentence for sentence in _doubts(fits)]
     largest = max(selection.manifest["components"])
     at_edge = [
         CRITERIA[c.criterion].title

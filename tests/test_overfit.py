@@ -229,6 +229,62 @@ def test_paired_difference_by_hand():
     assert found.decided == 0
 
 
+def test_choice_of_k_by_hand():
+    """BIC / -2 of replicates 0 and 1 is highest at K = 2 and 3; nothing ended on replicate 2, and K = 4 failed throughout."""
+    bic = {0: [9.0, 2.0, 8.0], 1: [9.0, 5.0, 4.0], 2: [np.nan] * 3}
+    test = {0: [-3.0, -1.0, -0.5], 1: [-3.0, -2.0, -1.0], 2: [np.nan] * 3}
+    rows = [
+        {
+            "method": "em",
+            "k": k,
+            "replicate": r,
+            "bic": bic[r][i],
+            "aic": -bic[r][i],
+            "test": test[r][i],
+            "kl": -test[r][i],
+        }
+        for r in range(3)
+        for i, k in enumerate((1, 2, 3))
+    ] + [{"method": "em", "k": 4, "replicate": r} for r in range(3)]
+    table = pd.DataFrame(rows).assign(icl=0.0)
+    of_bic = summary.chosen(table).query("criterion == 'BIC'").set_index("replicate")
+    assert of_bic["k"].dropna().to_dict() == {0: 2, 1: 3}
+    assert of_bic["loss"].dropna().to_dict() == {0: 0.5, 1: 0.0}
+    assert of_bic["kl"].dropna().to_dict() == {0: 1.0, 1: 1.0}
+    found = summary.selection(table, 3.0).set_index("criterion")
+    assert list(found.index) == ["AIC", "BIC", "ICL", "test score of EM"]
+    row = found.loc["BIC"]
+    assert (row["right"], row["none"], row["total"], row["of"]) == (1 / 3, 1, 3, {2: 1, 3: 1})
+    z2 = 1.959964**2  # Wilson's interval for 1 of 3
+    middle, half = (1 + z2 / 2) / (3 + z2), np.sqrt(z2 * (2 / 9 * 3 + z2 / 4)) / (3 + z2)
+    assert (row["low"], row["high"]) == pytest.approx((middle - half, middle + half), abs=1e-6)
+    assert row["loss"] == 0.25
+    assert found.loc["test score of EM", "of"] == {3: 2}
+    assert found.loc["test score of EM", "loss"] == 0
+    assert summary.selection(table, np.nan)["right"].isna().all()
+    assert summary.selection(table, 5.0)["right"].isna().all()
+
+
+def test_bounds_of_cavi_choose_k_with_and_without_the_labellings():
+    bounds = {1: -10.0, 2: -10.5, 3: -11.5}  # log 2 = 0.69 puts K = 2 ahead, log 6 = 1.79 puts K = 3 at -9.71
+    table = pd.DataFrame(
+        {"method": "cavi", "k": [1, 2, 3], "replicate": 0, "bound": [*bounds.values()], "test": 0.0, "kl": np.nan}
+    )
+    k = summary.chosen(table).set_index("criterion")["k"]
+    assert (k["ELBO"], k["ELBO + log K!"]) == (1, 3)
+
+
+def test_criteria_of_a_cell_are_those_of_its_fit():
+    one = replicate(THREE, 30, 200, 0, 0)
+    (fitted,) = fit(cell("em", n=30, alpha=None), [one])
+    (row,) = measure(cell("em", n=30, alpha=None), [0])
+    p = 3 * (2 + 3) + 2
+    assert row["aic"] == pytest.approx(-2 * fitted.bound[-1] + 2 * p)
+    assert row["bic"] - row["aic"] == pytest.approx(p * (np.log(30) - 2))
+    entropy = -(fitted.responsibilities(one.x) * np.log(fitted.responsibilities(one.x).clip(1e-300))).sum()
+    assert row["icl"] - row["bic"] == pytest.approx(2 * entropy, abs=1e-6)
+
+
 def test_slices_hold_the_methods_that_a_setting_does_not_concern():
     grid = parse(TINY.replace("[[block]]", "[[block]]\nalpha = [0.1, 1.0]"), "tiny", replicates=2)
     table = pd.DataFrame([row for one in grid.cells for row in measure(one, range(2))])
@@ -335,6 +391,9 @@ def test_presets_are_grids():
     grids = {name: parse(preset(name), name) for name in PRESETS}
     assert {one.method for one in grids["small-data"].cells} == {"em", "map", "cavi", "gibbs", "single", "oracle"}
     assert {one.truth.k for one in grids["small-data"].cells} == {1, 3}
+    for name in ("quick", "small-data"):
+        swept = {(one.n, one.k) for one in grids[name].cells if one.method == "em" and one.truth.k == 3}
+        assert {(n, k) for n in (50, 200) for k in range(1, 7)} <= swept
     assert (
         min(one.alpha for one in grids["prior"].cells if one.alpha)
         < 2.5
@@ -381,6 +440,7 @@ def test_page_has_its_sections_and_no_address(tiny, tmp_path):
         "score",
         "gap",
         "k",
+        "selection",
         "collapse",
         "coverage",
         "clusters",

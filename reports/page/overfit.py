@@ -13,10 +13,10 @@ import pandas as pd
 
 from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Notice, Section, Table, image, value
 from reports.page.build import write
-from reports.page.numbers import fixed, number, percent, with_error
+from reports.page.numbers import DASH, fixed, number, percent, with_error
 from reports.page.words import listing
 from reports.plots import style
-from reports.plots.overfit import Panel, plot_curves
+from reports.plots.overfit import Panel, plot_choices, plot_curves
 from reports.studies.overfit import summary
 from reports.studies.overfit.fits import TITLES
 from reports.studies.overfit.grid import Grid
@@ -95,6 +95,11 @@ class View:
     def differences(self) -> pd.DataFrame:
         """CAVI against every other method under every setting."""
         return summary.against(self.table, "cavi", RIVALS)
+
+    @cached_property
+    def sweeps(self) -> list[Slice]:
+        """The parts of the table in which K alone varies."""
+        return summary.slices(self.table, "k")
 
     def label(self, method: str) -> str:
         """A method's short name."""
@@ -206,7 +211,15 @@ def measures(view: View) -> Section:
 def found(view: View) -> Section:
     """What the numbers say, in words."""
     section = Section("found", "What was found", "Each sentence is made from the numbers of the tables below.")
-    items = [*_with_n(view), *_losses(view), *_with_k(view), *_collapses(view), *_with_alpha(view), *_covered(view)]
+    items = [
+        *_with_n(view),
+        *_losses(view),
+        *_with_k(view),
+        *_selected(view),
+        *_collapses(view),
+        *_with_alpha(view),
+        *_covered(view),
+    ]
     section.blocks.append(Bullets(items or ["The grid is too small to compare anything."]))
     return section
 
@@ -278,6 +291,16 @@ def _with_k(view: View) -> Iterator[str]:
                 f"{ks[-1]:g} clusters in place of {base:g} ({view.words(part.settings, 'k')}) change the test score of "
                 f"{listing(said)} nats a point."
             )
+
+
+def _selected(view: View) -> Iterator[str]:
+    for part in view.sweeps[:PANELS]:
+        found = summary.selection(part.table, _number(part.settings["true_k"]))
+        found = found[found["right"].notna()]
+        if len(found):
+            said = [f"{row['criterion']} in {row['right']:.0%} (loss {with_error(row['loss'], row['loss_half'])})"
+                    for row in found.to_dict("records") if not str(row["criterion"]).startswith("test score")]  # fmt: skip
+            yield f"The true K ({view.words(part.settings, 'k')}) is chosen by {listing(said)}; losses in nats a point."
 
 
 def _collapses(view: View) -> Iterator[str]:
@@ -368,6 +391,51 @@ def against_k(view: View) -> Section | None:
     return section if section.blocks else None
 
 
+def selection(view: View) -> Section | None:
+    """How often each criterion chooses the true K, beside what the choice costs."""
+    section = Section(
+        "selection",
+        "Choosing K",
+        "On every replicate each criterion chooses among the fitted K: AIC, BIC and ICL among the fits of EM, the ELBO among "
+        "those of CAVI. A fit that failed cannot be chosen. The loss of a choice is how far its test score is below the best "
+        "over K by the same method on the same replicate; who chooses by the test score itself has none, and shows how often "
+        "the true K predicts best.",
+    )
+    parts = [(part, summary.selection(part.table, _number(part.settings["true_k"]))) for part in view.sweeps]
+    parts = [(part, found) for part, found in parts if len(found)]
+    if not parts:
+        return None
+    figure = plot_choices([(view.words(part.settings, "k"), found) for part, found in parts[:PANELS]])
+    caption = (
+        "Left: share of replicates in which the true K is chosen. Right: loss of the choice. Both with 95% intervals."
+    )
+    if len(parts) > PANELS:
+        caption += f" The first {PANELS} of {len(parts)} settings; the table has all."
+    section.blocks.append(
+        Figure(caption, [image(figure, "How often the true K is chosen, and the loss of the choice")])
+    )
+    ks = sorted({k for part, _ in parts for k in part.table["k"].dropna()})
+    rows = []
+    for part, found in parts:
+        fitted = set(part.table["k"].dropna())
+        for row in found.to_dict("records"):
+            right = f"{row['right']:.0%} ({row['low']:.0%} to {row['high']:.0%})"
+            shares = [_share(row["of"].get(k, 0) / row["total"] if k in fitted else None) for k in ks]
+            rows.append(
+                [Cell(view.words(part.settings, "k")), Cell(str(row["criterion"]), method=row["method"]),
+                 Cell(DASH) if _none(row["right"]) else Cell(right, row["right"]),
+                 Cell(with_error(row["loss"], row["loss_half"]), row["loss"]),
+                 Cell(DASH) if _none(row["kl"]) else Cell(with_error(row["kl"], row["kl_half"]), row["kl"]),
+                 *shares, _share(row["none"] / row["total"])]
+            )  # fmt: skip
+    columns = ["setting", "criterion", "true K chosen", "loss of the choice", "loss against the truth"]
+    columns += [*(f"K\u00a0=\u00a0{k:g}" for k in ks), "no choice"]
+    section.blocks.append(
+        Table("Choices by setting and criterion, losses in nats a point, shares of replicates", columns, rows)
+    )
+    return section
+
+
 def collapse(view: View) -> Section | None:
     """Failures, near collapses and the smallest variance."""
     section = Section(
@@ -456,9 +524,8 @@ def clusters(view: View) -> Section | None:
     return section if section.blocks else None
 
 
-# A section on selection probabilities belongs after `against_k`: the rows have what it needs, `bound` and `bic` of every K.
 SECTIONS: tuple[Callable[[View], Section | None], ...] = (
-    claim, design, measures, found, score, gap, against_k, collapse, occupied, coverage, clusters,
+    claim, design, measures, found, score, gap, against_k, selection, collapse, occupied, coverage, clusters,
 )  # fmt: skip
 
 
@@ -586,6 +653,14 @@ def _difference(settings: Mapping[Any, Any]) -> Cell:
 def _signed(difference: Difference) -> str:
     side = "above" if difference.mean >= 0 else "below"
     return f"{with_error(abs(difference.mean), difference.half)} nats a point {side}"
+
+
+def _share(x: float | None) -> Cell:
+    return Cell(DASH) if x is None else Cell(f"{x:.0%}", x)
+
+
+def _number(x: Any) -> float:
+    return math.nan if _none(x) else float(x)
 
 
 def _none(x: Any) -> bool:

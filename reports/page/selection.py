@@ -128,7 +128,11 @@ def verdict(view: View) -> Iterator[str]:
     for best, those in sorted(groups.items(), key=lambda group: (-len(group[1]), group[0].components)):
         names = listing([_the(one) for one in those])
         text = f"{names[0].upper() + names[1:]} {'choose' if len(those) > 1 else 'chooses'} {view.words(best)}"
-        by = [f"{margin(one)} ({_short(one)})" if len(those) > 1 else margin(one) for one in those if one.runner_up]
+        by = [
+            f"{margin(one)} ({short_title(one.criterion)})" if len(those) > 1 else margin(one)
+            for one in those
+            if one.runner_up
+        ]
         if len(those) == 1 and those[0].runner_up:
             yield f"{text}, by {by[0]} nats over {view.words(those[0].runner_up)}."
         else:
@@ -169,20 +173,19 @@ def curves(view: View) -> Section:
 def values(view: View) -> Section:
     """All values, and why some are missing."""
     section = Section("values", "Values", "In nats for the whole data set, larger being better, with standard errors.")
-    best = {(one.criterion, one.best) for one in view.selection.choices if one.among != "all"}
     table = view.selection.table
+    several = " of its structure" if len(view.structures) > 1 else ""
     for name, error, caption in (
-        ("value", "se", "All values; the best of each structure is marked"),
-        ("difference", "difference_se", "The same as differences from the best of each structure"),
+        ("difference", "difference_se", f"Difference from the best{several}"),
+        ("value", "se", "The values themselves"),
     ):
         rows = []
         for key, part in table.groupby(["covariance", "components"], sort=False):
             candidate, of = _candidate(key), part.set_index("criterion")
-            marks = {one for one in view.criteria if name == "value" and (one, candidate) in best}
-            cells = [_number(of.loc[one, name], of.loc[one, error], "best" * (one in marks)) for one in view.criteria]
+            cells = [_number(of.loc[one, name], of.loc[one, error]) for one in view.criteria]
             rows.append([*_row_head(view, candidate), *cells])
-        columns = [*_head(view), *(CRITERIA[c].title for c in view.criteria)]
-        section.blocks.append(Table(caption, columns, rows, fold=name == "difference"))
+        columns = [*_head(view), *(short_title(one) for one in view.criteria)]
+        section.blocks.append(Table(caption, columns, rows, fold=name == "value"))
     lost = table[table["missing"].notna()]
     if len(lost):
         rows = [
@@ -300,10 +303,10 @@ def _k(view: View, candidate: Candidate | None) -> Cell:
     return Cell(view.candidate(candidate), None if candidate is None else candidate.components)
 
 
-def _number(x: Any, se: Any, note: str) -> Cell:
+def _number(x: Any, se: Any) -> Cell:
     if pd.isna(x):
         return Cell(DASH)
-    return Cell(with_error(x, se) if not pd.isna(se) and se > 0.05 else fixed(x, 1), float(x), note=note)
+    return Cell(with_error(x, se) if se > 0.05 else fixed(x, 1), float(x))
 
 
 def _fact(name: str, x: Any) -> Cell:
@@ -329,8 +332,9 @@ def _the(one: Choice) -> str:
     return f"the {title}" if one.criterion == "evidence" else title
 
 
-def _short(one: Choice) -> str:
-    return CRITERIA[one.criterion].title.replace("cross-validation (", "CV ").removesuffix(")")
+def short_title(criterion: str) -> str:
+    """A criterion's title where there is little room."""
+    return CRITERIA[criterion].title.replace("cross-validation (", "CV ").removesuffix(")")
 
 
 def _sentence(text: str) -> str:

@@ -70,6 +70,40 @@ def plot_curves(
     return figure
 
 
+@style.drawing()
+def plot_choices(parts: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
+    """Draw a row of two panels a setting: how often each criterion chooses the true K, and what its choice loses.
+
+    Parameters
+    ----------
+    parts
+        Title and what `reports.studies.overfit.summary.selection` found.
+    """
+    most = max(len(found) for _, found in parts)
+    figure, axes = style.panels(len(parts), 2, height=0.75 + 0.25 * most, width=style.WIDTH, sharey="row")
+    for (left, right), (title, found) in zip(axes, parts, strict=True):
+        for y, row in enumerate(found.to_dict("records")):
+            look = style.look(row["method"])
+            known = row["criterion"].startswith("test score")
+            points = ((left, row["right"], row["low"], row["high"]),
+                      (right, row["loss"], row["loss"] - row["loss_half"], row["loss"] + row["loss_half"]))  # fmt: skip
+            for ax, x, low, high in points:
+                if np.isfinite(x) and not (known and ax is right):
+                    ax.hlines(y, max(low, 0), high, color=look.colour, linewidth=1.6)
+                    ax.plot(x, y, look.marker, color=look.colour, markerfacecolor="white" if known else look.colour)
+        left.set(xlim=(0, 1), yticks=range(len(found)), ylim=(len(found) - 0.5, -0.5))
+        left.set_yticklabels(found["criterion"])
+        left.xaxis.set_major_formatter(lambda v, _: f"{100 * v:.0f}%")
+        left.set_title(style.wrapped(title, 60))
+        right.set_xlim(0)
+        for ax in (left, right):
+            ax.tick_params(axis="y", length=0)
+            ax.grid(axis="x")
+    axes[-1, 0].set_xlabel("true K chosen")
+    axes[-1, 1].set_xlabel("loss of the choice (nats a point)")
+    return figure
+
+
 def _draw(ax: Axes, panel: Panel, *, log_x: bool, log_y: bool, share: bool) -> None:
     from matplotlib.ticker import NullLocator
 

@@ -34,7 +34,7 @@ from mixtures import COVARIANCES, datasets
 from mixtures.datasets.dataset import nearest
 from reports.prepared import digest
 
-FORMAT = 1
+FORMAT = 2
 """Of the cells and their numbers: one more whenever the same cell would be measured otherwise."""
 
 PRESETS = ("quick", "small-data", "prior", "misspecified")

@@ -44,7 +44,9 @@ COLUMNS = {
     "calibration_error": "float64",
     "brier": "float64",
     "bound": "float64",
+    "aic": "float64",
     "bic": "float64",
+    "icl": "float64",
     "converged": "float64",
     "seconds": "float64",
 }
@@ -83,7 +85,7 @@ def _scores(cell: Cell, data: Replicate, outcome: Any) -> Iterator[tuple[str, di
         return
     common = {
         "bound": outcome.bound[-1] if len(outcome.bound) else None,
-        "bic": outcome.info.get("bic"),
+        **{name: outcome.info.get(name) for name in ("aic", "bic", "icl")},
         "starts_collapsed": outcome.info.get("collapsed"),
         "converged": outcome.converged,
         **_clusters(data, outcome),

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import gammaln
 
 SETTINGS = ("truth", "true_k", "d", "separation", "imbalance", "covariance", "n", "k", "alpha")
 
 BESIDE = ("oracle", "single")
+
+CRITERIA: dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series]]] = {
+    "AIC": ("em", lambda fits: -fits["aic"] / 2),
+    "BIC": ("em", lambda fits: -fits["bic"] / 2),
+    "ICL": ("em", lambda fits: -fits["icl"] / 2),
+    "test score of EM": ("em", lambda fits: fits["test"]),
+    "ELBO": ("cavi", lambda fits: fits["bound"]),
+    "ELBO + log K!": ("cavi", lambda fits: fits["bound"] + gammaln(fits["k"] + 1)),
+    "test score of CAVI": ("cavi", lambda fits: fits["test"]),
+}
+"""What chooses K among the fits of a method, the highest being chosen; the test score knows what the others have to guess."""
 
 COLLAPSED = 0.01
 """A fit has all but collapsed if its smallest variance is below this part of the smallest true one."""
@@ -138,6 +150,56 @@ def with_outcomes(table: pd.DataFrame) -> pd.DataFrame:
     collapsed = (table["smallest_variance"] < COLLAPSED).astype(float).where(table["smallest_variance"].notna())
     failed = table["failure"].notna()
     return table.assign(gap=table["train"] - table["test"], failed=failed.astype(float), near=collapsed.mask(failed))
+
+
+def chosen(table: pd.DataFrame) -> pd.DataFrame:
+    """The K that every criterion chooses on every replicate, of a slice along K.
+
+    Returns
+    -------
+    DataFrame
+        Columns criterion, method, replicate, k (missing where no fit ended), loss (how far the test score of the chosen fit is
+        below that of the best K by the same method, in nats a point) and kl (how far it is below that of the true density).
+    """
+    rows = []
+    for criterion, (method, score) in CRITERIA.items():
+        fits = table[(table["method"] == method) & table["k"].notna()]
+        ended = fits[fits["test"].notna()]
+        if ended.empty:
+            continue
+        scored = ended.assign(score=score(ended)).dropna(subset="score")
+        of = scored.loc[scored.groupby("replicate")["score"].idxmax()].set_index("replicate")
+        best = scored.groupby("replicate")["test"].max()
+        own = pd.DataFrame({"k": of["k"], "loss": best - of["test"], "kl": of["kl"]})
+        own = own.reindex(sorted(fits["replicate"].unique())).rename_axis("replicate").reset_index()
+        rows.append(own.assign(criterion=criterion, method=method))
+    columns = ["criterion", "method", "replicate", "k", "loss", "kl"]
+    return pd.concat(rows)[columns] if rows else pd.DataFrame(columns=columns)
+
+
+def selection(table: pd.DataFrame, true_k: float) -> pd.DataFrame:
+    """How often each criterion chooses the true K, and what its choice costs, over the replicates of a slice along K.
+
+    Returns
+    -------
+    DataFrame
+        Columns criterion, method, right (share of all replicates, none where the true K is unknown or was not fitted) with its
+        95% Wilson interval low to high, none (replicates without a choice), total, loss and kl with half the width of their 95%
+        intervals, and of (from K to how often it was chosen).
+    """
+    from scipy.stats import binomtest
+
+    fitted = true_k in set(table["k"].dropna())
+    rows = []
+    for (criterion, method), own in chosen(table).groupby(["criterion", "method"], sort=False):
+        hits, total = int((own["k"] == true_k).sum()), len(own)
+        interval95 = binomtest(hits, total).proportion_ci(method="wilson") if fitted else (np.nan, np.nan)
+        row = {"criterion": criterion, "method": method, "right": hits / total if fitted else np.nan}
+        row |= {"low": interval95[0], "high": interval95[1], "none": int(own["k"].isna().sum()), "total": total}
+        for measure in ("loss", "kl"):
+            row[measure], row[f"{measure}_half"] = interval(own[measure].dropna().to_numpy(float))
+        rows.append(row | {"of": own["k"].value_counts().sort_index().to_dict()})
+    return pd.DataFrame(rows)
 
 
 def worst(table: pd.DataFrame, number: int = 15) -> pd.DataFrame:
