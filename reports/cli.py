@@ -491,7 +491,7 @@ def overfit(
     from joblib import cpu_count
 
     from reports.results import ResultsError
-    from reports.studies.folder import CELLS, PAGE
+    from reports.studies.folder import CELLS, PAGE, write_page
     from reports.studies.overfit import grid as grids
     from reports.studies.overfit import study
 
@@ -520,7 +520,7 @@ def overfit(
         if report:
             from reports.page.overfit import render
 
-            (folder / PAGE).write_text(render(result, str(_relative(folder))), encoding="utf-8")
+            write_page(folder, render(result, str(_relative(folder))))
     except (ResultsError, OSError, UnicodeDecodeError) as error:
         _refuse(error)
     except ValueError as error:
@@ -590,7 +590,7 @@ def calibrate(
     from reports.studies.calibration import study
     from reports.studies.calibration.prior import Settings
     from reports.studies.cells import CellsError
-    from reports.studies.folder import PAGE
+    from reports.studies.folder import PAGE, write_page
 
     names = tuple(name.strip() for name in methods.split(",") if name.strip())
     folder = out_dir or Path("results") / f"calibration-k{components}-n{rows}"
@@ -610,7 +610,7 @@ def calibrate(
                 command=shlex.join(["mixtures", *sys.argv[1:]]),
                 tell=rate.tell,
             )
-        (folder / PAGE).write_text(render(result), encoding="utf-8")
+        write_page(folder, render(result))
     except (ResultsError, CellsError, OSError) as error:
         _refuse(error)
     except KeyboardInterrupt:

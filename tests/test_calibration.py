@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 import reports
 from mixtures import COVARIANCES, Fit
-from mixtures.methods import em
+from mixtures.methods import em, gibbs
 from reports.cli import app
 from reports.page.calibration import CalibrationView, answer, render, verdict_lines
 from reports.page.numbers import number, percent
@@ -35,11 +35,12 @@ from reports.studies.calibration.judgement import (
     wilson,
     wilson_of_means,
 )  # fmt: skip
-from reports.studies.calibration.posteriors import PLAIN, POSTERIORS, bootstrap
+from reports.studies.calibration.posteriors import PLAIN, POSTERIORS, Sample, bootstrap, chains
 from reports.studies.calibration.prior import LEVELS, Settings, draw, model
 from reports.studies.calibration.quantities import quantities
 from reports.studies.calibration.study import FEWEST, Calibration, calibrate, missing
 from reports.studies.cells import CellsError
+from reports.studies.folder import write_page
 
 QUICK = Settings(n_components=1, n=10, dimension=1, methods=("cavi",), draws=39)
 OUTCOME = [name for name in study.COLUMNS if name != "seconds"]
@@ -86,6 +87,14 @@ def test_the_band_is_that_of_arviz(rng):
     assert abs(ours - np.mean(theirs)) < 5 * max(np.std(theirs), 2e-4)
 
 
+def test_p_values_of_few_coarse_ranks_are_never_too_small(rng):
+    """Of three ranks in 0..3 many are equally far out: P(p <= a) <= a at every a that occurs, to 4 standard errors."""
+    band, n = Band.of(3, 3, rng), 4000
+    p = np.array([band.p_value(ranks) for ranks in rng.integers(4, size=(n, 3))])
+    for a in np.unique(p):
+        assert np.mean(p <= a) <= a + 4 * np.sqrt(a * (1 - a) / n + 1 / n**2)
+
+
 @pytest.mark.parametrize("shape", [(0.6, 0.6), (1.6, 1.6), (1.4, 1.0)], ids=["narrow", "wide", "low"])
 def test_ranks_that_are_not_uniform_leave_the_band(shape, rng):
     ranks = np.floor(40 * rng.beta(*shape, 400)).astype(int)
@@ -105,7 +114,18 @@ def test_wilson_is_that_of_scipy(rng):
     hits = rng.random(200) < 0.9
     mean, low, high = wilson_of_means(hits.astype(float))
     assert mean == hits.mean()
-    assert (low, high) == pytest.approx(wilson(mean, 199), rel=1e-9)
+    assert (low, high) == pytest.approx(wilson(mean, 200**2 / 201), rel=1e-9)
+    assert wilson_of_means(np.ones(20)) == (1.0, *wilson(1.0, 20))
+
+
+def test_coverage_over_quantities_is_called_wrong_as_seldom_as_it_says(rng):
+    """Of 20 simulations with 8 dependent quantities, each covered with 95%: at most 5%, plus 4 binomial standard errors."""
+    studies, S = 4000, 20
+    shared, own = rng.standard_normal((studies, S, 1)), rng.standard_normal((studies, S, 8))
+    shares = (np.abs(shared + own) < np.sqrt(2) * stats.norm.ppf(0.975)).mean(2)
+    intervals = [wilson_of_means(each)[1:] for each in shares]
+    wrong = np.mean([not low <= 0.95 <= high for low, high in intervals])
+    assert wrong < 0.05 + 4 * np.sqrt(0.05 * 0.95 / studies)
 
 
 def test_the_excess_is_the_distance_from_the_mirror_image(rng):
@@ -120,6 +140,22 @@ def test_symmetric_ranks_are_not_called_biased(rng):
     p = [symmetry(np.floor(40 * rng.beta(0.5, 0.5, 100)).astype(int), 39, rng) for _ in range(120)]
     assert stats.kstest(p, "uniform", alternative="greater").pvalue > 1e-4
     assert symmetry(np.floor(40 * rng.beta(1.3, 0.8, 200)).astype(int), 39, rng) < 1e-3
+
+
+def test_symmetry_of_a_few_by_counting(rng):
+    """Six ranks equally far out on one side: 2 of 64 reflections are as lopsided, to 4 standard errors of 4000."""
+    p = symmetry(np.full(6, 30), 39, rng)
+    assert p == pytest.approx(2 / 64, abs=4 * np.sqrt(2 / 64 / 4000))
+
+
+def test_among_equals_a_truth_has_any_rank(monkeypatch, rng):
+    """Draws that all equal the truth: the rank is uniform on 0..L, by a chi-square test."""
+    monkeypatch.setattr(study, "quantities", lambda *_: {"q": np.zeros(39)})
+    problem, sample = draw(QUICK, rng), Sample(np.ones((39, 1)), {}, True)
+    found = [study.ranks(problem, {"q": np.zeros(1)}, sample, rng)[0] for _ in range(2000)]
+    assert stats.chisquare(np.bincount(found, minlength=40)).pvalue > 1e-4
+    monkeypatch.setattr(study, "quantities", lambda *_: {"q": np.arange(39.0)})
+    assert study.ranks(problem, {"q": np.array([9.5])}, sample, rng) == [10]
 
 
 # Quantities and prior.
@@ -187,9 +223,9 @@ def test_the_prior_is_the_same_for_all_data_and_in_units_of_the_clusters(covaria
 )
 def test_posteriors_that_are_exact_have_uniform_ranks(settings, monkeypatch):
     """In every quantity the p-value is above 0.001."""
-    short = {"walkers": 16, "tune": 20, "chains": 16, "draws": 16}
+    short = {"walkers": 32, "tune": 20, "chains": 32, "draws": 24}
     monkeypatch.setattr("reports.studies.calibration.posteriors.GIBBS", PLAIN | short)
-    table = simulated(settings, 100)
+    table = simulated(settings, 60)
     assert table["failure"].isna().all()
     assert min(p_values(table, settings).values()) > 1e-3
 
@@ -223,6 +259,21 @@ def test_gibbs_draws_are_thinned_to_near_independence():
     assert sample.ess >= 39
     assert sample.weights.shape == (39, 2)
     assert len(np.unique(sample.weights[:, 0])) == 39
+
+
+@pytest.mark.filterwarnings("ignore::mixtures.ConvergenceWarning")
+def test_draws_are_kept_from_every_chain_alike(rng):
+    problem, fits = draw(Settings(2, 12, 1, methods=("gibbs",), draws=39), np.random.default_rng(2)), []
+
+    def run():
+        fits.append(gibbs.fit(*problem.posed, rng=rng, walkers=8, tune=20, chains=8, draws=60))
+        return fits[-1]
+
+    sample = chains(run, problem)
+    drawn = np.stack([fit.held.weights[..., 0] for fit in fits]).reshape(len(fits) * 8, 60)
+    kept = [np.isin(chain, sample.weights[:, 0]).sum() for chain in drawn]
+    assert sum(kept) == 39
+    assert max(kept) - min(kept) <= 1
 
 
 def test_the_bootstrap_counts_the_resamples_it_lost(monkeypatch):
@@ -303,6 +354,19 @@ def test_a_killed_calibration_goes_on_where_it_was(tmp_path):
     pd.testing.assert_frame_equal(table[OUTCOME], simulated(QUICK, len(there) + 2)[OUTCOME], check_dtype=False)
 
 
+def test_every_simulation_and_method_has_random_numbers_of_its_own():
+    settings = (QUICK, replace(QUICK, seed=1))
+    first = [study._rng(s, number, stream).random() for s in settings for number in (0, 1) for stream in (0, 1, 2)]
+    assert len(set(first)) == len(first)
+
+
+def test_what_was_not_asked_for_is_left_out():
+    rows = [(i, method, "q") for i in range(4) for method in ("em", "cavi")]
+    table = pd.DataFrame([*rows, rows[0]], columns=["simulation", "method", "quantity"])
+    own = study.select(QUICK, 3, table)
+    assert own.to_numpy().tolist() == [[i, "cavi", "q"] for i in range(3)]
+
+
 def test_methods_are_added_to_what_is_there(tmp_path):
     both = replace(QUICK, methods=("cavi", "exact"))
     calibrate(QUICK, tmp_path / "o", simulations=FEWEST)
@@ -325,6 +389,10 @@ def test_folders_that_do_not_fit_are_refused(tmp_path):
     for changed in ({"versions": {"mixtures": "0.0.9"}}, {"format": 0}):
         (folder / "calibration.json").write_text(json.dumps(manifest | changed))
         with pytest.raises(ResultsError, match=r"was written by mixtures .* in format"):
+            calibrate(QUICK, folder, simulations=FEWEST)
+    for changed in ({"versions": None}, {"versions": []}, {"settings": None}):
+        (folder / "calibration.json").write_text(json.dumps(manifest | changed))
+        with pytest.raises(ResultsError, match=r"damaged|written by mixtures None"):
             calibrate(QUICK, folder, simulations=FEWEST)
     assert sorted(folder.rglob("*")) == before
     (folder / "calibration.json").write_text(json.dumps(manifest))
@@ -349,6 +417,8 @@ BAD = {
     "more clusters than rows": (["-k", "60"], "n is 50"),
     "draws that no interval fits": (["--draws", "100"], "multiple of 40"),
     "no prior": (["--beta0", "0"], "beta0"),
+    "no spread of the means": (["--beta0", "inf"], "beta0 is inf; expected a positive number"),
+    "no number": (["--nu0", "nan"], "nu0 is nan; expected a positive number"),
     "too few degrees of freedom": (["--nu0", "1"], "nu0"),
     "negative concentration": (["--alpha", "-1"], "alpha0"),
     "too many rows for the exact posterior": (["--methods", "exact"], "takes too long"),
@@ -369,9 +439,11 @@ def test_bad_input_is_one_line_and_nothing_is_written(case, tmp_path, monkeypatc
 
 def test_a_prior_beyond_floats_is_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = command("calibrate", "-d", "1", "-n", "10", "--methods", "cavi", "--nu0", "0.001", "--workers", "1")
+    arguments = ("calibrate", "-d", "1", "-n", "10", "--methods", "cavi", "--draws", "39", "--workers", "1")
+    result = command(*arguments, "--nu0", "1e-9")
     assert result.exit_code == 2
     assert "less extreme --nu0" in result.stderr.splitlines()[-1]
+    study.check(replace(QUICK, n_components=2), Path("results/calibration-k2-n10"), FEWEST)  # no simulation to mix with
 
 
 # The page.
@@ -428,7 +500,8 @@ def test_the_verdict_is_taken_from_the_numbers(shown):
 
 def test_the_page_shows_what_failed_and_asks_for_nothing_outside(shown):
     html = render(shown)
-    assert html == render(shown)
+    for name in ("uniformity", "symmetry"):  # the numbers that need random ones
+        pd.testing.assert_frame_equal(*(getattr(CalibrationView(shown), name) for _ in range(2)))
     assert "&lt;script&gt;" in html
     assert "ValueError: <script>" not in html
     assert "failed in 10 of 300 simulations" in html
@@ -437,6 +510,19 @@ def test_the_page_shows_what_failed_and_asks_for_nothing_outside(shown):
     assert not re.search(r"\bnan\b|\bNone\b", re.sub(r'src="[^"]*"', "", html))
     addresses = re.findall(r'(?:src|href)="([^"]*)"', html)
     assert {address.split(":")[0] if ":" in address else address[0] for address in addresses} == {"data", "#"}
+
+
+def test_an_earlier_page_stays_where_a_new_one_cannot_be_written(tmp_path, monkeypatch):
+    write_page(tmp_path, "<p>first")
+
+    def full(path, text, **_):
+        path.write_bytes(text[:4].encode())
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        write_page(tmp_path, "<p>second")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("report.html", "<p>first")]
 
 
 def test_one_method_that_always_fails_still_makes_a_page(shown):

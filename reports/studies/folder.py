@@ -40,7 +40,7 @@ def check_study(folder: Path, study: str, what: str, version: int) -> dict[str, 
         return None
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        written = manifest["format"], manifest["versions"].get("mixtures")
+        written = manifest["format"], dict(manifest["versions"]).get("mixtures")
     except (ValueError, KeyError, TypeError) as error:
         raise ResultsError(f"{path} is damaged ({error}); give another folder with --out") from error
     current = version, versions().get("mixtures")
@@ -63,11 +63,22 @@ def write_manifest(folder: Path, study: str, version: int, facts: Mapping[str, A
         **facts,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    path = _path(folder, study)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    _write(_path(folder, study), json.dumps(manifest, indent=2) + "\n")
     return manifest
+
+
+def write_page(folder: Path, html: str) -> None:
+    """Write the page of a study, whole or not at all: on a full disk an earlier one stays."""
+    _write(folder / PAGE, html)
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _path(folder: Path, study: str) -> Path:

@@ -97,9 +97,14 @@ def wilson(share: float, n: float) -> tuple[float, float]:
 
 
 def wilson_of_means(shares: np.ndarray) -> tuple[float, float, float]:
-    """The mean of S independent shares with Wilson's 95% interval, for so many cases as have their standard error."""
-    mean, se = float(shares.mean()), float(shares.std(ddof=1) / np.sqrt(len(shares))) if len(shares) > 1 else 0.0
-    return mean, *wilson(mean, mean * (1 - mean) / se**2 if se > 0 else len(shares))
+    """The mean of S independent shares with Wilson's 95% interval, for so many cases as have their standard error.
+
+    Few shares that are all but equal say little of their own spread. One more is added to it, of a single case: its variance
+    is mean (1 - mean), the largest that a share can have.
+    """
+    S, mean = len(shares), float(shares.mean())
+    one = mean * (1 - mean)
+    return mean, *wilson(mean, S * one / ((shares.var() * S + one) / S) if one > 0 else S)
 
 
 def symmetry(ranks: np.ndarray, L: int, rng: np.random.Generator) -> float:

@@ -67,6 +67,10 @@ class Settings:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
         if self.n < max(2, self.n_components):
             raise ValueError(f"n is {self.n}; expected at least 2 rows, and as many as there are clusters")
+        for name in ("alpha0", "beta0", "nu0"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < np.inf:
+                raise ValueError(f"{name} is {value}; expected a positive number")
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}; expected at least 0")
         if self.draws < 1 or (self.draws + 1) % DIVISIBLE:

@@ -94,10 +94,13 @@ def check(settings: Settings, folder: Path, simulations: int) -> None:
     if simulations < FEWEST:
         raise ValueError(f"simulations is {simulations}, too few to judge an interval by; expected at least {FEWEST}")
     manifest = check_study(folder, "calibration", "a calibration", FORMAT)
-    if manifest is None:
+    if manifest is None or not any((folder / CELLS).glob("*.parquet")):  # stopped before its first simulation
         return
+    written = manifest.get("settings")
+    if not isinstance(written, dict):
+        raise ResultsError(f"the manifest of {folder} is damaged: it has no settings; give another folder with --out")
     for name, value in json.loads(json.dumps(asdict(settings))).items():
-        there = manifest["settings"].get(name)
+        there = written.get(name)
         if name != "methods" and there != value:
             raise ResultsError(
                 f"{folder} holds a calibration with {name} = {there}, not {value}; go on with its own settings, or give "
@@ -177,8 +180,11 @@ def simulation(settings: Settings, number: int, methods: Sequence[str]) -> list[
     from threadpoolctl import threadpool_limits
 
     try:
-        problem = draw(settings, _rng(settings, number, 0))
-        truth = quantities(*problem.posed, problem.weights[None], {name: v[None] for name, v in problem.theta.items()})
+        with threadpool_limits(1):
+            problem = draw(settings, _rng(settings, number, 0))
+            truth = quantities(
+                *problem.posed, problem.weights[None], {name: v[None] for name, v in problem.theta.items()}
+            )
     except (ArithmeticError, np.linalg.LinAlgError) as error:
         raise ResultsError(
             f"the prior drew parameters that a float cannot hold ({error}); give a less extreme --nu0, --beta0 or --alpha"
