@@ -32,8 +32,6 @@ from reports.studies.calibration.judgement import (
     excess,
     farthest_first,
     symmetry,
-    wilson,
-    wilson_of_means,
 )  # fmt: skip
 from reports.studies.calibration.posteriors import PLAIN, POSTERIORS, Sample, bootstrap, chains
 from reports.studies.calibration.prior import LEVELS, Settings, draw, model
@@ -41,6 +39,7 @@ from reports.studies.calibration.quantities import quantities
 from reports.studies.calibration.study import FEWEST, Calibration, calibrate, missing
 from reports.studies.cells import CellsError
 from reports.studies.folder import write_page
+from reports.studies.intervals import wilson, wilson_of_means
 
 QUICK = Settings(n_components=1, n=10, dimension=1, methods=("cavi",), draws=39)
 OUTCOME = [name for name in study.COLUMNS if name != "seconds"]

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.integrate import cumulative_trapezoid
-from scipy.stats import kstest, multivariate_normal, t
+from scipy.stats import binomtest, kstest, multivariate_normal, t
 from typer.testing import CliRunner
 
 from mixtures import Dirichlet, Gaussian
@@ -228,6 +228,17 @@ def test_paired_difference_by_hand():
     assert summary.paired(table, "b", "a").wins == 0
     assert summary.paired(table, "a", "c") is None
     assert found.decided == 0
+
+
+def test_a_share_of_none_is_not_certain():
+    """Of 30 fits none collapsed: the interval is that of SciPy; a mean has the t-interval of SciPy."""
+    values = np.random.default_rng(0).normal(size=30)
+    table = pd.DataFrame({"method": "em", "n": 20, "near": 0.0, "gap": values})
+    near, gap = (summary.curve(table, "n", measure).iloc[0] for measure in ("near", "gap"))
+    wilson = binomtest(0, 30).proportion_ci(method="wilson")
+    assert (near["mean"], near["low"], near["high"]) == pytest.approx((0.0, wilson.low, wilson.high), abs=1e-12)
+    expected = t.interval(0.95, 29, values.mean(), values.std(ddof=1) / np.sqrt(30))
+    assert (gap["low"], gap["high"]) == pytest.approx(expected)
 
 
 def test_choice_of_k_by_hand():

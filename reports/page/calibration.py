@@ -29,10 +29,11 @@ from reports.page.view import COVARIANCES
 from reports.page.words import listing, short, symbols
 from reports.plots import style
 from reports.studies.calibration import judgement
-from reports.studies.calibration.judgement import Band, covered, ecdf, wilson, wilson_of_means
+from reports.studies.calibration.judgement import Band, covered, ecdf
 from reports.studies.calibration.posteriors import GIBBS, NUTS, RUNS
 from reports.studies.calibration.prior import LEVELS
 from reports.studies.calibration.study import FEWEST, Calibration
+from reports.studies.intervals import wilson, wilson_of_means
 
 ALPHA = 0.05
 

@@ -201,7 +201,7 @@ def measures(view: View) -> Section:
         "Clusters: adjusted Rand index and calibration error of the responsibilities on test points of known class.",
         "Failures are counted and never dropped: a mean is over the replicates that ended, their number beside it; a paired "
         "difference is over those in which both ended; in the share of wins, who failed has lost.",
-        "± is half a 95% interval (Student’s t over the replicates).",
+        "± is half a 95% interval (Student’s t over the replicates); shares have Wilson’s.",
     ]
     return Section(
         "measures", "What was measured", "Of every fit, on the data it saw and on data it did not.", [Bullets(items)]
@@ -568,6 +568,12 @@ def limits(view: View) -> Section:
     return Section("limits", "Limits", "What this page cannot tell.", [Bullets(items)])
 
 
+def _with_interval(row: Mapping[Any, Any], measure: str) -> str:
+    if measure in summary.SHARES:
+        return f"{row['mean']:.1%} ({row['low']:.0%} to {row['high']:.0%})"
+    return with_error(row["mean"], row["high"] - row["mean"])
+
+
 def half_free(settings: dict[str, Any]) -> float:
     """Half the number of free parameters of one cluster, its covariance included where it is its own."""
     d = int(settings["d"])
@@ -620,7 +626,7 @@ def _add(
     section.blocks.append(Figure(caption + more + note, [image(figure, f"{ylabel} against {NAMES[along]}")]))
     rows = [
         [Cell(view.words(part.settings, along)), Cell(view.label(row["method"]), method=row["method"]), value(row["x"]),
-         Cell(with_error(row["mean"], row["half"]), row["mean"]), value(row["median"]),
+         Cell(_with_interval(row, measure), row["mean"]), value(row["median"]),
          Cell(f"{row['count']} of {row['total']}", row["count"])]
         for part, curves in parts
         for row in curves.to_dict("records")

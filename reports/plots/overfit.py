@@ -113,11 +113,11 @@ def _draw(ax: Axes, panel: Panel, *, log_x: bool, log_y: bool, share: bool) -> N
         look = style.look(str(method))
         flat = part["x"].isna().all()
         x = xs[[0, -1]] if flat else part["x"].to_numpy()
-        mean, half = (
-            np.repeat(part[name].to_numpy(), 2) if flat else part[name].to_numpy() for name in ("mean", "half")
+        mean, low, high = (
+            np.repeat(part[name].to_numpy(), 2) if flat else part[name].to_numpy() for name in ("mean", "low", "high")
         )
-        low = np.maximum(mean - half, mean / 30) if log_y else mean - half  # a band on a logarithmic axis has to end
-        high = mean + half
+        if log_y:
+            low = np.maximum(low, mean / 30)  # a band on a logarithmic axis has to end
         if share:
             low, high = np.maximum(low, 0), np.minimum(high, 1)
         ax.fill_between(x, low, high, color=look.colour, alpha=0.13, linewidth=0)

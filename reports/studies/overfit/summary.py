@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import gammaln
 
+from reports.studies.intervals import wilson_of_means
+
 SETTINGS = ("truth", "true_k", "d", "separation", "imbalance", "covariance", "n", "k", "alpha")
 
 BESIDE = ("oracle", "single")
@@ -23,6 +25,9 @@ CRITERIA: dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series]]] = {
     "test score of CAVI": ("cavi", lambda fits: fits["test"]),
 }
 """What chooses K among the fits of a method, the highest being chosen; the test score knows what the others have to guess."""
+
+SHARES = ("near", "cover_density", "cover_mean", "cover_variance", "cover_weight")
+"""Measures that are shares of cases."""
 
 COLLAPSED = 0.01
 """A fit has all but collapsed if its smallest variance is below this part of the smallest true one."""
@@ -102,16 +107,17 @@ def curve(table: pd.DataFrame, along: str, measure: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns method, x (missing for a method that the setting does not concern), mean, half, median, count (of numbers) and
-        total (of replicates).
+        Columns method, x (missing for a method that the setting does not concern), mean, low and high (the ends of its 95%
+        interval, Wilson's for `SHARES`), median, count (of numbers) and total (of replicates).
     """
     rows = []
     for (method, x), part in table.groupby(["method", along], dropna=False, sort=True):
         values = part[measure].dropna().to_numpy(float)
         if len(values):
             mean, half = interval(values)
-            rows.append((method, x, mean, half, float(np.median(values)), len(values), len(part)))
-    return pd.DataFrame(rows, columns=["method", "x", "mean", "half", "median", "count", "total"])
+            low, high = wilson_of_means(values)[1:] if measure in SHARES else (mean - half, mean + half)
+            rows.append((method, x, mean, low, high, float(np.median(values)), len(values), len(part)))
+    return pd.DataFrame(rows, columns=["method", "x", "mean", "low", "high", "median", "count", "total"])
 
 
 def paired(table: pd.DataFrame, first: str, second: str, measure: str = "test") -> Difference | None:

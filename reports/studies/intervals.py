@@ -1,0 +1,24 @@
+"""Intervals for shares of independent cases, right also where a share is none or all."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+
+def wilson(share: float, n: float) -> tuple[float, float]:
+    """Wilson's 95% interval for a share of n independent cases (Wilson 1927, *JASA* 22:209-212)."""
+    z2 = stats.norm.ppf(0.975) ** 2
+    middle, half = share + z2 / (2 * n), np.sqrt(z2 * (share * (1 - share) + z2 / (4 * n)) / n)
+    return float((middle - half) / (1 + z2 / n)), float((middle + half) / (1 + z2 / n))
+
+
+def wilson_of_means(shares: np.ndarray) -> tuple[float, float, float]:
+    """The mean of S independent shares with Wilson's 95% interval, for so many cases as have their standard error.
+
+    Few shares that are all but equal say little of their own spread. One more is added to it, of a single case: its variance
+    is mean (1 - mean), the largest that a share can have.
+    """
+    S, mean = len(shares), float(shares.mean())
+    one = mean * (1 - mean)
+    return mean, *wilson(mean, S * one / ((shares.var() * S + one) / S) if one > 0 else S)
