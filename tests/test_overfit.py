@@ -174,6 +174,8 @@ def test_moments_and_intervals(rng):
     np.testing.assert_allclose(variance, x.var(0), rtol=0.03)
     draws = rng.standard_normal((4000, 3))
     assert _within(draws, np.array([0.0, 1.9, 2.1])) == pytest.approx(2 / 3)
+    of_39 = np.arange(1.0, 40.0)[:, None]  # one more is below the first with probability 1/40, and above the last
+    assert [_within(of_39, np.array([value])) for value in (0.99, 1.0, 39.0, 39.01)] == [0, 1, 1, 0]
 
 
 def test_intervals_of_one_gaussian_cover_as_often_as_they_say():
@@ -490,6 +492,9 @@ def test_command_writes_the_folder_and_goes_on(tmp_path, monkeypatch):
     ("text", "message"),
     [
         ("", "is empty"),
+        ("[[blok]]\nn = 20", "unknown key 'blok'; did you mean 'block'?"),
+        ("[[block]]\nn = 20\ntruth = 3", "truth has 3; expected names"),
+        ("[[block]]\nn = 20\nmethods = [['em']]", "methods has ['em']; expected names"),
         ("n = [", "is no TOML"),
         ("[block]\nn = 20", "[[block]]"),
         ("replicate = 3\n[[block]]\nn = 20", "did you mean 'replicates'?"),

@@ -225,9 +225,9 @@ def parse(text: str, name: str, *, replicates: int | None = None, seed: int | No
     blocks = table.pop("block", [])
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
         raise ValueError(f"{name}: write each block under a line [[block]]")
+    _check_keys(table, TOP | BLOCK | {"block": None}, f"{name}, before the first block")
     if not blocks:
         raise ValueError(f"{name} is empty: it has no [[block]] that says what to measure")
-    _check_keys(table, TOP | BLOCK, f"{name}, before the first block")
     top = {key: table.get(key, default) for key, default in TOP.items()}
     top |= {key: value for key, value in (("replicates", replicates), ("seed", seed)) if value is not None}
     for key, least in (("replicates", 2), ("seed", 0), ("test", 2), ("restarts", 1)):
@@ -320,6 +320,10 @@ def _checked(block: Mapping[str, Any], where: str) -> dict[str, list[Any]]:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not (number and np.isfinite(value) and fits(value)):
                 raise ValueError(f"{where}: {key} is {value!r}; expected a number {words}")
+    for key in ("truth", "covariance", "methods"):
+        for value in listed[key]:
+            if not isinstance(value, str):
+                raise ValueError(f"{where}: {key} has {value!r}; expected names")
     for key, known in (("covariance", tuple(COVARIANCES)), ("methods", METHODS)):
         for value in listed[key]:
             if value not in known:
