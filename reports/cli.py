@@ -431,7 +431,8 @@ def bench(
     numbers = f"Numbers: {_relative(folder / 'bench.csv')}"
     if nuts:
         effective.save(compared, sampling, folder)
-        out.print(effective_draws(compared, sampling))
+        for table in effective_draws(compared, sampling):
+            out.print(table)
         out.print(numbers, soft_wrap=True, markup=False, highlight=False)
         return
     result.save(folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,33 +42,20 @@ def tables(bench: Bench) -> Iterator[RenderableType]:
         yield _mapped(mapped)
 
 
-def effective_draws(table: pd.DataFrame, settings: nuts.Settings) -> Group:
-    """The table of `reports.bench.nuts.run`."""
-    shown = _table(
-        f"NUTS on {settings.data}, K = {settings.n_components}, by {settings.sampler}: "
-        f"{settings.chains} × ({settings.tune} + {settings.draws}), target {settings.target_accept}"
-    )
-    for heading in ("model", "BLAS threads"):
-        shown.add_column(heading, no_wrap=True)
-    for heading in (
-        "seed", "compile (s)", "run (s)", "leapfrogs a draw", "smallest ESS", "R-hat", "divergences",
-        "ESS/s", "ratio", "with compiling", "ratio",
-    ):  # fmt: skip
-        shown.add_column(heading, justify="right")
-    notes = []
-    for row in _rows(table):
-        shown.add_row(
-            row.model, row.blas, str(row.seed), *map(number, (row.compile, row.run, row.leapfrogs, row.ess)),
-            _or_dash(row.rhat, ".3f"), _or_dash(row.divergences, ".0f"),
-            *map(number, (row.ess_run, row.ratio_run, row.ess_total, row.ratio_total)),
-        )  # fmt: skip
-        notes += [f"{row.model}, BLAS threads {row.blas}, seed {row.seed}: {row.note}"] * bool(row.note)
-    ratio = "Ratio: how many times more effective draws a second ours has in the same round."
-    return Group(shown, *(Text(f"  {line}", style="dim") for line in (*notes, ratio)))
-
-
-def _or_dash(value: float, form: str) -> str:
-    return DASH if value != value else format(value, form)
+def effective_draws(table: pd.DataFrame, settings: nuts.Settings) -> Iterator[RenderableType]:
+    """The table of `reports.bench.nuts.run`: a table a round, a column a run."""
+    of = f"NUTS on {settings.data}, K = {settings.n_components}, by {settings.sampler}"
+    for seed, part in table.groupby("seed"):
+        shown = _table(f"{of}: {settings.chains} × ({settings.tune} + {settings.draws}), seed {seed}")
+        rows = _rows(part)
+        shown.add_column("OpenBLAS threads")
+        for row in rows:
+            shown.add_column(f"{row.model}, {row.blas}", justify="right")
+        for name, title, form in NUTS:
+            shown.add_row(title, *(form(getattr(row, name)) for row in rows))
+        notes = [f"{row.model}, {row.blas}: {row.note}" for row in rows if row.note]
+        yield Group(shown, *(Text(f"  {note}", style="dim") for note in notes))
+    yield Text("Ratio: how many times more effective draws a second ours has in the same round.", style="dim")
 
 
 def machine(bench: Bench) -> str:
@@ -161,3 +148,17 @@ def number(value: float) -> str:
     if value != value:
         return DASH
     return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:#.3g}"
+
+
+NUTS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("compile", "seconds to compile", number),
+    ("run", "seconds to sample", number),
+    ("leapfrogs", "leapfrog steps a draw", number),
+    ("ess", "smallest bulk ESS", number),
+    ("rhat", "largest R-hat", lambda value: DASH if value != value else f"{value:.3f}"),
+    ("divergences", "divergences", lambda value: DASH if value != value else f"{value:.0f}"),
+    ("ess_run", "ESS a second of sampling", number),
+    ("ratio_run", "  ratio", number),
+    ("ess_total", "ESS a second with compiling", number),
+    ("ratio_total", "  ratio", number),
+)
