@@ -169,6 +169,6 @@ def _moments(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) ->
 
 
 def _within(draws: np.ndarray, value: np.ndarray) -> float:
-    """Share of the entries of value (...) within the central 95% of draws (S, ...), one more draw among S + 1 being within 95%."""
+    """Share of the entries of value (...) within the central interval of draws (S, ...) that holds another with 95%."""
     low, high = np.quantile(draws, [0.025, 0.975], axis=0, method="weibull")
     return float(np.mean((low <= value) & (value <= high)))
