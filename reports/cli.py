@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from mixtures import COVARIANCES
+from reports import terminal
 from reports.catalogue import DEFAULT, METHODS, REFERENCES, Options
-from reports.verdict import CLAIMS
+from reports.terminal import Parts, Rate, Stages, err, out
 
 if TYPE_CHECKING:
     from reports.comparison import Comparison
-    from reports.selection import Selection
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,8 +25,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Fit one mixture model by several methods and see how far to trust each.",
 )
-out = Console()
-err = Console(stderr=True)
+
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes; the numbers do not depend on it.", show_default="one a core")
+]
+Scheduler = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler whose workers do the work instead.")
+]
+Open = Annotated[bool, typer.Option("--open", help="Open the page when it is there.")]
 
 
 @app.command()
@@ -78,7 +78,7 @@ def compare(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier comparison in --out.")] = False,
     report: Annotated[bool, typer.Option(help="Write the page beside the numbers.")] = True,
-    open_: Annotated[bool, typer.Option("--open", help="Open the page when it is there.")] = False,
+    open_: Open = False,
 ) -> None:
     """Fit one Gaussian mixture to DATA by several methods, compare them, and write a report.
 
@@ -101,9 +101,9 @@ def compare(
     from reports.results import PAGE, ResultsError, check_free
 
     started: list[str] = []
-    stages = _Stages({name: method.title for name, method in METHODS.items()})
+    stages = Stages({name: method.title for name, method in METHODS.items()})
     try:
-        chosen = comparison.check_methods(name.strip() for name in methods.split(",") if name.strip())
+        chosen = comparison.check_methods(_names(methods) or ())
         names = _names(columns)
         settings: dict[str, Any] = {
             "draws": draws,
@@ -162,12 +162,12 @@ def compare(
             raise
         _refuse(error)
 
-    out.print(_summary(result))
+    out.print(terminal.summary(result))
     for method, failure in result.failures.items():
         err.print(
             f"{METHODS[method].title} failed: {failure}", style="red", soft_wrap=True, markup=False, highlight=False
         )
-    out.print(_reference_line(result), soft_wrap=True, markup=False, highlight=False)
+    out.print(terminal.reference_line(result), soft_wrap=True, markup=False, highlight=False)
     path = folder / PAGE if report else folder / "metrics.csv"
     out.print(f"{'Report' if report else 'Numbers'}: {_relative(path)}", soft_wrap=True, markup=False, highlight=False)
     if open_ and report:
@@ -200,9 +200,7 @@ def select(
         int, typer.Option(help="Starts of EM and CAVI, half as many in every fold; the tenth part ahead goes on.")
     ] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness.")] = 0,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; the numbers do not depend on it.", show_default="one a core")
-    ] = None,
+    workers: Workers = None,
     label_column: Annotated[str | None, typer.Option(help="Column with known classes; no fit sees it.")] = None,
     columns: Annotated[
         str | None, typer.Option(help="Comma-separated columns to use.", show_default="all numeric")
@@ -215,7 +213,7 @@ def select(
         ),
     ] = None,
     report: Annotated[bool, typer.Option(help="Write the page beside the numbers.")] = True,
-    open_: Annotated[bool, typer.Option("--open", help="Open the page when it is there.")] = False,
+    open_: Open = False,
 ) -> None:
     """Choose the number of clusters K of DATA by every criterion, and say by how much.
 
@@ -242,7 +240,7 @@ def select(
         loaded = datasets.load(data, label_column=label_column, columns=_names(columns), drop_missing=drop_missing)
         folder = out_dir or _unused(Path("results") / f"{loaded.name}-select")
         selection.check_folder(folder)
-        with _Rate("parts") as rate:
+        with Rate("parts") as rate:
 
             def tell(done: int, total: int) -> None:
                 started.append(done)
@@ -280,7 +278,7 @@ def select(
             raise
         _refuse(error)
 
-    out.print(_choices(result))
+    out.print(terminal.choices(result))
     for text in result.warnings:
         err.print(f"warning: {text}", style="yellow", soft_wrap=True, markup=False, highlight=False)
     for failure in result.manifest["failures"]:
@@ -316,7 +314,7 @@ def datasets() -> None:
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `mixtures compare` wrote.")],
-    open_: Annotated[bool, typer.Option("--open", help="Open the page when it is there.")] = False,
+    open_: Open = False,
 ) -> None:
     """Make the page of an earlier comparison again, from what was saved."""
     from reports.results import PAGE, Results
@@ -420,7 +418,7 @@ def bench(
     except (ValueError, OSError) as error:
         _refuse(error)
     try:
-        with _Parts() as parts:
+        with Parts() as parts:
             if nuts:
                 compared = effective.run(sampling, parts.tell)
             else:
@@ -457,12 +455,8 @@ def overfit(
         int | None, typer.Option(help="Data sets for each cell.", show_default="as the grid says")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all randomness.", show_default="as the grid says")] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; the numbers do not depend on it.", show_default="one a core")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler whose workers do the work instead.")
-    ] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
     out_dir: Annotated[
         Path | None,
         typer.Option(
@@ -474,7 +468,7 @@ def overfit(
         typer.Option(metavar="ID", help="Measure one fit alone, named as in the report, and print its numbers."),
     ] = None,
     report: Annotated[bool, typer.Option(help="Write the page beside the numbers.")] = True,
-    open_: Annotated[bool, typer.Option("--open", help="Open the page when it is there.")] = False,
+    open_: Open = False,
 ) -> None:
     """Measure when EM over-estimates on few data, whether VB avoids it, and where VB loses.
 
@@ -491,7 +485,6 @@ def overfit(
     """
     from joblib import cpu_count
 
-    from reports.results import ResultsError
     from reports.studies.folder import CELLS, PAGE, write_page
     from reports.studies.overfit import grid as grids
     from reports.studies.overfit import study
@@ -503,12 +496,12 @@ def overfit(
         text = grids.preset(name) if grid is None else grid.read_text(encoding="utf-8")
         chosen = grids.parse(text, name if grid is None else str(grid), replicates=replicates, seed=seed)
         if cell is not None:
-            out.print(_numbers(study.again(chosen, cell)))
+            out.print(terminal.numbers(study.again(chosen, cell)))
             return
         folder = out_dir or Path("results") / f"overfit-{name}"
         study.check_folder(folder)
         asked = f"--preset {name}" if grid is None else shlex.quote(str(grid))
-        with _Rate("fits") as rate:
+        with Rate("fits") as rate:
             result = study.run(
                 chosen,
                 folder,
@@ -522,9 +515,7 @@ def overfit(
             from reports.page.overfit import render
 
             write_page(folder, render(result, str(_relative(folder))))
-    except (ResultsError, OSError, UnicodeDecodeError) as error:
-        _refuse(error)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         _refuse(error)
     except KeyboardInterrupt:
         err.print("interrupted; the cells that were finished are kept: give the same command to go on", style="red")
@@ -554,12 +545,8 @@ def calibrate(
         float | None, typer.Option(help="Prior degrees of freedom of the clusters.", show_default="D + 2")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all randomness.")] = 0,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; the numbers do not depend on it.", show_default="one a core")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler whose workers do the work instead.")
-    ] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
     out_dir: Annotated[
         Path | None,
         typer.Option(
@@ -569,7 +556,7 @@ def calibrate(
             show_default="results/calibration-kK-nN",
         ),
     ] = None,
-    open_: Annotated[bool, typer.Option("--open", help="Open the page when it is there.")] = False,
+    open_: Open = False,
 ) -> None:
     """Draw data sets from the prior and see how often each method's intervals hold the parameters that made them.
 
@@ -593,7 +580,7 @@ def calibrate(
     from reports.studies.cells import CellsError
     from reports.studies.folder import PAGE, write_page
 
-    names = tuple(name.strip() for name in methods.split(",") if name.strip())
+    names = tuple(_names(methods) or ())
     folder = out_dir or Path("results") / f"calibration-k{components}-n{rows}"
     try:
         settings = Settings(components, rows, features, covariance, names, seed, draws, alpha0, beta0, nu0)
@@ -601,7 +588,7 @@ def calibrate(
     except (ValueError, OSError) as error:
         _refuse(error)
     try:
-        with _Rate("simulations") as rate:
+        with Rate("simulations") as rate:
             result = study.calibrate(
                 settings,
                 folder,
@@ -631,142 +618,6 @@ def calibrate(
 def main() -> None:
     """Entry point of the console script."""
     app(prog_name="mixtures")
-
-
-class _Stages:
-    """What is running and for how long: a live display on a terminal, plain lines elsewhere."""
-
-    def __init__(self, titles: dict[str, str]) -> None:
-        self.titles = titles | {"measure": "Comparing", "save": "Writing"}
-        self.bar = Progress(
-            SpinnerColumn(finished_text=" "), TextColumn("{task.description}"), TimeElapsedColumn(), console=err
-        )
-        self.tasks: dict[str, Any] = {}
-        self.began: dict[str, float] = {}
-
-    def __enter__(self) -> _Stages:
-        if err.is_terminal:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def tell(self, stage: str, state: str) -> None:
-        """Note that a stage is running, done or failed."""
-        title = self.titles[stage]
-        if state == "running":
-            self.began[stage] = time.perf_counter()
-            self.tasks[stage] = self.bar.add_task(title, total=1)
-            return
-        text = title if state == "done" else f"[red]{title} failed"
-        self.bar.update(self.tasks[stage], completed=1, description=text)
-        if not err.is_terminal:
-            seconds = time.perf_counter() - self.began[stage]
-            err.print(f"{title}: {state} in {seconds:.1f} s", markup=False, highlight=False)
-
-
-class _Parts:
-    """Which of how many parts is running: a live bar on a terminal, plain lines elsewhere."""
-
-    def __init__(self) -> None:
-        self.bar = Progress(
-            SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
-            console=err, transient=True,
-        )  # fmt: skip
-        self.task = self.bar.add_task("")
-
-    def __enter__(self) -> _Parts:
-        if err.is_terminal:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def tell(self, title: str, number: int, total: int) -> None:
-        """Note which part begins."""
-        self.bar.update(self.task, description=title, completed=number, total=total)
-        if not err.is_terminal:
-            err.print(f"{number + 1}/{total} {title}", markup=False, highlight=False, soft_wrap=True)
-
-
-class _Rate:
-    """How many are there, how many a second, and how long the rest will take: live on a terminal, else lines."""
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-        self.bar = Progress(
-            SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
-            console=err, transient=True,
-        )  # fmt: skip
-        self.task = self.bar.add_task("")
-        self.first, self.began, self.told = 0, 0.0, 0.0
-
-    def __enter__(self) -> _Rate:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar.live.is_started:
-            self.bar.stop()
-
-    def tell(self, done: int, total: int) -> None:
-        """Note how many of the total are there; what is there at the first call was there before."""
-        now = time.perf_counter()
-        if not self.began:
-            self.first, self.began, self.told = done, now, now
-            if err.is_terminal:
-                self.bar.start()
-            text = f"{done} of {total} {self.what} are there already" if done else f"{total} {self.what}"
-        else:
-            rate = (done - self.first) / (now - self.began)
-            text = f"{rate:.1f} {self.what} a second, {(total - done) / rate:.0f} s left"
-        self.bar.update(self.task, description=text, completed=done, total=total)
-        if not err.is_terminal and (done in (self.first, total) or now - self.told > 10):
-            self.told = now
-            line = text if done == self.first else f"{done}/{total}: {text}"
-            err.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _numbers(rows: list[dict[str, Any]]) -> Table:
-    """Everything that was measured on one fit, a column a density."""
-    from reports.studies.overfit.measure import COLUMNS
-
-    title = f"{rows[0]['cell']}:{rows[0]['replicate']}"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("")
-    for row in rows:
-        table.add_column(row["method"], justify="right")
-    for name in COLUMNS:
-        values = [row.get(name) for row in rows]
-        if name not in ("cell", "replicate", "method") and any(value is not None for value in values):
-            table.add_row(name, *(f"{v:.6g}" if isinstance(v, float) else "–" if v is None else str(v) for v in values))
-    return table
-
-
-def _choices(result: Selection) -> Table:
-    """What each criterion chooses within each covariance structure and among all, with the margin of the latter."""
-    from reports.page.selection import View, margin, short_title
-
-    view = View(result)
-    data = result.manifest["data"]
-    title = f"{escape(data['name'])}: {data['n']} points, K chosen by each criterion"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("")
-    several = view.structures if len(view.structures) > 1 else []
-    for heading in (*several, "K", "margin (nats)", "over", "one-SE rule"):
-        table.add_column(heading, justify="right")
-    for criterion, one in view.chosen.items():
-        within = [result.choice(criterion, structure) for structure in several]
-        table.add_row(
-            short_title(criterion),
-            *("–" if own is None else str(own.best.components) for own in within),
-            view.candidate(one.best),
-            margin(one),
-            view.candidate(one.runner_up),
-            view.candidate(one.one_se),
-        )
-    return table
 
 
 def _relative(path: Path) -> Path:
@@ -810,21 +661,6 @@ def _unused(folder: Path) -> Path:
     return next(path for path in candidates if not path.exists())
 
 
-NUMBERS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-    ("train_log_density", "log density, train (nats a point)", "{:.3f}".format),
-    ("heldout_log_density", "log density, held out", "{:.3f}".format),
-    ("bound", "bound (nats)", "{:.1f}".format),
-    ("mean_shift", "worst mean shift (reference sd)", "{:+.2f}".format),
-    ("sd_ratio", "worst sd ratio", "{:.2f}".format),
-    ("coverage95", "worst cover of a 95% interval", "{:.0%}".format),
-    ("khat", "k-hat", "{:.2f}".format),
-    ("rhat_max", "largest R-hat", "{:.3f}".format),
-    ("ari", "adjusted Rand index", "{:.2f}".format),
-    ("seconds_compile", "seconds to compile", "{:.1f}".format),
-    ("seconds_run", "seconds to run", "{:.1f}".format),
-)
-
-
 def _save(result: Comparison, folder: Path, *, report: bool, overwrite: bool, renumber: bool) -> Path:
     """Save, in the next free folder where another run has just taken a default one."""
     from reports.results import ResultsError
@@ -836,34 +672,6 @@ def _save(result: Comparison, folder: Path, *, report: bool, overwrite: bool, re
             if not renumber or not folder.exists():
                 raise
             folder = _unused(folder)
-
-
-def _summary(result: Comparison) -> Table:
-    """The main numbers, one column a method, with the verdict below."""
-    frame, manifest = result.table(), result.results.manifest
-    data = manifest["data"]
-    title = f"{escape(data['name'])}: {data['n']} points, K = {manifest['model']['n_components']}"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("")
-    for method in frame.index:
-        table.add_column(escape(method), justify="right")
-    for metric, text, show in NUMBERS:
-        if metric in frame and frame[metric].notna().any():
-            cells = ["–" if value != value else show(value) for value in frame[metric]]
-            table.add_row(text, *cells)
-    table.add_section()
-    for claim in CLAIMS:
-        said = [manifest["verdict"].get(method, {}).get(claim, {}).get("fit") for method in frame.index]
-        table.add_row(f"fit for {claim}?", *({True: "yes", False: "no", None: "–"}[fit] for fit in said))
-    return table
-
-
-def _reference_line(result: Comparison) -> str:
-    reference = result.results.manifest["reference"]
-    if reference["method"] is None:
-        return f"No reference: {reference['reason']}. Agreement with the posterior was not measured."
-    trusted = "Reference" if reference["trusted"] else "No trusted reference"
-    return f"{trusted}: {METHODS[reference['method']].title} {reference['reason']}."
 
 
 def _refuse(error: Exception) -> NoReturn:
