@@ -3,13 +3,17 @@
 A block of B points is turned round to (D, B), so that every loop below runs along memory and fills the vector registers:
 
     t   = z_i z_j                        128 features of the block at a time                   (128, B)
-    rho = eta t                          eight features at a time                              (K, B)
+    rho = eta t                          tiles of four clusters and twelve points              (K, B)
     r   = exp(rho - max rho) / sum       responsibilities, in the place of rho, or labels      (K, B)
     s  += r t^T                          two clusters and four features at a time              (K, P)
 
 Where there are more features they are worked out twice, for rho and for s: a product costs less than to fetch it from beyond
-the cache. Nothing else is held. Rows go to threads in pieces whose size depends on N alone and whose sums are added in order,
-so that the result does not depend on the number of threads.
+the cache. Where they are all products z_i z_j, and D is large beside K, they are not worked out at all:
+
+    rho   = sum_i z_i (sum_(j >= i) eta_ij z_j)          s_ij += (r z_i) z_j^T
+
+Nothing else is held. Rows go to threads in pieces whose size depends on N alone and whose sums are added in order, so that the
+result does not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -25,7 +29,8 @@ from numba.extending import intrinsic
 
 from mixtures.model import Family
 
-BLOCK, FEATURES = 256, 128  # 256 KiB
+LANES, VECTORS, ROWS = 4, 3, 4  # a tile of ROWS clusters and LANES * VECTORS points fills 12 of 16 vector registers
+BLOCK, FEATURES = 20 * LANES * VECTORS, 128  # 240 KiB
 PIECES, SMALLEST_PIECE, LARGEST_PIECE = 16, 4096, 65_536
 SEQUENTIAL = 500_000  # multiplications below which starting threads costs more than it saves
 
@@ -48,7 +53,9 @@ def pass_(
     many = x.ndim == 3
     runs = eta.reshape(len(x) if many else 1, -1, *eta.shape[-2:])
     u = np.empty((*runs.shape[:2], 0)) if u is None else u.reshape(*runs.shape[:2], -1)
-    model = (family.origin, 1 / family.unit, family.monomials)
+    by_rows = _by_rows(family, *eta.shape[-2:])
+    edges = _edges(len(family.unit), eta.shape[-1], by_rows)
+    model = (family.origin, 1 / family.unit, family.monomials, edges, by_rows)
     smallest, largest = (32, len(x)) if many else (SMALLEST_PIECE, LARGEST_PIECE)
     size = min(max(-(-len(x) // PIECES), smallest), largest)
 
@@ -77,6 +84,19 @@ def pass_(
     log_z, s = zip(*found.values(), strict=True)
     join = np.concatenate if many else partial(np.sum, axis=0)
     return join(log_z).reshape(eta.shape[:-2]), join(s).reshape(eta.shape)
+
+
+def _by_rows(family: Family, K: int, P: int) -> bool:
+    """Whether to leave the features unformed: they are all products z_i z_j, i <= j, and to form them twice costs more."""
+    D = len(family.unit)
+    return P > FEATURES and 2 * K <= D + 1 and np.array_equal(family.monomials[:, 1:].T, np.triu_indices(D + 1))
+
+
+@cache
+def _edges(D: int, P: int, by_rows: bool) -> np.ndarray:
+    """Where the parts of the features begin and the last one ends, shape (parts + 1,); by rows, part i is z_i z_j, j >= i."""
+    left = np.arange(D + 1, -1, -1)
+    return P - left * (left + 1) // 2 if by_rows else np.append(np.arange(0, P, FEATURES), P)
 
 
 @cache
@@ -185,29 +205,85 @@ def _features(z, monomials, first, t, n):
         m += 1
 
 
-@njit(nogil=True, fastmath=LOOSE)
-def _product(eta, t, rho, n):
-    """rho += eta t over the first n points, for eta (K, Q); a loop that writes to two rows would not be vectorised."""
-    K, Q = eta.shape
-    eights = Q - Q % 8
-    for p in range(0, eights, 8):
-        for k in range(K):
-            a0, a1, a2, a3 = eta[k, p], eta[k, p + 1], eta[k, p + 2], eta[k, p + 3]
-            a4, a5, a6, a7 = eta[k, p + 4], eta[k, p + 5], eta[k, p + 6], eta[k, p + 7]
-            for b in range(n):
-                low = a0 * t[p, b] + a1 * t[p + 1, b] + a2 * t[p + 2, b] + a3 * t[p + 3, b]
-                high = a4 * t[p + 4, b] + a5 * t[p + 5, b] + a6 * t[p + 6, b] + a7 * t[p + 7, b]
-                rho[k, b] += low + high
-    for p in range(eights, Q - Q % 2, 2):
-        for k in range(K):
-            a0, a1 = eta[k, p], eta[k, p + 1]
-            for b in range(n):
-                rho[k, b] += a0 * t[p, b] + a1 * t[p + 1, b]
-    if Q % 2:
-        for k in range(K):
-            a0 = eta[k, Q - 1]
-            for b in range(n):
-                rho[k, b] += a0 * t[Q - 1, b]
+@intrinsic(prefer_literal=True)
+def _tile(context, rows, eta, factor, t, rho, k, b):
+    """rho += factor * (eta t) for ``rows`` clusters from k on and LANES * VECTORS points from b on, sums kept in registers."""
+
+    def generate(context, builder, signature, args):
+        index, double = ir.IntType(64), ir.DoubleType()
+        vector = ir.VectorType(double, LANES)
+        first = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+        *arrays, cluster, point = args[1:]
+        kinds = [context.make_array(kind) for kind in signature.args[1:-2]]
+        eta, factor, t, rho = (kind(context, builder, value) for kind, value in zip(kinds, arrays, strict=True))
+        count = range(rows.literal_value)
+        clusters = [builder.add(cluster, index(k)) for k in count]
+        points = [builder.add(point, index(v * LANES)) for v in range(VECTORS)]
+
+        def at(array, *indices):
+            offset = index(0)
+            for axis, i in enumerate(indices):
+                offset = builder.add(offset, builder.mul(builder.extract_value(array.strides, axis), i))
+            return builder.gep(builder.bitcast(array.data, ir.IntType(8).as_pointer()), [offset])
+
+        def vectors(array, *indices):
+            return [builder.bitcast(at(array, *indices, b), vector.as_pointer()) for b in points]
+
+        def load(pointer):
+            loaded = builder.load(pointer)
+            loaded.align = 8
+            return loaded
+
+        def fused(total, a, b):
+            return builder.fadd(total, builder.fmul(a, b, flags=("contract",)), flags=("contract",))
+
+        tile = [(k, v) for k in count for v in range(VECTORS)]
+        before, loop, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
+        builder.branch(loop)
+
+        builder.position_at_end(loop)
+        p, sums = builder.phi(index), [builder.phi(vector) for _ in tile]
+        features = [load(pointer) for pointer in vectors(t, p)]
+        coefficients = []
+        for k in clusters:
+            one = builder.load(builder.bitcast(at(eta, k, p), double.as_pointer()))
+            one = builder.insert_element(vector(ir.Undefined), one, ir.IntType(32)(0))
+            coefficients.append(builder.shuffle_vector(one, vector(ir.Undefined), first))
+        added = [fused(total, coefficients[k], features[v]) for (k, v), total in zip(tile, sums, strict=True)]
+        following = builder.add(p, index(1))
+        for phi, start, step in ((p, index(0), following), *zip(sums, [vector(None)] * len(tile), added, strict=True)):
+            phi.add_incoming(start, before)
+            phi.add_incoming(step, loop)
+        builder.cbranch(builder.icmp_signed("<", following, builder.extract_value(eta.shape, 1)), loop, after)
+
+        builder.position_at_end(after)
+        factors = [load(pointer) for pointer in vectors(factor)]
+        places = [pointer for k in clusters for pointer in vectors(rho, k)]
+        for (_, v), total, place in zip(tile, added, places, strict=True):
+            builder.store(fused(load(place), factors[v], total), place).align = 8
+        return context.get_dummy_value()
+
+    return types.void(rows, eta, factor, t, rho, k, b), generate
+
+
+@njit(nogil=True)
+def _product(eta, factor, t, rho, n):
+    """rho += factor * (eta t) over the first n points and those that fill their last tile, for eta (K, Q), factor (B,)."""
+    K = len(eta)
+    for b in range(0, n, LANES * VECTORS):
+        k = 0
+        while k < K:
+            tiles = -(-(K - k) // ROWS)
+            rows = -(-(K - k) // tiles)
+            if rows == 4:
+                _tile(4, eta, factor, t, rho, k, b)
+            elif rows == 3:
+                _tile(3, eta, factor, t, rho, k, b)
+            elif rows == 2:
+                _tile(2, eta, factor, t, rho, k, b)
+            else:
+                _tile(1, eta, factor, t, rho, k, b)
+            k += rows
 
 
 @njit(nogil=True, fastmath=EXACT, error_model="numpy")
@@ -255,6 +331,14 @@ def _sum(a, n):
     for b in range(n):
         total += a[b]
     return total
+
+
+@njit(nogil=True, fastmath=EXACT)
+def _times(r, factor, product, n):
+    """product = r * factor over the first n points."""
+    for k in range(len(r)):
+        for b in range(n):
+            product[k, b] = r[k, b] * factor[b]
 
 
 @njit(nogil=True, fastmath=LOOSE)
@@ -306,7 +390,13 @@ def _read(dtype, ndim):
     return types.Array(dtype, ndim, "C", readonly=True)
 
 
-_MODEL = (_read(types.float64, 1), _read(types.float64, 1), _read(types.int64, 2))
+_MODEL = (
+    _read(types.float64, 1),
+    _read(types.float64, 1),
+    _read(types.int64, 2),
+    types.Array(types.int64, 1, "C"),
+    types.boolean,
+)
 
 
 @njit(
@@ -322,15 +412,18 @@ _MODEL = (_read(types.float64, 1), _read(types.float64, 1), _read(types.int64, 2
     nogil=True,
     cache=True,
 )
-def _pass(x, w, u, origin, scale, monomials, eta, log_z, s):
+def _pass(x, w, u, origin, scale, monomials, edges, by_rows, eta, log_z, s):
     """Add the passes of R runs eta (G, R, K, P) over each of G data sets x (G, N, D), of weights w (G, N) or empty for one.
 
-    Labels are drawn with the uniform numbers u (G, R, N), or not if they are empty.
+    Labels are drawn with the uniform numbers u (G, R, N), or not if they are empty. The features, formed or by rows, are
+    taken in parts between ``edges``.
     """
     G, N, D = x.shape
     _, R, K, P = eta.shape
-    B, Q = min(N, BLOCK), min(P, FEATURES)
-    z, t, rho = np.ones((D + 1, B)), np.empty((Q, B)), np.empty((R, K, B))
+    width = LANES * VECTORS
+    B = -(-min(N, BLOCK) // width) * width
+    z, t, rho = np.ones((D + 1, B)), np.empty((0 if by_rows else min(P, FEATURES), B)), np.empty((R, K, B))
+    part = np.empty((K if by_rows else 0, B))
     weight, top, total = np.ones(B), np.empty(B), np.empty(B)
     for g in range(G):
         for start in range(0, N, B):
@@ -339,16 +432,26 @@ def _pass(x, w, u, origin, scale, monomials, eta, log_z, s):
             if w.size:
                 weight[:n] = w[g, start : start + n]
             rho[:] = 0.0
-            for p in range(0, P, Q):
-                _features(z, monomials, p, t, n)
+            for i in range(len(edges) - 1):
+                if not by_rows:
+                    _features(z, monomials, edges[i], t, n)
                 for run in range(R):
-                    _product(eta[g, run, :, p : p + Q], t, rho[run], n)
+                    coefficients = eta[g, run, :, edges[i] : edges[i + 1]]
+                    if by_rows:
+                        _product(coefficients, z[i], z[i:], rho[run], n)
+                    else:
+                        _product(coefficients, z[0], t, rho[run], n)
             for run in range(R):
                 log_z[g, run] += _softmax(rho[run], weight, top, total, n)
                 if u.size:
                     _draw(rho[run], weight, u[g, run, start : start + n], top, n)
-            for p in range(0, P, Q):
-                if P > Q:
-                    _features(z, monomials, p, t, n)
+            for i in range(len(edges) - 1):
+                if not by_rows and len(edges) > 2:
+                    _features(z, monomials, edges[i], t, n)
                 for run in range(R):
-                    _statistics(rho[run], t, s[g, run, :, p : p + Q], n)
+                    sums = s[g, run, :, edges[i] : edges[i + 1]]
+                    if by_rows:
+                        _times(rho[run], z[i], part, n)
+                        _statistics(part, z[i:], sums, n)
+                    else:
+                        _statistics(rho[run], t, sums, n)
