@@ -191,10 +191,11 @@ def _coordinates(x, origin, scale, z):
 @njit(nogil=True, fastmath=EXACT)
 def _features(z, monomials, first, t, n):
     """The features from number ``first`` on, as many as t (Q, B) holds, of the first n points."""
-    m = np.searchsorted(monomials[:, 0], first)
-    previous = -1
+    m, previous = 0, -1
+    while monomials[m, 0] < first:
+        m += 1
     while m < len(monomials) and monomials[m, 0] < first + len(t):
-        p, i, j = monomials[m]
+        p, i, j = monomials[m, 0], monomials[m, 1], monomials[m, 2]
         if p != previous:
             for b in range(n):
                 t[p - first, b] = z[i, b] * z[j, b]
@@ -429,8 +430,8 @@ def _pass(x, w, u, origin, scale, monomials, edges, by_rows, eta, log_z, s):
         for start in range(0, N, B):
             n = min(B, N - start)
             _coordinates(x[g, start : start + n], origin, scale, z)
-            if w.size:
-                weight[:n] = w[g, start : start + n]
+            for b in range(n if w.size else 0):
+                weight[b] = w[g, start + b]
             rho[:] = 0.0
             for i in range(len(edges) - 1):
                 if not by_rows:
