@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -19,7 +19,7 @@ SOFTENING = 0.05
 # A start needs no more rows than this.
 ENOUGH = 20_000
 
-# Features held at once.
+# Numbers held at once.
 BLOCK_ELEMENTS = 500_000
 
 
@@ -72,18 +72,69 @@ def starts(
     some, w, share = sample(x, weights, rows, ENOUGH, rng)
     order = np.lexsort(some.T[::-1])
     some, w = some[order], w[order]
-    z = family.coordinates(some)
-    guesses = [guess(z, w, K, init, rng) for _ in range(restarts)]
-    return np.stack([statistics(some, family, r, w) for r in guesses]) / share
+    z = family.coordinates(some)[None]
+    together = _together(z[0].size, some[:, 0].size * K)
+    parts = [guesses(z, w, K, init, len(part), [rng])[0] for part in _parts(range(restarts), together)]
+    return np.stack([statistics(some, family, r, w) for part in parts for r in part]) / share
 
 
-def guess(z: np.ndarray, weights: np.ndarray, K: int, init: str, rng: np.random.Generator) -> np.ndarray:
-    """Responsibilities (N, K) by one of `METHODS`."""
+def starts_of_many(
+    z: np.ndarray,
+    family: Family,
+    allocation: Allocation,
+    init: str,
+    restarts: int,
+    rngs: Sequence[np.random.Generator],
+) -> np.ndarray:
+    """`starts` of G data sets of one size side by side, each with a generator of its own, shape (G, restarts, K, P).
+
+    Parameters
+    ----------
+    z : ndarray, shape (G, N, D)
+        All of whose rows are looked at.
+    family : Family
+        With the coordinates of z.
+    allocation, init, restarts, rngs
+        See `starts`; ``init`` is the name of one.
+    """
+    _, N, D = z.shape
+    K = allocation.n_components
+    if restarts < 1:
+        raise ValueError(f"restarts is {restarts}; expected at least 1")
+    if init not in METHODS:
+        raise ValueError(f"init is {init!r}; expected one of {', '.join(METHODS)}")
+    z = np.stack([own[np.lexsort(own.T[::-1])] for own in z])
+    together = _together(restarts * N * D, restarts * N * K, N * (1 + family.monomials[-1, 0]))
+    found = []
+    for part in _parts(range(len(z)), together):
+        own = z[part.start : part.stop]
+        r = guesses(own, np.ones(N), K, init, restarts, rngs[part.start : part.stop])
+        found.append(r.swapaxes(-2, -1) @ family.features(own)[:, None])
+    return np.concatenate(found)
+
+
+def _together(*numbers: int) -> int:
+    """How many pieces of so many numbers each are held at once."""
+    return max(1, BLOCK_ELEMENTS // max(numbers))
+
+
+def _parts(whole: range, size: int) -> list[range]:
+    return [whole[first : first + size] for first in whole[::size]]
+
+
+def guesses(
+    z: np.ndarray, weights: np.ndarray, K: int, init: str, restarts: int, rngs: Sequence[np.random.Generator]
+) -> np.ndarray:
+    """Responsibilities (G, restarts, N, K) for the points z (G, N, D) of weights (N,), by one of `METHODS`."""
+    G, N, _ = z.shape
     if init == "random":
-        return rng.dirichlet(np.ones(K), len(z))
+        return np.stack([rng.dirichlet(np.ones(K), (restarts, N)) for rng in rngs])
     tries = 2 + int(np.log(K)) if init == "k-means" else 1
-    centres = seed(z, weights, K, rng, apart=init != "rows", tries=tries)
-    return hard(lloyd(z, weights, centres) if init == "k-means" else nearest(z, centres), K)
+    u = np.concatenate([rng.random((restarts, 1 + (K - 1) * tries)) for rng in rngs])
+    z = np.repeat(z, restarts, axis=0)
+    centres = seed(z, weights, K, u, apart=init != "rows")
+    labels = lloyd(z, weights, centres) if init == "k-means" else nearest(z, centres)
+    return hard(labels, K).reshape(G, restarts, N, K)
 
 
 def given(x: Rows, rows: int, family: Family, K: int, init: object) -> Callable[[np.ndarray, int], np.ndarray]:
@@ -120,45 +171,82 @@ def hard(labels: np.ndarray, K: int) -> np.ndarray:
     return (1 - SOFTENING) * np.eye(K)[labels] + SOFTENING / K
 
 
-def seed(
-    z: np.ndarray, weights: np.ndarray, K: int, rng: np.random.Generator, apart: bool = True, tries: int = 1
-) -> np.ndarray:
-    """K distinct points of z, drawn by weight and, if ``apart``, by squared distance from those before, shape (K, D).
+def seed(z: np.ndarray, weights: np.ndarray, K: int, u: np.ndarray, apart: bool = True) -> np.ndarray:
+    """K distinct points of each z, drawn by weight and, if ``apart``, by squared distance from those before.
 
-    Each is the best of ``tries`` draws in the squared distance that it leaves: k-means++ made greedy, as its authors suggest.
+    Each but the first is the best of several draws in the squared distance that it leaves: k-means++ made greedy, as its
+    authors suggest.
+
+    Parameters
+    ----------
+    z : ndarray, shape (R, N, D)
+    weights : ndarray, shape (N,)
+    K : int
+    u : ndarray, shape (R, 1 + (K - 1) tries)
+        Uniform random numbers.
+    apart : bool
+
+    Returns
+    -------
+    centres : ndarray, shape (R, K, D)
+
+    Raises
+    ------
+    DistinctRowsError
+        If one of z has fewer than K distinct rows.
     """
-    centres = z[[_draw(weights, rng)]]
-    distance = ((z - centres[0]) ** 2).sum(1)
-    for k in range(1, K):
+    runs = np.arange(len(z))
+    draws = np.split(u[:, 1:], K - 1, axis=1) if K > 1 else []
+    centres = z[runs, _drawn(np.broadcast_to(weights, z.shape[:2]), u[:, :1])[:, 0], None]
+    distance = _squares(z, centres)[:, 0]
+    for k, draw in enumerate(draws, 1):
         mass = weights * (distance if apart else distance > 0)
-        if not mass.any():
+        if not mass.any(axis=1).all():
             raise DistinctRowsError(f"{K} components need {K} distinct rows; the data have {k}", k)
-        tried = z[[_draw(mass, rng) for _ in range(tries)]]
-        left = [np.minimum(distance, ((z - centre) ** 2).sum(1)) for centre in tried]
-        best = int(np.argmin([weights @ d for d in left])) if tries > 1 else 0
-        centres, distance = np.append(centres, tried[[best]], axis=0), left[best]
+        tried = z[runs[:, None], _drawn(mass, draw)]
+        left = np.minimum(distance[:, None], _squares(z, tried))
+        best = np.argmin(left @ weights, axis=1)
+        centres, distance = np.append(centres, tried[runs, best, None], axis=1), left[runs, best]
     return centres
 
 
-def _draw(mass: np.ndarray, rng: np.random.Generator) -> int:
-    """An index with probability proportional to mass: one uniform number, whatever the number of rows."""
-    cumulative = np.cumsum(mass)
-    return min(int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")), len(mass) - 1)
+def _drawn(mass: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Indices (R, T) with probability proportional to mass (R, N), by inversion of u (R, T)."""
+    cumulative = np.cumsum(mass, axis=1)
+    reached = cumulative[:, None] <= u[..., None] * cumulative[:, None, -1:]
+    return np.minimum(reached.sum(-1), mass.shape[1] - 1)
+
+
+def _squares(z: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Squared distances (..., C, N) of the points z (..., N, D) from centres (..., C, D)."""
+    return sum((z[..., None, :, d] - centres[..., d, None]) ** 2 for d in range(z.shape[-1]))
 
 
 def nearest(z: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Index of the closest centre for every point, shape (N,)."""
-    return np.argmin((centres**2).sum(1) - 2 * z @ centres.T, axis=1)
+    """Index of the closest centre (..., K, D) for every point (..., N, D), shape (..., N)."""
+    return np.argmin((centres**2).sum(-1)[..., None, :] - 2 * z @ centres.swapaxes(-2, -1), axis=-1)
 
 
 def lloyd(z: np.ndarray, weights: np.ndarray, centres: np.ndarray, max_iter: int = 100) -> np.ndarray:
-    """Labels (N,) from k-means by Lloyd's algorithm; a centre that loses all its points stays where it is."""
+    """Labels (R, N) from k-means by Lloyd's algorithm; a centre that loses all its points stays where it is.
+
+    Parameters
+    ----------
+    z : ndarray, shape (R, N, D)
+    weights : ndarray, shape (N,)
+    centres : ndarray, shape (R, K, D)
+    max_iter : int
+    """
     labels = nearest(z, centres)
+    moving, one_hot = np.arange(len(z)), np.eye(centres.shape[-2])
     for _ in range(max_iter):
-        own = np.eye(len(centres))[labels].T * weights
-        counts = own.sum(1)[:, None]
+        before = labels[moving]
+        own = one_hot[before].swapaxes(-2, -1) * weights
+        counts = own.sum(-1)[..., None]
         centres = np.where(counts > 0, own @ z / np.maximum(counts, np.finfo(float).tiny), centres)
-        previous, labels = labels, nearest(z, centres)
-        if np.array_equal(labels, previous):
+        labels[moving] = after = nearest(z, centres)
+        moved = np.any(after != before, axis=1)
+        if not moved.any():
             break
+        moving, z, centres = moving[moved], z[moved], centres[moved]
     return labels

@@ -10,7 +10,7 @@ import numpy as np
 
 from mixtures.ascent import Ascent, Method, Natural, attempt, climb
 from mixtures.errors import CollapseError, ConvergenceWarning
-from mixtures.initial import starts
+from mixtures.initial import starts_of_many
 from mixtures.model import Allocation, Family
 from mixtures.passes import Pass, entropy, noise, one_pass
 from mixtures.rows import check_matrix
@@ -113,9 +113,7 @@ def _together(
     N, K = len(xs[0]), allocation.n_components
     z = np.stack([family.coordinates(x) for x, family in zip(xs, families, strict=True)])
     stacked = families[0].stack(families)
-    s = np.concatenate(
-        [starts(own, None, N, stacked, allocation, init, restarts, rng) for own, rng in zip(z, rngs, strict=True)]
-    )
+    s = np.concatenate(starts_of_many(z, stacked, allocation, init, restarts, rngs))
     owner = np.repeat(np.arange(len(xs)), restarts)
     variance = (reg_covar / np.square([family.unit for family in families]))[owner]
     s = s + s[..., :1] * noise(stacked, variance)[:, None]

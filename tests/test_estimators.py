@@ -417,7 +417,7 @@ def test_the_default_start_is_as_good_as_scikit_learns(rng):
     z, _ = make_blobs(500, 5, centers=10, random_state=0)
     ours, sk = [], []
     for seed in range(30):
-        labels = initial.guess(z, np.ones(500), 10, "k-means", np.random.default_rng(seed)).argmax(1)
+        labels = initial.guesses(z[None], np.ones(500), 10, "k-means", 1, [np.random.default_rng(seed)])[0, 0].argmax(1)
         ours.append(sum(((z[labels == k] - z[labels == k].mean(0)) ** 2).sum() for k in set(labels)))
         sk.append(KMeans(10, n_init=1, random_state=seed).fit(z).inertia_)
     assert np.mean(ours) < 1.1 * np.mean(sk)
@@ -425,7 +425,7 @@ def test_the_default_start_is_as_good_as_scikit_learns(rng):
 
 def test_rows_drawn_as_seeds_are_distinct(rng):
     z = np.repeat([[0.0], [1.0], [2.0]], [50, 3, 1], axis=0)
-    drawn = [initial.seed(z, np.ones(54), 2, rng, apart=False)[:, 0] for _ in range(200)]
+    drawn = initial.seed(np.broadcast_to(z, (200, *z.shape)), np.ones(54), 2, rng.random((200, 2)), apart=False)[..., 0]
     assert all(a != b for a, b in drawn)
     assert 0.75 < np.mean([0 in pair and 1 in pair for pair in drawn]) < 0.95  # 50/54 3/4 + 3/54 50/51 + ...
 

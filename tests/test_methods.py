@@ -9,10 +9,10 @@ from conftest import collapsed_data, three_clusters
 from scipy import stats
 from scipy.special import logsumexp
 
-from mixtures import COVARIANCES, CollapseError, ConvergenceWarning, Dirichlet, StickBreaking
+from mixtures import COVARIANCES, CollapseError, ConvergenceWarning, Dirichlet, Gaussian, StickBreaking, initial
 from mixtures.ascent import best_of
 from mixtures.engines.plain import pass_
-from mixtures.initial import lloyd, nearest, seed, starts, statistics
+from mixtures.initial import lloyd, nearest, seed, starts, starts_of_many, statistics
 from mixtures.labels import align, assignment
 from mixtures.methods import cavi, em
 
@@ -372,17 +372,32 @@ def test_blocks_of_rows_add_up(rng, monkeypatch):
     np.testing.assert_allclose(statistics(x, family, r, block=7), s)
 
 
+@pytest.mark.parametrize("at_once", [400, 1100])
+@pytest.mark.parametrize("init", initial.METHODS)
+def test_starts_of_many_data_sets_are_those_of_each(init, at_once, rng, monkeypatch):
+    """Whether one data set and two starts are held at once, or two data sets and all their starts."""
+    monkeypatch.setattr(initial, "BLOCK_ELEMENTS", at_once)
+    xs = np.stack([three_clusters(60, rng, separation=2.0) for _ in range(5)])
+    family, allocation = Gaussian.from_data(xs[0], 3), Dirichlet.symmetric(3)
+    rngs = [np.random.default_rng(g) for g in range(5)]
+    many = starts_of_many(family.coordinates(xs), family.stack([family] * 5), allocation, init, 3, rngs)
+    for g, x in enumerate(xs):
+        alone = starts(x, None, 60, family, allocation, init, 3, np.random.default_rng(g))
+        np.testing.assert_allclose(many[g], alone, rtol=1e-10, atol=1e-10)
+
+
 def test_seeds_are_drawn_by_squared_distance(rng):
     """A far point is one of a hundred: k-means++ always takes it or starts from it."""
     z = np.concatenate([rng.standard_normal((99, 1)) * 1e-3, [[100.0]]])
-    assert all(seed(z, np.ones(100), 2, rng).max() == 100 for _ in range(50))
+    centres = seed(np.broadcast_to(z, (50, *z.shape)), np.ones(100), 2, rng.random((50, 2)))
+    np.testing.assert_array_equal(centres.max((1, 2)), 100)
 
 
 def test_lloyd_ends_where_every_point_is_nearest_to_its_own_mean(rng):
     z = three_clusters(200, rng, separation=2.0)
-    labels = lloyd(z, np.ones(200), z[:3])
-    means = np.array([z[labels == k].mean(0) for k in range(3)])
-    np.testing.assert_array_equal(labels, nearest(z, means))
+    for labels in lloyd(np.broadcast_to(z, (5, *z.shape)), np.ones(200), z[:15].reshape(5, 3, 2)):
+        means = np.array([z[labels == k].mean(0) for k in range(3)])
+        np.testing.assert_array_equal(labels, nearest(z, means))
 
 
 @every_structure

@@ -132,5 +132,5 @@ def pose(x: np.ndarray, covariance: str, k: int) -> Problem:
     family = COVARIANCES[covariance].from_data(x, k)
     z = family.coordinates(x)
     some = z[:ENOUGH]
-    centres = seed(some, np.ones(len(some)), k, np.random.default_rng(SEED))
+    centres = seed(some[None], np.ones(len(some)), k, np.random.default_rng(SEED).random((1, k)))[0]
     return Problem(x, family, Dirichlet.symmetric(k), hard(nearest(z, centres), k))
