@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from mixtures.model import Allocation, Family, Theta
-from mixtures.responsibilities import fold, log_sum, normalise
+from mixtures.responsibilities import fold, log_sum, log_sum_draws, normalise, normalise_draws
 from mixtures.rows import blocks
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class Fit:
             )
         if not isinstance(self.posterior, Draws):
             return self.posterior.log_predictive(x)
-        per_draw = (log_sum(block) for _, block in self.log_rho(x))
+        per_draw = (log_sum_draws(block) for _, block in self.log_rho(x))
         return np.concatenate([log_sum(log_p.T) - np.log(len(log_p)) for log_p in per_draw])
 
     def log_likelihood(self, x: np.ndarray) -> np.ndarray:
@@ -190,7 +190,7 @@ class Fit:
         TypeError
             If the posterior is held in closed form; draw from it first.
         """
-        flat = np.concatenate([log_sum(block) for _, block in self.log_rho(x)], axis=1)
+        flat = np.concatenate([log_sum_draws(block) for _, block in self.log_rho(x)], axis=1)
         return flat.reshape(*self.held.weights.shape[:2], len(x))
 
     def responsibilities(self, x: np.ndarray) -> np.ndarray:
@@ -210,7 +210,7 @@ class Fit:
                 self.family.expected_natural(self.posterior.theta),
             )
             return np.concatenate([normalise((eta @ self.family.features(block).T).T)[1] for block, _ in blocks(x)])
-        return np.concatenate([normalise(block)[1].mean(0) for _, block in self.log_rho(x)])
+        return np.concatenate([normalise_draws(block)[1].mean(0) for _, block in self.log_rho(x)])
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """``n`` points (n, D) in the units of x from the posterior predictive, with their labels (n,)."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mixtures.fit import Conjugate, Fit
-from mixtures.responsibilities import normalise
+from mixtures.responsibilities import normalise_draws
 
 # Enough points to tell labellings apart; more would only cost time.
 LARGEST = 1000
@@ -70,7 +70,7 @@ def align(fit: Fit, reference: np.ndarray, x: np.ndarray) -> Aligned:
     chains, draws, K = fit.held.weights.shape
     overlap = np.zeros((chains * draws, K, K))
     for rows, log_rho in fit.log_rho(x):
-        overlap += np.einsum("nj,snk->sjk", reference[rows], normalise(log_rho)[1], optimize=True)
+        overlap += np.einsum("nj,snk->sjk", reference[rows], normalise_draws(log_rho)[1], optimize=True)
     orders = np.array([assignment(o) for o in overlap]).reshape(chains, draws, K)
     moved = np.any(orders != np.arange(K), axis=-1).mean()
     switched = 1 - np.mean([agreement(chain) for chain in orders])

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+# Numbers above which compiled loops repay the second that it takes to load the compiler.
+COMPILED_FROM = 100_000
+
 
 def fold(log_pi: np.ndarray, eta: np.ndarray) -> np.ndarray:
     """Natural parameters (..., K, P) with the log weights (..., K) folded into their constant."""
@@ -29,6 +32,24 @@ def log_sum(log_rho: np.ndarray) -> np.ndarray:
     top = log_rho.max(-1, keepdims=True)
     rho = log_rho - top
     return np.log(np.exp(rho, out=rho).sum(-1)) + top[..., 0]
+
+
+def normalise_draws(log_rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`normalise` of (S, N, K), under every draw; in compiled loops where there are many numbers."""
+    if log_rho.size < COMPILED_FROM:
+        return normalise(log_rho)
+    from mixtures.engines import fused
+
+    return fused.normalise(log_rho)
+
+
+def log_sum_draws(log_rho: np.ndarray) -> np.ndarray:
+    """`log_sum` of (S, N, K), under every draw; in compiled loops where there are many numbers."""
+    if log_rho.size < COMPILED_FROM:
+        return log_sum(log_rho)
+    from mixtures.engines import fused
+
+    return fused.log_sum(log_rho)
 
 
 def drawn(r: np.ndarray, u: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from mixtures import Conjugate, Dirichlet, Draws, Fit, Gaussian
 from mixtures.labels import agreement, align, sort_by_mean, stephens
 from mixtures.methods import cavi
-from mixtures.responsibilities import log_sum
+from mixtures.responsibilities import log_sum_draws
 from reports.catalogue import METHODS, REFERENCES, Options
 from reports.metrics import Row, checks, evidence, modes, prediction, quality, recovery, reference, two_sample
 from reports.metrics import agreement as agree
@@ -99,6 +99,7 @@ def measure(fits: dict[str, Fit], data: Data, options: Options, rng: np.random.G
     rows += _densities(scored, data, against)
     if against is not None:
         points, _ = drawn[against].sample(REFERENCE_POINTS, streams[against])
+        log_p_reference = scored[against].log_predictive(points)
         if options.two_sample:
             rows += two_sample.floor(against, posteriors[against], streams[against].spawn(1)[0])
         for method in (m for m in fits if m != against):
@@ -110,7 +111,8 @@ def measure(fits: dict[str, Fit], data: Data, options: Options, rng: np.random.G
                 rows += two_sample.two_sample(
                     method, posteriors[method], posteriors[against], streams[method].spawn(1)[0]
                 )
-            rows.append(agree.predictive_divergence(method, scored[method], scored[against], points))
+            log_p = scored[method].log_predictive(points)
+            rows.append(agree.predictive_divergence(method, log_p, log_p_reference))
             rows.append(agree.coclustering_error(method, together[method], together[against]))
 
     trees = {m: _tree(fits[m], scored[m], drawn[m], posteriors[m], together[m], data, streams[m]) for m in fits}
@@ -172,7 +174,7 @@ def _best_draw(fit: Fit, x: np.ndarray) -> Fit:
     if isinstance(fit.posterior, Conjugate):
         return fit
     weights, theta = fit.held.flat()
-    best = int(np.argmax(sum(log_sum(block).sum(1) for _, block in fit.log_rho(x))))
+    best = int(np.argmax(sum(log_sum_draws(block).sum(1) for _, block in fit.log_rho(x))))
     return replace(fit, posterior=Draws(weights[None, [best]], {name: v[None, [best]] for name, v in theta.items()}))
 
 

@@ -62,6 +62,8 @@ class Results:
         ResultsError
             If the folder holds something else, or a comparison and ``overwrite`` is false.
         """
+        import zarr
+
         folder = Path(folder).resolve()
         check_free(folder, overwrite=overwrite)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +74,11 @@ class Results:
             self.metrics.to_csv(part / "metrics.csv", index=False)
             self.data.to_zarr(part / "data.zarr", zarr_format=2)
             for name, tree in self.trees.items():
-                tree.to_zarr(part / f"{file_name(name)}.zarr", zarr_format=2)
+                store = part / f"{file_name(name)}.zarr"
+                tree.to_zarr(
+                    store, zarr_format=2, consolidated=False
+                )  # else once a group, which takes longer than the rest
+                zarr.consolidate_metadata(store, zarr_format=2)
             check_free(folder, overwrite=overwrite)
             if overwrite and folder.exists():
                 shutil.rmtree(folder)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from conftest import three_clusters
 
-from mixtures import COVARIANCES, Dirichlet
+from mixtures import COVARIANCES, Dirichlet, responsibilities
 from mixtures.engines import fused, plain
 from mixtures.methods import cavi, em
 from mixtures.passes import FUSED_FROM, noise, one_pass
+from mixtures.responsibilities import COMPILED_FROM
 from mixtures.rows import BLOCK, moments
 
 every_structure = pytest.mark.parametrize("covariance", COVARIANCES)
@@ -116,6 +117,26 @@ def test_a_pass_that_is_not_a_number_says_so(rng):
         eta[lost] = np.nan
         for engine in (fused, plain):
             assert np.isnan(engine.pass_(family, x, None, eta)[0])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (500, 1, 3), (40, 70, 5), (3000, 2)])
+def test_compiled_responsibilities_are_the_plain_ones(shape, rng):
+    log_rho = np.moveaxis(rng.standard_normal(shape[::-1]) * 100, 0, -1)
+    log_rho[0] -= 1e6
+    log_z, r = fused.normalise(log_rho)
+    expected_log_z, expected_r = responsibilities.normalise(log_rho)
+    np.testing.assert_allclose(log_z, expected_log_z, rtol=1e-14, atol=1e-14)
+    np.testing.assert_allclose(r, expected_r, rtol=1e-12, atol=1e-300)
+    np.testing.assert_array_equal(fused.log_sum(log_rho), log_z)
+
+
+@pytest.mark.parametrize("name", ["normalise", "log_sum"])
+def test_only_many_draws_are_compiled(name, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(fused, name, lambda log_rho: compiled.append(log_rho.size))
+    for size in (COMPILED_FROM - 2, COMPILED_FROM):
+        getattr(responsibilities, f"{name}_draws")(np.zeros((size // 2, 1, 2)))
+    assert compiled == [COMPILED_FROM]
 
 
 def test_the_number_of_threads_does_not_matter(rng, monkeypatch):

@@ -20,10 +20,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
+from itertools import pairwise
 
 import numpy as np
 from llvmlite import ir
-from numba import float64, njit, void
+from numba import float64, int64, njit, void
 from numba.core import config, types
 from numba.extending import intrinsic
 
@@ -84,6 +85,28 @@ def pass_(
     log_z, s = zip(*found.values(), strict=True)
     join = np.concatenate if many else partial(np.sum, axis=0)
     return join(log_z).reshape(eta.shape[:-2]), join(s).reshape(eta.shape)
+
+
+def normalise(log_rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """log_z (...) and responsibilities (..., K) of log_rho (..., K); see `mixtures.responsibilities.normalise`."""
+    by_cluster = np.ascontiguousarray(np.moveaxis(log_rho, -1, 0))
+    r = np.empty_like(by_cluster)
+    return _over_columns(by_cluster, r), np.moveaxis(r, 0, -1)
+
+
+def log_sum(log_rho: np.ndarray) -> np.ndarray:
+    """log_z (...) of log_rho (..., K)."""
+    return _over_columns(np.ascontiguousarray(np.moveaxis(log_rho, -1, 0)), np.empty((0, 0)))
+
+
+def _over_columns(log_rho: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """log_z (...) of log_rho (K, ...), and responsibilities into r unless it is empty, in as many parts as threads."""
+    columns, log_z = log_rho.reshape(len(log_rho), -1), np.empty(log_rho.shape[1:])
+    arguments = columns, log_z.ravel(), r.reshape(len(r), -1) if r.size else r
+    edges = np.linspace(0, log_z.size, config.NUMBA_NUM_THREADS + 1).astype(int)
+    for part in [_pool().submit(_normalise, *arguments, *part) for part in pairwise(edges)]:
+        part.result()
+    return log_z
 
 
 def _by_rows(family: Family, K: int, P: int) -> bool:
@@ -398,6 +421,22 @@ _MODEL = (
     types.Array(types.int64, 1, "C"),
     types.boolean,
 )
+
+
+@njit(void(_read(float64, 2), float64[::1], float64[:, ::1], int64, int64), nogil=True, cache=True)
+def _normalise(log_rho, log_z, r, start, stop):
+    """log_z (M,) of log_rho (K, M), and responsibilities (K, M) unless r is empty, for some of the M columns."""
+    K = len(log_rho)
+    rho, ones, total = np.empty((K, BLOCK)), np.ones(BLOCK), np.empty(BLOCK)
+    for first in range(start, stop, BLOCK):
+        n = min(BLOCK, stop - first)
+        for k in range(K):
+            for b in range(n):
+                rho[k, b] = log_rho[k, first + b]
+        _softmax(rho, ones, log_z[first : first + n], total, n)
+        for k in range(K if r.size else 0):
+            for b in range(n):
+                r[k, first + b] = rho[k, b]
 
 
 @njit(

@@ -15,7 +15,7 @@ from mixtures.fit import Conjugate, Fit
 from mixtures.many import ascend_many, sources
 from mixtures.model import Allocation, Family
 from mixtures.online import as_ascent, learn
-from mixtures.responsibilities import fold, log_sum, normalise
+from mixtures.responsibilities import fold, log_sum, normalise_draws
 from mixtures.rows import Rows
 
 LEAVE_ONE_OUT_BLOCK = 3_000_000
@@ -181,7 +181,7 @@ def _without(
         eta = fold(
             allocation.expected_natural(allocation.posterior(s[..., 0])), family.expected_natural(family.posterior(s))
         )
-        r = normalise(np.moveaxis(eta @ t.T, 1, -1))[1]  # (rows, N, K)
+        r = normalise_draws(np.moveaxis(eta @ t.T, 1, -1))[1]  # (rows, N, K)
         own_r = r[range(len(rows)), rows]
         r *= w[:, None]
         r[range(len(rows)), rows] = left * own_r

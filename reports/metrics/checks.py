@@ -14,7 +14,7 @@ import numpy as np
 
 from mixtures import Fit
 from mixtures.model import Family, Theta
-from mixtures.responsibilities import fold, log_sum
+from mixtures.responsibilities import fold, log_sum_draws
 from reports.metrics import Row
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _discrepancies(fit: Fit, weights: np.ndarray, theta: Theta, y: np.ndarray, x
     """Mean and largest -log p(y_rn | theta_r) of the replicates (R, n, D), minus those of x under the same draw, in nats."""
     eta = fold(fit.allocation.natural(weights), fit.family.natural(theta))
     t = fit.family.features(y.reshape(-1, x.shape[1])).reshape(*y.shape[:2], -1)
-    of_y, of_x = (-log_sum((eta @ each.mT).mT) for each in (t, fit.family.features(x)))
+    of_y, of_x = (-log_sum_draws((eta @ each.mT).mT) for each in (t, fit.family.features(x)))
     differences = of_y.mean(1) - of_x.mean(1), of_y.max(1) - of_x.max(1)
     return dict(zip(DISCREPANCIES, differences, strict=True))
 

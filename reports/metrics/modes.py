@@ -27,7 +27,7 @@ from mixtures import Draws, Fit
 from mixtures.ascent import climb
 from mixtures.methods import cavi
 from mixtures.passes import one_pass
-from mixtures.responsibilities import normalise
+from mixtures.responsibilities import normalise_draws
 from reports.metrics import Row
 
 # Draws that climb, at most; responsibilities they have together, at most; and the fewest that say anything.
@@ -150,7 +150,7 @@ def _climb(fit: Fit, x: np.ndarray, others: list[np.ndarray]) -> tuple[np.ndarra
     from scipy.cluster.hierarchy import fclusterdata
 
     family, allocation = fit.family, fit.allocation
-    starts = sum(normalise(block)[1].swapaxes(1, 2) @ family.features(x[rows]) for rows, block in fit.log_rho(x))
+    starts = sum(normalise_draws(block)[1].swapaxes(1, 2) @ family.features(x[rows]) for rows, block in fit.log_rho(x))
     s = np.concatenate([starts, *([r.T @ family.features(x)] for r in others)])
     pass_ = one_pass(x, None, family, s.shape[0] * s.shape[1] * len(x))
     step = partial(cavi.step, family, allocation)
