@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,9 @@ from mixtures.responsibilities import normalise_draws
 
 # Enough points to tell labellings apart; more would only cost time.
 LARGEST = 1000
+
+# Clusters up to which trying all K! orders of many draws takes less time than an assignment problem for each.
+MOST_ENUMERATED = 5
 
 # Draws from which Stephens' iteration is started.
 STARTS = 3
@@ -43,6 +47,15 @@ def assignment(overlap: np.ndarray) -> np.ndarray:
     return linear_sum_assignment(overlap, maximize=True)[1]
 
 
+def assignments(overlaps: np.ndarray) -> np.ndarray:
+    """`assignment` of many overlaps (S, K, K), shape (S, K): the best of all orders where these are few."""
+    K = overlaps.shape[-1]
+    if K > MOST_ENUMERATED:
+        return np.array([assignment(overlap) for overlap in overlaps])
+    orders = np.array(list(permutations(range(K))))
+    return orders[overlaps[:, range(K), orders].sum(-1).argmax(1)]
+
+
 def align(fit: Fit, reference: np.ndarray, x: np.ndarray) -> Aligned:
     """Bring a fit, draw by draw, to the labelling of reference responsibilities.
 
@@ -71,7 +84,7 @@ def align(fit: Fit, reference: np.ndarray, x: np.ndarray) -> Aligned:
     overlap = np.zeros((chains * draws, K, K))
     for rows, log_rho in fit.log_rho(x):
         overlap += np.einsum("nj,snk->sjk", reference[rows], normalise_draws(log_rho)[1], optimize=True)
-    orders = np.array([assignment(o) for o in overlap]).reshape(chains, draws, K)
+    orders = assignments(overlap).reshape(chains, draws, K)
     moved = np.any(orders != np.arange(K), axis=-1).mean()
     switched = 1 - np.mean([agreement(chain) for chain in orders])
     return Aligned(replace(fit, posterior=fit.held.permute(orders)), float(moved), float(switched))
@@ -116,7 +129,7 @@ def _closest_orders(r: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, float]:
     while True:
         # r log r has the same sum in every order; a q_nk of zero would rule out what no draw has shown so far.
         overlap = np.tensordot(np.log(np.maximum(q, np.finfo(float).tiny)), r, axes=(0, 1)).swapaxes(0, 1)  # (S, K, K)
-        orders = np.array([assignment(o) for o in overlap])
+        orders = assignments(overlap)
         total = -float(np.take_along_axis(overlap, orders[:, :, None], axis=2).sum())
         if not total < least:
             return orders, total

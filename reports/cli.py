@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.table import Table
@@ -14,9 +16,6 @@ from mixtures import COVARIANCES
 from reports import terminal
 from reports.catalogue import DEFAULT, METHODS, REFERENCES, Options
 from reports.terminal import Parts, Rate, Stages, err, out
-
-if TYPE_CHECKING:
-    from reports.comparison import Comparison
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -98,6 +97,7 @@ def compare(
 
     from mixtures import datasets
     from reports import comparison
+    from reports.beside import second_process
     from reports.results import PAGE, ResultsError, check_free
 
     started: list[str] = []
@@ -125,7 +125,7 @@ def compare(
             started.append(stage)
             stages.tell(stage, state)
 
-        with stages:
+        with stages, second_process(len(chosen) + len(extra)) as executor:
             result = comparison.compare(
                 loaded.x,
                 components,
@@ -146,10 +146,12 @@ def compare(
                     "label_column": label_column,
                 },
                 progress=progress,
+                executor=executor,
                 **settings,
             )
             stages.tell("save", "running")
-            folder = _save(result, folder, report=report, overwrite=overwrite, renumber=out_dir is None)
+            save = partial(result.save, report=report, overwrite=overwrite, executor=executor)
+            folder = _save(save, folder, renumber=out_dir is None)
             stages.tell("save", "done")
     except (ResultsError, OSError) as error:
         _refuse(error)
@@ -323,10 +325,12 @@ def report(
         results = Results.load(folder)
     except ValueError as error:
         _refuse(error)
+    from reports.beside import second_process
     from reports.page import render
 
     path = folder / PAGE
-    path.write_text(render(results), encoding="utf-8")
+    with second_process(len(results.trees)) as executor:
+        path.write_text(render(results, executor), encoding="utf-8")
     out.print(f"Report: {path}", soft_wrap=True, markup=False, highlight=False)
     if open_:
         typer.launch(path.resolve().as_uri())
@@ -661,13 +665,13 @@ def _unused(folder: Path) -> Path:
     return next(path for path in candidates if not path.exists())
 
 
-def _save(result: Comparison, folder: Path, *, report: bool, overwrite: bool, renumber: bool) -> Path:
+def _save(save: Callable[[Path], Path], folder: Path, *, renumber: bool) -> Path:
     """Save, in the next free folder where another run has just taken a default one."""
     from reports.results import ResultsError
 
     while True:
         try:
-            return result.save(folder, report=report, overwrite=overwrite)
+            return save(folder)
         except ResultsError:
             if not renumber or not folder.exists():
                 raise

@@ -9,6 +9,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from mixtures import COVARIANCES, Dirichlet, Fit
 from mixtures.model import Allocation, Family
 from reports import manifest as facts_of
 from reports.added import Added, as_added, check_names
+from reports.beside import one_core
 from reports.catalogue import DEFAULT, METHODS, Options
 from reports.measure import measure
 from reports.metrics import Row
@@ -64,17 +66,25 @@ class Comparison:
         path.write_text(render(self.results), encoding="utf-8")
         return path
 
-    def save(self, folder: str | Path, *, report: bool = True, overwrite: bool = False) -> Path:
+    def save(
+        self, folder: str | Path, *, report: bool = True, overwrite: bool = False, executor: Executor | None = None
+    ) -> Path:
         """Write metrics, manifest and draws into a folder, and then, unless ``report`` is false, the page.
+
+        An ``executor`` draws a part of the page meanwhile; see `reports.beside`.
 
         Raises
         ------
         ResultsError
             If the folder holds something else, or an earlier comparison and ``overwrite`` is false.
         """
+        if not report:
+            return self.results.save(folder, overwrite=overwrite)
+        from reports.page import begin_to_render
+
+        page = begin_to_render(self.results, executor)
         folder = self.results.save(folder, overwrite=overwrite)
-        if report:
-            self.to_html(folder / PAGE)
+        (folder / PAGE).write_text(page(), encoding="utf-8")
         return folder
 
 
@@ -96,6 +106,7 @@ def compare(
     extra: Mapping[str, Result] | None = None,
     facts: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    executor: Executor | None = None,
     **options: Any,
 ) -> Comparison:
     """Fit one Bayesian Gaussian mixture by several methods and measure how they differ.
@@ -136,6 +147,8 @@ def compare(
         What the manifest should know besides: ``command``, ``seed``, ``source``, ``label_column``.
     progress : callable, optional
         Told (stage, "running" | "done" | "failed").
+    executor : concurrent.futures.Executor, optional
+        Works out leave-one-out while the rest is measured; the numbers are the same. See `reports.beside`.
     **options
         ``draws``, ``chains``, ``tune``, ``sampler``, ``restarts``, ``advi_steps``, ``reference``, ``two_sample``; see
         `reports.catalogue.Options`.
@@ -201,7 +214,8 @@ def compare(
         "methods": entries,
         "options": asdict(settings),
     }
-    measured = measure(fits, data, settings, sample_rng)
+    with one_core(executor):
+        measured = measure(fits, data, settings, sample_rng, executor)
     manifest |= measured.facts
     for method, judged in manifest["references"].items():
         entries[method]["converged"] = judged["trusted"]

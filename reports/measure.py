@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from copy import deepcopy
 from dataclasses import replace
 from itertools import groupby
@@ -13,6 +14,7 @@ from mixtures import Conjugate, Dirichlet, Draws, Fit, Gaussian
 from mixtures.labels import agreement, align, sort_by_mean, stephens
 from mixtures.methods import cavi
 from mixtures.responsibilities import log_sum_draws
+from reports.beside import begin
 from reports.catalogue import METHODS, REFERENCES, Options
 from reports.metrics import Row, checks, evidence, modes, prediction, quality, recovery, reference, two_sample
 from reports.metrics import agreement as agree
@@ -45,7 +47,9 @@ class Measured(NamedTuple):
     facts: dict[str, Any]
 
 
-def measure(fits: dict[str, Fit], data: Data, options: Options, rng: np.random.Generator) -> Measured:
+def measure(
+    fits: dict[str, Fit], data: Data, options: Options, rng: np.random.Generator, executor: Executor | None = None
+) -> Measured:
     """Align the fits, measure each alone, against the data and against the reference, and pass the verdict."""
     rows = [] if data.truth is None else _oracle(data)
     streams, evidence_streams = (dict(zip(METHODS, rng.spawn(len(METHODS)), strict=True)) for _ in range(2))
@@ -76,6 +80,21 @@ def measure(fits: dict[str, Fit], data: Data, options: Options, rng: np.random.G
         method: _ratios(fit, drawn[method], data)
         for method, fit in fits.items()
         if isinstance(fit.posterior, Conjugate) or "log_ratio" in fit.sample_stats
+    }
+
+    likelihoods = {method: _log_likelihood(fit, data) for method, fit in drawn.items() if fit.kind != "point"}
+    left_out = {
+        method: begin(
+            executor,
+            _leave_one_out,
+            fit,
+            drawn[method],
+            ratios.get(method),
+            posteriors[method],
+            likelihoods.get(method),
+            data,
+        )
+        for method, fit in fits.items()
     }
 
     for method, fit in fits.items():
@@ -115,9 +134,12 @@ def measure(fits: dict[str, Fit], data: Data, options: Options, rng: np.random.G
             rows.append(agree.predictive_divergence(method, log_p, log_p_reference))
             rows.append(agree.coclustering_error(method, together[method], together[against]))
 
-    trees = {m: _tree(fits[m], scored[m], drawn[m], posteriors[m], together[m], data, streams[m]) for m in fits}
+    trees = {
+        m: _tree(fits[m], scored[m], drawn[m], posteriors[m], likelihoods.get(m), together[m], data, streams[m])
+        for m in fits
+    }
     for method, tree in trees.items():
-        found = _leave_one_out(fits[method], drawn[method], ratios.get(method), tree, data)
+        found = left_out[method]()
         # The same random numbers and labels for all, so that chance sets the methods less apart.
         found["checks"] = checks.check(fits[method], data.x, data.features, deepcopy(common))
         rows += [row for those, _ in found.values() for row in those]
@@ -270,7 +292,14 @@ def _densities(fits: dict[str, Fit], data: Data, against: str | None) -> list[Ro
 
 
 def _tree(
-    fit: Fit, scored: Fit, drawn: Fit, posterior: xr.Dataset, together: np.ndarray, data: Data, rng: np.random.Generator
+    fit: Fit,
+    scored: Fit,
+    drawn: Fit,
+    posterior: xr.Dataset,
+    log_likelihood: xr.Dataset | None,
+    together: np.ndarray,
+    data: Data,
+    rng: np.random.Generator,
 ) -> xr.DataTree:
     """The method's DataTree: posterior, observed_data and clusters always, the other groups where they apply."""
     import xarray as xr
@@ -292,13 +321,9 @@ def _tree(
         groups["ascent"] = xr.Dataset({"bound": ("iteration", fit.bound)}, attrs={"unit": "nats"})
     if fit.sample_stats:
         groups["sample_stats"] = xr.Dataset({name: (("chain", "draw"), v) for name, v in fit.sample_stats.items()})
+    if log_likelihood is not None:
+        groups["log_likelihood"] = log_likelihood
     if fit.kind != "point":
-        kept = _kept(chains, draws, len(data.x))
-        if chains * kept >= FEWEST_LOO_DRAWS:
-            log_likelihood = {"x": (("chain", "draw", "obs"), _thin(drawn, kept).log_likelihood(data.x))}
-            groups["log_likelihood"] = xr.Dataset(
-                log_likelihood, coords={"chain": range(chains), "draw": _spread(draws, kept)}
-            )
         some = min(draws, PREDICTIVE_DRAWS)
         replicated = checks.replicate(
             fit.family, *_thin(drawn, some).held.flat(), min(len(data.x), PREDICTIVE_POINTS), rng
@@ -312,13 +337,38 @@ def _tree(
     return tree
 
 
+def _log_likelihood(drawn: Fit, data: Data) -> xr.Dataset | None:
+    """log p(x_n | theta) under as many draws as can be held, if they are enough for leave-one-out."""
+    import xarray as xr
+
+    chains, draws, _ = drawn.held.weights.shape
+    kept = _kept(chains, draws, len(data.x))
+    if chains * kept < FEWEST_LOO_DRAWS:
+        return None
+    values = {"x": (("chain", "draw", "obs"), _thin(drawn, kept).log_likelihood(data.x))}
+    return xr.Dataset(values, coords={"chain": range(chains), "draw": _spread(draws, kept)})
+
+
 def _leave_one_out(
-    fit: Fit, drawn: Fit, ratios: np.ndarray | None, tree: xr.DataTree, data: Data
+    fit: Fit,
+    drawn: Fit,
+    ratios: np.ndarray | None,
+    posterior: xr.Dataset,
+    log_likelihood: xr.Dataset | None,
+    data: Data,
 ) -> dict[str, tuple[list[Row], xr.Dataset]]:
     """Rows and pointwise values by group of the tree: from posterior draws, by refits for CAVI, through weighted draws of q."""
+    import xarray as xr
+
     found = {}
-    if fit.kind == "mcmc" and "log_likelihood" in tree.children:
-        found["loo"] = prediction.leave_one_out(fit.method, _thinned(tree))
+    if fit.kind == "mcmc" and log_likelihood is not None:
+        observed = xr.Dataset({"x": (("obs", "feature"), data.x)}, coords={"feature": list(data.features)})
+        groups = {
+            "posterior": posterior.sel(draw=log_likelihood["draw"]),
+            "log_likelihood": log_likelihood,
+            "observed_data": observed,
+        }
+        found["loo"] = prediction.leave_one_out(fit.method, xr.DataTree.from_dict(groups))
     if fit.method == "cavi" and len(data.x) <= LARGEST_REFITTED:
         found["loo_refitted"] = prediction.refitted(
             fit.method, cavi.leave_one_out(fit, data.x), fit.log_predictive(data.x)
@@ -328,29 +378,15 @@ def _leave_one_out(
         chains, draws, _ = own.held.weights.shape
         kept = _kept(chains, draws, len(data.x))
         if chains * kept >= FEWEST_LOO_DRAWS:
-            log_likelihood = _thin(own, kept).log_likelihood(data.x).reshape(-1, len(data.x))
+            log_p = _thin(own, kept).log_likelihood(data.x).reshape(-1, len(data.x))
             some = ratios.reshape(chains, draws)[:, _spread(draws, kept)].ravel()
-            found["loo_approximate"] = prediction.approximate_leave_one_out(fit.method, log_likelihood, some)
+            found["loo_approximate"] = prediction.approximate_leave_one_out(fit.method, log_p, some)
     return found
 
 
 def _kept(chains: int, draws: int, n: int) -> int:
     """Draws of each chain for which the log likelihood of every point is held."""
     return min(draws, LARGEST_LOG_LIKELIHOOD // (chains * n))
-
-
-def _thinned(tree: xr.DataTree) -> xr.DataTree:
-    """The tree with only those draws in its posterior for which it has the log likelihood."""
-    import xarray as xr
-
-    kept = tree["log_likelihood"]["draw"]
-    return xr.DataTree.from_dict(
-        {
-            "posterior": tree["posterior"].to_dataset().sel(draw=kept),
-            "log_likelihood": tree["log_likelihood"].to_dataset(),
-            "observed_data": tree["observed_data"].to_dataset(),
-        }
-    )
 
 
 def _thin(fit: Fit, draws: int) -> Fit:

@@ -13,7 +13,7 @@ from mixtures import COVARIANCES, CollapseError, ConvergenceWarning, Dirichlet, 
 from mixtures.ascent import best_of
 from mixtures.engines.plain import pass_
 from mixtures.initial import lloyd, nearest, seed, starts, starts_of_many, statistics
-from mixtures.labels import align, assignment
+from mixtures.labels import align, assignment, assignments
 from mixtures.methods import cavi, em
 
 METHODS = {
@@ -398,6 +398,12 @@ def test_lloyd_ends_where_every_point_is_nearest_to_its_own_mean(rng):
     for labels in lloyd(np.broadcast_to(z, (5, *z.shape)), np.ones(200), z[:15].reshape(5, 3, 2)):
         means = np.array([z[labels == k].mean(0) for k in range(3)])
         np.testing.assert_array_equal(labels, nearest(z, means))
+
+
+@pytest.mark.parametrize("K", [1, 2, 4, 7])
+def test_many_assignments_are_those_of_each(K, rng):
+    overlaps = rng.random((50, K, K))
+    np.testing.assert_array_equal(assignments(overlaps), [assignment(overlap) for overlap in overlaps])
 
 
 @every_structure

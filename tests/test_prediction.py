@@ -95,6 +95,29 @@ def test_it_is_arvizs_number(rng):
     assert rows[0].se == pytest.approx(theirs.se)
 
 
+def test_leave_one_out_of_chains_is_arvizs(rng):
+    """Draws that come four times over, so that fewer of them are effective and the tail is longer."""
+    x, fit = one_gaussian(rng)
+    held = fit.as_draws(4, 100, rng).held
+    slow = Draws(held.weights.repeat(4, 1), {name: v.repeat(4, 1) for name, v in held.theta.items()})
+    drawn = replace(fit, posterior=slow)
+    groups = {
+        "posterior": drawn.draws(1600, rng)["posterior"].to_dataset(),
+        "log_likelihood": xr.Dataset({"x": (("chain", "draw", "obs"), drawn.log_likelihood(x))}),
+        "observed_data": xr.Dataset({"x": (("obs", "feature"), x)}, coords={"feature": ["a", "b"]}),
+    }
+    tree = xr.DataTree.from_dict(groups)
+    theirs = arviz_stats.loo(tree, pointwise=True)
+    rows, pointwise = prediction.leave_one_out("nuts", tree)
+    found = by_metric(rows)
+    np.testing.assert_allclose(pointwise["elpd"], theirs.elpd_i, rtol=1e-9)
+    np.testing.assert_allclose(pointwise["pareto_k"], theirs.pareto_k, rtol=1e-6)
+    assert found["elpd_loo"] == pytest.approx(theirs.elpd)
+    assert found["p_loo"] == pytest.approx(theirs.p, rel=1e-6)
+    assert rows[0].se == pytest.approx(theirs.se)
+    assert pointwise.attrs["good_k"] == pytest.approx(theirs.good_k)
+
+
 def test_the_monte_carlo_error_is_the_spread_over_replications(rng):
     x, fit = one_gaussian(rng)
     found = [

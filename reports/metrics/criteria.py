@@ -19,7 +19,8 @@ from mixtures import COVARIANCES, Dirichlet, Draws, Fit
 from mixtures.methods import cavi, em, exact, gibbs
 from mixtures.model import Allocation, Family
 from reports.metrics.evidence import bridge
-from reports.metrics.prediction import FEWEST_LOO_DRAWS, LARGEST_LOG_LIKELIHOOD, log_density, pareto_smoothed
+from reports.metrics.prediction import FEWEST_LOO_DRAWS, LARGEST_LOG_LIKELIHOOD, log_density, pareto_smoothed, weighted
+from reports.metrics.quality import limit
 
 # Fits of folds stop where a pass gains less than this many nats a point: it moves their scores by less than their starts do.
 FOLD_TOL = 1e-7
@@ -255,10 +256,9 @@ def _leave_one_out(fit: Fit, x: np.ndarray, found: Found) -> None:
         return
     some = Draws(fit.held.weights[:, ::step], {name: v[:, ::step] for name, v in fit.held.theta.items()})
     log_p = replace(fit, posterior=some).log_likelihood(x)
-    each = xr.Dataset({"x": (("chain", "draw", "obs"), log_p)})
-    loo = pareto_smoothed(xr.DataTree.from_dict({"posterior": each, "log_likelihood": each}))
-    found.add("loo", loo.elpd_i.values)
-    found.facts["khat_bad"] = int((loo.pareto_k.values > loo.good_k).sum())
+    log_weights, pareto_k = pareto_smoothed(log_p, xr.Dataset({"x": (("chain", "draw", "obs"), log_p)}))
+    found.add("loo", weighted(log_weights, log_p.reshape(log_weights.shape)))
+    found.facts["khat_bad"] = int((pareto_k > limit(len(log_weights))).sum())
 
 
 def _cross_validated(method: Any, name: str) -> Callable[[Candidate, Setting, np.random.Generator], Found]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -46,25 +46,24 @@ def leave_one_out(method: str, tree: xr.DataTree) -> tuple[list[Row], xr.Dataset
     """
     import xarray as xr
 
-    loo = pareto_smoothed(tree)
-    bad = float((loo.pareto_k.values > loo.good_k).sum())
-    weights = loo.log_weights.stack(s=("chain", "draw")).transpose("s", "obs").values
+    posterior, x = tree["posterior"].to_dataset(), tree["observed_data"].to_dataset()["x"]
     log_likelihood = tree["log_likelihood"]["x"].transpose("chain", "draw", "obs").values
-    x = tree["observed_data"].to_dataset()["x"]
+    log_weights, pareto_k = pareto_smoothed(log_likelihood, posterior)
+    log_p = log_likelihood.reshape(log_weights.shape)
+    S, good_k = len(log_p), quality.limit(len(log_p))
+    elpd = weighted(log_weights, log_p)
+    p = float((weighted(-np.log(S), log_p) - elpd).sum())
+    pit = _pit(posterior, log_weights, x)
     pointwise = xr.Dataset(
-        {
-            "elpd": ("obs", loo.elpd_i.values),
-            "pareto_k": ("obs", loo.pareto_k.values),
-            "pit": (("obs", "feature"), _pit(tree["posterior"].to_dataset(), weights, x)),
-        },
+        {"elpd": ("obs", elpd), "pareto_k": ("obs", pareto_k), "pit": (("obs", "feature"), pit)},
         coords={"feature": x["feature"]},
-        attrs={"p": float(loo.p), "n_samples": int(loo.n_samples), "good_k": float(loo.good_k)},
+        attrs={"p": p, "n_samples": S, "good_k": good_k},
     )
     rows = [
-        Row(method, "elpd_loo", "data", float(loo.elpd), float(loo.se)),
-        Row(method, "p_loo", "data", float(loo.p)),
-        Row(method, "elpd_loo_mcse", "data", _monte_carlo(weights, log_likelihood)),
-        Row(method, "loo_khat_bad", "data", bad),
+        Row(method, "elpd_loo", "data", elpd.sum(), np.sqrt(elpd.size) * elpd.std(ddof=1)),
+        Row(method, "p_loo", "data", p),
+        Row(method, "elpd_loo_mcse", "data", _monte_carlo(log_weights, log_likelihood)),
+        Row(method, "loo_khat_bad", "data", float((pareto_k > good_k).sum())),
     ]
     return rows, pointwise
 
@@ -95,36 +94,48 @@ def approximate_leave_one_out(
     """
     import xarray as xr
     from arviz_stats.base import array_stats
-    from scipy.special import logsumexp
 
     # ArviZ's function takes log likelihoods, whose importance weights are their inverses: hence the sign.
     log_weights, pareto_k = array_stats.psislw((log_likelihood - log_ratios[:, None]).T)
-    elpd = logsumexp(log_weights + log_likelihood.T, axis=1)
-    log_density = logsumexp(quality.smoothed(log_ratios)[0] + log_likelihood.T, axis=1)
-    good_k = quality.limit(len(log_ratios))
-    p = float(log_density.sum() - elpd.sum())
+    log_weights, good_k = log_weights.T, quality.limit(len(log_ratios))
+    elpd = weighted(log_weights, log_likelihood)
+    p = float((weighted(quality.smoothed(log_ratios)[0][:, None], log_likelihood) - elpd).sum())
     rows = [
         Row(method, "elpd_loo_approximate", "data", elpd.sum(), np.sqrt(elpd.size) * elpd.std(ddof=1)),
         Row(method, "p_loo_approximate", "data", p),
-        Row(method, "elpd_loo_mcse_approximate", "data", _monte_carlo(log_weights.T, log_likelihood[None])),
+        Row(method, "elpd_loo_mcse_approximate", "data", _monte_carlo(log_weights, log_likelihood[None])),
         Row(method, "loo_khat_bad_approximate", "data", float((pareto_k > good_k).sum())),
     ]
     attrs = {"p": p, "n_samples": len(log_ratios), "good_k": good_k}
     return rows, xr.Dataset({"elpd": ("obs", elpd), "pareto_k": ("obs", pareto_k)}, attrs=attrs)
 
 
-def pareto_smoothed(tree: xr.DataTree) -> Any:
-    """ArviZ's pointwise PSIS-LOO of draws in the groups ``posterior`` and ``log_likelihood``, without its warning.
+def pareto_smoothed(log_likelihood: np.ndarray, posterior: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Log weights (S, N) proportional to 1 / p(x_n | theta_s), smoothed and normalised, and Pareto k-hat of every point (N,).
 
-    The warning says that some k-hat are large; who calls this shows how many.
+    Parameters
+    ----------
+    log_likelihood : ndarray, shape (chain, draw, N)
+    posterior : Dataset
+        The same draws (chain, draw): how many of them are effective, on average over its variables, sets the tail's size.
     """
-    import warnings
-
     import arviz_stats
+    from arviz_stats.base import array_stats
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Estimated shape parameter of Pareto distribution")
-        return arviz_stats.loo(tree, pointwise=True)
+    chains, draws, N = log_likelihood.shape
+    r_eff = 1.0
+    if chains > 1:
+        ess = arviz_stats.ess(posterior, method="mean")
+        r_eff = np.concatenate([v.values.ravel() for v in ess.data_vars.values()]).mean() / (chains * draws)
+    log_weights, pareto_k = array_stats.psislw(log_likelihood.reshape(-1, N).T, r_eff=r_eff)
+    return log_weights.T, pareto_k
+
+
+def weighted(log_weights: np.ndarray | float, log_p: np.ndarray) -> np.ndarray:
+    """Log density of every point (N,) under draws (S, N) of weights (S, N), or the same for all points (S, 1)."""
+    from scipy.special import logsumexp
+
+    return logsumexp(log_weights + log_p, axis=0)
 
 
 def refitted(method: str, elpd: np.ndarray, log_density: np.ndarray) -> tuple[list[Row], xr.Dataset]:

@@ -1,5 +1,5 @@
 """The report: one self-contained HTML page made from `Results`."""
 
-from reports.page.build import render
+from reports.page.build import begin_to_render, render
 
-__all__ = ["render"]
+__all__ = ["begin_to_render", "render"]

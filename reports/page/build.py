@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from reports.beside import begin
 from reports.page.blocks import Section
-from reports.page.sections import SECTIONS
+from reports.page.sections import SECTIONS, SHARED_FROM
 from reports.page.view import View
 
 if TYPE_CHECKING:
     from reports.results import Results
 
 
-def render(results: Results) -> str:
+def render(results: Results, executor: Executor | None = None) -> str:
     """Return the report as one self-contained HTML page.
 
     Parameters
     ----------
     results
         Live or loaded from a folder: manifest, metrics, data and trees. A method without a tree is shown as failed.
+    executor
+        Draws the second part of the sections; see `reports.beside`.
     """
+    return begin_to_render(results, executor)()
+
+
+def begin_to_render(results: Results, executor: Executor | None) -> Callable[[], str]:
+    """Have the executor begin with its part of the page; what is returned does the rest and returns the page."""
+    later = begin(executor, _sections, results, slice(SHARED_FROM, None))
+    return lambda: write(View(results), [*_sections(results, slice(SHARED_FROM)), *later()])
+
+
+def _sections(results: Results, which: slice) -> list[Section]:
     view = View(results)
-    return write(view, [section(view) for section in SECTIONS])
+    return [section(view) for section in SECTIONS[which]]
 
 
 def write(view: Any, sections: Sequence[Section]) -> str:

@@ -30,3 +30,6 @@ SECTIONS: tuple[Callable[[View], Section], ...] = (
     limits,
 )
 """The page's order."""
+
+SHARED_FROM = SECTIONS.index(joint)
+"""Those before take about as long to draw as the others, once the libraries that draw have been loaded."""

@@ -1,0 +1,93 @@
+"""A second process that takes part of the work after the fits: leave-one-out while the rest is measured, half of the page."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+
+LOADED = (
+    "jax",
+    "arviz",
+    "matplotlib.pyplot",
+    "sklearn.metrics",
+    "mixtures.engines.fused",
+    "reports.measure",
+    "reports.page",
+)
+
+# With fewer methods the work is done before the process is ready.
+FEWEST_METHODS = 3
+
+
+@contextmanager
+def second_process(methods: int) -> Iterator[Executor | None]:
+    """An executor of one process, which starts to load what it will need; None for few methods, or with but one core."""
+    from joblib import cpu_count
+
+    if methods < FEWEST_METHODS or cpu_count() < 2:
+        yield None
+        return
+    others = multiprocessing.active_children()
+    context = multiprocessing.get_context("spawn")  # a fork would copy the locks of JAX's threads
+    executor = ProcessPoolExecutor(1, mp_context=context, initializer=_prepare)
+    executor.submit(_load)
+    try:
+        yield executor
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            if process not in others:
+                process.terminate()
+
+
+@contextmanager
+def one_core(executor: Executor | None) -> Iterator[None]:
+    """Keep linear algebra to one thread, where there is another process that needs the other cores."""
+    if executor is None:
+        yield
+        return
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        yield
+
+
+def begin[**P, R](
+    executor: Executor | None, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+) -> Callable[[], R]:
+    """Begin the work in the second process; without one, or where it has died, it is done by the call that takes the result."""
+    here = partial(work, *args, **kwargs)
+    if executor is None:
+        return here
+    try:
+        future = executor.submit(here)
+    except BrokenExecutor:
+        return here
+
+    def result() -> R:
+        try:
+            return future.result()
+        except BrokenExecutor:
+            return here()
+
+    return result
+
+
+def _prepare() -> None:
+    """Leave interrupts to the first process, and the other cores too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["NUMBA_NUM_THREADS"] = "1"
+
+
+def _load() -> None:
+    from threadpoolctl import threadpool_limits
+
+    for module in LOADED:
+        importlib.import_module(module)
+    threadpool_limits(1)

@@ -1,0 +1,77 @@
+"""The second process: that it does its part, that it is not missed, and that it changes no number."""
+
+import multiprocessing
+import os
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import three_clusters
+
+import reports
+from reports import beside
+from reports.page import begin_to_render, render
+
+
+@pytest.fixture(scope="module")
+def executor():
+    with beside.second_process(beside.FEWEST_METHODS) as executor:
+        yield executor
+
+
+def die_elsewhere(parent):
+    if os.getpid() != parent:
+        os._exit(1)
+    return "here"
+
+
+def test_work_is_done_elsewhere_and_the_process_does_not_outlive_its_use():
+    before = multiprocessing.active_children()
+    with beside.second_process(beside.FEWEST_METHODS) as executor:
+        assert beside.begin(executor, os.getpid)() != os.getpid()
+        assert len(multiprocessing.active_children()) == len(before) + 1
+        beside.begin(executor, time.sleep, 600)
+        time.sleep(0.5)  # what has not begun would be cancelled
+    ends = time.monotonic() + 10
+    while len(multiprocessing.active_children()) > len(before):
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+
+
+def test_it_is_not_started_in_vain(monkeypatch):
+    with beside.second_process(beside.FEWEST_METHODS - 1) as executor:
+        assert executor is None
+    monkeypatch.setattr("joblib.cpu_count", lambda: 1)
+    with beside.second_process(beside.FEWEST_METHODS) as executor:
+        assert executor is None
+    assert beside.begin(None, os.getpid)() == os.getpid()
+
+
+def test_errors_of_the_work_come_back(executor):
+    with pytest.raises(ValueError, match="invalid literal"):
+        beside.begin(executor, int, "three")()
+
+
+def test_the_work_of_a_process_that_dies_is_done_here():
+    with beside.second_process(beside.FEWEST_METHODS) as executor:
+        began = [beside.begin(executor, die_elsewhere, os.getpid()) for _ in range(2)]
+        assert [result() for result in began] == ["here", "here"]
+        assert beside.begin(executor, os.getpid)() == os.getpid()
+
+
+def test_the_numbers_are_the_same(executor, rng):
+    x = three_clusters(60, rng, separation=5.0)
+    settings = {"methods": ["em", "cavi", "gibbs"], "draws": 100, "restarts": 3, "labels": np.rint(x[:, 0] / 5)}
+    alone, shared = (
+        reports.compare(x, 3, rng=np.random.default_rng(0), executor=who, **settings) for who in (None, executor)
+    )
+    tables = [each.results.metrics for each in (alone, shared)]
+    assert {"elpd_loo", "elpd_loo_approximate", "elpd_loo_refitted"} <= set(tables[1]["metric"])
+    own, other = (table[~table["metric"].str.contains("second")].reset_index(drop=True) for table in tables)
+    pd.testing.assert_frame_equal(own, other, rtol=1e-9)
+
+
+def test_the_page_is_the_same(executor, rng):
+    results = reports.compare(three_clusters(60, rng, separation=5.0), 3, rng=rng, methods=["em", "cavi"]).results
+    assert begin_to_render(results, executor)() == render(results)
