@@ -38,18 +38,18 @@ def normalise_draws(log_rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """`normalise` of (S, N, K), under every draw; in compiled loops where there are many numbers."""
     if log_rho.size < COMPILED_FROM:
         return normalise(log_rho)
-    from mixtures.engines import fused
+    from mixtures import softmax
 
-    return fused.normalise(log_rho)
+    return softmax.normalise(log_rho)
 
 
 def log_sum_draws(log_rho: np.ndarray) -> np.ndarray:
     """`log_sum` of (S, N, K), under every draw; in compiled loops where there are many numbers."""
     if log_rho.size < COMPILED_FROM:
         return log_sum(log_rho)
-    from mixtures.engines import fused
+    from mixtures import softmax
 
-    return fused.log_sum(log_rho)
+    return softmax.log_sum(log_rho)
 
 
 def drawn(r: np.ndarray, u: np.ndarray) -> np.ndarray:

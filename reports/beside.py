@@ -16,7 +16,7 @@ LOADED = (
     "arviz",
     "matplotlib.pyplot",
     "sklearn.metrics",
-    "mixtures.engines.fused",
+    "mixtures.softmax",
     "reports.measure",
     "reports.page",
 )

@@ -225,7 +225,7 @@ def test_the_same_seed_gives_the_same_draws_on_any_number_of_threads(rng, monkey
     first, other = (fit_short(*model, rng=np.random.default_rng(seed), **options).held for seed in (1, 2))
     for threads in (1, 3):
         pool = ThreadPoolExecutor(threads)
-        monkeypatch.setattr(fused, "_pool", lambda pool=pool: pool)
+        monkeypatch.setattr(fused, "pool", lambda pool=pool: pool)
         again = fit_short(*model, rng=np.random.default_rng(1), **options).held
         np.testing.assert_array_equal(again.weights, first.weights)
         for name, value in first.theta.items():

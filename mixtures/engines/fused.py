@@ -18,30 +18,21 @@ result does not depend on the number of threads.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
-from itertools import pairwise
 
 import numpy as np
 from llvmlite import ir
-from numba import float64, int64, njit, void
+from numba import float64, njit, void
 from numba.core import config, types
 from numba.extending import intrinsic
 
 from mixtures.model import Family
+from mixtures.softmax import EXACT, LOOSE, pool, softmax
 
 LANES, VECTORS, ROWS = 4, 3, 4  # a tile of ROWS clusters and LANES * VECTORS points fills 12 of 16 vector registers
 BLOCK, FEATURES = 20 * LANES * VECTORS, 128  # 240 KiB
 PIECES, SMALLEST_PIECE, LARGEST_PIECE = 16, 4096, 65_536
 SEQUENTIAL = 500_000  # multiplications below which starting threads costs more than it saves
-
-LOOSE = {"reassoc", "contract", "nsz"}  # sums may be reordered; infinities and NaN keep their meaning
-EXACT = {"contract"}
-
-LOG2_E = 1.4426950408889634
-LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # their sum is log 2; k LN2_HIGH is exact
-SMALLEST_EXPONENT = -708.0
-TWO_52 = 4503599627370496.0
 
 
 def pass_(
@@ -78,35 +69,13 @@ def pass_(
             found[start] = piece(start)
 
     parallel = x[..., 0].size * runs[0].size > SEQUENTIAL
-    others = [_pool().submit(work) for _ in range(min(config.NUMBA_NUM_THREADS, len(starts)) - 1)] if parallel else []
+    others = [pool().submit(work) for _ in range(min(config.NUMBA_NUM_THREADS, len(starts)) - 1)] if parallel else []
     work()
     for other in others:
         other.result()
     log_z, s = zip(*found.values(), strict=True)
     join = np.concatenate if many else partial(np.sum, axis=0)
     return join(log_z).reshape(eta.shape[:-2]), join(s).reshape(eta.shape)
-
-
-def normalise(log_rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """log_z (...) and responsibilities (..., K) of log_rho (..., K); see `mixtures.responsibilities.normalise`."""
-    by_cluster = np.ascontiguousarray(np.moveaxis(log_rho, -1, 0))
-    r = np.empty_like(by_cluster)
-    return _over_columns(by_cluster, r), np.moveaxis(r, 0, -1)
-
-
-def log_sum(log_rho: np.ndarray) -> np.ndarray:
-    """log_z (...) of log_rho (..., K)."""
-    return _over_columns(np.ascontiguousarray(np.moveaxis(log_rho, -1, 0)), np.empty((0, 0)))
-
-
-def _over_columns(log_rho: np.ndarray, r: np.ndarray) -> np.ndarray:
-    """log_z (...) of log_rho (K, ...), and responsibilities into r unless it is empty, in as many parts as threads."""
-    columns, log_z = log_rho.reshape(len(log_rho), -1), np.empty(log_rho.shape[1:])
-    arguments = columns, log_z.ravel(), r.reshape(len(r), -1) if r.size else r
-    edges = np.linspace(0, log_z.size, config.NUMBA_NUM_THREADS + 1).astype(int)
-    for part in [_pool().submit(_normalise, *arguments, *part) for part in pairwise(edges)]:
-        part.result()
-    return log_z
 
 
 def _by_rows(family: Family, K: int, P: int) -> bool:
@@ -120,86 +89,6 @@ def _edges(D: int, P: int, by_rows: bool) -> np.ndarray:
     """Where the parts of the features begin and the last one ends, shape (parts + 1,); by rows, part i is z_i z_j, j >= i."""
     left = np.arange(D + 1, -1, -1)
     return P - left * (left + 1) // 2 if by_rows else np.append(np.arange(0, P, FEATURES), P)
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(config.NUMBA_NUM_THREADS, thread_name_prefix="mixtures")
-
-
-@intrinsic
-def _bits(context, number):
-    """The 64 bits of a float as an integer."""
-    return types.int64(types.float64), lambda c, builder, _, args: builder.bitcast(
-        args[0], c.get_value_type(types.int64)
-    )
-
-
-@intrinsic
-def _float(context, bits):
-    """The float that has these 64 bits."""
-    return types.float64(types.int64), lambda c, builder, _, args: builder.bitcast(
-        args[0], c.get_value_type(types.float64)
-    )
-
-
-@intrinsic
-def _larger(context, a, b):
-    """max(a, b) of two floats, without the masked stores that a comparison is compiled to, which are slow."""
-
-    def generate(_, builder, __, args):
-        double = args[0].type
-        larger = builder.module.declare_intrinsic("llvm.maxnum", [double], ir.FunctionType(double, [double, double]))
-        return builder.call(larger, args)
-
-    return types.float64(types.float64, types.float64), generate
-
-
-@njit(nogil=True, fastmath=EXACT)
-def _exp(y):
-    """exp(y) for y <= 0, at least exp(-708), to two units in the last place; unlike a library call it can be vectorised."""
-    y = max(y, SMALLEST_EXPONENT)
-    k = np.floor(y * LOG2_E + 0.5)
-    f = (y - k * LN2_HIGH) - k * LN2_LOW
-    p = 1.0 / 479001600.0
-    p = p * f + 1.0 / 39916800.0
-    p = p * f + 1.0 / 3628800.0
-    p = p * f + 1.0 / 362880.0
-    p = p * f + 1.0 / 40320.0
-    p = p * f + 1.0 / 5040.0
-    p = p * f + 1.0 / 720.0
-    p = p * f + 1.0 / 120.0
-    p = p * f + 1.0 / 24.0
-    p = p * f + 1.0 / 6.0
-    p = p * f + 0.5
-    p = p * f + 1.0
-    p = p * f + 1.0
-    return p * _float(_bits(k + (TWO_52 + 1023.0)) << 52)
-
-
-@njit(nogil=True, fastmath=EXACT, error_model="numpy")  # Python's division by zero would keep loops scalar
-def _log(y):
-    """log(y) for normal y > 0 to two units in the last place of max(1, |log y|): 2 artanh((m - 1) / (m + 1)) + e log 2."""
-    bits = _bits(y)
-    e = _float((bits >> 52) | 0x4330000000000000) - (TWO_52 + 1023.0)
-    m = _float((bits & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000)
-    large = m > 1.4142135623730951
-    m = 0.5 * m if large else m
-    e = e + 1.0 if large else e
-    a = (m - 1.0) / (m + 1.0)
-    q = a * a
-    p = 1.0 / 21.0
-    p = p * q + 1.0 / 19.0
-    p = p * q + 1.0 / 17.0
-    p = p * q + 1.0 / 15.0
-    p = p * q + 1.0 / 13.0
-    p = p * q + 1.0 / 11.0
-    p = p * q + 1.0 / 9.0
-    p = p * q + 1.0 / 7.0
-    p = p * q + 1.0 / 5.0
-    p = p * q + 1.0 / 3.0
-    p = p * q + 1.0
-    return 2.0 * a * p + e * LN2_LOW + e * LN2_HIGH + (y - y)  # not a number where y is none
 
 
 @njit(nogil=True, fastmath=EXACT)
@@ -310,30 +199,6 @@ def _product(eta, factor, t, rho, n):
             k += rows
 
 
-@njit(nogil=True, fastmath=EXACT, error_model="numpy")
-def _softmax(rho, w, top, z, n):
-    """Sum of w log_z over the first n points; rho (K, B) becomes w r."""
-    K = len(rho)
-    for b in range(n):
-        top[b] = rho[0, b]
-        z[b] = 0.0
-    for k in range(1, K):
-        for b in range(n):
-            top[b] = _larger(top[b], rho[k, b])
-    for k in range(K):
-        for b in range(n):
-            e = _exp(rho[k, b] - top[b])
-            rho[k, b] = e
-            z[b] += e
-    for b in range(n):
-        top[b] = w[b] * (top[b] + _log(z[b]))
-        z[b] = w[b] / z[b]
-    for k in range(K):
-        for b in range(n):
-            rho[k, b] *= z[b]
-    return _sum(top, n)
-
-
 @njit(nogil=True, fastmath=EXACT)
 def _draw(r, w, u, below, n):
     """The first n columns of r (K, B), each of sum w, become w times the indicator of a label drawn by inversion of u."""
@@ -347,14 +212,6 @@ def _draw(r, w, u, below, n):
             below[b] = reached
     for b in range(n):
         r[K - 1, b] = w[b] if below[b] <= u[b] * w[b] else 0.0
-
-
-@njit(nogil=True, fastmath=LOOSE)
-def _sum(a, n):
-    total = 0.0
-    for b in range(n):
-        total += a[b]
-    return total
 
 
 @njit(nogil=True, fastmath=EXACT)
@@ -423,22 +280,6 @@ _MODEL = (
 )
 
 
-@njit(void(_read(float64, 2), float64[::1], float64[:, ::1], int64, int64), nogil=True, cache=True)
-def _normalise(log_rho, log_z, r, start, stop):
-    """log_z (M,) of log_rho (K, M), and responsibilities (K, M) unless r is empty, for some of the M columns."""
-    K = len(log_rho)
-    rho, ones, total = np.empty((K, BLOCK)), np.ones(BLOCK), np.empty(BLOCK)
-    for first in range(start, stop, BLOCK):
-        n = min(BLOCK, stop - first)
-        for k in range(K):
-            for b in range(n):
-                rho[k, b] = log_rho[k, first + b]
-        _softmax(rho, ones, log_z[first : first + n], total, n)
-        for k in range(K if r.size else 0):
-            for b in range(n):
-                r[k, first + b] = rho[k, b]
-
-
 @njit(
     void(
         _read(float64, 3),
@@ -482,7 +323,7 @@ def _pass(x, w, u, origin, scale, monomials, edges, by_rows, eta, log_z, s):
                     else:
                         _product(coefficients, z[0], t, rho[run], n)
             for run in range(R):
-                log_z[g, run] += _softmax(rho[run], weight, top, total, n)
+                log_z[g, run] += softmax(rho[run], weight, top, total, n)
                 if u.size:
                     _draw(rho[run], weight, u[g, run, start : start + n], top, n)
             for i in range(len(edges) - 1):
