@@ -82,11 +82,13 @@ def starts_of_many(
     z: np.ndarray,
     family: Family,
     allocation: Allocation,
-    init: str,
+    init: object,
     restarts: int,
     rngs: Sequence[np.random.Generator],
 ) -> np.ndarray:
     """`starts` of G data sets of one size side by side, each with a generator of its own, shape (G, restarts, K, P).
+
+    A given start is used once for each.
 
     Parameters
     ----------
@@ -95,14 +97,13 @@ def starts_of_many(
     family : Family
         With the coordinates of z.
     allocation, init, restarts, rngs
-        See `starts`; ``init`` is the name of one.
+        See `starts`.
     """
     _, N, D = z.shape
     K = allocation.n_components
-    if restarts < 1:
-        raise ValueError(f"restarts is {restarts}; expected at least 1")
-    if init not in METHODS:
-        raise ValueError(f"init is {init!r}; expected one of {', '.join(METHODS)}")
+    if not isinstance(init, str) or init not in METHODS or restarts < 1:
+        each = zip(z, rngs, strict=True)
+        return np.stack([starts(own, None, N, family, allocation, init, restarts, rng) for own, rng in each])
     z = np.stack([own[np.lexsort(own.T[::-1])] for own in z])
     together = _together(restarts * N * D, restarts * N * K, N * (1 + family.monomials[-1, 0]))
     found = []

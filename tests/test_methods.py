@@ -380,10 +380,19 @@ def test_starts_of_many_data_sets_are_those_of_each(init, at_once, rng, monkeypa
     xs = np.stack([three_clusters(60, rng, separation=2.0) for _ in range(5)])
     family, allocation = Gaussian.from_data(xs[0], 3), Dirichlet.symmetric(3)
     rngs = [np.random.default_rng(g) for g in range(5)]
-    many = starts_of_many(family.coordinates(xs), family.stack([family] * 5), allocation, init, 3, rngs)
+    stacked = family.stack([family] * 5)
+    many = starts_of_many(family.coordinates(xs), stacked, allocation, init, 3, rngs)
     for g, x in enumerate(xs):
         alone = starts(x, None, 60, family, allocation, init, 3, np.random.default_rng(g))
         np.testing.assert_allclose(many[g], alone, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("init", "message"), [("spectral", "k-means"), (np.zeros(7), "neither")])
+def test_bad_starts_of_many_are_refused(init, message, rng):
+    xs = rng.standard_normal((2, 30, 2))
+    family = Gaussian.from_data(xs[0], 3)
+    with pytest.raises(ValueError, match=message):
+        starts_of_many(xs, family.stack([family] * 2), Dirichlet.symmetric(3), init, 1, rng.spawn(2))
 
 
 def test_seeds_are_drawn_by_squared_distance(rng):
