@@ -9,6 +9,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
+from math import factorial
 
 import numpy as np
 from llvmlite import ir
@@ -25,6 +26,8 @@ LOG2_E = 1.4426950408889634
 LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # their sum is log 2; k LN2_HIGH is exact
 SMALLEST_EXPONENT = -708.0
 TWO_52 = 4503599627370496.0
+EXP = tuple(1.0 / factorial(n) for n in range(12, -1, -1))  # Taylor's, highest power first
+ARTANH = tuple(1.0 / n for n in range(21, 0, -2))
 
 
 def normalise(log_rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -89,19 +92,9 @@ def _exp(y):
     y = max(y, SMALLEST_EXPONENT)
     k = np.floor(y * LOG2_E + 0.5)
     f = (y - k * LN2_HIGH) - k * LN2_LOW
-    p = 1.0 / 479001600.0
-    p = p * f + 1.0 / 39916800.0
-    p = p * f + 1.0 / 3628800.0
-    p = p * f + 1.0 / 362880.0
-    p = p * f + 1.0 / 40320.0
-    p = p * f + 1.0 / 5040.0
-    p = p * f + 1.0 / 720.0
-    p = p * f + 1.0 / 120.0
-    p = p * f + 1.0 / 24.0
-    p = p * f + 1.0 / 6.0
-    p = p * f + 0.5
-    p = p * f + 1.0
-    p = p * f + 1.0
+    p = EXP[0]
+    for c in EXP[1:]:
+        p = p * f + c
     return p * _float(_bits(k + (TWO_52 + 1023.0)) << 52)
 
 
@@ -116,17 +109,9 @@ def _log(y):
     e = e + 1.0 if large else e
     a = (m - 1.0) / (m + 1.0)
     q = a * a
-    p = 1.0 / 21.0
-    p = p * q + 1.0 / 19.0
-    p = p * q + 1.0 / 17.0
-    p = p * q + 1.0 / 15.0
-    p = p * q + 1.0 / 13.0
-    p = p * q + 1.0 / 11.0
-    p = p * q + 1.0 / 9.0
-    p = p * q + 1.0 / 7.0
-    p = p * q + 1.0 / 5.0
-    p = p * q + 1.0 / 3.0
-    p = p * q + 1.0
+    p = ARTANH[0]
+    for c in ARTANH[1:]:
+        p = p * q + c
     return 2.0 * a * p + e * LN2_LOW + e * LN2_HIGH + (y - y)  # not a number where y is none
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -37,7 +37,21 @@ NUMBERS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
 )
 
 
-class Stages:
+class Live:
+    """A bar that is shown while it is entered, on a terminal alone."""
+
+    bar: Progress
+
+    def __enter__(self) -> Self:
+        if err.is_terminal:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+
+class Stages(Live):
     """What is running and for how long: a live display on a terminal, plain lines elsewhere."""
 
     def __init__(self, titles: dict[str, str]) -> None:
@@ -47,14 +61,6 @@ class Stages:
         )
         self.tasks: dict[str, Any] = {}
         self.began: dict[str, float] = {}
-
-    def __enter__(self) -> Stages:
-        if err.is_terminal:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
 
     def tell(self, stage: str, state: str) -> None:
         """Note that a stage is running, done or failed."""
@@ -70,7 +76,7 @@ class Stages:
             err.print(f"{title}: {state} in {seconds:.1f} s", markup=False, highlight=False)
 
 
-class Parts:
+class Parts(Live):
     """Which of how many parts is running: a live bar on a terminal, plain lines elsewhere."""
 
     def __init__(self) -> None:
@@ -79,14 +85,6 @@ class Parts:
             console=err, transient=True,
         )  # fmt: skip
         self.task = self.bar.add_task("")
-
-    def __enter__(self) -> Parts:
-        if err.is_terminal:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
 
     def tell(self, title: str, number: int, total: int) -> None:
         """Note which part begins."""

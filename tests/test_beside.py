@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import three_clusters
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import reports
 from reports import beside
@@ -18,6 +19,17 @@ from reports.page import begin_to_render, render
 def executor():
     with beside.second_process(beside.FEWEST_METHODS) as executor:
         yield executor
+
+
+class Recorder:
+    """An executor that notes what it is given to do."""
+
+    def __init__(self, executor):
+        self.executor, self.given = executor, []
+
+    def submit(self, work):
+        self.given.append(work.func.__name__)
+        return self.executor.submit(work)
 
 
 def die_elsewhere(parent):
@@ -60,12 +72,26 @@ def test_the_work_of_a_process_that_dies_is_done_here():
         assert beside.begin(executor, os.getpid)() == os.getpid()
 
 
+def test_linear_algebra_leaves_the_other_process_its_core(executor):
+    def threads():
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    with threadpool_limits(2):
+        with beside.one_core(None):
+            assert threads() == {2}
+        with beside.one_core(executor):
+            assert threads() == {1}
+        assert threads() == {2}
+
+
 def test_the_numbers_are_the_same(executor, rng):
+    recorder = Recorder(executor)
     x = three_clusters(60, rng, separation=5.0)
     settings = {"methods": ["em", "cavi", "gibbs"], "draws": 100, "restarts": 3, "labels": np.rint(x[:, 0] / 5)}
     alone, shared = (
-        reports.compare(x, 3, rng=np.random.default_rng(0), executor=who, **settings) for who in (None, executor)
+        reports.compare(x, 3, rng=np.random.default_rng(0), executor=who, **settings) for who in (None, recorder)
     )
+    assert recorder.given == ["_leave_one_out"] * 3
     tables = [each.results.metrics for each in (alone, shared)]
     assert {"elpd_loo", "elpd_loo_approximate", "elpd_loo_refitted"} <= set(tables[1]["metric"])
     own, other = (table[~table["metric"].str.contains("second")].reset_index(drop=True) for table in tables)
@@ -74,4 +100,6 @@ def test_the_numbers_are_the_same(executor, rng):
 
 def test_the_page_is_the_same(executor, rng):
     results = reports.compare(three_clusters(60, rng, separation=5.0), 3, rng=rng, methods=["em", "cavi"]).results
-    assert begin_to_render(results, executor)() == render(results)
+    recorder = Recorder(executor)
+    assert begin_to_render(results, recorder)() == render(results)
+    assert recorder.given == ["_sections"]
