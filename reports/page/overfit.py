@@ -3,121 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Notice, Section, Table, image, value
 from reports.page.build import write
-from reports.page.numbers import DASH, fixed, number, percent, with_error
-from reports.page.words import listing
-from reports.plots import style
+from reports.page.numbers import DASH, fixed, percent, with_error
+from reports.page.overfit_findings import findings, short_answer
+from reports.page.overfit_view import NAMES, PANELS, View, as_number, half_free, missing
 from reports.plots.overfit import Panel, plot_choices, plot_curves
 from reports.studies.overfit import summary
 from reports.studies.overfit.fits import TITLES
-from reports.studies.overfit.grid import Grid
 from reports.studies.overfit.study import Study
-from reports.studies.overfit.summary import SETTINGS, Difference, Slice
+from reports.studies.overfit.summary import SETTINGS, Slice
 
 if TYPE_CHECKING:
     import matplotlib.figure
-
-PANELS = 9
-"""Slices that a figure shows, and that get a sentence; the tables have them all."""
-
-NAMES = {
-    "truth": "truth",
-    "true_k": "true K",
-    "d": "D",
-    "separation": "separation",
-    "imbalance": "imbalance",
-    "covariance": "covariance",
-    "n": "n",
-    "k": "fitted K",
-    "alpha": "α",
-}
-
-RIVALS = ("em", "map", "gibbs", "nuts", "advi", "advi-fullrank", "single")
-
-
-@dataclass(frozen=True)
-class View:
-    """What the page's template and all sections ask for."""
-
-    study: Study
-
-    @property
-    def grid(self) -> Grid:
-        """The grid."""
-        return self.study.grid
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        """When and by which command the study was made."""
-        return self.study.manifest
-
-    @property
-    def name(self) -> str:
-        """The page's heading."""
-        return self.grid.title
-
-    @property
-    def title(self) -> str:
-        """The page's title in a browser."""
-        return self.grid.title
-
-    @property
-    def subtitle(self) -> str:
-        """The page's one line."""
-        fits = int((self.table["method"] != "oracle").sum())
-        return f"{fixed(fits, 0)} densities scored, {self.grid.replicates} data sets for each of {len(self.grid.cells)} cells."
-
-    @cached_property
-    def table(self) -> pd.DataFrame:
-        """The rows, with what follows from them."""
-        return summary.with_outcomes(self.study.table)
-
-    @cached_property
-    def methods(self) -> list[str]:
-        """The methods that were measured, in their usual order."""
-        return [m for m in style.METHODS if m in set(self.table["method"])]
-
-    @cached_property
-    def varied(self) -> list[str]:
-        """Settings that have more than one value, and so belong in a title."""
-        return [name for name in SETTINGS if self.table[name].nunique() > 1]
-
-    @cached_property
-    def differences(self) -> pd.DataFrame:
-        """CAVI against every other method under every setting."""
-        return summary.against(self.table, "cavi", RIVALS)
-
-    @cached_property
-    def sweeps(self) -> list[Slice]:
-        """The parts of the table in which K alone varies."""
-        return summary.slices(self.table, "k")
-
-    def label(self, method: str) -> str:
-        """A method's short name."""
-        return style.look(method).label
-
-    def colour(self, method: str) -> str:
-        """A method's colour."""
-        return style.look(method).colour
-
-    def words(self, settings: Mapping[Any, Any], without: str = "") -> str:
-        """Settings in words, of those that vary."""
-        kept = [(name, settings[name]) for name in self.varied if name != without and not _none(settings[name])]
-        said = [x if isinstance(x, str) else f"{NAMES[name]}\u00a0=\u00a0{x:g}" for name, x in kept]
-        return ", ".join(said) or "all settings"
-
-    def known(self, known: bool) -> pd.DataFrame:
-        """The rows of simulated truths, or those of data sets."""
-        return self.table[self.table["true_k"].notna() == known]
 
 
 def render(study: Study, folder: str = "") -> str:
@@ -132,21 +35,6 @@ def claim(view: View) -> Section:
     section = Section("claim", "Claim", view.grid.claim)
     section.blocks.append(Notice(short_answer(view), "info"))
     return section
-
-
-def short_answer(view: View) -> str:
-    """How often CAVI's predictive was better or worse than each other method, over all settings."""
-    found = view.differences
-    if found.empty:
-        return "CAVI is not part of this study."
-    parts = []
-    for other, part in found.groupby("other", sort=False):
-        better, worse = int((part["decided"] > 0).sum()), int((part["decided"] < 0).sum())
-        parts.append(f"above {_the(view, str(other))} in {better} of {len(part)} settings and below it in {worse}")
-    return (
-        f"By held-out log density CAVI’s predictive is {listing(parts)}; in the rest the 95% interval of the paired "
-        "difference holds zero."
-    )
 
 
 def design(view: View) -> Section:
@@ -208,142 +96,6 @@ def measures(view: View) -> Section:
     )
 
 
-def found(view: View) -> Section:
-    """What the numbers say, in words."""
-    section = Section("found", "What was found", "Each sentence is made from the numbers of the tables below.")
-    items = [
-        *_with_n(view),
-        *_losses(view),
-        *_with_k(view),
-        *_selected(view),
-        *_collapses(view),
-        *_with_alpha(view),
-        *_covered(view),
-    ]
-    section.blocks.append(Bullets(items or ["The grid is too small to compare anything."]))
-    return section
-
-
-def _with_n(view: View) -> Iterator[str]:
-    for part in _main(view, "n"):
-        xs = sorted(part.table.loc[part.table["method"] == "cavi", "n"].unique())
-        by_n = {n: d for n in xs if (d := summary.paired(_at(part, "n", n), "cavi", "em")) is not None and d.both > 1}
-        if len(by_n) < 2:
-            continue
-        few, many = min(by_n), max(by_n)
-        first, last = by_n[few], by_n[many]
-        at = view.words(part.settings, "n")
-        text = (
-            f"{at[0].upper() + at[1:]}: at n = {few:g}, CAVI’s predictive scores {_signed(first)} ML-EM "
-            f"(both ended in {first.both} of {first.total}; it wins {percent(first.wins)}); "
-            f"at n = {many:g}, {_signed(last)} it."
-        )
-        prior = summary.paired(_at(part, "n", few), "cavi-plugin", "em")
-        averaging = summary.paired(_at(part, "n", few), "cavi", "cavi-plugin")
-        if prior and averaging:
-            text += (
-                f" At n = {few:g} the prior alone gives {with_error(prior.mean, prior.half)} of it and averaging "
-                f"{with_error(averaging.mean, averaging.half)}."
-            )
-        settled = [n for n in by_n if all(by_n[m].mean + by_n[m].half < 0.01 for m in by_n if m >= n)]
-        text += (
-            f" From n = {settled[0]:g} on it is below 0.01 nats." if settled else " It is above 0.01 nats throughout."
-        )
-        gaps = [
-            f"{with_error(*summary.interval(own.to_numpy()))} for {view.label(m)}"
-            for m in ("em", "cavi")
-            if len(own := _at(part, "n", few).query("method == @m")["gap"].dropna())
-        ]
-        yield f"{text} The gap between train and test at n = {few:g} is {listing(gaps)}."
-
-
-def _losses(view: View) -> Iterator[str]:
-    for other, part in view.differences.groupby("other", sort=False):
-        lost = part[part["decided"] < 0].sort_values("mean")
-        rival = _the(view, str(other))
-        if lost.empty:
-            yield f"VB is nowhere below {rival} by more than its interval ({len(part)} settings)."
-            continue
-        settings = lost.iloc[0].to_dict()
-        yield (
-            f"VB loses to {rival} in {len(lost)} of {len(part)} settings, by most at {view.words(settings)}: "
-            f"{with_error(-settings['mean'], settings['half'])} nats a point."
-        )
-
-
-def _with_k(view: View) -> Iterator[str]:
-    for part in _main(view, "k"):
-        ks = sorted(part.table["k"].dropna().unique())
-        true = part.settings["true_k"]
-        base = float(true) if not _none(true) and true in ks else ks[0]  # type: ignore[arg-type]
-        if ks[-1] <= base:
-            continue
-        said = []
-        for method in [m for m in view.methods if m not in ("oracle", "single", "cavi-plugin")]:
-            own = part.table[part.table["method"] == method]
-            scores = own.pivot_table(index="replicate", columns="k", values="test", aggfunc="first")
-            if base in scores and ks[-1] in scores:
-                change = (scores[ks[-1]] - scores[base]).dropna().to_numpy()
-                if len(change) > 1:
-                    said.append(f"{view.label(method)} by {with_error(*summary.interval(change))}")
-        if said:
-            yield (
-                f"{ks[-1]:g} clusters in place of {base:g} ({view.words(part.settings, 'k')}) change the test score of "
-                f"{listing(said)} nats a point."
-            )
-
-
-def _selected(view: View) -> Iterator[str]:
-    for part in view.sweeps[:PANELS]:
-        found = summary.selection(part.table, _number(part.settings["true_k"]))
-        found = found[found["right"].notna()]
-        if len(found):
-            said = [f"{row['criterion']} in {row['right']:.0%} (loss {with_error(row['loss'], row['loss_half'])})"
-                    for row in found.to_dict("records") if not str(row["criterion"]).startswith("test score")]  # fmt: skip
-            yield f"The true K ({view.words(part.settings, 'k')}) is chosen by {listing(said)}; losses in nats a point."
-
-
-def _collapses(view: View) -> Iterator[str]:
-    for method, own in view.table[~view.table["method"].isin(("oracle", "cavi-plugin"))].groupby("method", sort=False):
-        failed, near = own["failed"].sum(), own["near"].sum()
-        if failed or near:
-            rates = own.groupby("n")[["failed", "near"]].mean()
-            few = rates.index.min()
-            yield (
-                f"{view.label(str(method))} failed in {failed:.0f} of {len(own)} fits and all but collapsed in {near:.0f}; at "
-                f"n = {few} in {percent(rates['failed'][few])} and {percent(rates['near'][few])}."
-            )
-        elif method in ("cavi", "map"):
-            yield f"{view.label(str(method))} never failed, and never came near a collapse, in {len(own)} fits."
-
-
-def _with_alpha(view: View) -> Iterator[str]:
-    for part in _main(view, "alpha"):
-        if _none(part.settings["k"]) or part.settings["k"] == 1:
-            continue
-        for method in ("cavi", "gibbs"):
-            own = part.table[(part.table["method"] == method)].groupby("alpha")["occupied"].mean()
-            if len(own) > 1:
-                said = [f"{number(mean, 2)} at α = {alpha:g}" for alpha, mean in own.items()]
-                yield (
-                    f"Of {part.settings['k']:g} fitted clusters ({view.words(part.settings, 'alpha')}) {view.label(method)} "
-                    f"occupies {listing(said)}; d/2 is {half_free(part.settings):g}."
-                )
-
-
-def _covered(view: View) -> Iterator[str]:
-    for part in _main(view, "n"):
-        for method in ("cavi", "gibbs", "nuts"):
-            own = part.table[part.table["method"] == method]
-            if own["cover_density"].notna().any():
-                rates = own.groupby("n")["cover_density"].mean()
-                yield (
-                    f"95% intervals of {view.label(method)} for the density at a point ({view.words(part.settings, 'n')}) hold "
-                    f"the truth in {percent(rates.iloc[0])} at n = {rates.index[0]} and {percent(rates.iloc[-1])} at "
-                    f"n = {rates.index[-1]}."
-                )
-
-
 def score(view: View) -> Section | None:
     """Test score against n."""
     section = Section(
@@ -401,7 +153,7 @@ def selection(view: View) -> Section | None:
         "over K by the same method on the same replicate; who chooses by the test score itself has none, and shows how often "
         "the true K predicts best.",
     )
-    parts = [(part, summary.selection(part.table, _number(part.settings["true_k"]))) for part in view.sweeps]
+    parts = [(part, summary.selection(part.table, as_number(part.settings["true_k"]))) for part in view.sweeps]
     parts = [(part, found) for part, found in parts if len(found)]
     if not parts:
         return None
@@ -423,9 +175,9 @@ def selection(view: View) -> Section | None:
             shares = [_share(row["of"].get(k, 0) / row["total"] if k in fitted else None) for k in ks]
             rows.append(
                 [Cell(view.words(part.settings, "k")), Cell(str(row["criterion"]), method=row["method"]),
-                 Cell(DASH) if _none(row["right"]) else Cell(right, row["right"]),
+                 Cell(DASH) if missing(row["right"]) else Cell(right, row["right"]),
                  Cell(with_error(row["loss"], row["loss_half"]), row["loss"]),
-                 Cell(DASH) if _none(row["kl"]) else Cell(with_error(row["kl"], row["kl_half"]), row["kl"]),
+                 Cell(DASH) if missing(row["kl"]) else Cell(with_error(row["kl"], row["kl_half"]), row["kl"]),
                  *shares, _share(row["none"] / row["total"])]
             )  # fmt: skip
     columns = ["setting", "criterion", "true K chosen", "loss of the choice", "loss against the truth"]
@@ -525,7 +277,7 @@ def clusters(view: View) -> Section | None:
 
 
 SECTIONS: tuple[Callable[[View], Section | None], ...] = (
-    claim, design, measures, found, score, gap, against_k, selection, collapse, occupied, coverage, clusters,
+    claim, design, measures, findings, score, gap, against_k, selection, collapse, occupied, coverage, clusters,
 )  # fmt: skip
 
 
@@ -572,22 +324,6 @@ def _with_interval(row: Mapping[Any, Any], measure: str) -> str:
     if measure in summary.SHARES:
         return f"{row['mean']:.1%} ({row['low']:.0%} to {row['high']:.0%})"
     return with_error(row["mean"], row["high"] - row["mean"])
-
-
-def half_free(settings: dict[str, Any]) -> float:
-    """Half the number of free parameters of one cluster, its covariance included where it is its own."""
-    d = int(settings["d"])
-    own = {"full": d * (d + 1) // 2, "tied": 0, "diag": d, "spherical": 1}[str(settings["covariance"])]
-    return (d + own) / 2
-
-
-def _main(view: View, along: str) -> list[Slice]:
-    """The slices that get a sentence: those at the true K first, or at the largest for a sweep over alpha."""
-    return [part for part in summary.slices(view.table, along) if "cavi" in set(part.table["method"])][:PANELS]
-
-
-def _at(part: Slice, along: str, x: float) -> pd.DataFrame:
-    return part.table[part.table[along] == x]
 
 
 def _simple(view: View, id: str, title: str, lead: str, along: str, measure: str, ylabel: str) -> Section | None:
@@ -640,15 +376,11 @@ def _add(
 def _panel(view: View, part: Slice, curves: pd.DataFrame, along: str) -> Panel:
     mark, name = None, ""
     true = part.settings.get("true_k")
-    if along == "k" and not _none(true):
+    if along == "k" and not missing(true):
         mark, name = float(true), "true K"  # type: ignore[arg-type]
     if along == "alpha":
         mark, name = half_free(part.settings), "d/2"
     return Panel(view.words(part.settings, along), curves, mark, name)
-
-
-def _the(view: View, method: str) -> str:
-    return {"em": "ML-EM", "single": "one Gaussian"}.get(method, view.label(method))
 
 
 def _difference(settings: Mapping[Any, Any]) -> Cell:
@@ -656,18 +388,5 @@ def _difference(settings: Mapping[Any, Any]) -> Cell:
     return Cell(with_error(settings["mean"], settings["half"]), settings["mean"], tone=tone)
 
 
-def _signed(difference: Difference) -> str:
-    side = "above" if difference.mean >= 0 else "below"
-    return f"{with_error(abs(difference.mean), difference.half)} nats a point {side}"
-
-
 def _share(x: float | None) -> Cell:
     return Cell(DASH) if x is None else Cell(f"{x:.0%}", x)
-
-
-def _number(x: Any) -> float:
-    return math.nan if _none(x) else float(x)
-
-
-def _none(x: Any) -> bool:
-    return x is None or (isinstance(x, float | np.floating) and math.isnan(x))

@@ -1,0 +1,129 @@
+"""What all parts of an overfitting study's page ask of the study."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports.page.numbers import fixed
+from reports.plots import style
+from reports.studies.overfit import summary
+from reports.studies.overfit.grid import Grid
+from reports.studies.overfit.study import Study
+from reports.studies.overfit.summary import SETTINGS, Slice
+
+PANELS = 9
+"""Slices that a figure shows, and that get a sentence; the tables have them all."""
+
+NAMES = {
+    "truth": "truth",
+    "true_k": "true K",
+    "d": "D",
+    "separation": "separation",
+    "imbalance": "imbalance",
+    "covariance": "covariance",
+    "n": "n",
+    "k": "fitted K",
+    "alpha": "α",
+}
+
+RIVALS = ("em", "map", "gibbs", "nuts", "advi", "advi-fullrank", "single")
+
+
+@dataclass(frozen=True)
+class View:
+    """What the page's template and all sections ask for."""
+
+    study: Study
+
+    @property
+    def grid(self) -> Grid:
+        """The grid."""
+        return self.study.grid
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """When and by which command the study was made."""
+        return self.study.manifest
+
+    @property
+    def name(self) -> str:
+        """The page's heading."""
+        return self.grid.title
+
+    @property
+    def title(self) -> str:
+        """The page's title in a browser."""
+        return self.grid.title
+
+    @property
+    def subtitle(self) -> str:
+        """The page's one line."""
+        fits = int((self.table["method"] != "oracle").sum())
+        return f"{fixed(fits, 0)} densities scored, {self.grid.replicates} data sets for each of {len(self.grid.cells)} cells."
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The rows, with what follows from them."""
+        return summary.with_outcomes(self.study.table)
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """The methods that were measured, in their usual order."""
+        return [m for m in style.METHODS if m in set(self.table["method"])]
+
+    @cached_property
+    def varied(self) -> list[str]:
+        """Settings that have more than one value, and so belong in a title."""
+        return [name for name in SETTINGS if self.table[name].nunique() > 1]
+
+    @cached_property
+    def differences(self) -> pd.DataFrame:
+        """CAVI against every other method under every setting."""
+        return summary.against(self.table, "cavi", RIVALS)
+
+    @cached_property
+    def sweeps(self) -> list[Slice]:
+        """The parts of the table in which K alone varies."""
+        return summary.slices(self.table, "k")
+
+    def label(self, method: str) -> str:
+        """A method's short name."""
+        return style.look(method).label
+
+    def colour(self, method: str) -> str:
+        """A method's colour."""
+        return style.look(method).colour
+
+    def words(self, settings: Mapping[Any, Any], without: str = "") -> str:
+        """Settings in words, of those that vary."""
+        kept = [(name, settings[name]) for name in self.varied if name != without and not missing(settings[name])]
+        said = [x if isinstance(x, str) else f"{NAMES[name]}\u00a0=\u00a0{x:g}" for name, x in kept]
+        return ", ".join(said) or "all settings"
+
+    def known(self, known: bool) -> pd.DataFrame:
+        """The rows of simulated truths, or those of data sets."""
+        return self.table[self.table["true_k"].notna() == known]
+
+
+def half_free(settings: dict[str, Any]) -> float:
+    """Half the number of free parameters of one cluster, its covariance included where it is its own."""
+    d = int(settings["d"])
+    own = {"full": d * (d + 1) // 2, "tied": 0, "diag": d, "spherical": 1}[str(settings["covariance"])]
+    return (d + own) / 2
+
+
+def as_number(x: Any) -> float:
+    """A number, NaN where there is none."""
+    return math.nan if missing(x) else float(x)
+
+
+def missing(x: Any) -> bool:
+    """Whether a setting has no value."""
+    return x is None or (isinstance(x, float | np.floating) and math.isnan(x))
