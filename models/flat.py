@@ -59,23 +59,33 @@ def flatten(model: pm.Model, names: Sequence[str], data: Sequence[TensorVariable
     """The flat space of ``model``, with the parameters ``names``.
 
     Values in ``data``, observed ones of the model, become arguments of the log joint, which so serves all data of a shape.
-
-    PyMC's module for JAX is loaded here: it asks XLA for many host devices, so that chains and restarts can run in parallel.
-    XLA heeds that only if it has not started yet; `parallel` copes with either.
     """
-    from pymc.sampling.jax import get_jaxified_graph
-
     shapes = {value.name: value.type.shape for value in model.value_vars}
     arguments: dict[Variable, Variable] = {value: value.type() for value in data}
     outputs = [model.logp(), *model.replace_rvs_by_values([model[name] for name in names])]
-    logp = get_jaxified_graph([*model.value_vars, *arguments.values()], clone_replace(outputs[:1], arguments))
-    parameters = get_jaxified_graph(model.value_vars, outputs[1:])
+    logp = by_jax([*model.value_vars, *arguments.values()], clone_replace(outputs[:1], arguments))
+    parameters = by_jax(model.value_vars, outputs[1:])
     flat = Flat(
         shapes,
         lambda v, *data: logp(*flat.split(v).values(), *data)[0],
         lambda v: dict(zip(names, parameters(*flat.split(v).values()), strict=True)),
     )
     return flat
+
+
+def by_jax(inputs: Sequence[Variable], outputs: Sequence[Variable]) -> Callable:
+    """The outputs as a function of the inputs, traceable by JAX.
+
+    PyTensor translates the graph when JAX first traces it: a constant is then part of the trace, whereas before it each shape
+    of constant has a kernel of its own to compile.
+
+    PyMC's module for JAX is loaded here: it asks XLA for many host devices, so that chains and restarts can run in parallel.
+    XLA heeds that only if it has not started yet; `parallel` copes with either.
+    """
+    import jax
+    from pymc.sampling.jax import get_jaxified_graph
+
+    return jax.jit(lambda *values: get_jaxified_graph(list(inputs), list(outputs))(*values))
 
 
 def can_run_in_parallel(n: int) -> bool:

@@ -75,7 +75,9 @@ def observe(
     def logp(value: TensorVariable, eta: TensorVariable, *_: TensorVariable) -> TensorVariable:
         z = (value - family.origin) / family.unit
         t = pt.concatenate([pt.ones((N, 1)), z, products(z)], axis=1)
-        return pt.logsumexp(eta[0] @ t.T, axis=0)
+        log_rho = eta[0] @ t.T
+        # logsumexp over clusters: as JAX translates it, the softmax has no gradient through its maximum to spend time on.
+        return log_rho[0] - pt.special.log_softmax(log_rho, axis=0)[0]
 
     def random(_: np.ndarray, *parameters: np.ndarray, rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
         weights, *values = (p[0] for p in parameters)

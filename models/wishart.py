@@ -47,15 +47,15 @@ def normal_wishart(
     K, n, D = n_components, n_precisions, len(prior.m)
     L = np.linalg.cholesky(np.linalg.inv(prior.W_inv))
     i, j = np.triu_indices(D)
-    cells = np.eye(D * D).reshape(D, D, D * D)
+    # cells[i, j]: L times the matrix that is one at (i, j), so that F is linear in the free variables.
+    cells = (L.T[:, None, :, None] * np.eye(D)[None, :, None, :]).reshape(D, D, D * D)
     on_diagonal, below_diagonal = cells[range(D), range(D)], cells[np.tril_indices(D, -1)]
-    halves = (np.where(i == j, -0.25, -0.5)[:, None] * (cells[i, j] + cells[j, i])).T
 
     c = pm.ChiSquared("c", prior.nu - np.arange(D), shape=(n, D))
-    A = pt.sqrt(c) @ on_diagonal
+    F = pt.sqrt(c) @ on_diagonal
     if D > 1:
-        A += pm.Normal("a", shape=(n, D * (D - 1) // 2)) @ below_diagonal
-    F = L @ A.reshape((n, D, D))
+        F += pm.Normal("a", shape=(n, D * (D - 1) // 2)) @ below_diagonal
+    F = F.reshape((n, D, D))
     F_inv_T = pt.linalg.solve_triangular(F.mT, pt.eye(D), lower=False)
     if centred:
         means = _centred(prior, K, F)
@@ -63,9 +63,9 @@ def normal_wishart(
     else:
         u = pm.Normal("u", shape=(K, D)) / np.sqrt(prior.beta)
         means = pm.Deterministic("means", prior.m + _times(F_inv_T, u), dims=("cluster", "feature"))
-        h = prior.m @ F + u
+        h = _times(F.mT, prior.m) + u
     constant = np.log(np.diagonal(L)).sum() + (pt.log(c) - h**2).sum(1) / 2
-    quadratic = (F @ F.mT).reshape((n, D * D)) @ halves
+    quadratic = np.where(i == j, -0.5, -1.0) * (F @ F.mT)[:, i, j]
     Sigma = pt.broadcast_to(F_inv_T @ F_inv_T.mT, (K, D, D))
     covariances = pm.Deterministic("covariances", Sigma, dims=("cluster", "feature", "feature_"))
     eta = constant, _times(F, h), pt.broadcast_to(quadratic, (K, len(i)))
@@ -113,5 +113,5 @@ def pairs(z: TensorVariable) -> TensorVariable:
     return z[:, i] * z[:, j]
 
 
-def _times(A: TensorVariable, b: TensorVariable) -> TensorVariable:
-    return (A @ b[..., None])[..., 0]
+def _times(A: TensorVariable, b: TensorVariable | np.ndarray) -> TensorVariable:
+    return (A * b[..., None, :]).sum(-1)

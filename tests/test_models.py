@@ -264,8 +264,8 @@ def test_advi_takes_the_steps_of_pymc(one_cluster):
     steps = 40
     init = {"mu": np.full((1, P), 0.1), "rho": np.full((1, P), -1.0)}
     loop, shared = advi._loop(model, "meanfield", steps, 0.01)
-    keys, state = advi._arguments(shared, init, np.random.default_rng(0))
-    losses = np.asarray(parallel(loop, keys, state)(keys, state)[1])[0]
+    seeds, state = advi._arguments(shared, init, np.random.default_rng(0))
+    losses = np.asarray(parallel(loop, seeds, state)(seeds, state)[1])[0]
 
     theirs = pm.ADVI(model=model, random_seed=0)
     (group,) = theirs.approx.groups
@@ -279,7 +279,8 @@ def test_advi_takes_the_steps_of_pymc(one_cluster):
         more_replacements={group.symbolic_initial: noise},
         compile_kwargs={"mode": "JAX"},
     )
-    for key, loss in zip(jax.random.split(keys[0], steps)[: steps // 2], losses, strict=False):  # before the rate falls
+    keys = jax.random.split(jax.random.PRNGKey(seeds[0]), steps)
+    for key, loss in zip(keys[: steps // 2], losses, strict=False):  # before the rate falls
         noise.set_value(np.array(jax.random.normal(key, (1, P))))
         assert float(step()) == pytest.approx(loss, rel=1e-9)
 

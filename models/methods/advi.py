@@ -30,7 +30,7 @@ from mixtures.initial import statistics
 from mixtures.methods import cavi
 from mixtures.model import Allocation, Family
 from models.families import twin
-from models.flat import Flat, batched, flatten, parallel
+from models.flat import Flat, batched, by_jax, flatten, parallel
 from models.observed import observed
 
 INFERENCES = {"meanfield": pm.ADVI, "fullrank": pm.FullRankADVI}
@@ -314,10 +314,9 @@ def _loop(
 ) -> tuple[Callable, list[SharedVariable]]:
     """PyMC's steps in one loop, traceable by JAX, and the variables that make up its state.
 
-    It takes a key, the state, and what stands in for ``data`` (see `flatten`), to q's parameters and the losses (steps,).
+    It takes a seed, the state, and what stands in for ``data`` (see `flatten`), to q's parameters and the losses (steps,).
     """
     import jax
-    from pymc.sampling.jax import get_jaxified_graph
 
     inference = INFERENCES[rank](model=model, random_seed=0)
     (group,) = inference.approx.groups
@@ -330,18 +329,18 @@ def _loop(
     inputs, arguments = ([variable.type() for variable in some] for some in (updates, data))
     given = dict(zip([*updates, *data], [*inputs, *arguments], strict=True))
     outputs = clone_replace([*updates.values(), updates.loss], given)
-    step = get_jaxified_graph([*inputs, noise, rate, *arguments], outputs)
+    step = by_jax([*inputs, noise, rate, *arguments], outputs)
 
     fall = np.clip((np.arange(steps) / steps - 0.5) / 0.4, 0, 1)
     rates = learning_rate * (LAST_RATE + (1 - LAST_RATE) * (1 + np.cos(np.pi * fall)) / 2)
 
-    def loop(key, state, *data):
+    def loop(seed, state, *data):
         def body(state, each):
             key, rate = each
             *state, loss = step(*state, jax.random.normal(key, (1, group.ddim)), rate, *data)
             return state, loss
 
-        state, losses = jax.lax.scan(body, state, (jax.random.split(key, steps), rates))
+        state, losses = jax.lax.scan(body, state, (jax.random.split(jax.random.PRNGKey(seed), steps), rates))
         params = {shared.name: value for shared, value in zip(updates, state, strict=True)}
         return {name: value for name, value in params.items() if name in PARAMETERS[rank]}, losses
 
@@ -349,13 +348,11 @@ def _loop(
 
 
 def _arguments(shared: list[SharedVariable], init: dict[str, np.ndarray], rng: np.random.Generator) -> tuple:
-    """Keys and states to begin the runs with; what ``init`` does not name begins at zero."""
-    import jax
-
+    """Seeds and states to begin the runs with; what ``init`` does not name begins at zero."""
     restarts = len(init["mu"])
-    keys = jax.random.split(jax.random.PRNGKey(int(rng.integers(2**31))), restarts)
+    seeds = rng.integers(2**31, size=restarts)
     zeros = [np.zeros((restarts, *variable.get_value().shape)) for variable in shared]
-    return keys, [init.get(str(variable.name), zero) for variable, zero in zip(shared, zeros, strict=True)]
+    return seeds, [init.get(str(variable.name), zero) for variable, zero in zip(shared, zeros, strict=True)]
 
 
 def _gaussian(params: dict[str, np.ndarray], rank: str) -> tuple[np.ndarray, np.ndarray]:

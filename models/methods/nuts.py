@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,13 @@ import pymc.sampling.jax
 import pytensor
 from scipy.special import softmax
 
+from mixtures import initial
+from mixtures.ascent import climb
 from mixtures.fit import Draws, Fit
 from mixtures.initial import statistics
 from mixtures.methods import cavi
 from mixtures.model import Allocation, Family, Theta
+from mixtures.passes import one_pass
 from models.families import twin
 from models.flat import Flat, batched, can_run_in_parallel, flatten, parallel
 from models.observed import observed
@@ -29,9 +33,9 @@ SHARE = 0.25
 
 @dataclass(frozen=True)
 class Run:
-    """Draws in the flat space (chain, draw, P), the sampler's statistics (chain, draw), and seconds by kind."""
+    """Parameters by name (chain, draw, ...), the sampler's statistics (chain, draw), and seconds by kind."""
 
-    draws: np.ndarray
+    values: dict[str, np.ndarray]
     stats: dict[str, np.ndarray]
     seconds: dict[str, float]
 
@@ -96,7 +100,7 @@ def fit(
     began = time.perf_counter()
     init = twin(family).unconstrain(family, *starts(x, family, allocation, start, chains, rng))
     started = time.perf_counter() - began
-    values, run = sample(
+    run = sample(
         lambda: twin(family).build(x, family, allocation),
         twin(family).PARAMETERS,
         init,
@@ -108,7 +112,7 @@ def fit(
     )
     seconds = {"compile": run.seconds["compile"], "run": started + run.seconds["run"]}
     info = {"sampler": sampler, "tune": tune, "target_accept": target_accept}
-    return _result(family, allocation, values, replace(run, seconds=seconds), info)
+    return _result(family, allocation, replace(run, seconds=seconds), info)
 
 
 class Compiled:
@@ -138,48 +142,40 @@ class Compiled:
         chains: int = 4,
         target_accept: float = 0.9,
     ) -> None:
-        import jax
-
         began = time.perf_counter()
         self.family, self.allocation, self.chains = family, allocation, chains
-        self._tune, self._info = tune, {"sampler": "numpyro", "tune": tune, "target_accept": target_accept}
+        self._info = {"sampler": "numpyro", "tune": tune, "target_accept": target_accept}
         model = twin(family).build(np.zeros(shape), family, allocation)
         self._flat = flatten(model, twin(family).PARAMETERS, [observed(model)])
-        chain = _chain(self._flat.log_joint, draws, tune, target_accept)
-        keys, v = jax.random.split(jax.random.PRNGKey(0), chains), np.zeros((chains, self._flat.size))
-        self._sample = parallel(chain, keys, v, np.zeros((chains, *shape)))
-        self._constrain = batched(self._flat.constrain, np.zeros((chains * draws, self._flat.size)))
+        chain = _chain(self._flat, draws, tune, target_accept)
+        v, data = np.zeros((chains, self._flat.size)), np.zeros((chains, *shape))
+        self._sample = parallel(chain, np.arange(chains), v, data)
         self.seconds = time.perf_counter() - began
 
     def fit(self, x: np.ndarray, *, rng: np.random.Generator, start: Fit | None = None) -> Fit:
         """Sample the posterior of x (N, D); see `fit`."""
-        import jax
-
         began = time.perf_counter()
         first = starts(x, self.family, self.allocation, start, self.chains, rng)
         init = self._flat.join(twin(self.family).unconstrain(self.family, *first))
-        keys = jax.random.split(jax.random.PRNGKey(int(rng.integers(2**31))), self.chains)
-        run = _kept(self._sample(keys, init, np.tile(x, (self.chains, 1, 1))), self._tune)
-        values = _by_name(self._constrain, run.draws)
+        seeds = int(rng.integers(2**31)) + np.arange(self.chains)
+        run = _run(self._sample(seeds, init, np.tile(x, (self.chains, 1, 1))))
         seconds = {"run": time.perf_counter() - began}
-        return _result(self.family, self.allocation, values, replace(run, seconds=seconds), self._info)
+        return _result(self.family, self.allocation, replace(run, seconds=seconds), self._info)
 
 
-def _result(
-    family: Family, allocation: Allocation, values: dict[str, np.ndarray], run: Run, info: dict[str, Any]
-) -> Fit:
-    """The fit from the parameters by name, each (chain, draw, ...)."""
-    divergences = int(run.stats["diverging"].sum())
+def _result(family: Family, allocation: Allocation, run: Run, info: dict[str, Any]) -> Fit:
+    divergences, values = int(run.stats["diverging"].sum()), dict(run.values)
+    weights = values.pop("weights")
     return Fit(
         method="nuts",
         kind="mcmc",
         family=family,
         allocation=allocation,
-        posterior=Draws(values.pop("weights"), values),
+        posterior=Draws(weights, values),
         bound=np.empty(0),
         converged=divergences == 0,
         seconds=run.seconds,
-        info=info | {"divergences": divergences, "parallel": can_run_in_parallel(len(run.draws))},
+        info=info | {"divergences": divergences, "parallel": can_run_in_parallel(len(weights))},
         sample_stats=run.stats,
     )
 
@@ -194,84 +190,78 @@ def sample(
     tune: int,
     sampler: str,
     target_accept: float,
-) -> tuple[dict[str, np.ndarray], Run]:
-    """Sample any PyMC model from given starts: the named parameters (chain, draw, ...) and the run.
+) -> Run:
+    """Sample any PyMC model from given starts.
 
     Parameters
     ----------
     build : callable
         Makes the model, so that its making is timed.
     parameters : sequence of str
+        What the run's ``values`` are to hold.
     init : dict of ndarray, shape (chains, ...)
         The unconstrained values that each chain starts from, by the names of ``model.value_vars``.
     seed, draws, tune, sampler, target_accept
         As in `fit`, the seed a number.
     """
-    clock = [time.perf_counter()]
+    began = time.perf_counter()
     model = build()
     flat = flatten(model, parameters)
     first = flat.join(init)
-    clock.append(time.perf_counter())
+    built = time.perf_counter() - began
     run = SAMPLERS[sampler](model, flat, first, draws, tune, target_accept, seed)
-    clock.append(time.perf_counter())
-    constrain = batched(flat.constrain, run.draws.reshape(-1, flat.size))
-    clock.append(time.perf_counter())
-    values = _by_name(constrain, run.draws)
-    clock.append(time.perf_counter())
-
-    built, _, compiled, constrained = np.diff(clock)
-    seconds = {
-        "compile": float(built + compiled + run.seconds["compile"]),
-        "run": float(constrained + run.seconds["run"]),
-    }
-    return values, replace(run, seconds=seconds)
-
-
-def _by_name(constrain: Callable, v: np.ndarray) -> dict[str, np.ndarray]:
-    """Parameters by name, each (chain, draw, ...), of draws in the flat space (chain, draw, P)."""
-    values = constrain(v.reshape(-1, v.shape[-1]))
-    return {name: np.asarray(a).reshape(*v.shape[:2], *a.shape[1:]) for name, a in values.items()}
+    return replace(run, seconds=run.seconds | {"compile": built + run.seconds["compile"]})
 
 
 def starts(
     x: np.ndarray, family: Family, allocation: Allocation, start: Fit | None, chains: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, Theta]:
     """Weights (chains, K) and theta (chains, K, ...) to start from, as `fit` says."""
+    if start is None:
+        s = _modes(x, family, allocation, chains, rng)
+    else:
+        s = np.stack([statistics(x, family, start.responsibilities(x))] * chains)
     weights, thetas = [], []
-    for _ in range(chains):
-        mode = start or _mode(x, family, allocation, rng)
-        s = SHARE * statistics(x, family, mode.responsibilities(x))
-        weights.append(allocation.sample(allocation.posterior(s[:, 0]), 1, rng))
-        thetas.append(family.sample(family.posterior(s), 1, rng))
+    for each in SHARE * s:
+        weights.append(allocation.sample(allocation.posterior(each[:, 0]), 1, rng))
+        thetas.append(family.sample(family.posterior(each), 1, rng))
     return np.concatenate(weights), {name: np.concatenate([theta[name] for theta in thetas]) for name in thetas[0]}
 
 
-def _mode(x: np.ndarray, family: Family, allocation: Allocation, rng: np.random.Generator) -> Fit:
-    """One of several CAVI runs, each from seeds of its own, with probability proportional to exp(bound)."""
-    runs = [cavi.fit(x, family, allocation, rng=rng, restarts=1, tol=0.1 / len(x)) for _ in range(MODES)]
-    return runs[rng.choice(MODES, p=softmax([run.bound[-1] for run in runs]))]
+def _modes(x: np.ndarray, family: Family, allocation: Allocation, chains: int, rng: np.random.Generator) -> np.ndarray:
+    """For each chain where one of several runs of CAVI ended, with probability proportional to exp(bound), (chains, K, P)."""
+    s = initial.starts(x, None, len(x), family, allocation, "k-means++", chains * MODES, rng)
+    pass_ = one_pass(x, None, family, len(x) * allocation.n_components)
+    step = partial(cavi.step, family, allocation)
+    runs = climb(lambda _: (step, pass_), s, len(x), tol=0.1 / len(x), max_iter=10_000, accelerate=True)
+    probability = softmax(runs.end.reshape(chains, MODES), axis=1)
+    return np.stack([own[rng.choice(MODES, p=p)] for own, p in zip(np.split(runs.s, chains), probability, strict=True)])
 
 
 def _numpyro(
     model: pm.Model, flat: Flat, init: np.ndarray, draws: int, tune: int, target_accept: float, seed: int
 ) -> Run:
-    import jax
-
     began = time.perf_counter()
-    keys = jax.random.split(jax.random.PRNGKey(seed), len(init))
-    sample = parallel(_chain(flat.log_joint, draws, tune, target_accept), keys, init)
+    seeds = seed + np.arange(len(init))
+    sample = parallel(_chain(flat, draws, tune, target_accept), seeds, init)
     compiled = time.perf_counter()
-    run = _kept(sample(keys, init), tune)
+    run = _run(sample(seeds, init))
     return replace(run, seconds={"compile": compiled - began, "run": time.perf_counter() - compiled})
 
 
-def _chain(log_joint: Callable, draws: int, tune: int, target_accept: float) -> Callable:
-    """One chain by NumPyro: from a key, where to start, and the data if the log joint takes them, to its steps."""
+def _chain(flat: Flat, draws: int, tune: int, target_accept: float) -> Callable:
+    """One chain by NumPyro: from a seed, where to start, and the data if the log joint takes them, to what it kept.
+
+    That is the parameters by name, (draw, ...), and the sampler's statistics (draw,).
+    """
     import jax
     from numpyro.infer import NUTS
 
-    def chain(key, v, *data):
-        kernel = NUTS(potential_fn=lambda v: -log_joint(v, *data), dense_mass=True, target_accept_prob=target_accept)
+    def chain(seed, v, *data):
+        key = jax.random.PRNGKey(seed)
+        kernel = NUTS(
+            potential_fn=lambda v: -flat.log_joint(v, *data), dense_mass=True, target_accept_prob=target_accept
+        )
 
         def step(state, _):
             state = kernel.sample(state, (), {})
@@ -285,17 +275,17 @@ def _chain(log_joint: Callable, draws: int, tune: int, target_accept: float) -> 
             }
             return state, (state.z, stats)
 
-        return jax.lax.scan(step, kernel.init(key, tune, v, (), {}), length=tune + draws)[1]
+        steps = jax.lax.scan(step, kernel.init(key, tune, v, (), {}), length=tune + draws)[1]
+        kept, stats = jax.tree.map(lambda a: a[tune:], steps)
+        return jax.vmap(flat.constrain)(kept), stats
 
     return chain
 
 
-def _kept(steps: tuple, tune: int) -> Run:
-    """What is kept of NumPyro's steps."""
-    v, stats = steps
-    stats = {name: np.asarray(a)[:, tune:] for name, a in stats.items()}
-    stats["tree_depth"] = np.log2(stats["n_steps"]).astype(int) + 1
-    return Run(np.asarray(v)[:, tune:], stats, {})
+def _run(kept: tuple[dict, dict]) -> Run:
+    """What NumPyro's chains kept."""
+    values, stats = ({name: np.asarray(a) for name, a in each.items()} for each in kept)
+    return Run(values, stats | {"tree_depth": np.log2(stats["n_steps"]).astype(int) + 1}, {})
 
 
 def _nutpie(
@@ -349,7 +339,7 @@ def _nutpie(
     }
     stats = {ours: np.concatenate([tree["sample_stats"][theirs] for tree in trees]) for theirs, ours in names.items()}
     v = np.concatenate([tree["posterior"]["v"] for tree in trees])
-    return Run(v, stats, {"compile": compiled - began, "run": ended - compiled})
+    return _constrained(flat, v, stats, {"compile": compiled - began, "run": ended - compiled})
 
 
 def _pymc(model: pm.Model, flat: Flat, init: np.ndarray, draws: int, tune: int, target_accept: float, seed: int) -> Run:
@@ -376,7 +366,19 @@ def _pymc(model: pm.Model, flat: Flat, init: np.ndarray, draws: int, tune: int, 
     names = ("diverging", "energy", "lp", "n_steps", "tree_depth", "acceptance_rate", "step_size")
     stats = {name: tree["sample_stats"][name].to_numpy() for name in names}
     run = tree["posterior"].attrs["sampling_time"]
-    return Run(v, stats, {"compile": ended - began - run, "run": run})
+    return _constrained(flat, v, stats, {"compile": ended - began - run, "run": run})
+
+
+def _constrained(flat: Flat, v: np.ndarray, stats: dict[str, np.ndarray], seconds: dict[str, float]) -> Run:
+    """The run that made the draws v (chain, draw, P) in so many seconds, to which the way back is added."""
+    began, rows = time.perf_counter(), v.reshape(-1, flat.size)
+    constrain = batched(flat.constrain, rows)
+    compiled = time.perf_counter()
+    values = {name: np.asarray(a).reshape(*v.shape[:2], *a.shape[1:]) for name, a in constrain(rows).items()}
+    ended = time.perf_counter()
+    return Run(
+        values, stats, {"compile": seconds["compile"] + compiled - began, "run": seconds["run"] + ended - compiled}
+    )
 
 
 SAMPLERS: dict[str, Callable[..., Run]] = {"numpyro": _numpyro, "nutpie": _nutpie, "pymc": _pymc}

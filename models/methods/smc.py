@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor
-from pymc.sampling.jax import get_jaxified_graph
 from pymc.smc.kernels import SMC_KERNEL
 
 from mixtures.errors import ConvergenceWarning
@@ -32,7 +31,7 @@ from mixtures.fit import Draws, Fit
 from mixtures.model import Allocation, Family
 from mixtures.priors import check_proper
 from models.families import twin
-from models.flat import Flat, batched, flatten
+from models.flat import Flat, batched, by_jax, flatten
 
 # Share of the moves that take a whole difference, and the spread of log gamma in the others.
 WHOLE = 0.1
@@ -184,7 +183,7 @@ class Differences(SMC_KERNEL):
     def __init__(self, *, flat: Flat, moves: int, **kernel: Any) -> None:
         super().__init__(**kernel)
         model = kernel["model"]
-        parts = get_jaxified_graph(model.value_vars, [model.varlogp, model.datalogp])
+        parts = by_jax(model.value_vars, [model.varlogp, model.datalogp])
         self.moves, self.half = moves, self.draws // 2
         self.log_parts = batched(lambda v: parts(*flat.split(v).values()), np.zeros((self.half, flat.size)))
 

@@ -139,7 +139,7 @@ def measure(model: str, seed: int, settings: Settings) -> dict[str, Any]:
     else:
         build = partial(usual.build, x, K)
         init = usual.unconstrain(weights, **family.to_data(theta))
-    values, found = nuts.sample(
+    found = nuts.sample(
         build,
         usual.PARAMETERS,
         init,
@@ -149,8 +149,7 @@ def measure(model: str, seed: int, settings: Settings) -> dict[str, Any]:
         sampler=settings.sampler,
         target_accept=settings.target_accept,
     )
-    if model == USUAL:
-        values = standardised(values, family)
+    values = found.values if model == OURS else standardised(found.values, family)
     theta = {name: values[name] for name in ("means", "covariances")}
     posterior = Draws(values["weights"], theta)
     fit = Fit("nuts", "mcmc", family, allocation, posterior, np.empty(0), True, {}, sample_stats=found.stats)
