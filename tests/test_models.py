@@ -7,6 +7,7 @@ import xarray as xr
 
 from mixtures import COVARIANCES, ConvergenceWarning, Dirichlet, Draws, Fit, Gaussian
 from mixtures.initial import statistics
+from mixtures.methods import cavi
 from models.families import twin
 from models.flat import flatten, parallel
 from models.methods import advi, nuts
@@ -218,6 +219,26 @@ def test_pymcs_own_sampler_returns_the_same_things(one_cluster):
     assert means.shape == (2, 200, 1, 2)
     assert np.all(np.abs(means.mean((0, 1, 2)) - q.m[0]) < means.std((0, 1, 2)))
     assert fit.sample_stats["energy"].shape == (2, 200)
+
+
+def test_chains_start_from_modes_by_their_mass(monkeypatch):
+    """Of optima that lie dozens of nats apart every chain takes the highest it has found; from a given fit all take its."""
+    rng = np.random.default_rng(0)
+    corners = np.array([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0], [9.0, 9.0]])
+    x = np.repeat(corners, 25, axis=0) + rng.standard_normal((100, 2))
+    family, allocation = Gaussian.from_data(x, 4), Dirichlet.symmetric(4)
+    monkeypatch.setattr(nuts, "SHARE", 1e8)  # so narrow that the start is the mode
+    best = cavi.fit(x, family, allocation, rng=rng)
+    lower = cavi.fit(x, family, allocation, init=np.repeat([0, 1, 2, 2], 25), rng=rng)
+    assert best.bound[-1] > lower.bound[-1] + 20
+    for start, fit in ((None, best), (lower, lower)):
+        weights, theta = nuts.starts(x, family, allocation, start, 8, rng)
+        s = statistics(x, family, fit.responsibilities(x))
+        occupied = s[:, 0] > 1
+        expected = s[occupied, 1:3] / s[occupied, :1]
+        for pi, means in zip(weights, theta["means"], strict=True):
+            found = means[pi > 0.01]
+            np.testing.assert_allclose(sorted(found.tolist()), sorted(expected.tolist()), atol=1e-2)
 
 
 def test_the_same_seed_gives_the_same_chains(one_cluster):

@@ -1,0 +1,401 @@
+"""What the two estimators share: the course of a fit, and predictions in blocks of rows."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABCMeta, abstractmethod
+from collections.abc import Callable
+from functools import partial
+from numbers import Integral, Real
+from time import perf_counter
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, DensityMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from mixtures import COVARIANCES
+from mixtures.allocations.dirichlet import Dirichlet
+from mixtures.ascent import climb
+from mixtures.errors import CollapseError, DistinctRowsError
+from mixtures.estimators.structures import MATRICES, change, family_of, shape_of
+from mixtures.initial import starts
+from mixtures.model import Allocation, Family
+from mixtures.online import Learned, learn
+from mixtures.passes import noise, one_pass
+from mixtures.responsibilities import log_sum, normalise
+from mixtures.rows import Moments, moments
+
+STARTS = {"kmeans": "k-means", "random": "random", "random_from_data": "rows", "k-means++": "k-means++"}
+
+# Numbers in the largest array that a prediction holds beside its answer.
+BLOCK_ELEMENTS = 200_000
+
+# Stands for a log density below the range of numbers.
+LOWEST = -1e300
+
+ILL_DEFINED = (
+    "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance caused by "
+    "singleton or collapsed samples). Try to decrease the number of components, increase reg_covar, or scale the input data."
+)
+NOT_CONVERGED = (
+    "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or check for "
+    "degenerate data."
+)
+
+
+class Task(NamedTuple):
+    """What a fit is given: rows, weights or None, their moments, random numbers, the state (1, K, P) to go on from or None."""
+
+    X: np.ndarray
+    weights: np.ndarray | None
+    data: Moments
+    rng: np.random.Generator
+    last: np.ndarray | None
+
+
+class End(NamedTuple):
+    """Where an ascent ended, its parameters being set: the bound there, the objective before each step, in nats."""
+
+    bound: float
+    trace: np.ndarray
+    converged: bool
+
+
+class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
+    """What the two estimators share: the course of a fit, and predictions in blocks of rows."""
+
+    _parameter_constraints: ClassVar[dict[str, list]] = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0.0, None, closed="left")],
+        "reg_covar": [Interval(Real, 0.0, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "init_params": [StrOptions(set(STARTS))],
+        "random_state": ["random_state"],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "verbose_interval": [Interval(Integral, 1, None, closed="left")],
+        "covariance_type": [StrOptions(set(COVARIANCES))],
+    }
+    _method: ClassVar[Callable[..., Any]]
+    lower_bound_: float
+
+    def _store(self, parameters: dict[str, Any]) -> None:
+        """Set every parameter as the attribute of its name."""
+        for name, value in parameters.items():
+            setattr(self, name, value)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Fit the mixture to the rows of X.
+
+        ``n_init`` starts climb side by side, and the one that ends highest is kept. With ``warm_start``, a second call goes
+        on from the parameters of the first.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Float32 or float64; the arithmetic is in float64 either way.
+        y : Ignored
+        sample_weight : array-like of shape (n_samples,), optional
+            How many observations each row stands for. A whole number is the same as that many copies of the row.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If X, a parameter or the weights are not usable, or every start lost a component (`mixtures.CollapseError`).
+
+        Warns
+        -----
+        sklearn.exceptions.ConvergenceWarning
+            If the best start was still climbing after ``max_iter`` steps, or X has fewer distinct rows than components.
+        """
+        self.__dict__.pop("_batches", None)
+        X, weights = self._rows(X, sample_weight, reset=True, ensure_min_samples=2)
+        if len(X) < self.n_components:
+            raise ValueError(
+                f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = {len(X)}"
+            )
+        data = moments(X, weights)
+        last, previous = None, -np.inf
+        if self.warm_start and hasattr(self, "converged_"):
+            shapes = (self.n_components, X.shape[1]), shape_of(self.covariance_type, self.n_components, X.shape[1])
+            if (self.means_.shape, self.covariances_.shape) != shapes:
+                raise ValueError(
+                    f"warm_start goes on from means and covariances of shapes {self.means_.shape} and "
+                    f"{self.covariances_.shape}, but now they are {shapes[0]} and {shapes[1]}; set warm_start=False"
+                )
+            last, previous = self._last(data)[None], self.lower_bound_
+        self._check_parameters(data)
+        rng = generator(check_random_state(self.random_state))
+        try:
+            end = self._climb(Task(X, weights, data, rng, last))
+        except CollapseError as error:
+            raise CollapseError(f"{ILL_DEFINED} Here, {error}.") from error
+        self._settle(X.dtype)
+
+        unit = self._bound_unit(data.n)
+        self.n_iter_ = len(end.trace)
+        self.lower_bound_ = end.bound / unit
+        self.lower_bounds_ = [*(end.trace[1:] / unit).tolist(), self.lower_bound_][: self.n_iter_]
+        self.converged_ = bool(end.converged or abs(self.lower_bound_ - previous) <= self.tol)
+        if not self.converged_ and self.max_iter > 0:
+            warnings.warn(NOT_CONVERGED, ConvergenceWarning, stacklevel=3)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, kappa: float = 0.75) -> Self:
+        """Move the fit on by one batch of rows; the first batch, or the first after `fit`, is fitted to its end.
+
+        Each later batch moves the expected statistics once (`mixtures.online`), in the coordinates and under the prior that
+        the first batch set. Its rows are not looked at again, so that no bound is known.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : Ignored
+        sample_weight : array-like of shape (n_samples,), optional
+        kappa : float, default=0.75
+            In (1/2, 1]: how fast early batches are forgotten; at 1 every observation weighs the same.
+
+        Returns
+        -------
+        self : object
+        """
+        if not hasattr(self, "_batches"):
+            self.fit(X, y, sample_weight)
+            data = moments(*self._rows(X, sample_weight, reset=False))
+            family, allocation = self._model(data)
+            self._batches = family, allocation, Learned(self._last(data) / data.n, data.n, 1)
+            return self
+        family, allocation, learned = self._batches
+        rows, weights = self._rows(X, sample_weight, reset=False)
+        learned = learn(
+            self._method,
+            learned,
+            rows,
+            family,
+            allocation,
+            rng=np.random.default_rng(0),  # for starts, which only a first batch needs
+            weights=weights,
+            kappa=kappa,
+            reg_covar=self.reg_covar,
+        )
+        self._store(self._parameters(family, allocation, learned.s * learned.n))
+        self._settle(rows.dtype)
+        self._batches = family, allocation, learned
+        self.n_iter_, self.converged_, self.lower_bound_, self.lower_bounds_ = learned.batches, False, np.nan, []
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
+        """Fit the mixture to the rows of X and give each the label of its most probable component; see `fit`, `predict`."""
+        return self.fit(X, y, sample_weight).predict(X)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable component of every row, shape (n_samples,)."""
+        return self._answer(X, self._log_rho, lambda log_rho: log_rho.argmax(1))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """The probability of every component for every row, shape (n_samples, n_components)."""
+        return self._answer(X, self._log_rho, lambda log_rho: normalise(log_rho)[1])
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """The log density of every row in nats, shape (n_samples,)."""
+        return self._answer(X, self._log_joint, log_sum)
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """The mean of `score_samples` over the rows of X, by weight where ``sample_weight`` is given."""
+        log_p = self.score_samples(X)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, log_p, dtype=np.float64, ensure_non_negative=True)
+        return float(np.average(log_p.astype(np.float64), weights=sample_weight))
+
+    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Random rows from the fitted density.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Sorted by component.
+        y : ndarray of shape (n_samples,)
+            The component that each row comes from.
+        """
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
+        random_state = check_random_state(self.random_state)
+        weights = np.asarray(self.weights_, dtype=np.float64)
+        counts = random_state.multinomial(n_samples, weights / weights.sum())
+        return self._draw(counts, random_state), np.repeat(np.arange(len(counts)), counts)
+
+    def _rows(self, X: Any, sample_weight: Any, **checks: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        """The rows, and their weights as the method takes them."""
+        X = validate_data(self, X, dtype=[np.float64, np.float32], **checks)
+        if sample_weight is None:
+            return X, None
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        return X, self._observations(weights)
+
+    def _answer(
+        self,
+        X: Any,
+        density: Callable[[], Callable[[np.ndarray], np.ndarray]],
+        answer: Callable[[np.ndarray], np.ndarray],
+    ) -> np.ndarray:
+        """Answers from log densities (B, K) of X in blocks of rows, in the precision of X and of the parameters."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False)
+        answers = self._by_blocks(X, density(), answer)
+        kind = np.result_type(X.dtype, self.means_.dtype) if answers.dtype == np.float64 else answers.dtype
+        return answers.astype(kind, copy=False)
+
+    def _by_blocks(
+        self,
+        X: np.ndarray,
+        log_density: Callable[[np.ndarray], np.ndarray],
+        answer: Callable[[np.ndarray], np.ndarray],
+    ) -> np.ndarray:
+        K, D = self.means_.shape
+        step = max(1, BLOCK_ELEMENTS // (D * max(K, D)))
+        blocks = (np.asarray(X[start : start + step], dtype=np.float64) for start in range(0, len(X), step))
+        return np.concatenate([answer(log_density(block)) for block in blocks])
+
+    def _quadratic(self, constant: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """From rows (B, D) to constants (K,) less half of the squared Mahalanobis distances from the means, (B, K)."""
+        means, roots = (np.asarray(a, dtype=np.float64) for a in (self.means_, self.precisions_cholesky_))
+        own = np.broadcast_to(roots, (len(means), *roots.shape)) if self.covariance_type == "tied" else roots
+        times = np.matmul if self.covariance_type in MATRICES else np.multiply
+
+        def log_density(x: np.ndarray) -> np.ndarray:
+            with np.errstate(over="ignore"):
+                z = (times(x - mu, U) for mu, U in zip(means, own, strict=True))
+                distance = np.stack([np.einsum("nd,nd->n", z_k, z_k) for z_k in z], axis=-1)
+            return np.maximum(constant - distance / 2, LOWEST)
+
+        return log_density
+
+    def _climb(self, task: Task) -> End:
+        """Climb from every start and set the parameters of the highest end, one step beyond the last that was judged."""
+        began = perf_counter()
+        X, weights, data, *_ = task
+        family, allocation = self._model(data)
+        natural = partial(self._method, family, allocation)
+        points, unit = len(X) * self.n_components, self._bound_unit(data.n)
+        s = self._starts(task, family)
+        best, trace, converged = s[0], np.empty(0), False
+        if self.max_iter:
+            pass_ = one_pass(X, weights, family, points, self.reg_covar)
+            runs = climb(
+                lambda _: (natural, pass_), s, data.n, self.tol * unit / data.n, self.max_iter, accelerate=True
+            )
+            if runs.collapsed.all():
+                raise runs.errors[-1]
+            traces = [runs.bounds(run) for run in range(len(s))]
+            self._tell([trace / unit for trace in traces], runs.converged.tolist(), perf_counter() - began)
+            run = int(np.argmax(runs.end))
+            best, trace, converged = pass_(natural(runs.s[run])[0])[1], traces[run], bool(runs.converged[run])
+        eta, extra = natural(best)
+        bound = one_pass(X, weights, family, points)(eta)[0] + extra
+        self._store(self._parameters(family, allocation, best))
+        return End(float(bound), trace, converged)
+
+    def _starts(self, task: Task, family: Family) -> np.ndarray:
+        """States to climb from, (R, K, P): the last one, or ``n_init`` new ones."""
+        return self._guesses(task, family, self.n_components) if task.last is None else task.last
+
+    def _guesses(self, task: Task, family: Family, K: int) -> np.ndarray:
+        """States by ``init_params``, which looks at distances in the units of X, (n_init, K, P)."""
+        X, weights, _, rng, _ = task
+        try:
+            even = family_of(self.covariance_type, family.origin, np.full_like(family.unit, family.unit.mean()), None)
+            s = starts(X, weights, len(X), even, Dirichlet.symmetric(K), STARTS[self.init_params], self.n_init, rng)
+            return s * change(even, family) + s[..., :1] * noise(family, self.reg_covar)
+        except DistinctRowsError as error:
+            warnings.warn(
+                f"Number of distinct rows ({error.distinct}) found smaller than n_components ({K}). Possibly due to duplicate "
+                "points in X.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+            return self._spread(self._guesses(task, family, error.distinct), K)
+
+    def _frame(self, data: Moments) -> tuple[np.ndarray, np.ndarray]:
+        """Origin and unit of the family's coordinates, each (D,): mean and standard deviation, those of the noise included."""
+        with np.errstate(invalid="ignore"):
+            variance = np.diagonal(data.scatter) / data.n + self.reg_covar
+        if not np.all(np.isfinite(variance)):
+            feature = int(np.argmax(~np.isfinite(variance)))
+            raise ValueError(f"the variance of feature {feature} is too large for a number; rescale it")
+        if self.covariance_type == "spherical":
+            variance = np.full_like(variance, variance.mean())
+        return data.mean, np.sqrt(np.where(variance > 0, variance, 1))
+
+    def _tell(self, traces: list[np.ndarray], converged: list[bool], seconds: float) -> None:
+        """Print how the runs went, as ``verbose`` asks."""
+        for run, trace in enumerate(traces if self.verbose else []):
+            print(f"Initialization {run}")
+            changes = np.diff(trace, prepend=-np.inf)
+            for step in range(self.verbose_interval, len(trace) + 1, self.verbose_interval):
+                print(f"  Iteration {step}" + (f"\t ll change {changes[step - 1]:.5f}" if self.verbose > 1 else ""))
+            cost = f" time lapse of all {seconds:.5f}s\t lower bound {trace[-1]:.5f}." if self.verbose > 1 else ""
+            print(f"Initialization {'converged' if converged[run] else 'did not converge'}.{cost}")
+
+    def _settle(self, kind: np.dtype) -> None:
+        """Bring the fitted parameters to the precision of X, where that is the contract."""
+
+    @abstractmethod
+    def _observations(self, weights: np.ndarray) -> np.ndarray:
+        """The weights of the rows as the method takes them."""
+
+    @abstractmethod
+    def _bound_unit(self, n: float) -> float:
+        """What a bound over n observations is divided by to give ``lower_bound_``."""
+
+    @abstractmethod
+    def _check_parameters(self, data: Moments) -> None:
+        """Refuse parameters that do not suit the data."""
+
+    @abstractmethod
+    def _model(self, data: Moments) -> tuple[Family, Allocation]:
+        """The family and the allocation, with their priors."""
+
+    @abstractmethod
+    def _last(self, data: Moments) -> np.ndarray:
+        """The state (K, P) that the attributes follow from, in the coordinates for these data."""
+
+    @abstractmethod
+    def _parameters(self, family: Family, allocation: Allocation, s: np.ndarray) -> dict[str, Any]:
+        """The fitted parameters at the state s (K, P), by attribute."""
+
+    @abstractmethod
+    def _spread(self, s: np.ndarray, K: int) -> np.ndarray:
+        """States (R, k, P) of fewer clusters turned into states of K."""
+
+    @abstractmethod
+    def _log_rho(self) -> Callable[[np.ndarray], np.ndarray]:
+        """From rows (B, D) to what the responsibilities are proportional to, in logs, (B, K)."""
+
+    @abstractmethod
+    def _log_joint(self) -> Callable[[np.ndarray], np.ndarray]:
+        """From rows (B, D) to the log weight and density of each component, (B, K)."""
+
+    @abstractmethod
+    def _draw(self, counts: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
+        """As many rows of each component as counted, (sum of counts, D)."""
+
+
+def generator(random_state: np.random.RandomState) -> np.random.Generator:
+    """A generator that the state of the other determines."""
+    return np.random.default_rng(random_state.randint(2**32, size=4, dtype=np.uint32))

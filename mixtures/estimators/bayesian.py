@@ -1,0 +1,380 @@
+"""CAVI under conjugate priors with the interface of scikit-learn's `BayesianGaussianMixture`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from mixtures.allocations.dirichlet import Dirichlet
+from mixtures.allocations.stick_breaking import StickBreaking, Sticks
+from mixtures.estimators.base import (
+    BLOCK_ELEMENTS,
+    ILL_DEFINED,
+    LOWEST,
+    Mixture,
+    Task,
+    generator,
+)
+from mixtures.estimators.structures import (
+    MATRICES,
+    as_array,
+    check_positive,
+    family_of,
+    gather,
+    precision_roots,
+    scale_of,
+    squares,
+)
+from mixtures.families.diagonal import NormalGamma
+from mixtures.families.gaussian import NormalWishart
+from mixtures.families.spherical import SphericalNormalGamma
+from mixtures.families.tied import SharedWishart
+from mixtures.initial import SOFTENING
+from mixtures.methods import cavi
+from mixtures.model import Allocation, Family
+from mixtures.normal import SMALLEST_VARIANCE, outer
+from mixtures.responsibilities import fold
+from mixtures.rows import Moments
+
+CONJUGATE: dict[str, Any] = {
+    "full": NormalWishart,
+    "tied": SharedWishart,
+    "diag": NormalGamma,
+    "spherical": SphericalNormalGamma,
+}
+
+
+class BayesianGaussianMixture(Mixture):
+    """Gaussian mixture by variational Bayes, with the interface of `sklearn.mixture.BayesianGaussianMixture`.
+
+    CAVI (Bishop, PRML, section 10.2) with quasi-Newton steps once it has become slow, each covariance structure under its own
+    conjugate prior; the model of a component is stated at the top of `mixtures.families`' files.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        K, or where the weights have a process prior, its truncation.
+    covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+        A matrix for each component, one matrix for all, a variance for each component and feature, or one for each component.
+    tol : float, default=1e-3
+        The ascent has converged when a step raises the lower bound by no more than this, in nats over all rows.
+    reg_covar : float, default=1e-6
+        Variance of independent noise about every row, which adds as much to the diagonal of every scatter.
+    max_iter : int, default=100
+        Steps at most; 0 leaves the posterior at its start.
+    n_init : int, default=1
+        How many starts to climb from.
+    init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
+        Where to begin: k-means; the rows nearest to each of K seeds far apart; random responsibilities; the rows nearest to
+        each of K rows drawn at random.
+    weight_concentration_prior_type : {'dirichlet_process', 'dirichlet_distribution'}, default='dirichlet_process'
+        Weights from K - 1 sticks v_k ~ Beta(1, gamma0), the last component taking what is left; or weights from a symmetric
+        Dirichlet(alpha0).
+    weight_concentration_prior : float, optional
+        gamma0 or alpha0; by default 1 / K.
+    mean_precision_prior : float, optional
+        beta0, the number of rows that the prior of a mean counts for; by default 1.
+    mean_prior : array-like of shape (n_features,), optional
+        m0; by default the mean of X.
+    degrees_of_freedom_prior : float, optional
+        nu0, more than n_features - 1; by default n_features.
+    covariance_prior : float or array-like, optional
+        The inverse W0^-1 of the Wishart's scale matrix, so that E[Lambda] = nu0 W0: (D, D) for 'full' and 'tied', (D,) for
+        'diag', one number for 'spherical'; by default the covariance of X, its diagonal, or the mean of that. Where that
+        covariance is singular, ``reg_covar`` is added to its diagonal.
+    random_state : int, RandomState instance or None, default=None
+        Source of the starts and of `sample`.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the last solution.
+    verbose : int, default=0
+        1 prints every ``verbose_interval``-th step of every start, 2 also bounds and time; once the ascent has ended, for the
+        starts climb side by side.
+    verbose_interval : int, default=10
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_components,)
+        Posterior mean of the weights.
+    weight_concentration_ : ndarray of shape (n_components,), or a pair of them
+        Posterior Dirichlet; for the process prior a_k and b_k of the sticks' Beta(a_k, b_k), where b_K = 0 closes the last.
+    means_ : ndarray of shape (n_components, n_features)
+    mean_precision_ : ndarray of shape (n_components,)
+        Posterior m_k and beta_k.
+    degrees_of_freedom_ : ndarray of shape (n_components,), or float
+        Posterior nu_k: nu0 + N_k; nu0 + N, a single one, for 'tied'; nu0 + N_k D for 'spherical'.
+    covariances_ : ndarray
+        W_k^-1 / nu_k: (K, D, D), (D, D), (K, D) or (K,) for 'full', 'tied', 'diag' and 'spherical'.
+    precisions_ : ndarray
+        Posterior mean of the precisions, nu_k W_k, the inverse of ``covariances_``; in the same shape.
+    precisions_cholesky_ : ndarray
+        Upper triangular factors U with precision U U^T, or the roots of precisions; in the same shape.
+    weight_concentration_prior_, mean_precision_prior_, degrees_of_freedom_prior_ : float
+    mean_prior_, covariance_prior_ : ndarray or float
+        The prior that was used.
+    converged_ : bool
+    n_iter_ : int
+        Steps of the best start.
+    lower_bound_ : float
+        The ELBO of the posterior: a lower bound on the log evidence of all rows around one labelling, in nats, every
+        constant kept (PRML 10.70).
+    lower_bounds_ : list of float
+        The objective after each step; see the notes.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Where X has names of its features.
+
+    Notes
+    -----
+    Differences from scikit-learn:
+
+    - ``lower_bound_`` is absolute, so that it can be compared across K, priors and structures, and taken at the fitted
+      posterior. It is a float for every structure.
+    - `score_samples` is the log posterior predictive density, a mixture of Student-t densities (PRML 10.81) that integrates
+      to one, and `sample` draws from it. `predict_proba` is the optimal q(z) of a row (PRML 10.49).
+    - 'tied' has one Wishart, updated by the scatter of all components; 'diag' and 'spherical' have Gamma priors in one
+      dimension, Gamma(nu0 / 2, W0^-1 / 2). Scikit-learn uses the expectations of 'full' for all four.
+    - The last stick is closed, so that the weights sum to one without being rescaled.
+    - ``reg_covar`` acts in the E-step too, so that the objective, the ELBO less half of reg_covar times the expected trace of
+      the precisions, rises in every step. ``lower_bounds_`` are this objective, moved by a constant so that the last is
+      ``lower_bound_``.
+    - Starts are drawn from other random numbers, and are a little blurred: each row gives every component a small share.
+      Under the process prior, in which weights fall with k, the largest cluster of a start comes first.
+    - ``sample_weight`` counts rows: twice the weights are twice the evidence.
+    - The posterior is in float64 whatever the type of X.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mixtures import BayesianGaussianMixture
+    >>> X = np.array([[1, 2], [1, 4], [1, 0], [4, 2], [12, 4], [10, 7]])
+    >>> mixture = BayesianGaussianMixture(n_components=2, random_state=0).fit(X)
+    >>> mixture.weights_.round(2)
+    array([0.64, 0.36])
+    >>> mixture.predict([[0, 0], [9, 3]])
+    array([0, 1])
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list]] = {
+        **Mixture._parameter_constraints,
+        "weight_concentration_prior_type": [StrOptions({"dirichlet_process", "dirichlet_distribution"})],
+        "weight_concentration_prior": [None, Interval(Real, 0.0, None, closed="neither")],
+        "mean_precision_prior": [None, Interval(Real, 0.0, None, closed="neither")],
+        "mean_prior": [None, "array-like"],
+        "degrees_of_freedom_prior": [None, Interval(Real, 0.0, None, closed="neither")],
+        "covariance_prior": [None, "array-like", Interval(Real, 0.0, None, closed="neither")],
+    }
+    _method = staticmethod(cavi.step)
+
+    def __init__(
+        self,
+        *,
+        n_components: int = 1,
+        covariance_type: str = "full",
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str = "kmeans",
+        weight_concentration_prior_type: str = "dirichlet_process",
+        weight_concentration_prior: float | None = None,
+        mean_precision_prior: float | None = None,
+        mean_prior: Any = None,
+        degrees_of_freedom_prior: float | None = None,
+        covariance_prior: Any = None,
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weight_concentration_prior_type = weight_concentration_prior_type
+        self.weight_concentration_prior = weight_concentration_prior
+        self.mean_precision_prior = mean_precision_prior
+        self.mean_prior = mean_prior
+        self.degrees_of_freedom_prior = degrees_of_freedom_prior
+        self.covariance_prior = covariance_prior
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+
+    @property
+    def _process(self) -> bool:
+        return self.weight_concentration_prior_type == "dirichlet_process"
+
+    def _observations(self, weights: np.ndarray) -> np.ndarray:
+        return weights
+
+    def _bound_unit(self, n: float) -> float:
+        return 1.0
+
+    def _check_parameters(self, data: Moments) -> None:
+        D, structure, concentration = len(data.mean), self.covariance_type, self.weight_concentration_prior
+        self.weight_concentration_prior_ = 1.0 / self.n_components if concentration is None else concentration
+        self.mean_precision_prior_ = 1.0 if self.mean_precision_prior is None else self.mean_precision_prior
+        self.mean_prior_ = data.mean if self.mean_prior is None else as_array(self.mean_prior, (D,), "means")
+        if self.degrees_of_freedom_prior is None:
+            self.degrees_of_freedom_prior_: float = D
+        elif self.degrees_of_freedom_prior > D - 1:
+            self.degrees_of_freedom_prior_ = self.degrees_of_freedom_prior
+        else:
+            raise ValueError(
+                "The parameter 'degrees_of_freedom_prior' should be greater than "
+                f"{D - 1}, but got {self.degrees_of_freedom_prior:.3f}."
+            )
+        if self.covariance_prior is None:
+            self.covariance_prior_ = self._data_covariance(data)
+            return
+        shape: tuple[int, ...] = {"diag": (D,), "spherical": ()}.get(structure, (D, D))
+        self.covariance_prior_ = as_array(self.covariance_prior, shape, f"{structure} covariance_prior")
+        check_positive(self.covariance_prior_, structure)
+
+    def _data_covariance(self, data: Moments) -> Any:
+        """The covariance of the rows in the shape of the prior, with ``reg_covar`` added where it is singular."""
+        if not data.n > 1:
+            raise ValueError(
+                f"the weights sum to {data.n:g}; they must sum to more than 1 unless covariance_prior is given"
+            )
+        full = data.scatter / (data.n - 1)
+        variances = np.diagonal(full).copy()
+        covariance: Any = {"diag": variances, "spherical": variances.mean()}.get(self.covariance_type, full)
+        scale = scale_of(self._frame(data)[1], self.covariance_type)
+        noise = self.reg_covar * (np.eye(len(data.mean)) if np.ndim(covariance) == 2 else 1.0)
+        for candidate in (covariance, covariance + noise):
+            relative = candidate / scale
+            smallest = np.linalg.eigvalsh(relative)[0] if np.ndim(relative) == 2 else relative.min()
+            if smallest > SMALLEST_VARIANCE:
+                return candidate
+        raise ValueError(
+            f"{ILL_DEFINED} Here, the covariance of X is singular, so that it cannot be the covariance_prior; give one."
+        )
+
+    def _model(self, data: Moments) -> tuple[Family, Allocation]:
+        return self._family(*self._frame(data)), self._allocation()
+
+    def _family(self, origin: np.ndarray, unit: np.ndarray) -> Family:
+        """The family under its prior, in these coordinates."""
+        m0 = (self.mean_prior_ - origin) / unit
+        W0_inv = np.asarray(self.covariance_prior_ / scale_of(unit, self.covariance_type), dtype=np.float64)
+        beta0, nu0 = np.asarray(float(self.mean_precision_prior_)), np.asarray(float(self.degrees_of_freedom_prior_))
+        if self.covariance_type == "tied":
+            m0, beta0 = m0[None], beta0[None]
+        return family_of(self.covariance_type, origin, unit, self._conjugate(m0, beta0, W0_inv, nu0))
+
+    def _allocation(self) -> Allocation:
+        K, concentration = self.n_components, float(self.weight_concentration_prior_)
+        return StickBreaking(K, concentration) if self._process else Dirichlet.symmetric(K, concentration)
+
+    def _conjugate(self, m: np.ndarray, beta: np.ndarray, W_inv: np.ndarray, nu: np.ndarray) -> Any:
+        """Hyperparameters of the structure's own type; a Gamma has half of nu and of W^-1."""
+        make = CONJUGATE[self.covariance_type]
+        return make(m, beta, W_inv, nu) if self.covariance_type in MATRICES else make(m, beta, nu / 2, W_inv / 2)
+
+    def _starts(self, task: Task, family: Family) -> np.ndarray:
+        s = super()._starts(task, family)
+        if task.last is not None or not self._process:
+            return s
+        return np.take_along_axis(s, np.argsort(-s[..., 0], axis=1, kind="stable")[..., None], axis=1)
+
+    def _spread(self, s: np.ndarray, K: int) -> np.ndarray:
+        """Clusters beyond the distinct rows begin with a small even share of all rows."""
+        spare = np.repeat(s.sum(1, keepdims=True), K - s.shape[1], axis=1)
+        return np.concatenate([(1 - SOFTENING) * s, SOFTENING / spare.shape[1] * spare], axis=1)
+
+    def _parameters(self, family: Family, allocation: Allocation, s: np.ndarray) -> dict[str, Any]:
+        q_pi, q = allocation.posterior(s[:, 0]), family.posterior(s)
+        W_inv, nu = (q.W_inv, q.nu) if hasattr(q, "nu") else (2 * q.b, 2 * q.a)
+        covariances = W_inv / _along(nu, W_inv) * scale_of(family.unit, self.covariance_type)
+        roots = precision_roots(covariances, self.covariance_type)
+        return {
+            "weights_": allocation.mean(q_pi),
+            "weight_concentration_": (np.append(q_pi.a, 1 + s[-1, 0]), np.append(q_pi.b, 0.0))
+            if self._process
+            else q_pi,
+            "mean_precision_": q.beta,
+            "means_": family.origin + family.unit * q.m,
+            "degrees_of_freedom_": nu,
+            "covariances_": covariances,
+            "precisions_cholesky_": roots,
+            "precisions_": squares(roots, self.covariance_type),
+        }
+
+    def _posterior(self, family: Family) -> tuple[Any, Any]:
+        """q(pi) and q(theta) in the family's coordinates, from the attributes."""
+        q_pi = self.weight_concentration_
+        if self._process:
+            a, b = q_pi
+            q_pi = Sticks(a[:-1], b[:-1], np.arange(len(a)))
+        nu = np.asarray(self.degrees_of_freedom_)
+        covariances = self.covariances_ / scale_of(family.unit, self.covariance_type)
+        m = (self.means_ - family.origin) / family.unit
+        return q_pi, self._conjugate(m, self.mean_precision_, covariances * _along(nu, covariances), nu)
+
+    def _fitted(self) -> tuple[Family, Allocation]:
+        """The model in coordinates that suit the fitted components."""
+        C = self.covariances_
+        variances = np.diagonal(C, axis1=-2, axis2=-1) if self.covariance_type in MATRICES else C.reshape(len(C), -1)
+        unit = np.sqrt(np.atleast_2d(variances).mean(0)) * np.ones(self.means_.shape[1])
+        return self._family(self.weights_ @ self.means_, unit), self._allocation()
+
+    def _last(self, data: Moments) -> np.ndarray:
+        """The statistics whose posterior the attributes are, under the prior of the last fit."""
+        family: Any = self._family(*self._frame(data))
+        p = family.prior
+        _, q = self._posterior(family)
+        N = np.maximum(q.beta - p.beta, 0)
+        first = q.beta[:, None] * q.m - p.beta[..., None] * p.m
+        second = q.beta[:, None, None] * outer(q.m) - p.beta[..., None, None] * outer(p.m)
+        scatter = q.W_inv - p.W_inv if hasattr(q, "nu") else 2 * (q.b - p.b)
+        K, D = q.m.shape
+        scatter = {"tied": scatter / K, "spherical": scatter / D}.get(self.covariance_type, scatter)
+        if self.covariance_type not in MATRICES:
+            scatter = scatter.reshape(K, -1, 1) * np.eye(D)
+        return gather(family, N, first, second + scatter)
+
+    def _log_rho(self) -> Callable[[np.ndarray], np.ndarray]:
+        family, allocation = self._fitted()
+        q_pi, q = self._posterior(family)
+        eta = fold(allocation.expected_natural(q_pi), family.expected_natural(q))
+        return self._quadratic((eta * family.features(self.means_)).sum(-1))
+
+    def _log_joint(self) -> Callable[[np.ndarray], np.ndarray]:
+        family, allocation = self._fitted()
+        q_pi, q = self._posterior(family)
+        log_pi = allocation.natural(allocation.mean(q_pi))
+
+        def log_joint(x: np.ndarray) -> np.ndarray:
+            with np.errstate(over="ignore"):
+                return np.maximum(log_pi + family.log_predictive(x, q), LOWEST)
+
+        return log_joint
+
+    def _draw(self, counts: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
+        """Each row from a component drawn for it from the posterior."""
+        rng, (family, _) = generator(random_state), self._fitted()
+        _, q = self._posterior(family)
+        step = max(1, BLOCK_ELEMENTS // self.means_.shape[1] ** 2)
+        parts = []
+        for k, count in enumerate(counts):
+            for start in range(0, count, step):
+                size = min(step, count - start)
+                theta = {
+                    name: value[:, 0] for name, value in family.sample(q.permute(np.array([k])), size, rng).items()
+                }
+                parts.append(family.simulate(theta, np.arange(size), rng))
+        return np.concatenate(parts)
+
+
+def _along(nu: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """nu with axes of length one for what ``a`` has beyond it."""
+    return nu.reshape(nu.shape + (1,) * (a.ndim - nu.ndim))

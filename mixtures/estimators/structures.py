@@ -1,0 +1,85 @@
+"""Arrays of covariances and precisions as scikit-learn shapes them, by covariance structure, and the families behind them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_array
+
+from mixtures import COVARIANCES
+from mixtures.model import Family, Theta
+from mixtures.normal import outer
+
+MATRICES = ("full", "tied")
+
+
+def family_of(structure: str, origin: np.ndarray, unit: np.ndarray, prior: Any) -> Family:
+    """The family of this structure."""
+    make: Any = COVARIANCES[structure]
+    return make(origin, unit, prior)
+
+
+def shape_of(structure: str, K: int, D: int) -> tuple[int, ...]:
+    """The shape of ``covariances_``."""
+    return {"full": (K, D, D), "tied": (D, D), "diag": (K, D), "spherical": (K,)}[structure]
+
+
+def as_array(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """Finite numbers of this shape."""
+    if shape == () and np.ndim(values) == 0:
+        return values
+    array = check_array(values, dtype=[np.float64, np.float32], ensure_2d=False, allow_nd=len(shape) == 3)
+    if array.shape != shape:
+        raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
+    return array
+
+
+def check_positive(precision: np.ndarray, structure: str) -> None:
+    """Refuse precisions, or covariances, that are none."""
+    if structure not in MATRICES:
+        if np.any(precision <= 0):
+            raise ValueError(f"'{structure} precision' should be positive")
+    elif not np.allclose(precision, precision.swapaxes(-1, -2)) or np.any(np.linalg.eigvalsh(precision) <= 0):
+        raise ValueError(f"'{structure} precision' should be symmetric, positive-definite")
+
+
+def scale_of(unit: np.ndarray, structure: str) -> Any:
+    """What a covariance of one in the coordinates z is in the units of x."""
+    return {"diag": unit**2, "spherical": unit[0] ** 2}.get(structure, np.outer(unit, unit))
+
+
+def precision_roots(covariances: np.ndarray, structure: str) -> np.ndarray:
+    """Upper triangular U with U U^T the inverse of each covariance, or roots of inverse variances."""
+    if structure not in MATRICES:
+        return 1 / np.sqrt(covariances)
+    sd = np.sqrt(np.diagonal(covariances, axis1=-2, axis2=-1))
+    correlations = covariances / (sd[..., :, None] * sd[..., None, :])
+    return np.triu(np.linalg.inv(np.linalg.cholesky(correlations)).swapaxes(-1, -2)) / sd[..., None]
+
+
+def squares(roots: np.ndarray, structure: str) -> np.ndarray:
+    """The precisions with these roots."""
+    return roots**2 if structure not in MATRICES else roots @ roots.swapaxes(-1, -2)
+
+
+def expected_statistics(family: Any, counts: np.ndarray, theta: Theta) -> np.ndarray:
+    """The state (..., K, P) whose maximum likelihood is theta: the expected statistics of so many points (..., K)."""
+    mu, N = theta["means"], counts[..., None]
+    return gather(family, counts, N * mu, N[..., None] * (family.covariances(theta) + outer(mu)))
+
+
+def gather(family: Family, N: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """s (..., K, P) from the counts (..., K), sums (..., K, D) and second moments (..., K, D, D) of z."""
+    D = first.shape[-1]
+    M = np.empty((*N.shape, D + 1, D + 1))
+    M[..., 0, 0], M[..., 0, 1:], M[..., 1:, 1:] = N, first, second
+    p, i, j = family.monomials.T
+    return np.add.reduceat(M[..., i, j], np.flatnonzero(np.diff(p, prepend=-1)), axis=-1)
+
+
+def change(old: Family, new: Family) -> np.ndarray:
+    """What turns statistics in one family's coordinates into those in another's of the same origin, (P,)."""
+    p, i, j = new.monomials.T
+    scale = np.append(1, old.unit / new.unit)
+    return (scale[i] * scale[j])[np.flatnonzero(np.diff(p, prepend=-1))]
