@@ -25,6 +25,7 @@ own, in which two clusters exchange theirs; under an exchangeable prior they are
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from scipy.special import gammaln
 from mixtures.errors import ConvergenceWarning
 from mixtures.fit import Draws, Fit
 from mixtures.initial import starts
-from mixtures.labels import assignment
+from mixtures.labels import assignments
 from mixtures.model import Allocation, Family, Theta
 from mixtures.passes import Pass, one_pass
 from mixtures.priors import check_proper
@@ -47,6 +48,9 @@ RHAT = 1.01
 
 # How often the walkers' parameters are gathered.
 ROUNDS = 10
+
+# Points that proposals drawn ahead of their jumps have together, at most.
+AHEAD = 500_000
 
 
 def fit(
@@ -124,10 +128,13 @@ def fit(
     s, library = _tune(sampler, s, tune)
     s = s[rng.choice(walkers, chains, replace=False)]
     sweeps, jumped = [], []
-    for _ in range(draws):
-        sweeps.append(sampler.sweep(s))
-        s, accepted = sampler.jump(sweeps[-1].s, library)
-        jumped.append(accepted)
+    together = max(1, AHEAD // (chains * len(x)))
+    for first in range(0, draws, together):
+        ahead = sampler.propose(library, min(together, draws - first), chains)
+        for proposals in map(Proposals, *ahead):
+            sweeps.append(sampler.sweep(s))
+            s, accepted = sampler.jump(sweeps[-1].s, library, proposals)
+            jumped.append(accepted)
     weights = np.stack([sweep.weights for sweep in sweeps], axis=1)
     theta = {name: np.stack([sweep.theta[name] for sweep in sweeps], axis=1) for name in sweeps[0].theta}
     states = np.stack([sweep.s for sweep in sweeps], axis=1)
@@ -171,7 +178,9 @@ def _tune(sampler: Sampler, s: np.ndarray, sweeps: int) -> tuple[np.ndarray, Lib
     library, gathered = None, []
     for number in range(1, sweeps + 1):
         sweep = sampler.sweep(s)
-        s = sweep.s if library is None or 2 * number <= sweeps else sampler.jump(sweep.s, library)[0]
+        s = sweep.s
+        if library is not None and 2 * number > sweeps:
+            s, _ = sampler.jump(s, library, sampler.propose(library, len(s)))
         if number % max(1, sweeps // ROUNDS) == 0:
             gathered.append(sweep)
             library = sampler.library(gathered)
@@ -221,10 +230,25 @@ class Library:
     reference: np.ndarray
 
     def log_q(self, s: np.ndarray) -> np.ndarray:
-        """log q of labellings in the library's order with the statistics s (C, K, P), shape (C,)."""
+        """log q of labellings in the library's order with the statistics s (S, K, P), shape (S,)."""
         M = len(self.eta)
         log_p = s.reshape(len(s), -1) @ self.eta.reshape(M, -1).T - self.log_z
         return log_sum(log_p) - np.log(M)
+
+
+class Proposals(NamedTuple):
+    """Labellings drawn from q, their clusters in the order of the library.
+
+    Attributes
+    ----------
+    s : ndarray, shape (..., K, P)
+        Their statistics.
+    log_weight : ndarray, shape (...)
+        log p(x | z) / ((K - k)! q(z)); minus infinity for one that is not in the order.
+    """
+
+    s: np.ndarray
+    log_weight: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -270,16 +294,24 @@ class Sampler:
         before, after = self.allocation.log_marginal(np.stack([s[..., 0], new[..., 0]]))
         return self._metropolis(s, new, after - before)
 
-    def jump(self, s: np.ndarray, library: Library) -> tuple[np.ndarray, np.ndarray]:
-        """Propose labellings from q, and whether they were accepted (C,)."""
+    def propose(self, library: Library, *shape: int) -> Proposals:
+        """So many labellings from q, which know nothing of the chains."""
+        _, s = self.draw(library.eta[self.rng.integers(len(library.eta), size=math.prod(shape))])
+        in_order = np.all(s == _take(s, self._order(s, library.reference)), axis=(1, 2))
+        log_weight = np.where(in_order, self._log_weight(s, library), -np.inf)
+        return Proposals(s.reshape(*shape, *s.shape[1:]), log_weight.reshape(shape))
+
+    def jump(self, s: np.ndarray, library: Library, proposals: Proposals) -> tuple[np.ndarray, np.ndarray]:
+        """Go on from the proposals, one for each chain, where they are accepted (C,)."""
         order = self._order(s, library.reference)
-        _, proposed = self.draw(library.eta[self.rng.integers(len(library.eta), size=len(s))])
-        in_order = np.all(proposed == _take(proposed, self._order(proposed, library.reference)), axis=(1, 2))
-        new = _take(proposed, np.argsort(order, axis=1))
-        both = np.stack([s, new])
-        log_p = self.log_joint(both) - gammaln(1 + (both[..., 0] == 0).sum(-1))
-        before, after = log_p - [library.log_q(_take(s, order)), library.log_q(proposed)]
-        return self._metropolis(s, new, np.where(in_order, after - before, -np.inf))
+        new = _take(proposals.s, np.argsort(order, axis=1))
+        before, after = self.allocation.log_marginal(np.stack([s[..., 0], new[..., 0]]))
+        log_ratio = after + proposals.log_weight - (before + self._log_weight(_take(s, order), library))
+        return self._metropolis(s, new, log_ratio)
+
+    def _log_weight(self, s: np.ndarray, library: Library) -> np.ndarray:
+        empty = (s[..., 0] == 0).sum(-1)
+        return self.family.log_marginal(s) - gammaln(1 + empty) - library.log_q(s)
 
     def library(self, sweeps: list[Sweep]) -> Library:
         """The parameters of some sweeps, in the order of those that led to the most probable labelling."""
@@ -295,7 +327,7 @@ class Sampler:
         """For each cluster of the reference, the one of s that takes its place, (C, K); those without points at random."""
         names = self.rng.permuted(np.tile(np.arange(s.shape[1]), (len(s), 1)), axis=1)
         overlaps = reference @ _take(s, names).swapaxes(1, 2)
-        return _take(names, np.array([assignment(overlap) for overlap in overlaps]))
+        return _take(names, assignments(overlaps))
 
     def _metropolis(self, s: np.ndarray, new: np.ndarray, log_ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         accepted = np.log(self.rng.random(len(s))) < log_ratio
