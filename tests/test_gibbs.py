@@ -4,6 +4,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from mixtures.datasets import load
 from mixtures.engines import fused, plain
 from mixtures.initial import starts
 from mixtures.methods import exact, gibbs
-from mixtures.methods.gibbs import Sampler, split_rhat
+from mixtures.methods.gibbs import Proposals, Sampler, split_rhat
 from mixtures.partitions import labellings, one_hot
 from mixtures.passes import one_pass
 
@@ -88,6 +89,20 @@ def test_every_step_leaves_the_posterior_of_labellings_as_it_is(allocation, cova
         cell = np.where(p < 10 / n, np.argmax(p), np.arange(len(p)))  # rare labellings join the most probable one
         observed, expected = np.bincount(cell[after]), np.bincount(cell, n * p)
         assert stats.chisquare(observed[expected > 0], expected[expected > 0]).pvalue > 1e-6, name
+
+
+def test_a_jump_keeps_the_names(rng):
+    """A chain whose proposal is its own labelling stays what it is, whatever its clusters are called."""
+    x, family = problem(12, "full")
+    sampler = sampler_for(x, family, ALLOCATIONS[1], rng)
+    (s,) = one_hot(np.arange(12)[None] % 3, 3) @ family.features(x)
+    library = sampler.library([sampler.sweep(s[None])])
+    named = s[np.array(list(permutations(range(3))))]
+    order = sampler._order(named, library.reference)
+    own = Proposals(np.take_along_axis(named, order[..., None], axis=1), np.full(6, np.inf))
+    after, accepted = sampler.jump(named, library, own)
+    assert accepted.all()
+    np.testing.assert_array_equal(after, named)
 
 
 @every_structure
