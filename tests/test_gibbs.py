@@ -166,9 +166,12 @@ def side_by_side(fit):
     return offset[..., 0] > offset[..., 1]
 
 
-def test_a_chain_visits_two_modes_as_often_as_their_mass_says(rng):
-    """By symmetry, clusters lie side by side with probability 1/2."""
+@pytest.mark.parametrize("ahead", [gibbs.AHEAD, 7 * 4 * 48, 1], ids="{} points ahead".format)
+def test_a_chain_visits_two_modes_as_often_as_their_mass_says(ahead, rng, monkeypatch):
+    """By symmetry, clusters lie side by side with probability 1/2; however many jumps are prepared at once."""
+    monkeypatch.setattr(gibbs, "AHEAD", ahead)
     fit = gibbs.fit(*mirrored(rng), rng=rng)
+    assert fit.held.weights.shape == (4, 1000, 2)
     assert fit.converged
     assert fit.info["fewest_jumps"] > 500
     for chain in side_by_side(fit):
