@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from mixtures.engines.responsibilities import fold, log_sum, log_sum_draws, normalise, normalise_draws
 from mixtures.model import Allocation, Family, Theta
-from mixtures.responsibilities import fold, log_sum, log_sum_draws, normalise, normalise_draws
 from mixtures.rows import blocks
 
 if TYPE_CHECKING:

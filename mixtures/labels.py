@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mixtures.engines.responsibilities import normalise_draws
 from mixtures.fit import Conjugate, Fit
-from mixtures.responsibilities import normalise_draws
 
 # Enough points to tell labellings apart; more would only cost time.
 LARGEST = 1000

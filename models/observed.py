@@ -15,7 +15,7 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from mixtures.allocations.dirichlet import Dirichlet
-from mixtures.normal import LOG_2PI, Normal
+from mixtures.families.normal import LOG_2PI, Normal
 from mixtures.rows import check_matrix
 
 Eta = tuple[TensorVariable, TensorVariable, TensorVariable]

@@ -25,8 +25,8 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from mixtures.families.gaussian import NormalWishart
+from mixtures.families.normal import times
 from mixtures.model import Theta
-from mixtures.normal import times
 from models.observed import Eta
 
 

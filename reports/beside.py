@@ -16,7 +16,7 @@ LOADED = (
     "arviz",
     "matplotlib.pyplot",
     "sklearn.metrics",
-    "mixtures.softmax",
+    "mixtures.engines.softmax",
     "reports.measure",
     "reports.page",
 )

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mixtures import Conjugate, Dirichlet, Draws, Fit, Gaussian
+from mixtures.engines.responsibilities import log_sum_draws
 from mixtures.labels import agreement, align, sort_by_mean, stephens
 from mixtures.methods import cavi
-from mixtures.responsibilities import log_sum_draws
 from reports.beside import begin
 from reports.catalogue import METHODS, REFERENCES, Options
 from reports.metrics import Row, checks, evidence, modes, prediction, quality, recovery, reference, two_sample

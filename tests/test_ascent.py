@@ -7,10 +7,10 @@ import pytest
 from conftest import collapsed_data, three_clusters
 
 from mixtures import COVARIANCES, CollapseError, ConvergenceWarning, Dirichlet
-from mixtures.ascent import _gradient
-from mixtures.initial import starts
+from mixtures.ascent.climb import _gradient
+from mixtures.ascent.starts import starts
+from mixtures.engines.passes import noise, one_pass
 from mixtures.methods import cavi, em
-from mixtures.passes import noise, one_pass
 
 STEPS = {"em": em.step, "map": em.map_step, "cavi": cavi.step}
 FITS = {"em": em.fit, "map": partial(em.fit, prior=True), "cavi": cavi.fit}
@@ -69,7 +69,7 @@ def test_guesses_that_lower_the_bound_are_not_kept(rng, monkeypatch):
     def astray(self, s, f, g, valid):
         return rng.standard_normal(s.shape) * np.abs(f) * 1e3
 
-    monkeypatch.setattr("mixtures.acceleration.QuasiNewton.direction", astray)
+    monkeypatch.setattr("mixtures.ascent.acceleration.QuasiNewton.direction", astray)
     led_astray = cavi.fit(x, family, allocation, rng=np.random.default_rng(6), restarts=1)
     assert np.all(np.diff(led_astray.bound) >= -1e-9)
     assert led_astray.info["passes"] > len(led_astray.bound)
@@ -111,7 +111,7 @@ def test_more_data_sets_than_move_together(rng, monkeypatch):
     xs = rng.standard_normal((7, 30, 1))
     families, allocation = [COVARIANCES["full"].from_data(x, 2) for x in xs], Dirichlet.symmetric(2)
     once = cavi.fit_many(xs, families, allocation, rng=np.random.default_rng(9), restarts=2)
-    monkeypatch.setattr("mixtures.many.TOGETHER", 4)
+    monkeypatch.setattr("mixtures.ascent.many.TOGETHER", 4)
     again = cavi.fit_many(xs, families, allocation, rng=np.random.default_rng(9), restarts=2)
     assert [fit.bound[-1] for fit in once] == pytest.approx([fit.bound[-1] for fit in again])
 

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from typer.testing import CliRunner
 
 from mixtures import COVARIANCES
-from mixtures.initial import hard
+from mixtures.ascent.starts import hard
 from reports.bench import Cell, Settings, machine, measure, ours, parse_cells, parse_covariances, processes, run, theirs
 from reports.bench.benchmark import Bench, _table
 from reports.bench.cells import GRID, blocks, points, pose, short

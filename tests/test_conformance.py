@@ -15,7 +15,7 @@ from mixtures import (
     StickBreaking,
     TiedGaussian,
 )
-from mixtures.initial import statistics
+from mixtures.ascent.starts import statistics
 
 SHAPES = [(1, 1), (1, 3), (2, 2), (3, 1), (4, 3)]
 FAMILIES = [Gaussian, TiedGaussian, DiagonalGaussian, SphericalGaussian]

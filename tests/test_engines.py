@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from conftest import three_clusters
 
-from mixtures import COVARIANCES, Dirichlet, responsibilities, softmax
-from mixtures.engines import fused, plain
+from mixtures import COVARIANCES, Dirichlet
+from mixtures.engines import fused, plain, responsibilities, softmax
+from mixtures.engines.passes import FUSED_FROM, noise, one_pass
+from mixtures.engines.responsibilities import COMPILED_FROM
 from mixtures.methods import cavi, em
-from mixtures.passes import FUSED_FROM, noise, one_pass
-from mixtures.responsibilities import COMPILED_FROM
 from mixtures.rows import BLOCK, moments
 
 every_structure = pytest.mark.parametrize("covariance", COVARIANCES)

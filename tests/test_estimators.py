@@ -12,7 +12,8 @@ from sklearn.datasets import make_blobs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
 
-from mixtures import BayesianGaussianMixture, CollapseError, GaussianMixture, initial
+from mixtures import BayesianGaussianMixture, CollapseError, GaussianMixture
+from mixtures.ascent import starts as initial
 from mixtures.estimators import base
 
 # ------------------------------------------------------------------------------------------------ maximum likelihood

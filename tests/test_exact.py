@@ -12,7 +12,7 @@ from scipy.special import gammaln, logsumexp
 
 from mixtures import COVARIANCES, Conjugate, Dirichlet, labels
 from mixtures.methods import cavi, exact
-from mixtures.partitions import convolve, labellings, partitions
+from mixtures.methods.partitions import convolve, labellings, partitions
 
 every_structure = pytest.mark.parametrize("covariance", COVARIANCES)
 

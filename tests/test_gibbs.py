@@ -14,13 +14,13 @@ from scipy.spatial import KDTree
 from scipy.special import softmax
 
 from mixtures import COVARIANCES, ConvergenceWarning, Dirichlet, StickBreaking, labels
+from mixtures.ascent.starts import starts
 from mixtures.datasets import load
 from mixtures.engines import fused, plain
-from mixtures.initial import starts
+from mixtures.engines.passes import one_pass
 from mixtures.methods import exact, gibbs
 from mixtures.methods.gibbs import Proposals, Sampler, split_rhat
-from mixtures.partitions import labellings, one_hot
-from mixtures.passes import one_pass
+from mixtures.methods.partitions import labellings, one_hot
 
 every_structure = pytest.mark.parametrize("covariance", COVARIANCES)
 ALLOCATIONS = [Dirichlet.symmetric(3, 0.7), Dirichlet(np.array([0.5, 2.0, 1.2])), StickBreaking(3, 1.5)]

@@ -9,10 +9,11 @@ from conftest import collapsed_data, three_clusters
 from scipy import stats
 from scipy.special import logsumexp
 
-from mixtures import COVARIANCES, CollapseError, ConvergenceWarning, Dirichlet, Gaussian, StickBreaking, initial
-from mixtures.ascent import best_of
+from mixtures import COVARIANCES, CollapseError, ConvergenceWarning, Dirichlet, Gaussian, StickBreaking
+from mixtures.ascent import starts as initial
+from mixtures.ascent.climb import best_of
+from mixtures.ascent.starts import lloyd, nearest, seed, starts, starts_of_many, statistics
 from mixtures.engines.plain import pass_
-from mixtures.initial import lloyd, nearest, seed, starts, starts_of_many, statistics
 from mixtures.labels import align, assignment, assignments
 from mixtures.methods import cavi, em
 

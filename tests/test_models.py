@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 from mixtures import COVARIANCES, ConvergenceWarning, Dirichlet, Draws, Fit, Gaussian
-from mixtures.initial import statistics
+from mixtures.ascent.starts import statistics
 from mixtures.methods import cavi
 from models.families import twin
 from models.flat import flatten, parallel

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import reports
 from mixtures import COVARIANCES, Dirichlet, datasets
-from mixtures.initial import statistics
+from mixtures.ascent.starts import statistics
 from mixtures.methods import cavi
 from reports.cli import app
 from reports.metrics.criteria import CRITERIA, Candidate

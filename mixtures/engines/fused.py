@@ -26,8 +26,8 @@ from numba import float64, njit, void
 from numba.core import config, types
 from numba.extending import intrinsic
 
+from mixtures.engines.softmax import EXACT, LOOSE, pool, softmax
 from mixtures.model import Family
-from mixtures.softmax import EXACT, LOOSE, pool, softmax
 
 LANES, VECTORS, ROWS = 4, 3, 4  # a tile of ROWS clusters and LANES * VECTORS points fills 12 of 16 vector registers
 BLOCK, FEATURES = 20 * LANES * VECTORS, 128  # 240 KiB

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mixtures.engines.responsibilities import drawn, normalise
 from mixtures.model import Family
-from mixtures.responsibilities import drawn, normalise
 
 BLOCK = 4096
 

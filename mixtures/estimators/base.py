@@ -19,14 +19,14 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from mixtures import COVARIANCES
 from mixtures.allocations.dirichlet import Dirichlet
-from mixtures.ascent import climb
+from mixtures.ascent.climb import climb
+from mixtures.ascent.online import Learned, learn
+from mixtures.ascent.starts import starts
+from mixtures.engines.passes import noise, one_pass
+from mixtures.engines.responsibilities import log_sum, normalise
 from mixtures.errors import CollapseError, DistinctRowsError
 from mixtures.estimators.structures import MATRICES, change, family_of, shape_of
-from mixtures.initial import starts
 from mixtures.model import Allocation, Family
-from mixtures.online import Learned, learn
-from mixtures.passes import noise, one_pass
-from mixtures.responsibilities import log_sum, normalise
 from mixtures.rows import Moments, moments
 
 STARTS = {"kmeans": "k-means", "random": "random", "random_from_data": "rows", "k-means++": "k-means++"}
@@ -155,8 +155,8 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, kappa: float = 0.75) -> Self:
         """Move the fit on by one batch of rows; the first batch, or the first after `fit`, is fitted to its end.
 
-        Each later batch moves the expected statistics once (`mixtures.online`), in the coordinates and under the prior that
-        the first batch set. Its rows are not looked at again, so that no bound is known.
+        Each later batch moves the expected statistics once (`mixtures.ascent.online`), in the coordinates and under the prior
+        that the first batch set. Its rows are not looked at again, so that no bound is known.
 
         Parameters
         ----------

@@ -11,6 +11,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.allocations.stick_breaking import StickBreaking, Sticks
+from mixtures.ascent.starts import SOFTENING
+from mixtures.engines.responsibilities import fold
 from mixtures.estimators.base import (
     BLOCK_ELEMENTS,
     ILL_DEFINED,
@@ -31,13 +33,11 @@ from mixtures.estimators.structures import (
 )
 from mixtures.families.diagonal import NormalGamma
 from mixtures.families.gaussian import NormalWishart
+from mixtures.families.normal import SMALLEST_VARIANCE, outer
 from mixtures.families.spherical import SphericalNormalGamma
 from mixtures.families.tied import SharedWishart
-from mixtures.initial import SOFTENING
 from mixtures.methods import cavi
 from mixtures.model import Allocation, Family
-from mixtures.normal import SMALLEST_VARIANCE, outer
-from mixtures.responsibilities import fold
 from mixtures.rows import Moments
 
 CONJUGATE: dict[str, Any] = {

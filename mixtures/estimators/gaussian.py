@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils.validation import _check_sample_weight
 
-from mixtures import centred
 from mixtures.allocations.dirichlet import Dirichlet
+from mixtures.ascent import centred
+from mixtures.engines.passes import noise
+from mixtures.engines.responsibilities import log_sum
 from mixtures.errors import CollapseError
 from mixtures.estimators.base import (
     End,
@@ -28,11 +30,9 @@ from mixtures.estimators.structures import (
     shape_of,
     squares,
 )
+from mixtures.families.normal import LOG_2PI
 from mixtures.methods import em
 from mixtures.model import Allocation, Family, Theta
-from mixtures.normal import LOG_2PI
-from mixtures.passes import noise
-from mixtures.responsibilities import log_sum
 from mixtures.rows import Moments
 
 # A start of clusters too tight for the common coordinates has this share of the data's variance added to theirs.
@@ -107,8 +107,8 @@ class GaussianMixture(Mixture):
       trace of the precision, rises in every step. The end differs from scikit-learn's by a share of about reg_covar over the
       variance. ``lower_bounds_`` are this objective, moved by a constant so that the last is ``lower_bound_``.
     - Starts are drawn from other random numbers, and are a little blurred: each row gives every component a small share.
-    - A component far tighter than the spread of the data keeps its digits (`mixtures.centred`). One that loses all its rows,
-      or that collapses while ``reg_covar`` is 0, is an error that names it.
+    - A component far tighter than the spread of the data keeps its digits (`mixtures.ascent.centred`). One that loses all
+      its rows, or that collapses while ``reg_covar`` is 0, is an error that names it.
     - Float32 parameters are float64 ones rounded at the end, or left as they are where the range of float32 is too small.
     - The scale of ``sample_weight`` does not matter: in `aic` and `bic` the number of observations is their sum.
 

@@ -8,8 +8,8 @@ import numpy as np
 from sklearn.utils import check_array
 
 from mixtures import COVARIANCES
+from mixtures.families.normal import outer
 from mixtures.model import Family, Theta
-from mixtures.normal import outer
 
 MATRICES = ("full", "tied")
 

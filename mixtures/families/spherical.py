@@ -19,8 +19,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import digamma, gammaln
 
-from mixtures.model import Theta
-from mixtures.normal import (
+from mixtures.families.normal import (
     LOG_2PI,
     Batch,
     Normal,
@@ -33,6 +32,7 @@ from mixtures.normal import (
     refuse_empty,
     unbiased,
 )
+from mixtures.model import Theta
 from mixtures.rows import Rows, moments
 
 

@@ -13,8 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mixtures.model import Theta
-from mixtures.normal import (
+from mixtures.families.normal import (
     LOG_2PI,
     Correlated,
     Stacked,
@@ -34,6 +33,7 @@ from mixtures.normal import (
     unpack,
     wishart_root,
 )
+from mixtures.model import Theta
 from mixtures.rows import Rows, moments
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from mixtures.ascent import Ascent, ascend
+from mixtures.ascent.climb import Ascent, ascend
+from mixtures.ascent.many import ascend_many, sources
+from mixtures.ascent.online import as_ascent, learn
+from mixtures.engines.responsibilities import fold, log_sum, normalise_draws
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.fit import Conjugate, Fit
-from mixtures.many import ascend_many, sources
 from mixtures.model import Allocation, Family
-from mixtures.online import as_ascent, learn
-from mixtures.responsibilities import fold, log_sum, normalise_draws
 from mixtures.rows import Rows
 
 LEAVE_ONE_OUT_BLOCK = 3_000_000
@@ -45,7 +45,7 @@ def fit(x: Rows, family: Family, allocation: Allocation, *, rng: np.random.Gener
         Source of the starts.
     **climb
         ``weights``, ``init``, ``restarts``, ``keep``, ``tol``, ``max_iter``, ``accelerate``, ``reg_covar``, ``engine``: see
-        `mixtures.ascent.ascend`.
+        `mixtures.ascent.climb.ascend`.
 
     Returns
     -------

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from mixtures.ascent import Ascent, ascend
+from mixtures.ascent.climb import Ascent, ascend
+from mixtures.ascent.many import ascend_many, sources
+from mixtures.ascent.online import as_ascent, learn
+from mixtures.engines.passes import entropy
+from mixtures.engines.responsibilities import fold
 from mixtures.errors import CollapseError
 from mixtures.fit import Draws, Fit
-from mixtures.many import ascend_many, sources
 from mixtures.model import Allocation, Family
-from mixtures.online import as_ascent, learn
-from mixtures.passes import entropy
-from mixtures.responsibilities import fold
 from mixtures.rows import Rows
 
 
@@ -57,7 +57,7 @@ def fit(
         parametrisation it is taken in; for Gaussian clusters that is (pi, mu, Lambda).
     **climb
         ``weights``, ``init``, ``restarts``, ``keep``, ``tol``, ``max_iter``, ``accelerate``, ``reg_covar``, ``engine``: see
-        `mixtures.ascent.ascend`.
+        `mixtures.ascent.climb.ascend`.
 
     Returns
     -------
@@ -100,9 +100,9 @@ def fit_many(
     prior
         See `fit`.
     reg_covar : float
-        See `mixtures.passes.one_pass`.
+        See `mixtures.engines.passes.one_pass`.
     **climb
-        ``init``, ``restarts``, ``tol``, ``max_iter``, ``accelerate``, ``engine``: see `mixtures.many.ascend_many`.
+        ``init``, ``restarts``, ``tol``, ``max_iter``, ``accelerate``, ``engine``: see `mixtures.ascent.many.ascend_many`.
 
     Returns
     -------
@@ -152,7 +152,8 @@ def partial_fit(
     total : float, optional
         Number of observations that a posterior mode counts; by default those seen so far.
     **learning
-        ``weights``, ``kappa``, ``reg_covar``, and for the first batch ``init`` and the like: see `mixtures.online.learn`.
+        ``weights``, ``kappa``, ``reg_covar``, and for the first batch ``init`` and the like: see
+        `mixtures.ascent.online.learn`.
 
     Returns
     -------

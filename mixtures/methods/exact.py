@@ -30,10 +30,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
+from mixtures.families.priors import check_proper
 from mixtures.fit import Fit
+from mixtures.methods.partitions import INNER, choices, convolve, labellings, members, one_hot, partitions, submasks
 from mixtures.model import Allocation, Family, Theta
-from mixtures.partitions import INNER, choices, convolve, labellings, members, one_hot, partitions, submasks
-from mixtures.priors import check_proper
 from mixtures.rows import check_matrix
 
 LARGEST_SECONDS = 60.0
@@ -272,7 +272,7 @@ class Exact(ABC):
 class Subsets(Exact):
     """The sum where the joint probability is a product over blocks; a state is the set of points of one cluster.
 
-    Sets are bit masks, see `mixtures.partitions`.
+    Sets are bit masks, see `mixtures.methods.partitions`.
 
     Parameters
     ----------

@@ -34,14 +34,14 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import gammaln
 
+from mixtures.ascent.starts import starts
+from mixtures.engines.passes import Pass, one_pass
+from mixtures.engines.responsibilities import fold, log_sum
 from mixtures.errors import ConvergenceWarning
+from mixtures.families.priors import check_proper
 from mixtures.fit import Draws, Fit
-from mixtures.initial import starts
 from mixtures.labels import assignments
 from mixtures.model import Allocation, Family, Theta
-from mixtures.passes import Pass, one_pass
-from mixtures.priors import check_proper
-from mixtures.responsibilities import fold, log_sum
 from mixtures.rows import check_matrix
 
 RHAT = 1.01
@@ -80,7 +80,7 @@ def fit(
         Discarded sweeps, and the number of walkers that make them: each from k-means++ seeds of its own, the chains among
         them. Ten times on the way their parameters are added to the library of the jumps.
     engine : {"auto", "plain", "fused"}
-        Who computes the pass; see `mixtures.passes.one_pass`.
+        Who computes the pass; see `mixtures.engines.passes.one_pass`.
 
     Returns
     -------

@@ -24,9 +24,9 @@ from pytensor.compile import SharedVariable
 from pytensor.graph.replace import clone_replace
 from pytensor.tensor.variable import TensorVariable
 
+from mixtures.ascent.starts import statistics
 from mixtures.errors import ConvergenceWarning
 from mixtures.fit import Draws, Fit
-from mixtures.initial import statistics
 from mixtures.methods import cavi
 from mixtures.model import Allocation, Family
 from models.families import twin

@@ -15,13 +15,13 @@ import pymc.sampling.jax
 import pytensor
 from scipy.special import softmax
 
-from mixtures import initial
-from mixtures.ascent import climb
+from mixtures.ascent import starts as initial
+from mixtures.ascent.climb import climb
+from mixtures.ascent.starts import statistics
+from mixtures.engines.passes import one_pass
 from mixtures.fit import Draws, Fit
-from mixtures.initial import statistics
 from mixtures.methods import cavi
 from mixtures.model import Allocation, Family, Theta
-from mixtures.passes import one_pass
 from models.families import twin
 from models.flat import Flat, batched, can_run_in_parallel, flatten, parallel
 from models.observed import observed

@@ -27,9 +27,9 @@ import pytensor
 from pymc.smc.kernels import SMC_KERNEL
 
 from mixtures.errors import ConvergenceWarning
+from mixtures.families.priors import check_proper
 from mixtures.fit import Draws, Fit
 from mixtures.model import Allocation, Family
-from mixtures.priors import check_proper
 from models.families import twin
 from models.flat import Flat, batched, by_jax, flatten
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mixtures import COVARIANCES, Dirichlet
+from mixtures.ascent.starts import ENOUGH, hard, nearest, seed
 from mixtures.datasets.simulated import simulate
-from mixtures.initial import ENOUGH, hard, nearest, seed
 from mixtures.model import Family
 
 SEED = 0

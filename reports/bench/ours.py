@@ -8,11 +8,11 @@ from functools import partial
 import numpy as np
 
 from mixtures import CollapseError, Dirichlet, Fit, Gaussian
-from mixtures import ascent as loops
-from mixtures.ascent import Runs
-from mixtures.initial import statistics
+from mixtures.ascent import climb as loops
+from mixtures.ascent.climb import Runs
+from mixtures.ascent.starts import statistics
+from mixtures.engines.passes import one_pass
 from mixtures.methods import cavi, em
-from mixtures.passes import one_pass
 from reports.bench.cells import Problem
 
 METHODS = {"em": em, "cavi": cavi}

@@ -53,9 +53,9 @@ def ours(x: Any, k: int, covariance: str, iterations: int) -> dict[str, float]:
 
     import mixtures.engines.fused  # noqa: F401
     from mixtures import COVARIANCES, Dirichlet
-    from mixtures.initial import starts
+    from mixtures.ascent.starts import starts
+    from mixtures.engines.passes import one_pass
     from mixtures.methods import em
-    from mixtures.passes import one_pass
 
     imports = private()
 
@@ -99,7 +99,7 @@ def compiling() -> dict[str, float]:
     import numpy as np
 
     from mixtures import Gaussian
-    from mixtures.passes import one_pass
+    from mixtures.engines.passes import one_pass
 
     x = np.random.default_rng(0).standard_normal((100, 2))
     family = Gaussian.from_data(x, 1)

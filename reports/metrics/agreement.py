@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixtures import Conjugate, Fit
-from mixtures.responsibilities import normalise_draws
+from mixtures.engines.responsibilities import normalise_draws
 from reports.metrics import Row
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixtures import Fit
+from mixtures.engines.responsibilities import fold, log_sum_draws
 from mixtures.model import Family, Theta
-from mixtures.responsibilities import fold, log_sum_draws
 from reports.metrics import Row
 
 if TYPE_CHECKING:

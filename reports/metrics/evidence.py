@@ -23,12 +23,12 @@ import numpy as np
 from scipy.special import expit, gammaln, logsumexp
 
 from mixtures import Conjugate, Fit
-from mixtures.initial import statistics
+from mixtures.ascent.starts import statistics
+from mixtures.engines.passes import one_pass
+from mixtures.engines.responsibilities import fold
+from mixtures.families.priors import check_proper
 from mixtures.labels import LARGEST, assignment
 from mixtures.model import Allocation, Family
-from mixtures.passes import one_pass
-from mixtures.priors import check_proper
-from mixtures.responsibilities import fold
 from reports.metrics import Row, quality
 
 METRIC = "log_evidence"

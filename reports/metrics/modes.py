@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 
 from mixtures import Draws, Fit
-from mixtures.ascent import climb
+from mixtures.ascent.climb import climb
+from mixtures.engines.passes import one_pass
+from mixtures.engines.responsibilities import normalise_draws
 from mixtures.methods import cavi
-from mixtures.passes import one_pass
-from mixtures.responsibilities import normalise_draws
 from reports.metrics import Row
 
 # Draws that climb, at most; responsibilities they have together, at most; and the fewest that say anything.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixtures import Conjugate, Fit
-from mixtures.responsibilities import log_sum, log_sum_draws
+from mixtures.engines.responsibilities import log_sum, log_sum_draws
 from reports.metrics import Row
 from reports.metrics.agreement import scalars, worst
 

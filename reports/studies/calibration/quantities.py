@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import xlogy
 
+from mixtures.engines.responsibilities import fold, normalise
 from mixtures.model import Allocation, Family, Theta
-from mixtures.responsibilities import fold, normalise
 
 LOG_LIKELIHOOD = "log likelihood"
 

@@ -21,7 +21,7 @@ from scipy.special import gammaln, logsumexp, softmax, xlogy
 
 from mixtures import datasets
 from mixtures.datasets.simulated import simulate
-from mixtures.normal import LOG_2PI, log_student_t
+from mixtures.families.normal import LOG_2PI, log_student_t
 from reports.studies.overfit.grid import Truth
 
 # Of heavy tails: the variance exists, the kurtosis does not.

@@ -31,7 +31,7 @@ ARTANH = tuple(1.0 / n for n in range(21, 0, -2))
 
 
 def normalise(log_rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """log_z (...) and responsibilities (..., K) of log_rho (..., K); see `mixtures.responsibilities.normalise`."""
+    """log_z (...) and responsibilities (..., K) of log_rho (..., K); see `mixtures.engines.responsibilities.normalise`."""
     by_cluster = np.ascontiguousarray(np.moveaxis(log_rho, -1, 0))
     r = np.empty_like(by_cluster)
     return _over_columns(by_cluster, r), np.moveaxis(r, 0, -1)

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mixtures.ascent import Ascent, Method, ascend
+from mixtures.ascent.climb import Ascent, Method, ascend
+from mixtures.engines.passes import one_pass
 from mixtures.model import Allocation, Family
-from mixtures.passes import one_pass
 from mixtures.rows import Rows, as_rows, as_weights, count
 
 
@@ -54,7 +54,7 @@ def learn(
     Parameters
     ----------
     method : callable
-        See `mixtures.ascent.ascend`.
+        See `mixtures.ascent.climb.ascend`.
     previous : Learned or None
     x : ndarray, shape (B, D), or blocks of rows
     family, allocation : Family, Allocation
@@ -66,9 +66,9 @@ def learn(
     total : float, optional
         Number of observations that the posterior counts; by default those seen so far.
     reg_covar
-        See `mixtures.passes.one_pass`.
+        See `mixtures.engines.passes.one_pass`.
     **climb
-        For the first batch: see `mixtures.ascent.ascend`.
+        For the first batch: see `mixtures.ascent.climb.ascend`.
     """
     if not 0.5 < kappa <= 1:
         raise ValueError(f"kappa is {kappa}; expected more than 1/2, at most 1")

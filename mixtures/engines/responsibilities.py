@@ -38,7 +38,7 @@ def normalise_draws(log_rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """`normalise` of (S, N, K), under every draw; in compiled loops where there are many numbers."""
     if log_rho.size < COMPILED_FROM:
         return normalise(log_rho)
-    from mixtures import softmax
+    from mixtures.engines import softmax
 
     return softmax.normalise(log_rho)
 
@@ -47,7 +47,7 @@ def log_sum_draws(log_rho: np.ndarray) -> np.ndarray:
     """`log_sum` of (S, N, K), under every draw; in compiled loops where there are many numbers."""
     if log_rho.size < COMPILED_FROM:
         return log_sum(log_rho)
-    from mixtures import softmax
+    from mixtures.engines import softmax
 
     return softmax.log_sum(log_rho)
 

@@ -8,11 +8,11 @@ from functools import partial
 
 import numpy as np
 
-from mixtures.ascent import Ascent, Method, Natural, attempt, climb
+from mixtures.ascent.climb import Ascent, Method, Natural, attempt, climb
+from mixtures.ascent.starts import starts_of_many
+from mixtures.engines.passes import Pass, entropy, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
-from mixtures.initial import starts_of_many
 from mixtures.model import Allocation, Family
-from mixtures.passes import Pass, entropy, noise, one_pass
 from mixtures.rows import check_matrix
 
 # Runs moved together: enough to hide the interpreter, few enough for their data to stay in cache.
@@ -34,7 +34,7 @@ def ascend_many(
     reg_covar: float = 0.0,
     engine: str = "auto",
 ) -> list[Ascent | CollapseError]:
-    """`mixtures.ascent.ascend` for G data sets of one shape; where every start collapsed, the error.
+    """`mixtures.ascent.climb.ascend` for G data sets of one shape; where every start collapsed, the error.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def ascend_many(
     rngs : sequence of numpy.random.Generator
         Source of the starts of each data set.
     init, restarts, tol, max_iter, accelerate, reg_covar, engine
-        See `mixtures.ascent.ascend`.
+        See `mixtures.ascent.climb.ascend`.
 
     Raises
     ------

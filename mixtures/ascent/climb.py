@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mixtures.acceleration import QuasiNewton
+from mixtures.ascent.acceleration import QuasiNewton
+from mixtures.ascent.starts import starts
+from mixtures.engines.passes import Pass, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
-from mixtures.initial import starts
 from mixtures.model import Allocation, Family
-from mixtures.passes import Pass, noise, one_pass
 from mixtures.rows import Rows, as_rows, as_weights, count
 
 SHORT = 20
@@ -101,7 +101,7 @@ def ascend(
     accelerate : bool
         Whether to extrapolate; the bound rises either way.
     reg_covar, engine
-        See `mixtures.passes.one_pass`.
+        See `mixtures.engines.passes.one_pass`.
 
     Returns
     -------

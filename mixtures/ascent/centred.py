@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mixtures.engines.passes import noise
+from mixtures.engines.responsibilities import fold, normalise
 from mixtures.errors import CollapseError
+from mixtures.families.normal import refuse_empty
 from mixtures.model import Allocation, Theta
-from mixtures.normal import refuse_empty
-from mixtures.passes import noise
-from mixtures.responsibilities import fold, normalise
 from mixtures.rows import Rows, blocks
 
 EPS = float(np.finfo(float).eps)
@@ -62,9 +62,9 @@ def em(
     n : float
         Number of observations, for the tolerance.
     reg_covar : float
-        See `mixtures.passes.one_pass`; positive.
+        See `mixtures.engines.passes.one_pass`; positive.
     tol, max_iter
-        See `mixtures.ascent.ascend`.
+        See `mixtures.ascent.climb.ascend`.
 
     Raises
     ------
