@@ -24,7 +24,7 @@ from reports.bench.machine import Machine
 from reports.bench.measure import Row, alternate, best_threads
 from reports.bench.tables import geometric_mean, tables
 from reports.bench.tables import machine as sentence
-from reports.cli import app
+from reports.commands.app import app
 from reports.plots.bench import plot_bench
 
 TINY = Cell(200, 2, 3)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from mixtures import Dirichlet, Draws, Fit, Gaussian, datasets
 from reports.bench import nuts, usual
 from reports.bench.tables import effective_draws
-from reports.cli import app
+from reports.commands.app import app
 
 TINY = nuts.Settings(data="faithful", n_components=2, chains=2, tune=30, draws=20)
 
@@ -126,10 +126,11 @@ def test_who_failed_a_check_has_numbers_but_no_ratio(flagged):
 
 def test_a_run_that_fails_is_a_missing_number(monkeypatch):
     def run(task, environment, _):
-        if task["model"] == "usual" and not environment:
+        model = task["arguments"]["model"]
+        if model == "usual" and not environment:
             raise RuntimeError("the process for nuts ended with code 1: no memory")
-        threads.append((task["model"], environment))
-        return {name: value for name, value in row(task["model"]).items() if name not in ("model", "blas", "seed")}
+        threads.append((model, environment))
+        return {name: value for name, value in row(model).items() if name not in ("model", "blas", "seed")}
 
     threads = []
     monkeypatch.setattr(nuts.processes, "run", run)

@@ -11,7 +11,7 @@ from conftest import three_clusters
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import reports
-from reports import beside
+from reports.comparison import beside
 from reports.page import begin_to_render, render
 
 

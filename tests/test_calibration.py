@@ -20,10 +20,10 @@ from typer.testing import CliRunner
 import reports
 from mixtures import COVARIANCES, Fit
 from mixtures.methods import em, gibbs
-from reports.cli import app
+from reports.commands.app import app
+from reports.comparison.results import ResultsError
 from reports.page.calibration import CalibrationView, answer, render, verdict_lines
 from reports.page.numbers import number, percent
-from reports.results import ResultsError
 from reports.studies.calibration import study
 from reports.studies.calibration.judgement import (
     Band,
@@ -323,7 +323,7 @@ def test_simulations_do_not_depend_on_the_workers(tmp_path):
 def test_a_killed_calibration_goes_on_where_it_was(tmp_path):
     folder = tmp_path / "o"
     options = ("-k", "1", "--rows", "10", "--features", "1", "--methods", "cavi", "--draws", "39", "--out", str(folder))
-    code = "from reports.cli import main; main()"
+    code = "from reports.commands.app import main; main()"
     run = subprocess.Popen(
         [sys.executable, "-c", code, "calibrate", *options, "--simulations", "5000", "--workers", "1"],
         stdout=subprocess.DEVNULL,
@@ -470,7 +470,7 @@ def shown():
         "created": "2025-01-01T00:00:00+00:00",
         "platform": "Linux",
         "versions": {"mixtures": "0.1.0"},
-        "model": reports.manifest.describe_model(*model(settings)),
+        "model": reports.comparison.manifest.describe_model(*model(settings)),
     }
     return Calibration(settings, table, manifest)
 

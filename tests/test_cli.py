@@ -13,7 +13,7 @@ from conftest import collapsed_data, three_clusters
 from typer.testing import CliRunner
 
 from mixtures import datasets
-from reports.cli import app
+from reports.commands.app import app
 
 QUICK = ("--methods", "em,cavi", "--draws", "100", "--no-report")
 
@@ -205,7 +205,7 @@ def test_one_cluster_makes_a_page(folder):
 
 def test_two_runs_take_two_default_folders(folder):
     """The second run saves after another has taken the folder it had chosen."""
-    command = [sys.executable, "-m", "reports.cli", "compare", "acidity", "-k", "2", *QUICK]
+    command = [sys.executable, "-m", "reports.commands.app", "compare", "acidity", "-k", "2", *QUICK]
     runs = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     ends = [(run.communicate()[1], run.returncode) for run in runs]
     assert [code for _, code in ends] == [0, 0], ends

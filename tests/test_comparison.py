@@ -11,8 +11,8 @@ from conftest import collapsed_data, three_clusters
 from mixtures import datasets
 from mixtures.methods import cavi, exact
 from reports import Results, ResultsError, compare
+from reports.comparison.results import check_free
 from reports.metrics.agreement import scalars
-from reports.results import check_free
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +207,7 @@ def test_a_folder_that_another_run_has_just_written_is_kept(comparison, tmp_path
         if len(looks) == 2:
             comparison.save(tmp_path / "out", report=False)
 
-    monkeypatch.setattr("reports.results.check_free", look)
+    monkeypatch.setattr("reports.comparison.results.check_free", look)
     with pytest.raises(ResultsError, match="holds an earlier comparison"):
         comparison.save(tmp_path / "out", report=False)
     assert Results.load(tmp_path / "out").data.identical(comparison.results.data)

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from mixtures import Dirichlet, Gaussian
 from mixtures.methods import em
 from reports import Results, compare
-from reports.cli import app
+from reports.commands.app import app
 from reports.metrics import quality
 from reports.page import render
 

@@ -24,6 +24,15 @@ FLOORS = {
         ("methods",),
         ("estimators", "datasets"),
     ),
+    "reports": (
+        ("metrics",),
+        ("comparison",),
+        ("studies", "bench"),
+        ("plots",),
+        ("page",),
+        ("api",),
+        ("commands",),
+    ),
 }
 
 # Where one file is one family, allocation or method, files import no other of their folder but these.

@@ -7,9 +7,9 @@ from scipy import stats
 
 from mixtures import Dirichlet, Draws, Fit, Gaussian
 from mixtures.methods import cavi
-from reports.measure import contested
+from reports.comparison.measure import contested
+from reports.comparison.verdict import judge
 from reports.metrics import Row, agreement, prediction, quality, recovery, reference
-from reports.verdict import judge
 
 
 def dataset(values):

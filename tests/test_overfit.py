@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from mixtures import Dirichlet, Gaussian
 from mixtures.errors import CollapseError
 from mixtures.methods import cavi
-from reports.cli import app
-from reports.results import ResultsError
+from reports.commands.app import app
+from reports.comparison.results import ResultsError
 from reports.studies.cells import Cells, CellsError
 from reports.studies.overfit import summary
 from reports.studies.overfit.fits import fit, plug_in
@@ -366,7 +366,7 @@ def test_killed_and_run_again_loses_nothing_and_does_nothing_twice(tmp_path):
     arguments = [
         sys.executable,
         "-m",
-        "reports.cli",
+        "reports.commands.app",
         "overfit",
         str(path),
         "--workers",

@@ -293,7 +293,7 @@ def test_other_shapes_make_a_page(n_components, d):
 def test_a_page_of_closed_forms_does_not_import_arviz_plots(quick, tmp_path):
     quick.save(tmp_path / "results")
     code = (
-        "import sys; from reports.results import Results; from reports.page import render; "
+        "import sys; from reports.comparison.results import Results; from reports.page import render; "
         f"render(Results.load({str(tmp_path / 'results')!r})); assert 'arviz_plots' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

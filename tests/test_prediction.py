@@ -11,7 +11,8 @@ from scipy import signal, stats
 
 from mixtures import Conjugate, Dirichlet, Draws, Fit, Gaussian
 from mixtures.methods import cavi
-from reports import Results, compare, measure
+from reports import Results, compare
+from reports.comparison import measure
 from reports.metrics import checks, prediction, quality
 from reports.page.scores import checks as checks_section
 from reports.page.scores import prediction as prediction_section

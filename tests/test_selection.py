@@ -19,10 +19,10 @@ import reports
 from mixtures import COVARIANCES, Dirichlet, datasets
 from mixtures.ascent.starts import statistics
 from mixtures.methods import cavi
-from reports.cli import app
+from reports.commands.app import app
 from reports.metrics.criteria import CRITERIA, Candidate
 from reports.page.selection import CLOSE, View, render, verdict
-from reports.selection import _doubts, choose
+from reports.studies.selection.study import _doubts, choose
 
 
 def select(x, components, criteria, **settings):
@@ -327,7 +327,7 @@ def test_help_names_every_criterion():
 
 
 def test_many_points_are_not_sampled_unless_asked():
-    from reports.selection import check_criteria
+    from reports.studies.selection.study import check_criteria
 
     assert "evidence" not in check_criteria(CRITERIA, sampled=False)
     assert set(check_criteria(CRITERIA)) == set(CRITERIA)

@@ -1,6 +1,7 @@
 """The benchmark: what this machine needs for a pass, an optimum and many small fits, ours beside scikit-learn in one run.
 
-Measuring (`measure`, `processes`, `machine`), showing (`tables`, `reports.plots.bench`) and asking (`reports.cli`) are apart.
+Measuring (`measure`, `processes`, `machine`), showing (`tables`, `reports.plots.bench`) and asking (`reports.commands.bench`)
+are apart.
 """
 
 from reports.bench.benchmark import Bench, Settings, run

@@ -16,6 +16,7 @@ from reports.bench.measure import Row
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 CSV, PLOT, MANIFEST = "bench.csv", "bench.png", "bench.json"
 
@@ -93,15 +94,13 @@ class Bench:
     machine: Machine
     facts: dict[str, Any]
 
-    def save(self, folder: Path) -> None:
-        """Write the table, the plot, and what the machine is."""
-        from reports.plots.bench import plot_bench
-
+    def save(self, folder: Path, plot: Figure) -> None:
+        """Write the table, its plot (`reports.plots.bench`), and what the machine is."""
         folder.mkdir(parents=True, exist_ok=True)
         self.table.to_csv(folder / CSV, index=False)
         text = json.dumps(self.facts | self.machine._asdict(), indent=2)
         (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        plot_bench(self.table).savefig(folder / PLOT, dpi=160)
+        plot.savefig(folder / PLOT, dpi=160)
 
 
 def run(settings: Settings, tell: Callable[[str, int, int], None] = lambda *_: None) -> Bench:

@@ -15,7 +15,7 @@ import numpy as np
 
 from mixtures.model import Family
 from reports.bench.cells import Cell
-from reports.manifest import versions
+from reports.comparison.manifest import versions
 
 REPEATS = 7
 

@@ -122,11 +122,12 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
     return table[[name for name in table if name != "note"] + ["note"]]
 
 
-def measure(model: str, seed: int, settings: Settings) -> dict[str, Any]:
-    """Sample one model in this process: seconds, the smallest effective sample size, and which checks failed."""
+def measure(model: str, seed: int, **settings_of: Any) -> dict[str, Any]:
+    """Sample one model in this process, the `Settings` by name: seconds, the smallest effective sample size, failed checks."""
     from models.families import twin
     from models.methods import nuts
 
+    settings = Settings(**settings_of)
     x, K, rng = datasets.load(settings.data).x, settings.n_components, np.random.default_rng(seed)
     family, allocation = Gaussian.from_data(x, K), Dirichlet.symmetric(K)
     began = time.perf_counter()
@@ -203,7 +204,8 @@ def save(table: pd.DataFrame, settings: Settings, folder: Path) -> None:
 def _attempt(settings: Settings, seed: int, way: Way) -> dict[str, Any]:
     environment = {} if way.blas == "all" else {"OPENBLAS_NUM_THREADS": way.blas}
     try:
-        task = {"kind": "nuts", "model": way.model, "seed": seed, "settings": asdict(settings)}
+        arguments = {"model": way.model, "seed": seed, **asdict(settings)}
+        task = {"kind": "call", "function": f"{__name__}:measure", "arguments": arguments}
         return processes.run(task, environment, settings.limit)
     except RuntimeError as error:
         return {"note": str(error)}

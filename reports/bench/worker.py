@@ -6,6 +6,7 @@ side; what is counted are the pages that belong to this process alone (RssAnon),
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import time
@@ -118,10 +119,9 @@ def main() -> None:
     if task["kind"] == "compile":
         print(json.dumps(compiling()))
         return
-    if task["kind"] == "nuts":
-        from reports.bench import nuts
-
-        print(json.dumps(nuts.measure(task["model"], task["seed"], nuts.Settings(**task["settings"]))))
+    if task["kind"] == "call":
+        module, name = task["function"].split(":")
+        print(json.dumps(getattr(importlib.import_module(module), name)(**task["arguments"])))
         return
     import numpy as np
 

@@ -7,13 +7,13 @@ from concurrent.futures import Executor
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from reports.beside import begin
+from reports.comparison.beside import begin
 from reports.page.blocks import Section
 from reports.page.sections import SECTIONS, SHARED_FROM
 from reports.page.view import View
 
 if TYPE_CHECKING:
-    from reports.results import Results
+    from reports.comparison.results import Results
 
 
 def render(results: Results, executor: Executor | None = None) -> str:
@@ -24,7 +24,7 @@ def render(results: Results, executor: Executor | None = None) -> str:
     results
         Live or loaded from a folder: manifest, metrics, data and trees. A method without a tree is shown as failed.
     executor
-        Draws the second part of the sections; see `reports.beside`.
+        Draws the second part of the sections; see `reports.comparison.beside`.
     """
     return begin_to_render(results, executor)()
 

@@ -17,7 +17,7 @@ from reports.page.numbers import DASH, fixed, number, seconds, with_error
 from reports.page.view import COVARIANCES
 from reports.page.words import listing, short, symbols
 from reports.plots.selection import plot_selection
-from reports.selection import Choice, Selection
+from reports.studies.selection.study import Choice, Selection
 
 # A margin of fewer nats than this, or than twice its standard error, decides little.
 CLOSE = 1.0

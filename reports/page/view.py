@@ -13,7 +13,7 @@ from reports.page import quantities
 from reports.plots import style
 
 if TYPE_CHECKING:
-    from reports.results import Results
+    from reports.comparison.results import Results
 
 COVARIANCES = {
     "full": "full covariances",

@@ -43,7 +43,7 @@ def plot_selection(table: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table
-        Of `reports.selection.Selection`.
+        Of `reports.studies.selection.study.Selection`.
     """
     criteria = list(dict.fromkeys(table.loc[table["value"].notna(), "criterion"]))
     cols = min(3, max(1, len(criteria)))

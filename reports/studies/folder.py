@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from reports.manifest import versions
-from reports.results import ResultsError, check_free
+from reports.comparison.manifest import versions
+from reports.comparison.results import ResultsError, check_free
 
 CELLS, PAGE = "cells", "report.html"
 

@@ -7,7 +7,7 @@ from concurrent.futures import BrokenExecutor, CancelledError
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from reports.results import ResultsError
+from reports.comparison.results import ResultsError
 from reports.studies.cells import Cells
 
 GO_ON = "what was finished is kept; give the same command to go on"

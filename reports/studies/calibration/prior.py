@@ -16,7 +16,7 @@ import numpy as np
 
 from mixtures import COVARIANCES, Dirichlet
 from mixtures.model import Family, Theta
-from reports.comparison import check_known
+from reports.comparison.run import check_known
 
 METHODS = ("em", "cavi", "advi", "advi-fullrank", "gibbs", "nuts", "exact")
 DEFAULT = ("em", "cavi", "gibbs")

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixtures.errors import ConvergenceWarning
-from reports.manifest import describe_model
-from reports.results import ResultsError
+from reports.comparison.manifest import describe_model
+from reports.comparison.results import ResultsError
 from reports.studies.calibration.posteriors import POSTERIORS, Sample
 from reports.studies.calibration.prior import METHODS, Problem, Settings, draw, model
 from reports.studies.calibration.quantities import quantities

@@ -13,7 +13,7 @@ import numpy as np
 from mixtures import COVARIANCES, Dirichlet, Draws, Fit
 from mixtures.labels import align
 from mixtures.methods import cavi, em, gibbs
-from reports.catalogue import METHODS, Options
+from reports.comparison.catalogue import METHODS, Options
 from reports.studies.overfit.grid import Cell
 from reports.studies.overfit.truths import Replicate
 

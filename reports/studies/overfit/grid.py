@@ -32,7 +32,7 @@ import numpy as np
 
 from mixtures import COVARIANCES, datasets
 from mixtures.datasets.dataset import nearest
-from reports.prepared import digest
+from reports.comparison.prepared import digest
 
 FORMAT = 2
 """Of the cells and their numbers: one more whenever the same cell would be measured otherwise."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from mixtures import Dirichlet
 from mixtures.model import Family
-from reports.prepared import Data
+from reports.comparison.prepared import Data
 
 PACKAGES = ("mixtures", "numpy", "scipy", "pymc", "pytensor", "jax", "numpyro", "nutpie", "arviz", "scikit-learn")
 

@@ -12,12 +12,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from reports.catalogue import METHODS
-from reports.verdict import CLAIMS
+from reports.comparison.catalogue import METHODS
+from reports.comparison.verdict import CLAIMS
 
 if TYPE_CHECKING:
-    from reports.comparison import Comparison
-    from reports.selection import Selection
+    from reports.api.comparison import Comparison
+    from reports.api.selection import Selection
 
 out = Console()
 err = Console(stderr=True)

@@ -21,10 +21,10 @@ import numpy as np
 
 from mixtures import Conjugate, Draws, Fit, NormalWishart
 from mixtures.model import Allocation, Family
-from reports.catalogue import METHODS
+from reports.comparison.catalogue import METHODS
+from reports.comparison.prepared import Data
+from reports.comparison.results import file_name
 from reports.metrics.agreement import scalars
-from reports.prepared import Data
-from reports.results import file_name
 
 if TYPE_CHECKING:
     import xarray as xr

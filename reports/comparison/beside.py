@@ -17,7 +17,7 @@ LOADED = (
     "matplotlib.pyplot",
     "sklearn.metrics",
     "mixtures.engines.softmax",
-    "reports.measure",
+    "reports.comparison.measure",
     "reports.page",
 )
 

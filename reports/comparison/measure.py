@@ -14,13 +14,13 @@ from mixtures import Conjugate, Dirichlet, Draws, Fit, Gaussian
 from mixtures.engines.responsibilities import log_sum_draws
 from mixtures.labels import agreement, align, sort_by_mean, stephens
 from mixtures.methods import cavi
-from reports.beside import begin
-from reports.catalogue import METHODS, REFERENCES, Options
+from reports.comparison.beside import begin
+from reports.comparison.catalogue import METHODS, REFERENCES, Options
+from reports.comparison.prepared import Data
+from reports.comparison.verdict import judge
 from reports.metrics import Row, checks, evidence, modes, prediction, quality, recovery, reference, two_sample
 from reports.metrics import agreement as agree
 from reports.metrics.prediction import FEWEST_LOO_DRAWS, LARGEST_LOG_LIKELIHOOD
-from reports.prepared import Data
-from reports.verdict import judge
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 import warnings
@@ -15,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixtures import COVARIANCES, datasets
-from reports import manifest as facts_of
-from reports.comparison import check_covariance, check_known
+from reports.comparison import manifest as facts_of
+from reports.comparison.prepared import digest, prepare
+from reports.comparison.results import ResultsError, check_free
+from reports.comparison.run import check_covariance, check_known
 from reports.metrics.criteria import CRITERIA, Candidate, Found, Setting, climb, examine
 from reports.metrics.prediction import paired_difference
-from reports.prepared import digest, prepare
-from reports.results import ResultsError, check_free
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,27 +93,6 @@ class Selection:
         """What a criterion chooses within a structure, or among all candidates; None where it has no value."""
         among = among or ("all" if self.fits["covariance"].nunique() > 1 else self.fits["covariance"].iloc[0])
         return next((one for one in self.choices if (one.criterion, one.among) == (criterion, among)), None)
-
-    def save(self, folder: str | Path, *, report: bool = True) -> Path:
-        """Write the table, the plot, the manifest and, unless ``report`` is false, the page into a new folder.
-
-        Raises
-        ------
-        ResultsError
-            If the folder is not empty or cannot be written.
-        """
-        from reports.page.selection import render
-        from reports.plots.selection import plot_selection
-
-        folder = Path(folder)
-        check_folder(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.table.to_csv(folder / CSV, index=False)
-        plot_selection(self.table).savefig(folder / PLOT, dpi=160)
-        (folder / MANIFEST).write_text(json.dumps(self.manifest, indent=2) + "\n", encoding="utf-8")
-        if report:
-            (folder / PAGE).write_text(render(self), encoding="utf-8")
-        return folder
 
 
 def select(

@@ -10,82 +10,37 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mixtures import COVARIANCES, Dirichlet, Fit
 from mixtures.model import Allocation, Family
-from reports import manifest as facts_of
-from reports.added import Added, as_added, check_names
-from reports.beside import one_core
-from reports.catalogue import DEFAULT, METHODS, Options
-from reports.measure import measure
+from reports.comparison import manifest as facts_of
+from reports.comparison.added import Added, as_added, check_names
+from reports.comparison.beside import one_core
+from reports.comparison.catalogue import DEFAULT, METHODS, Options
+from reports.comparison.measure import measure
+from reports.comparison.prepared import digest, prepare
+from reports.comparison.results import COLUMNS, FORMAT, Results
 from reports.metrics import Row
-from reports.prepared import digest, prepare
-from reports.results import COLUMNS, FORMAT, PAGE, Results
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from reports.added import Result
+    from reports.comparison.added import Result
 
 Progress = Callable[[str, str], None]
 
 
-@dataclass
-class Comparison:
-    """Methods side by side on one data set.
-
-    Parameters
-    ----------
-    fits : dict of Fit
-        By method, in one labelling.
-    failures : dict of str
-        What went wrong, by method.
-    results : Results
-        The numbers, draws and facts from which tables and pages are made.
-    """
+class Compared(NamedTuple):
+    """Fits by method in one labelling, what went wrong by method, and the numbers from which tables and pages are made."""
 
     fits: dict[str, Fit]
     failures: dict[str, str]
     results: Results
-
-    def table(self) -> pd.DataFrame:
-        """The main numbers, one row a method; NaN where a number does not apply."""
-        return summary(self.results)
-
-    def to_html(self, path: str | Path) -> Path:
-        """Write the report as one self-contained page."""
-        from reports.page import render
-
-        path = Path(path)
-        path.write_text(render(self.results), encoding="utf-8")
-        return path
-
-    def save(
-        self, folder: str | Path, *, report: bool = True, overwrite: bool = False, executor: Executor | None = None
-    ) -> Path:
-        """Write metrics, manifest and draws into a folder, and then, unless ``report`` is false, the page.
-
-        An ``executor`` draws a part of the page meanwhile; see `reports.beside`.
-
-        Raises
-        ------
-        ResultsError
-            If the folder holds something else, or an earlier comparison and ``overwrite`` is false.
-        """
-        if not report:
-            return self.results.save(folder, overwrite=overwrite)
-        from reports.page import begin_to_render
-
-        page = begin_to_render(self.results, executor)
-        folder = self.results.save(folder, overwrite=overwrite)
-        (folder / PAGE).write_text(page(), encoding="utf-8")
-        return folder
 
 
 def compare(
@@ -108,7 +63,7 @@ def compare(
     progress: Progress | None = None,
     executor: Executor | None = None,
     **options: Any,
-) -> Comparison:
+) -> Compared:
     """Fit one Bayesian Gaussian mixture by several methods and measure how they differ.
 
     Parameters
@@ -142,20 +97,20 @@ def compare(
         ``m0``, ``beta0``, ``W0``, ``nu0`` of the prior of the clusters; see `mixtures.Gaussian.from_data`.
     extra : mapping, optional
         Results made elsewhere that join the comparison, by name: draws, a point, a posterior in closed form, a `Fit`, or the
-        path of a file, in the units of x as given; see `reports.added`.
+        path of a file, in the units of x as given; see `reports.comparison.added`.
     facts : mapping, optional
         What the manifest should know besides: ``command``, ``seed``, ``source``, ``label_column``.
     progress : callable, optional
         Told (stage, "running" | "done" | "failed").
     executor : concurrent.futures.Executor, optional
-        Works out leave-one-out while the rest is measured; the numbers are the same. See `reports.beside`.
+        Works out leave-one-out while the rest is measured; the numbers are the same. See `reports.comparison.beside`.
     **options
         ``draws``, ``chains``, ``tune``, ``sampler``, ``restarts``, ``advi_steps``, ``reference``, ``two_sample``; see
-        `reports.catalogue.Options`.
+        `reports.comparison.catalogue.Options`.
 
     Returns
     -------
-    Comparison
+    Compared
 
     Raises
     ------
@@ -231,7 +186,7 @@ def compare(
     }
     failures = {method: entry["error"] for method, entry in entries.items() if entry["status"] == "failed"}
     results = Results(manifest, _frame(measured.rows), data.dataset(), measured.trees)
-    return Comparison(measured.fits, failures, results)
+    return Compared(measured.fits, failures, results)
 
 
 def check_methods(methods: Iterable[str]) -> tuple[str, ...]:

@@ -1,0 +1,122 @@
+"""`mixtures bench`: measure this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mixtures import COVARIANCES
+from reports.commands.options import refuse, relative, unused
+from reports.commands.terminal import Parts, err, out
+from reports.comparison.catalogue import Options
+
+
+def bench(
+    covariance: Annotated[
+        str, typer.Option(help=f"Comma-separated, from: {', '.join(COVARIANCES)}; or all, four times as long.")
+    ] = "full",
+    cells: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated, rows x features x clusters.",
+            show_default="1e3x2x3,1e5x2x5,1e5x10x10,1e6x2x5,2e5x20x20,5e4x50x10",
+        ),
+    ] = None,
+    repeats: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Measurements behind a median, slow ones less often; with --nuts, rounds.",
+            show_default="5, with --nuts 1",
+        ),
+    ] = None,
+    optimum: Annotated[
+        bool | None,
+        typer.Option(
+            "--optimum/--no-optimum",
+            help="Time to the optimum; in large cells that takes minutes each.",
+            show_default="small cells alone",
+        ),
+    ] = None,
+    limit: Annotated[float, typer.Option(help="Seconds scikit-learn has for one optimum.")] = 120.0,
+    memory: Annotated[
+        bool, typer.Option(help="Peak private memory and the time to compile, in processes of their own.")
+    ] = True,
+    memory_map: Annotated[
+        bool,
+        typer.Option("--memory-map", help="Fits of 1e5 to 1e7 rows from a temporary file of 800 MB; a minute or two."),
+    ] = False,
+    small: Annotated[bool, typer.Option(help="Fits a second on many small data sets.")] = True,
+    nuts: Annotated[
+        bool,
+        typer.Option("--nuts", help="Instead of all that: effective draws a second, our twin beside the usual model."),
+    ] = False,
+    sampler: Annotated[str, typer.Option(help="Who runs --nuts: numpyro, nutpie or pymc.")] = Options.sampler,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Folder for the results.", show_default="results/bench, numbered if taken"),
+    ] = None,
+) -> None:
+    """Measure this machine: time a pass, time to the optimum, peak memory, small fits; ours beside scikit-learn.
+
+    The folder gets bench.csv, bench.png and bench.json (what the machine is). Two cores need a few minutes for the
+    defaults; --covariance all, --optimum and --memory-map take longer. Leave the machine alone while it measures.
+
+    Examples:
+
+      mixtures bench
+
+      mixtures bench --cells 1e5x2x5 --covariance all --no-memory --no-small
+
+      mixtures bench --optimum --memory-map -o results/everything
+
+      mixtures bench --nuts --repeats 3
+    """
+    from reports.bench import GRID, Settings, parse_cells, parse_covariances, run
+    from reports.bench import nuts as effective
+    from reports.bench.tables import effective_draws, machine, tables
+    from reports.comparison.results import ResultsError, check_free
+    from reports.plots.bench import plot_bench
+
+    try:
+        settings = Settings(
+            cells=GRID if cells is None else parse_cells(cells),
+            covariances=parse_covariances(covariance),
+            repeats=repeats or Settings.repeats,
+            optimum=optimum,
+            limit=limit,
+            memory=memory,
+            memory_map=memory_map,
+            small=small,
+        )
+        sampling = effective.Settings(sampler=sampler, repeats=repeats or effective.Settings.repeats)
+        folder = out_dir or unused(Path("results") / "bench")
+        if folder.is_dir() and any(folder.iterdir()):
+            raise ResultsError(f"{folder} is not empty; give a new folder with --out")
+        check_free(folder, overwrite=False)
+    except (ValueError, OSError) as error:
+        refuse(error)
+    try:
+        with Parts() as parts:
+            if nuts:
+                compared = effective.run(sampling, parts.tell)
+            else:
+                result = run(settings, parts.tell)
+    except KeyboardInterrupt:
+        err.print("interrupted; the results were not written", style="red")
+        raise typer.Exit(130) from None
+    numbers = f"Numbers: {relative(folder / 'bench.csv')}"
+    if nuts:
+        effective.save(compared, sampling, folder)
+        for table in effective_draws(compared, sampling):
+            out.print(table)
+        out.print(numbers, soft_wrap=True, markup=False, highlight=False)
+        return
+    result.save(folder, plot_bench(result.table))
+    for table in tables(result):
+        out.print(table)
+    out.print(machine(result), soft_wrap=True, markup=False, highlight=False)
+    out.print(numbers, soft_wrap=True, markup=False, highlight=False)
+    out.print(f"Plot: {relative(folder / 'bench.png')}", soft_wrap=True, markup=False, highlight=False)

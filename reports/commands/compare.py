@@ -1,0 +1,161 @@
+"""`mixtures compare`: fit DATA by several methods, compare them, and write a report."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mixtures import COVARIANCES
+from reports.commands import terminal
+from reports.commands.options import Open, named_paths, names_of, refuse, relative, save_in, unused
+from reports.commands.terminal import Stages, err, out
+from reports.comparison.catalogue import DEFAULT, METHODS, REFERENCES, Options
+
+
+def compare(
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA", help="A built-in data set (see `mixtures datasets`) or a CSV, Parquet or .npy file."
+        ),
+    ],
+    components: Annotated[int, typer.Option("-k", "--components", help="Number of clusters K.")],
+    methods: Annotated[str, typer.Option(help=f"Comma-separated, from: {', '.join(METHODS)}.")] = ",".join(DEFAULT),
+    covariance: Annotated[str, typer.Option(help=f"Covariance structure: {', '.join(COVARIANCES)}.")] = "full",
+    out_dir: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for the results.", show_default="results/DATA-kK, numbered if taken"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness.")] = 0,
+    test_fraction: Annotated[float, typer.Option(help="Share of the rows held out, 0 to below 1.")] = 0.0,
+    label_column: Annotated[str | None, typer.Option(help="Column with known classes; no method sees it.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Comma-separated columns to use.", show_default="all numeric")
+    ] = None,
+    drop_missing: Annotated[bool, typer.Option("--drop-missing", help="Leave out rows with missing values.")] = False,
+    draws: Annotated[int, typer.Option(help="Posterior draws kept from each chain.")] = Options.draws,
+    chains: Annotated[int, typer.Option(help="Number of chains.")] = Options.chains,
+    sampler: Annotated[str, typer.Option(help="Who runs NUTS: numpyro, nutpie or pymc.")] = Options.sampler,
+    standardize: Annotated[bool, typer.Option(help="Report in standard deviations of each feature.")] = False,
+    restarts: Annotated[int, typer.Option(help="Starts of EM and CAVI; the best is kept.")] = Options.restarts,
+    reference: Annotated[
+        str, typer.Option(help=f"What the others are held against: auto, {', '.join(REFERENCES)}.")
+    ] = Options.reference,
+    two_sample: Annotated[
+        bool,
+        typer.Option("--two-sample", help="Let a classifier try to tell each method's draws from the reference's."),
+    ] = False,
+    add: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PATH",
+            help="A result of your own that joins: a DataTree as zarr or netCDF, or a .npz. Can be repeated.",
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier comparison in --out.")] = False,
+    report: Annotated[bool, typer.Option(help="Write the page beside the numbers.")] = True,
+    open_: Open = False,
+) -> None:
+    """Fit one Gaussian mixture to DATA by several methods, compare them, and write a report.
+
+    The folder gets report.html (one self-contained page), metrics.csv, manifest.json and every method's draws as zarr.
+
+    Examples:
+
+      mixtures compare faithful -k 2
+
+      mixtures compare tsmatz -k 3 --methods em,cavi
+
+      mixtures compare mine.csv -k 3 --label-column species --drop-missing
+
+      mixtures compare faithful -k 2 --add mine=draws.nc
+    """
+    import numpy as np
+
+    from mixtures import datasets
+    from reports.api.comparison import compare as compare_data
+    from reports.comparison.beside import second_process
+    from reports.comparison.results import PAGE, ResultsError, check_free
+    from reports.comparison.run import check_covariance, check_methods
+
+    started: list[str] = []
+    stages = Stages({name: method.title for name, method in METHODS.items()})
+    try:
+        chosen = check_methods(names_of(methods) or ())
+        names = names_of(columns)
+        settings: dict[str, Any] = {
+            "draws": draws,
+            "chains": chains,
+            "sampler": sampler,
+            "restarts": restarts,
+            "reference": reference,
+            "two_sample": two_sample,
+        }
+        Options(**settings)
+        extra = named_paths(add or [])
+        loaded = datasets.load(data, label_column=label_column, columns=names, drop_missing=drop_missing)
+        check_covariance(covariance)
+        datasets.check_components(loaded.x, components, correlated=covariance in ("full", "tied"))
+        folder = out_dir or unused(Path("results") / f"{loaded.name}-k{components}")
+        check_free(folder, overwrite=overwrite)
+
+        def progress(stage: str, state: str) -> None:
+            started.append(stage)
+            stages.tell(stage, state)
+
+        with stages, second_process(len(chosen) + len(extra)) as executor:
+            result = compare_data(
+                loaded.x,
+                components,
+                rng=np.random.default_rng(seed),
+                methods=chosen,
+                covariance=covariance,
+                labels=loaded.labels,
+                features=loaded.features,
+                truth=loaded.truth,
+                extra=extra,
+                name=loaded.name,
+                test_fraction=test_fraction,
+                standardize=standardize,
+                facts={
+                    "command": shlex.join(["mixtures", *sys.argv[1:]]),
+                    "seed": seed,
+                    "source": loaded.source,
+                    "label_column": label_column,
+                },
+                progress=progress,
+                executor=executor,
+                **settings,
+            )
+            stages.tell("save", "running")
+            save = partial(result.save, report=report, overwrite=overwrite, executor=executor)
+            folder = save_in(save, folder, renumber=out_dir is None)
+            stages.tell("save", "done")
+    except (ResultsError, OSError) as error:
+        refuse(error)
+    except KeyboardInterrupt:
+        err.print("interrupted; the results were not written", style="red")
+        raise typer.Exit(130) from None
+    except ValueError as error:
+        # Arguments are checked before the first stage; a ValueError after that is a defect and keeps its traceback.
+        if started:
+            raise
+        refuse(error)
+
+    out.print(terminal.summary(result))
+    for method, failure in result.failures.items():
+        err.print(
+            f"{METHODS[method].title} failed: {failure}", style="red", soft_wrap=True, markup=False, highlight=False
+        )
+    out.print(terminal.reference_line(result), soft_wrap=True, markup=False, highlight=False)
+    path = folder / PAGE if report else folder / "metrics.csv"
+    out.print(f"{'Report' if report else 'Numbers'}: {relative(path)}", soft_wrap=True, markup=False, highlight=False)
+    if open_ and report:
+        typer.launch(path.resolve().as_uri())
+    if result.failures:
+        raise typer.Exit(1)

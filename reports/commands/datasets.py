@@ -1,0 +1,25 @@
+"""`mixtures datasets`: list the built-in data sets."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from reports.commands.terminal import out
+
+
+def datasets() -> None:
+    """List the built-in data sets."""
+    from mixtures import datasets as sets
+
+    table = Table(title="Built-in data sets", title_justify="left")
+    for heading, justify in (
+        ("name", "left"),
+        ("rows", "right"),
+        ("features", "right"),
+        ("classes", "right"),
+        ("source", "left"),
+    ):
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    for d in sets.describe():
+        table.add_row(d.name, str(d.n), str(d.d), "–" if d.classes is None else str(d.classes), d.source)
+    out.print(table)

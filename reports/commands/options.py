@@ -1,0 +1,79 @@
+"""Options that several commands share, and how their text is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from reports.commands.terminal import err
+
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes; the numbers do not depend on it.", show_default="one a core")
+]
+Scheduler = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler whose workers do the work instead.")
+]
+Open = Annotated[bool, typer.Option("--open", help="Open the page when it is there.")]
+
+
+def names_of(text: str | None) -> list[str] | None:
+    """The names in a comma-separated list."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def whole_numbers(text: str) -> list[int]:
+    """The numbers of 1:8 or 2,3,5, or both."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, colon, last = part.strip().partition(":")
+        last = last if colon else first
+        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+            raise ValueError(f"--components is {text!r}; expected numbers of clusters such as 1:8 or 2,3,5")
+        numbers += range(int(first), int(last) + 1)
+    return numbers
+
+
+def named_paths(pairs: list[str]) -> dict[str, Path]:
+    """Paths by name from NAME=PATH."""
+    paths: dict[str, Path] = {}
+    for pair in pairs:
+        name, equals, path = pair.partition("=")
+        if not (name and equals and path):
+            raise ValueError(f"--add {pair} is not of the form NAME=PATH, such as --add mine=draws.nc")
+        if name in paths:
+            raise ValueError(f"--add names {name!r} twice; give each result a name of its own")
+        paths[name] = Path(path)
+    return paths
+
+
+def relative(path: Path) -> Path:
+    """The path as seen from the working folder, where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def unused(folder: Path) -> Path:
+    """The folder, or the first numbered one beside it that does not exist."""
+    candidates = [folder, *(folder.with_name(f"{folder.name}-{i}") for i in range(2, 10_000))]
+    return next(path for path in candidates if not path.exists())
+
+
+def save_in(save: Callable[[Path], Path], folder: Path, *, renumber: bool) -> Path:
+    """Save, in the next free folder where another run has just taken a default one."""
+    from reports.comparison.results import ResultsError
+
+    while True:
+        try:
+            return save(folder)
+        except ResultsError:
+            if not renumber or not folder.exists():
+                raise
+            folder = unused(folder)
+
+
+def refuse(error: Exception) -> NoReturn:
+    """End the command with one line that says what cannot be used."""
+    err.print(f"error: {error}", style="red", soft_wrap=True, markup=False, highlight=False)
+    raise typer.Exit(2)

@@ -1,0 +1,98 @@
+"""`mixtures overfit`: the study of overfitting."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reports.commands import terminal
+from reports.commands.options import Open, Scheduler, Workers, refuse, relative
+from reports.commands.terminal import Rate, err, out
+
+
+def overfit(
+    grid: Annotated[
+        Path | None,
+        typer.Argument(metavar="[GRID]", help="A TOML file that describes the grid, in the place of a preset."),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="quick, small-data, prior or misspecified.", show_default="quick"),
+    ] = None,
+    replicates: Annotated[
+        int | None, typer.Option(help="Data sets for each cell.", show_default="as the grid says")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all randomness.", show_default="as the grid says")] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--out", help="Folder for the results; an earlier one goes on.", show_default="results/overfit-GRID"
+        ),
+    ] = None,
+    cell: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Measure one fit alone, named as in the report, and print its numbers."),
+    ] = None,
+    report: Annotated[bool, typer.Option(help="Write the page beside the numbers.")] = True,
+    open_: Open = False,
+) -> None:
+    """Measure when EM over-estimates on few data, whether VB avoids it, and where VB loses.
+
+    The folder gets report.html, overfit.json and cells/, a Parquet data set with a row for every fit. Interrupt it at any
+    moment and give the same command again: it goes on where it was. A changed grid measures only what is new in it.
+
+    Examples:
+
+      mixtures overfit --preset quick
+
+      mixtures overfit --preset small-data --workers 8
+
+      mixtures overfit mine.toml --replicates 500 -o results/mine
+    """
+    from joblib import cpu_count
+
+    from reports.studies.folder import CELLS, PAGE, write_page
+    from reports.studies.overfit import grid as grids
+    from reports.studies.overfit import study
+
+    try:
+        if grid is not None and preset is not None:
+            raise ValueError("give a grid or --preset, not both")
+        name = (preset or "quick") if grid is None else grid.stem
+        text = grids.preset(name) if grid is None else grid.read_text(encoding="utf-8")
+        chosen = grids.parse(text, name if grid is None else str(grid), replicates=replicates, seed=seed)
+        if cell is not None:
+            out.print(terminal.numbers(study.again(chosen, cell)))
+            return
+        folder = out_dir or Path("results") / f"overfit-{name}"
+        study.check_folder(folder)
+        asked = f"--preset {name}" if grid is None else shlex.quote(str(grid))
+        with Rate("fits") as rate:
+            result = study.run(
+                chosen,
+                folder,
+                workers=workers or cpu_count(),
+                scheduler=scheduler,
+                command=shlex.join(["mixtures", *sys.argv[1:]]),
+                asked=asked if seed is None else f"{asked} --seed {seed}",
+                tell=rate.tell,
+            )
+        if report:
+            from reports.page.overfit import render
+
+            write_page(folder, render(result, str(relative(folder))))
+    except (ValueError, OSError) as error:
+        refuse(error)
+    except KeyboardInterrupt:
+        err.print("interrupted; the cells that were finished are kept: give the same command to go on", style="red")
+        raise typer.Exit(130) from None
+    path = folder / PAGE if report else folder / CELLS
+    out.print(f"{'Report' if report else 'Cells'}: {relative(path)}", soft_wrap=True, markup=False, highlight=False)
+    if open_ and report:
+        typer.launch(path.resolve().as_uri())

@@ -1,0 +1,131 @@
+"""`mixtures select`: choose the number of clusters."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mixtures import COVARIANCES
+from reports.commands import terminal
+from reports.commands.options import Open, Workers, names_of, refuse, relative, unused, whole_numbers
+from reports.commands.terminal import Rate, err, out
+
+
+def select(
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA", help="A built-in data set (see `mixtures datasets`) or a CSV, Parquet or .npy file."
+        ),
+    ],
+    components: Annotated[
+        str, typer.Option("-k", "--components", help="Numbers of clusters to choose from, as 1:8 or 2,3,5.")
+    ] = "1:8",
+    covariance: Annotated[str, typer.Option(help=f"Comma-separated, from: {', '.join(COVARIANCES)}; or all.")] = "full",
+    criteria: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated, from: aic, bic, icl, cv, cv-cavi, elbo, elbo-logk, loo, evidence.",
+            show_default="all; above 5000 points without loo and evidence",
+        ),
+    ] = None,
+    folds: Annotated[int, typer.Option(help="Folds of the cross-validation.")] = 10,
+    restarts: Annotated[
+        int, typer.Option(help="Starts of EM and CAVI, half as many in every fold; the tenth part ahead goes on.")
+    ] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness.")] = 0,
+    workers: Workers = None,
+    label_column: Annotated[str | None, typer.Option(help="Column with known classes; no fit sees it.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Comma-separated columns to use.", show_default="all numeric")
+    ] = None,
+    drop_missing: Annotated[bool, typer.Option("--drop-missing", help="Leave out rows with missing values.")] = False,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--out", help="Folder for the results.", show_default="results/DATA-select, numbered if taken"
+        ),
+    ] = None,
+    report: Annotated[bool, typer.Option(help="Write the page beside the numbers.")] = True,
+    open_: Open = False,
+) -> None:
+    """Choose the number of clusters K of DATA by every criterion, and say by how much.
+
+    The folder gets report.html (one self-contained page), selection.csv, selection.png and manifest.json.
+
+    Examples:
+
+      mixtures select faithful --components 1:8
+
+      mixtures select faithful --covariance all --criteria bic,icl,evidence
+
+      mixtures select mine.csv --components 1:5 --label-column species
+    """
+    import numpy as np
+    from joblib import cpu_count
+
+    from mixtures import datasets
+    from reports.api.selection import select as choose
+    from reports.comparison.results import ResultsError
+    from reports.studies.selection import study as selection
+
+    started: list[int] = []
+    try:
+        structures = COVARIANCES if covariance == "all" else names_of(covariance)
+        loaded = datasets.load(data, label_column=label_column, columns=names_of(columns), drop_missing=drop_missing)
+        folder = out_dir or unused(Path("results") / f"{loaded.name}-select")
+        selection.check_folder(folder)
+        with Rate("parts") as rate:
+
+            def tell(done: int, total: int) -> None:
+                started.append(done)
+                rate.tell(done, total)
+
+            result = choose(
+                loaded.x,
+                whole_numbers(components),
+                rng=np.random.default_rng(seed),
+                covariance=tuple(structures or ()),
+                criteria=names_of(criteria),
+                folds=folds,
+                restarts=restarts,
+                features=loaded.features,
+                name=loaded.name,
+                facts={
+                    "command": shlex.join(["mixtures", *sys.argv[1:]]),
+                    "seed": seed,
+                    "source": loaded.source,
+                    "label_column": label_column,
+                    "n_classes": None if loaded.labels is None else len(set(loaded.labels)),
+                },
+                workers=workers or cpu_count(),
+                tell=tell,
+            )
+        folder = out_dir or unused(folder)  # another run may have taken it since
+        result.save(folder, report=report)
+    except (ResultsError, OSError) as error:
+        refuse(error)
+    except KeyboardInterrupt:
+        err.print("interrupted; the results were not written", style="red")
+        raise typer.Exit(130) from None
+    except ValueError as error:
+        if started:  # arguments are checked before the first part; a ValueError after that is a defect
+            raise
+        refuse(error)
+
+    out.print(terminal.choices(result))
+    for text in result.warnings:
+        err.print(f"warning: {text}", style="yellow", soft_wrap=True, markup=False, highlight=False)
+    for failure in result.manifest["failures"]:
+        err.print("{part}, {covariance}, K = {components} failed: {reason}".format(**failure), style="red",
+                  soft_wrap=True, markup=False, highlight=False)  # fmt: skip
+    path = folder / (selection.PAGE if report else selection.CSV)
+    out.print(f"{'Report' if report else 'Numbers'}: {relative(path)}", soft_wrap=True, markup=False, highlight=False)
+    if open_ and report:
+        typer.launch(path.resolve().as_uri())
+    if result.manifest["failures"]:
+        raise typer.Exit(1)
