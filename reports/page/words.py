@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,9 +22,18 @@ def symbols(text: str) -> str:
     return re.sub(rf"(?<![A-Za-z])({'|'.join(GREEK)})(?![A-Za-z])", lambda m: GREEK[m[1]], text)
 
 
-def listing(names: list[str]) -> str:
+def listing(names: Sequence[str], word: str = "and") -> str:
     """Return names as words: `a`, `a and b`, `a, b and c`."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
+
+
+def literal(text: object) -> str:
+    """Return text from outside, such as a method's or feature's name, so that none of it is read as a link to a term.
+
+    >>> literal("means[0, [[a|b]]]").replace("\u2060", "~")
+    'means[0, [~[a|b]]]'
+    """
+    return str(text).replace("[[", "[\u2060[")
 
 
 def short(x: object) -> str:
