@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from scipy import stats
 from scipy.special import logsumexp
 
@@ -296,12 +297,14 @@ def compared():
 
 
 @pytest.mark.filterwarnings("ignore::mixtures.ConvergenceWarning")
-def test_a_comparison_has_the_numbers_side_by_side_best_known_first(compared):
+def test_a_comparison_has_the_numbers_side_by_side_trusted_ones_first(compared):
+    """So few draws fail their checks, and CAVI's weights have a k-hat that is too large: both stand last."""
     results = compared[2].results
     table = evidence_table(View(results))
     assert list(table["target"]) == [
-        "exact", "bridge", "importance", "elbo_all_labellings", "elbo_marginal", "elbo", "bic"
+        "exact", "elbo_all_labellings", "elbo_marginal", "elbo", "bic", "bridge", "importance"
     ]  # fmt: skip
+    assert list(table["state"]) == ["trusted", "", "", "", "", "failed", "failed"]
     value = dict(zip(table["target"], table["value"], strict=True))
     fits = compared[2].fits
     assert value["exact"] == fits["exact"].info["log_evidence"][-1]
@@ -320,13 +323,71 @@ def test_a_missing_bridge_is_a_missing_row_with_its_reason(compared):
     assert "Gibbs gives no bridge sampling: there are 100 posterior draws; a bridge needs at least 200" in notice.text
 
 
-def test_numbers_of_one_rank_stand_by_their_error():
+@pytest.fixture
+def view():
+    """Two samplers that passed their checks, one that did not although its error is the smallest, and two bounds."""
     rows = [
-        ("a", "bridge", -3.0, 0.2),
-        ("b", "smc", -2.0, 0.1),
-        ("c", "elbo", -5.0, np.nan),
-        ("d", "elbo", -4.0, np.nan),
+        ("sampler", "bridge", -3.0, 0.2),
+        ("runs", "smc", -2.0, 0.1),
+        ("stuck", "bridge", -9.0, 0.01),
+        ("good", "importance", -3.1, 0.01),
+        ("poor", "importance", -7.0, 0.001),
+        ("good", "elbo", -5.0, np.nan),
+        ("poor", "elbo", -6.0, 0.1),
     ]
     metrics = pd.DataFrame(rows, columns=["method", "target", "value", "se"]).assign(metric="log_evidence")
-    view = SimpleNamespace(trees=dict.fromkeys("abcd"), table=lambda metric: metrics[metrics["metric"] == metric])
-    assert list(evidence_table(view)["method"]) == ["b", "a", "d", "c"]
+    names = ("sampler", "runs", "stuck", "good", "poor")
+    tree = {"posterior": {"weights": xr.DataArray(np.ones((1, 4000, 2)), dims=("chain", "draw", "cluster"))}}
+    khat = {"good": 0.4, "poor": 0.9}
+    entry = {"method": "sampler", "trusted": True}
+    return SimpleNamespace(
+        trees=dict.fromkeys(names, tree),
+        methods={name: {"converged": name != "stuck"} for name in names},
+        reference="sampler",
+        n_clusters=2,
+        manifest={"reference": entry, "references": {"sampler": entry}, "evidence": {}},
+        table=lambda metric: metrics[metrics["metric"] == metric],
+        value=lambda method, metric: khat.get(method, np.nan) if metric == "khat" else np.nan,
+        label=str,
+    )
+
+
+def differences(view):
+    """The column of differences, by method and number."""
+    (table,) = (block for block in section(view).blocks if block.kind == "table")
+    return {(row[0].text, row[1].text): row[3].text for row in table.rows}
+
+
+def test_the_trusted_reference_stands_first_and_what_failed_its_checks_last(view):
+    table = evidence_table(view)
+    assert list(zip(table["method"], table["state"], strict=True)) == [
+        ("sampler", "trusted"),
+        ("runs", "trusted"),
+        ("good", ""),
+        ("good", ""),
+        ("poor", ""),
+        ("stuck", "failed"),
+        ("poor", "failed"),
+    ]
+    assert list(table["target"])[2:5] == ["importance", "elbo", "elbo"]
+    found = differences(view)
+    assert found["sampler", "bridge sampling"] == "–"
+    assert found["stuck", "bridge sampling"] == "−6.00 ± 0.20"
+    assert found["good", "ELBO"] == "−2.00 ± 0.20"
+
+
+def test_without_a_trusted_estimate_there_are_no_differences(view):
+    for name in ("sampler", "runs"):
+        view.methods[name]["converged"] = False
+    assert set(differences(view).values()) == {"–"}
+    assert set(evidence_table(view)["state"]) == {"", "failed"}
+
+
+def test_samplers_that_contradict_each_other_are_both_not_trusted(view):
+    view.manifest["reference"] = view.manifest["reference"] | {"trusted": False}
+    assert set(differences(view).values()) == {"–"}
+    view.manifest["references"]["sampler"] = view.manifest["reference"]  # it failed, and "runs" stands alone
+    view.methods["sampler"]["converged"] = False
+    table = evidence_table(view)
+    assert table["method"][0] == "runs"
+    assert differences(view)["good", "ELBO"] == "−3.00 ± 0.10"

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from reports.page.blocks import Cell, Facts, Figure, Notice, Section, Table, image, value
+from reports.metrics.quality import limit
+from reports.page.blocks import Cell, Facts, Figure, Notice, Section, Table, image
 from reports.page.cells import hundredths, name_cell
-from reports.page.numbers import number
+from reports.page.numbers import DASH, number, with_error
 from reports.page.trust import no_fit
 from reports.page.view import View
 
@@ -22,6 +23,9 @@ class Number(NamedTuple):
     name: str
     meaning: str
 
+
+TRUSTED, FAILED = "trusted", "failed"
+ESTIMATES = ("exact", "bridge", "smc", "importance")
 
 NUMBERS = {
     "exact": Number(0, "sum over allocations", "The evidence itself, over all labellings: no error but rounding."),
@@ -80,12 +84,18 @@ def evidence(view: View) -> Section:
     if len(table):
         from reports.plots.evidence import plot_evidence
 
+        best = table.iloc[0]
+        seen = f"{view.label(best['method'])}, {best['score']}: {with_error(best['value'], best['se'])} nats"
+        caption = (
+            f"Log evidence on one axis, with two standard errors to each side. The band is the best estimate ({seen}). "
+            "Hollow marks failed their checks. The numbers differ by what they leave out, not only by error."
+            if best["state"] == TRUSTED
+            else "Log evidence on one axis, with two standard errors to each side. No estimate passed its checks, so none is "
+            "marked as the best; hollow marks failed theirs. The numbers differ by what they leave out, not only by error."
+        )
+        alt = f"Log evidence by method and number; on top {seen}"
         section.blocks += [
-            Figure(
-                "Log evidence on one axis, with two standard errors to each side. The numbers differ by what they leave out, "
-                "not only by error.",
-                [image(plot_evidence(table), "Log evidence by method and number")],
-            ),
+            Figure(caption, [image(plot_evidence(table), alt)]),
             _side_by_side(view, table),
             Facts([(n.name, n.meaning) for target, n in NUMBERS.items() if target in set(table["target"])]),
         ]
@@ -103,27 +113,79 @@ def evidence(view: View) -> Section:
 
 
 def evidence_table(view: View) -> pd.DataFrame:
-    """Every number for the log evidence: `method`, `target`, `score` (its name), `value` and `se`, the best known first.
+    """Every number for the log evidence, trusted estimates first.
 
-    Numbers of one rank stand by their error, those without one from the highest.
+    Returns
+    -------
+    DataFrame
+        ``method``, ``target``, ``score`` (the number's name), ``value`` and ``se`` in nats, and ``state``: "trusted" for an
+        estimate by the exact sum or by a sampler that passed its checks, "failed" for one by a sampler that did not or by
+        weights whose k-hat is too large, "" for the others. The reference's estimate stands before those of other samplers;
+        what failed stands last. Estimates alike in this stand by their error, bounds from the highest.
     """
     summed_out = view.table("bound_marginal").assign(target="elbo_marginal")
     table = pd.concat([view.table("log_evidence"), summed_out])
     table = table[table["method"].isin(view.trees)]
-    numbers = [NUMBERS[target] for target in table["target"]]
-    table = table.assign(score=[n.name for n in numbers], rank=[n.rank for n in numbers], fall=-table["value"])
-    return table.sort_values(["rank", "se", "fall"], ignore_index=True)
+    states = [_state(view, *pair) for pair in zip(table["method"], table["target"], strict=True)]
+    table = table.assign(
+        score=[NUMBERS[target].name for target in table["target"]],
+        state=states,
+        failed=[state == FAILED for state in states],
+        rank=[NUMBERS[target].rank for target in table["target"]],
+        other=table["method"] != view.reference,
+        order=table["se"].where(table["target"].isin(ESTIMATES), -table["value"]),
+    )
+    return table.sort_values(["failed", "rank", "other", "order"], ignore_index=True)
+
+
+def _state(view: View, method: str, target: str) -> str:
+    """Whether an estimate can be relied on; a bound or an approximation is neither trusted nor failed."""
+    if target == "exact":
+        return TRUSTED
+    if target == "importance":
+        khat = view.value(method, "khat")
+        return FAILED if khat > limit(view.trees[method]["posterior"]["weights"].isel(cluster=0).size) else ""
+    if target not in ESTIMATES:
+        return ""
+    return TRUSTED if view.methods[method]["converged"] and not contested(view) else FAILED
+
+
+def contested(view: View) -> bool:
+    """Whether two samplers passed their checks and say different things, so that neither is trusted."""
+    chosen = view.manifest["reference"]
+    return bool(view.reference and view.manifest["references"][view.reference]["trusted"] and not chosen["trusted"])
 
 
 def _side_by_side(view: View, table: pd.DataFrame) -> Table:
     best = table.iloc[0]
+    trusted = best["state"] == TRUSTED
     errors = np.hypot(table["se"].fillna(0), 0 if math.isnan(best["se"]) else best["se"])
     rows = []
-    for i, (method, target, score, x, se) in enumerate(
-        zip(*(table[name] for name in ("method", "target", "score", "value", "se")), strict=True)
+    for i, (method, target, score, x, se, state) in enumerate(
+        zip(*(table[name] for name in ("method", "target", "score", "value", "se", "state")), strict=True)
     ):
-        difference = Cell("–") if i == 0 else hundredths(x - best["value"], errors[i])
-        khat = value(view.value(method, "khat") if target == "importance" else math.nan)
-        rows.append([name_cell(view, method), Cell(score), hundredths(x, se), difference, khat])
-    head = ["method", "what it is", "log evidence", "minus the first", "k-hat of q"]
-    return Table("Log evidence ± standard error in nats, the best known first", head, rows)
+        difference = Cell(DASH) if i == 0 or not trusted else hundredths(x - best["value"], errors[i])
+        checks = _checks(view, method, target, state)
+        rows.append([name_cell(view, method), Cell(score), hundredths(x, se), difference, checks])
+    head = ["method", "what it is", "log evidence", "difference from the best estimate", "checks"]
+    caption = (
+        "Log evidence ± standard error in nats, trusted estimates first"
+        if trusted
+        else "Log evidence ± standard error in nats. No estimate passed its checks, so there is none to take differences from"
+    )
+    return Table(caption, head, rows)
+
+
+def _checks(view: View, method: str, target: str, state: str) -> Cell:
+    """What is known of how far an estimate can be relied on."""
+    if target == "importance":
+        khat = view.value(method, "khat")
+        words = "k-hat not defined" if math.isnan(khat) else f"k-hat {number(khat, 2)}"
+        return Cell(f"✗ {words}", tone="bad") if state == FAILED else Cell(words)
+    if target == "exact":
+        return Cell("none needed", tone="good")
+    if not state:
+        return Cell(DASH)
+    if state == TRUSTED:
+        return Cell(f"✓ passed{', the reference' if method == view.reference else ''}", tone="good")
+    return Cell("✗ contradicted by another sampler" if view.methods[method]["converged"] else "✗ failed", tone="bad")
