@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixtures import Fit
+from reports.api.shown import Shown, like
 from reports.comparison import run
 from reports.comparison.results import PAGE, Results
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from reports.page.blocks import Section
+    from reports.page.view import View
 
-@dataclass
-class Comparison:
-    """Methods side by side on one data set.
+
+@dataclass(repr=False)
+class Comparison(Shown):
+    """Methods side by side on one data set. In a notebook it shows its verdict and the main numbers.
 
     Parameters
     ----------
@@ -67,7 +70,38 @@ class Comparison:
         (folder / PAGE).write_text(page(), encoding="utf-8")
         return folder
 
+    def __repr__(self) -> str:
+        from reports.page.words import listing
 
-@wraps(run.compare)
+        view = self._view()
+        data, reference = view.manifest["data"], view.manifest["reference"]
+        if view.reference is None:
+            judged = "no reference"
+        else:
+            judged = f"reference {view.label(view.reference)}{'' if reference['trusted'] else ', not trusted'}"
+        failed = f"; failed: {listing([view.label(m) for m in self.failures])}" if self.failures else ""
+        methods = listing([view.label(m) for m in view.methods])
+        return (
+            f"<Comparison of {methods} on {data['name']}: {data['n']} points in {data['d']}-D, K = {view.n_clusters}; "
+            f"{judged}{failed}>"
+        )
+
+    def _view(self) -> View:
+        from reports.page.view import View
+
+        return View(self.results)
+
+    def _sections(self, view: View) -> list[Section]:
+        from reports.page.build import draw
+
+        return draw(view)
+
+    def _blocks(self, view: View) -> list[Any]:
+        from reports.page.opening import verdict
+
+        return verdict(view).blocks
+
+
+@like(run.compare)
 def compare(*args: Any, **settings: Any) -> Comparison:  # noqa: D103  (its signature and docstring are those of what it runs)
     return Comparison(*run.compare(*args, **settings))

@@ -7,7 +7,8 @@ import io
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from reports.page.numbers import number
 from reports.plots import style
@@ -107,13 +108,32 @@ class Cards:
     cards: Sequence[Card]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Image:
-    """An embedded figure; `width` is its share of the page's width in percent."""
+    """A matplotlib figure and the words for it; it is embedded when a page asks for its `source`, or a process hands it on.
 
-    source: str
+    As SVG where it is lines and letters; as a fine PNG of 256 colours (`raster`) where it is thousands of marks.
+    """
+
+    figure: matplotlib.figure.Figure | None
     alt: str
-    width: int
+    raster: bool = False
+
+    @cached_property
+    def source(self) -> str:
+        """The figure as a data address."""
+        assert self.figure is not None
+        picture = embedded(self.figure, self.raster)
+        return f"data:image/{'png' if self.raster else 'svg+xml'};base64,{base64.b64encode(picture).decode()}"
+
+    @cached_property
+    def width(self) -> int:
+        """Its share of the page's width in percent."""
+        assert self.figure is not None
+        return min(100, round(100 * self.figure.get_size_inches()[0] / style.WIDTH))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"figure": None, "alt": self.alt, "raster": self.raster, "source": self.source, "width": self.width}
 
 
 @dataclass(frozen=True)
@@ -135,13 +155,29 @@ class Section:
     blocks: list = field(default_factory=list)
 
 
+def figures(sections: Sequence[Section]) -> dict[str, matplotlib.figure.Figure]:
+    """Return the matplotlib figures of sections by name: that of their section, numbered from its second figure on."""
+    named = {}
+    for section in sections:
+        drawn = [each for block in section.blocks if isinstance(block, Figure) for each in block.images]
+        for place, each in enumerate(drawn, 1):
+            assert each.figure is not None
+            named[section.id if place == 1 else f"{section.id}-{place}"] = each.figure
+    return named
+
+
 def value(x: float | None, digits: int = 3) -> Cell:
     """Return a number's cell; a missing one is a dash and sorts last."""
     return Cell(number(x, digits), None if x is None or x != x else float(x))
 
 
 def image(figure: matplotlib.figure.Figure, alt: str, *, raster: bool = False) -> Image:
-    """Embed a figure: as SVG where it is lines and letters, as a fine PNG of 256 colours where it is thousands of marks."""
+    """Return a figure with its alternative text; see `Image`."""
+    return Image(figure, alt, raster)
+
+
+def embedded(figure: matplotlib.figure.Figure, raster: bool) -> bytes:
+    """Draw a figure as SVG, or as a PNG of 256 colours."""
     from PIL import Image as Picture
 
     buffer = io.BytesIO()
@@ -156,6 +192,4 @@ def image(figure: matplotlib.figure.Figure, alt: str, *, raster: bool = False) -
                 )
         else:
             figure.savefig(buffer, format="svg", dpi=DPI, metadata={"Date": None, "Creator": None})
-    mime = "image/png" if raster else "image/svg+xml"
-    share = min(100, round(100 * figure.get_size_inches()[0] / style.WIDTH))
-    return Image(f"data:{mime};base64,{base64.b64encode(buffer.getvalue()).decode()}", alt, share)
+    return buffer.getvalue()

@@ -1,0 +1,77 @@
+"""What results share: a short repr, cards and tables in a notebook, and every plot of their page by name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Any
+
+from reports.comparison.run import check_known
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from reports.page.blocks import Section
+
+
+class Shown(ABC):
+    """A result that shows itself: a class says what its page is made of, and which part of it a notebook shows."""
+
+    @abstractmethod
+    def __repr__(self) -> str:
+        """What it is, in a line or two."""
+
+    @abstractmethod
+    def _view(self) -> Any:
+        """What the page's templates ask for names and colours."""
+
+    @abstractmethod
+    def _sections(self, view: Any) -> Sequence[Section]:
+        """The sections of its page."""
+
+    @abstractmethod
+    def _blocks(self, view: Any) -> Sequence[Any]:
+        """The blocks that a notebook shows."""
+
+    @property
+    def plots(self) -> list[str]:
+        """Names of the plots of the page, in its order; the first call draws them, which takes some seconds."""
+        return list(self._figures)
+
+    def plot(self, name: str) -> Figure:
+        """A plot of the page as a matplotlib figure, which a notebook shows and ``savefig`` writes.
+
+        Parameters
+        ----------
+        name : str
+            One of ``plots``.
+
+        Raises
+        ------
+        ValueError
+            If the page has no such plot.
+        """
+        check_known("plot", name, self._figures)
+        return self._figures[name]
+
+    @cached_property
+    def _figures(self) -> dict[str, Figure]:
+        from reports.page.blocks import figures
+
+        return figures(self._sections(self._view()))
+
+    def _repr_html_(self) -> str:
+        from reports.page.build import fragment
+
+        view = self._view()
+        return fragment(view, self._blocks(view))
+
+
+def like[**P, R](model: Callable[P, Any]) -> Callable[[Callable[..., R]], Callable[P, R]]:
+    """Give a function the parameters, the docstring and the name of another, for readers, editors and type checkers alike."""
+
+    def decorate(function: Callable[..., R]) -> Callable[P, R]:
+        return wraps(model)(function)
+
+    return decorate

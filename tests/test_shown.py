@@ -1,0 +1,65 @@
+"""What results look like in Python and in a notebook: a short repr, HTML that keeps to itself, the plots of the page."""
+
+import inspect
+import pickle
+
+import numpy as np
+import pytest
+from conftest import three_clusters
+from matplotlib.figure import Figure
+
+import reports
+from reports import compare
+from reports.comparison import run
+from reports.page import render
+from reports.page.build import draw
+
+NAME = "<b>mine & yours</b>"
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    x = three_clusters(40, np.random.default_rng(5))
+    return compare(x, 2, rng=np.random.default_rng(0), methods=("em", "cavi"), draws=100, restarts=2, name=NAME)
+
+
+def test_a_repr_fits_in_two_lines(comparison):
+    text = repr(comparison)
+    assert len(text) < 200
+    for part in ("Comparison", "EM and CAVI", NAME, "40 points", "K = 2", "no reference"):
+        assert part in text
+
+
+def test_html_keeps_to_itself(comparison):
+    """No rule of its style reaches what is outside, what a user named is escaped, and nothing is fetched."""
+    html = comparison._repr_html_()
+    style, body = html.split("</style>")
+    assert style.strip().startswith("<style>\n.mixtures-result {")
+    assert style.count("{") == style.count("}")
+    assert not any(line.startswith(("body", ":root")) for line in style.splitlines()[1:])
+    assert "<article" in body
+    assert "<b>mine" not in body
+    assert "http" not in html
+
+
+def test_every_plot_of_the_page_has_a_name_and_draws(comparison):
+    figures = [comparison.plot(name) for name in comparison.plots]
+    assert len(figures) == render(comparison.results).count("<img ") > 5
+    assert all(isinstance(figure, Figure) and figure.axes for figure in figures)
+    assert len(set(map(id, figures))) == len(figures)
+    with pytest.raises(ValueError, match="did you mean 'agreement'"):
+        comparison.plot("agrement")
+
+
+def test_a_figure_that_is_handed_to_another_process_is_embedded_there(comparison):
+    """Half of the page is drawn in a second process."""
+    sections = draw(comparison._view())
+    images = [image for section in sections for block in section.blocks for image in getattr(block, "images", ())]
+    for image, copy in zip(images, pickle.loads(pickle.dumps(images)), strict=True):
+        assert (copy.source, copy.width, copy.alt) == (image.source, image.width, image.alt)
+
+
+def test_signatures_are_those_of_what_runs():
+    """For editors and readers; for type checkers see `reports.api.shown.like`."""
+    assert list(inspect.signature(reports.compare).parameters) == list(inspect.signature(run.compare).parameters)
+    assert reports.compare.__doc__ == run.compare.__doc__
