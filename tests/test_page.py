@@ -425,3 +425,81 @@ def test_the_browser_would_have_told(tmp_path):
     console, asked, _ = browse('<img src="http://127.0.0.1:9/x.png"><script>console.error("oops")</script>', tmp_path)
     assert len(console) == 1
     assert asked == {"http://127.0.0.1:9/x.png"}
+
+
+def test_regions_of_a_cluster_hold_what_they_say(rng):
+    """A normal cluster whose parameters are known: the level of the region of probability p is (1 - p) times the peak."""
+    from scipy.stats import multivariate_normal
+
+    mean, covariance = np.array([1.0, -2.0]), np.array([[2.0, 0.7], [0.7, 0.5]])
+    posterior = xr.Dataset(
+        {
+            "means": (("chain", "draw", "cluster", "feature"), mean[None, None, None]),
+            "covariances": (("chain", "draw", "cluster", "feature", "feature_"), covariance[None, None, None]),
+        },
+        coords={"feature": ["a", "b"], "feature_": ["a", "b"]},
+    )
+    found = quantities.cluster_regions(posterior, ("a", "b")).isel(cluster=0)
+    grid = np.stack(np.meshgrid(found["across"], found["up"], indexing="ij"), -1)
+    exact = multivariate_normal(mean, covariance)
+    np.testing.assert_allclose(found["density"], exact.pdf(grid), rtol=1e-10)
+    np.testing.assert_allclose(found["level"], exact.pdf(mean) * np.array([0.5, 0.1]), rtol=0.03)
+
+
+def test_a_region_that_the_grid_does_not_hold_is_missing():
+    assert quantities.highest_density(np.array([4.0, 1.0, 2.0]), 0.1, (0.4, 0.55, 0.9)) == pytest.approx(
+        [4.0, 2.0, np.nan], nan_ok=True
+    )
+
+
+def test_regions_of_draws_hold_what_they_say(rng):
+    """Heavy tails (Student's t with two degrees of freedom) and a tilt; the share inside within four standard errors."""
+    from scipy.interpolate import RegularGridInterpolator
+
+    n = 4000
+    a = rng.standard_t(2, n)
+    b = a + 0.3 * rng.standard_normal(n)
+    draws = xr.Dataset({"a": (("chain", "draw"), a[None]), "b": (("chain", "draw"), b[None])})
+    frames = quantities.frames({"m": draws}, {}, "m")
+    region = quantities.pair_regions({"m": draws}, frames)["a", "b"]["m"]
+    at = RegularGridInterpolator(
+        (region["across"].values, region["up"].values), region["density"].values, bounds_error=False, fill_value=0
+    )(np.stack([a, b], 1))
+    for prob, level in zip(region["prob"].values, region["level"].values, strict=True):
+        assert np.mean(at >= level) == pytest.approx(prob, abs=4 * np.sqrt(prob * (1 - prob) / n) + 0.02)
+
+
+def test_many_methods_wrap_and_keep_their_titles(full):
+    from reports.plots.ellipses import plot_ellipses
+    from reports.plots.overview import plot_overview
+
+    view = View(full)
+    tree, x = view.trees["cavi"], view.data["x"]
+    rows = np.arange(x.sizes["obs"])
+    methods = ["em", "map", "cavi", "advi", "advi-fullrank", "nuts", "gibbs"]
+    shown = dict.fromkeys(methods, quantities.overview(x, tree, rows))
+    pair = tuple(x["feature"].values)
+    regions = {pair: dict.fromkeys(methods, quantities.cluster_regions(tree["posterior"].to_dataset(), pair))}
+    for figure in (plot_overview(x, shown, "nuts"), plot_ellipses(x, dict.fromkeys(methods, tree), regions, 0.9)):
+        visible = [ax for ax in figure.axes if ax.get_visible()]
+        assert len({ax.get_subplotspec().rowspan.start for ax in visible}) == 3
+        assert [ax.get_title("left").split(",")[0] for ax in visible] == [style.look(m).label for m in methods]
+        figure.draw_without_rendering()
+        boxes = [
+            ax.title.get_window_extent() if ax.get_title() else ax._left_title.get_window_extent() for ax in visible
+        ]
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
+
+
+def test_the_overview_of_one_feature_names_every_method():
+    x = np.random.default_rng(1).normal(size=(50, 1)) + 5 * (np.arange(50) % 2)[:, None]
+    view = View(compared(x, 2, ["velocity"]))
+    from reports.plots.overview import plot_overview
+
+    rows = np.arange(50)
+    shown = {m: quantities.overview(view.data["x"], tree, rows) for m, tree in view.trees.items()}
+    figure = plot_overview(view.data["x"], shown, None)
+    top, below = figure.axes
+    assert len(top.lines) == 2
+    assert [t.get_text() for t in below.get_yticklabels()] == ["EM", "CAVI"]
+    assert below.get_xlabel() == "velocity"

@@ -263,7 +263,7 @@ def reach(check: Mapping[str, Any]) -> float:
 
     Examples
     --------
-    >>> reach({"value": 0.64, "low": 0.8, "high": 1.25}), reach({"value": -0.25, "low": -0.5, "high": 0.5})
+    >>> round(reach({"value": 0.64, "low": 0.8, "high": 1.25}), 6), reach({"value": -0.25, "low": -0.5, "high": 0.5})
     (2.0, 0.5)
     """
     low, high, value = check["low"], check["high"], check["value"]

@@ -10,7 +10,7 @@ import pandas as pd
 from reports.page import quantities
 from reports.page.blocks import Cell, Figure, Notice, Section, Table, image, value
 from reports.page.cells import error_cell, hundredths, name_cell, worst
-from reports.page.numbers import DASH, number
+from reports.page.numbers import DASH, number, percent
 from reports.page.trust import no_fit, reference_notice
 from reports.page.view import View
 from reports.page.words import listing
@@ -276,11 +276,11 @@ def joint(view: View) -> Section:
         frames = quantities.frames(chosen, view.point_values, source)
         section.blocks.append(
             Figure(
-                f"The weights and means most correlated under {view.label(source)}: draws, and the ellipse "
-                "of a normal that holds 90%.",
+                f"The weights and means most correlated under {view.label(source)}: draws, and the highest-density regions "
+                "that hold 50% and 90% of them.",
                 [
                     image(
-                        plot_joint(trees, view.point_values, frames),
+                        plot_joint(trees, view.point_values, frames, quantities.pair_regions(chosen, frames)),
                         f"Pairs of {listing(names)} by method",
                         raster=True,
                     )
@@ -302,12 +302,18 @@ def ellipse_figure(view: View, rows: np.ndarray) -> Figure:
         trees[method]["clusters"] = tree["clusters"].to_dataset()[["responsibilities"]].isel(obs=rows)
     d = view.data.sizes["feature"]
     some = f" {len(pairs)} of {d * (d - 1) // 2} pairs of features, those that part the clusters best." if d > 2 else ""
+    regions = {
+        pair: {m: quantities.cluster_regions(tree["posterior"].to_dataset(), pair) for m, tree in view.trees.items()}
+        for pair in pairs
+    }
+    inner, outer = (percent(prob) for prob in quantities.REGION_PROBS)
     return Figure(
-        "Each cluster's 95% ellipse at the posterior mean, numbered; thin ellipses are single draws. Points take the colour of "
-        f"their most probable cluster and fade where it is uncertain.{some}",
+        f"Thick: the highest-density regions that hold {inner} and {outer} of each cluster, averaged over the posterior. Thin: "
+        f"the ellipse that holds {outer} of it under single draws, so that their scatter shows how well it is known. Points "
+        f"take the colour of their most probable cluster and fade where it is uncertain.{some}",
         [
             image(
-                plot_ellipses(x, trees, pairs),
+                plot_ellipses(x, trees, regions, quantities.REGION_PROBS[-1]),
                 f"Cluster ellipses over the data by method, {len(pairs)} pairs of features",
                 raster=True,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,12 @@ FRAME = 12
 
 THIN = 500
 """Draws a chain kept for densities, leave-one-out and intervals."""
+
+REGION_PROBS = (0.5, 0.9)
+"""Probabilities of the highest-density regions that are drawn."""
+
+REGION_DRAWS, REGION_GRID, REGION_REACH = 200, 64, 5
+"""Draws over which a cluster's density is averaged, points on a side of its grid, and sds from its centre to the edge."""
 
 
 def tree_safe(name: object) -> str:
@@ -162,6 +169,111 @@ def feature_pairs(tree: xr.DataTree, limit: int = 3) -> list[tuple[str, str]]:
     pairs = [(i, j) for i in range(len(features)) for j in range(i + 1, len(features))]
     best = sorted(pairs, key=lambda p: -(separation[p[0]] + separation[p[1]]))[:limit]
     return [(features[i], features[j]) for i, j in sorted(best)]
+
+
+def overview(x: xr.DataArray, tree: xr.DataTree, rows: np.ndarray) -> xr.Dataset:
+    """Return what `reports.plots.overview` shows of a method at these rows of the data, for one or two features of it."""
+    features = [str(f) for f in x["feature"].values]
+    r = tree["clusters"].to_dataset()["responsibilities"].isel(obs=rows)
+    shown = xr.Dataset({"best": r.argmax("cluster"), "certain": r.max("cluster")})
+    if len(features) == 1:
+        curves = density_curves(tree, features[0], x.isel(feature=0).values)
+        return shown.merge(curves[["density"]])
+    return shown.merge(cluster_regions(tree["posterior"].to_dataset(), (features[0], features[1])))
+
+
+def cluster_regions(posterior: xr.Dataset, pair: tuple[str, str], probs: Sequence[float] = REGION_PROBS) -> xr.Dataset:
+    """Return each cluster's density in two features, averaged over draws, and the levels of its highest-density regions.
+
+    Returns
+    -------
+    Dataset
+        `density` (cluster, i, j) on the grids `across` (cluster, i) and `up` (cluster, j), and `level` (prob, cluster):
+        where the density is at least that high, it holds `prob`; missing where the grid holds less.
+    """
+    posterior = posterior.isel(
+        draw=slice(None, None, -(-posterior.sizes["draw"] * posterior.sizes["chain"] // REGION_DRAWS))
+    )
+    posterior = posterior.stack(s=("chain", "draw"))
+    means = posterior["means"].sel(feature=list(pair)).transpose("cluster", "s", "feature").values
+    covariances = posterior["covariances"].sel(feature=list(pair), feature_=list(pair))
+    density, grids, levels = [], [], []
+    for mu, sigma in zip(means, covariances.transpose("cluster", "s", ...).values, strict=True):
+        centre = np.median(mu, 0)
+        spread = np.sqrt(np.median(np.diagonal(sigma, axis1=1, axis2=2), 0) + np.median((mu - centre) ** 2, 0))
+        grid = (centre + spread * np.linspace(-REGION_REACH, REGION_REACH, REGION_GRID)[:, None]).T
+        p = mean_normal(grid[0], grid[1], mu, sigma)
+        density.append(p)
+        grids.append(grid)
+        levels.append(highest_density(p.ravel(), float(np.prod(grid[:, 1] - grid[:, 0])), probs))
+    across, up = np.swapaxes(grids, 0, 1)
+    return xr.Dataset(
+        {
+            "density": (("cluster", "i", "j"), np.array(density)),
+            "across": (("cluster", "i"), across),
+            "up": (("cluster", "j"), up),
+            "level": (("cluster", "prob"), np.array(levels)),
+        },
+        coords={"prob": list(probs)},
+    )
+
+
+def pair_regions(
+    scalars: Mapping[str, xr.Dataset], frames: Mapping[str, tuple[float, float]], probs: Sequence[float] = REGION_PROBS
+) -> dict[tuple[str, str], dict[str, xr.Dataset]]:
+    """Return, for every pair of scalar variables and method, a kernel density of the draws and its highest-density regions.
+
+    Draws further than half a frame's width beyond the frame would coarsen the grid and count as outside every region.
+
+    Returns
+    -------
+    dict
+        Pair of variables, named as in a tree -> method -> `density` (i, j), `across` (i), `up` (j) and `level` (prob), the
+        density above which the draws have that share; without those that the grid does not hold.
+    """
+    from arviz_stats.base import array_stats
+
+    names = [str(name) for name in next(iter(scalars.values()))]
+    found: dict[tuple[str, str], dict[str, xr.Dataset]] = {}
+    for a, b in combinations(names, 2):
+        ends = np.array([frames[tree_safe(a)], frames[tree_safe(b)]])
+        ends = (ends + np.diff(ends) * [-0.5, 0.5])[:, :, None]
+        for method, draws in scalars.items():
+            pair = np.stack([draws[a].values.ravel(), draws[b].values.ravel()])
+            inside = ((pair >= ends[:, 0]) & (pair <= ends[:, 1])).all(0)
+            share = inside.mean()
+            held = [prob for prob in probs if prob < share]
+            if not held:
+                continue
+            density, across, up, levels = array_stats.kde2d(
+                pair[0, inside],
+                pair[1, inside],
+                gridsize=(2 * REGION_GRID, 2 * REGION_GRID),
+                hdi_probs=np.array(held) / share,
+            )
+            found.setdefault((tree_safe(a), tree_safe(b)), {})[method] = xr.Dataset(
+                {"density": (("i", "j"), density), "across": ("i", across), "up": ("j", up), "level": ("prob", levels)},
+                coords={"prob": held},
+            )
+    return found
+
+
+def mean_normal(across: np.ndarray, up: np.ndarray, mu: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """Return the mean over draws, mu (S, 2) and sigma (S, 2, 2), of two-dimensional normal densities on a grid."""
+    first = np.sqrt(sigma[:, 0, 0])
+    slope = sigma[:, 0, 1] / sigma[:, 0, 0]
+    second = np.sqrt(sigma[:, 1, 1] - slope * sigma[:, 0, 1])
+    dx, dy = across[:, None] - mu[:, 0], up[:, None] - mu[:, 1]
+    conditional = np.exp(-0.5 * ((dy - slope * dx[:, None]) / second) ** 2)
+    weight = np.exp(-0.5 * (dx / first) ** 2) / (2 * np.pi * first * second * len(mu))
+    return np.einsum("is,ijs->ij", weight, conditional)
+
+
+def highest_density(density: np.ndarray, area: float, probs: Sequence[float]) -> list[float]:
+    """Return the level of a density above which its cells of this area hold each probability; NaN where all hold less."""
+    falling = np.sort(density)[::-1]
+    places = np.searchsorted(np.cumsum(falling) * area, probs)
+    return [float(falling[i]) if i < len(falling) else np.nan for i in places]
 
 
 def marginal_parts(posterior: xr.Dataset, feature: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reports.plots import style
-from reports.plots.ellipses import outline
+from reports.plots.regions import outline
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -23,8 +23,9 @@ def plot_joint(
     trees: Mapping[str, xr.DataTree],
     points: Mapping[str, Mapping[str, float]],
     frames: Mapping[str, tuple[float, float]],
+    regions: Mapping[tuple[str, str], Mapping[str, xr.Dataset]],
 ) -> Figure:
-    """Draw the lower triangle of pairs: draws, and the 90% ellipse of a normal with the draws' mean and covariance.
+    """Draw the lower triangle of pairs: draws, and the outlines of their highest-density regions.
 
     Parameters
     ----------
@@ -34,11 +35,11 @@ def plot_joint(
         Point-estimate method -> variable -> value.
     frames
         Variable -> where its axis ends.
+    regions
+        Pair of variables, in their order -> method -> what `reports.plots.regions.outline` draws.
     """
-    draws = {
-        m: tree["posterior"].to_dataset().to_array().stack(s=("chain", "draw")).values for m, tree in trees.items()
-    }
-    names = [str(name) for name in next(iter(trees.values()))["posterior"].data_vars]
+    draws = {m: tree["posterior"].to_dataset() for m, tree in trees.items()}
+    names = [str(name) for name in next(iter(draws.values())).data_vars]
     size = len(names) - 1
     figure, axes = style.panels(
         size, size, height=7.6 / max(size, 2), width=style.WIDTH if size > 1 else style.HALF, sharex="col", sharey="row"
@@ -47,19 +48,22 @@ def plot_joint(
         if j > i:
             ax.set_visible(False)
             continue
+        across, up = names[j], names[i + 1]
         for method, values in draws.items():
-            pair, look = values[[j, i + 1]], style.look(method)
+            look = style.look(method)
+            pair = np.stack([values[across].values.ravel(), values[up].values.ravel()])
             some = pair[:, :: max(1, pair.shape[1] // SCATTER)]
-            ax.plot(*some, ".", color=look.colour, markersize=3, alpha=0.4, markeredgewidth=0, rasterized=True)
-            ax.plot(*outline(pair.mean(1), np.cov(pair), 0.9).T, color=look.colour, linestyle=look.line)
+            ax.plot(*some, ".", color=look.colour, markersize=3, alpha=0.3, markeredgewidth=0, rasterized=True)
+        for method, region in regions[across, up].items():
+            outline(ax, region, style.look(method).colour, line=style.look(method).line)
         for method, value in points.items():
             look = style.look(method)
-            ax.plot(value[names[j]], value[names[i + 1]], look.marker, color=look.colour, markeredgecolor="white")
-        ax.set(xlim=frames[names[j]], ylim=frames[names[i + 1]])
+            ax.plot(value[across], value[up], look.marker, color=look.colour, markeredgecolor="white")
+        ax.set(xlim=frames[across], ylim=frames[up])
         ax.locator_params(nbins=4)
         if i == size - 1:
-            ax.set_xlabel(style.wrapped(style.shortened(names[j])))
+            ax.set_xlabel(style.wrapped(style.shortened(across)))
         if j == 0:
-            ax.set_ylabel(style.wrapped(style.shortened(names[i + 1])))
+            ax.set_ylabel(style.wrapped(style.shortened(up)))
     style.legend(figure, [*trees, *points], points=points)
     return figure
