@@ -287,7 +287,7 @@ def test_one_cluster_needs_no_moves(rng):
     x = rng.standard_normal((40, 2))
     family, allocation = COVARIANCES["full"].from_data(x, 1), Dirichlet.symmetric(1)
     fit = gibbs.fit(x, family, allocation, rng=rng, draws=500, tune=10)
-    assert fit.converged
+    assert fit.info["rhat"] == 1
     np.testing.assert_allclose(fit.held.weights, 1, rtol=1e-15)
     q = family.posterior(family.features(x).sum(0, keepdims=True))
     agree(fit.held.theta["means"], q.m)
@@ -300,7 +300,8 @@ def test_split_rhat_is_that_of_arviz(rng):
     v = np.cumsum(rng.standard_normal((3, 101, 2)), axis=1)
     expected = [array_stats.rhat(v[..., i], method="split") for i in range(2)]
     np.testing.assert_allclose(split_rhat(v), expected, rtol=1e-12)
-    assert split_rhat(np.ones((2, 10))) == pytest.approx(1, abs=0.2)
+    assert split_rhat(np.full((4, 100), -813.6285840000001)) == 1  # whose means differ by a rounding error
+    assert split_rhat(1 + 1e-13 * np.repeat([[0.0], [1.0]], 10, axis=1)) == 1
     assert split_rhat(np.repeat([[0.0], [1.0]], 10, axis=1)) == np.inf
     assert np.isnan(split_rhat(np.ones((4, 3))))
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from mixtures import COVARIANCES, Dirichlet, datasets
 from mixtures.ascent.starts import statistics
 from mixtures.methods import cavi
 from reports.commands.app import app
-from reports.metrics.criteria import CRITERIA, Candidate
-from reports.page.selection import CLOSE, View, render, verdict
+from reports.metrics.criteria import CRITERIA, Candidate, Clustering
+from reports.page.selection import CLOSE, View, clusters, render, verdict
+from reports.studies.selection.plane import Plane
 from reports.studies.selection.study import _doubts, choose
 
 
@@ -105,7 +107,23 @@ def test_evidence_of_few_points_is_the_sum_over_all_labellings(covariance):
         bound, all_labellings = (value(found, name, k, covariance) for name in ("elbo", "elbo-logk"))
         assert all_labellings - bound == pytest.approx(gammaln(k + 1))
     assert value(found, "elbo", 1, covariance) == pytest.approx(value(found, "evidence", 1, covariance), abs=1e-8)
-    assert found.fits["gibbs_evidence"].tolist() == ["exact", "exact"]
+    assert found.fits["gibbs_evidence"].tolist() == ["closed form", "exact"]
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_one_cluster_needs_no_chains(covariance, x):
+    """Evidence and leave-one-out scores in closed form, these as the densities of refits under the prior of all points."""
+    found = select(x[:25], [1], ("elbo", "loo", "evidence"), covariance=covariance)
+    family, allocation = COVARIANCES[covariance].from_data(x[:25], 1), Dirichlet.symmetric(1)
+    left_out = [
+        cavi.fit(np.delete(x[:25], n, axis=0), family, allocation, rng=np.random.default_rng(0)).log_predictive(x[[n]])
+        for n in range(25)
+    ]
+    assert value(found, "loo", 1, covariance) == pytest.approx(np.sum(left_out), abs=1e-9)
+    assert value(found, "loo", 1, covariance, "se") == pytest.approx(5 * np.std(left_out, ddof=1), abs=1e-9)
+    assert value(found, "evidence", 1, covariance) == pytest.approx(value(found, "elbo", 1, covariance), abs=1e-9)
+    assert "gibbs_rhat" not in found.fits
+    assert not found.warnings
 
 
 # choices
@@ -129,6 +147,63 @@ def test_clusters_far_apart_are_counted(three):
     assert three.fits["gibbs_evidence"].tolist() == ["bridge"] * 2
     assert value(three, "evidence", 3, column="se") > 0
     assert value(three, "evidence", 3) > value(three, "elbo-logk", 3) - 0.1
+
+
+def test_clusters_chosen_are_those_of_a_fit(three, x):
+    """By EM where the criteria are about its fits, else by CAVI; a fit that no criterion asked for is made."""
+    K3 = Candidate("full", 3)
+    own = three.clusterings[K3]
+    assert own.method == "cavi"
+    np.testing.assert_allclose(np.sort(own.weights), np.sort(np.bincount(own.labels) / 150), atol=0.01)
+    for k in range(3):
+        rows = three.x[own.labels == k]
+        np.testing.assert_allclose(own.means[k], rows.mean(0), atol=0.1)
+        np.testing.assert_allclose(own.covariances[k], np.cov(rows.T), atol=0.25)
+    assert own.probability.min() > 1 / 3
+    by_em = select(x, [3], ("bic", "cv"), folds=3).clusterings[K3]
+    model = theirs(x, 3)
+    assert by_em.method == "em"
+    np.testing.assert_allclose(np.sort(by_em.weights), np.sort(model.weights_), atol=1e-4)
+    np.testing.assert_allclose(
+        np.sort(np.linalg.det(by_em.covariances)), np.sort(np.linalg.det(model.covariances_)), rtol=1e-3
+    )
+    made = select(x, [3], ("cv-cavi",), folds=3).clusterings[K3]
+    np.testing.assert_allclose(
+        np.sort(made.weights), np.sort(select(x, [3], ("elbo",)).clusterings[K3].weights), atol=1e-4
+    )
+
+
+def test_more_than_two_features_are_drawn_on_principal_axes(rng):
+    """In units of standard deviations, whatever the units of the features; clusters are projected as their points are."""
+    x = rng.standard_normal((200, 4)) @ rng.standard_normal((4, 4)) + [0, 5, -3, 1]
+    plane = Plane.of(x, list("abcd"))
+    points = plane.points(x)
+    values = np.linalg.eigvalsh(np.corrcoef(x.T))[::-1]
+    np.testing.assert_allclose(np.cov(points.T), np.diag(values[:2]) * 200 / 199, atol=1e-9)
+    assert plane.names[0] == f"principal axis 1 ({100 * values[0] / 4:.0f}% of the variance)"
+    other = Plane.of(x * [1, 1e4, 1e-3, 7], list("abcd")).points(x * [1, 1e4, 1e-3, 7])
+    np.testing.assert_allclose(np.abs(other), np.abs(points), atol=1e-6)
+    clustering = Clustering("em", np.ones(1), x.mean(0)[None], np.cov(x.T)[None], np.zeros(200, int), np.ones(200))
+    np.testing.assert_allclose(plane.covariances(clustering)[0], np.cov(points.T), atol=1e-9)
+    np.testing.assert_allclose(plane.points(clustering.means)[0], 0, atol=1e-9)
+    few = Plane.of(x[:, :2], ["a", "b"])
+    np.testing.assert_array_equal(few.points(x[:, :2]), x[:, :2])
+    assert not few.principal
+
+
+def test_page_draws_the_clusters_that_are_chosen(rng):
+    """In one dimension, where CAVI leaves one of four clusters empty; the caption names criteria, fits and what is left out."""
+    x = np.concatenate([rng.normal(0, 1, 60), rng.normal(9, 1, 60)])[:, None]
+    found = select(x, [2, 5], ("bic", "elbo"))
+    found.clusterings[Candidate("full", 5)] = replace(found.clusterings[Candidate("full", 2)], method="em")
+    choices = [found.choices[0], replace(found.choices[1], best=Candidate("full", 5))]
+    section = clusters(View(replace(found, choices=choices)))
+    (figure,) = section.blocks
+    assert "CAVI’s posterior means at K\u00a0=\u00a02" in figure.caption
+    assert "EM’s maximum-likelihood estimates at K\u00a0=\u00a05" in figure.caption
+    assert "not drawn: 3 at K\u00a0=\u00a05" in figure.caption
+    assert figure.images[0].alt.startswith("K\u00a0=\u00a02: clusters of 60 and 60 points")
+    assert clusters(View(replace(found, clusterings={}))) is None
 
 
 def test_faithful_is_what_scikit_learn_and_the_literature_say():
@@ -225,7 +300,7 @@ def test_a_candidate_depends_neither_on_the_others_nor_on_workers(x):
 def test_page_says_what_the_numbers_say(three, tmp_path):
     html = render(three)
     page = Page(html)
-    assert list(page.sections) == ["choice", "curves", "values", "fits", "meaning", "setting", "limits"]
+    assert list(page.sections) == ["choice", "clusters", "curves", "values", "fits", "meaning", "setting", "limits"]
     assert page.tags.count("script") == 1
     assert "<three>" in page.sections["setting"]
     assert not [url for url in page.addresses if not url.startswith(("#", "data:"))]

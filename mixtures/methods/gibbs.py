@@ -46,6 +46,9 @@ from mixtures.rows import check_matrix
 
 RHAT = 1.01
 
+# Draws that differ by less than this part of their size are equal.
+ROUNDING = 1e-10
+
 # How often the walkers' parameters are gathered.
 ROUNDS = 10
 
@@ -340,9 +343,10 @@ def _take(s: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def split_rhat(v: np.ndarray) -> np.ndarray:
-    """Split R-hat of scalars (chain, draw, ...), shape (...); 1 where nothing moves, missing where a half has one draw.
+    """Split R-hat of scalars (chain, draw, ...), shape (...); missing where half a chain has fewer than two draws.
 
-    Gelman et al. 2013, *Bayesian Data Analysis*, equation 11.4.
+    It is 1 where the draws are equal but for rounding: means and variances of such draws are rounding errors, and so is their
+    ratio. Gelman et al. 2013, *Bayesian Data Analysis*, equation 11.4.
     """
     n = v.shape[1] // 2
     if n < 2:
@@ -350,4 +354,5 @@ def split_rhat(v: np.ndarray) -> np.ndarray:
     halves = np.concatenate([v[:, :n], v[:, -n:]])
     within, between = halves.var(1, ddof=1).mean(0), halves.mean(1).var(0, ddof=1)
     still = np.where(between > 0, np.inf, 0.0)
-    return np.sqrt((n - 1) / n + np.divide(between, within, out=still, where=within > 0))
+    rhat = np.sqrt((n - 1) / n + np.divide(between, within, out=still, where=within > 0))
+    return np.where(np.ptp(v, axis=(0, 1)) <= ROUNDING * np.abs(v).max((0, 1)), 1.0, rhat)

@@ -1,10 +1,11 @@
-"""The page of a selection: what each criterion chooses and by how much, the curves, all values, and what they mean."""
+"""The page of a selection: what each criterion chooses and by how much, the clusters chosen, the curves, all values."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,19 @@ from reports.page.build import write
 from reports.page.numbers import DASH, fixed, number, seconds, with_error
 from reports.page.view import COVARIANCES
 from reports.page.words import listing, short, symbols
-from reports.plots.selection import plot_selection
+from reports.plots.selection import plot_clusters, plot_selection
+from reports.studies.selection.plane import Plane
 from reports.studies.selection.study import Choice, Selection
 
 # A margin of fewer nats than this, or than twice its standard error, decides little.
 CLOSE = 1.0
+
+# Clusterings that the figure shows.
+PANELS = 4
+
+WAYS = {"exact": "sum over all allocations", "bridge": "bridge sampling"}
+
+ESTIMATES = {"em": "EM’s maximum-likelihood estimates", "cavi": "CAVI’s posterior means"}
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,17 @@ class View:
         """By criterion, the choice among all candidates."""
         return {c: choice for c in self.criteria if (choice := self.selection.choice(c)) is not None}
 
+    @cached_property
+    def drawn(self) -> dict[Candidate, list[str]]:
+        """The chosen candidates whose clusters are drawn, with the criteria that choose them."""
+        there = [(c, those) for c, those in self.selection.chosen.items() if c in self.selection.clusterings]
+        return dict(there[:PANELS])
+
+    @cached_property
+    def plane(self) -> Plane:
+        """Where clusters are drawn."""
+        return Plane.of(self.selection.x, self.manifest["data"]["features"])
+
     def candidate(self, candidate: Candidate | None) -> str:
         """A candidate in a table."""
         if candidate is None:
@@ -88,9 +108,12 @@ class View:
 def render(selection: Selection) -> str:
     """Return the report of a selection as one self-contained HTML page."""
     view = View(selection)
-    return write(
-        view, [choice(view), curves(view), values(view), fits(view), meaning(view), setting(view), limits(view)]
-    )
+    return write(view, sections(view))
+
+
+def sections(view: View) -> list[Section]:
+    """The sections of the page."""
+    return [section for make in SECTIONS if (section := make(view)) is not None]
 
 
 def choice(view: View) -> Section:
@@ -152,6 +175,64 @@ def verdict(view: View) -> Iterator[str]:
             f"The choice of {listing([_the(one) for one in close])} is close: by less than one nat, or than two standard "
             "errors of the margin."
         )
+
+
+def clusters(view: View) -> Section | None:
+    """The clusters of the candidates that are chosen."""
+    if not view.drawn:
+        return None
+    section = Section(
+        "clusters",
+        "Clusters chosen",
+        "The clusters of each candidate that a criterion chooses, the choice of the most criteria first.",
+    )
+    titles = [(_panel_title(view, c, those), view.selection.clusterings[c]) for c, those in view.drawn.items()]
+    drawing = plot_clusters(view.selection.x, view.plane, titles)
+    section.blocks.append(Figure(_clusters_caption(view), [image(drawing, _clusters_alt(view))]))
+    return section
+
+
+def _panel_title(view: View, candidate: Candidate, criteria: list[str]) -> str:
+    structure = f" {candidate.covariance}" if len(view.structures) > 1 else ""
+    return f"K = {candidate.components}{structure}: {', '.join(short_title(one) for one in criteria)}"
+
+
+def _clusters_caption(view: View) -> str:
+    """What is drawn, of which fits, and what is not."""
+    on_line = len(view.plane.names) == 1
+    drawn = (
+        "Histogram coloured by most probable cluster, the density of each cluster times its weight and, in black, that of the "
+        "mixture"
+        if on_line
+        else "Points coloured by most probable cluster, paler where that is less certain, and the 95% contour of each "
+        "cluster’s normal: 95% of the normal’s probability lies inside"
+    )
+    by: dict[str, list[str]] = {}
+    for candidate in view.drawn:
+        by.setdefault(view.selection.clusterings[candidate].method, []).append(view.words(candidate))
+    fits = listing([f"{ESTIMATES[method]} at {listing(those)}" for method, those in by.items()])
+    text = f"{drawn}. Parameters: {fits}. Above each panel, the criteria that choose it."
+    if view.plane.principal:
+        text += (
+            f" The axes are the first two principal axes of the {view.manifest['data']['d']} features in units of their "
+            "standard deviations; contours are those of the normals projected on them."
+        )
+    empty = {c: c.components - len(np.unique(view.selection.clusterings[c].labels)) for c in view.drawn}
+    if any(empty.values()):
+        said = [f"{count} at {view.words(c)}" for c, count in empty.items() if count]
+        text += f" Clusters that are the most probable one of no point are not drawn: {listing(said)}."
+    if more := len(view.selection.chosen) - len(view.drawn):
+        text += f" {more} more {'choices are' if more > 1 else 'choice is'} not drawn."
+    return text
+
+
+def _clusters_alt(view: View) -> str:
+    """Sizes of the clusters, for those who do not see them."""
+    said = []
+    for candidate in view.drawn:
+        sizes = np.sort(np.unique(view.selection.clusterings[candidate].labels, return_counts=True)[1])[::-1]
+        said.append(f"{view.words(candidate)}: clusters of {listing([str(size) for size in sizes])} points")
+    return "; ".join(said)
 
 
 def curves(view: View) -> Section:
@@ -220,6 +301,7 @@ def fits(view: View) -> Section:
         "gibbs_rhat": "R-hat (Gibbs)",
         "gibbs_khat_bad": "points with a large k-hat (LOO)",
         "gibbs_evidence": "evidence by",
+        "gibbs_loo": "LOO by",
     }
     table = view.selection.fits
     shown = [name for name in columns if name in table]
@@ -276,6 +358,11 @@ def limits(view: View) -> Section:
     return Section("limits", "Limits", "What this page cannot tell.", [Bullets(items)])
 
 
+SECTIONS: tuple[Callable[[View], Section | None], ...] = (
+    choice, clusters, curves, values, fits, meaning, setting, limits,
+)  # fmt: skip
+
+
 def _choice(view: View, one: Choice) -> list[Cell]:
     return [
         Cell(CRITERIA[one.criterion].title),
@@ -312,7 +399,7 @@ def _number(x: Any, se: Any) -> Cell:
 def _fact(name: str, x: Any) -> Cell:
     decimals = {"em_log_likelihood": 1, "em_fewest_points": 1, "gibbs_rhat": 3}
     if pd.isna(x) or isinstance(x, str):
-        return Cell(x if isinstance(x, str) else DASH)
+        return Cell(WAYS.get(x, x) if isinstance(x, str) else DASH)
     return Cell(fixed(x, decimals[name]), x) if name in decimals else value(x)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from mixtures import Fit
 from mixtures.fit import Draws
 from mixtures.methods import cavi, em, exact, gibbs
+from mixtures.methods.gibbs import ROUNDING
 from mixtures.model import Theta
 from reports.studies.calibration.prior import Problem, Settings, model
 from reports.studies.calibration.quantities import quantities
@@ -99,8 +100,8 @@ def chains(run: Callable[[], Fit], problem: Problem) -> Sample:
         runs.append(run().held)
         weights, theta = _joined(runs)
         values = quantities(*problem.posed, weights, theta).values()
-        moving = [v.reshape(-1, runs[0].weights.shape[1]) for v in values if np.ptp(v) > 0]
-        ess = min(float(array_stats.ess(v, method="bulk")) for v in moving)
+        moving = [v.reshape(-1, runs[0].weights.shape[1]) for v in values if np.ptp(v) > ROUNDING * np.abs(v).max()]
+        ess = min((float(array_stats.ess(v, method="bulk")) for v in moving), default=np.inf)
     kept = np.linspace(0, len(weights), L, endpoint=False).astype(int)
     return Sample(weights[kept], {name: v[kept] for name, v in theta.items()}, ess >= L, ess=ess)
 

@@ -18,7 +18,7 @@ from reports.comparison import manifest as facts_of
 from reports.comparison.prepared import digest, prepare
 from reports.comparison.results import ResultsError, check_free
 from reports.comparison.run import check_covariance, check_known
-from reports.metrics.criteria import CRITERIA, Candidate, Found, Setting, climb, examine
+from reports.metrics.criteria import CRITERIA, Candidate, Clustering, Found, Setting, climb, examine
 from reports.metrics.prediction import paired_difference
 
 if TYPE_CHECKING:
@@ -81,6 +81,10 @@ class Selection:
     warnings : list of str
         What speaks against believing some of the numbers.
     manifest : dict
+    x : ndarray, shape (N, D)
+        The data.
+    clusterings : dict
+        The clusters of each chosen candidate; a candidate to which neither EM nor CAVI could be fitted has none.
     """
 
     table: pd.DataFrame
@@ -88,11 +92,22 @@ class Selection:
     choices: list[Choice]
     warnings: list[str]
     manifest: dict[str, Any]
+    x: np.ndarray
+    clusterings: dict[Candidate, Clustering]
 
     def choice(self, criterion: str, among: str | None = None) -> Choice | None:
         """What a criterion chooses within a structure, or among all candidates; None where it has no value."""
         among = among or ("all" if self.fits["covariance"].nunique() > 1 else self.fits["covariance"].iloc[0])
         return next((one for one in self.choices if (one.criterion, one.among) == (criterion, among)), None)
+
+    @property
+    def chosen(self) -> dict[Candidate, list[str]]:
+        """The candidates that criteria choose among all, each with its criteria; that of the most criteria first."""
+        found: dict[Candidate, list[str]] = {}
+        for criterion in self.manifest["criteria"]:
+            if one := self.choice(criterion):
+                found.setdefault(one.best, []).append(criterion)
+        return dict(sorted(found.items(), key=lambda item: (-len(item[1]), item[0].components)))
 
 
 def select(
@@ -227,11 +242,13 @@ def select(
             if own.failed
         ],
         "choices": [asdict(choice) | _named(choice) for choice in choices],
-        "seconds": time.perf_counter() - began,
     }
-    selection = Selection(table, fits, choices, [], manifest)
+    selection = Selection(table, fits, choices, [], manifest, data.x, {})
+    for candidate, those in selection.chosen.items():
+        if (clustering := _clustering(candidate, those, found, setting)) is not None:
+            selection.clusterings[candidate] = clustering
     selection.warnings.extend(_warnings(selection))
-    manifest["warnings"] = selection.warnings
+    manifest |= {"warnings": selection.warnings, "seconds": time.perf_counter() - began}
     return selection
 
 
@@ -295,6 +312,22 @@ def difference(
 
 def _examine(task: tuple[Candidate, str], setting: Setting) -> tuple[tuple[Candidate, str], Found]:
     return task, examine(*task, setting)
+
+
+def _clustering(
+    candidate: Candidate,
+    criteria: Sequence[str],
+    found: Mapping[tuple[Candidate, str], Found],
+    setting: Setting,
+) -> Clustering | None:
+    """The clusters of a candidate that these criteria choose: by EM if all of them are about EM's fits, else by CAVI.
+
+    A fit that no criterion asked for is made.
+    """
+    by_em = all(CRITERIA[criterion].part in ("em", "cv") for criterion in criteria)
+    parts = ("em", "cavi") if by_em else ("cavi", "em")
+    there = [one.clustering for part in parts if (one := found.get((candidate, part))) and one.clustering]
+    return there[0] if there else examine(candidate, parts[0], setting).clustering
 
 
 def _table(
