@@ -319,6 +319,23 @@ def test_page_says_what_the_numbers_say(three, tmp_path):
         assert "<button>criterion</button>" in document
 
 
+def test_a_selection_shows_itself(three, tmp_path):
+    assert len(repr(three)) < 300
+    for part in ("Selection for <three>, 150 points in 2-D", "K = 3 by", "BIC"):
+        assert part in repr(three)
+    table = three.summary()
+    assert list(table.index) == list(CRITERIA)
+    assert table.loc["bic", ["components", "runner_up_components"]].tolist() == [3, 4]
+    assert table.loc["bic", "margin"] == three.choice("bic").margin
+    assert np.isnan(table.loc["bic", "margin_se"])
+    assert three.plots == ["clusters", "curves"]
+    assert [ax.get_title("left") for ax in three.plot("curves").axes] == [CRITERIA[name].title for name in CRITERIA]
+    html = three._repr_html_()
+    assert "<img" not in html
+    assert next(verdict(View(three))) in html
+    assert "&lt;three&gt;" in three.to_html(tmp_path / "page.html").read_text()
+
+
 # the command
 
 

@@ -3,16 +3,54 @@
 from __future__ import annotations
 
 import json
-from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from reports.api.shown import Shown, like
+from reports.metrics.criteria import CRITERIA
 from reports.studies.selection import study
 from reports.studies.selection.study import CSV, MANIFEST, PAGE, PLOT, check_folder
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-class Selection(study.Selection):
-    """Every criterion for every candidate, and what each chooses; see `reports.studies.selection.study.Selection`."""
+    from reports.page.blocks import Section
+    from reports.page.selection import View
+
+
+class Selection(Shown, study.Selection):
+    """Every criterion for every candidate, and what each chooses; see `reports.studies.selection.study.Selection`.
+
+    In a notebook it shows what is chosen, and by how much.
+    """
+
+    def summary(self) -> pd.DataFrame:
+        """What each criterion chooses among all candidates, a row a criterion.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``covariance`` and ``components`` of the choice, ``runner_up_covariance`` and ``runner_up_components``,
+            ``margin`` in nats and ``margin_se``; missing where there is none.
+        """
+        import pandas as pd
+
+        rows = {}
+        for criterion in self.manifest["criteria"]:
+            if one := self.choice(criterion):
+                second = one.runner_up or (None, None)
+                rows[criterion] = (*one.best, *second, one.margin, one.margin_se)
+        columns = ["covariance", "components", "runner_up_covariance", "runner_up_components", "margin", "margin_se"]
+        frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+        return frame.astype({"runner_up_components": "Int64"}).rename_axis("criterion")
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write the report as one self-contained page."""
+        from reports.page.selection import render
+
+        path = Path(path)
+        path.write_text(render(self), encoding="utf-8")
+        return path
 
     def save(self, folder: str | Path, *, report: bool = True) -> Path:
         """Write the table, the plot, the manifest and, unless ``report`` is false, the page into a new folder.
@@ -22,7 +60,6 @@ class Selection(study.Selection):
         ResultsError
             If the folder is not empty or cannot be written.
         """
-        from reports.page.selection import render
         from reports.plots.selection import plot_selection
 
         folder = Path(folder)
@@ -32,10 +69,34 @@ class Selection(study.Selection):
         plot_selection(self.table).savefig(folder / PLOT, dpi=160)
         (folder / MANIFEST).write_text(json.dumps(self.manifest, indent=2) + "\n", encoding="utf-8")
         if report:
-            (folder / PAGE).write_text(render(self), encoding="utf-8")
+            self.to_html(folder / PAGE)
         return folder
 
+    def __repr__(self) -> str:
+        data, view = self.manifest["data"], self._view()
+        said = [
+            f"{view.candidate(best) if len(view.structures) > 1 else f'K = {best.components}'} by "
+            + ", ".join(CRITERIA[one].title for one in criteria)
+            for best, criteria in self.chosen.items()
+        ]
+        return f"<Selection for {data['name']}, {data['n']} points in {data['d']}-D: {'; '.join(said) or 'no choice'}>"
 
-@wraps(study.select)
+    def _view(self) -> View:
+        from reports.page.selection import View
+
+        return View(self)
+
+    def _sections(self, view: View) -> list[Section]:
+        from reports.page.selection import sections
+
+        return sections(view)
+
+    def _blocks(self, view: View) -> list[Any]:
+        from reports.page.selection import choice
+
+        return choice(view).blocks
+
+
+@like(study.select)
 def select(*args: Any, **settings: Any) -> Selection:  # noqa: D103  (its signature and docstring are those of what it runs)
     return Selection(**vars(study.select(*args, **settings)))

@@ -17,7 +17,7 @@ from reports.page.build import write
 from reports.page.numbers import DASH, fixed, number, seconds, with_error
 from reports.page.view import COVARIANCES
 from reports.page.words import listing, short, symbols
-from reports.plots.selection import plot_clusters, plot_selection
+from reports.plots.selection import CONTOUR, plot_clusters, plot_selection
 from reports.studies.selection.plane import Plane
 from reports.studies.selection.study import Choice, Selection
 
@@ -204,8 +204,8 @@ def _clusters_caption(view: View) -> str:
         "Histogram coloured by most probable cluster, the density of each cluster times its weight and, in black, that of the "
         "mixture"
         if on_line
-        else "Points coloured by most probable cluster, paler where that is less certain, and the 95% contour of each "
-        "cluster’s normal: 95% of the normal’s probability lies inside"
+        else "Points coloured by most probable cluster, paler where that is less certain, and a contour of each cluster’s "
+        f"normal with {CONTOUR:.0%} of its probability inside"
     )
     by: dict[str, list[str]] = {}
     for candidate in view.drawn:

@@ -9,7 +9,7 @@ import numpy as np
 
 from reports.metrics.criteria import CRITERIA, Clustering
 from reports.plots import style
-from reports.plots.ellipses import outline
+from reports.plots.ellipses import ellipse
 from reports.studies.selection.plane import Plane
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ STRUCTURES = {
 
 # Nats below the best up to which the axis is linear.
 LINEAR = 10
+
+# Probability inside the contour of a cluster's normal.
+CONTOUR = 0.95
 
 # Points that are drawn, and bins of a histogram, at most.
 POINTS, BINS = 3000, 60
@@ -110,7 +113,7 @@ def _scatter(ax: Axes, points: np.ndarray, clustering: Clustering, plane: Plane)
         colour = style.cluster_colour(k)
         if np.isfinite(shapes[k]).all():
             for line, width in (("white", 3.2), (colour, 1.9)):
-                ax.plot(*outline(centres[k], shapes[k]).T, color=line, linewidth=width)
+                ax.plot(*ellipse(centres[k], shapes[k], CONTOUR).T, color=line, linewidth=width)
         ax.text(centres[k, 0], centres[k, 1], str(k), color=colour, weight="bold", ha="center", va="center",
                 bbox={"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": colour})  # fmt: skip
     low, high = points.min(0), points.max(0)
