@@ -125,10 +125,13 @@ def with_reference(results, trusted=True):
     rows = [
         ("cavi", metric, name, 0.7, 0.01)
         for name in names
-        for metric in ("sd_ratio", "mean_shift", "coverage95", "wasserstein")
+        for metric in ("width_ratio", "median_shift", "coverage95", "wasserstein")
     ]
     rows += [("cavi", "wasserstein_floor", name, 0.03, np.nan) for name in names]
-    rows += [("gibbs", "mean_shift", "all", -0.0567, 0.0123), ("gibbs", "predictive_kl", "data", 0.00123, 0.0004)]
+    rows += [
+        ("gibbs", "median_shift", "locations", -0.0567, 0.0123),
+        ("gibbs", "predictive_tv", "data", 0.00123, 0.0004),
+    ]
     metrics = pd.concat([results.metrics, pd.DataFrame(rows, columns=results.metrics.columns)], ignore_index=True)
     return reports.Results(manifest, metrics, results.data, trees)
 
@@ -253,7 +256,7 @@ def test_modes_and_what_single_parameters_do_not_show_are_told(full):
     }
     results.manifest["relabelling"]["nuts"] = results.manifest["relabelling"]["cavi"] | {"agreement": 0.987}
     rows = [
-        ("cavi", "mean_shift_corrected", "weights[0]", 0.123, 0.01),
+        ("cavi", "median_shift_corrected", "weights[0]", 0.123, 0.01),
         ("cavi", "correlation_error", "weights[0] ~ means[0]", -0.61, 0.02),
         ("cavi", "correlation_reference", "weights[0] ~ means[0]", 0.71, 0.01),
         ("cavi", "correlation_floor", "all", 0.045, np.nan),
@@ -339,10 +342,11 @@ def test_panels_of_one_parameter_carry_its_name(full):
     from reports.plots.rank import plot_rank
     from reports.plots.trace import plot_trace
 
-    tree = quantities.as_tree(quantities.scalars(full.trees["nuts"])[["weights[0]", "weights[1]"]])
+    draws = quantities.scalars(full.trees["nuts"])[["weights[0]", f"means[0, {SCRIPT}]"]]
+    tree = quantities.as_tree(draws.rename({f"means[0, {SCRIPT}]": "means[0]"}))
     frames = {str(name): (0.0, 1.0) for name in tree["posterior"].data_vars}
     for figure in (plot_trace(tree), plot_rank(tree), plot_marginals({"nuts": tree}, {}, frames)):
-        assert [ax.get_title("left") for ax in figure.axes] == ["weights[0]", "weights[1]"]
+        assert [ax.get_title("left") for ax in figure.axes] == ["weights[0]", "means[0]"]
 
 
 def test_advi_steps_are_counted_as_steps(full):

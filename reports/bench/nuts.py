@@ -174,7 +174,7 @@ def standardised(values: dict[str, np.ndarray], family: Gaussian) -> dict[str, n
 def diagnosed(fit: Fit, x: np.ndarray) -> dict[str, Any]:
     """Smallest bulk ESS, the parameter that has it, R-hat, divergences and failed checks, in the labelling of a CAVI fit."""
     from reports.metrics import reference
-    from reports.metrics.agreement import scalars
+    from reports.metrics.parameters import scalars
 
     pivot = cavi.fit(x, fit.family, fit.allocation, rng=np.random.default_rng(0))
     aligned = align(fit, sort_by_mean(pivot, x), x).fit

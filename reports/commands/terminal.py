@@ -26,9 +26,9 @@ NUMBERS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("train_log_density", "log density, train (nats a point)", "{:.3f}".format),
     ("heldout_log_density", "log density, held out", "{:.3f}".format),
     ("bound", "bound (nats)", "{:.1f}".format),
-    ("mean_shift", "worst mean shift (reference sd)", "{:+.2f}".format),
-    ("sd_ratio", "worst sd ratio", "{:.2f}".format),
-    ("coverage95", "worst cover of a 95% interval", "{:.0%}".format),
+    ("median_shift", "worst median shift (IQR / 1.349)", "{:+.2f}".format),
+    ("width_ratio", "worst width ratio", "{:.2f}".format),
+    ("coverage95", "lowest 95% coverage", "{:.0%}".format),
     ("khat", "k-hat", "{:.2f}".format),
     ("rhat_max", "largest R-hat", "{:.3f}".format),
     ("ari", "adjusted Rand index", "{:.2f}".format),
@@ -145,8 +145,8 @@ def summary(result: Comparison) -> Table:
             table.add_row(text, *cells)
     table.add_section()
     for claim in CLAIMS:
-        said = [manifest["verdict"].get(method, {}).get(claim, {}).get("fit") for method in frame.index]
-        table.add_row(f"fit for {claim}?", *({True: "yes", False: "no", None: "–"}[fit] for fit in said))
+        said = [manifest["verdict"].get(method, {}).get(claim, {}).get("state", "–") for method in frame.index]
+        table.add_row(claim, *said)
     return table
 
 

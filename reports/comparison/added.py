@@ -24,7 +24,8 @@ from mixtures.model import Allocation, Family
 from reports.comparison.catalogue import METHODS
 from reports.comparison.prepared import Data
 from reports.comparison.results import file_name
-from reports.metrics.agreement import scalars
+from reports.metrics.parameters import kind as kind_of
+from reports.metrics.parameters import scalars
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -279,7 +280,7 @@ def _check_structure(fit: Fit, own: np.ndarray, given: np.ndarray) -> None:
     if np.any(np.abs(own - given) > TOLERANCE * _products_of_sds(given)):
         raise ValueError(f"its covariances are not {structure}; compare with the structure that they have")
     found = scalars(fit.draws(fit.held.weights[..., 0].size, np.random.default_rng(0))["posterior"].to_dataset())
-    number = sum(name.startswith("covariances") for name in found)
+    number = sum(own is not None and own.block == "spreads" for own in map(kind_of, found))
     expected = fit.family.n_free(fit.n_components) - fit.n_components * D
     if number != expected:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from copy import deepcopy
 from dataclasses import replace
@@ -10,16 +11,27 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mixtures import Conjugate, Dirichlet, Draws, Fit, Gaussian
+from mixtures import Conjugate, Dirichlet, Draws, Fit, Gaussian, labels
 from mixtures.engines.responsibilities import log_sum_draws
-from mixtures.labels import agreement, align, sort_by_mean, stephens
 from mixtures.methods import cavi
 from reports.comparison.beside import begin
 from reports.comparison.catalogue import METHODS, REFERENCES, Options
 from reports.comparison.prepared import Data
-from reports.comparison.verdict import judge
-from reports.metrics import Row, checks, evidence, modes, prediction, quality, recovery, reference, two_sample
-from reports.metrics import agreement as agree
+from reports.comparison.verdict import CLAIMS, judge, of_reference
+from reports.metrics import (
+    Row,
+    agreement,
+    checks,
+    evidence,
+    label_free,
+    modes,
+    prediction,
+    quality,
+    recovery,
+    reference,
+    two_sample,
+)
+from reports.metrics.parameters import scalars
 from reports.metrics.prediction import FEWEST_LOO_DRAWS, LARGEST_LOG_LIKELIHOOD
 
 if TYPE_CHECKING:
@@ -32,7 +44,8 @@ LARGEST_REFITTED = 2000
 MODES_APART = 1.1
 PREDICTIVE_DRAWS = 50
 PREDICTIVE_POINTS = 1000
-REFERENCE_POINTS = 2000
+# Points drawn from each of two predictive densities that are compared.
+DENSITY_POINTS = 1000
 NOTHING_SAMPLED = "no MCMC draws to hold the others against"
 COCLUSTERED_POINTS = 400
 RELABELLED_POINTS = 300
@@ -53,7 +66,7 @@ def measure(
     """Align the fits, measure each alone, against the data and against the reference, and pass the verdict."""
     rows = [] if data.truth is None else _oracle(data)
     streams, evidence_streams = (dict(zip(METHODS, rng.spawn(len(METHODS)), strict=True)) for _ in range(2))
-    (common,) = rng.spawn(1)
+    common, common_points = rng.spawn(2)
     for method in (m for m in fits if m not in METHODS):
         streams[method], evidence_streams[method] = rng.spawn(2)
     if not fits:
@@ -74,7 +87,9 @@ def measure(
         for method, fit in fits.items()
     }
     posteriors = {method: _posterior(fit, data) for method, fit in drawn.items()}
-    together = {method: agree.coclustering(_some_responsibilities(fit, data.x)) for method, fit in fits.items()}
+    some = data.x[_coclustered(len(data.x))]
+    together = {method: label_free.together(fit, some) for method, fit in drawn.items()}
+    averaged = {method: fit.responsibilities(data.x) for method, fit in drawn.items()}
 
     ratios = {
         method: _ratios(fit, drawn[method], data)
@@ -98,7 +113,9 @@ def measure(
     }
 
     for method, fit in fits.items():
-        rows += _own(fit, ratios.get(method), data)
+        if fit.kind != "point":
+            rows += quality.tail_khat(method, posteriors[method], independent=_independent(fit))
+        rows += _own(fit, drawn[method], averaged[method], ratios.get(method), data, streams[method])
     checked = {method: _diagnose(fit, posteriors[method]) for method, fit in fits.items() if fit.kind == "mcmc"}
     rows += [row for those in checked.values() for row in those]
     judged = {
@@ -117,25 +134,22 @@ def measure(
     against = facts["reference"]["method"]
     rows += _densities(scored, data, against)
     if against is not None:
-        points, _ = drawn[against].sample(REFERENCE_POINTS, streams[against])
-        log_p_reference = scored[against].log_predictive(points)
+        rows += _against(against, scored, drawn, posteriors, together, ratios, common_points)
         if options.two_sample:
-            rows += two_sample.floor(against, posteriors[against], streams[against].spawn(1)[0])
-        for method in (m for m in fits if m != against):
-            rows += agree.posterior_agreement(method, posteriors[method], posteriors[against])
-            rows += agree.lost_correlations(method, posteriors[method], posteriors[against])
-            if len(ratios.get(method, ())) == drawn[method].held.weights[..., 0].size:
-                rows += _corrected(method, posteriors[method], posteriors[against], ratios[method])
-            if options.two_sample:
-                rows += two_sample.two_sample(
-                    method, posteriors[method], posteriors[against], streams[method].spawn(1)[0]
-                )
-            log_p = scored[method].log_predictive(points)
-            rows.append(agree.predictive_divergence(method, log_p, log_p_reference))
-            rows.append(agree.coclustering_error(method, together[method], together[against]))
+            rows += _told_apart(against, posteriors, streams)
 
     trees = {
-        m: _tree(fits[m], scored[m], drawn[m], posteriors[m], likelihoods.get(m), together[m], data, streams[m])
+        m: _tree(
+            fits[m],
+            scored[m],
+            drawn[m],
+            posteriors[m],
+            likelihoods.get(m),
+            together[m].matrix,
+            averaged[m],
+            data,
+            streams[m],
+        )
         for m in fits
     }
     for method, tree in trees.items():
@@ -147,23 +161,85 @@ def measure(
 
     order = {method: i for i, method in enumerate([*fits, "oracle"])}
     rows.sort(key=lambda row: order[row.method])
-    values = {
-        method: {(row.metric, row.target): row.value for row in those}
-        for method, those in groupby(rows, key=lambda row: row.method)
-    }
-    facts["reference"] = contested(facts["reference"], judged, values)
-    facts["verdict"] = {
-        method: judge(values[method], method, fit.kind, fit.converged, facts["reference"])
+    by_method = {method: list(those) for method, those in groupby(rows, key=lambda row: row.method)}
+    facts["reference"] = contested(facts["reference"], judged, by_method)
+    facts["verdict"] = _verdicts(fits, by_method, judged, facts["reference"])
+    return Measured(fits, rows, trees, facts)
+
+
+def _against(
+    against: str,
+    scored: dict[str, Fit],
+    drawn: dict[str, Fit],
+    posteriors: dict[str, xr.Dataset],
+    together: dict[str, label_free.Together],
+    ratios: dict[str, np.ndarray],
+    rng: np.random.Generator,
+) -> list[Row]:
+    """What every other method differs by from the reference; points are drawn with the same random numbers for all."""
+    truth = agreement.marginals(posteriors[against], independent=_independent(drawn[against]))
+    points, _ = drawn[against].sample(DENSITY_POINTS, rng)
+    reference_density = label_free.density(scored[against], points)
+    rows = []
+    for method in (m for m in drawn if m != against):
+        own = agreement.marginals(posteriors[method], independent=_independent(drawn[method]))
+        rows += agreement.marginal_agreement(method, own, truth)
+        rows += agreement.lost_correlations(method, posteriors[method], posteriors[against])
+        if len(ratios.get(method, ())) == drawn[method].held.weights[..., 0].size:
+            rows += _corrected(method, posteriors[method], truth, ratios[method])
+        own_points, _ = drawn[method].sample(DENSITY_POINTS, deepcopy(rng))
+        rows += label_free.predictive_tv(
+            method,
+            (label_free.density(scored[method], own_points), label_free.density(scored[method], points)),
+            (label_free.density(scored[against], own_points), reference_density),
+        )
+        if drawn[method].n_components > 1:
+            rows += label_free.coclustering_error(method, together[method], together[against])
+    return rows
+
+
+def _told_apart(against: str, posteriors: dict[str, xr.Dataset], streams: dict[str, np.random.Generator]) -> list[Row]:
+    """How well a classifier tells each method's draws from the reference's."""
+    rows = two_sample.floor(against, posteriors[against], streams[against].spawn(1)[0])
+    for method in (m for m in posteriors if m != against):
+        rng = streams[method].spawn(1)[0]
+        rows += two_sample.two_sample(method, posteriors[method], posteriors[against], rng)
+    return rows
+
+
+def _independent(fit: Fit) -> bool:
+    """Whether the draws are independent, as all are but those of a Markov chain."""
+    return fit.kind != "mcmc"
+
+
+def _verdicts(
+    fits: dict[str, Fit], rows: dict[str, list[Row]], judged: dict[str, dict[str, Any]], against: dict[str, Any]
+) -> dict[str, Any]:
+    """The verdict on every method: claims that one cluster has no parameters for are absent."""
+    several = next(iter(fits.values())).n_components > 1
+    claims = [claim for claim in CLAIMS if several or claim not in ("weights", "clusters")]
+    return {
+        method: of_reference(against, claims)
+        if method == against["method"]
+        else judge(rows[method], fit.kind, reference=against, caveat=_caveat(fit, judged.get(method)), claims=claims)
         for method, fit in fits.items()
     }
-    return Measured(fits, rows, trees, facts)
+
+
+def _caveat(fit: Fit, judged: dict[str, Any] | None) -> str | None:
+    """Why the method itself cannot be relied on: an optimiser that did not converge, a sampler that failed its checks."""
+    if fit.kind == "mcmc":
+        if judged is not None:
+            return None if judged["trusted"] else f"the sampler {judged['reason']}"
+        return None if fit.converged else "the sampler's runs disagree"
+    return None if fit.converged else "the optimiser did not converge"
 
 
 def _aligned(fits: dict[str, Fit], data: Data) -> tuple[dict[str, Fit], dict[str, Any]]:
     """Every fit in the labelling of the first of the catalogue's methods, clusters numbered by their first mean."""
     pivot = next(method for method in (*METHODS, *fits) if method in fits)
-    r = sort_by_mean(_best_draw(fits[pivot], data.x), data.x)
-    aligned = {method: align(fit, r, data.x) for method, fit in fits.items()}
+    r = labels.sort_by_mean(_best_draw(fits[pivot], data.x), data.x)
+    aligned = {method: labels.align(fit, r, data.x) for method, fit in fits.items()}
     facts = {
         method: {
             "pivot": pivot,
@@ -180,7 +256,8 @@ def _second_opinion(fit: Fit, x: np.ndarray) -> float | None:
     """Share of aligned draws that Stephens' relabelling leaves as they are, but for one order common to all."""
     if isinstance(fit.posterior, Conjugate) or fit.n_components == 1 or fit.kind == "point":
         return None
-    return agreement(stephens(agree.per_draw(fit, x[_spread(len(x), min(len(x), RELABELLED_POINTS))])))
+    r = label_free.per_draw(fit, x[_spread(len(x), min(len(x), RELABELLED_POINTS))])
+    return labels.agreement(labels.stephens(r))
 
 
 def _modes(fits: dict[str, Fit], data: Data) -> dict[str, Any]:
@@ -212,12 +289,6 @@ def _coclustered(n: int) -> np.ndarray:
     return np.linspace(0, n - 1, min(n, COCLUSTERED_POINTS)).astype(int)
 
 
-def _some_responsibilities(fit: Fit, x: np.ndarray) -> np.ndarray:
-    """Responsibilities (S, n, K) of some points: q(z) of a closed form, p(z | x, theta) of every draw otherwise."""
-    some = x[_coclustered(len(x))]
-    return fit.responsibilities(some)[None] if isinstance(fit.posterior, Conjugate) else agree.per_draw(fit, some)
-
-
 def _ratios(fit: Fit, drawn: Fit, data: Data) -> np.ndarray:
     """log p(x, pi, theta) - log q(pi, theta) of the draws from q, up to a constant where the method has recorded them."""
     if isinstance(fit.posterior, Conjugate):
@@ -225,14 +296,18 @@ def _ratios(fit: Fit, drawn: Fit, data: Data) -> np.ndarray:
     return fit.sample_stats["log_ratio"].ravel()
 
 
-def _corrected(method: str, posterior: xr.Dataset, against: xr.Dataset, ratios: np.ndarray) -> list[Row]:
-    """Means of importance-weighted draws against the reference's, where the weights can be relied on."""
+def _corrected(
+    method: str, posterior: xr.Dataset, truth: Mapping[str, agreement.Marginal], ratios: np.ndarray
+) -> list[Row]:
+    """Medians of importance-weighted draws against the reference's, where the weights can be relied on."""
     log_weights, khat = quality.smoothed(ratios)
-    return quality.corrected_means(method, posterior, against, log_weights) if quality.usable(khat, len(ratios)) else []
+    return quality.corrected_medians(method, posterior, truth, log_weights) if quality.usable(khat, len(ratios)) else []
 
 
-def _own(fit: Fit, ratios: np.ndarray | None, data: Data) -> list[Row]:
-    """What can be said of a method without looking at another."""
+def _own(
+    fit: Fit, drawn: Fit, r: np.ndarray, ratios: np.ndarray | None, data: Data, rng: np.random.Generator
+) -> list[Row]:
+    """What can be said of a method without looking at another; ``r`` are its responsibilities averaged over draws."""
     method, log_labellings = fit.method, float(np.log(np.arange(1, fit.n_components + 1)).sum())
     rows = [Row(method, f"seconds_{part}", "data", seconds) for part, seconds in fit.seconds.items()]
     if len(fit.bound):
@@ -243,11 +318,17 @@ def _own(fit: Fit, ratios: np.ndarray | None, data: Data) -> list[Row]:
     rows += [Row(method, name, "data", fit.info[name]) for name in ("aic", "bic", "icl") if name in fit.info]
     if ratios is not None:
         rows.append(quality.khat(method, ratios))
+        rows += quality.khat_interval(method, ratios, rng.spawn(1)[0])
         if isinstance(fit.posterior, Conjugate):
             rows.append(Row(method, "bound_marginal", "data", ratios.mean(), ratios.std(ddof=1) / np.sqrt(len(ratios))))
-    rows.append(agree.occupied(method, fit, data.x))
+    rows.append(label_free.occupied(method, drawn, data.x))
     if data.labels is not None:
-        rows += recovery.recovery(method, fit.responsibilities(data.x), data.labels)
+        rows += recovery.recovery(method, r, data.labels)
+    if isinstance(fit.posterior, Conjugate):
+        by_labels = fit.responsibilities(data.x)
+        rows.append(label_free.occupied_by_labels(method, by_labels))
+        if data.labels is not None:
+            rows += recovery.recovery(method, by_labels, data.labels, suffix="_qz")
     return rows
 
 
@@ -266,7 +347,7 @@ def _oracle(data: Data) -> list[Row]:
 
 
 def _diagnose(fit: Fit, posterior: xr.Dataset) -> list[Row]:
-    rows = reference.diagnose(fit.method, agree.scalars(posterior), fit.sample_stats)
+    rows = reference.diagnose(fit.method, scalars(posterior), fit.sample_stats)
     smallest = next(row.value for row in rows if row.metric == "ess_min")
     if "rhat" in fit.info:
         rows.append(Row(fit.method, "rhat_unlabelled", "all", fit.info["rhat"]))
@@ -298,6 +379,7 @@ def _tree(
     posterior: xr.Dataset,
     log_likelihood: xr.Dataset | None,
     together: np.ndarray,
+    averaged: np.ndarray,
     data: Data,
     rng: np.random.Generator,
 ) -> xr.DataTree:
@@ -308,7 +390,7 @@ def _tree(
     features = {"feature": list(data.features)}
     points = _coclustered(len(data.x))
     clusters = {
-        "responsibilities": (("obs", "cluster"), fit.responsibilities(data.x)),
+        "responsibilities": (("obs", "cluster"), averaged),
         "log_predictive": ("obs", scored.log_predictive(data.x)),
         "coclustering": (("point", "point_"), together.astype(np.float32)),
     }
@@ -445,21 +527,17 @@ def _chosen(judged: dict[str, dict[str, Any]], asked: str) -> dict[str, Any]:
 
 
 def contested(
-    chosen: dict[str, Any], judged: dict[str, dict[str, Any]], values: dict[str, dict[tuple[str, str], float]]
+    chosen: dict[str, Any], judged: dict[str, dict[str, Any]], rows: Mapping[str, list[Row]]
 ) -> dict[str, Any]:
-    """The reference, no longer trusted where another sampler passed its checks too and says something else."""
+    """The reference, no longer trusted where another sampler passed its checks too and differs from it."""
     if not (chosen["trusted"] and chosen["checks"]):
         return chosen
     for method in REFERENCES:
         if method == chosen["method"] or not judged.get(method, chosen | {"trusted": False})["trusted"]:
             continue
-        apart = {
-            said["because"]
-            for said in judge(values[method], method, "mcmc", True, chosen).values()
-            if said["fit"] is False
-        }
+        apart = [said["because"] for said in judge(rows[method], "mcmc").values() if said["state"] == "differs"]
         if apart:
-            reason = f"passed its checks, and so did {METHODS[method].title}, which says otherwise ({'; '.join(sorted(apart))})"
+            reason = f"passed its checks, and so did {METHODS[method].title}, which differs ({'; '.join(apart)})"
             return chosen | {"trusted": False, "reason": reason}
     return chosen
 

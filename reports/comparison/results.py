@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-FORMAT = 5
+FORMAT = 6
 COLUMNS = ("method", "metric", "target", "value", "se")
 MANIFEST, PAGE = "manifest.json", "report.html"
 

@@ -26,6 +26,8 @@ from reports.comparison.measure import measure
 from reports.comparison.prepared import digest, prepare
 from reports.comparison.results import COLUMNS, FORMAT, Results
 from reports.metrics import Row
+from reports.metrics.agreement import WORST
+from reports.metrics.parameters import BLOCKS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -226,8 +228,13 @@ def _with_reference(
 
 
 def summary(results: Results) -> pd.DataFrame:
-    """The main numbers of a comparison, one row a method; NaN where a number does not apply."""
-    worst = {"mean_shift", "sd_ratio", "coverage95", "wasserstein", "rhat_max", "ess_min", "divergences", "khat"}
+    """The main numbers of a comparison, one row a method; NaN where a number does not apply.
+
+    Of what is measured on every parameter, the worst of all blocks.
+    """
+    import pandas as pd
+
+    agreement = ["median_shift", "width_ratio", "coverage95", "wasserstein"]
     columns = [
         "train_log_density",
         "heldout_log_density",
@@ -235,10 +242,9 @@ def summary(results: Results) -> pd.DataFrame:
         "elpd_loo",
         "elpd_loo_refitted",
         "elpd_loo_approximate",
-        "mean_shift",
-        "sd_ratio",
-        "coverage95",
-        "wasserstein",
+        *agreement,
+        "coclustering_error",
+        "predictive_tv",
         "khat",
         "rhat_max",
         "ess_min",
@@ -248,9 +254,12 @@ def summary(results: Results) -> pd.DataFrame:
         "seconds_compile",
         "seconds_run",
     ]
-    rows = results.metrics[results.metrics["target"].isin(["data", "all"])]
-    rows = rows[rows["metric"].isin(columns) & ((rows["target"] == "all") | ~rows["metric"].isin(worst))]
-    wide = rows.pivot(index="method", columns="metric", values="value")
+    rows = results.metrics
+    parts = [rows[rows["target"].isin(["data", "all"]) & rows["metric"].isin(columns)]]
+    for metric in agreement:
+        own = rows[rows["target"].isin(BLOCKS) & (rows["metric"] == metric)]
+        parts.append(own.loc[own["value"].map(WORST[metric]).groupby(own["method"]).idxmax()])
+    wide = pd.concat(parts).pivot(index="method", columns="metric", values="value")
     return wide.reindex(index=list(results.manifest["methods"]), columns=[c for c in columns if c in wide])
 
 

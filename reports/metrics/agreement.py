@@ -1,127 +1,254 @@
-"""How far a posterior is from the reference: parameter by parameter, and in quantities that need no labels."""
+"""How far a posterior is from the reference, parameter by parameter.
+
+Parameters are compared where moments exist: weights and variances by their logarithms, correlations by Fisher's z, locations
+as they are (`reports.metrics.parameters`). Quantiles and their Monte Carlo errors then do the rest, so that heavy tails
+cost nothing.
+
+Two posteriors are compared without a fit: ``posterior_agreement("mine", posterior, reference, independent=False)`` takes
+two `xarray.Dataset` of draws, (chain, draw, ...) with ``weights``, ``means`` and ``covariances`` as far as they are there, and
+returns rows that `reports.comparison.verdict.judge` turns into a verdict. Where one reference serves many posteriors, summarise
+it once by `marginals` and call `marginal_agreement`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixtures import Conjugate, Fit
-from mixtures.engines.responsibilities import normalise_draws
 from reports.metrics import Row
+from reports.metrics.parameters import BLOCKS, kind, scalars
 
 if TYPE_CHECKING:
     import xarray as xr
 
-# The worst of each metric over the parameters stands under the target "all".
-WORST: dict[str, Callable[[float], float]] = {
-    "mean_shift": abs,
-    "sd_ratio": lambda ratio: abs(np.log(ratio)),
-    "coverage95": lambda coverage: abs(coverage - 0.95),
-    "wasserstein": abs,
-    "wasserstein_floor": abs,
-    "mean_shift_corrected": abs,
-}
+# Quantiles of a normal distribution: its interquartile range in sds.
+IQR = 1.349
 
-# Pairs of parameters that are named, and scalars above which only weights and means are paired.
+# Pairs of parameters that are named, and scalars above which only weights and locations are paired.
 NAMED_PAIRS = 5
 MOST_PAIRED = 2000
 
+# Larger is worse; the worst of each metric over a block stands under the block's name.
+WORST: dict[str, Callable[[float], float]] = {
+    "median_shift": abs,
+    "width_ratio": lambda ratio: abs(np.log(max(ratio, np.finfo(float).tiny))),
+    "coverage95": lambda coverage: -coverage,
+    "wasserstein": abs,
+    "wasserstein_floor": abs,
+    "median_shift_corrected": abs,
+}
 
-def scalars(posterior: xr.Dataset) -> dict[str, np.ndarray]:
-    """Every distinct scalar parameter by name, each (chain, draw).
 
-    What cannot vary, like a single weight or a covariance of independent features, and what repeats another, like the
-    matrices of clusters that share one, is left out.
+class Marginal:
+    """The draws of one scalar, with its quantiles and their Monte Carlo errors, each worked out once.
+
+    Parameters
+    ----------
+    draws : ndarray, shape (chain, draw)
+    independent : bool
+        Whether the draws are independent, so that their number is their effective sample size.
     """
-    found: dict[str, np.ndarray] = {}
-    for name, variable in posterior.data_vars.items():
-        for index in np.ndindex(*variable.shape[2:]):
-            if (name == "covariances" and index[1] > index[2]) or (name == "weights" and variable.shape[2] == 1):
-                continue
-            labels = [str(posterior[dim].values[i]) for dim, i in zip(variable.dims[2:], index, strict=True)]
-            values = variable.values[(..., *index)]
-            if name == "covariances" and (not values.any() or any(np.array_equal(values, v) for v in found.values())):
-                continue
-            found[f"{name}[{', '.join(labels)}]"] = values
-    return found
+
+    def __init__(self, draws: np.ndarray, independent: bool) -> None:
+        self.draws, self.independent = draws, independent
+        self.ordered = np.sort(draws, axis=None)
+        self._errors: dict[float, float] = {}
+
+    def quantile(self, p: float) -> float:
+        """The quantile of probability p, between draws by interpolation."""
+        place = p * (self.ordered.size - 1)
+        low = int(place)
+        return float(np.interp(place, [low, low + 1], self.ordered[[low, min(low + 1, self.ordered.size - 1)]]))
+
+    def error(self, p: float) -> float:
+        """Monte Carlo standard error of a quantile, 0 of a point.
+
+        Half the distance of the order statistics between which the quantile lies with probability 68% (Vehtari et al. 2021,
+        *Bayesian Analysis* 16:667-718, section 4).
+        """
+        if self.draws.size == 1:
+            return 0.0
+        if p not in self._errors:
+            self._errors[p] = self._independent_error(p) if self.independent else self._chain_error(p)
+        return self._errors[p]
+
+    def _independent_error(self, p: float) -> float:
+        low, high = _places(self.ordered.size, p)
+        return float(self.ordered[high] - self.ordered[low]) / 2
+
+    def _chain_error(self, p: float) -> float:
+        from arviz_stats.base import array_stats
+
+        return float(array_stats.mcse(self.draws, method="quantile", prob=p))
+
+    def share(self, low: float, high: float) -> float:
+        """Share of the draws from low to high, both included."""
+        return (
+            float(np.searchsorted(self.ordered, high, "right") - np.searchsorted(self.ordered, low)) / self.ordered.size
+        )
+
+    def size(self, low: float, high: float) -> float:
+        """Effective number of draws for the share of them between low and high."""
+        from arviz_stats.base import array_stats
+
+        if self.independent:
+            return float(self.ordered.size)
+        inside = (self.draws >= low) & (self.draws <= high)
+        return float(array_stats.ess(inside.astype(float), method="mean"))
+
+    @property
+    def unit(self) -> float:
+        """The interquartile range over 1.349, which is the sd where the distribution is normal."""
+        return (self.quantile(0.75) - self.quantile(0.25)) / IQR
+
+    @property
+    def width(self) -> float:
+        """Width of the central 90% interval."""
+        return self.quantile(0.95) - self.quantile(0.05)
+
+    @property
+    def width_error(self) -> float:
+        """Standard error of `width`."""
+        return float(np.hypot(self.error(0.05), self.error(0.95)))
+
+    @cached_property
+    def floor(self) -> float:
+        """Wasserstein-1 distance of two halves of the draws."""
+        return distance(*(np.sort(half, axis=None) for half in halves(self.draws)))
 
 
-def posterior_agreement(method: str, posterior: xr.Dataset, reference: xr.Dataset) -> list[Row]:
-    """Shift, spread, coverage and distance of every scalar parameter from the reference's.
+@lru_cache(maxsize=256)
+def _places(n: int, p: float) -> tuple[int, int]:
+    """Places, among n ordered independent draws, of the ends of the central 68% interval of a quantile."""
+    from scipy.stats import beta, norm
 
-    ``mean_shift`` is the difference of the posterior means in reference sds, ``sd_ratio`` the ratio of the posterior sds,
-    ``coverage95`` the probability under the reference of the method's central 95% interval, and ``wasserstein`` the
-    Wasserstein-1 distance in reference sds, to be read beside ``wasserstein_floor``, that between two halves of the
-    reference. A point estimate has only the first. Standard errors follow from the effective sample sizes.
+    low, high = beta.ppf(norm.cdf([-1, 1]), n * p + 1, n * (1 - p) + 1) * n - 1
+    return max(0, int(np.floor(low))), min(n - 1, int(np.ceil(high)))
+
+
+def marginals(posterior: xr.Dataset, *, independent: bool) -> dict[str, Marginal]:
+    """Every scalar of a posterior on the scale on which it is compared, ready for `marginal_agreement`."""
+    return {name: Marginal(values, independent) for name, values in scalars(posterior).items()}
+
+
+def posterior_agreement(
+    method: str,
+    posterior: xr.Dataset,
+    reference: xr.Dataset,
+    *,
+    independent: bool,
+    reference_independent: bool = True,
+) -> list[Row]:
+    """Shift, width, coverage and distance of every scalar parameter from the reference's; see `marginal_agreement`.
+
+    Parameters
+    ----------
+    posterior, reference : xarray.Dataset
+        Draws (chain, draw, ...) in one labelling and the same units; a single draw is a point estimate.
+    independent, reference_independent : bool
+        Whether the draws are independent; those of a Markov chain are not, and their errors follow from effective sample sizes.
     """
-    from arviz_stats.base import array_stats
-    from scipy.stats import wasserstein_distance
+    return marginal_agreement(
+        method,
+        marginals(posterior, independent=independent),
+        marginals(reference, independent=reference_independent),
+    )
 
-    def mcse(values: np.ndarray, of: str) -> float:
-        return float(array_stats.mcse(values, method=of))
 
+def marginal_agreement(method: str, own: Mapping[str, Marginal], reference: Mapping[str, Marginal]) -> list[Row]:
+    """Shift, width, coverage and distance of every scalar parameter from the reference's.
+
+    ``median_shift`` is the difference of the medians over the reference's interquartile range / 1.349, ``width_ratio`` the
+    ratio of the widths of the central 90% intervals, ``coverage95`` the probability under the reference of the method's
+    central 95% interval, and ``wasserstein`` the Wasserstein-1 distance in the unit of the shift, to be read beside
+    ``wasserstein_floor``, that between two halves of the reference. A point estimate has only the first. Standard errors hold
+    the Monte Carlo error of both sides. The worst of each metric in a block stands again under the block's name.
+
+    A parameter that does not vary in half of the reference's draws has no unit and no rows.
+    """
     rows: list[Row] = []
-    own = scalars(posterior)
-    for target, truth in scalars(reference).items():
-        values, sd = own[target], truth.std()
-        shift = (values.mean() - truth.mean()) / sd
-        relative = shift * mcse(truth, "sd") / sd
-        if values.size == 1:
-            rows.append(Row(method, "mean_shift", target, shift, np.hypot(mcse(truth, "mean") / sd, relative)))
-            continue
-        ratio = values.std() / sd
-        ratio_error = ratio * np.hypot(mcse(values, "sd") / values.std(), mcse(truth, "sd") / sd)
-        low, high = np.quantile(values, [0.025, 0.975])
-        inside = (truth >= low) & (truth <= high)
-        coverage = inside.mean()
-        # The indicator's own error, and that of the method's quantiles, each of which moves 2.5% of its draws.
-        own_error = np.sqrt(2 * 0.025 * 0.95 / float(array_stats.ess(values)))
-        coverage_error = np.hypot(np.sqrt(coverage * (1 - coverage) / float(array_stats.ess(truth))), own_error)
-        floor = wasserstein_distance(*(half.ravel() for half in halves(truth))) / sd
-        rows += [
-            Row(
-                method,
-                "mean_shift",
-                target,
-                shift,
-                np.hypot(np.hypot(mcse(values, "mean"), mcse(truth, "mean")) / sd, relative),
-            ),
-            Row(method, "sd_ratio", target, ratio, ratio_error),
-            Row(method, "coverage95", target, coverage, coverage_error),
-            Row(method, "wasserstein", target, wasserstein_distance(values.ravel(), truth.ravel()) / sd),
-            Row(method, "wasserstein_floor", target, floor),
-        ]
+    for target, truth in reference.items():
+        if truth.unit > 0:
+            rows += _of_one(method, target, own[target], truth)
     return rows + worst(rows)
 
 
+def _of_one(method: str, target: str, own: Marginal, truth: Marginal) -> list[Row]:
+    unit = truth.unit
+    shift = (own.quantile(0.5) - truth.quantile(0.5)) / unit
+    unit_error = np.hypot(truth.error(0.25), truth.error(0.75)) / IQR
+    errors = own.error(0.5), truth.error(0.5), shift * unit_error
+    rows = [Row(method, "median_shift", target, shift, float(np.linalg.norm(errors)) / unit)]
+    if own.draws.size == 1:
+        return rows
+    ratio = own.width / truth.width
+    ratio_error = (
+        ratio * np.hypot(own.width_error / own.width, truth.width_error / truth.width) if ratio > 0 else np.nan
+    )
+    return [
+        *rows,
+        Row(method, "width_ratio", target, ratio, float(ratio_error)),
+        Row(method, "coverage95", target, *_coverage(own, truth)),
+        Row(method, "wasserstein", target, distance(own.ordered, truth.ordered) / unit),
+        Row(method, "wasserstein_floor", target, truth.floor / unit),
+    ]
+
+
+def _coverage(own: Marginal, truth: Marginal) -> tuple[float, float]:
+    """Probability under ``truth`` of the central 95% interval of ``own``, and its standard error.
+
+    The error is that of the share of draws of ``truth``, kept from zero by one draw more on either side, and that of the
+    interval's ends: half of what ``truth`` holds within one standard error of each.
+    """
+    low, high = (own.quantile(p) for p in (0.025, 0.975))
+    coverage, n = truth.share(low, high), truth.size(low, high)
+    kept = (coverage * n + 1) / (n + 2)
+    ends = [truth.share(q - own.error(p), q + own.error(p)) / 2 for q, p in ((low, 0.025), (high, 0.975))]
+    return coverage, float(np.linalg.norm([np.sqrt(kept * (1 - kept) / n), *ends]))
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Wasserstein-1 distance of two samples in rising order."""
+    if a.size == b.size:
+        return float(np.abs(a - b).mean())
+    from scipy.stats import wasserstein_distance
+
+    return float(wasserstein_distance(a, b))
+
+
 def worst(rows: list[Row]) -> list[Row]:
-    """The row of each metric that is furthest from ideal, under the target "all"."""
-    by_metric = {metric: [row for row in rows if row.metric == metric] for metric in WORST}
-    extremes = [max(those, key=lambda row: WORST[row.metric](row.value)) for those in by_metric.values() if those]
-    return [row._replace(target="all") for row in extremes]
+    """The row of each metric that is furthest from ideal in each block, under the block's name."""
+    found = []
+    for block in BLOCKS:
+        own = [row for row in rows if (of := kind(row.target)) is not None and of.block == block]
+        by_metric = {metric: [row for row in own if row.metric == metric] for metric in WORST}
+        extremes = [max(those, key=lambda row: WORST[row.metric](row.value)) for those in by_metric.values() if those]
+        found += [row._replace(target=block) for row in extremes]
+    return found
 
 
 def lost_correlations(method: str, posterior: xr.Dataset, reference: xr.Dataset) -> list[Row]:
     """Rank correlations between scalar parameters, less the reference's: what a factorised posterior cannot have.
 
-    Of ranks (Spearman), because a nearly empty cluster's covariances have the tails of their prior, which need not have a
-    variance.
+    Of ranks (Spearman), because a nearly empty cluster's variances have the tails of their prior.
 
-    ``correlation_error`` is the difference for the five pairs that differ most, the largest again under the target "all", and
-    ``correlation_reference`` the reference's own correlation of these pairs. ``correlation_floor`` is the largest difference
-    over all pairs between two halves of the reference. Standard errors are (1 - r^2) / sqrt(ESS), those of normal draws.
-    The last weight is left out, since the weights add up to one.
+    ``correlation_floor`` is the largest difference over all pairs between two halves of the reference. ``correlation_error`` is
+    the difference for the pairs that differ most, five at most and only where it exceeds that floor, the largest again under
+    the target "all", and ``correlation_reference`` the reference's own correlation of these pairs. Standard errors are
+    (1 - r^2) / sqrt(ESS), those of normal draws. The last weight is left out, since the weights add up to one.
     """
     from arviz_stats.base import array_stats
     from scipy.stats import rankdata
 
     own, truth = scalars(posterior), scalars(reference)
     weights = [name for name in truth if name.startswith("weights")]
-    names = [name for name in truth if name not in weights[-1:] and truth[name].std() > 0 and own[name].std() > 0]
+    last = weights[-1:] if len(weights) > 1 else []
+    names = [name for name in truth if name not in last and truth[name].std() > 0 and own[name].std() > 0]
     if len(names) > MOST_PAIRED:
-        names = [name for name in names if not name.startswith("covariances")]
+        names = [name for name in names if (of := kind(name)) is None or of.block != "spreads"]
     if len(names) < 2 or own[names[0]].size == 1:
         return []
 
@@ -133,65 +260,21 @@ def lost_correlations(method: str, posterior: xr.Dataset, reference: xr.Dataset)
 
     r, r_reference = correlation([own[name] for name in names]), correlation([truth[name] for name in names])
     first, second = (correlation([halves(truth[name])[side] for name in names]) for side in (0, 1))
-    rows = []
-    for pair in np.argsort(-np.abs(r - r_reference), kind="stable")[:NAMED_PAIRS]:
-        a, b = (names[places[pair]] for places in np.triu_indices(len(names), 1))
+    floor, gaps = np.abs(first - second).max(), np.abs(r - r_reference)
+    places, rows = np.triu_indices(len(names), 1), []
+    for pair in (p for p in np.argsort(-gaps, kind="stable")[:NAMED_PAIRS] if gaps[p] > floor):
+        a, b = (names[side[pair]] for side in places)
         se_reference = error(r_reference[pair], (truth[a], truth[b]))
         se = np.hypot(error(r[pair], (own[a], own[b])), se_reference)
         rows += [
             Row(method, "correlation_error", f"{a} ~ {b}", r[pair] - r_reference[pair], se),
             Row(method, "correlation_reference", f"{a} ~ {b}", r_reference[pair], se_reference),
         ]
-    return [
-        *rows,
-        rows[0]._replace(target="all"),
-        Row(method, "correlation_floor", "all", np.abs(first - second).max()),
-    ]
+    return [*rows, *(row._replace(target="all") for row in rows[:1]), Row(method, "correlation_floor", "all", floor)]
 
 
 def halves(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Draws (chain, draw) in two: the even chains and the odd ones, or the first and the second half of a single chain."""
+    """Draws (chain, draw, ...) in two: the even chains and the odd ones, or the halves of a single chain."""
     if len(values) > 1:
         return values[::2], values[1::2]
     return values[:, : values.shape[1] // 2], values[:, values.shape[1] // 2 :]
-
-
-def predictive_divergence(method: str, log_p: np.ndarray, reference: np.ndarray) -> Row:
-    """Kullback-Leibler divergence of the predictive density from the reference's, in nats an observation.
-
-    Parameters
-    ----------
-    log_p, reference : ndarray, shape (n,)
-        Both log densities at draws from the reference's.
-    """
-    gap = reference - log_p
-    return Row(method, "predictive_kl", "data", gap.mean(), gap.std(ddof=1) / np.sqrt(len(gap)))
-
-
-def per_draw(fit: Fit, x: np.ndarray) -> np.ndarray:
-    """Responsibilities under every held draw, shape (S, N, K)."""
-    return np.concatenate([normalise_draws(block)[1] for _, block in fit.log_rho(x)], axis=1)
-
-
-def coclustering(r: np.ndarray) -> np.ndarray:
-    """Posterior probability that two points share a cluster, shape (N, N), from responsibilities (S, N, K)."""
-    S, N, K = r.shape
-    flat = r.transpose(1, 0, 2).reshape(N, S * K)
-    together = flat @ flat.T / S
-    np.fill_diagonal(together, 1.0)
-    return together
-
-
-def coclustering_error(method: str, together: np.ndarray, reference: np.ndarray) -> Row:
-    """Mean absolute difference of two co-clustering matrices over pairs of distinct points."""
-    pairs = np.triu_indices(len(together), 1)
-    return Row(method, "coclustering_error", "data", np.abs(together - reference)[pairs].mean())
-
-
-def occupied(method: str, fit: Fit, x: np.ndarray) -> Row:
-    """Expected number of clusters that hold at least one of the points: over q(z) of a closed form, over draws otherwise."""
-    closed = isinstance(fit.posterior, Conjugate)
-    blocks = [fit.responsibilities(x)[None]] if closed else [normalise_draws(block)[1] for _, block in fit.log_rho(x)]
-    with np.errstate(divide="ignore"):
-        log_empty = sum(np.log1p(-np.minimum(r, 1.0)).sum(1) for r in blocks)
-    return Row(method, "occupied", "data", (1 - np.exp(log_empty)).sum(1).mean())

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reports.metrics import Row
-from reports.metrics.agreement import halves, scalars
+from reports.metrics.agreement import halves
+from reports.metrics.parameters import scalars
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -82,11 +82,12 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Use:
-    """One line of a verdict: what the method is, or is not, fit for, and why."""
+    """One line of a verdict: what is judged, whether it is good, why, and the verdict's own word where it has one."""
 
     name: str
     fit: bool | None
     because: str
+    state: str = ""
 
 
 @dataclass(frozen=True)

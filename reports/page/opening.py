@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from reports.comparison.verdict import CLAIMS
 from reports.page.blocks import Card, Cards, Cell, Code, Facts, Notice, Section, Table, Use
 from reports.page.cells import name_cell
 from reports.page.numbers import DASH
 from reports.page.view import View
 from reports.page.words import listing, short, symbols
 
-USES = ("means", "intervals", "clusters", "density")
+GOOD = {"agrees": True, "reference": True, "differs": False}
 
 
 def verdict(view: View) -> Section:
@@ -16,8 +17,7 @@ def verdict(view: View) -> Section:
     section = Section(
         "verdict",
         "Verdict",
-        "What each method's answer may be used for on these data, and the check that decided it. "
-        "A dash means that the check does not apply or could not be made.",
+        "Where each method agrees with the reference on these data, and the check that decided it.",
     )
     if view.trees and not view.trusted:
         reason = view.manifest["reference"]["reason"]
@@ -30,11 +30,15 @@ def verdict(view: View) -> Section:
         judged = view.manifest["verdict"].get(method, {})
         failed = facts["status"] != "ok"
         words = "failed" if failed else view.kind(method) + (", the reference" if method == view.reference else "")
-        found: dict[tuple[bool | None, str], list[str]] = {}
-        for use in USES:
-            if use in judged:
-                found.setdefault((judged[use]["fit"], judged[use]["because"]), []).append(use)
-        uses = [] if failed else [Use(", ".join(names), fit, because) for (fit, because), names in found.items()]
+        found: dict[tuple[str, str], list[str]] = {}
+        for claim in CLAIMS:
+            if claim in judged:
+                found.setdefault((judged[claim]["state"], judged[claim]["because"]), []).append(claim)
+        uses = (
+            []
+            if failed
+            else [Use(", ".join(names), GOOD.get(state), because, state) for (state, because), names in found.items()]
+        )
         cards.append(Card(method, view.label(method), words, str(facts["error"]) if failed else "", uses))
     section.blocks.append(Cards(cards))
     return section

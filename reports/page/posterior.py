@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
+from reports.metrics.parameters import scaled
 from reports.page import quantities
 from reports.page.blocks import Cell, Figure, Notice, Section, Table, image, value
 from reports.page.cells import error_cell, hundredths, name_cell, worst
@@ -26,7 +27,7 @@ def agreement(view: View) -> Section:
         "agreement",
         "Posterior agreement",
         "How far each posterior lies from the reference, parameter by parameter: is it in the right place, and is it as wide "
-        "as it should be? An sd ratio under one claims more certainty than the reference.",
+        "as it should be? A width ratio under one claims more certainty than the reference.",
     )
     if not view.trees:
         return no_fit(section)
@@ -52,7 +53,7 @@ def agreement_blocks(view: View, reference: str) -> list:
     from reports.plots.agreement import plot_agreement
 
     label = view.label(reference)
-    table = view.metrics[view.metrics["metric"].isin(["mean_shift", "sd_ratio", "coverage95", "wasserstein"])]
+    table = view.metrics[view.metrics["metric"].isin(["median_shift", "width_ratio", "coverage95", "wasserstein"])]
     table = table[table["target"].str.contains("[", regex=False) & table["value"].notna()]
     floors = view.table("wasserstein_floor")
     floor = dict(zip(floors["target"], floors["value"], strict=True))
@@ -63,7 +64,7 @@ def agreement_blocks(view: View, reference: str) -> list:
     rows = []
     for method in others:
         of = {k: g.set_index("target")["value"] for k, g in table[table["method"] == method].groupby("metric")}
-        shift, ratio = of.get("mean_shift"), of.get("sd_ratio")
+        shift, ratio = of.get("median_shift"), of.get("width_ratio")
         cover, distance = of.get("coverage95"), of.get("wasserstein")
         rows.append(
             [
@@ -75,9 +76,20 @@ def agreement_blocks(view: View, reference: str) -> list:
                 worst(distance, distance.idxmax() if distance is not None else None),
             ]
         )
-    columns = ["method", "mean shift", "smallest sd ratio", "largest sd ratio", "lowest 95% coverage", "Wasserstein-1"]
+    columns = [
+        "method",
+        "median shift",
+        "smallest width ratio",
+        "largest width ratio",
+        "lowest 95% coverage",
+        "Wasserstein-1",
+    ]
     blocks.append(
-        Table(f"The worst parameter of each method against {label} (shift and distance in reference sd)", columns, rows)
+        Table(
+            f"The worst parameter of each method against {label} (shift and distance in units of its IQR / 1.349)",
+            columns,
+            rows,
+        )
     )
 
     blocks += corrected_tables(view, others)
@@ -101,7 +113,7 @@ def agreement_blocks(view: View, reference: str) -> list:
                 [
                     image(
                         picture,
-                        f"Mean shift, sd ratio, coverage and Wasserstein distance against {label}, by parameter",
+                        f"Median shift, width ratio, coverage and Wasserstein distance against {label}, by parameter",
                     )
                 ],
             )
@@ -109,8 +121,8 @@ def agreement_blocks(view: View, reference: str) -> list:
     blocks += forest_blocks(view, reference, label)
     full = table.pivot_table(index=["target", "method"], columns="metric", values="value", sort=False)
     names = {
-        "mean_shift": "mean shift",
-        "sd_ratio": "sd ratio",
+        "median_shift": "median shift",
+        "width_ratio": "width ratio",
         "coverage95": "95% coverage",
         "wasserstein": "Wasserstein-1",
     }
@@ -130,19 +142,22 @@ def agreement_blocks(view: View, reference: str) -> list:
 
 
 def corrected_tables(view: View, methods: list[str]) -> list[Table]:
-    """Return the means that importance sampling makes of variational draws, beside what they were."""
-    corrected = view.table("mean_shift_corrected")
+    """Return the medians that importance sampling makes of variational draws, beside what they were."""
+    corrected, before = view.table("median_shift_corrected"), view.table("median_shift")
     rows = []
     for method in (m for m in methods if view.methods[m]["kind"] == "variational"):
-        own = corrected[(corrected["method"] == method) & (corrected["target"] != "all")].set_index("target")["value"]
-        khat, shift = view.value(method, "khat"), view.value(method, "mean_shift", "all")
-        after = worst(own, str(own.abs().idxmax())) if len(own) else Cell(DASH)
-        rows.append([name_cell(view, method), value(khat), value(shift), after])
+        shifts = []
+        for found in (before, corrected):
+            one = found[(found["method"] == method) & found["target"].str.contains("[", regex=False)]
+            own = one.set_index("target")["value"]
+            shifts.append(worst(own, str(own.abs().idxmax())) if len(own) else Cell(DASH))
+        rows.append([name_cell(view, method), value(view.value(method, "khat")), *shifts])
     caption = (
-        "Mean shift at the worst parameter, in reference sd, before and after the draws of a variational posterior q are "
+        "Median shift at the worst parameter, in units of the reference's IQR / 1.349, before and after the draws of a "
+        "variational posterior q are "
         "weighted by p(x, θ) / q(θ). Left out where k-hat says that the weights cannot be relied on"
     )
-    return [Table(caption, ["method", "k-hat of q", "mean shift", "after weighting"], rows)] if rows else []
+    return [Table(caption, ["method", "k-hat of q", "median shift", "after weighting"], rows)] if rows else []
 
 
 def correlation_tables(view: View, methods: list[str], label: str) -> list[Table]:
@@ -191,17 +206,21 @@ def forest_blocks(view: View, reference: str, label: str) -> list:
     from reports.plots.forest import plot_forest
     from reports.plots.marginals import plot_marginals
 
-    base = view.scalars[reference]
+    on_scale = {m: quantities.on_scale(d) for m, d in view.scalars.items()}
+    base = on_scale[reference]
     names = [str(name) for name in base]
     ranked = quantities.ranked(names, view.metrics)
     shown = [name for name in names if name in ranked[:FOREST_LIMIT]]
     standard = {
-        m: quantities.as_tree(quantities.in_reference_units(d[shown], base[shown])) for m, d in view.scalars.items()
+        m: quantities.as_tree(quantities.in_reference_units(d[shown], base[shown])) for m, d in on_scale.items()
     }
-    centre, spread = base[shown].mean(), base[shown].std()
+    centre, unit = quantities.units(base[shown])
     in_tree = {quantities.tree_safe(name): name for name in shown}
     points = {
-        method: {safe: (values[safe] - float(centre[n])) / float(spread[n]) for safe, n in in_tree.items()}
+        method: {
+            safe: (float(scaled(n, np.array(values[safe]))) - float(centre[n])) / float(unit[n])
+            for safe, n in in_tree.items()
+        }
         for method, values in view.point_values.items()
     }
     some = (
@@ -209,21 +228,24 @@ def forest_blocks(view: View, reference: str, label: str) -> list:
         if len(shown) < len(names)
         else "every parameter"
     )
-    forest = plot_forest(standard, points, f"distance from the mean of {label}, in its sd", quantities.FRAME)
-    dense = [n for n in ranked if not n.startswith("covariances")][:MARGINAL_LIMIT] or ranked[:MARGINAL_LIMIT]
-    dense = [name for name in names if name in dense]
+    forest = plot_forest(
+        standard, points, f"distance from the median of {label}, in units of its IQR / 1.349", quantities.FRAME
+    )
+    dense = [name for name in names if name in ranked[:MARGINAL_LIMIT]]
     chosen = {m: d[dense] for m, d in view.scalars.items()}
     frames = quantities.frames(chosen, view.point_values, reference)
     marginals = plot_marginals({m: quantities.as_tree(d) for m, d in chosen.items()}, view.point_values, frames)
     return [
         Figure(
-            f"Forest of {some}: median, 50% and 95% interval, in units of the reference's own mean and sd. "
+            f"Forest of {some}: median, 50% and 95% interval, in units of the reference's IQR / 1.349 from its median; weights "
+            "and variances on a logarithmic scale, correlations by Fisher's z. "
             f"{label} spans about −2 to 2; a shorter bar claims too much certainty, a longer one too little. "
-            f"The axis ends {quantities.FRAME} sd from the mean at the latest.",
+            f"The axis ends {quantities.FRAME} units from the median at the latest.",
             [image(forest, f"Forest plot of {listing([view.label(m) for m in view.posteriors])}")],
         ),
         Figure(
-            f"Marginal posteriors of {len(dense)} weights and means in the data's units. Curves should lie on each other; "
+            f"Marginal posteriors of {len(dense)} of {len(names)} parameters, those furthest from the reference, in the data's "
+            "units. Curves should lie on each other; "
             "a taller and narrower one claims too much certainty.",
             [image(marginals, f"Density overlay of {listing(dense)} by method")],
         ),
@@ -346,7 +368,7 @@ def label_free(view: View) -> Section:
         cells = [
             hundredths(view.value(method, "occupied"), math.nan),
             value(view.value(method, "coclustering_error")),
-            error_cell(view.value(method, "predictive_kl"), view.se(method, "predictive_kl")),
+            error_cell(view.value(method, "predictive_tv"), view.se(method, "predictive_tv")),
         ]
         for q in (0.025, 0.5, 0.975):
             cells.append(value(differences[q][method] if method in differences.index else math.nan))
@@ -355,15 +377,15 @@ def label_free(view: View) -> Section:
         "method",
         "clusters in use",
         "co-clustering difference",
-        "predictive divergence",
+        "total variation",
         "log density 2.5%",
         "median",
         "97.5%",
     ]
     section.blocks.append(
         Table(
-            "Clusters in use; mean absolute difference of co-clustering from the reference; divergence of the predictive "
-            "density from the reference's (nats a point); and quantiles over the points of the log predictive density minus "
+            "Clusters in use; mean absolute difference of co-clustering from the reference; total variation of the "
+            "predictive density from the reference's; and quantiles over the points of the log predictive density minus "
             "the reference's (nats)",
             head,
             rows,

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from reports.metrics import agreement
+from reports.metrics import parameters
+from reports.metrics.agreement import IQR
 
 FRAME = 12
-"""Reference sds from the reference's mean at which the axis of a parameter ends at the latest."""
+"""Units of the reference, IQR / 1.349, from its median at which the axis of a parameter ends at the latest."""
 
 THIN = 500
 """Draws a chain kept for densities, leave-one-out and intervals."""
@@ -41,12 +42,12 @@ def thinned(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def scalars(tree: xr.DataTree) -> xr.Dataset:
-    """Return the thinned posterior as scalar variables (chain, draw), named as in `metrics.csv`.
+    """Return the thinned posterior as scalar variables (chain, draw) in the data's units, named as in `metrics.csv`.
 
-    A covariance matrix gives its upper triangle: `covariances[0, eruptions, waiting]`.
+    A covariance matrix gives its variances and correlations: `correlations[0, eruptions, waiting]`.
     """
     posterior = thinned(tree["posterior"].to_dataset())[["weights", "means", "covariances"]]
-    named = {name: (("chain", "draw"), values) for name, values in agreement.scalars(posterior).items()}
+    named = {name: (("chain", "draw"), values) for name, values in parameters.natural(posterior).items()}
     return xr.Dataset(named, coords={"chain": posterior["chain"], "draw": posterior["draw"]})
 
 
@@ -70,15 +71,27 @@ def varying(datasets: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     return {method: dataset[moving] for method, dataset in datasets.items()}
 
 
+def on_scale(dataset: xr.Dataset) -> xr.Dataset:
+    """Return scalar variables on the scales on which they are compared: logarithms, Fisher's z, or as they are."""
+    return dataset.map(lambda values: values.copy(data=parameters.scaled(str(values.name), values.values)))
+
+
+def units(reference: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
+    """Return the median and the unit, IQR / 1.349, of every variable."""
+    low, centre, high = (reference.quantile(p, ("chain", "draw")).drop_vars("quantile") for p in (0.25, 0.5, 0.75))
+    return centre, (high - low) / IQR
+
+
 def in_reference_units(dataset: xr.Dataset, reference: xr.Dataset) -> xr.Dataset:
-    """Return (value - reference mean) / reference sd, variable by variable."""
-    return (dataset - reference.mean()) / reference.std()
+    """Return (value - reference median) / (reference IQR / 1.349), variable by variable."""
+    centre, unit = units(reference)
+    return (dataset - centre) / unit
 
 
 def frames(
     scalars: Mapping[str, xr.Dataset], points: Mapping[str, Mapping[str, float]], base: str
 ) -> dict[str, tuple[float, float]]:
-    """Return, by variable, the range that holds 99% of every method's draws and the points, at most `FRAME` sd from base.
+    """Return, by variable, the range that holds 99% of every method's draws and the points, at most `FRAME` units from base.
 
     One method that has gone astray would otherwise press all others into a line.
     """
@@ -87,7 +100,8 @@ def frames(
         ends = [np.quantile(d[name].values, [0.005, 0.995]) for d in scalars.values()]
         ends += [np.repeat(values[tree_safe(name)], 2) for values in points.values()]
         low, high = np.min(ends), np.max(ends)
-        centre, reach = float(reference.mean()), FRAME * float(reference.std())
+        quarter, centre, three = np.quantile(reference.values, [0.25, 0.5, 0.75])
+        reach = FRAME * (three - quarter) / IQR
         low, high = max(low, centre - reach), min(high, centre + reach)
         margin = 0.05 * (high - low)
         limits[tree_safe(name)] = (float(low - margin), float(high + margin))
@@ -103,10 +117,11 @@ def ranked(names: Sequence[str], metrics: pd.DataFrame) -> list[str]:
 def most_correlated(draws: xr.Dataset, number: int) -> list[str]:
     """Return the `number` weights and means met first in the list of pairs by falling absolute correlation.
 
-    The last weight is left out: the weights add up to one.
+    The last of several weights is left out: the weights add up to one.
     """
     weights = [str(name) for name in draws if str(name).startswith("weights")]
-    names = weights[:-1] + [str(name) for name in draws if str(name).startswith("means")]
+    weights = weights[:-1] if len(weights) > 1 else weights
+    names = weights + [str(name) for name in draws if str(name).startswith("means")]
     values = draws[names].to_array().stack(s=("chain", "draw")).values
     correlation = np.triu(np.abs(np.atleast_2d(np.corrcoef(values))), 1)
     order = np.dstack(np.unravel_index(np.argsort(-correlation, axis=None), correlation.shape))[0]
@@ -132,7 +147,7 @@ def interval_blocks(trees: Mapping[str, xr.DataTree]) -> dict[str, pd.DataFrame]
         for name, row in estimates(tree).iterrows():
             variable, inside = str(name)[:-1].split("[", 1)
             cluster, _, feature = inside.partition(", ")
-            if variable != "covariances":
+            if variable in ("weights", "means"):
                 title = "weights" if variable == "weights" else f"means, {feature}"
                 blocks[title].append({"method": method, "cluster": int(cluster), **row[["mean", "low", "high"]]})
     return {title: pd.DataFrame(rows) for title, rows in blocks.items() if rows}

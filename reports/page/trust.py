@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from reports.metrics.parameters import BLOCKS
 from reports.page import quantities
 from reports.page.blocks import Cell, Figure, Notice, Section, Table, image, value
 from reports.page.cells import error_cell, name_cell, share
@@ -72,14 +74,14 @@ def reference(view: View) -> Section:
 
         draws = quantities.scalars(view.trees[view.reference])[list(view.scalars[view.reference])]
         names = quantities.ranked([str(v) for v in draws], view.metrics)
-        means = [n for n in names if not n.startswith("covariances")][:6] or names[:6]
-        tree = quantities.as_tree(draws[means])
+        chosen = names[:6]
+        tree = quantities.as_tree(draws[chosen])
         section.blocks.append(
             Figure(
-                f"Traces of {label}, one colour a chain, for {len(means)} of {len(draws)} parameters (those on which the "
+                f"Traces of {label}, one colour a chain, for {len(chosen)} of {len(draws)} parameters (those on which the "
                 "methods differ most). Chains that mix look like one band; a chain at a level of its own has found another "
                 "mode.",
-                [image(plot_trace(tree), f"Trace plots of {label}: {listing(means)}", raster=True)],
+                [image(plot_trace(tree), f"Trace plots of {label}: {listing(chosen)}", raster=True)],
             )
         )
         if draws.sizes["chain"] > 1:
@@ -88,7 +90,7 @@ def reference(view: View) -> Section:
                     "Rank plots of the same parameters. Each line is one chain's ranks among all draws, less what equal "
                     "chains would give; a line that leaves zero for long marks a chain that samples something else, "
                     "and thick marks are ranks that speak against equal chains.",
-                    [image(plot_rank(tree), f"Rank plots of {label}: {listing(means)}", raster=True)],
+                    [image(plot_rank(tree), f"Rank plots of {label}: {listing(chosen)}", raster=True)],
                 )
             )
     return section
@@ -109,25 +111,31 @@ def check_row(view: View, method: str, check: dict[str, Any]) -> list[Cell]:
 def references_table(view: View, label: str) -> Table:
     """Return how far the other possible references are from the one chosen."""
     metrics = {
-        "mean_shift": "mean shift",
-        "sd_ratio": "sd ratio",
+        "median_shift": "median shift",
+        "width_ratio": "width ratio",
         "coverage95": "95% coverage",
         "wasserstein": "Wasserstein-1",
-        "wasserstein_floor": "its floor",
+        "wasserstein_floor": "Wasserstein-1 of two halves",
     }
-    rows = [
-        [
-            name_cell(view, method),
-            *(error_cell(view.value(method, metric, "all"), view.se(method, metric, "all")) for metric in metrics),
-            error_cell(view.value(method, "predictive_kl"), view.se(method, "predictive_kl")),
-            value(view.value(method, "coclustering_error")),
-        ]
-        for method in view.other_references
-    ]
-    head = ["method", *metrics.values(), "predictive divergence", "co-clustering"]
+    rows = []
+    for method in view.other_references:
+        for block in BLOCKS:
+            if math.isnan(view.value(method, "median_shift", block)):
+                continue
+            cells = (error_cell(view.value(method, m, block), view.se(method, m, block)) for m in metrics)
+            rows.append(
+                [
+                    name_cell(view, method),
+                    Cell(block),
+                    *cells,
+                    error_cell(view.value(method, "predictive_tv"), view.se(method, "predictive_tv")),
+                    error_cell(view.value(method, "coclustering_error"), view.se(method, "coclustering_error")),
+                ]
+            )
+    head = ["method", "block", *metrics.values(), "total variation", "co-clustering"]
     return Table(
-        f"The references against each other: how far from {label}, parameter by parameter at worst (shift and distance in its "
-        "sd), in the predictive density (nats a point) and in co-clustering. Methods that sample the same posterior in "
+        f"The references against each other: how far from {label}, at the worst parameter of each block (shift and distance in "
+        "units of its IQR / 1.349), in the predictive density and in co-clustering. Methods that sample the same posterior in "
         "different ways should differ by Monte Carlo error alone",
         head,
         rows,

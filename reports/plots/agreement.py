@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = {
-    "mean_shift": "mean shift\n(reference sd)",
-    "sd_ratio": "sd ratio\n(logarithmic)",
+    "median_shift": "median shift\n(IQR / 1.349)",
+    "width_ratio": "width ratio\n(logarithmic)",
     "coverage95": "coverage of the\n95% interval",
-    "wasserstein": "Wasserstein-1\n(reference sd)",
+    "wasserstein": "Wasserstein-1\n(IQR / 1.349)",
 }
-IDEAL = {"mean_shift": 0.0, "sd_ratio": 1.0, "coverage95": 0.95}
+IDEAL = {"median_shift": 0.0, "width_ratio": 1.0, "coverage95": 0.95}
 
 
 @style.drawing()
 def plot_agreement(table: pd.DataFrame, floor: Mapping[str, float]) -> Figure:
-    """Draw shift, sd ratio, coverage and Wasserstein-1 against the reference, one row a parameter.
+    """Draw shift, width ratio, coverage and Wasserstein-1 against the reference, one row a parameter.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def plot_agreement(table: pd.DataFrame, floor: Mapping[str, float]) -> Figure:
         ax.grid(axis="x")
         ax.tick_params(axis="y", length=0)
         ax.margins(x=0.08)
-        if metric == "sd_ratio":
+        if metric == "width_ratio":
             _ratio_axis(ax)
         else:
             ax.locator_params(axis="x", nbins=4)
