@@ -1,4 +1,4 @@
-"""The page of an overfitting study: claim, design, measures, what was found, and a figure with its table for each measure."""
+"""The page of an overfitting study: claim, design, measures, findings, and a figure with its table for each measure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pandas as pd
 from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Notice, Section, Table, image, value
 from reports.page.build import write
 from reports.page.numbers import DASH, fixed, percent, with_error
-from reports.page.overfit_findings import findings, short_answer
+from reports.page.overfit_findings import findings, overlap, short_answer, simultaneous_words
 from reports.page.overfit_view import NAMES, PANELS, View, as_number, half_free, missing
 from reports.plots.overfit import Panel, plot_choices, plot_curves
 from reports.studies.overfit import summary
 from reports.studies.overfit.fits import TITLES
 from reports.studies.overfit.study import Study
-from reports.studies.overfit.summary import SETTINGS, Slice
+from reports.studies.overfit.summary import COVERAGES, SETTINGS, Slice
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -26,8 +26,13 @@ if TYPE_CHECKING:
 def render(study: Study, folder: str = "") -> str:
     """Return the report of a study as one self-contained HTML page; ``folder`` is where its cells are, for commands."""
     view = View(study)
-    sections = [section for make in SECTIONS if (section := make(view)) is not None]
-    return write(view, [*sections, failures(view, folder), limits(view)])
+    return write(view, sections(view, folder))
+
+
+def sections(view: View, folder: str = "") -> list[Section]:
+    """The sections of the page."""
+    measured = [section for make in SECTIONS if (section := make(view)) is not None]
+    return [*measured, failures(view, folder), limits(view)]
 
 
 def claim(view: View) -> Section:
@@ -43,9 +48,9 @@ def design(view: View) -> Section:
     section = Section(
         "design",
         "Design",
-        "Every combination below was measured on the same replicates: replicate r of a truth is one data set for all methods, "
-        "K and priors, its smaller sizes are the first points of the larger, and all fits of it draw their starts from one "
-        "source. Differences between methods are therefore paired.",
+        "All methods, K and priors are measured on the same replicates: replicate r of a truth is one data set, a smaller n "
+        "takes the first points of a larger one, and all fits draw their starts from the same random numbers. Differences "
+        "between methods are therefore paired.",
     )
     facts = [(NAMES[name].capitalize() if name in ("truth", "separation", "imbalance", "covariance") else NAMES[name],
               ", ".join(x if isinstance(x, str) else f"{x:g}" for x in sorted(view.table[name].dropna().unique())))
@@ -54,18 +59,21 @@ def design(view: View) -> Section:
     facts = [(name, text) for name, text in facts if text]
     facts += [
         ("Replicates", f"{grid.replicates} of each cell"),
-        ("Test", f"{fixed(first.test, 0)} points from a simulated truth; of a data set all rows that are not fitted"),
-        ("Starts", f"{first.restarts} of EM and CAVI, k-means++"),
+        (
+            "Test points",
+            f"{fixed(first.test, 0)} from a simulated truth; of a real data set all rows that are not fitted",
+        ),
+        ("Starts", f"{first.restarts} for EM and CAVI, k-means++"),
         ("Prior", "the weak default from each data set (Fraley & Raftery 2007), Dirichlet(α) on the weights"),
         ("Seed", str(first.seed)),
     ]
     if grid.without_mode:
         values = ", ".join(f"{alpha:g}" for alpha in grid.without_mode)
-        facts.append(("Left out", f"MAP-EM at α = {values}: below 1 the posterior density has no mode"))
+        facts.append(("Left out", f"MAP-EM at α = {values}: the posterior density has no mode for α below 1"))
     rows = [[Cell(view.label(m), method=m), Cell(TITLES[m])] for m in view.methods]
     section.blocks += [
         Facts(facts),
-        Table("Methods", ["method", "the density that is scored"], rows),
+        Table("Methods", ["method", "density that is scored"], rows),
         Code(grid.text.strip(), "The grid"),
     ]
     return section
@@ -74,26 +82,27 @@ def design(view: View) -> Section:
 def measures(view: View) -> Section:
     """What each number is."""
     items = [
-        "Test score (primary): mean log density of the test points, nats a point. Loss: how far it is below that of the true "
-        "density on the same points, which estimates the divergence KL(truth ‖ fit).",
+        "Test score (primary): mean log density of the test points, in nats a point. Loss: test score of the true density "
+        "minus that of the fit on the same points, an estimate of KL(truth ‖ fit).",
         "Gap: train score minus test score.",
-        "Regularisation and averaging: CAVI is scored by its posterior predictive and, as “plug-in”, by the density at its "
-        "posterior mean. Plug-in minus ML-EM is what the prior does; predictive minus plug-in is what averaging over the "
-        "posterior adds.",
-        "Smallest variance: of a fitted cluster in any direction, over the smallest true one. A fit fails when every start "
-        f"collapses; it has all but collapsed when the ratio is below {summary.COLLAPSED:g}.",
-        "Occupied clusters: the expected number of clusters with at least one point.",
-        "Coverage: share of central 95% intervals that hold the truth, for quantities that need no labels: the mean and the "
+        "Prior and averaging apart: CAVI is scored by its posterior predictive density and, as “plug-in”, by the density at "
+        "its posterior mean. Plug-in minus EM is the effect of the prior; predictive minus plug-in is the effect of averaging "
+        "over the posterior.",
+        "Smallest variance: of any fitted cluster in any direction, relative to the smallest true one. A fit fails when every "
+        f"start collapses; it has nearly collapsed when this ratio is below {summary.COLLAPSED:g}.",
+        "Occupied clusters: expected number of clusters with at least one point.",
+        "Coverage: share of central 95% intervals that contain the true value of a quantity without labels: the mean and the "
         "variance of each feature, the log density at 20 test points, the largest weight. A point estimate has no intervals, "
-        "and none are shown.",
+        "and so no coverage.",
         "Clusters: adjusted Rand index and calibration error of the responsibilities on test points of known class.",
-        "Failures are counted and never dropped: a mean is over the replicates that ended, their number beside it; a paired "
-        "difference is over those in which both ended; in the share of wins, who failed has lost.",
-        "± is half a 95% interval (Student’s t over the replicates); shares have Wilson’s.",
+        "Failures are counted: a mean is over the replicates in which the method ended, with their number beside it; a paired "
+        "difference is over those in which both methods ended; where wins are counted, a failed fit loses.",
+        "± is half the width of a 95% interval (Student’s t over the replicates); shares have Wilson’s interval. An interval "
+        "holds for one number; where settings are counted, the intervals are simultaneous over the whole study.",
     ]
-    return Section(
-        "measures", "What was measured", "Of every fit, on the data it saw and on data it did not.", [Bullets(items)]
-    )
+    if overlap(view):
+        items.append(overlap(view))
+    return Section("measures", "Measures", "Of every fit, on its own data and on new data.", [Bullets(items)])
 
 
 def score(view: View) -> Section | None:
@@ -101,13 +110,13 @@ def score(view: View) -> Section | None:
     section = Section(
         "score",
         "Test score against n",
-        "How far the test score lies below that of the true density, in nats a point; for real data, the test score itself.",
+        "Loss against the true density, in nats a point; for real data, whose density is unknown, the test score itself.",
     )
     known, real = view.known(True), view.known(False)
     _add(view, section, known, "n", "kl", "loss (nats a point)", log_y=True,
-         caption="Loss against the number of points, both axes logarithmic.")  # fmt: skip
+         caption="Loss against the number of points, both axes logarithmic; lower is better.")  # fmt: skip
     _add(view, section, real, "n", "test", "test score (nats a point)",
-         caption="Test score against the number of points, real data.")  # fmt: skip
+         caption="Test score against the number of points, real data; higher is better.")  # fmt: skip
     rows = [
         [Cell(view.words(settings)), Cell(view.label(settings["other"]), method=settings["other"]),
          _difference(settings), value(settings["both"]), Cell(percent(settings["wins"]), settings["wins"])]
@@ -116,8 +125,10 @@ def score(view: View) -> Section | None:
     if rows:
         section.blocks.append(
             Table(
-                "CAVI’s predictive minus each other method: paired difference in test score, nats a point",
-                ["setting", "other method", "difference", "pairs", "CAVI wins"],
+                "CAVI’s posterior predictive minus each other method: mean paired difference in test score, nats a point, with "
+                f"its simultaneous 95% interval ({simultaneous_words(view)}); coloured where that excludes zero. "
+                f"{overlap(view)}".strip(),
+                ["setting", "other method", "difference", "pairs", "CAVI higher"],
                 rows,
                 fold=True,
             )
@@ -127,19 +138,19 @@ def score(view: View) -> Section | None:
 
 def gap(view: View) -> Section | None:
     """Train minus test against n."""
-    return _simple(view, "gap", "Gap against n", "Train score minus test score: what a method believes beyond what is there.",
+    return _simple(view, "gap", "Gap against n", "Train score minus test score: how much better a fit scores on its own data.",
                    "n", "gap", "train − test (nats a point)")  # fmt: skip
 
 
 def against_k(view: View) -> Section | None:
     """Test score against fitted K."""
     section = Section(
-        "k", "Test score against K", "Too few clusters cannot follow the truth, too many follow the noise."
+        "k", "Test score against K", "Too few clusters cannot fit the true density, too many fit the noise."
     )
     _add(view, section, view.known(True), "k", "kl", "loss (nats a point)", log_y=True, log_x=False,
-         caption="Loss against the number of fitted clusters; the dotted line is the true number.")  # fmt: skip
+         caption="Loss against the number of fitted clusters; lower is better. Dotted: the true number.")  # fmt: skip
     _add(view, section, view.known(False), "k", "test", "test score (nats a point)", log_x=False,
-         caption="Test score against the number of fitted clusters, real data.")  # fmt: skip
+         caption="Test score against the number of fitted clusters, real data; higher is better.")  # fmt: skip
     return section if section.blocks else None
 
 
@@ -149,8 +160,8 @@ def selection(view: View) -> Section | None:
         "selection",
         "Choosing K",
         "On every replicate each criterion chooses among the fitted K: AIC, BIC and ICL among the fits of EM, the ELBO among "
-        "those of CAVI. A fit that failed cannot be chosen. The loss of a choice is how far its test score is below the best "
-        "over K by the same method on the same replicate; who chooses by the test score itself has none, and shows how often "
+        "those of CAVI. A failed fit cannot be chosen. The loss of a choice is the best test score over K of the same method "
+        "on the same replicate minus that of the choice. Choosing by the test score itself has no loss; it shows how often "
         "the true K predicts best.",
     )
     parts = [(part, summary.selection(part.table, as_number(part.settings["true_k"]))) for part in view.sweeps]
@@ -159,7 +170,8 @@ def selection(view: View) -> Section | None:
         return None
     figure = plot_choices([(view.words(part.settings, "k"), found) for part, found in parts[:PANELS]])
     caption = (
-        "Left: share of replicates in which the true K is chosen. Right: loss of the choice. Both with 95% intervals."
+        "Left: share of replicates in which the true K is chosen. Right: loss of the choice. Lines: 95% intervals. Hollow: "
+        "choices by the test score."
     )
     if len(parts) > PANELS:
         caption += f" The first {PANELS} of {len(parts)} settings; the table has all."
@@ -183,20 +195,25 @@ def selection(view: View) -> Section | None:
     columns = ["setting", "criterion", "true K chosen", "loss of the choice", "loss against the truth"]
     columns += [*(f"K\u00a0=\u00a0{k:g}" for k in ks), "no choice"]
     section.blocks.append(
-        Table("Choices by setting and criterion, losses in nats a point, shares of replicates", columns, rows)
+        Table(
+            "Choices by setting and criterion: losses in nats a point, and the share of replicates for each K",
+            columns,
+            rows,
+        )
     )
     return section
 
 
 def collapse(view: View) -> Section | None:
-    """Failures, near collapses and the smallest variance."""
+    """Failed and nearly collapsed fits, and the smallest variance."""
     section = Section(
         "collapse",
         "Collapse",
-        "The likelihood of a mixture has no maximum: a cluster on few points wants no variance at all. A prior forbids it.",
+        "The likelihood of a mixture is unbounded: it grows without limit as the variance of a cluster on few points goes to "
+        "zero. A prior on the covariances prevents this.",
     )
     fits = view.table[~view.table["method"].isin(("oracle", "cavi-plugin", "single"))]
-    _add(view, section, fits[fits["true_k"].notna()], "n", "near", "share all but collapsed", share=True,
+    _add(view, section, fits[fits["true_k"].notna()], "n", "near", "share nearly collapsed", share=True,
          caption=f"Share of fits with a variance below {summary.COLLAPSED:g} of the smallest true one.")  # fmt: skip
     rows = []
     for method, n in sorted(
@@ -210,9 +227,18 @@ def collapse(view: View) -> Section | None:
              value(ended.median() if len(ended) else None), value(ended.min() if len(ended) else None),
              value(own["starts_collapsed"].mean())]
         )  # fmt: skip
-    columns = ["method", "n", "fits", "failed", "all but collapsed", "median smallest variance", "least", "starts lost"]
+    columns = [
+        "method",
+        "n",
+        "fits",
+        "failed",
+        "nearly collapsed",
+        "median smallest variance",
+        "lowest",
+        "failed starts, mean",
+    ]
     section.blocks.append(
-        Table("Over all settings with this n; variances relative to the smallest true one", columns, rows)
+        Table("Collapse over all settings of one n; variances relative to the smallest true one", columns, rows)
     )
     return section
 
@@ -221,8 +247,8 @@ def occupied(view: View) -> Section | None:
     """Occupied clusters against alpha."""
     return _simple(
         view, "occupied", "Occupied clusters against α",
-        "With clusters to spare, a posterior empties them where α is below d/2 and shares the points among all where it is "
-        "above (Rousseau & Mengersen 2011, as n grows); d is the number of free parameters of a cluster.",
+        "As n grows, the posterior of a mixture with superfluous clusters empties them where α is below d/2 and spreads the "
+        "points over all where it is above (Rousseau & Mengersen 2011); d is the number of free parameters of a cluster.",
         "alpha", "occupied", "occupied clusters",
     )  # fmt: skip
 
@@ -232,22 +258,13 @@ def coverage(view: View) -> Section | None:
     section = Section(
         "coverage",
         "Coverage against n",
-        "Share of 95% intervals that hold the truth; the line is at 95%. Below it, intervals are too short.",
+        "Share of 95% intervals that contain the true value. Below the line at 95% the intervals are too narrow. The quantity "
+        "with the lowest coverage comes first.",
     )
-    words = {"density": "the density at a point", "mean": "a feature’s mean", "variance": "a feature’s variance",
-             "weight": "the largest weight"}  # fmt: skip
-    for name, what in words.items():
-        _add(
-            view,
-            section,
-            view.table,
-            "n",
-            f"cover_{name}",
-            "coverage",
-            level=0.95,
-            share=True,
-            caption=f"Intervals for {what}.",
-        )
+    for name in view.coverages["measure"].drop_duplicates():
+        what = COVERAGES[str(name)]
+        _add(view, section, view.table, "n", name, "coverage", level=0.95, share=True,
+             caption=f"Coverage of 95% intervals for {what}.")  # fmt: skip
     return section if section.blocks else None
 
 
@@ -256,7 +273,7 @@ def clusters(view: View) -> Section | None:
     section = Section(
         "clusters",
         "Clusters",
-        "Test points of known class. The oracle knows the parameters, not the classes.",
+        "Recovery of the classes of test points. The oracle knows the true parameters, not the classes.",
     )
     for measure, what in (
         ("ari", "Adjusted Rand index (1 is best)"),
@@ -286,8 +303,8 @@ def failures(view: View, folder: str) -> Section:
     section = Section(
         "failures",
         "Worst fits",
-        "Fits that failed, three of each method at most, then those that lost most against the oracle or, on real data, "
-        "against the best method on the same points.",
+        "Failed fits, at most three of each method, then the fits with the largest loss against the true density or, on real "
+        "data, against the best method on the same points.",
     )
     rows = []
     for row in summary.worst(view.table).to_dict("records"):
@@ -300,10 +317,10 @@ def failures(view: View, folder: str) -> Section:
     if rows:
         which = view.manifest["asked"]
         again = f"mixtures overfit {which} --cell {rows[0][0].text}"
-        section.blocks.append(Code(again, "Measure one of them alone, with all its numbers"))
+        section.blocks.append(Code(again, "Measure one of them again, and print all its numbers"))
     if folder:
         section.blocks.append(
-            Code(f"pandas.read_parquet({folder + '/cells'!r})", "All rows, one a cell, replicate and method")
+            Code(f"pandas.read_parquet({folder + '/cells'!r})", "All rows: one for each cell, replicate and method")
         )
     return section
 
@@ -311,12 +328,14 @@ def failures(view: View, folder: str) -> Section:
 def limits(view: View) -> Section:
     """What the page cannot say."""
     items = [
-        "The truths are drawn at random under each setting; a mean is over them, and a single truth may behave otherwise.",
-        "All methods but maximum likelihood use the default prior, whose scale comes from the data; only α was varied.",
-        "EM’s mean score is over the replicates in which it ended; those in which it failed would only lower it.",
-        "Means of log densities are moved by a few fits that all but collapsed; the medians and the share of wins are not.",
+        "The truths of a setting are drawn at random, and means are over them: one truth may behave otherwise.",
+        "All methods but maximum likelihood use the default prior, whose scale comes from the data; only α is varied.",
+        "EM’s mean score is over the replicates in which it ended; a failed fit has no score.",
+        "A few nearly collapsed fits move a mean log density and its t-interval; medians and counts of wins are robust.",
         "A test score judges densities, not parameters or clusters; those have their own sections.",
     ]
+    if overlap(view):
+        items.append(overlap(view))
     return Section("limits", "Limits", "What this page cannot tell.", [Bullets(items)])
 
 
@@ -328,7 +347,7 @@ def _with_interval(row: Mapping[Any, Any], measure: str) -> str:
 
 def _simple(view: View, id: str, title: str, lead: str, along: str, measure: str, ylabel: str) -> Section | None:
     section = Section(id, title, lead)
-    _add(view, section, view.table, along, measure, ylabel, caption=f"{title}, with 95% bands.")
+    _add(view, section, view.table, along, measure, ylabel, caption=f"{title}.")
     return section if section.blocks else None
 
 
@@ -355,11 +374,15 @@ def _add(
     if not parts:
         return
     panels = [_panel(view, part, curves, along) for part, curves in parts[:PANELS]]
-    more = f" The first {PANELS} of {len(parts)} slices; the table has all." if len(parts) > PANELS else ""
+    more = f" The first {PANELS} of {len(parts)} settings; the table has all." if len(parts) > PANELS else ""
     figure: matplotlib.figure.Figure = plot_curves(panels, NAMES[along], ylabel, **{"log_x": along != "k"} | draw)
     hollow = any((panel.curves["count"] < panel.curves["total"]).any() for panel in panels)
-    note = " Hollow marks: some replicates failed, or the number did not exist." if hollow else ""
-    section.blocks.append(Figure(caption + more + note, [image(figure, f"{ylabel} against {NAMES[along]}")]))
+    note = " Hollow marks: some replicates failed or have no such number." if hollow else ""
+    if any(missing(part.settings["true_k"]) for part, _ in parts):
+        note += f" {overlap(view)}"
+    section.blocks.append(
+        Figure(f"{caption} Bands: 95% intervals.{more}{note}", [image(figure, f"{ylabel} against {NAMES[along]}")])
+    )
     rows = [
         [Cell(view.words(part.settings, along)), Cell(view.label(row["method"]), method=row["method"]), value(row["x"]),
          Cell(_with_interval(row, measure), row["mean"]), value(row["median"]),
@@ -369,7 +392,7 @@ def _add(
     ]  # fmt: skip
     columns = ["setting", "method", NAMES[along], "mean", "median", "replicates"]
     section.blocks.append(
-        Table(f"The same as a table: {ylabel} by method and {NAMES[along]}", columns, rows, fold=True)
+        Table(f"{ylabel[0].upper() + ylabel[1:]} by method and {NAMES[along]}", columns, rows, fold=True)
     )
 
 
@@ -385,7 +408,7 @@ def _panel(view: View, part: Slice, curves: pd.DataFrame, along: str) -> Panel:
 
 def _difference(settings: Mapping[Any, Any]) -> Cell:
     tone = {1: "good", -1: "bad", 0: ""}[int(settings["decided"])]
-    return Cell(with_error(settings["mean"], settings["half"]), settings["mean"], tone=tone)
+    return Cell(with_error(settings["mean"], settings["simultaneous"]), settings["mean"], tone=tone)
 
 
 def _share(x: float | None) -> Cell:

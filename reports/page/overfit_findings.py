@@ -11,38 +11,101 @@ from reports.page.numbers import number, percent, with_error
 from reports.page.overfit_view import PANELS, View, as_number, half_free, missing
 from reports.page.words import listing
 from reports.studies.overfit import summary
-from reports.studies.overfit.summary import Difference, Slice
+from reports.studies.overfit.summary import COVERAGES, Difference, Slice
+
+NEGLIGIBLE = 0.01
+"""Nats a point below which a difference in test score is called small."""
 
 
 def short_answer(view: View) -> str:
-    """How often CAVI's predictive was better or worse than each other method, over all settings."""
+    """How often CAVI's predictive was better or worse than each other method, and the lowest coverage of its intervals."""
     found = view.differences
     if found.empty:
         return "CAVI is not part of this study."
     parts = []
     for other, part in found.groupby("other", sort=False):
         better, worse = int((part["decided"] > 0).sum()), int((part["decided"] < 0).sum())
-        parts.append(f"above {_the(view, str(other))} in {better} of {len(part)} settings and below it in {worse}")
+        parts.append(f"above that of {view.label(str(other))} in {better} of {len(part)} settings and below in {worse}")
+    text = (
+        f"The test score of CAVI’s posterior predictive is {'; '.join(parts)}. Counted are settings where the simultaneous 95% "
+        f"interval of the paired difference excludes zero ({simultaneous_words(view)})."
+    )
+    own = view.coverages[view.coverages["method"] == "cavi"]
+    if len(own):
+        text += f" The lowest coverage of its 95% intervals{view.contained_words} is {_coverage(view, own.iloc[0].to_dict())}."
+    return text
+
+
+def simultaneous_words(view: View) -> str:
+    """How the simultaneous intervals were made."""
+    return f"Student’s t, Bonferroni over the {int(view.differences['half'].notna().sum())} differences of this study"
+
+
+def overlap(view: View) -> str:
+    """What the intervals of real data sets are about; nothing where there are none."""
+    names = [str(name) for name in view.known(False)["truth"].unique()]
+    if not names:
+        return ""
     return (
-        f"By held-out log density CAVI’s predictive is {listing(parts)}; in the rest the 95% interval of the paired "
-        "difference holds zero."
+        f"Replicates of {listing(names)} are random subsets of the same rows, and overlap: their intervals are about random "
+        "splits of that data set, and too narrow for other data from its source."
     )
 
 
 def findings(view: View) -> Section:
     """What the numbers say, in words."""
-    section = Section("found", "What was found", "Each sentence is made from the numbers of the tables below.")
+    section = Section(
+        "found",
+        "Findings",
+        "What speaks against variational Bayes first. Each sentence is made from the numbers of the tables below.",
+    )
     items = [
-        *_with_n(view),
+        *_covered(view),
         *_losses(view),
+        *_with_n(view),
         *_with_k(view),
         *_selected(view),
         *_collapses(view),
         *_with_alpha(view),
-        *_covered(view),
     ]
+    if items and overlap(view):
+        items.append(overlap(view))
     section.blocks.append(Bullets(items or ["The grid is too small to compare anything."]))
     return section
+
+
+def _covered(view: View) -> Iterator[str]:
+    """The lowest coverage of each quantity, the worst quantity first."""
+    for method in view.methods:
+        own = view.coverages[view.coverages["method"] == method]
+        lowest = [_coverage(view, row) for row in own.drop_duplicates("measure").to_dict("records")]
+        if lowest:
+            yield (
+                f"Lowest coverage of {view.label(method)}’s 95% intervals over the settings{view.contained_words}: "
+                f"{'; '.join(lowest)}."
+            )
+
+
+def _coverage(view: View, row: dict) -> str:
+    return (
+        f"{percent(row['mean'])} ({100 * row['low']:.0f} to {100 * row['high']:.0f}%) for {COVERAGES[row['measure']]} at "
+        f"{view.words(row)}"
+    )
+
+
+def _losses(view: View) -> Iterator[str]:
+    for other, part in view.differences.groupby("other", sort=False):
+        lost = part[part["decided"] < 0].sort_values("mean")
+        rival = view.label(str(other))
+        if lost.empty:
+            yield f"CAVI’s test score is in none of {len(part)} settings below that of {rival} by its simultaneous interval."
+            continue
+        settings = lost.iloc[0].to_dict()
+        yield (
+            f"CAVI’s test score is below that of {rival} in {len(lost)} of {len(part)} settings, most at "
+            f"{view.words(settings)}: by {with_error(-settings['mean'], settings['simultaneous'])} nats a point "
+            "(simultaneous interval)."
+        )
 
 
 def _with_n(view: View) -> Iterator[str]:
@@ -55,41 +118,29 @@ def _with_n(view: View) -> Iterator[str]:
         first, last = by_n[few], by_n[many]
         at = view.words(part.settings, "n")
         text = (
-            f"{at[0].upper() + at[1:]}: at n = {few:g}, CAVI’s predictive scores {_signed(first)} ML-EM "
-            f"(both ended in {first.both} of {first.total}; it wins {percent(first.wins)}); "
-            f"at n = {many:g}, {_signed(last)} it."
+            f"{at[0].upper() + at[1:]}: at n = {few:g} CAVI’s test score is {_signed(first)} that of EM "
+            f"({first.both} of {first.total} pairs; CAVI’s is the higher in {percent(first.wins)} of the replicates); at "
+            f"n = {many:g} it is {_signed(last)} it."
         )
         prior = summary.paired(_at(part, "n", few), "cavi-plugin", "em")
         averaging = summary.paired(_at(part, "n", few), "cavi", "cavi-plugin")
         if prior and averaging:
             text += (
-                f" At n = {few:g} the prior alone gives {with_error(prior.mean, prior.half)} of it and averaging "
-                f"{with_error(averaging.mean, averaging.half)}."
+                f" Of the difference at n = {few:g}, {with_error(prior.mean, prior.half)} come from the prior and "
+                f"{with_error(averaging.mean, averaging.half)} from averaging over the posterior."
             )
-        settled = [n for n in by_n if all(by_n[m].mean + by_n[m].half < 0.01 for m in by_n if m >= n)]
+        settled = [n for n in by_n if all(by_n[m].mean + by_n[m].half < NEGLIGIBLE for m in by_n if m >= n)]
         text += (
-            f" From n = {settled[0]:g} on it is below 0.01 nats." if settled else " It is above 0.01 nats throughout."
+            f" From n = {settled[0]:g} on its interval lies below {NEGLIGIBLE} nats."
+            if settled
+            else f" At no n of the grid does its interval lie below {NEGLIGIBLE} nats."
         )
         gaps = [
             f"{with_error(*summary.interval(own.to_numpy()))} for {view.label(m)}"
             for m in ("em", "cavi")
             if len(own := _at(part, "n", few).query("method == @m")["gap"].dropna())
         ]
-        yield f"{text} The gap between train and test at n = {few:g} is {listing(gaps)}."
-
-
-def _losses(view: View) -> Iterator[str]:
-    for other, part in view.differences.groupby("other", sort=False):
-        lost = part[part["decided"] < 0].sort_values("mean")
-        rival = _the(view, str(other))
-        if lost.empty:
-            yield f"VB is nowhere below {rival} by more than its interval ({len(part)} settings)."
-            continue
-        settings = lost.iloc[0].to_dict()
-        yield (
-            f"VB loses to {rival} in {len(lost)} of {len(part)} settings, by most at {view.words(settings)}: "
-            f"{with_error(-settings['mean'], settings['half'])} nats a point."
-        )
+        yield f"{text} Train score minus test score at n = {few:g}: {listing(gaps)}."
 
 
 def _with_k(view: View) -> Iterator[str]:
@@ -106,22 +157,25 @@ def _with_k(view: View) -> Iterator[str]:
             if base in scores and ks[-1] in scores:
                 change = (scores[ks[-1]] - scores[base]).dropna().to_numpy()
                 if len(change) > 1:
-                    said.append(f"{view.label(method)} by {with_error(*summary.interval(change))}")
+                    said.append(f"{view.label(method)} {with_error(*summary.interval(change))}")
         if said:
             yield (
-                f"{ks[-1]:g} clusters in place of {base:g} ({view.words(part.settings, 'k')}) change the test score of "
-                f"{listing(said)} nats a point."
+                f"Change of the test score from K = {base:g} to K = {ks[-1]:g} ({view.words(part.settings, 'k')}), nats a "
+                f"point: {listing(said)}."
             )
 
 
 def _selected(view: View) -> Iterator[str]:
     for part in view.sweeps[:PANELS]:
         found = summary.selection(part.table, as_number(part.settings["true_k"]))
-        found = found[found["right"].notna()]
+        found = found[found["right"].notna() & ~found["criterion"].str.startswith("test score")]
         if len(found):
-            said = [f"{row['criterion']} in {row['right']:.0%} (loss {with_error(row['loss'], row['loss_half'])})"
-                    for row in found.to_dict("records") if not str(row["criterion"]).startswith("test score")]  # fmt: skip
-            yield f"The true K ({view.words(part.settings, 'k')}) is chosen by {listing(said)}; losses in nats a point."
+            said = [f"{row['criterion']} {row['right']:.0%} (loss {with_error(row['loss'], row['loss_half'])})"
+                    for row in found.sort_values("right").to_dict("records")]  # fmt: skip
+            yield (
+                f"Replicates in which each criterion chooses the true K ({view.words(part.settings, 'k')}), fewest first: "
+                f"{listing(said)}; losses in nats a point."
+            )
 
 
 def _collapses(view: View) -> Iterator[str]:
@@ -130,12 +184,13 @@ def _collapses(view: View) -> Iterator[str]:
         if failed or near:
             rates = own.groupby("n")[["failed", "near"]].mean()
             few = rates.index.min()
-            yield (
-                f"{view.label(str(method))} failed in {failed:.0f} of {len(own)} fits and all but collapsed in {near:.0f}; at "
-                f"n = {few} in {percent(rates['failed'][few])} and {percent(rates['near'][few])}."
-            )
+            text = f"{view.label(str(method))}: {failed:.0f} of {len(own)} fits failed"
+            if own["near"].notna().any():
+                text += f", {near:.0f} nearly collapsed"
+            text += f"; at n = {few}, {percent(rates['failed'][few])} failed"
+            yield f"{text}{'' if missing(rates['near'][few]) else f' and {percent(rates["near"][few])} nearly collapsed'}."
         elif method in ("cavi", "map"):
-            yield f"{view.label(str(method))} never failed, and never came near a collapse, in {len(own)} fits."
+            yield f"{view.label(str(method))}: none of {len(own)} fits failed or nearly collapsed."
 
 
 def _with_alpha(view: View) -> Iterator[str]:
@@ -147,21 +202,8 @@ def _with_alpha(view: View) -> Iterator[str]:
             if len(own) > 1:
                 said = [f"{number(mean, 2)} at α = {alpha:g}" for alpha, mean in own.items()]
                 yield (
-                    f"Of {part.settings['k']:g} fitted clusters ({view.words(part.settings, 'alpha')}) {view.label(method)} "
-                    f"occupies {listing(said)}; d/2 is {half_free(part.settings):g}."
-                )
-
-
-def _covered(view: View) -> Iterator[str]:
-    for part in _main(view, "n"):
-        for method in ("cavi", "gibbs", "nuts"):
-            own = part.table[part.table["method"] == method]
-            if own["cover_density"].notna().any():
-                rates = own.groupby("n")["cover_density"].mean()
-                yield (
-                    f"95% intervals of {view.label(method)} for the density at a point ({view.words(part.settings, 'n')}) hold "
-                    f"the truth in {percent(rates.iloc[0])} at n = {rates.index[0]} and {percent(rates.iloc[-1])} at "
-                    f"n = {rates.index[-1]}."
+                    f"Occupied clusters of {part.settings['k']:g} fitted by {view.label(method)} "
+                    f"({view.words(part.settings, 'alpha')}): {listing(said)}; d/2 is {half_free(part.settings):g}."
                 )
 
 
@@ -172,10 +214,6 @@ def _main(view: View, along: str) -> list[Slice]:
 
 def _at(part: Slice, along: str, x: float) -> pd.DataFrame:
     return part.table[part.table[along] == x]
-
-
-def _the(view: View, method: str) -> str:
-    return {"em": "ML-EM", "single": "one Gaussian"}.get(method, view.label(method))
 
 
 def _signed(difference: Difference) -> str:

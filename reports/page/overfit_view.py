@@ -19,7 +19,7 @@ from reports.studies.overfit.study import Study
 from reports.studies.overfit.summary import SETTINGS, Slice
 
 PANELS = 9
-"""Slices that a figure shows, and that get a sentence; the tables have them all."""
+"""Panels of a figure, and settings with a sentence each, at most; the tables have all."""
 
 NAMES = {
     "truth": "truth",
@@ -66,7 +66,9 @@ class View:
     def subtitle(self) -> str:
         """The page's one line."""
         fits = int((self.table["method"] != "oracle").sum())
-        return f"{fixed(fits, 0)} densities scored, {self.grid.replicates} data sets for each of {len(self.grid.cells)} cells."
+        return (
+            f"{fixed(fits, 0)} fits scored: {self.grid.replicates} data sets for each of {len(self.grid.cells)} cells."
+        )
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -87,6 +89,17 @@ class View:
     def differences(self) -> pd.DataFrame:
         """CAVI against every other method under every setting."""
         return summary.against(self.table, "cavi", RIVALS)
+
+    @cached_property
+    def coverages(self) -> pd.DataFrame:
+        """Coverage of intervals where the model contains the truth, or else under every setting; the lowest first."""
+        contained = summary.contained(self.table)
+        return summary.coverages(self.table[contained] if contained.any() else self.table)
+
+    @property
+    def contained_words(self) -> str:
+        """Which settings `coverages` is about, after "settings"."""
+        return " whose model contains the truth" if summary.contained(self.table).any() else ""
 
     @cached_property
     def sweeps(self) -> list[Slice]:

@@ -166,7 +166,7 @@ class Grid:
 
 TOP = {
     "title": "Overfitting on few data",
-    "claim": "EM over-estimates when data are few, and variational Bayes avoids it.",
+    "claim": "EM overfits when data are few, and variational Bayes does not.",
     "replicates": 100,
     "seed": 0,
     "test": 10_000,

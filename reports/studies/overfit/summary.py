@@ -1,4 +1,4 @@
-"""From rows to what they say: means with their intervals, paired differences, failures."""
+"""From rows to what they say: means with their intervals, paired differences, coverage, failures."""
 
 from __future__ import annotations
 
@@ -26,8 +26,19 @@ CRITERIA: dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series]]] = {
 }
 """What chooses K among the fits of a method, the highest being chosen; the test score knows what the others have to guess."""
 
-SHARES = ("near", "cover_density", "cover_mean", "cover_variance", "cover_weight")
+COVERAGES = {
+    "cover_weight": "the largest weight",
+    "cover_density": "the log density at a point",
+    "cover_variance": "the variance of a feature",
+    "cover_mean": "the mean of a feature",
+}
+"""Coverage of 95% intervals, by what they are for."""
+
+SHARES = ("near", *COVERAGES)
 """Measures that are shares of cases."""
+
+ERROR = 0.05
+"""Probability that any of several simultaneous intervals misses."""
 
 COLLAPSED = 0.01
 """A fit has all but collapsed if its smallest variance is below this part of the smallest true one."""
@@ -58,11 +69,6 @@ class Difference(NamedTuple):
     both: int
     total: int
     wins: float
-
-    @property
-    def decided(self) -> int:
-        """1 if the interval is above zero, -1 if below, else 0."""
-        return int(self.mean - self.half > 0) - int(self.mean + self.half < 0)
 
 
 def slices(table: pd.DataFrame, along: str) -> list[Slice]:
@@ -141,14 +147,59 @@ def settings_of(table: pd.DataFrame, method: str) -> Iterator[tuple[dict, pd.Dat
 
 
 def against(table: pd.DataFrame, first: str, others: Sequence[str]) -> pd.DataFrame:
-    """The paired differences of one method from others, a row a setting and other: the settings, other, and `Difference`."""
+    """The paired differences of one method from others, a row a setting and other.
+
+    Returns
+    -------
+    DataFrame
+        The settings, ``other``, the fields of `Difference`, ``simultaneous``, half the width of an interval that holds at 95%
+        together with those of all other rows, and ``decided``: 1 if that interval is above zero, -1 if below, else 0.
+    """
     rows = [
-        key | {"other": other} | difference._asdict() | {"decided": difference.decided}
+        key | {"other": other} | difference._asdict()
         for key, own in settings_of(table, first)
         for other in others
         if (difference := paired(own, first, other)) is not None
     ]
-    return pd.DataFrame(rows, columns=[*SETTINGS, "other", *Difference._fields, "decided"])
+    found = pd.DataFrame(rows, columns=[*SETTINGS, "other", *Difference._fields])
+    wide = simultaneous(found["half"].to_numpy(float), found["both"].to_numpy(float))
+    decided = np.where(np.abs(found["mean"].to_numpy(float)) > wide, np.sign(found["mean"].to_numpy(float)), 0)
+    return found.assign(simultaneous=wide, decided=decided.astype(int))
+
+
+def simultaneous(half: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Half widths (M,) of t-intervals of n values each that all hold together with 95%, from those of single ones.
+
+    By Bonferroni's inequality, so whatever the dependence between them. A missing one does not count.
+    """
+    from scipy.special import stdtrit
+
+    intervals = np.isfinite(half).sum()
+    with np.errstate(invalid="ignore"):
+        return half * stdtrit(n - 1, 1 - ERROR / 2 / max(intervals, 1)) / stdtrit(n - 1, 0.975)
+
+
+def contained(table: pd.DataFrame) -> pd.Series:
+    """Whether the fitted model contains the truth: Gaussian clusters, full covariances and at least the true K."""
+    return (table["truth"] == "gaussian") & (table["covariance"] == "full") & (table["k"] >= table["true_k"])
+
+
+def coverages(table: pd.DataFrame) -> pd.DataFrame:
+    """Coverage of 95% intervals, a row a method, setting and quantity, the lowest first.
+
+    Returns
+    -------
+    DataFrame
+        Columns method, the settings, measure (of `COVERAGES`), mean, and low and high, the ends of its 95% Wilson interval.
+    """
+    rows = []
+    for key, own in table.groupby(["method", *SETTINGS], dropna=False, sort=False):
+        for measure in COVERAGES:
+            values = own[measure].dropna().to_numpy(float)
+            if len(values):
+                rows.append((*key, measure, *wilson_of_means(values)))
+    columns = ["method", *SETTINGS, "measure", "mean", "low", "high"]
+    return pd.DataFrame(rows, columns=columns).sort_values("mean", kind="stable", ignore_index=True)
 
 
 def with_outcomes(table: pd.DataFrame) -> pd.DataFrame:
