@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -103,6 +105,35 @@ def parallel(function: Callable, *args: Any) -> Callable:
     if can_run_in_parallel(n):
         return jax.pmap(function, devices=jax.local_devices()[:n]).lower(*args).compile()
     return jax.jit(lambda *a: jax.lax.map(lambda each: function(*each), a)).lower(*args).compile()
+
+
+def counting(tell: Callable[[int, int], None] | None, loops: int, steps: int) -> Callable[[Any], None]:
+    """What a loop calls with the number of each of its steps, from 0 on, so that ``tell`` hears how many are done.
+
+    JAX compiles the loops and runs them out of Python's sight: once in a hundredth of a loop it calls back. The numbers
+    that it computes are the same to the last bit, and without ``tell`` nothing is compiled into the loop.
+
+    Parameters
+    ----------
+    tell : callable, optional
+        Called with the number of steps done, of all loops together, and their total, from a thread of JAX's.
+    loops, steps : int
+        Loops that run side by side or in turn, and the steps of each.
+    """
+    if tell is None:
+        return lambda step: None
+    import jax
+
+    every, done, lock = max(1, steps // 100), itertools.count(1), threading.Lock()
+
+    def hear() -> None:
+        with lock:
+            tell(next(done) * every, loops * steps)
+
+    def count(step: Any) -> None:
+        jax.lax.cond(step % every == every - 1, lambda: jax.debug.callback(hear), lambda: None)
+
+    return count
 
 
 def batched(function: Callable, *args: Any) -> Callable:

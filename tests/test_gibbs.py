@@ -286,7 +286,10 @@ def test_log_joint_is_that_of_the_labels(rng):
 def test_one_cluster_needs_no_moves(rng):
     x = rng.standard_normal((40, 2))
     family, allocation = COVARIANCES["full"].from_data(x, 1), Dirichlet.symmetric(1)
-    fit = gibbs.fit(x, family, allocation, rng=rng, draws=500, tune=10)
+    heard = []
+    fit = gibbs.fit(x, family, allocation, rng=rng, draws=500, tune=10, tell=lambda *steps: heard.append(steps))
+    total = 10 * 64 + 500 * 4
+    assert heard == [(n, total) for n in (*range(64, 641, 64), *range(644, total + 1, 4))]
     assert fit.info["rhat"] == 1
     np.testing.assert_allclose(fit.held.weights, 1, rtol=1e-15)
     q = family.posterior(family.features(x).sum(0, keepdims=True))

@@ -160,8 +160,25 @@ def one_cluster():
 
 
 @pytest.fixture(scope="module", params=["numpyro", "nutpie"])
-def sampled(request, one_cluster):
-    return nuts.fit(*one_cluster, draws=500, tune=500, sampler=request.param, rng=np.random.default_rng(1))
+def sampled_and_heard(request, one_cluster):
+    heard = []
+    options = {"draws": 500, "tune": 500, "sampler": request.param, "tell": lambda *steps: heard.append(steps)}
+    return nuts.fit(*one_cluster, **options, rng=np.random.default_rng(1)), heard
+
+
+@pytest.fixture(scope="module")
+def sampled(sampled_and_heard):
+    return sampled_and_heard[0]
+
+
+def counts_up_to(total, heard):
+    """Whether the steps that were heard of rise to the total."""
+    done = [each for each, _ in heard]
+    return len(heard) > 1 and {of for _, of in heard} == {total} and done == sorted(done) and done[-1] == total
+
+
+def test_nuts_tells_how_many_steps_are_done(sampled_and_heard):
+    assert counts_up_to(4 * (500 + 500), sampled_and_heard[1])
 
 
 def test_nuts_finds_the_normal_wishart_posterior(one_cluster, sampled):
@@ -213,7 +230,10 @@ def test_nuts_reports_its_statistics_and_its_cost(sampled):
 
 
 def test_pymcs_own_sampler_returns_the_same_things(one_cluster):
-    fit = nuts.fit(*one_cluster, draws=200, tune=200, chains=2, sampler="pymc", rng=np.random.default_rng(1))
+    heard = []
+    options = {"draws": 200, "tune": 200, "chains": 2, "sampler": "pymc", "tell": lambda *steps: heard.append(steps)}
+    fit = nuts.fit(*one_cluster, **options, rng=np.random.default_rng(1))
+    assert counts_up_to(800, heard)
     q = fit.family.posterior(statistics(one_cluster[0], fit.family, np.ones((40, 1))))
     means = fit.posterior.theta["means"]
     assert means.shape == (2, 200, 1, 2)
@@ -241,9 +261,14 @@ def test_chains_start_from_modes_by_their_mass(monkeypatch):
             np.testing.assert_allclose(sorted(found.tolist()), sorted(expected.tolist()), atol=1e-2)
 
 
-def test_the_same_seed_gives_the_same_chains(one_cluster):
-    short = {"draws": 20, "tune": 20, "chains": 2}
-    first, second, other = (nuts.fit(*one_cluster, **short, rng=np.random.default_rng(seed)) for seed in (3, 3, 4))
+def test_the_same_seed_gives_the_same_chains_whoever_listens(one_cluster):
+    short, heard = {"draws": 20, "tune": 20, "chains": 2}, []
+    listening = {"tell": lambda *steps: heard.append(steps)}
+    first, second, other = (
+        nuts.fit(*one_cluster, **short, **more, rng=np.random.default_rng(seed))
+        for seed, more in ((3, {}), (3, listening), (4, {}))
+    )
+    assert counts_up_to(80, heard)
     np.testing.assert_array_equal(first.posterior.theta["means"], second.posterior.theta["means"])
     assert not np.array_equal(first.posterior.theta["means"], other.posterior.theta["means"])
 
@@ -306,9 +331,11 @@ def test_advi_takes_the_steps_of_pymc(one_cluster):
         assert float(step()) == pytest.approx(loss, rel=1e-9)
 
 
-def test_advi_with_the_same_seed_gives_the_same_draws(one_cluster):
-    short = {"steps": 400, "draws": 100, "restarts": 2}
-    first, second = (advi.fit(*one_cluster, **short, rng=np.random.default_rng(3)) for _ in range(2))
+def test_advi_with_the_same_seed_gives_the_same_draws_whoever_listens(one_cluster):
+    short, heard = {"steps": 400, "draws": 100, "restarts": 2}, []
+    listening = {"tell": lambda *steps: heard.append(steps)}
+    first, second = (advi.fit(*one_cluster, **short, **more, rng=np.random.default_rng(3)) for more in ({}, listening))
+    assert counts_up_to(800, heard)
     np.testing.assert_array_equal(first.posterior.theta["means"], second.posterior.theta["means"])
     assert first.info["elbo"] == second.info["elbo"]
 

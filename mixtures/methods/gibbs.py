@@ -28,6 +28,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -67,6 +68,7 @@ def fit(
     chains: int = 4,
     walkers: int = 64,
     engine: str = "auto",
+    tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> Fit:
     """Sample the posterior by Gibbs sweeps and jumps.
 
@@ -84,6 +86,8 @@ def fit(
         them. Ten times on the way their parameters are added to the library of the jumps.
     engine : {"auto", "plain", "fused"}
         Who computes the pass; see `mixtures.engines.passes.one_pass`.
+    tell : callable
+        Called after every sweep with how many have been made, of all walkers and chains together, and their total.
 
     Returns
     -------
@@ -128,7 +132,9 @@ def fit(
     s = starts(x, None, len(x), family, allocation, "k-means++", walkers, rng)
     check_proper(family, s.shape[-1])
     sampler = Sampler(family, allocation, pass_, len(x), rng)
-    s, library = _tune(sampler, s, tune)
+    tuned = tune * walkers
+    total = tuned + draws * chains
+    s, library = _tune(sampler, s, tune, lambda number: tell(number * walkers, total))
     s = s[rng.choice(walkers, chains, replace=False)]
     sweeps, jumped = [], []
     together = max(1, AHEAD // (chains * len(x)))
@@ -138,6 +144,7 @@ def fit(
             sweeps.append(sampler.sweep(s))
             s, accepted = sampler.jump(sweeps[-1].s, library, proposals)
             jumped.append(accepted)
+            tell(tuned + len(sweeps) * chains, total)
     weights = np.stack([sweep.weights for sweep in sweeps], axis=1)
     theta = {name: np.stack([sweep.theta[name] for sweep in sweeps], axis=1) for name in sweeps[0].theta}
     states = np.stack([sweep.s for sweep in sweeps], axis=1)
@@ -176,7 +183,7 @@ def fit(
     )
 
 
-def _tune(sampler: Sampler, s: np.ndarray, sweeps: int) -> tuple[np.ndarray, Library]:
+def _tune(sampler: Sampler, s: np.ndarray, sweeps: int, tell: Callable[[int], None]) -> tuple[np.ndarray, Library]:
     """States of the walkers after so many sweeps, and the library that they leave."""
     library, gathered = None, []
     for number in range(1, sweeps + 1):
@@ -187,6 +194,7 @@ def _tune(sampler: Sampler, s: np.ndarray, sweeps: int) -> tuple[np.ndarray, Lib
         if number % max(1, sweeps // ROUNDS) == 0:
             gathered.append(sweep)
             library = sampler.library(gathered)
+        tell(number)
     assert library is not None
     return s, library
 

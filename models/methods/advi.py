@@ -30,7 +30,7 @@ from mixtures.fit import Draws, Fit
 from mixtures.methods import cavi
 from mixtures.model import Allocation, Family
 from models.families import twin
-from models.flat import Flat, batched, by_jax, flatten, parallel
+from models.flat import Flat, batched, by_jax, counting, flatten, parallel
 from models.observed import observed
 
 INFERENCES = {"meanfield": pm.ADVI, "fullrank": pm.FullRankADVI}
@@ -54,6 +54,7 @@ def fit(
     draws: int = 4000,
     restarts: int = 4,
     start: Fit | None = None,
+    tell: Callable[[int, int], None] | None = None,
 ) -> Fit:
     """Fit a Gaussian over the model's unconstrained values by PyMC's ADVI.
 
@@ -81,6 +82,9 @@ def fit(
         Runs; the one with the highest final ELBO is kept.
     start : Fit, optional
         Where to begin; CAVI when omitted.
+    tell : callable, optional
+        Called now and then with how many steps have been made, of all runs together, and their total; see
+        `models.flat.counting`.
 
     Returns
     -------
@@ -114,7 +118,7 @@ def fit(
     model = twin(family).build(x, family, allocation, centred=True)
     flat = flatten(model, twin(family).PARAMETERS)
     init = _start(family, allocation, flat, s, restarts, rank, rng)
-    loop, shared = _loop(model, rank, steps, learning_rate)
+    loop, shared = _loop(model, rank, steps, learning_rate, count=counting(tell, restarts, steps))
     arguments = _arguments(shared, init, rng)
     optimise = parallel(loop, *arguments)
     clock.append(time.perf_counter())
@@ -310,7 +314,12 @@ def _start(
 
 
 def _loop(
-    model: pm.Model, rank: str, steps: int, learning_rate: float, data: Sequence[TensorVariable] = ()
+    model: pm.Model,
+    rank: str,
+    steps: int,
+    learning_rate: float,
+    data: Sequence[TensorVariable] = (),
+    count: Callable[[Any], None] = lambda step: None,
 ) -> tuple[Callable, list[SharedVariable]]:
     """PyMC's steps in one loop, traceable by JAX, and the variables that make up its state.
 
@@ -336,11 +345,13 @@ def _loop(
 
     def loop(seed, state, *data):
         def body(state, each):
-            key, rate = each
+            number, key, rate = each
+            count(number)
             *state, loss = step(*state, jax.random.normal(key, (1, group.ddim)), rate, *data)
             return state, loss
 
-        state, losses = jax.lax.scan(body, state, (jax.random.split(jax.random.PRNGKey(seed), steps), rates))
+        keys = jax.random.split(jax.random.PRNGKey(seed), steps)
+        state, losses = jax.lax.scan(body, state, (np.arange(steps), keys, rates))
         params = {shared.name: value for shared, value in zip(updates, state, strict=True)}
         return {name: value for name, value in params.items() if name in PARAMETERS[rank]}, losses
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -23,8 +24,10 @@ from mixtures.fit import Draws, Fit
 from mixtures.methods import cavi
 from mixtures.model import Allocation, Family, Theta
 from models.families import twin
-from models.flat import Flat, batched, can_run_in_parallel, flatten, parallel
+from models.flat import Flat, batched, can_run_in_parallel, counting, flatten, parallel
 from models.observed import observed
+
+Tell = Callable[[int, int], None] | None
 
 # Each chain looks at this many modes, and starts from one of them given this share of the data: twice as wide.
 MODES = 10
@@ -52,6 +55,7 @@ def fit(
     sampler: str = "numpyro",
     start: Fit | None = None,
     target_accept: float = 0.9,
+    tell: Tell = None,
 ) -> Fit:
     """Sample the posterior by NUTS.
 
@@ -77,6 +81,9 @@ def fit(
         A fit whose mode, tempered in the same way, every chain starts from instead.
     target_accept : float
         Mean acceptance probability to which the step size is adapted.
+    tell : callable, optional
+        Called now and then with how many steps have been made, of all chains together, and their total; by some samplers
+        from a thread of their own.
 
     Returns
     -------
@@ -109,6 +116,7 @@ def fit(
         tune=tune,
         sampler=sampler,
         target_accept=target_accept,
+        tell=tell,
     )
     seconds = {"compile": run.seconds["compile"], "run": started + run.seconds["run"]}
     info = {"sampler": sampler, "tune": tune, "target_accept": target_accept}
@@ -190,6 +198,7 @@ def sample(
     tune: int,
     sampler: str,
     target_accept: float,
+    tell: Tell = None,
 ) -> Run:
     """Sample any PyMC model from given starts.
 
@@ -201,7 +210,7 @@ def sample(
         What the run's ``values`` are to hold.
     init : dict of ndarray, shape (chains, ...)
         The unconstrained values that each chain starts from, by the names of ``model.value_vars``.
-    seed, draws, tune, sampler, target_accept
+    seed, draws, tune, sampler, target_accept, tell
         As in `fit`, the seed a number.
     """
     began = time.perf_counter()
@@ -209,7 +218,7 @@ def sample(
     flat = flatten(model, parameters)
     first = flat.join(init)
     built = time.perf_counter() - began
-    run = SAMPLERS[sampler](model, flat, first, draws, tune, target_accept, seed)
+    run = SAMPLERS[sampler](model, flat, first, draws, tune, target_accept, seed, tell)
     return replace(run, seconds=run.seconds | {"compile": built + run.seconds["compile"]})
 
 
@@ -239,17 +248,20 @@ def _modes(x: np.ndarray, family: Family, allocation: Allocation, chains: int, r
 
 
 def _numpyro(
-    model: pm.Model, flat: Flat, init: np.ndarray, draws: int, tune: int, target_accept: float, seed: int
+    model: pm.Model, flat: Flat, init: np.ndarray, draws: int, tune: int, target_accept: float, seed: int, tell: Tell
 ) -> Run:
     began = time.perf_counter()
     seeds = seed + np.arange(len(init))
-    sample = parallel(_chain(flat, draws, tune, target_accept), seeds, init)
+    chain = _chain(flat, draws, tune, target_accept, counting(tell, len(init), tune + draws))
+    sample = parallel(chain, seeds, init)
     compiled = time.perf_counter()
     run = _run(sample(seeds, init))
     return replace(run, seconds={"compile": compiled - began, "run": time.perf_counter() - compiled})
 
 
-def _chain(flat: Flat, draws: int, tune: int, target_accept: float) -> Callable:
+def _chain(
+    flat: Flat, draws: int, tune: int, target_accept: float, count: Callable[[Any], None] = lambda step: None
+) -> Callable:
     """One chain by NumPyro: from a seed, where to start, and the data if the log joint takes them, to what it kept.
 
     That is the parameters by name, (draw, ...), and the sampler's statistics (draw,).
@@ -263,7 +275,8 @@ def _chain(flat: Flat, draws: int, tune: int, target_accept: float) -> Callable:
             potential_fn=lambda v: -flat.log_joint(v, *data), dense_mass=True, target_accept_prob=target_accept
         )
 
-        def step(state, _):
+        def step(state, number):
+            count(number)
             state = kernel.sample(state, (), {})
             stats = {
                 "diverging": state.diverging,
@@ -275,7 +288,7 @@ def _chain(flat: Flat, draws: int, tune: int, target_accept: float) -> Callable:
             }
             return state, (state.z, stats)
 
-        steps = jax.lax.scan(step, kernel.init(key, tune, v, (), {}), length=tune + draws)[1]
+        steps = jax.lax.scan(step, kernel.init(key, tune, v, (), {}), np.arange(tune + draws))[1]
         kept, stats = jax.tree.map(lambda a: a[tune:], steps)
         return jax.vmap(flat.constrain)(kept), stats
 
@@ -289,7 +302,7 @@ def _run(kept: tuple[dict, dict]) -> Run:
 
 
 def _nutpie(
-    model: pm.Model, flat: Flat, init: np.ndarray, draws: int, tune: int, target_accept: float, seed: int
+    model: pm.Model, flat: Flat, init: np.ndarray, draws: int, tune: int, target_accept: float, seed: int, tell: Tell
 ) -> Run:
     import jax
     import nutpie
@@ -298,10 +311,16 @@ def _nutpie(
     began = time.perf_counter()
     value_and_grad = jax.jit(jax.value_and_grad(flat.log_joint)).lower(init[0]).compile()
     compiled = time.perf_counter()
+    done = [0] * len(init)
 
     def log_joint(v):
         value, grad = value_and_grad(v)
         return float(value), np.asarray(grad)
+
+    def hear(chain, progress):
+        done[chain] = progress[0].finished_draws
+        if tell is not None:
+            tell(sum(done), len(init) * (tune + draws))
 
     def launch(chain):
         target = from_pyfunc(
@@ -323,6 +342,7 @@ def _nutpie(
             adaptation="low_rank",
             save_warmup=False,
             progress_bar=False,
+            progress_callback=partial(hear, chain),
             blocking=False,
         )
 
@@ -342,8 +362,15 @@ def _nutpie(
     return _constrained(flat, v, stats, {"compile": compiled - began, "run": ended - compiled})
 
 
-def _pymc(model: pm.Model, flat: Flat, init: np.ndarray, draws: int, tune: int, target_accept: float, seed: int) -> Run:
-    began = time.perf_counter()
+def _pymc(
+    model: pm.Model, flat: Flat, init: np.ndarray, draws: int, tune: int, target_accept: float, seed: int, tell: Tell
+) -> Run:
+    began, done = time.perf_counter(), itertools.count(1)
+
+    def hear(trace, draw):
+        if tell is not None:
+            tell(next(done), len(init) * (tune + draws))
+
     with model, pytensor.config.change_flags(mode="JAX"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "QuadPotentialFullAdapt is an experimental feature", UserWarning)
         tree = pm.sample(
@@ -356,6 +383,7 @@ def _pymc(model: pm.Model, flat: Flat, init: np.ndarray, draws: int, tune: int, 
             init="adapt_full",
             initvals=[flat.split(v) for v in init],
             target_accept=target_accept,
+            callback=hear,
             progressbar=False,
             quiet=True,
             compute_convergence_checks=False,
