@@ -80,6 +80,48 @@ def test_khat_needs_a_tail_and_the_limit_depends_on_the_draws(rng):
     assert not quality.usable(np.nan, 4000)
 
 
+def test_the_interval_of_khat_covers_it(rng):
+    """q = N(0, 1) for p = N(0, 2^2), whose k is 1 - 1 / 2^2; the interval is about as wide as k-hat's spread over data sets."""
+    found = []
+    for _ in range(8):
+        x = rng.standard_normal(2000)
+        ratios = stats.norm(0, 2).logpdf(x) - stats.norm.logpdf(x)
+        low, high = (row.value for row in quality.khat_interval("cavi", ratios, rng))
+        found.append((low, quality.khat("cavi", ratios).value, high))
+    low, value, high = np.transpose(found)
+    assert (low < high).all()
+    assert np.mean((low < value) & (value < high)) == 1
+    assert np.mean((low < 0.85) & (0.65 < high)) > 0.7
+    assert 0.3 < np.mean(high - low) / (2 * stats.norm.ppf(0.95) * value.std(ddof=1)) < 3  # the sd of 8 values
+
+
+def test_an_interval_of_no_khat_is_none(rng):
+    assert quality.khat_interval("cavi", np.zeros(1000), rng) == []
+
+
+@pytest.mark.parametrize(
+    ("dof", "mean", "sd"), [(1.0, False, False), (2.0, True, False), (20.0, True, True)], ids=["cauchy", "t2", "t20"]
+)
+def test_moments_are_reported_where_they_exist(dof, mean, sd, rng):
+    """Student's t has a tail index k = 1 / dof: a mean below one, a variance below one half, and k-hat leaves room."""
+    values = rng.standard_t(dof, (4, 2000, 2))
+    rows = quality.tail_khat("gibbs", dataset(values), independent=True)
+    assert [row.target for row in rows] == ["means[0, a]", "means[1, a]"]  # a weight is bounded
+    for row in rows:
+        # A tail of 3 sqrt(8000) draws gives k to (1 + k) / sqrt(268), and the larger of both tails is taken.
+        assert row.value == pytest.approx(1 / dof, abs=4 * (1 + 1 / dof) / np.sqrt(268))
+        assert quality.moments(row.target, row.value, 8000) == (mean, sd)
+
+
+def test_bounded_parameters_have_moments_and_what_is_not_known_has_none():
+    assert quality.moments("correlations[0, a, b]", None, 4000) == (True, True)
+    assert quality.moments("weights[0]", None, 4000) == (True, True)
+    assert quality.moments("variances[0, a]", None, 4000) == (False, False)
+    assert quality.moments("variances[0, a]", np.nan, 4000) == (False, False)
+    assert quality.moments("means[0, a]", 0.4, 4000) == (True, False)
+    assert quality.moments("means[0, a]", 0.45, 50) == (False, False)  # 1 - 1 / log10(50) = 0.41
+
+
 def correlated(rho, rng, shape=(4, 2000)):
     z = rng.standard_normal((*shape, 2))
     z[..., 1] = rho * z[..., 0] + np.sqrt(1 - rho**2) * z[..., 1]
