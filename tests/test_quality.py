@@ -91,7 +91,7 @@ def test_the_interval_of_khat_covers_it(rng):
     low, value, high = np.transpose(found)
     assert (low < high).all()
     assert np.mean((low < value) & (value < high)) == 1
-    assert np.mean((low < 0.85) & (0.65 < high)) > 0.7
+    assert np.mean((low < 0.85) & (high > 0.65)) > 0.7
     assert 0.3 < np.mean(high - low) / (2 * stats.norm.ppf(0.95) * value.std(ddof=1)) < 3  # the sd of 8 values
 
 

@@ -510,7 +510,7 @@ def _exact(method: str) -> dict[str, Any]:
     return {
         "method": method,
         "trusted": True,
-        "reason": "sums over all allocations and needs no check",
+        "reason": "is exact and needs no check",
         "checks": [],
         "floor_note": "Wasserstein-1 between two halves of the draws: what the number of draws alone makes of no difference.",
     }
