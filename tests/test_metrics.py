@@ -340,6 +340,18 @@ def test_independent_draws_pass_as_reference(rng):
     assert 3000 < ess < 5000
 
 
+def test_energies_are_judged_chain_by_chain_and_trees_by_the_share_cut_off(rng):
+    """E-BFMI of independent energies is 2, that of a random walk near 0."""
+    energy = GOOD_STATS["energy"].copy()
+    energy[2] = energy[2].cumsum()
+    stats_ = {"energy": energy, "reached_max_treedepth": np.arange(4000).reshape(4, 1000) < 30}
+    found = by_name(reference.diagnose("nuts", normal_draws(rng), stats_))
+    by_chain = [found["ebfmi", f"chain {c}"].value for c in range(4)]
+    assert np.all(np.abs(np.delete(by_chain, 2) - 2) < 0.3)
+    assert found["ebfmi_min", "all"].value == by_chain[2] < 0.1
+    assert found["tree_depth_saturated", "all"].value == 30 / 4000
+
+
 @pytest.mark.parametrize(
     ("values", "stats_", "failing"),
     [

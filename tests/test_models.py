@@ -224,6 +224,8 @@ def test_nuts_reports_its_statistics_and_its_cost(sampled):
     assert sampled.converged
     for name in ("diverging", "energy", "lp", "n_steps", "tree_depth", "acceptance_rate", "step_size"):
         assert sampled.sample_stats[name].shape == (4, 500)
+    assert not sampled.sample_stats["reached_max_treedepth"].any()
+    assert sampled.info["max_tree_depth"] == 10
     assert 0.8 < sampled.sample_stats["acceptance_rate"].mean() < 0.98  # the target is 0.9
     assert sampled.seconds["compile"] > 0
     assert sampled.seconds["run"] > 0
@@ -238,7 +240,15 @@ def test_pymcs_own_sampler_returns_the_same_things(one_cluster):
     means = fit.posterior.theta["means"]
     assert means.shape == (2, 200, 1, 2)
     assert np.all(np.abs(means.mean((0, 1, 2)) - q.m[0]) < means.std((0, 1, 2)))
-    assert fit.sample_stats["energy"].shape == (2, 200)
+    assert fit.sample_stats["energy"].shape == fit.sample_stats["reached_max_treedepth"].shape == (2, 200)
+
+
+def test_a_tree_is_cut_off_when_all_its_doublings_are_done():
+    """By NumPyro: ten doublings are 1023 steps; fewer end in a U-turn or a divergence."""
+    steps = np.array([[1023, 1022, 600, 511, 7, 1]])
+    stats = nuts._run(({}, {"n_steps": steps})).stats
+    assert stats["reached_max_treedepth"].tolist() == [[True, False, False, False, False, False]]
+    assert stats["tree_depth"].tolist() == [[10, 10, 10, 9, 3, 1]]
 
 
 def test_chains_start_from_modes_by_their_mass(monkeypatch):

@@ -14,10 +14,10 @@ import pytest
 import xarray as xr
 
 import reports
-from reports.page import quantities, render
+from reports.page import quantities, render, uniformity
+from reports.page.convergence import convergence
 from reports.page.numbers import number, with_error
 from reports.page.sections import SECTIONS as BUILDERS
-from reports.page.trust import convergence
 from reports.page.view import View
 from reports.plots import style
 
@@ -302,10 +302,16 @@ def test_a_page_of_closed_forms_does_not_import_arviz_plots(quick, tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_methods_and_clusters_share_no_colour():
+def test_methods_clusters_and_chains_share_no_colour():
+    from matplotlib.colors import to_rgb
+
     colours = [look.colour for look in style.METHODS.values()]
     assert len(set(colours)) == len(colours)
     assert not set(colours) & set(style.CLUSTERS)
+    for chain in style.CHAINS:
+        assert all(np.abs(np.subtract(to_rgb(chain), to_rgb(c))).max() > 0.1 for c in (*colours, *style.CLUSTERS)), (
+            chain
+        )
     assert style.look("mine") == style.look("mine")
 
 
@@ -322,7 +328,7 @@ def test_figures_are_labelled_and_leave_matplotlib_alone(quick, full):
         return None
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("trust", "posterior", "scores", "closing"):
+        for module in ("trust", "convergence", "posterior", "scores", "closing"):
             patch.setattr(f"reports.page.{module}.image", keep)
         for results in (quick, full):
             view = View(results)
@@ -343,9 +349,10 @@ def test_panels_of_one_parameter_carry_its_name(full):
     from reports.plots.trace import plot_trace
 
     draws = quantities.scalars(full.trees["nuts"])[["weights[0]", f"means[0, {SCRIPT}]"]]
-    tree = quantities.as_tree(draws.rename({f"means[0, {SCRIPT}]": "means[0]"}))
+    draws = draws.rename({f"means[0, {SCRIPT}]": "means[0]"})
+    tree, ranks = quantities.as_tree(draws), uniformity.ranks(draws)
     frames = {str(name): (0.0, 1.0) for name in tree["posterior"].data_vars}
-    for figure in (plot_trace(tree), plot_rank(tree), plot_marginals({"nuts": tree}, {}, frames)):
+    for figure in (plot_trace(tree), plot_rank(ranks), plot_marginals({"nuts": tree}, {}, frames)):
         assert [ax.get_title("left") for ax in figure.axes] == ["weights[0]", "means[0]"]
 
 
@@ -357,7 +364,7 @@ def test_advi_steps_are_counted_as_steps(full):
     results.manifest["methods"]["cavi"]["info"]["steps_per_entry"] = 40
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bounds, "plot_bounds", lambda traces, labels: seen.update(traces=traces, labels=labels))
-        patch.setattr("reports.page.trust.image", lambda figure, alt, **_: None)
+        patch.setattr("reports.page.convergence.image", lambda figure, alt, **_: None)
         convergence(View(results))
     assert list(seen["traces"]["cavi"].index[:3]) == [40, 80, 120]
     assert seen["labels"]["cavi"][0] == "step"

@@ -33,6 +33,9 @@ Tell = Callable[[int, int], None] | None
 MODES = 10
 SHARE = 0.25
 
+# Doublings after which a trajectory ends without a U-turn: the default of all three samplers.
+MAX_DEPTH = 10
+
 
 @dataclass(frozen=True)
 class Run:
@@ -183,7 +186,8 @@ def _result(family: Family, allocation: Allocation, run: Run, info: dict[str, An
         bound=np.empty(0),
         converged=divergences == 0,
         seconds=run.seconds,
-        info=info | {"divergences": divergences, "parallel": can_run_in_parallel(len(weights))},
+        info=info
+        | {"divergences": divergences, "max_tree_depth": MAX_DEPTH, "parallel": can_run_in_parallel(len(weights))},
         sample_stats=run.stats,
     )
 
@@ -272,7 +276,10 @@ def _chain(
     def chain(seed, v, *data):
         key = jax.random.PRNGKey(seed)
         kernel = NUTS(
-            potential_fn=lambda v: -flat.log_joint(v, *data), dense_mass=True, target_accept_prob=target_accept
+            potential_fn=lambda v: -flat.log_joint(v, *data),
+            dense_mass=True,
+            target_accept_prob=target_accept,
+            max_tree_depth=MAX_DEPTH,
         )
 
         def step(state, number):
@@ -298,7 +305,11 @@ def _chain(
 def _run(kept: tuple[dict, dict]) -> Run:
     """What NumPyro's chains kept."""
     values, stats = ({name: np.asarray(a) for name, a in each.items()} for each in kept)
-    return Run(values, stats | {"tree_depth": np.log2(stats["n_steps"]).astype(int) + 1}, {})
+    depths = {
+        "tree_depth": np.log2(stats["n_steps"]).astype(int) + 1,
+        "reached_max_treedepth": stats["n_steps"] == 2**MAX_DEPTH - 1,
+    }
+    return Run(values, stats | depths, {})
 
 
 def _nutpie(
@@ -339,6 +350,7 @@ def _nutpie(
             chains=1,
             seed=seed + chain,
             target_accept=target_accept,
+            maxdepth=MAX_DEPTH,
             adaptation="low_rank",
             save_warmup=False,
             progress_bar=False,
@@ -354,6 +366,7 @@ def _nutpie(
         "logp": "lp",
         "n_steps": "n_steps",
         "depth": "tree_depth",
+        "maxdepth_reached": "reached_max_treedepth",
         "mean_tree_accept": "acceptance_rate",
         "step_size": "step_size",
     }
@@ -384,6 +397,7 @@ def _pymc(
             initvals=[flat.split(v) for v in init],
             target_accept=target_accept,
             callback=hear,
+            max_treedepth=MAX_DEPTH,
             progressbar=False,
             quiet=True,
             compute_convergence_checks=False,
@@ -391,7 +405,16 @@ def _pymc(
         )
     ended = time.perf_counter()
     v = flat.join({name: tree["posterior"][name].to_numpy() for name in flat.shapes})
-    names = ("diverging", "energy", "lp", "n_steps", "tree_depth", "acceptance_rate", "step_size")
+    names = (
+        "diverging",
+        "energy",
+        "lp",
+        "n_steps",
+        "tree_depth",
+        "reached_max_treedepth",
+        "acceptance_rate",
+        "step_size",
+    )
     stats = {name: tree["sample_stats"][name].to_numpy() for name in names}
     run = tree["posterior"].attrs["sampling_time"]
     return _constrained(flat, v, stats, {"compile": ended - began - run, "run": run})

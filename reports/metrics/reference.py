@@ -13,7 +13,7 @@ RHAT, ESS_PER_CHAIN, EBFMI = 1.01, 100, 0.3
 
 
 def diagnose(method: str, values: Mapping[str, np.ndarray], sample_stats: Mapping[str, np.ndarray]) -> list[Row]:
-    """R-hat, effective sample sizes over all chains, E-BFMI and divergences, the worst of each.
+    """R-hat, effective sample sizes over all chains, E-BFMI by chain, divergences, share of trees that were cut off.
 
     Rank-normalised split R-hat and bulk and tail ESS are those of Vehtari et al. (2021, *Bayesian Analysis* 16:667-718);
     E-BFMI is Betancourt's (2016, arXiv:1604.00695).
@@ -23,7 +23,7 @@ def diagnose(method: str, values: Mapping[str, np.ndarray], sample_stats: Mappin
     values : dict of ndarray, shape (chain, draw)
         Scalar parameters in one labelling.
     sample_stats : dict of ndarray, shape (chain, draw)
-        The sampler's ``energy`` and ``diverging``, where it has them.
+        The sampler's ``energy``, ``diverging`` and ``reached_max_treedepth``, where it has them.
     """
     from arviz_stats.base import array_stats
 
@@ -38,9 +38,13 @@ def diagnose(method: str, values: Mapping[str, np.ndarray], sample_stats: Mappin
     rows.append(Row(method, "ess_min", "all", min(bulk.values())))
     rows.append(Row(method, "ess_tail_min", "all", min(tail.values())))
     if "energy" in sample_stats:
-        rows.append(Row(method, "ebfmi_min", "all", float(np.min(array_stats.bfmi(sample_stats["energy"])))))
+        ebfmi = array_stats.bfmi(sample_stats["energy"])
+        rows += [Row(method, "ebfmi", f"chain {chain}", float(value)) for chain, value in enumerate(ebfmi)]
+        rows.append(Row(method, "ebfmi_min", "all", float(ebfmi.min())))
     if "diverging" in sample_stats:
         rows.append(Row(method, "divergences", "all", float(np.sum(sample_stats["diverging"]))))
+    if "reached_max_treedepth" in sample_stats:
+        rows.append(Row(method, "tree_depth_saturated", "all", float(np.mean(sample_stats["reached_max_treedepth"]))))
     return rows
 
 

@@ -81,7 +81,7 @@ def percent(value: float | None) -> str:
 
     Examples
     --------
-    >>> percent(0.5), percent(0.9973), percent(None)
-    ('50%', '99.7%', '–')
+    >>> percent(0.5), percent(0.9973), percent(0.004), percent(None)
+    ('50%', '99.7%', '0.4%', '–')
     """
-    return DASH if value is None or math.isnan(value) else f"{number(round(100 * value, 1), 3).removesuffix('.0')}%"
+    return DASH if value is None or math.isnan(value) else f"{fixed(100 * value, 1).removesuffix('.0')}%"

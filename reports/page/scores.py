@@ -7,10 +7,10 @@ import math
 import pandas as pd
 
 from reports.metrics.checks import DISCREPANCIES, EXTREME
-from reports.page import quantities
+from reports.page import quantities, uniformity
 from reports.page.blocks import Cell, Figure, Notice, Section, Table, image, value
 from reports.page.cells import error_cell, name_cell
-from reports.page.numbers import DASH, fixed, number
+from reports.page.numbers import DASH, fixed, number, percent
 from reports.page.trust import no_fit
 from reports.page.view import ROUTES, View
 from reports.page.words import listing
@@ -190,7 +190,6 @@ def checks(view: View) -> Section:
             )
         )
         return section
-    from reports.plots.loo_pit import plot_loo_pit
     from reports.plots.predictive import plot_predictive
 
     checked = {m: t for m, t in view.trees.items() if m in view.posteriors and "posterior_predictive" in t}
@@ -211,18 +210,32 @@ def checks(view: View) -> Section:
             )
         )
     if sampled := [m for m, route in view.loo if route == "loo"]:
-        pictures = [
-            image(plot_loo_pit(m, quantities.loo_pit(view.trees[m]["loo"].to_dataset())), f"LOO-PIT of {view.label(m)}")
-            for m in sampled
-        ]
-        section.blocks.append(
-            Figure(
-                "LOO-PIT: where each point falls in the distribution predicted from all others. The line should stay "
-                "near zero; marked points are those that speak against uniformity, and p is the test's.",
-                pictures,
-            )
-        )
+        section.blocks.append(_loo_pit(view, sampled))
     return section
+
+
+def _loo_pit(view: View, methods: list[str]) -> Figure:
+    """Leave-one-out probability integral transforms, less uniform ones, with the band of these."""
+    from reports.plots.loo_pit import plot_loo_pit
+
+    pointwise = {m: view.trees[m]["loo"].to_dataset() for m in methods}
+    band = uniformity.pit_band(view.data.sizes["obs"])
+    left = {m: uniformity.outside(found["pit"], band) for m, found in pointwise.items()}
+    seen = "; ".join(f"{view.label(m)} leaves it in {listing(names)}" for m, names in left.items() if names)
+    pictures = [
+        image(
+            plot_loo_pit(m, quantities.loo_pit(found), band),
+            f"LOO-PIT of {view.label(m)} by feature: {'outside the band in ' + listing(left[m]) if left[m] else 'in the band'}",
+        )
+        for m, found in pointwise.items()
+    ]
+    return Figure(
+        "LOO-PIT: the probability that the distribution predicted from all other points gives to values up to the point's own. "
+        "Where the model is right the values are uniform, and the line stays in the grey band with probability "
+        f"{percent(uniformity.LEVEL)}. {seen or 'Here every line does'}. Marked points are those that speak against "
+        "uniformity, and p is that of ArviZ's test, which allows for dependence between points.",
+        pictures,
+    )
 
 
 def _statistics(view: View) -> list:

@@ -1,19 +1,20 @@
-"""Whether the runs can be believed: the reference, the optimisers, the relabelling."""
+"""Whether the runs can be believed: the reference and the relabelling."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-import numpy as np
-
 from reports.metrics.parameters import BLOCKS
-from reports.page import quantities
+from reports.page import quantities, uniformity
 from reports.page.blocks import Cell, Figure, Notice, Section, Table, image, value
 from reports.page.cells import error_cell, name_cell, share
 from reports.page.numbers import DASH, fixed, percent
-from reports.page.view import ADVI, View
+from reports.page.view import View
 from reports.page.words import listing
+
+SHOWN = 6
+"""Parameters whose chains are drawn."""
 
 
 def no_fit(section: Section) -> Section:
@@ -69,31 +70,53 @@ def reference(view: View) -> Section:
     if view.other_references:
         section.blocks.append(references_table(view, label))
     if view.reference in view.sampled:
-        from reports.plots.rank import plot_rank
-        from reports.plots.trace import plot_trace
+        section.blocks += chains(view, view.reference)
+    return section
 
-        draws = quantities.scalars(view.trees[view.reference])[list(view.scalars[view.reference])]
-        names = quantities.ranked([str(v) for v in draws], view.metrics)
-        chosen = names[:6]
-        tree = quantities.as_tree(draws[chosen])
-        section.blocks.append(
+
+def chains(view: View, method: str) -> list[Figure]:
+    """Return traces and ranks of the parameters whose chains agree least."""
+    from reports.plots.rank import plot_rank
+    from reports.plots.trace import plot_trace
+
+    label = view.label(method)
+    draws = quantities.scalars(view.trees[method])[list(view.scalars[method])]
+    found = view.table("rhat")
+    rhat = found[found["method"] == method].set_index("target")["value"]
+    names = sorted(map(str, draws), key=lambda name: -float(rhat.get(name, 0.0)))[:SHOWN]
+    which = (
+        f"the {len(names)} of {len(draws)} parameters with the largest R-hat"
+        if len(names) < len(draws)
+        else "all parameters"
+    )
+    blocks = [
+        Figure(
+            f"Traces of {label}, one colour a chain, for {which}. Chains that mix look like one band; a chain at a level of "
+            "its own has found another mode.",
+            [image(plot_trace(quantities.as_tree(draws[names])), f"Traces of {label}: {listing(names)}", raster=True)],
+        )
+    ]
+    if draws.sizes["chain"] > 1:
+        ranks = uniformity.ranks(draws[names])
+        left = uniformity.astray(ranks)
+        seen = f"Lines leave it for {listing(left)}." if left else "Here every line does."
+        blocks.append(
             Figure(
-                f"Traces of {label}, one colour a chain, for {len(chosen)} of {len(draws)} parameters (those on which the "
-                "methods differ most). Chains that mix look like one band; a chain at a level of its own has found another "
-                "mode.",
-                [image(plot_trace(tree), f"Trace plots of {label}: {listing(chosen)}", raster=True)],
+                f"Rank plots of the same parameters. A line is the ECDF of one chain's ranks among the draws of all chains, "
+                f"less that of equal chains; of each chain {ranks.attrs['draws']} draws are ranked, about as many as are "
+                "effective. "
+                "Where chains sample the same distribution, all lines of a panel stay in the grey band with "
+                f"probability {percent(uniformity.LEVEL)}. {seen}",
+                [
+                    image(
+                        plot_rank(ranks),
+                        f"Rank plots of {label} for {listing(names)}: "
+                        f"{'outside the band for ' + listing(left) if left else 'all chains in the band'}",
+                    )
+                ],
             )
         )
-        if draws.sizes["chain"] > 1:
-            section.blocks.append(
-                Figure(
-                    "Rank plots of the same parameters. Each line is one chain's ranks among all draws, less what equal "
-                    "chains would give; a line that leaves zero for long marks a chain that samples something else, "
-                    "and thick marks are ranks that speak against equal chains.",
-                    [image(plot_rank(tree), f"Rank plots of {label}: {listing(chosen)}", raster=True)],
-                )
-            )
-    return section
+    return blocks
 
 
 def check_row(view: View, method: str, check: dict[str, Any]) -> list[Cell]:
@@ -140,63 +163,6 @@ def references_table(view: View, label: str) -> Table:
         head,
         rows,
     )
-
-
-def convergence(view: View) -> Section:
-    """Did each optimiser converge."""
-    section = Section(
-        "convergence",
-        "Did each optimiser converge?",
-        "An ascent should rise and level off, and several restarts should reach the same height. "
-        "The bounds of different methods measure different things: do not compare their levels here.",
-    )
-    rows = []
-    for method, facts in view.methods.items():
-        info, failed = facts["info"], facts["status"] != "ok"
-        restarts, reached = info.get("restarts"), info.get("reached")
-        result = "✗ failed" if failed else {True: "✓ converged", False: "✗ not converged"}.get(facts["converged"], DASH)
-        notes = [facts["error"]] if failed else list(facts["warnings"])
-        if not failed and facts["kind"] == "mcmc":
-            result = {"✓ converged": "✓ passed its checks", "✗ not converged": "✗ failed its checks"}.get(
-                result, result
-            )
-        if not failed and method in ADVI:
-            notes.append("all runs start in one mode")
-        rows.append(
-            [
-                name_cell(view, method),
-                Cell(result, tone="good" if facts["converged"] and not failed else "bad" if result != DASH else ""),
-                Cell(f"{reached} of {restarts}" if restarts and reached is not None else DASH),
-                Cell("; ".join(map(str, notes)) or DASH),
-            ]
-        )
-    section.blocks.append(Table("Outcome of each run", ["method", "outcome", "restarts at the best", "notes"], rows))
-    traces, axes = {}, {}
-    for method, tree in view.trees.items():
-        if "ascent" in tree:
-            facts = view.methods[method]
-            trace = tree["ascent"].to_dataset()["bound"].to_series()
-            stride = facts["info"].get("steps_per_entry")
-            traces[method] = trace if stride is None else trace.set_axis((np.arange(len(trace)) + 1) * stride)
-            kind = "ELBO" if facts["kind"] == "variational" else str(facts["bound_kind"] or "bound")
-            axes[method] = ("pass" if stride is None else "step", f"{kind} ({tree['ascent'].attrs['unit']})")
-    if not traces:
-        section.blocks.append(Notice("No method left a trace of its bound."))
-        return section
-    from reports.plots.bounds import plot_bounds
-
-    noisy = (
-        " ADVI's is a noisy estimate: the dark line is its running median, and the frame leaves out the first steep steps."
-        if any(m in ADVI for m in traces)
-        else ""
-    )
-    section.blocks.append(
-        Figure(
-            f"Bound against the pass or step. EM's and CAVI's may never fall.{noisy}",
-            [image(plot_bounds(traces, axes), f"Bound traces of {listing([view.label(m) for m in traces])}")],
-        )
-    )
-    return section
 
 
 def relabelling(view: View) -> Section:

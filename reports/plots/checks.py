@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+REACH = 8
+"""Interquartile ranges of the replicated statistic, the median over methods, from its centre to where an axis ends."""
+
+
 @style.drawing()
 def plot_checks(table: pd.DataFrame) -> Figure:
     """Draw one panel a statistic and one row a method: quantiles over replicated data sets, and the observed value as a line.
@@ -33,11 +37,9 @@ def plot_checks(table: pd.DataFrame) -> Figure:
         ax.hlines(y, part["lower"], part["upper"], color=colours, linewidth=3.4)
         ax.scatter(part["median"], y, 16, "white", edgecolors=colours, zorder=3)
         ax.axvline(observed, color=style.INK, linewidth=1.6, zorder=0)
-        ax.set_title(style.shortened(statistic, 32))
+        ax.set_title(style.shortened(statistic, 34), fontsize=9)
         ax.locator_params(axis="x", nbins=4)
-        ax.margins(x=0.08)
-        if (part[["low", "high"]] == observed).all(axis=None):
-            ax.set_xlim(observed - 1, observed + 1)
+        ax.set_xlim(*_frame(part, observed))
     for ax in axes[:, 0]:
         ax.set(ylim=(len(methods) - 0.4, -0.6), yticks=y)
         ax.set_yticklabels(table.drop_duplicates("method")["label"])
@@ -47,3 +49,13 @@ def plot_checks(table: pd.DataFrame) -> Figure:
     for ax in axes.flat[max(0, len(statistics) - columns) : len(statistics)]:
         ax.set_xlabel("replicated (line: the data)")
     return figure
+
+
+def _frame(part: pd.DataFrame, observed: float) -> tuple[float, float]:
+    """Return the axis of one statistic: what most methods replicate and the observed value; one astray runs out of it."""
+    centre, reach = part["median"].median(), REACH * (part["upper"] - part["lower"]).median()
+    low, high = min(observed, part["low"].min()), max(observed, part["high"].max())
+    if reach > 0:
+        low, high = max(low, min(observed, centre - reach)), min(high, max(observed, centre + reach))
+    margin = 0.08 * (high - low) or 1
+    return low - margin, high + margin

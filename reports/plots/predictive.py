@@ -42,7 +42,10 @@ def plot_predictive(method: str, tree: xr.DataTree) -> Figure:
         figure = style.of_collection(collection)
         figure.suptitle(look.label, x=0.01, ha="left", weight="bold", size=10)
         for ax, name in zip(figure.axes, names, strict=False):
-            ax.set(title="", xlabel=style.shortened(str(name), 24), yticks=[0, 0.5, 1])
+            x = tree["observed_data"][name]
+            low, high = float(x.min()), float(x.max())
+            ax.set(title="", xlabel=style.shortened(str(name), 24), yticks=[0, 0.5, 1],
+                   xlim=(low - 0.4 * (high - low), high + 0.4 * (high - low)))  # fmt: skip
             ax.locator_params(axis="x", nbins=4)
         for ax in figure.axes[::columns]:
             ax.set_ylabel("ECDF")

@@ -1,7 +1,7 @@
 """The one visual style of every figure: a colour for each method, a palette for clusters, sizes and fonts.
 
-A method keeps its colour, marker and line in all figures. Clusters have their own palette, so that a colour never means
-two things. Both are told apart by readers who do not see all colours.
+A method keeps its colour, marker and line in all figures. Clusters and chains have their own palettes, so that a colour never
+means two things. Both are told apart by readers who do not see all colours.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WIDTH = 9.0
 """Width of a full figure in inches; `HALF` stands two abreast."""
 HALF = 4.5
 
-INK, MUTED, RULE = "#1f2328", "#5b636d", "#d5d9de"
+INK, MUTED, RULE, ALARM = "#1f2328", "#5b636d", "#d5d9de", "#d1242f"
 
 
 class Look(NamedTuple):
@@ -51,6 +51,9 @@ SPARE = ("#9e6fc9", "#a65628", "#6a9f00", "#e377c2")
 SPARE_MARKERS = ("h", "p", "<", ">", "H", "8")
 
 CLUSTERS = ("#44aa99", "#cc6677", "#332288", "#ccb04a", "#88ccee", "#882255", "#999933", "#117733")
+
+CHAINS = ("#3a4fd8", "#e8442a", "#8fbf00", "#c837d0", "#00b3d6", "#5c5a00", "#ff8fb1", "#9c9cff")
+"""Colours of a sampler's chains, none of them a method's or a cluster's."""
 
 RC: dict[Any, Any] = {
     "figure.dpi": 100,
@@ -97,6 +100,11 @@ def look(method: str) -> Look:
 def cluster_colour(k: int) -> str:
     """Return the colour of cluster `k`; the palette starts again after eight."""
     return CLUSTERS[k % len(CLUSTERS)]
+
+
+def chain_colour(chain: int) -> str:
+    """Return the colour of a chain; the palette starts again after eight."""
+    return CHAINS[chain % len(CHAINS)]
 
 
 @contextmanager

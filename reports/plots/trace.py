@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-CHAINS = ("#26292e", "#0072b2", "#d98200", "#00805a", "#c2185b", "#56b4e9", "#8a6d1f", "#7b4fa6")
-
 
 def plot_trace(tree: xr.DataTree) -> Figure:
     """Draw every scalar variable of `posterior` (chain, draw) against the draw, with ArviZ; divergences are ticked."""
@@ -22,7 +20,7 @@ def plot_trace(tree: xr.DataTree) -> Figure:
         collection = az.plot_trace(
             tree,
             col_wrap=columns,
-            color=[CHAINS[c % len(CHAINS)] for c in range(tree["posterior"].sizes["chain"])],
+            color=[style.chain_colour(c) for c in range(tree["posterior"].sizes["chain"])],
             visuals={"trace": {"width": 0.5, "alpha": 0.75}, "title": {"size": 9.5}},
             figure_kwargs={"figsize": (style.WIDTH, 0.4 + 1.6 * rows)},
         )

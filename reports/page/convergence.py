@@ -1,0 +1,159 @@
+"""Whether optimisers reached an optimum, and whether chains mixed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from reports.metrics.reference import EBFMI
+from reports.page.blocks import Cell, Figure, Section, Table, image
+from reports.page.cells import name_cell
+from reports.page.numbers import DASH, fixed, number, percent
+from reports.page.view import ADVI, View
+from reports.page.words import listing
+
+OUTCOMES = {
+    "mcmc": {True: "✓ passed its checks", False: "✗ failed its checks"},
+    "else": {True: "✓ converged", False: "✗ not converged"},
+}
+
+
+def convergence(view: View) -> Section:
+    """Did each optimiser converge, and did the chains mix."""
+    section = Section(
+        "convergence",
+        "Convergence",
+        "An optimiser's objective rises, then flattens, and several starts reach the best optimum. A sampler's chains agree "
+        "and move through the whole posterior.",
+    )
+    section.blocks.append(
+        Table(
+            "Outcome of each run",
+            ["method", "outcome", "starts at the best optimum", "failed starts", "notes"],
+            [outcome(view, method) for method in view.methods],
+        )
+    )
+    section.blocks += objectives(view)
+    section.blocks += samplers(view)
+    return section
+
+
+def outcome(view: View, method: str) -> list[Cell]:
+    """Return how one run ended: its outcome, its starts, what it warned of."""
+    facts = view.methods[method]
+    info, failed = facts["info"], facts["status"] != "ok"
+    words = OUTCOMES["mcmc" if facts["kind"] == "mcmc" else "else"].get(facts["converged"], DASH)
+    starts, best = info.get("restarts"), info.get("reached")
+    lost = info.get("collapsed", info.get("failed"))
+    notes = [facts["error"]] if failed else list(facts["warnings"])
+    if not failed and method in ADVI:
+        notes.append("all starts are in one mode")
+    return [
+        name_cell(view, method),
+        Cell("✗ failed", tone="bad")
+        if failed
+        else Cell(words, tone={True: "good", False: "bad"}.get(facts["converged"], "")),
+        Cell(f"{best} of {starts}" if starts and best is not None else DASH),
+        Cell(f"{lost} of {starts}" if starts and lost is not None else DASH),
+        Cell("; ".join(map(str, notes)) or DASH),
+    ]
+
+
+def objectives(view: View) -> list[Figure]:
+    """Return the objective of every optimiser against its passes or steps."""
+    traces, axes = {}, {}
+    for method, tree in view.trees.items():
+        if "ascent" in tree:
+            facts = view.methods[method]
+            trace = tree["ascent"].to_dataset()["bound"].to_series()
+            stride = facts["info"].get("steps_per_entry")
+            traces[method] = trace if stride is None else trace.set_axis((np.arange(len(trace)) + 1) * stride)
+            kind = "ELBO" if facts["kind"] == "variational" else str(facts["bound_kind"] or "objective")
+            axes[method] = ("pass" if stride is None else "step", f"{kind} ({tree['ascent'].attrs['unit']})")
+    if not traces:
+        return []
+    from reports.plots.bounds import plot_bounds
+
+    noisy = (
+        " ADVI's is a noisy estimate: the dark line is its running median, and the axis leaves out the first steep steps."
+        if any(m in ADVI for m in traces)
+        else ""
+    )
+    names = listing([view.label(m) for m in traces])
+    return [
+        Figure(
+            "Objective against the pass or step. That of EM, MAP-EM and CAVI never falls. Objectives of different methods "
+            f"measure different things: their levels cannot be compared here.{noisy}",
+            [image(plot_bounds(traces, axes), f"Objective of {names} against the pass or step: rising, then flat")],
+        )
+    ]
+
+
+def samplers(view: View) -> list:
+    """Return what Stan's `diagnose` looks at, method by method, and the energies of Hamiltonian samplers."""
+    if not view.sampled:
+        return []
+    columns = {
+        "rhat_max": "largest R-hat",
+        "ess_min": "smallest bulk ESS",
+        "ess_tail_min": "smallest tail ESS",
+        "divergences": "divergent transitions",
+    }
+    rows = []
+    for method in view.sampled:
+        sizes = view.trees[method]["posterior"].sizes
+        found = [view.value(method, metric) for metric in columns]
+        rows.append(
+            [
+                name_cell(view, method),
+                Cell(f"{sizes['chain']} × {sizes['draw']}"),
+                Cell(DASH if math.isnan(found[0]) else fixed(found[0], 3), found[0]),
+                *(Cell(DASH if math.isnan(n) else fixed(n, 0), n) for n in found[1:]),
+                _saturated(view, method),
+                _ebfmi(view, method),
+            ]
+        )
+    head = ["method", "chains × draws", *columns.values(), "trees at the depth limit", "E-BFMI by chain"]
+    blocks: list = [
+        Table(
+            "Diagnostics of the samplers, after relabelling; the last three columns apply to Hamiltonian samplers alone. A "
+            "tree at the depth limit ended before its trajectory turned: the draws are valid, but more correlated than they "
+            f"could be. An E-BFMI below {EBFMI} says that energies far from the mean are hardly reached",
+            head,
+            rows,
+        )
+    ]
+    with_energy = [m for m in view.sampled if not math.isnan(view.value(m, "ebfmi_min"))]
+    if with_energy:
+        from reports.plots.energy import plot_energy
+
+        blocks.append(
+            Figure(
+                "Energy of the draws less its mean, and its change from draw to draw. Where the change is as wide, every draw "
+                "can reach any energy. E-BFMI, chain by chain, is the mean square of the change over that of the energy; the "
+                f"dashed line is its limit, {EBFMI}.",
+                [
+                    image(
+                        plot_energy(m, view.trees[m], EBFMI),
+                        f"Energies of {view.label(m)} and their changes between draws; smallest E-BFMI "
+                        f"{number(view.value(m, 'ebfmi_min'), 2)}, limit {EBFMI}",
+                    )
+                    for m in with_energy
+                ],
+            )
+        )
+    return blocks
+
+
+def _saturated(view: View, method: str) -> Cell:
+    """The share of trees at the depth limit, and that limit."""
+    part, limit = view.value(method, "tree_depth_saturated"), view.methods[method]["info"].get("max_tree_depth")
+    return Cell(percent(part), part, note=f"limit {limit}" if limit and not math.isnan(part) else "")
+
+
+def _ebfmi(view: View, method: str) -> Cell:
+    """E-BFMI of each chain."""
+    table = view.table("ebfmi")
+    own = list(table.loc[table["method"] == method, "value"])
+    return Cell(", ".join(fixed(x, 2) for x in own) or DASH, min(own, default=math.nan))

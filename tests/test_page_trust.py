@@ -1,0 +1,150 @@
+"""What the page says of chains, energies and optimisers, and the bands behind its pictures."""
+
+from copy import deepcopy
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from reports import Results, compare
+from reports.page import uniformity
+from reports.page.convergence import convergence
+from reports.page.trust import chains, reference
+from reports.page.view import View
+from reports.plots import style
+
+
+def table(section, caption):
+    """The rows of a table as text, by the method of each."""
+    found = next(block for block in section.blocks if block.kind == "table" and block.caption.startswith(caption))
+    return {row[0].text: dict(zip(found.columns, row, strict=True)) for row in found.rows}
+
+
+def normal(rng, names="ab", draws=200):
+    return xr.Dataset({name: (("chain", "draw"), rng.standard_normal((4, draws))) for name in names})
+
+
+@pytest.fixture(scope="module")
+def sampled():
+    """EM, CAVI and Gibbs, whose draws get the statistics of a Hamiltonian sampler: three trees of 800 at the limit."""
+    rng = np.random.default_rng(7)
+    x = np.concatenate([rng.normal(0, 1, 40), rng.normal(7, 1, 30)])[:, None]
+    results = compare(x, 2, rng=rng, methods=("em", "cavi", "gibbs"), draws=200, restarts=2).results
+    manifest, trees = deepcopy(results.manifest), dict(results.trees)
+    manifest["methods"]["gibbs"]["info"]["max_tree_depth"] = 10
+    tree = trees["gibbs"].copy()
+    tree["sample_stats"] = (
+        tree["sample_stats"].to_dataset().assign(energy=(("chain", "draw"), rng.normal(size=(4, 200))))
+    )
+    trees["gibbs"] = tree
+    rows = [("gibbs", "ebfmi", f"chain {c}", 0.2 + 0.3 * c, np.nan) for c in range(4)]
+    rows += [("gibbs", "ebfmi_min", "all", 0.2, np.nan), ("gibbs", "divergences", "all", 2.0, np.nan)]
+    rows += [("gibbs", "tree_depth_saturated", "all", 3 / 800, np.nan)]
+    metrics = pd.concat([results.metrics, pd.DataFrame(rows, columns=results.metrics.columns)], ignore_index=True)
+    return Results(manifest, metrics, results.data, trees)
+
+
+def test_equal_chains_stay_in_the_band_as_often_as_it_says(rng):
+    """Of 200 panels 2 are outside by chance; more than 9 with probability 5e-5."""
+    left = uniformity.astray(uniformity.ranks(normal(rng, [f"p{i}" for i in range(200)], draws=100)))
+    assert len(left) <= 9
+
+
+def test_a_chain_elsewhere_leaves_the_band_even_if_all_mix_slowly(rng):
+    """Autoregressive chains, of which few draws are effective: one is moved by two sds in one parameter."""
+    noise = rng.standard_normal((2, 4, 1000))
+    slow = np.zeros_like(noise)
+    for t in range(1, 1000):
+        slow[..., t] = 0.8 * slow[..., t - 1] + 0.6 * noise[..., t]
+    slow[0, 2] += 2
+    ranks = uniformity.ranks(xr.Dataset({name: (("chain", "draw"), v) for name, v in zip("ab", slow, strict=True)}))
+    assert uniformity.astray(ranks) == ["a"]
+    assert ranks.attrs["draws"] <= uniformity.RANKED
+    assert ranks["difference"].sizes["chain"] == 4
+
+
+def test_few_effective_draws_are_ranked_as_few(rng):
+    repeated = normal(rng, draws=30).isel(draw=np.repeat(np.arange(30), 20))
+    assert uniformity.ranks(repeated).attrs["draws"] < 60
+
+
+@pytest.mark.parametrize("n", [60, 2000])
+def test_uniform_values_stay_in_the_band_and_others_leave_it(n, rng):
+    band = uniformity.pit_band(n)
+    values = {"uniform": rng.random(n), "narrow": rng.beta(3, 3, n), "low": rng.beta(1, 2, n)}
+    pit = xr.Dataset({name: ("obs", v) for name, v in values.items()}).to_array("feature").transpose("obs", "feature")
+    assert uniformity.outside(pit, band) == ["narrow", "low"]
+    z, low, high = band
+    assert np.all(low <= 0)
+    assert np.all(high >= 0)
+    assert np.all((z > 0) & (z < 1))
+
+
+def test_the_parameters_with_the_largest_rhat_are_drawn_and_those_astray_named(sampled, monkeypatch):
+    seen = {}
+    monkeypatch.setattr("reports.page.trust.image", lambda figure, alt, **_: seen.setdefault(alt, figure))
+    tree = sampled.trees["gibbs"].copy()
+    posterior = tree["posterior"].to_dataset().copy(deep=True)
+    posterior["means"][2, :, 0] += 5
+    tree["posterior"] = posterior
+    metrics = sampled.metrics.copy()
+    metrics.loc[(metrics["metric"] == "rhat") & (metrics["target"] == "means[0, x0]"), "value"] = 1.7
+    view = View(Results(sampled.manifest, metrics, sampled.data, sampled.trees | {"gibbs": tree}))
+    traces, ranks = chains(view, "gibbs")
+    assert "Lines leave it for means[0, x0]." in ranks.caption
+    assert next(iter(seen)).startswith("Traces of Gibbs: means[0, x0]")
+    figure = seen[next(alt for alt in seen if alt.startswith("Rank plots"))]
+    assert figure.axes[0].get_yticklabels()  # numbers on the axis of ranks
+    assert [line.get_color() for line in figure.axes[0].lines[1:]] == list(style.CHAINS[:4])
+    assert "one colour a chain" in traces.caption
+    unmoved = chains(View(sampled), "gibbs")[1]
+    assert "Here every line does." in unmoved.caption
+
+
+def test_the_diagnostics_of_a_sampler_are_those_of_the_table(sampled, monkeypatch):
+    monkeypatch.setattr("reports.page.convergence.image", lambda figure, alt, **_: None)
+    section = convergence(View(sampled))
+    (row,) = table(section, "Diagnostics").values()
+    assert row["chains × draws"].text == "4 × 200"
+    assert row["divergent transitions"].text == "2"
+    assert (row["trees at the depth limit"].text, row["trees at the depth limit"].note) == ("0.4%", "limit 10")
+    assert row["E-BFMI by chain"].text == "0.20, 0.50, 0.80, 1.10"
+    rhat = sampled.metrics.set_index(["method", "metric"]).loc[("gibbs", "rhat_max"), "value"]
+    assert float(row["largest R-hat"].text) == pytest.approx(rhat, abs=5e-4)
+    outcomes = table(section, "Outcome")
+    assert outcomes["EM"]["failed starts"].text == "0 of 2"
+    assert outcomes["CAVI"]["starts at the best optimum"].text in ("1 of 2", "2 of 2")
+    assert outcomes["Gibbs"]["starts at the best optimum"].text == "–"
+
+
+def test_without_energies_there_is_no_picture_of_them(sampled, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("reports.page.convergence.image", lambda figure, alt, **_: drawn.append((alt, figure)))
+    convergence(View(sampled))
+    alt, figure = drawn[-1]
+    assert alt == "Energies of Gibbs and their changes between draws; smallest E-BFMI 0.20, limit 0.3"
+    assert [ax.get_xlabel() for ax in figure.axes] == ["E-BFMI", "energy less its mean (nats)"]
+    drawn.clear()
+    metrics = sampled.metrics[~sampled.metrics["metric"].str.startswith("ebfmi")]
+    section = convergence(View(Results(sampled.manifest, metrics, sampled.data, sampled.trees)))
+    assert len(drawn) == 1
+    assert table(section, "Diagnostics")["Gibbs"]["E-BFMI by chain"].text == "–"
+
+
+def test_panels_of_many_objectives_wrap():
+    from reports.plots.bounds import plot_bounds
+
+    traces = {f"m{i}": pd.Series(-1.0 / np.arange(1, 9)) for i in range(7)}
+    figure = plot_bounds(traces, dict.fromkeys(traces, ("pass", "log joint density at the mode (nats)")))
+    figure.draw_without_rendering()
+    boxes = [ax.get_tightbbox() for ax in figure.axes if ax.get_visible()]
+    assert len(boxes) == 7
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_the_reference_section_draws_its_chains(sampled, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("reports.page.trust.image", lambda figure, alt, **_: drawn.append(alt))
+    reference(View(sampled))
+    assert [alt.split(" of ")[0] for alt in drawn] == ["Traces", "Rank plots"]
