@@ -6,6 +6,7 @@ changed here reaches the compiled functions of another file only once numba's ca
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
@@ -56,6 +57,10 @@ def _over_columns(log_rho: np.ndarray, r: np.ndarray) -> np.ndarray:
 def pool() -> ThreadPoolExecutor:
     """As many threads as numba was told to use."""
     return ThreadPoolExecutor(config.NUMBA_NUM_THREADS, thread_name_prefix="mixtures")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=pool.cache_clear)  # threads do not come along into a forked child
 
 
 @intrinsic
