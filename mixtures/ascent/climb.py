@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mixtures.ascent.acceleration import QuasiNewton
-from mixtures.ascent.starts import starts
+from mixtures.ascent.starts import soften, starts
 from mixtures.engines.passes import Pass, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.model import Allocation, Family
@@ -130,8 +130,29 @@ def ascend(
     rows, n = count(x, weights)
     pass_ = one_pass(x, weights, family, rows * allocation.n_components, reg_covar, engine)
     s = starts(x, weights, rows, family, allocation, init, restarts, rng)
-    s = s + s[..., :1] * noise(family, reg_covar)
-    return best_of(partial(method, family, allocation), pass_, s, n, tol, max_iter, accelerate, keep), pass_
+    natural = partial(method, family, allocation)
+    s = beginnings(natural, s + s[..., :1] * noise(family, reg_covar), len(s))
+    return best_of(natural, pass_, s, n, tol, max_iter, accelerate, keep), pass_
+
+
+def beginnings(natural: Natural, s: np.ndarray, restarts: int) -> np.ndarray:
+    """Hard and softened starts in turn, and a hard one softened where no step can be taken from it, shape (R, K, P).
+
+    Neither kind is the better one on all data: the hard ones keep apart clusters that are close beside rows far away, the
+    softened ones lose fewer clusters where these are many.
+
+    Parameters
+    ----------
+    natural : callable
+    s : ndarray, shape (R, K, P)
+        Hard starts, ``restarts`` of them for each data set.
+    restarts : int
+    """
+    soft = soften(s)
+    s = np.where((np.arange(len(s)) % restarts % 2 == 1)[:, None, None], soft, s)
+    *_, lost = attempt(natural, s, [])
+    lost &= np.all(s[..., 0] > 0, axis=-1)  # a cluster without a point was given so
+    return np.where(lost[:, None, None], soft, s)
 
 
 def best_of(

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from mixtures.ascent.climb import Ascent, Method, Natural, attempt, climb
+from mixtures.ascent.climb import Ascent, Method, Natural, attempt, beginnings, climb
 from mixtures.ascent.starts import starts_of_many
 from mixtures.engines.passes import Pass, entropy, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
@@ -116,7 +116,8 @@ def _together(
     s = np.concatenate(starts_of_many(z, stacked, allocation, init, restarts, rngs))
     owner = np.repeat(np.arange(len(xs)), restarts)
     variance = (reg_covar / np.square([family.unit for family in families]))[owner]
-    s = s + s[..., :1] * noise(stacked, variance)[:, None]
+    every = stacked.take(owner)
+    s = beginnings(partial(method, every, allocation), s + s[..., :1] * noise(stacked, variance)[:, None], restarts)
 
     def problem(runs: np.ndarray) -> tuple[Natural, Pass]:
         own = stacked.take(owner[runs])

@@ -13,7 +13,7 @@ from mixtures.rows import Rows, blocks, sample
 
 METHODS = ("k-means++", "k-means", "rows", "random")
 
-# A hard assignment can leave a cluster with too few points for a covariance; this share of every point is spread evenly.
+# Share of every point that a softened start spreads evenly over the clusters.
 SOFTENING = 0.05
 
 # A start needs no more rows than this.
@@ -33,7 +33,7 @@ def starts(
     restarts: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """States to climb from, shape (R, K, P).
+    """States to climb from, shape (R, K, P): each point in the cluster of its guessed label alone; see `soften`.
 
     Parameters
     ----------
@@ -168,8 +168,17 @@ def statistics(
 
 
 def hard(labels: np.ndarray, K: int) -> np.ndarray:
-    """Responsibilities (N, K) that follow the labels but for a small even share."""
-    return (1 - SOFTENING) * np.eye(K)[labels] + SOFTENING / K
+    """Responsibilities (..., K) that follow the labels (...)."""
+    return np.eye(K)[labels]
+
+
+def soften(s: np.ndarray) -> np.ndarray:
+    """The states (..., K, P) with a small share of every point spread evenly over the clusters.
+
+    A cluster with too few points for a covariance has one then. Among rows far from the rest, however, every cluster becomes as
+    wide as the data, and two that are close to each other are blurred into one.
+    """
+    return (1 - SOFTENING) * s + SOFTENING * s.mean(-2, keepdims=True)
 
 
 def seed(z: np.ndarray, weights: np.ndarray, K: int, u: np.ndarray, apart: bool = True) -> np.ndarray:

@@ -19,7 +19,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from mixtures import COVARIANCES
 from mixtures.allocations.dirichlet import Dirichlet
-from mixtures.ascent.climb import climb
+from mixtures.ascent.climb import beginnings, climb
 from mixtures.ascent.online import Learned, learn
 from mixtures.ascent.starts import starts
 from mixtures.engines.passes import noise, one_pass
@@ -297,6 +297,8 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         best, trace, converged = s[0], np.empty(0), False
         if self.max_iter:
             pass_ = one_pass(X, weights, family, points, self.reg_covar)
+            if task.last is None:
+                s = beginnings(natural, s, len(s))
             runs = climb(
                 lambda _: (natural, pass_), s, data.n, self.tol * unit / data.n, self.max_iter, accelerate=True
             )

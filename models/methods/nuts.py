@@ -17,7 +17,7 @@ import pytensor
 from scipy.special import softmax
 
 from mixtures.ascent import starts as initial
-from mixtures.ascent.climb import climb
+from mixtures.ascent.climb import beginnings, climb
 from mixtures.ascent.starts import statistics
 from mixtures.engines.passes import one_pass
 from mixtures.fit import Draws, Fit
@@ -243,9 +243,9 @@ def starts(
 
 def _modes(x: np.ndarray, family: Family, allocation: Allocation, chains: int, rng: np.random.Generator) -> np.ndarray:
     """For each chain where one of several runs of CAVI ended, with probability proportional to exp(bound), (chains, K, P)."""
-    s = initial.starts(x, None, len(x), family, allocation, "k-means++", chains * MODES, rng)
-    pass_ = one_pass(x, None, family, len(x) * allocation.n_components)
     step = partial(cavi.step, family, allocation)
+    s = beginnings(step, initial.starts(x, None, len(x), family, allocation, "k-means++", chains * MODES, rng), MODES)
+    pass_ = one_pass(x, None, family, len(x) * allocation.n_components)
     runs = climb(lambda _: (step, pass_), s, len(x), tol=0.1 / len(x), max_iter=10_000, accelerate=True)
     probability = softmax(runs.end.reshape(chains, MODES), axis=1)
     return np.stack([own[rng.choice(MODES, p=p)] for own, p in zip(np.split(runs.s, chains), probability, strict=True)])
