@@ -16,10 +16,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from typer.testing import CliRunner
 
 from mixtures import COVARIANCES
-from mixtures.ascent.starts import hard
 from reports.bench import Cell, Settings, machine, measure, ours, parse_cells, parse_covariances, processes, run, theirs
 from reports.bench.benchmark import Bench, _table
-from reports.bench.cells import GRID, blocks, points, pose, short
+from reports.bench.cells import GRID, blocks, points, pose, short, softened
 from reports.bench.machine import Machine
 from reports.bench.measure import Row, alternate, best_threads
 from reports.bench.tables import geometric_mean, tables
@@ -70,7 +69,7 @@ def test_every_row_is_there_and_ratios_follow(tmp_path):
     np.testing.assert_allclose(passes["over_floor"], passes["ours"] / passes["floor"])
     assert [number for _, number, _ in told] == list(range(told[0][2]))
 
-    bench.save(tmp_path)
+    bench.save(tmp_path, plot_bench(bench.table))
     again = pd.read_csv(tmp_path / "bench.csv", keep_default_na=False, na_values={"floor": [""], "over_floor": [""]})
     pd.testing.assert_frame_equal(again, table)
     assert json.loads((tmp_path / "bench.json").read_text())["peak"] == bench.machine.peak
@@ -134,8 +133,8 @@ def test_the_optimum_is_the_same_and_both_come_within_the_tolerance(problem, mon
 
 def test_two_optima_are_not_compared(problem, monkeypatch):
     """scikit-learn begins elsewhere: with two clusters on one corner."""
-    wrong = hard(np.where(problem.x[:, 0] > np.quantile(problem.x[:, 0], 0.03), 0, 1), 3)
-    wrong[:7] = hard(np.full(7, 2), 3)
+    wrong = softened(np.where(problem.x[:, 0] > np.quantile(problem.x[:, 0], 0.03), 0, 1), 3)
+    wrong[:7] = softened(np.full(7, 2), 3)
     elsewhere = theirs.start(replace(problem, r=wrong), "em", reg_covar=0.0)
     monkeypatch.setattr(theirs, "start", lambda *_, **__: elsewhere)
     row = measure.optimum(problem, repeats=1, limit=60.0)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mixtures import COVARIANCES, Dirichlet
-from mixtures.ascent.starts import ENOUGH, hard, nearest, seed
+from mixtures.ascent.starts import ENOUGH, SOFTENING, hard, nearest, seed
 from mixtures.datasets.simulated import simulate
 from mixtures.model import Family
 
@@ -133,4 +133,9 @@ def pose(x: np.ndarray, covariance: str, k: int) -> Problem:
     z = family.coordinates(x)
     some = z[:ENOUGH]
     centres = seed(some[None], np.ones(len(some)), k, np.random.default_rng(SEED).random((1, k)))[0]
-    return Problem(x, family, Dirichlet.symmetric(k), hard(nearest(z, centres), k))
+    return Problem(x, family, Dirichlet.symmetric(k), softened(nearest(z, centres), k))
+
+
+def softened(labels: np.ndarray, k: int) -> np.ndarray:
+    """Responsibilities (N, K) that follow the labels but for a small even share, from which either side can start."""
+    return (1 - SOFTENING) * hard(labels, k) + SOFTENING / k
