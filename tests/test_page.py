@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from copy import deepcopy
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -15,7 +16,12 @@ import xarray as xr
 
 import reports
 from reports.page import quantities, render, uniformity
+from reports.page.blocks import Card, Cards, Cell, Notice, Section, Table, Use
+from reports.page.blocks import Figure as BlockFigure
+from reports.page.build import fragment, numbered, write
 from reports.page.convergence import convergence
+from reports.page.glossary import TERMS
+from reports.page.links import LINK, Links
 from reports.page.numbers import number, with_error
 from reports.page.sections import SECTIONS as BUILDERS
 from reports.page.view import View
@@ -36,6 +42,7 @@ SECTIONS = [
     "recovery",
     "cost",
     "limits",
+    "glossary",
 ]
 SCRIPT = "<script>alert(1)</script>"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -51,12 +58,15 @@ FLAGS = [
 ]
 
 
+INLINE = ("a", "b", "span", "strong", "i")
+
+
 class Page(HTMLParser):
-    """The text of every section, every address and every tag of a page."""
+    """The text of every section, every address, id and tag of a page."""
 
     def __init__(self, html):
         super().__init__()
-        self.sections, self.tags, self.addresses, self.images = {}, [], [], []
+        self.sections, self.tags, self.addresses, self.images, self.ids, self.numbers = {}, [], [], [], [], []
         self._section = None
         self.feed(html)
 
@@ -68,15 +78,21 @@ class Page(HTMLParser):
             self.sections[self._section] = ""
         if tag == "img":
             self.images.append(attributes)
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
         self.addresses += [attributes[name] for name in ("src", "href", "srcset", "action") if name in attributes]
 
     def handle_endtag(self, tag):
         if tag == "section":
             self._section = None
+        elif self._section and tag not in INLINE:
+            self.sections[self._section] += " "
 
     def handle_data(self, data):
         if self._section:
-            self.sections[self._section] += f"{data} "
+            self.sections[self._section] += data
+        if found := re.fullmatch(r"(Figure|Table)\xa0(\d+)\.", data):
+            self.numbers.append((found[1], int(found[2])))
 
 
 def compared(x, n_components, features, **settings):
@@ -178,6 +194,92 @@ def test_strings_from_the_data_are_escaped(pages, which):
     assert page.tags.count("script") == 1
     assert SCRIPT in page.sections["setting"]
     assert SCRIPT in page.sections["agreement"]
+
+
+@pytest.mark.parametrize("which", ["quick", "full", "untrusted"])
+def test_every_link_leads_somewhere_and_every_id_is_one(pages, which):
+    page = Page(pages[which])
+    assert len(set(page.ids)) == len(page.ids)
+    assert {address[1:] for address in page.addresses if address.startswith("#")} <= set(page.ids)
+    assert not LINK.search(" ".join(page.sections.values()))
+
+
+@pytest.mark.parametrize("which", ["quick", "full"])
+def test_figures_and_tables_are_numbered_through_the_page(pages, which):
+    page = Page(pages[which])
+    for kind, tag in (("Figure", "figure"), ("Table", "table")):
+        numbers = [number for of, number in page.numbers if of == kind]
+        assert numbers == list(range(1, page.tags.count(tag) + 1))
+
+
+def test_text_links_to_terms_and_places():
+    links = Links({"fig-a": "Figure\xa01", "row-b": "its row"})
+    assert links.html("<b> [[elbo]], [[elbo|bounds]]") == (
+        '&lt;b&gt; <a href="#term-elbo" class="term">ELBO</a>, <a href="#term-elbo" class="term">bounds</a>'
+    )
+    assert (
+        links.html("[[#fig-a]] and [[#row-b|0.7]]") == '<a href="#fig-a">Figure\xa01</a> and <a href="#row-b">0.7</a>'
+    )
+    assert links.html("[[nothing|words]], [[#gone|there]], [[x]]") == "words, there, [[x]]"
+    assert links.plain("[[elbo|a bound]] < [[#fig-a]]") == "a bound < Figure\xa01"
+    assert {"elbo", "evidence", "kl", "prior", "nats"} <= {term.slug for term in links.terms()}
+
+
+def test_a_section_links_the_first_sight_of_a_term():
+    links = Links({})
+    assert links.prose("PSIS-LOO, [[nats|nat]] and PSIS & nats") == (
+        '<a href="#term-psis-loo" class="term">PSIS-LOO</a>, <a href="#term-nats" class="term">nat</a> and '
+        '<a href="#term-psis" class="term">PSIS</a> &amp; nats'
+    )
+    assert links.prose("Evidence and MAP-EM, PSIS") == (
+        '<a href="#term-evidence" class="term">Evidence</a> and <a href="#term-map" class="term">MAP-EM</a>, PSIS'
+    )
+    assert links.begin() == ""
+    assert "#term-psis" in links.prose("PSIS")
+
+
+def test_every_term_has_a_definition_and_leads_to_terms():
+    for slug, term in TERMS.items():
+        assert term.slug == slug
+        assert len(term.definition) > 30
+        assert not LINK.sub("", term.definition).count("[[")
+        assert {to for _, to, _ in LINK.findall(term.definition)} <= set(TERMS) - {slug}
+
+
+def test_ids_are_stable_and_rows_may_have_one():
+    rows = [[Cell("a")], [Cell("b")]]
+    tables = [
+        Table("", ["x"], rows, ids=["row-a", ""]),
+        Table("", ["x"], rows, ids=["row-a", "row-b"]),
+        Table("", ["x"], []),
+    ]
+    blocks = [tables[0], replace(tables[1], slug="own"), tables[2], BlockFigure("", []), BlockFigure("", ["an image"])]
+    (section,) = numbered([Section("here", "", "", blocks)])
+    assert [block.id for block in section.blocks] == ["table-here", "table-own", "table-here-2", "fig-here"]
+    assert [block.number for block in section.blocks] == [1, 2, 3, 1]
+    assert section.blocks[1].ids == ["", "row-b"]
+
+
+def test_a_use_shows_its_check_and_leads_to_its_row(quick):
+    use = Use("locations", "differs", quantity="[[elbo|shift]]", parameter="means[0]", value="0.71 ± 0.04",
+              limit="within ±0.5", why="half a reference sd", href="#row-x")  # fmt: skip
+    table = Table("All", ["x"], [[Cell("a", href="#row-x")]], ids=["row-x"])
+    section = Section(
+        "verdict", "", "", [Cards([Card("em", "EM", "", "", [use, Use("density", "cannot tell")])]), table]
+    )
+    html = write(View(quick), [section])
+    text = " ".join(Page(html).sections["verdict"].split())
+    assert "locations ✗ differs shift of means[0]: 0.71 ± 0.04 (within ±0.5) half a reference sd" in text
+    assert "density ? cannot tell" in text
+    assert html.count('<a href="#row-x">') == 2
+
+
+def test_a_fragment_has_neither_numbers_nor_links(quick):
+    table = Table("The [[elbo|bound]]", ["ELBO"], [[Cell("a", href="#row-x")]], ids=["row-x"])
+    html = fragment(View(quick), [Notice("CAVI, [[#table-x|below]]"), table])
+    assert "<a " not in html
+    assert "The bound." in html
+    assert "CAVI, below" in html
 
 
 @pytest.mark.parametrize("which", ["quick", "full"])
@@ -428,7 +530,7 @@ def test_a_browser_shows_the_page_without_errors_or_requests(pages, tmp_path):
     console, asked, document = browse(pages["full"], tmp_path)
     assert not console
     assert not asked
-    assert "<button>method</button>" in document
+    assert 'aria-label="Sort by method"' in document
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")

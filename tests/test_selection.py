@@ -300,7 +300,8 @@ def test_a_candidate_depends_neither_on_the_others_nor_on_workers(x):
 def test_page_says_what_the_numbers_say(three, tmp_path):
     html = render(three)
     page = Page(html)
-    assert list(page.sections) == ["choice", "clusters", "curves", "values", "fits", "meaning", "setting", "limits"]
+    sections = ["choice", "clusters", "curves", "values", "fits", "meaning", "setting", "limits", "glossary"]
+    assert list(page.sections) == sections
     assert page.tags.count("script") == 1
     assert "<three>" in page.sections["setting"]
     assert not [url for url in page.addresses if not url.startswith(("#", "data:"))]
@@ -316,7 +317,7 @@ def test_page_says_what_the_numbers_say(three, tmp_path):
         console, asked, document = browse(html, tmp_path)
         assert not console
         assert not asked
-        assert "<button>criterion</button>" in document
+        assert 'aria-label="Sort by criterion"' in document
 
 
 def test_a_selection_shows_itself(three, tmp_path):

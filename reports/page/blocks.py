@@ -1,14 +1,20 @@
-"""What a section is made of: notices, facts, code, tables, figures. The template draws each by its `kind`."""
+"""What a section is made of: notices, facts, code, tables, figures. The template draws each by its `kind`.
+
+Any text of a block may hold links, `[[slug|shown text]]`, to a term of `reports.page.glossary`, and
+`[[#id|shown text]]` to a figure, table, row or section of the page: see `reports.page.links`. Figures and tables are
+numbered when the page is written; text refers to one as `[[#fig-traces]]`, which becomes "Figure 3".
+"""
 
 from __future__ import annotations
 
 import base64
 import io
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from reports.page.numbers import number
 from reports.plots import style
@@ -19,26 +25,61 @@ if TYPE_CHECKING:
 DPI = 170
 
 
+TALL = 16
+"""A table with more rows than this scrolls on a narrow screen; a shorter one shows each row as a block."""
+
+
+def row_id(*parts: str) -> str:
+    """Return the id of a table's row that is about these things, for `Table.ids` and for links to it.
+
+    >>> row_id("cavi", "median_shift", "means[0, eruptions]")
+    'row-cavi-median_shift-means-0-eruptions'
+    """
+    return "-".join(["row", *(re.sub(r"[^\w.]+", "-", part).strip("-") for part in parts)])
+
+
 @dataclass(frozen=True)
 class Cell:
-    """One table entry: its text, the number it is sorted by where it is one, a method whose colour marks it, a note."""
+    """One table entry.
+
+    Its text, the number it is sorted by where it is one, a method whose colour marks it, a tone ("good" or "bad"), a note
+    below it, and where it leads ("#id").
+    """
 
     text: str
     sort: float | None = None
     method: str = ""
     tone: str = ""
     note: str = ""
+    href: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a caption; `fold` hides it behind that caption until it is asked for."""
+    """A table with a caption; `fold` hides it behind that caption until it is asked for.
+
+    `slug` makes its id, "table-slug", and should be given where other text refers to it; without one the id comes from the
+    section. `ids` are the ids of its rows, one each, from `row_id`. `number` is set when the page is written.
+    """
 
     kind: ClassVar[str] = "table"
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     fold: bool = False
+    slug: str = ""
+    ids: Sequence[str] = ()
+    number: int = 0
+
+    @property
+    def id(self) -> str:
+        """Its address on the page."""
+        return f"table-{self.slug}"
+
+    @property
+    def stacks(self) -> bool:
+        """Whether a narrow screen shows each row as a block with the names of the columns."""
+        return len(self.columns) > 2 and len(self.rows) <= TALL
 
     @property
     def numeric(self) -> list[bool]:
@@ -80,14 +121,41 @@ class Bullets:
     items: Sequence[str]
 
 
+State = Literal["agrees", "differs", "cannot tell", "reference"]
+
+SIGNS: dict[State, str] = {"agrees": "✓", "differs": "✗", "cannot tell": "?", "reference": "★"}
+
+
 @dataclass(frozen=True)
 class Use:
-    """One line of a verdict: what is judged, whether it is good, why, and the verdict's own word where it has one."""
+    """One claim of a verdict: what it is about, its state, and the check that decided it.
+
+    `name` is the claim ("locations"). The check: `quantity` ("median shift") of `parameter` ("means[1, waiting]"), its
+    `value` with its error ("0.71 ± 0.04"), the `limit` ("within ±0.5"), `why` that is the limit, and `href`, the row of a table
+    that holds the number ("#row-..."). `because` is a sentence where these do not say it all. `said` stands in the place of
+    the state's name where a page has words of its own. What is empty is left out.
+    """
 
     name: str
-    fit: bool | None
-    because: str
-    state: str = ""
+    state: State
+    because: str = ""
+    quantity: str = ""
+    parameter: str = ""
+    value: str = ""
+    limit: str = ""
+    why: str = ""
+    href: str = ""
+    said: str = ""
+
+    @property
+    def tone(self) -> str:
+        """The class that colours it."""
+        return self.state.replace(" ", "-")
+
+    @property
+    def words(self) -> str:
+        """Its state, with a sign for those who do not see the colour."""
+        return f"{SIGNS[self.state]} {self.said or self.state}"
 
 
 @dataclass(frozen=True)
@@ -139,11 +207,23 @@ class Image:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure, or several abreast, under one caption."""
+    """One figure, or several abreast, under one caption.
+
+    `alt` says what is seen, for those who do not see it: the finding, not the kind of plot. It takes the place of a single
+    image's own words; beside those of several it describes them all. `slug` makes the id, "fig-slug", as that of a table.
+    """
 
     kind: ClassVar[str] = "figure"
     caption: str
     images: Sequence[Image]
+    alt: str = ""
+    slug: str = ""
+    number: int = 0
+
+    @property
+    def id(self) -> str:
+        """Its address on the page."""
+        return f"fig-{self.slug}"
 
 
 @dataclass

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from reports.comparison.beside import begin
 from reports.page.blocks import Section
+from reports.page.links import Links
 from reports.page.sections import SECTIONS, SHARED_FROM
 from reports.page.view import View
 
@@ -46,23 +49,65 @@ def draw(view: View, which: slice = slice(None)) -> list[Section]:
 
 def write(view: Any, sections: Sequence[Section]) -> str:
     """Return sections as one self-contained HTML page; the view has a name, a subtitle, the manifest and colours."""
-    return _fill("page.html", view, sections=sections, css=_text("page.css"), js=_text("page.js"))
+    sections = numbered(sections)
+    links = Links(addresses(sections))
+    return _fill("page.html", view, links, sections=sections, css=_text("page.css"), js=_text("page.js"))
 
 
 def fragment(view: Any, blocks: Sequence[Any]) -> str:
     """Return blocks as HTML that stands among other HTML, such as a notebook's: its style reaches nothing outside itself."""
     css = _text("page.css").replace(":root", "&").replace("body {", "& {")  # nested in the rule of the fragment
-    return _fill("fragment.html", view, blocks=blocks, css=css)
+    return _fill("fragment.html", view, Links({}, {}), blocks=blocks, css=css)
 
 
-def _fill(template: str, view: Any, css: str, js: str = "", **context: Any) -> str:
+def numbered(sections: Sequence[Section]) -> list[Section]:
+    """Return the sections with figures and tables numbered through the page, each with an id of its own.
+
+    Figures without an image are left out, and of rows that ask for one id all but the first lose it.
+    """
+    counts, taken = Counter[str](), Counter[tuple[str, str]]()
+
+    def first(one: str) -> str:
+        taken["row", one] += 1
+        return one if taken["row", one] == 1 else ""
+
+    def placed(block: Any, section: Section) -> Any:
+        if block.kind not in ("figure", "table"):
+            return block
+        slug = block.slug or section.id
+        counts[block.kind] += 1
+        taken[block.kind, slug] += 1
+        if (times := taken[block.kind, slug]) > 1:
+            slug = f"{slug}-{times}"
+        ids = {"ids": [first(one) for one in block.ids]} if block.kind == "table" else {}
+        return replace(block, slug=slug, number=counts[block.kind], **ids)
+
+    return [
+        replace(section, blocks=[placed(b, section) for b in section.blocks if b.kind != "figure" or b.images])
+        for section in sections
+    ]
+
+
+def addresses(sections: Sequence[Section]) -> dict[str, str]:
+    """Return every id that text may lead to, with the words that stand for it."""
+    found = {section.id: section.title for section in sections}
+    for block in (block for section in sections for block in section.blocks):
+        if block.kind in ("figure", "table"):
+            found[block.id] = f"{block.kind.capitalize()}\u00a0{block.number}"
+        if block.kind == "table":
+            found |= {one: "its row" for one in block.ids if one}
+    return found
+
+
+def _fill(template: str, view: Any, links: Links, css: str, js: str = "", **context: Any) -> str:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
     environment = Environment(
         loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template(template).render(view=view, css=Markup(css), js=Markup(js), **context)
+    environment.filters |= {"linked": links.html, "prose": links.prose, "plain": links.plain}
+    return environment.get_template(template).render(view=view, links=links, css=Markup(css), js=Markup(js), **context)
 
 
 def _text(name: str) -> str:

@@ -17,6 +17,7 @@ from reports.page.blocks import (
     Figure,
     Notice,
     Section,
+    State,
     Table,
     Use,
     image,
@@ -215,18 +216,23 @@ def verdict(view: CalibrationView) -> Section:
             continue
         if failed:
             words += f"; failed in {failed} of {view.simulations} simulations"
-        uses = [Use("intervals", *view.intervals(method))]
+        uses = [_use("intervals", *view.intervals(method))]
         if method == "em":
-            uses.append(Use("posterior", None, "its draws are estimates from resampled data, shown beside the others"))
+            uses.append(_use("posterior", None, "its draws are estimates from resampled data, shown beside the others"))
         else:
-            uses.append(Use("posterior", *view.posterior(method)))
+            uses.append(_use("posterior", *view.posterior(method)))
         if method in VARIATIONAL:
-            uses.append(Use("medians", *view.middle(method)))
+            uses.append(_use("medians", *view.middle(method)))
         if len(view.ranks[method]) < FEWEST:
-            uses = [Use(use.name, None, use.because) for use in uses]
+            uses = [_use(use.name, None, use.because) for use in uses]
         cards.append(Card(method, view.label(method), words, "", uses))
     section.blocks.append(Cards(cards))
     return section
+
+
+def _use(name: str, fit: bool | None, because: str) -> Use:
+    states: dict[bool | None, State] = {True: "agrees", False: "differs", None: "cannot tell"}
+    return Use(name, states[fit], because)
 
 
 def answer(view: CalibrationView) -> str:

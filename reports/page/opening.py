@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from reports.comparison.verdict import CLAIMS
-from reports.page.blocks import Card, Cards, Cell, Code, Facts, Notice, Section, Table, Use
+from reports.page.blocks import Card, Cards, Cell, Code, Facts, Notice, Section, State, Table, Use
 from reports.page.cells import name_cell
 from reports.page.numbers import DASH
 from reports.page.view import View
 from reports.page.words import listing, short, symbols
-
-GOOD = {"agrees": True, "reference": True, "differs": False}
 
 
 def verdict(view: View) -> Section:
@@ -30,15 +28,11 @@ def verdict(view: View) -> Section:
         judged = view.manifest["verdict"].get(method, {})
         failed = facts["status"] != "ok"
         words = "failed" if failed else view.kind(method) + (", the reference" if method == view.reference else "")
-        found: dict[tuple[str, str], list[str]] = {}
+        found: dict[tuple[State, str], list[str]] = {}
         for claim in CLAIMS:
             if claim in judged:
                 found.setdefault((judged[claim]["state"], judged[claim]["because"]), []).append(claim)
-        uses = (
-            []
-            if failed
-            else [Use(", ".join(names), GOOD.get(state), because, state) for (state, because), names in found.items()]
-        )
+        uses = [] if failed else [Use(", ".join(names), state, because) for (state, because), names in found.items()]
         cards.append(Card(method, view.label(method), words, str(facts["error"]) if failed else "", uses))
     section.blocks.append(Cards(cards))
     return section

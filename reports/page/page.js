@@ -1,9 +1,12 @@
 for (const table of document.querySelectorAll("table")) {
   table.querySelectorAll("thead th").forEach((head, column) => {
+    const name = head.textContent;
     const button = document.createElement("button");
-    button.textContent = head.textContent;
-    head.replaceChildren(button);
-    button.addEventListener("click", () => {
+    button.title = `Sort by ${name}`;
+    button.setAttribute("aria-label", button.title);
+    head.append(" ", button);
+    head.addEventListener("click", (event) => {
+      if (event.target.closest("a")) return;
       const rising = head.getAttribute("aria-sort") !== "ascending";
       const key = (row) => row.cells[column].dataset.sort ?? row.cells[column].textContent;
       const compare = (a, b) => {
@@ -18,6 +21,21 @@ for (const table of document.querySelectorAll("table")) {
     });
   });
 }
+
+const folded = () => [...document.querySelectorAll("details:not([open])")];
+const reveal = () => {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const fold = target?.closest("details");
+  if (!fold || fold.open) return;
+  fold.open = true;
+  target.scrollIntoView();
+};
+addEventListener("hashchange", reveal);
+reveal();
+
+let opened = [];
+addEventListener("beforeprint", () => (opened = folded()).forEach((fold) => (fold.open = true)));
+addEventListener("afterprint", () => opened.forEach((fold) => (fold.open = false)));
 
 const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
 const seen = new IntersectionObserver(

@@ -1,0 +1,94 @@
+"""Links in the text of a page: `[[slug|shown]]` to a term of the glossary, `[[#id|shown]]` to a place on the page.
+
+Without words, `[[slug]]` shows the term and `[[#id]]` what the place is called, as "Figure 3". In running text the first
+sight in a section of a term's own `words` is such a link too. What leads nowhere is shown as its words where it has some, and
+as it was written where it has none: it may be text from the data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from markupsafe import Markup, escape
+
+from reports.page.glossary import TERMS, Term
+
+WORDS = {word: term.slug for term in TERMS.values() for word in term.words}
+_SPELLINGS = "|".join(
+    f"[{word[0].upper()}{word[0].lower()}]{re.escape(word[1:])}" for word in sorted(WORDS, key=len, reverse=True)
+)
+WORD = re.compile(rf"(?<![\w&/.-])(?:{_SPELLINGS})(?![\w/]|-\w)")
+LINK = re.compile(r"\[\[(#?)([^\[\]|\s]+)(?:\|([^\[\]]+))?\]\]")
+
+
+class Links:
+    """Turns text into HTML with its links, and remembers which terms were used.
+
+    Parameters
+    ----------
+    places
+        Every id of the page that may be led to -> what it is called.
+    glossary
+        The terms of the page; where there are none their words stay words.
+    """
+
+    def __init__(self, places: Mapping[str, str], glossary: Mapping[str, Term] = TERMS) -> None:
+        self.places, self.glossary = places, glossary
+        self.used, self._seen = set[str](), set[str]()
+
+    def html(self, text: object) -> Markup:
+        """Return text, escaped, with its links."""
+        return Markup(LINK.sub(lambda found: self._link(*found.groups()), str(escape(text))))
+
+    def prose(self, text: object) -> Markup:
+        """Return running text, escaped, with its links and with the terms that this section has not linked yet."""
+        parts, end = [], 0
+        safe = str(escape(text))
+        for found in LINK.finditer(safe):
+            parts += [self._terms_in(safe[end : found.start()]), self._link(*found.groups())]
+            end = found.end()
+        return Markup("".join([*parts, self._terms_in(safe[end:])]))
+
+    def begin(self) -> str:
+        """Begin a section: its terms are linked anew."""
+        self._seen = set()
+        return ""
+
+    def definition(self, term: Term) -> Markup:
+        """Return a term's definition, which is HTML, with its links."""
+        return Markup(LINK.sub(lambda found: self._link(*found.groups()), term.definition))
+
+    def plain(self, text: object) -> str:
+        """Return text with the words of its links alone, for attributes."""
+        return LINK.sub(lambda found: self._words(*found.groups()), str(text))
+
+    def terms(self) -> list[Term]:
+        """Return the terms used so far and those that their definitions lead to, by name."""
+        found, new = set[str](), set(self.used)
+        while new:
+            found |= new
+            inside = {slug for one in new for place, slug, _ in LINK.findall(TERMS[one].definition) if not place}
+            new = {slug for slug in inside if slug in TERMS} - found
+        return sorted((TERMS[slug] for slug in found), key=lambda term: term.term.casefold())
+
+    def _terms_in(self, text: str) -> str:
+        return WORD.sub(lambda found: self._first(found[0]), text)
+
+    def _first(self, word: str) -> str:
+        slug = WORDS.get(word) or WORDS.get(word[0].lower() + word[1:]) or WORDS[word[0].upper() + word[1:]]
+        return word if slug in self._seen else self._link("", slug, word)
+
+    def _link(self, place: str, slug: str, shown: str | None) -> str:
+        words = self._words(place, slug, shown)
+        if place and slug in self.places:
+            return f'<a href="#{escape(slug)}">{words}</a>'
+        if not place and slug in self.glossary:
+            self.used.add(slug)
+            self._seen.add(slug)
+            return f'<a href="#term-{slug}" class="term">{words}</a>'
+        return words
+
+    def _words(self, place: str, slug: str, shown: str | None) -> str:
+        names = self.places if place else {slug: term.term for slug, term in TERMS.items()}
+        return shown or names.get(slug) or f"[[{place}{slug}]]"
