@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any
 
+from reports.comparison.progress import in_notebook
 from reports.comparison.run import check_known
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Shown(ABC):
             If the page has no such plot.
         """
         check_known("plot", name, self._figures)
+        if in_notebook():
+            show_figures()
         return self._figures[name]
 
     @cached_property
@@ -66,6 +69,18 @@ class Shown(ABC):
 
         view = self._view()
         return fragment(view, self._blocks(view))
+
+
+def show_figures() -> None:
+    """Have the notebook show a figure that a cell returns as a picture, unless it knows how to; pyplot is not needed."""
+    from IPython import get_ipython
+    from IPython.core.pylabtools import select_figure_formats
+    from matplotlib.figure import Figure
+
+    shell = get_ipython()
+    formatters = shell.display_formatter.formatters.values()
+    if not any(Figure in formatter.type_printers for formatter in formatters):
+        select_figure_formats(shell, {"png"})
 
 
 def like[**P, R](model: Callable[P, Any]) -> Callable[[Callable[..., R]], Callable[P, R]]:

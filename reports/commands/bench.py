@@ -9,8 +9,9 @@ import typer
 
 from mixtures import COVARIANCES
 from reports.commands.options import refuse, relative, unused
-from reports.commands.terminal import Parts, err, out
+from reports.commands.terminal import err, out
 from reports.comparison.catalogue import Options
+from reports.comparison.progress import Parts
 
 
 def bench(

@@ -11,7 +11,8 @@ import typer
 
 from mixtures import COVARIANCES
 from reports.commands.options import Open, Scheduler, Workers, names_of, refuse, relative
-from reports.commands.terminal import Rate, err, out
+from reports.commands.terminal import err, out
+from reports.comparison.progress import Rate
 
 
 def calibrate(

@@ -13,8 +13,9 @@ import typer
 from mixtures import COVARIANCES
 from reports.commands import terminal
 from reports.commands.options import Open, named_paths, names_of, refuse, relative, save_in, unused
-from reports.commands.terminal import Stages, err, out
+from reports.commands.terminal import err, out
 from reports.comparison.catalogue import DEFAULT, METHODS, REFERENCES, Options
+from reports.comparison.progress import Stages
 
 
 def compare(
@@ -83,8 +84,7 @@ def compare(
     from reports.comparison.results import PAGE, ResultsError, check_free
     from reports.comparison.run import check_covariance, check_methods
 
-    started: list[str] = []
-    stages = Stages({name: method.title for name, method in METHODS.items()})
+    stages = Stages(after=["save"])
     try:
         chosen = check_methods(names_of(methods) or ())
         names = names_of(columns)
@@ -103,10 +103,6 @@ def compare(
         datasets.check_components(loaded.x, components, correlated=covariance in ("full", "tied"))
         folder = out_dir or unused(Path("results") / f"{loaded.name}-k{components}")
         check_free(folder, overwrite=overwrite)
-
-        def progress(stage: str, state: str) -> None:
-            started.append(stage)
-            stages.tell(stage, state)
 
         with stages, second_process(len(chosen) + len(extra)) as executor:
             result = compare_data(
@@ -128,7 +124,7 @@ def compare(
                     "source": loaded.source,
                     "label_column": label_column,
                 },
-                progress=progress,
+                progress=stages,
                 executor=executor,
                 **settings,
             )
@@ -143,7 +139,7 @@ def compare(
         raise typer.Exit(130) from None
     except ValueError as error:
         # Arguments are checked before the first stage; a ValueError after that is a defect and keeps its traceback.
-        if started:
+        if stages.stages:
             raise
         refuse(error)
 

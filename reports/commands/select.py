@@ -12,7 +12,8 @@ import typer
 from mixtures import COVARIANCES
 from reports.commands import terminal
 from reports.commands.options import Open, Workers, names_of, refuse, relative, unused, whole_numbers
-from reports.commands.terminal import Rate, err, out
+from reports.commands.terminal import err, out
+from reports.comparison.progress import Rate
 
 
 def select(

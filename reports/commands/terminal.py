@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from reports.comparison.catalogue import METHODS
@@ -35,99 +33,6 @@ NUMBERS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("seconds_compile", "seconds to compile", "{:.1f}".format),
     ("seconds_run", "seconds to run", "{:.1f}".format),
 )
-
-
-class Live:
-    """A bar that is shown while it is entered, on a terminal alone."""
-
-    bar: Progress
-
-    def __enter__(self) -> Self:
-        if err.is_terminal:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-
-class Stages(Live):
-    """What is running and for how long: a live display on a terminal, plain lines elsewhere."""
-
-    def __init__(self, titles: dict[str, str]) -> None:
-        self.titles = titles | {"measure": "Comparing", "save": "Writing"}
-        self.bar = Progress(
-            SpinnerColumn(finished_text=" "), TextColumn("{task.description}"), TimeElapsedColumn(), console=err
-        )
-        self.tasks: dict[str, Any] = {}
-        self.began: dict[str, float] = {}
-
-    def tell(self, stage: str, state: str) -> None:
-        """Note that a stage is running, done or failed."""
-        title = self.titles[stage]
-        if state == "running":
-            self.began[stage] = time.perf_counter()
-            self.tasks[stage] = self.bar.add_task(title, total=1)
-            return
-        text = title if state == "done" else f"[red]{title} failed"
-        self.bar.update(self.tasks[stage], completed=1, description=text)
-        if not err.is_terminal:
-            seconds = time.perf_counter() - self.began[stage]
-            err.print(f"{title}: {state} in {seconds:.1f} s", markup=False, highlight=False)
-
-
-class Parts(Live):
-    """Which of how many parts is running: a live bar on a terminal, plain lines elsewhere."""
-
-    def __init__(self) -> None:
-        self.bar = Progress(
-            SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
-            console=err, transient=True,
-        )  # fmt: skip
-        self.task = self.bar.add_task("")
-
-    def tell(self, title: str, number: int, total: int) -> None:
-        """Note which part begins."""
-        self.bar.update(self.task, description=title, completed=number, total=total)
-        if not err.is_terminal:
-            err.print(f"{number + 1}/{total} {title}", markup=False, highlight=False, soft_wrap=True)
-
-
-class Rate:
-    """How many are there, how many a second, and how long the rest will take: live on a terminal, else lines."""
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-        self.bar = Progress(
-            SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
-            console=err, transient=True,
-        )  # fmt: skip
-        self.task = self.bar.add_task("")
-        self.first, self.began, self.told = 0, 0.0, 0.0
-
-    def __enter__(self) -> Rate:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar.live.is_started:
-            self.bar.stop()
-
-    def tell(self, done: int, total: int) -> None:
-        """Note how many of the total are there; what is there at the first call was there before."""
-        now = time.perf_counter()
-        if not self.began:
-            self.first, self.began, self.told = done, now, now
-            if err.is_terminal:
-                self.bar.start()
-            text = f"{done} of {total} {self.what} are there already" if done else f"{total} {self.what}"
-        else:
-            rate = (done - self.first) / (now - self.began)
-            text = f"{rate:.1f} {self.what} a second, {(total - done) / rate:.0f} s left"
-        self.bar.update(self.task, description=text, completed=done, total=total)
-        if not err.is_terminal and (done in (self.first, total) or now - self.told > 10):
-            self.told = now
-            line = text if done == self.first else f"{done}/{total}: {text}"
-            err.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def summary(result: Comparison) -> Table:

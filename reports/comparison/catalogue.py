@@ -80,6 +80,8 @@ class Method:
         From the options to the keywords of that ``fit``.
     uses_start : bool
         Whether ``fit`` takes an earlier fit as ``start``.
+    tells : bool
+        Whether ``fit`` can ``tell`` how many of its steps are done.
     """
 
     title: str
@@ -88,6 +90,7 @@ class Method:
     module: str
     settings: Callable[[Options], dict[str, Any]]
     uses_start: bool = False
+    tells: bool = False
 
 
 def _advi(rank: str) -> Callable[[Options], dict[str, Any]]:
@@ -113,10 +116,22 @@ METHODS: dict[str, Method] = {
         "EM, maximum likelihood", "point", "log likelihood", "mixtures.methods.em", lambda o: {"restarts": o.restarts}
     ),
     "advi": Method(
-        "ADVI mean-field, PyMC", "variational", ELBO, "models.methods.advi", _advi("meanfield"), uses_start=True
+        "ADVI mean-field, PyMC",
+        "variational",
+        ELBO,
+        "models.methods.advi",
+        _advi("meanfield"),
+        uses_start=True,
+        tells=True,
     ),
     "advi-fullrank": Method(
-        "ADVI full-rank, PyMC", "variational", ELBO, "models.methods.advi", _advi("fullrank"), uses_start=True
+        "ADVI full-rank, PyMC",
+        "variational",
+        ELBO,
+        "models.methods.advi",
+        _advi("fullrank"),
+        uses_start=True,
+        tells=True,
     ),
     "nuts": Method(
         "NUTS, PyMC",
@@ -124,6 +139,7 @@ METHODS: dict[str, Method] = {
         None,
         "models.methods.nuts",
         lambda o: {"draws": o.draws, "tune": o.tune, "chains": o.chains, "sampler": o.sampler},
+        tells=True,
     ),
     "exact": Method("Exact, sum over all allocations", "exact", None, "mixtures.methods.exact", lambda o: {}),
     "gibbs": Method(
@@ -132,6 +148,7 @@ METHODS: dict[str, Method] = {
         None,
         "mixtures.methods.gibbs",
         lambda o: {"draws": o.draws, "chains": o.chains, "walkers": max(WALKERS, o.chains)},
+        tells=True,
     ),
     "smc": Method("SMC, PyMC", "mcmc", None, "models.methods.smc", lambda o: {"draws": o.draws, "chains": o.chains}),
 }

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from reports.comparison.beside import one_core
 from reports.comparison.catalogue import DEFAULT, METHODS, Options
 from reports.comparison.measure import measure
 from reports.comparison.prepared import digest, prepare
+from reports.comparison.progress import Asked, Watch, watched
 from reports.comparison.results import COLUMNS, FORMAT, Results
 from reports.metrics import Row
 from reports.metrics.agreement import WORST
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
 
     from reports.comparison.added import Result
 
-Progress = Callable[[str, str], None]
-
 
 class Compared(NamedTuple):
     """Fits by method in one labelling, what went wrong by method, and the numbers from which tables and pages are made."""
@@ -45,6 +45,7 @@ class Compared(NamedTuple):
     results: Results
 
 
+@watched
 def compare(
     x: np.ndarray | pd.DataFrame,
     n_components: int,
@@ -62,7 +63,7 @@ def compare(
     prior: Mapping[str, Any] | None = None,
     extra: Mapping[str, Result] | None = None,
     facts: Mapping[str, Any] | None = None,
-    progress: Progress | None = None,
+    progress: Asked = None,
     executor: Executor | None = None,
     **options: Any,
 ) -> Compared:
@@ -102,8 +103,10 @@ def compare(
         path of a file, in the units of x as given; see `reports.comparison.added`.
     facts : mapping, optional
         What the manifest should know besides: ``command``, ``seed``, ``source``, ``label_column``.
-    progress : callable, optional
-        Told (stage, "running" | "done" | "failed").
+    progress : bool, callable or Watch, optional
+        True shows a bar, in a notebook or on standard error, with the steps of samplers and about how long the rest will take;
+        a callable is told (stage, "running" | "done" | "failed"); a `reports.comparison.progress.Watch` hears of steps too.
+        None is silent.
     executor : concurrent.futures.Executor, optional
         Works out leave-one-out while the rest is measured; the numbers are the same. See `reports.comparison.beside`.
     **options
@@ -120,7 +123,8 @@ def compare(
         If an argument is outside its range. A method that fails does not raise: it is found under ``failures``.
     """
     began = time.perf_counter()
-    tell = progress or (lambda stage, state: None)
+    assert isinstance(progress, Watch)  # `watched` has made it one
+    tell = progress.tell
     facts = dict(facts or {})
     settings = Options(**options)
     if not isinstance(rng, np.random.Generator):
@@ -139,14 +143,16 @@ def compare(
     added = {method: as_added(method, result, data, family, allocation) for method, result in (extra or {}).items()}
     methods = _with_reference(methods, settings.reference, len(data.x), family, allocation)
 
+    progress.plan([*(method for method in METHODS if method in methods), "measure"])
     fits: dict[str, Fit] = {}
     entries: dict[str, dict[str, Any]] = {}
     for method, own_rng in zip(METHODS, method_rngs, strict=True):
         if method not in methods:
             continue
         tell(method, "running")
+        step = partial(progress.step, method)
         fit, entries[method] = _run(
-            method, data.x, family, allocation, settings, next(iter(fits.values()), None), own_rng
+            method, data.x, family, allocation, settings, next(iter(fits.values()), None), own_rng, step
         )
         if fit is not None:
             fits[method] = fit
@@ -271,6 +277,7 @@ def _run(
     options: Options,
     start: Fit | None,
     rng: np.random.Generator,
+    step: Callable[[int, int], None],
 ) -> tuple[Fit | None, dict[str, Any]]:
     """One method's fit, or None, and its entry in the manifest."""
     spec = METHODS[method]
@@ -278,6 +285,8 @@ def _run(
     entry = _entry(spec.title, spec.kind, spec.bound_kind, settings)
     if spec.uses_start:
         settings = settings | {"start": start}
+    if spec.tells:
+        settings = settings | {"tell": step}
     fit = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
