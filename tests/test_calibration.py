@@ -1,5 +1,6 @@
 """Calibration: ranks of the exact posterior are uniform, those of a narrow one are not, and nothing finished is ever lost."""
 
+import gc
 import json
 import os
 import re
@@ -22,9 +23,10 @@ from mixtures import COVARIANCES, Fit
 from mixtures.methods import em, gibbs
 from reports.commands.app import app
 from reports.comparison.results import ResultsError
-from reports.page.calibration import CalibrationView, answer, render, verdict_lines
+from reports.page.calibration import answer, detectable, render, verdict_lines
+from reports.page.calibration_view import NOTHING, CalibrationView
 from reports.page.numbers import number, percent
-from reports.studies.calibration import study
+from reports.studies.calibration import power, study
 from reports.studies.calibration.judgement import (
     Band,
     covered,
@@ -157,6 +159,54 @@ def test_among_equals_a_truth_has_any_rank(monkeypatch, rng):
     assert study.ranks(problem, {"q": np.array([9.5])}, sample, rng) == [10]
 
 
+# What would have shown.
+
+
+@pytest.mark.parametrize(("level", "n"), [(0.95, 60), (0.8, 60), (0.5, 200)])
+def test_a_coverage_that_is_detectable_is_detected_as_often_as_stated(level, n, rng):
+    """Of 20,000 studies of n cases, to 4 binomial standard errors; a smaller error is detected less often."""
+    below, above = power.coverage(level, n)
+    for p, side in ((below, 1), (above, -1), (below + 0.02, 1)):
+        if np.isnan(p):
+            continue
+        k, times = np.unique(rng.binomial(n, p, 20_000), return_counts=True)
+        ends = np.array([wilson(each / n, n) for each in k])
+        detected = times[ends[:, 1] < level if side > 0 else ends[:, 0] > level].sum() / 20_000
+        if p == below + 0.02:
+            assert detected < power.POWER - 0.04
+        else:
+            assert detected == pytest.approx(power.POWER, abs=4 * np.sqrt(0.16 / 20_000))
+
+
+def test_no_number_of_few_cases_is_too_high():
+    """All of 60 cases covered: Wilson's interval begins at 0.94, so that 95% intervals that are too wide cannot show."""
+    below, above = power.coverage(0.95, 60)
+    assert below == pytest.approx(0.853, abs=0.001)  # at most 53 of 60
+    assert np.isnan(above)
+    assert power.coverage(0.95, 80)[1] > 0.99
+    assert np.isnan(power.coverage(0.5, 1)).all()
+
+
+def test_departures_that_are_detectable_are_detected_as_often_as_stated(rng):
+    """By the checks themselves, on other random numbers: to 4 standard errors of both sets of studies."""
+    S, L, alpha, studies = 60, 199, 0.05 / 8, 250
+    band = Band.of(S, L, rng)
+    found, bias = power.ranks(band, alpha, rng), power.bias(S, alpha, rng)
+    error = 4 * np.sqrt(0.16 * (1 / power.STUDIES + 1 / studies))
+
+    def ranks(delta, r):
+        return rng.binomial(L, stats.norm.cdf((rng.standard_normal((studies, S)) - delta) / r))
+
+    for delta, r in ((found.shift, 1), (0, found.narrow), (0, found.wide)):
+        detected = np.mean([band.p_value(each) < alpha for each in ranks(delta, r)])
+        assert detected == pytest.approx(power.POWER, abs=error)
+    for r in (1.0, 0.5):  # however narrow
+        detected = np.mean([symmetry(each, L, rng) < alpha for each in ranks(bias, r)])
+        assert detected == pytest.approx(power.POWER, abs=error + 0.03)  # ranks tie
+    assert found.narrow < 1 < found.wide
+    assert np.isnan(power.smallest(lambda x: 0.5, 0, 1))
+
+
 # Quantities and prior.
 
 
@@ -239,10 +289,9 @@ def test_a_posterior_that_is_too_narrow_is_caught(monkeypatch):
     table = simulated(QUICK, 150)
     assert p_values(table, QUICK)["cavi", "mean of x0"] < 1e-4
     view = CalibrationView(Calibration(QUICK, table, {}))
-    mean = view.held("cavi", "mean of x0", 0.95)[0]
+    mean = view.by_quantity("cavi", "mean of x0", 0.95)[0]
     assert mean < 0.8  # of a normal: P(|z| < 0.98) = 0.67
-    assert view.intervals("cavi")[0] is False
-    assert "overconfident" in view.intervals("cavi")[1]
+    assert view.intervals("cavi")[:2] == ("differs", "overconfident")
 
 
 @pytest.mark.filterwarnings("ignore::mixtures.ConvergenceWarning")
@@ -477,24 +526,55 @@ def shown():
 
 def test_the_verdict_is_taken_from_the_numbers(shown):
     view = CalibrationView(shown)
-    assert view.posterior("gibbs") == (True, "ranks of all 8 quantities are uniform")
-    assert view.intervals("gibbs")[0] is True
-    fit, because = view.intervals("cavi")
+    assert view.posterior("gibbs")[:2] == ("agrees", NOTHING)
+    assert view.intervals("gibbs")[:2] == ("agrees", NOTHING)
     inside = covered(shown.table[shown.table["method"] == "cavi"]["rank"].to_numpy(int), 39, 0.95).mean()
-    assert fit is False
-    assert f"hold {percent(inside)} of the truths" in because
+    state, said, because = view.intervals("cavi")
+    assert (state, said) == ("differs", "overconfident")
+    assert f"coverage of 95% intervals {percent(inside)}" in because
     assert f"miss {number((1 - inside) / 0.05, 2)} times" in because
-    assert view.posterior("cavi")[0] is False
+    assert view.posterior("cavi")[:2] == ("differs", "not uniform")
     above = np.mean(2 * view.ranks["cavi"]["largest weight"] > 39)
     assert view.middle("cavi") == (
-        False,
-        f"medians of 1 of 8 quantities are biased; that of the largest weight is too high in {100 * (1 - above):.3g}% of the "
+        "differs",
+        "biased",
+        f"medians of 1 of 8 quantities; that of the largest weight is above the truth in {100 * (1 - above):.3g}% of the "
         "simulations",
     )
-    assert answer(view).endswith("EM and CAVI are overconfident.")
+    assert answer(view).endswith("Overconfident: EM and CAVI; no departure detected: Gibbs.")
     assert f"{percent(inside)} by CAVI" in answer(view)
     assert "failed in 10 of 300 simulations" in verdict_lines(shown)[0]
     assert verdict_lines(shown)[2] == "ADVI: failed in every simulation"
+
+
+def test_what_is_not_detected_is_said_with_what_would_have_been(shown):
+    """The numbers of the sentences are those of the table: of as many simulations as the method has."""
+    view = CalibrationView(shown)
+    below, _ = view.detectable_coverage("gibbs", 0.95)
+    error = number(0.95 - below, 2)
+    assert f"with 300 simulations a coverage error below {error} would not show" in view.intervals("gibbs").because
+    found = view.detectable("gibbs")
+    because = view.posterior("gibbs").because
+    assert (
+        f"an sd from {number(found.ranks.narrow, 2)} to {number(found.ranks.wide, 2)} times the posterior’s" in because
+    )
+    assert f"less than {number(found.ranks.shift, 2)} posterior sd" in because
+    assert found == view.detectable("cavi")
+    assert view.detectable("em").ranks.shift >= found.ranks.shift  # of 290
+    table, notes = detectable(view).blocks
+    cells = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
+    assert table.columns == ["departure", "EM", "CAVI", "Gibbs"]
+    assert cells["coverage of 95% intervals, all quantities"][2].startswith(f"<\u00a0{percent(below)} or >")
+    assert cells["bias of a median in posterior sd"] == ["–", f">\u00a0{number(found.bias, 2)}", "–"]
+    assert "normal" in notes.items[1]
+
+
+def test_few_simulations_say_nothing(shown):
+    few = replace(shown, table=shown.table[shown.table["simulation"] < FEWEST - 1])
+    view = CalibrationView(few)
+    for judged in (view.intervals("gibbs"), view.posterior("gibbs"), view.middle("cavi")):
+        assert judged[:2] == ("cannot tell", "too few simulations")
+    assert "Too few simulations to judge any method." in render(few)
 
 
 def test_the_page_shows_what_failed_and_asks_for_nothing_outside(shown):
@@ -505,7 +585,7 @@ def test_the_page_shows_what_failed_and_asks_for_nothing_outside(shown):
     assert "ValueError: <script>" not in html
     assert "failed in 10 of 300 simulations" in html
     assert "bootstrap intervals, no posterior" in html
-    assert html.count("<img") == 3
+    assert len(re.findall(r"<img\b", html)) == 3
     assert not re.search(r"\bnan\b|\bNone\b", re.sub(r'src="[^"]*"', "", html))
     addresses = re.findall(r'(?:src|href)="([^"]*)"', html)
     assert {address.split(":")[0] if ":" in address else address[0] for address in addresses} == {"data", "#"}
@@ -536,7 +616,7 @@ def test_calibrate_says_what_it_found_and_makes_the_page_again(tmp_path, monkeyp
     arguments = ("calibrate", "-k", "1", "-n", "10", "-d", "1", "--methods", "cavi", "--simulations", "21")
     result = command(*arguments, "--workers", "1")
     assert result.exit_code == 0, result.output
-    assert re.search(r"CAVI: .*95% intervals hold", result.stdout)
+    assert re.search(r"CAVI: .*coverage of 95% intervals", result.stdout)
     page = Path("results/calibration-k1-n10/report.html")
     assert str(page) in result.stdout
     page.unlink()
@@ -553,3 +633,37 @@ def test_a_method_that_always_fails_exits_with_one(tmp_path, monkeypatch):
     )
     assert result.exit_code == 1
     assert "CAVI: failed in every simulation" in result.stdout
+
+
+# From Python.
+
+
+def test_a_calibration_from_python_shows_and_saves_itself(tmp_path):
+    """In a temporary folder that goes with the result; saved, it goes on from the shell or from Python."""
+    settings = {"n_components": 1, "n": 10, "dimension": 1, "methods": "cavi", "draws": 39}
+    found = reports.calibrate(**settings, simulations=21)
+    assert repr(found) == "<Calibration of CAVI: 21 data sets of 10 points in 1-D, K = 1>"
+    row = found.summary().loc["cavi"]
+    assert tuple(row[["coverage95", "low95", "high95"]]) == CalibrationView(found).overall("cavi", 0.95)
+    assert (row["simulations"], row["failed"]) == (21, 0)
+    assert found.plots == ["coverage", "ranks", "medians"]
+    assert found.plot("ranks").axes
+    html = found._repr_html_()
+    assert "coverage of 95% intervals" in html
+    assert "<img" not in html
+    saved = found.save(tmp_path / "saved")
+    assert {path.name for path in saved.iterdir()} == {"calibration.json", "cells", "report.html"}
+    assert (saved / "report.html").read_text() == found.to_html(tmp_path / "page.html").read_text()
+    with pytest.raises(ResultsError, match="not empty"):
+        found.save(tmp_path)
+    told = []
+    more = reports.calibrate(**settings, simulations=22, folder=saved, tell=lambda *numbers: told.append(numbers))
+    assert told[0] == (21, 22)
+    pd.testing.assert_frame_equal(more.table[more.table["simulation"] < 21], found.table)
+    temporary = found.folder
+    assert temporary.is_dir()
+    del found
+    gc.collect()
+    assert not temporary.parent.exists()
+    with pytest.raises(ValueError, match="did you mean 'cavi'"):
+        reports.calibrate(methods=("cavvi",))

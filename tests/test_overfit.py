@@ -16,6 +16,7 @@ from scipy.integrate import cumulative_trapezoid
 from scipy.stats import binomtest, kstest, multivariate_normal, t
 from typer.testing import CliRunner
 
+import reports
 from mixtures import Dirichlet, Gaussian
 from mixtures.errors import CollapseError
 from mixtures.methods import cavi
@@ -669,3 +670,36 @@ def test_workers_that_stop_quietly_are_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr("reports.studies.workers._workers", lambda *_: nullcontext(lambda *_: iter(())))
     with pytest.raises(ResultsError, match="stopped with 36 of 36 fits left"):
         run(parse(TINY, "tiny"), tmp_path)
+
+
+# From Python.
+
+
+def test_a_study_from_python_shows_and_saves_itself(tmp_path):
+    """From a mapping, as the same grid in TOML; from a file in a folder, where it goes on."""
+    grid = {"replicates": 2, "test": 50, "restarts": 2, "n": [12, 16], "methods": ["em", "cavi"], "fitted_K": 2}
+    found = reports.overfit(grid)
+    text = 'replicates = 2\ntest = 50\nrestarts = 2\n[[block]]\nn = [12, 16]\nmethods = ["em", "cavi"]\nfitted_K = 2\n'
+    (tmp_path / "mine.toml").write_text(text)
+    assert set(found.grid.cells) == set(parse(text, "mine").cells)
+    assert repr(found).startswith(
+        "<Overfitting study 'Overfitting on few data': 16 densities scored: 2 data sets for each of 8 cells;"
+    )
+    assert set(found.summary()["other"]) == {"em", "single"}
+    assert found.plots[:2] == ["score", "gap"]
+    assert found.plot("score").axes
+    html = found._repr_html_()
+    assert "Bonferroni over the" in html
+    assert "<img" not in html
+    row = found.table.iloc[0]
+    assert found.again(f"{row['cell']}:{row['replicate']}")["train"].iloc[0] == row["train"]
+    assert "result.again" in found.to_html(tmp_path / "page.html").read_text()
+    saved = found.save(tmp_path / "saved")
+    assert {path.name for path in saved.iterdir()} == {"overfit.json", "cells", "report.html"}
+    told = []
+    same(reports.overfit(tmp_path / "mine.toml", saved, tell=lambda *numbers: told.append(numbers)).table, found.table)
+    assert told == [(16, 16)]
+    with pytest.raises(ValueError, match="did you mean 'quick'"):
+        reports.overfit("quik")
+    blocks = reports.api.overfit._toml({"n": 20, "block": [{"K": 2}, {"K": 3, "truth": "skew"}]})
+    assert {one.truth.name for one in parse(blocks, "grid").cells} == {"gaussian", "skew"}

@@ -315,8 +315,8 @@ def failures(view: View, folder: str) -> Section:
     columns = ["cell:replicate", "method", "setting", "test score", "loss", "failure"]
     section.blocks.append(Table("Worst fits", columns, rows))
     if rows:
-        which = view.manifest["asked"]
-        again = f"mixtures overfit {which} --cell {rows[0][0].text}"
+        asked, name = view.manifest["asked"], rows[0][0].text
+        again = f"mixtures overfit {asked} --cell {name}" if asked else f"result.again({name!r})"
         section.blocks.append(Code(again, "Measure one of them again, and print all its numbers"))
     if folder:
         section.blocks.append(

@@ -66,9 +66,7 @@ class View:
     def subtitle(self) -> str:
         """The page's one line."""
         fits = int((self.table["method"] != "oracle").sum())
-        return (
-            f"{fixed(fits, 0)} fits scored: {self.grid.replicates} data sets for each of {len(self.grid.cells)} cells."
-        )
+        return f"{fixed(fits, 0)} densities scored: {self.grid.replicates} data sets for each of {len(self.grid.cells)} cells."
 
     @cached_property
     def table(self) -> pd.DataFrame:

@@ -21,7 +21,7 @@ REACH = 2.2
 
 @style.drawing()
 def plot_coverage(curves: Mapping[str, pd.DataFrame], table: pd.DataFrame, level: float) -> Figure:
-    """Draw coverage less the stated probability for every central interval, and the coverage at one level by quantity.
+    """Draw coverage minus the stated probability for every central interval, and the coverage at one level by quantity.
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ def _curves(ax: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
     ax.set(
         xlim=(0, 100),
         ylim=(min(low, -5), max(high, 5)),
-        xlabel="probability that the interval states (%)",
-        ylabel="coverage less that (percentage points)",
+        xlabel="stated probability (%)",
+        ylabel="coverage − stated (percentage points)",
         title="All quantities together",
     )
     ax.text(2, min(low, -5), " overconfident", va="bottom", color=style.MUTED, fontsize=8.5)
@@ -85,16 +85,16 @@ def _by_quantity(ax: Axes, table: pd.DataFrame, quantities: list[str], methods: 
 def plot_ranks(
     differences: Mapping[str, Mapping[str, np.ndarray]], z: np.ndarray, band: tuple[np.ndarray, np.ndarray]
 ) -> Figure:
-    """Draw the ECDF of the ranks less that of uniform ones, one panel a quantity, with the band that uniform ranks stay in.
+    """Draw the ECDF of the ranks minus that of uniform ranks, a panel a quantity, with the simultaneous band of the latter.
 
     Parameters
     ----------
     differences
-        Quantity -> method -> ECDF less z, shape (L,).
+        Quantity -> method -> ECDF minus z, shape (L,).
     z
         Ranks as shares, shape (L,).
     band
-        Lowest and highest ECDF of uniform ranks less z.
+        Lowest and highest ECDF of uniform ranks minus z.
     """
     columns = style.columns(len(differences))
     rows = -(-len(differences) // columns)
@@ -116,7 +116,7 @@ def plot_ranks(
 
 @style.drawing()
 def plot_sides(shares: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Draw histograms of q(quantity < truth), one panel a quantity; those of a q whose medians have no bias are symmetric.
+    """Draw histograms of q(quantity < truth), a panel a quantity; those of a q with unbiased medians are symmetric.
 
     Parameters
     ----------

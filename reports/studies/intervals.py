@@ -14,11 +14,17 @@ def wilson(share: float, n: float) -> tuple[float, float]:
 
 
 def wilson_of_means(shares: np.ndarray) -> tuple[float, float, float]:
-    """The mean of S independent shares with Wilson's 95% interval, for so many cases as have their standard error.
+    """The mean of S independent shares with Wilson's 95% interval for `cases` independent cases."""
+    mean = float(shares.mean())
+    return mean, *wilson(mean, cases(shares))
 
-    Few shares that are all but equal say little of their own spread. One more is added to it, of a single case: its variance
+
+def cases(shares: np.ndarray) -> float:
+    """How many independent cases have the standard error of the mean of S independent shares.
+
+    Few shares that are nearly equal say little of their own spread. One more is added to it, of a single case: its variance
     is mean (1 - mean), the largest that a share can have.
     """
     S, mean = len(shares), float(shares.mean())
     one = mean * (1 - mean)
-    return mean, *wilson(mean, S * one / ((shares.var() * S + one) / S) if one > 0 else S)
+    return float(S * one / ((shares.var() * S + one) / S)) if one > 0 else float(S)

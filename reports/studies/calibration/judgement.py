@@ -57,9 +57,14 @@ class Band:
 
     def p_value(self, ranks: np.ndarray) -> float:
         """Probability that uniform ranks are as far from the diagonal, by gamma."""
-        counts = _below(ranks, self.below.shape[1])
-        i = np.arange(len(counts))
-        gamma = 2 * np.minimum(self.below[counts, i], self.above[counts, i]).min()
+        return float(self.p_values(ranks[None])[0])
+
+    def p_values(self, ranks: np.ndarray) -> np.ndarray:
+        """The same for the ranks (B, S) of several studies, shape (B,)."""
+        L = self.below.shape[1]
+        counts = np.stack([_below(own, L) for own in ranks])  # (B, L)
+        i = np.arange(L)
+        gamma = 2 * np.minimum(self.below[counts, i], self.above[counts, i]).min(1)
         return (1 + np.searchsorted(self.null, gamma, side="right")) / (1 + len(self.null))
 
     def limits(self, alpha: float) -> tuple[np.ndarray, np.ndarray]:
