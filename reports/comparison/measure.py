@@ -230,7 +230,7 @@ def _caveat(fit: Fit, judged: dict[str, Any] | None) -> str | None:
     """Why the method itself cannot be relied on: an optimiser that did not converge, a sampler that failed its checks."""
     if fit.kind == "mcmc":
         if judged is not None:
-            return None if judged["trusted"] else f"the sampler {judged['reason']}"
+            return None if judged["trusted"] else f"the sampler failed its checks ({_failed(judged['checks'])})"
         return None if fit.converged else "the sampler's runs disagree"
     return None if fit.converged else "the optimiser did not converge"
 
@@ -490,10 +490,7 @@ def _judged(method: str, checks: list[dict[str, Any]]) -> dict[str, Any]:
     failed = [check for check in checks if not check["passed"]]
     reason = "is the reference and passed its checks"
     if failed:
-        named = ", ".join(
-            f"{c['name']} {'unknown' if c['value'] is None else format(c['value'], '.4g')}" for c in failed
-        )
-        reason = f"failed its checks after relabelling ({named})"
+        reason = f"failed its checks after relabelling ({_failed(checks)})"
         if any(c["name"] == "largest R-hat" and c["value"] is not None and c["value"] > MODES_APART for c in failed):
             reason += "; chains so far apart are what a posterior with several modes looks like"
     return {
@@ -503,6 +500,12 @@ def _judged(method: str, checks: list[dict[str, Any]]) -> dict[str, Any]:
         "checks": checks,
         "floor_note": "Wasserstein-1 between two halves of the reference: what two runs of half its length differ by.",
     }
+
+
+def _failed(checks: list[dict[str, Any]]) -> str:
+    """The checks that were not passed, each with its value."""
+    failed = (check for check in checks if not check["passed"])
+    return ", ".join(f"{c['name']} {'unknown' if c['value'] is None else format(c['value'], '.4g')}" for c in failed)
 
 
 def _exact(method: str) -> dict[str, Any]:

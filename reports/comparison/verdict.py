@@ -118,7 +118,8 @@ def judge(
     reference : mapping, optional
         The manifest's entry on the reference, ``method``, ``trusted`` and ``reason``; without it, one that is trusted.
     caveat : str, optional
-        Why the method itself cannot be relied on, such as an optimiser that did not converge: then nothing agrees.
+        Why the method itself cannot be relied on, such as an optimiser that did not converge: then nothing agrees, and
+        what does not differ says so.
     claims : sequence of str
         Those of `CLAIMS` that say something of this model: one cluster has no weights.
 
@@ -219,8 +220,8 @@ def _sentence(row: Row) -> str:
 
 
 def _lowered(said: dict[str, Any], caveat: str) -> dict[str, Any]:
-    """What agrees only if the method could be relied on."""
-    if said["state"] != "agrees":
+    """What would agree, or be undecided, if the method could be relied on."""
+    if said["state"] == "differs":
         return said
     return said | {"state": "cannot tell", "because": f"{caveat}; {said['because']}"}
 
