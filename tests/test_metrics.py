@@ -92,6 +92,15 @@ def test_agreement_of_normal_posteriors(rng):
     assert not any(target in ("weights", "spreads", "all") for _, target in rows)
 
 
+def test_one_draw_that_went_astray_moves_nothing(rng):
+    truth, own = rng.standard_normal((2, 4, 1000, 2))
+    own[0, 0] = 1e6
+    rows = by_name(agreement_of("nuts", own, truth))
+    for k in (0, 1):
+        assert abs(rows["median_shift", f"means[{k}, a]"].value) < 0.2
+        assert abs(np.log(rows["width_ratio", f"means[{k}, a]"].value)) < 0.1
+
+
 @pytest.mark.parametrize("autocorrelation", [0.0, 0.9])
 def test_standard_errors_are_the_spread_over_replications(autocorrelation, rng):
     """Independent draws, or four chains of an autoregression, against independent draws, a hundred times."""
@@ -456,6 +465,14 @@ def test_one_cannot_tell_with_too_large_an_error():
         assert said["state"] == "cannot tell"
         assert f"width ratio of weights[0] {value:.2f}" in said["because"]
     assert judge(changed("width_ratio", "weights[0]", 1.0, np.nan), "mcmc")["weights"]["state"] == "cannot tell"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "se", "state"), [(0.5, 0.09, "cannot tell"), (0.5, 0.07, "differs"), (0.9, 0.06, "agrees")]
+)
+def test_a_width_ratio_and_its_inverse_are_judged_alike(ratio, se, state):
+    for value, error in ((ratio, se), (1 / ratio, se / ratio**2)):
+        assert judge(changed("width_ratio", "weights[0]", value, error), "mcmc")["weights"]["state"] == state
 
 
 def test_the_worst_of_many_is_the_worst_of_many():
