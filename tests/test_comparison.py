@@ -260,10 +260,14 @@ def test_progress_hears_of_every_stage(rng):
     assert heard[-2:] == [("measure", "running"), ("measure", "done")]
 
 
-def test_one_cluster_needs_no_labels(rng):
-    result = compare(three_clusters(40, rng)[:, :1], 1, rng=rng, methods=("em", "cavi"), draws=100)
-    assert set(result.fits) == {"em", "cavi"}
+def test_one_cluster_needs_no_labels_and_has_its_exact_posterior_for_reference(rng):
+    """However many points: CAVI's posterior is the same one, and nothing waits for a sampler."""
+    result = compare(three_clusters(40, rng)[:, :1], 1, rng=rng, methods=("em", "cavi"), draws=1000)
+    assert set(result.fits) == {"em", "cavi", "exact"}
     assert value(result, "cavi", "occupied") == pytest.approx(1)
+    assert result.results.manifest["reference"]["method"] == "exact"
+    states = {claim: said["state"] for claim, said in result.results.manifest["verdict"]["cavi"].items()}
+    assert states == {"locations": "agrees", "spreads": "agrees", "density": "agrees"}
 
 
 def test_few_points_are_held_against_the_exact_posterior(rng):

@@ -276,12 +276,17 @@ def test_variational_bound_is_below_the_exact_evidence(covariance, alpha0, rng):
 
 @every_structure
 def test_one_cluster_is_conjugate_for_any_number_of_points(covariance, rng):
-    x = rng.standard_normal((300, 2)) * 5
+    x = rng.standard_normal((30_000, 2)) * 5
     family, allocation = COVARIANCES[covariance].from_data(x, 1), Dirichlet.symmetric(1)
     fit, closed = exact.fit(x, family, allocation), cavi.fit(x, family, allocation, rng=rng)
     assert fit.info["log_evidence"] == pytest.approx(closed.bound[-1:], rel=1e-12)
     np.testing.assert_allclose(fit.log_predictive(x), closed.log_predictive(x), rtol=1e-12)
-    np.testing.assert_allclose(fit.info["coclustering"], 1, rtol=1e-12)
+    assert fit.info["coclustering"].shape == (30_000, 30_000)
+    assert np.all(fit.info["coclustering"][:2] == 1)
+    tree = fit.draws(2000, np.random.default_rng(1))["posterior"]
+    mean, sd = closed.draws(2000, np.random.default_rng(2))["posterior"]["means"].values, 5 / np.sqrt(len(x))
+    np.testing.assert_allclose(tree["means"].values.mean((0, 1)), mean.mean((0, 1)), atol=5 * sd * np.sqrt(2 / 2000))
+    np.testing.assert_allclose(tree["means"].values.std((0, 1)), sd, rtol=5 / np.sqrt(2 * 2000))
 
 
 @every_structure

@@ -1,4 +1,4 @@
-"""The exact posterior of a small data set: a sum over all allocations of the points to the clusters.
+"""The exact posterior of a small data set, or of one cluster: a sum over all allocations of the points to the clusters.
 
 With pi and theta integrated out, a labelling z has the joint probability p(x, z) = p(z) p(x | z), both factors in closed form.
 The posterior is a mixture of conjugate posteriors, one for each z, and everything below is an average over p(z | x).
@@ -141,7 +141,8 @@ def cost(n: int, family: Family, allocation: Any) -> Cost:
         else:
             states = partitions(n, K) if exchangeable(allocation, some) else np.power(float(K), n)
             numbers = states * (n / 4 + 5 * K + 5)
-    size = 8 * (numbers + 3 * n**2 + 8 * BLOCK_ELEMENTS)
+    pairs = n**2 if K > 1 else 0
+    size = 8 * (numbers + 3 * pairs + 8 * BLOCK_ELEMENTS)
     seconds = SECONDS_A_TERM * terms + (SECONDS_A_STATE + SECONDS_A_STATISTIC * P) * states
     return Cost(float(states + terms), float(size), float(seconds))
 
@@ -207,6 +208,8 @@ class Exact(ABC):
     def coclustering(self) -> np.ndarray:
         """Posterior probability that two points share a cluster, shape (N, N)."""
         N, K = len(self.t), len(self.kinds)
+        if K == 1:
+            return np.broadcast_to(1.0, (N, N))  # which takes no memory, for N may be large then
         together = np.zeros((N, N))
         for rows in blocks(len(self.p), N * K):
             z = self.indicators(np.arange(len(self.p))[rows]).reshape(-1, N)
@@ -224,8 +227,10 @@ class Exact(ABC):
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, Theta]:
         """Independent draws of weights (n, K) and theta (n, K, ...) in the family's coordinates, under all labellings."""
-        z = np.eye(len(self.kinds))[self.labels(n, rng)]
-        s = z.swapaxes(1, 2) @ self.t
+        if len(self.kinds) == 1:
+            s = np.broadcast_to(self.t.sum(0), (n, 1, self.t.shape[1]))
+        else:
+            s = np.eye(len(self.kinds))[self.labels(n, rng)].swapaxes(1, 2) @ self.t
         theta = self.family.sample(self.family.posterior(s), 1, rng)
         weights = [self.allocation.sample(self.allocation.posterior(counts), 1, rng)[0] for counts in s[..., 0]]
         return np.array(weights), {name: v[0] for name, v in theta.items()}

@@ -66,6 +66,8 @@ def members(sets: np.ndarray | int, N: int) -> np.ndarray:
 
 def labellings(N: int, K: int, partitions: bool) -> np.ndarray:
     """All labels of N points in K clusters, or one labelling of each partition (clusters in order of appearance), (J, N)."""
+    if K == 1:
+        return np.zeros((1, N), dtype=np.int8)
     z = np.zeros((1, 0), dtype=np.int8)
     for _ in range(N):
         open_ = np.minimum(z.max(1, initial=-1) + 2, K) if partitions else np.full(len(z), K)

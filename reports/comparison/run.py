@@ -228,8 +228,7 @@ def _with_reference(
     if reference == "auto":
         from mixtures.methods.exact import cost
 
-        several = allocation.n_components > 1  # of one cluster CAVI's posterior is exact
-        reference = "exact" if several and cost(n, family, allocation).affordable else methods[0]
+        reference = "exact" if cost(n, family, allocation).affordable else methods[0]
     return tuple(dict.fromkeys([*methods, reference]))
 
 
