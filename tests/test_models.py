@@ -1,5 +1,7 @@
 """The PyMC twins against the hand-written models, and ADVI and NUTS against what is known in closed form."""
 
+import contextlib
+
 import numpy as np
 import pymc as pm
 import pytest
@@ -311,17 +313,18 @@ def test_advi_fits_spheres(one_cluster):
     }
 
 
-def test_advi_takes_the_steps_of_pymc(one_cluster):
+def test_advi_takes_the_steps_of_pymc_and_averages_them(one_cluster, monkeypatch):
     import jax
     import pytensor
 
+    monkeypatch.setattr(advi, "AVERAGED", (0.25, 0.5))
     model = twin(one_cluster[1]).build(*one_cluster)
     P = flatten(model, ("weights",)).size
     steps = 40
     init = {"mu": np.full((1, P), 0.1), "rho": np.full((1, P), -1.0)}
     loop, shared = advi._loop(model, "meanfield", steps, 0.01)
     seeds, state = advi._arguments(shared, init, np.random.default_rng(0))
-    losses = np.asarray(parallel(loop, seeds, state)(seeds, state)[1])[0]
+    _, averages, losses = parallel(loop, seeds, state)(seeds, state)
 
     theirs = pm.ADVI(model=model, random_seed=0)
     (group,) = theirs.approx.groups
@@ -335,12 +338,15 @@ def test_advi_takes_the_steps_of_pymc(one_cluster):
         more_replacements={group.symbolic_initial: noise},
         compile_kwargs={"mode": "JAX"},
     )
-    keys = jax.random.split(jax.random.PRNGKey(seeds[0]), steps)
-    for key, loss in zip(keys[: steps // 2], losses, strict=False):  # before the rate falls
+    keys, mu = jax.random.split(jax.random.PRNGKey(seeds[0]), steps), []
+    for key, loss in zip(keys[: steps // 2], np.asarray(losses)[0], strict=False):  # before the rate falls
         noise.set_value(np.array(jax.random.normal(key, (1, P))))
         assert float(step()) == pytest.approx(loss, rel=1e-9)
+        mu.append(next(p.get_value().copy() for p in group.params if p.name == "mu"))
+    np.testing.assert_allclose(averages["mu"][0], np.mean(mu[10:], axis=0), rtol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore::mixtures.ConvergenceWarning")
 def test_advi_with_the_same_seed_gives_the_same_draws_whoever_listens(one_cluster):
     short, heard = {"steps": 400, "draws": 100, "restarts": 2}, []
     listening = {"tell": lambda *steps: heard.append(steps)}
@@ -350,14 +356,39 @@ def test_advi_with_the_same_seed_gives_the_same_draws_whoever_listens(one_cluste
     assert first.info["elbo"] == second.info["elbo"]
 
 
-def test_advi_says_when_it_has_not_converged(rng):
+def test_advi_stopped_early_has_not_converged_and_a_long_run_has(rng):
     x = rng.standard_normal((60, 2)) + np.repeat([[0.0, 0.0], [20.0, 0.0]], 30, axis=0)
     family, allocation = Gaussian.from_data(x, 2), Dirichlet.symmetric(2)
     within = {"means": np.array([[[-1.0, -1.0], [0.0, 0.0]]]), "covariances": np.array([[np.eye(2) / 10, np.eye(2)]])}
     start = fit_of(family, allocation, np.array([[0.5, 0.5]]), within)
-    with pytest.warns(ConvergenceWarning, match="still rising"):
-        fit = advi.fit(x, family, allocation, steps=1000, restarts=1, start=start, rng=rng)
-    assert not fit.converged
+    with pytest.warns(ConvergenceWarning, match="the ELBO had not settled"):
+        short = advi.fit(x, family, allocation, steps=400, restarts=1, start=start, rng=rng)
+    assert not short.converged
+    long = advi.fit(x, family, allocation, steps=4000, restarts=1, start=start, rng=rng)
+    assert long.converged
+    assert long.info["elbo"] - short.info["elbo"] > advi.SETTLED
+    assert short.info["rise"] > long.info["elbo"] - short.info["elbo"] - 4 * short.info["elbo_se"]
+
+
+@pytest.mark.parametrize(("below", "converged"), [(0.0, True), (0.05, True), (0.2, False)])
+def test_advi_judges_the_objective_to_a_tenth_of_a_nat(below, converged, rng):
+    """The target is standard normal; an average on the way is off by so many nats."""
+    mean = np.zeros((1, 2, 2))
+    mean[0, 1, 0] = np.sqrt(2 * below)
+    ends = advi.Ends(np.zeros((1, 500)), mean, np.tile(np.eye(2), (1, 2, 1, 1)), rng.standard_normal((4000, 2)))
+    settings = {"rank": "meanfield", "steps": 500, "learning_rate": 0.01, "restarts": 1}
+    model = Gaussian.from_data(rng.standard_normal((9, 2)), 1), Dirichlet.symmetric(1)
+    with contextlib.nullcontext() if converged else pytest.warns(ConvergenceWarning):
+        fit = advi._result(
+            ends,
+            lambda v: -(v**2).sum(1) / 2 - np.log(2 * np.pi),
+            lambda v: {"weights": np.ones((len(v), 1)), "means": v[:, None]},
+            *model,
+            settings,
+        )
+    assert fit.converged == converged
+    assert abs(fit.info["rise"] - below) <= 4 * fit.info["rise_se"]
+    assert fit.info["elbo"] == pytest.approx(0, abs=1e-12)
 
 
 def test_advi_names_a_loss_that_is_not_a_number(one_cluster):
