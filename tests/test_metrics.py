@@ -130,11 +130,10 @@ def test_a_correct_sampler_of_a_heavy_tail_agrees(rng):
         assert judge(rows, "exact", claims=["spreads"])["spreads"]["state"] == "agrees"
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_gibbs_sampling_is_not_failed_for_the_tails_of_a_nearly_empty_cluster(seed):
+def test_gibbs_sampling_is_not_failed_for_the_tails_of_a_nearly_empty_cluster():
     """Fourteen eruptions against the exact posterior: sds of variances differ by half and more, and nothing differs."""
     x = datasets.load("faithful").x[:14]
-    model, rng = (Gaussian.from_data(x, 2), Dirichlet.symmetric(2)), np.random.default_rng(seed)
+    model, rng = (Gaussian.from_data(x, 2), Dirichlet.symmetric(2)), np.random.default_rng(0)
     pivot = sort_by_mean(cavi.fit(x, *model, rng=rng), x)
     fits = gibbs.fit(x, *model, rng=rng, draws=500, walkers=8), exact.fit(x, *model, rng=rng).as_draws(4, 500, rng)
     aligned = [align(fit, pivot, x).fit for fit in fits]
@@ -179,7 +178,7 @@ def test_total_variation_of_equal_posteriors_is_their_noise(rng):
     family = Gaussian.from_data(x, 1)
     fit = cavi.fit(x, family, Dirichlet.symmetric(1), rng=rng)
     own, truth = (fit.as_draws(2, 100, rng) for _ in range(2))
-    points = [drawn.sample(1000, rng)[0] for drawn in (own, truth)]
+    points = [drawn.sample(400, rng)[0] for drawn in (own, truth)]
     sides = [[label_free.density(drawn, those) for those in points] for drawn in (own, truth)]
     row, floor = label_free.predictive_tv("gibbs", *sides)
     assert floor.metric == "predictive_tv_floor"
