@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from arviz_stats.ecdf_utils import simulate_confidence_bands
 from scipy import stats
+from test_page import Page
 from typer.testing import CliRunner
 
 import reports
@@ -579,6 +580,9 @@ def test_few_simulations_say_nothing(shown):
 
 def test_the_page_shows_what_failed_and_asks_for_nothing_outside(shown):
     html = render(shown)
+    page = Page(html)
+    assert {address[1:] for address in page.addresses if address.startswith("#")} <= set(page.ids)
+    assert not re.search(r"\[\[[^\]]*\|", html)
     for name in ("uniformity", "symmetry"):  # the numbers that need random ones
         pd.testing.assert_frame_equal(*(getattr(CalibrationView(shown), name) for _ in range(2)))
     assert "&lt;script&gt;" in html

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from scipy.integrate import cumulative_trapezoid
 from scipy.stats import binomtest, kstest, multivariate_normal, t
+from test_page import Page
 from typer.testing import CliRunner
 
 import reports
@@ -527,6 +528,9 @@ def test_page_has_its_sections_and_no_address(tiny, tmp_path):
     from reports.page.overfit import render
 
     html = render(tiny, "out")
+    page = Page(html)
+    assert {address[1:] for address in page.addresses if address.startswith("#")} <= set(page.ids)
+    assert not re.search(r"\[\[[^\]]*\|", html)
     for id in (
         "claim",
         "design",

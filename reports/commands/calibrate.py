@@ -1,4 +1,4 @@
-"""`mixtures calibrate`: are the stated uncertainties right?."""
+"""`mixtures calibrate`: are the stated uncertainties right?"""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def calibrate(
     ] = None,
     open_: Open = False,
 ) -> None:
-    """Draw data sets from the prior and see how often each method's intervals hold the parameters that made them.
+    """Draw data sets from the prior and see how often each method's intervals contain the parameters that made them.
 
     The folder gets report.html, calibration.json and cells/, a Parquet data set of every simulation. Interrupt it at any
     moment and give the same command again: it goes on where it was. More simulations, or methods, are added to those there.

@@ -43,7 +43,7 @@ def overfit(
     report: Annotated[bool, typer.Option(help="Write the page beside the numbers.")] = True,
     open_: Open = False,
 ) -> None:
-    """Measure when EM over-estimates on few data, whether VB avoids it, and where VB loses.
+    """Measure when EM overfits few data, whether variational Bayes does too, and where it loses.
 
     The folder gets report.html, overfit.json and cells/, a Parquet data set with a row for every fit. Interrupt it at any
     moment and give the same command again: it goes on where it was. A changed grid measures only what is new in it.

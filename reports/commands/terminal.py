@@ -74,7 +74,7 @@ def choices(result: Selection) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     table.add_column("")
     several = view.structures if len(view.structures) > 1 else []
-    for heading in (*several, "K", "margin (nats)", "over", "one-SE rule"):
+    for heading in (*several, "K", "margin (nats)", "second best", "one-SE rule"):
         table.add_column(heading, justify="right")
     for criterion, one in view.chosen.items():
         within = [result.choice(criterion, structure) for structure in several]

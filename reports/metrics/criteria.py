@@ -50,45 +50,45 @@ CRITERIA = {
         "AIC",
         "em",
         "−AIC/2 = L − p, with the log likelihood L at its maximum and p free parameters (Akaike 1974): an estimate of how well "
-        "the fit predicts as many new points. The theory behind it does not hold for the number of clusters, and AIC is known "
-        "to choose too many; it also follows EM onto clusters of a few points, whose likelihood has no bound.",
+        "the fit predicts as many new points. Its theory does not hold for the number of clusters, and it tends to choose too "
+        "many; it also follows EM to clusters of a few points, where the likelihood is unbounded.",
     ),
     "bic": Criterion(
         "BIC",
         "em",
-        "−BIC/2 = L − (p/2) log N (Schwarz 1978): finds the true K as N grows where the clusters are of the assumed shape. "
-        "With few points it chooses too few; where clusters are not Gaussian it takes several Gaussians for one.",
+        "−BIC/2 = L − (p/2) log N (Schwarz 1978): finds the true K as N grows if the clusters have the assumed shape. With few "
+        "points it chooses too few; for a cluster that is not Gaussian it chooses several Gaussians.",
     ),
     "icl": Criterion(
         "ICL",
         "em",
-        "−ICL/2 = −BIC/2 minus the entropy of the responsibilities (Biernacki, Celeux & Govaert 2000): asks for clusters that "
-        "are apart, not for a good density. Of two that overlap it makes one.",
+        "−ICL/2 = −BIC/2 minus the entropy of the responsibilities (Biernacki, Celeux & Govaert 2000): prefers "
+        "well-separated clusters to a good density, and merges clusters that overlap.",
     ),
     "cv": Criterion(
         "cross-validation (EM)",
         "cv",
-        "The log density of each fold under the maximum-likelihood fit to the others, summed over all points. It is about "
-        "prediction, not about the number of clusters in truth, and falls slowly beyond it; it moves with the folds, and with "
+        "The log density of each fold under the maximum-likelihood fit to the others, summed over all points. It measures "
+        "prediction, not the number of clusters, and decreases slowly beyond the true one; it varies with the folds, and with "
         "the optimum that EM finds in each.",
     ),
     "cv-cavi": Criterion(
         "cross-validation (CAVI)",
         "cv-cavi",
         "The same under CAVI’s posterior predictive density, fitted to the other folds with a prior from them. Averaging over "
-        "the posterior makes clusters to spare nearly harmless: expect a plateau, and read it by the one-standard-error rule.",
+        "the posterior makes superfluous clusters cost little: expect a plateau, and use the one-standard-error rule.",
     ),
     "elbo": Criterion(
         "ELBO",
         "cavi",
-        "CAVI’s lower bound on the log evidence, around one labelling. The bound is looser for more clusters, for there are K! "
-        "labellings, and for clusters that overlap: it leans to few.",
+        "CAVI’s lower bound on the log evidence, around one labelling. The bound is looser for larger K, as there are K! "
+        "labellings, and for clusters that overlap: it favours few.",
     ),
     "elbo-logk": Criterion(
         "ELBO + log K!",
         "cavi",
-        "The bound for all labellings, where q keeps its clusters apart. Clusters that q leaves empty have no labels to "
-        "exchange: with E of them, log K! counts up to log E! too much.",
+        "The bound over all labellings, valid where q separates its clusters. Clusters that q leaves empty have no labels to "
+        "exchange: with E of them, log K! is up to log E! too large.",
     ),
     "loo": Criterion(
         "LOO",
@@ -101,9 +101,9 @@ CRITERIA = {
         "evidence",
         "gibbs",
         "log p(x), over all labellings: exact where the sum over all allocations is affordable, else by bridge sampling from "
-        "Gibbs draws. It depends on the prior, whose scale here follows K, and of few points it may favour a cluster more that "
-        "stays empty. A difference below one nat is not worth more than a bare mention, one above five is very strong (Kass & "
-        "Raftery 1995).",
+        "Gibbs draws. It depends on the prior, whose scale here follows K, and with few points it may favour one more cluster, "
+        "which stays empty. A difference below one nat is not worth more than a bare mention, one above five is very strong "
+        "(Kass & Raftery 1995).",
     ),
 }
 

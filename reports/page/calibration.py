@@ -77,7 +77,7 @@ def verdict(view: CalibrationView) -> Section:
         "verdict",
         "Verdict",
         f"Each method's intervals, posterior and medians against the parameters of {view.simulations} data sets drawn from the "
-        f"prior. What would not show has less than {power.POWER:.0%} power; see Detectable departures.",
+        f"prior. What “would not show” has less than {power.POWER:.0%} [[power]]: see [[#power|Detectable departures]].",
     )
     section.blocks.append(Notice(answer(view)))
     cards = []
@@ -114,7 +114,7 @@ def answer(view: CalibrationView) -> str:
     for method in view.ranks:
         said.setdefault(view.intervals(method).said, []).append(view.label(method))
     rest = "; ".join(f"{words}: {listing(those)}" for words, those in said.items())
-    return f"Coverage of {100 * level:.0f}% intervals: {covers}. {rest[0].upper() + rest[1:]}."
+    return f"[[frequentist-coverage|Coverage]] of {100 * level:.0f}% intervals: {covers}. {rest[0].upper() + rest[1:]}."
 
 
 def coverage(view: CalibrationView) -> Section | None:
@@ -180,7 +180,8 @@ def ranks(view: CalibrationView) -> Section | None:
     section = Section(
         "ranks",
         "Rank uniformity",
-        f"The true value of each quantity is ranked among {L} draws. If the draws are from the posterior, its rank is uniform.",
+        f"The true value of each quantity is ranked among {L} draws. If they are from the posterior, the rank is "
+        "[[sbc|uniform]].",
     )
     most = max(view.ranks, key=lambda m: len(view.ranks[m]))
     band = view.band(most)
@@ -191,8 +192,8 @@ def ranks(view: CalibrationView) -> Section | None:
             "Empirical distribution function (ECDF) of the ranks minus that of uniform ranks. Above zero first and below it "
             "later: the draws are too narrow; the reverse: too wide. Above zero throughout: the draws are too high; below: too "
             f"low. Grey: simultaneous band, which contains all {Q} curves of an exact method in at least 95% of studies of "
-            f"{len(view.ranks[most])} simulations. Curves far outside are cut off.",
-            [image(plot_ranks(differences, band.z, (low - band.z, high - band.z)), _ranks_alt(view))],
+            f"{len(view.ranks[most])} simulations. Curves far outside are cut off. {_ranks_seen(view)}",
+            [image(plot_ranks(differences, band.z, (low - band.z, high - band.z)), _ranks_seen(view))],
         )
     )
     rows = [[Cell(q), *(_p(view.uniformity[m][q], Q) for m in view.ranks)] for q in view.quantities]
@@ -215,11 +216,11 @@ def ranks(view: CalibrationView) -> Section | None:
     return section
 
 
-def _ranks_alt(view: CalibrationView) -> str:
+def _ranks_seen(view: CalibrationView) -> str:
     """How many curves of each method leave the band."""
     Q = len(view.quantities)
     out = [f"{(view.uniformity[m] < ALPHA / Q).sum()} of {view.label(m)}" for m in view.ranks]
-    return f"Of {Q} curves of each method, these leave the band: {listing(out)}"
+    return f"Of {Q} curves of each method, these leave the band: {listing(out)}."
 
 
 def sides(view: CalibrationView) -> Section | None:
@@ -234,14 +235,14 @@ def sides(view: CalibrationView) -> Section | None:
         "medians",
         "Median bias",
         "A variational posterior q that is too narrow may still have unbiased medians. Then q(quantity < truth) is distributed "
-        "symmetrically about 1/2 over the simulations (Yao et al. 2018).",
+        "symmetrically about 1/2 over the simulations ([[vsbc|Yao et al. 2018]]).",
     )
     shares = {q: {m: (view.ranks[m][q].to_numpy() + 0.5) / (L + 1) for m in methods} for q in view.quantities}
     section.blocks.append(
         Figure(
             "Histograms of q(quantity < truth) over the simulations. Flat is right. Peaks at both ends: q is too narrow. More "
-            "mass on the left: q is too high; on the right: too low.",
-            [image(plot_sides(shares), _sides_alt(view, methods))],
+            f"mass on the left: q is too high; on the right: too low. {_sides_seen(view, methods)}",
+            [image(plot_sides(shares), _sides_seen(view, methods))],
         )
     )
     rows = []
@@ -269,11 +270,11 @@ def sides(view: CalibrationView) -> Section | None:
     return section
 
 
-def _sides_alt(view: CalibrationView, methods: list[str]) -> str:
+def _sides_seen(view: CalibrationView, methods: list[str]) -> str:
     """How many histograms of each method are lopsided."""
     Q = len(view.quantities)
     out = [f"{(view.symmetry[m] < ALPHA / Q).sum()} of {view.label(m)}" for m in methods]
-    return f"Of {Q} histograms of each method, these are not symmetric: {listing(out)}"
+    return f"Of {Q} histograms of each method, these are not symmetric: {listing(out)}."
 
 
 def detectable(view: CalibrationView) -> Section | None:

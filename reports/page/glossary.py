@@ -791,6 +791,21 @@ _TERMS = (
         ("Wilson interval", "Wilson's interval", "Wilson's"),
     ),
     Term(
+        "power",
+        "power",
+        "Probability that a check shows a departure of a given size. Where a check shows nothing, a departure that it had "
+        "little power to show is not excluded.",
+    ),
+    Term(
+        "simultaneous",
+        "simultaneous intervals",
+        "Intervals for several numbers that all hold together with 95%, not each alone; they are wider, here by "
+        "[[bonferroni]], and may be used to count how many numbers differ from zero.",
+        "",
+        "Miller 1981, Simultaneous Statistical Inference",
+        ("simultaneous interval", "simultaneous intervals", "simultaneous 95% interval", "simultaneous 95% intervals"),
+    ),
+    Term(
         "p-value",
         "p-value",
         "Probability of a departure at least as large as the one seen, if there were none. A large one is no proof "

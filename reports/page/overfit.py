@@ -10,9 +10,10 @@ import pandas as pd
 
 from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Notice, Section, Table, image, value
 from reports.page.build import write
-from reports.page.numbers import DASH, fixed, percent, with_error
+from reports.page.numbers import DASH, fixed, number, percent, with_error
 from reports.page.overfit_findings import findings, overlap, short_answer, simultaneous_words
 from reports.page.overfit_view import NAMES, PANELS, View, as_number, half_free, missing
+from reports.page.words import listing
 from reports.plots.overfit import Panel, plot_choices, plot_curves
 from reports.studies.overfit import summary
 from reports.studies.overfit.fits import TITLES
@@ -83,17 +84,17 @@ def measures(view: View) -> Section:
     """What each number is."""
     items = [
         "Test score (primary): mean log density of the test points, in nats a point. Loss: test score of the true density "
-        "minus that of the fit on the same points, an estimate of KL(truth ‖ fit).",
+        "minus that of the fit on the same points, an estimate of [[kl|KL(truth ‖ fit)]].",
         "Gap: train score minus test score.",
-        "Prior and averaging apart: CAVI is scored by its posterior predictive density and, as “plug-in”, by the density at "
-        "its posterior mean. Plug-in minus EM is the effect of the prior; predictive minus plug-in is the effect of averaging "
-        "over the posterior.",
+        "Prior and averaging apart: CAVI is scored by its [[predictive|posterior predictive density]] and, as “plug-in”, by "
+        "the density at its posterior mean. Plug-in minus EM is the effect of the prior; predictive minus plug-in is the "
+        "effect of averaging over the posterior.",
         "Smallest variance: of any fitted cluster in any direction, relative to the smallest true one. A fit fails when every "
         f"start collapses; it has nearly collapsed when this ratio is below {summary.COLLAPSED:g}.",
         "Occupied clusters: expected number of clusters with at least one point.",
-        "Coverage: share of central 95% intervals that contain the true value of a quantity without labels: the mean and the "
-        "variance of each feature, the log density at 20 test points, the largest weight. A point estimate has no intervals, "
-        "and so no coverage.",
+        "[[frequentist-coverage|Coverage]]: share of central 95% intervals that contain the true value of a quantity without "
+        "labels: the mean and the variance of each feature, the log density at 20 test points, the largest weight. A point "
+        "estimate has no intervals, and so no coverage.",
         "Clusters: adjusted Rand index and calibration error of the responsibilities on test points of known class.",
         "Failures are counted: a mean is over the replicates in which the method ended, with their number beside it; a paired "
         "difference is over those in which both methods ended; where wins are counted, a failed fit loses.",
@@ -258,8 +259,8 @@ def coverage(view: View) -> Section | None:
     section = Section(
         "coverage",
         "Coverage against n",
-        "Share of 95% intervals that contain the true value. Below the line at 95% the intervals are too narrow. The quantity "
-        "with the lowest coverage comes first.",
+        "[[frequentist-coverage|Share of 95% intervals]] that contain the true value. Below the line at 95% the intervals are "
+        "too narrow. The quantity with the lowest coverage comes first.",
     )
     for name in view.coverages["measure"].drop_duplicates():
         what = COVERAGES[str(name)]
@@ -380,9 +381,8 @@ def _add(
     note = " Hollow marks: some replicates failed or have no such number." if hollow else ""
     if any(missing(part.settings["true_k"]) for part, _ in parts):
         note += f" {overlap(view)}"
-    section.blocks.append(
-        Figure(f"{caption} Bands: 95% intervals.{more}{note}", [image(figure, f"{ylabel} against {NAMES[along]}")])
-    )
+    seen = _seen(view, panels[0], NAMES[along], measure)
+    section.blocks.append(Figure(f"{caption} Bands: 95% intervals.{more}{note} {seen}", [image(figure, seen)]))
     rows = [
         [Cell(view.words(part.settings, along)), Cell(view.label(row["method"]), method=row["method"]), value(row["x"]),
          Cell(_with_interval(row, measure), row["mean"]), value(row["median"]),
@@ -394,6 +394,18 @@ def _add(
     section.blocks.append(
         Table(f"{ylabel[0].upper() + ylabel[1:]} by method and {NAMES[along]}", columns, rows, fold=True)
     )
+
+
+def _seen(view: View, panel: Panel, along: str, measure: str) -> str:
+    """The means at both ends of the first panel, as seen in the figure."""
+    said = []
+    for x in (panel.curves["x"].min(), panel.curves["x"].max()):
+        here = panel.curves[panel.curves["x"] == x].to_dict("records")
+        means = [percent(row["mean"]) if measure in summary.SHARES else number(row["mean"], 2) for row in here]
+        of = [f"{view.label(row['method'])} {mean}" for row, mean in zip(here, means, strict=True)]
+        said.append(f"at {along} = {x:g}, {listing(of)}")
+    text = f"{panel.title}: {'; '.join(said)}."
+    return text[0].upper() + text[1:]
 
 
 def _panel(view: View, part: Slice, curves: pd.DataFrame, along: str) -> Panel:

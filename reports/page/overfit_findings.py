@@ -28,11 +28,15 @@ def short_answer(view: View) -> str:
         parts.append(f"above that of {view.label(str(other))} in {better} of {len(part)} settings and below in {worse}")
     text = (
         f"The test score of CAVI’s posterior predictive is {'; '.join(parts)}. Counted are settings where the simultaneous 95% "
-        f"interval of the paired difference excludes zero ({simultaneous_words(view)})."
+        f"interval of the [[paired|paired difference]] excludes zero ({simultaneous_words(view)})."
     )
     own = view.coverages[view.coverages["method"] == "cavi"]
     if len(own):
-        text += f" The lowest coverage of its 95% intervals{view.contained_words} is {_coverage(view, own.iloc[0].to_dict())}."
+        lowest = _coverage(view, own.iloc[0].to_dict())
+        text += (
+            f" The lowest [[frequentist-coverage|coverage]] of its 95% intervals, over the settings{view.contained_words}, is "
+            f"{lowest}."
+        )
     return text
 
 
@@ -81,8 +85,8 @@ def _covered(view: View) -> Iterator[str]:
         lowest = [_coverage(view, row) for row in own.drop_duplicates("measure").to_dict("records")]
         if lowest:
             yield (
-                f"Lowest coverage of {view.label(method)}’s 95% intervals over the settings{view.contained_words}: "
-                f"{'; '.join(lowest)}."
+                f"Lowest [[frequentist-coverage|coverage]] of {view.label(method)}’s 95% intervals over the settings"
+                f"{view.contained_words}: {'; '.join(lowest)}."
             )
 
 

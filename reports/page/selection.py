@@ -121,8 +121,7 @@ def choice(view: View) -> Section:
     section = Section(
         "choice",
         "Choice",
-        "Every number is in nats for the whole data set, larger being better, so that margins can be compared: AIC, BIC and "
-        "ICL are halved and change their sign.",
+        "All criteria are in nats for the whole data set, and larger is better: AIC, BIC and ICL are divided by −2.",
     )
     if not view.criteria:
         section.blocks.append(Notice("No criterion has a value for any candidate; the reasons are below.", "warn"))
@@ -131,11 +130,11 @@ def choice(view: View) -> Section:
     section.blocks += [Notice(_sentence(text), "warn") for text in view.selection.warnings]
     several = len(view.structures) > 1
     caption = (
-        f"Choices{' among all structures' if several else ''}. ± is a standard error: of the paired difference for scores that "
-        "are sums over points, of two independent estimates for the evidence. The last column is the candidate with the fewest "
-        "parameters whose score is within one standard error of their difference from the best."
+        f"Choice of each criterion{' among all structures' if several else ''}. ± is a standard error: of the "
+        "[[paired|paired difference]] for scores that are sums over points, of the difference of two independent estimates for "
+        "the evidence. Last column: the candidate with the fewest parameters among those within one standard error of the best."
     )
-    head = ["criterion", "K chosen", "runner-up", "margin (nats)", "within one standard error"]
+    head = ["criterion", "K chosen", "second best", "margin (nats)", "one-standard-error rule"]
     section.blocks.append(Table(caption, head, [_choice(view, one) for one in view.chosen.values()]))
     if several:
         rows = [_choice(view, one) for one in view.selection.choices if one.among != "all"]
@@ -172,8 +171,8 @@ def verdict(view: View) -> Iterator[str]:
     close = [one for one in view.chosen.values() if one.runner_up and _is_close(one)]
     if close:
         yield (
-            f"The choice of {listing([_the(one) for one in close])} is close: by less than one nat, or than two standard "
-            "errors of the margin."
+            "Choices by a small margin, less than one nat or two standard errors: "
+            f"{listing([CRITERIA[one.criterion].title for one in close])}."
         )
 
 
@@ -183,7 +182,7 @@ def clusters(view: View) -> Section | None:
         return None
     section = Section(
         "clusters",
-        "Clusters chosen",
+        "Chosen clusters",
         "The clusters of each candidate that a criterion chooses, the choice of the most criteria first.",
     )
     titles = [(_panel_title(view, c, those), view.selection.clusterings[c]) for c, those in view.drawn.items()]
@@ -222,7 +221,7 @@ def _clusters_caption(view: View) -> str:
         said = [f"{count} at {view.words(c)}" for c, count in empty.items() if count]
         text += f" Clusters that are the most probable one of no point are not drawn: {listing(said)}."
     if more := len(view.selection.chosen) - len(view.drawn):
-        text += f" {more} more {'choices are' if more > 1 else 'choice is'} not drawn."
+        text += f" Not drawn: {more} more {'choices' if more > 1 else 'choice'}."
     return text
 
 
@@ -240,25 +239,25 @@ def curves(view: View) -> Section:
     section = Section(
         "curves",
         "Criteria against K",
-        "Each candidate’s distance from the best of its criterion. Linear to ten nats, logarithmic below.",
+        "Difference of each candidate from the best of its criterion, in nats; linear down to −10, logarithmic below.",
     )
     if view.criteria:
         caption = (
-            "Filled marks are the choice within a covariance structure; bands are one standard error of the difference from "
-            "it; crosses at the foot are candidates without a value."
+            "Filled: the choice within a covariance structure. Bands: one standard error of the difference from it. Crosses: "
+            f"candidates without a value. {next(verdict(view))}"
         )
-        section.blocks.append(Figure(caption, [image(plot_selection(view.selection.table), "Criteria against K")]))
+        section.blocks.append(Figure(caption, [image(plot_selection(view.selection.table), next(verdict(view)))]))
     return section
 
 
 def values(view: View) -> Section:
     """All values, and why some are missing."""
-    section = Section("values", "Values", "In nats for the whole data set, larger being better, with standard errors.")
+    section = Section("values", "Values", "In nats for the whole data set, with standard errors; larger is better.")
     table = view.selection.table
     several = " of its structure" if len(view.structures) > 1 else ""
     for name, error, caption in (
         ("difference", "difference_se", f"Difference from the best{several}"),
-        ("value", "se", "The values themselves"),
+        ("value", "se", "Values"),
     ):
         rows = []
         for key, part in table.groupby(["covariance", "components"], sort=False):
@@ -275,7 +274,11 @@ def values(view: View) -> Section:
             for key, part in lost.groupby(["covariance", "components", "missing"], sort=False)
         ]  # fmt: skip
         section.blocks.append(
-            Table("What has no value, and takes no part in the choice", [*_head(view), "criteria", "reason"], rows)
+            Table(
+                "Candidates without a value, which take no part in the choice",
+                [*_head(view), "criteria", "reason"],
+                rows,
+            )
         )
     return section
 
@@ -286,20 +289,20 @@ def fits(view: View) -> Section:
     section = Section(
         "fits",
         "Fits",
-        f"EM and CAVI started {manifest['restarts']} times from k-means++ seeds, half as often in every fold, and the "
-        f"{manifest['continued']} runs ahead after 20 passes went on to their end. How many reached the best end says how sure "
-        "it is.",
+        f"EM and CAVI were started {manifest['restarts']} times by k-means++, in every fold half as often; the "
+        f"{manifest['continued']} starts with the highest objective after 20 passes were continued. The more of these reach "
+        "the best optimum, the less likely is a better one.",
     )
     columns = {
         "parameters": "free parameters",
         "em_log_likelihood": "log likelihood (EM)",
-        "em_reached": "EM runs at the best end",
-        "em_collapsed": "EM runs collapsed",
-        "em_fewest_points": "points of the smallest cluster (EM)",
-        "cavi_reached": "CAVI runs at the best end",
+        "em_reached": "EM starts at the best optimum",
+        "em_collapsed": "failed EM starts",
+        "em_fewest_points": "smallest cluster of EM (points)",
+        "cavi_reached": "CAVI starts at the best optimum",
         "cavi_empty": "empty clusters (CAVI)",
         "gibbs_rhat": "R-hat (Gibbs)",
-        "gibbs_khat_bad": "points with a large k-hat (LOO)",
+        "gibbs_khat_bad": "high k-hat in LOO (points)",
         "gibbs_evidence": "evidence by",
         "gibbs_loo": "LOO by",
     }
@@ -316,7 +319,7 @@ def fits(view: View) -> Section:
 def meaning(view: View) -> Section:
     """What each number is and where it misleads."""
     items = [(CRITERIA[name].title, CRITERIA[name].meaning) for name in view.manifest["criteria"]]
-    return Section("meaning", "What each number means", "And where it misleads.", [Facts(items)])
+    return Section("meaning", "Definitions", "What each criterion estimates, and where it misleads.", [Facts(items)])
 
 
 def setting(view: View) -> Section:
@@ -325,7 +328,7 @@ def setting(view: View) -> Section:
     facts = [
         ("Data", f"{data['name']}: {data['n']} points of {', '.join(data['features'])}"),
         ("Source", data["source"]),
-        ("Known classes", None if data["n_classes"] is None else f"{data['n_classes']}, which no criterion saw"),
+        ("Known classes", None if data["n_classes"] is None else f"{data['n_classes']}, not used by any criterion"),
         *(("Model, " + s, symbols(text)) for s, text in manifest["model"]["text"].items()),
         ("Prior", f"the weak default from the data, its scale following K (Fraley & Raftery 2007), and "
                   f"Dirichlet({number(manifest['model']['alpha0'])}) on the weights; none for EM"),
@@ -338,8 +341,8 @@ def setting(view: View) -> Section:
     ]  # fmt: skip
     return Section(
         "setting",
-        "Setting",
-        "What was fitted to what.",
+        "Data, model and settings",
+        "All that is needed to run this selection again.",
         [Facts([(name, fact) for name, fact in facts if fact]), Code(manifest["command"], "The command")],
     )
 
@@ -348,12 +351,12 @@ def limits(view: View) -> Section:
     """What the page cannot say."""
     items = [
         "A number of components is not a number of groups: two components may make one cluster that is not Gaussian.",
-        "The criteria answer different questions. The evidence and BIC ask which K is probable, ICL how many clusters are "
-        "apart, AIC, cross-validation and LOO which K predicts best; they need not agree.",
-        "Every value rests on the best optimum, or the modes, that were found; another seed may find others.",
-        "The standard errors of cross-validation take points as independent. Points of one fold share a fit, so that the true "
+        "The criteria answer different questions and need not agree. The evidence and BIC ask which K is probable, ICL how "
+        "many clusters are well separated, AIC, cross-validation and LOO which K predicts best.",
+        "Every value depends on the best optimum, or the modes, that were found; another seed may find others.",
+        "The standard errors of cross-validation take points as independent. Points of one fold share a fit, so the true "
         "errors are somewhat larger.",
-        "After a choice the fit’s own uncertainty does not contain that of the choice.",
+        "The uncertainty of a fit does not include that of the choice of K.",
     ]
     return Section("limits", "Limits", "What this page cannot tell.", [Bullets(items)])
 
@@ -404,7 +407,7 @@ def _fact(name: str, x: Any) -> Cell:
 
 
 def margin(one: Choice) -> str:
-    """By how much a choice is better than the runner-up, with its standard error where it has one."""
+    """By how much a choice is better than the second best, with its standard error where it has one."""
     if math.isnan(one.margin):
         return DASH
     return with_error(one.margin, one.margin_se) if one.margin_se > 0 else number(one.margin, 2)

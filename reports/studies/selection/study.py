@@ -396,8 +396,8 @@ def _warnings(selection: Selection) -> list[str]:
     ]
     if at_edge:
         said.append(
-            f"{', '.join(at_edge)}: the choice is K = {largest}, the largest that was asked for, so that the best may lie "
-            "beyond; raise --components."
+            f"{', '.join(at_edge)}: the choice K = {largest} is the largest candidate, and the best may be larger still; raise "
+            "--components."
         )
     return said
 
@@ -415,36 +415,34 @@ def _doubts(fits: pd.DataFrame) -> list[str]:
         for k, fall in zip(ended["components"], highest - ended["em_log_likelihood"], strict=True):
             if fall > FALL:
                 said.append(
-                    f"EM’s likelihood at K = {k} is {fall:.2g} nats below that of fewer clusters: its starts missed the "
-                    "optimum; raise --restarts."
+                    f"EM’s likelihood at K = {k} is {fall:.2g} nats below that of fewer clusters: no start found "
+                    "the optimum; raise --restarts."
                 )
         few = where("em_fewest_points", lambda v: v < fits["em_parameters_a_cluster"])
         if few:
             said.append(
-                f"at K = {_numbers(few)} EM has a cluster on fewer points than it has parameters, where the likelihood has "
-                "peaks that say nothing about the data; AIC, BIC and ICL may follow them."
+                f"at K = {_numbers(few)} a cluster of EM has fewer points than free parameters; such maxima of the "
+                "likelihood are often spurious, and AIC, BIC and ICL may choose them."
             )
     for part, title in (("em", "EM"), ("cavi", "CAVI")):
         unsettled = where(f"{part}_converged", lambda v: v.eq(False))
         if unsettled:
-            said.append(f"{title} was still climbing at K = {_numbers(unsettled)}.")
+            said.append(f"{title} did not converge at K = {_numbers(unsettled)}.")
     empty = where("cavi_empty", lambda v: v > 1)
     if empty:
         said.append(
-            f"at K = {_numbers(empty)} CAVI leaves more than one cluster empty, so that log K! counts the same labellings "
-            "several times and ELBO + log K! is too high."
+            f"at K = {_numbers(empty)} CAVI leaves more than one cluster empty: log K! counts equal labellings several times, "
+            "and ELBO + log K! is too high."
         )
     apart = where("gibbs_rhat", lambda v: ~(v < 1.01))
     if apart:
         said.append(
-            f"Gibbs chains disagree at K = {_numbers(apart)} (split R-hat above 1.01): the evidence and LOO are less certain "
-            "there than their standard errors say."
+            f"Gibbs chains did not mix at K = {_numbers(apart)} (split R-hat above 1.01): the standard errors of the evidence "
+            "and of LOO are too small there."
         )
     heavy = where("gibbs_khat_bad", lambda v: v > 0)
     if heavy:
-        said.append(
-            f"LOO has points with a large k-hat at K = {_numbers(heavy)}, whose scores are not to be relied on."
-        )
+        said.append(f"LOO has points with a high k-hat at K = {_numbers(heavy)}, whose scores are unreliable.")
     return said
 
 
