@@ -205,6 +205,9 @@ def test_chains_are_checked_and_independent_draws_are_not(run, posterior):
     assert set(references) == {"exact", "chains", "one"}
     assert references["chains"]["checks"][0]["value"] == rows(result, "chains")["value"]["rhat_max", "all"]
     assert result.results.manifest["methods"]["one"]["converged"] is False  # one chain has no R-hat to pass
+    assert re.search(
+        r"smallest bulk ESS \d+[,)]", references["chains"]["reason"]
+    )  # of 400 draws more than 400 are asked
     undecided = [said for said in result.results.manifest["verdict"]["one"].values() if said["state"] != "differs"]
     assert all(said["because"].startswith("the sampler failed its checks (largest R-hat unknown") for said in undecided)
     assert not any("optimiser" in said["because"] for said in result.results.manifest["verdict"]["one"].values())

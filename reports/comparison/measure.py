@@ -503,9 +503,12 @@ def _judged(method: str, checks: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _failed(checks: list[dict[str, Any]]) -> str:
-    """The checks that were not passed, each with its value."""
-    failed = (check for check in checks if not check["passed"])
-    return ", ".join(f"{c['name']} {'unknown' if c['value'] is None else format(c['value'], '.4g')}" for c in failed)
+    """The checks that were not passed, each with its value: numbers of draws whole, R-hat to the third decimal."""
+
+    def text(value: float | None) -> str:
+        return "unknown" if value is None else f"{value:.0f}" if value >= 10 else f"{value:.4g}"
+
+    return ", ".join(f"{check['name']} {text(check['value'])}" for check in checks if not check["passed"])
 
 
 def _exact(method: str) -> dict[str, Any]:
