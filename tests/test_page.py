@@ -15,6 +15,8 @@ import pytest
 import xarray as xr
 
 import reports
+from reports.comparison.verdict import LIMITS, judge, of_reference
+from reports.metrics import Row
 from reports.page import quantities, render, uniformity
 from reports.page.blocks import Card, Cards, Cell, Notice, Section, Table, Use
 from reports.page.blocks import Figure as BlockFigure
@@ -28,6 +30,7 @@ from reports.page.view import View
 from reports.plots import style
 
 SECTIONS = [
+    "answer",
     "verdict",
     "setting",
     "reference",
@@ -128,7 +131,6 @@ def with_reference(results, trusted=True):
     for method in ("nuts", "gibbs"):
         trees[method] = tree
         manifest["relabelling"][method] = manifest["relabelling"]["cavi"]
-        manifest["verdict"][method] = manifest["verdict"]["cavi"]
     manifest["reference"] = {
         "method": "nuts",
         "trusted": trusted,
@@ -148,6 +150,13 @@ def with_reference(results, trusted=True):
         ("gibbs", "median_shift", "locations", -0.0567, 0.0123),
         ("gibbs", "predictive_tv", "data", 0.00123, 0.0004),
     ]
+    rows += [("cavi", "coclustering_error", "data", 0.0047, 0.0003), ("cavi", "predictive_tv", "data", 0.09, 0.002)]
+    against = manifest["reference"]
+    manifest["verdict"] = {
+        method: of_reference(against) if method == "nuts" else judge(own, "variational", reference=against)
+        for method in trees
+        for own in [[Row(*row) for row in rows if row[0] == method]]
+    }
     metrics = pd.concat([results.metrics, pd.DataFrame(rows, columns=results.metrics.columns)], ignore_index=True)
     return reports.Results(manifest, metrics, results.data, trees)
 
@@ -309,7 +318,7 @@ def test_all_failed_still_makes_a_page(quick):
     sections = Page(render(all_failed(quick))).sections
     assert list(sections) == SECTIONS
     assert "nothing worked" in sections["verdict"]
-    assert all("No method succeeded" in sections[name] for name in SECTIONS[4:13])
+    assert all("No method succeeded" in sections[name] for name in SECTIONS[5:14])
 
 
 def test_references_are_held_against_each_other(pages):
@@ -379,6 +388,53 @@ def test_modes_and_what_single_parameters_do_not_show_are_told(full):
         assert words in sections["relabelling"], words
     for words in ("0.123", "weights[0] ~ means[0]", "0.10", "−0.610 ± 0.020", "0.045", "0.7890 ± 0.0040", "0.503"):
         assert words in sections["agreement"], words
+
+
+def test_a_claim_leads_from_the_card_to_its_number(pages, full):
+    """Quantity, parameter, value with error, limit and its reason, and a link to a row that holds the value."""
+    html = pages["full"]
+    card = next(part for part in html.split("</article>") if "<h3>CAVI" in part)
+    claims = re.findall(r"<dt>(.*?)</dt>(.*?)</div>", card, re.S)
+    assert [name for name, _ in claims] == ["weights", "locations", "spreads", "clusters", "density"]
+    shown = {name: re.sub(r"<[^>]+>", "", text) for name, text in claims}
+    for name in ("weights", "locations", "spreads"):
+        assert "✗ differs" in shown[name]
+        assert "95% coverage of" in shown[name]
+        assert "0.700 ± 0.010 (limit 0.9)" in shown[name]
+        assert LIMITS["coverage95"].why in html_text(shown[name])
+    assert "✓ agrees" in shown["clusters"]
+    assert "0.00470 ± 0.00030 (limit 0.02)" in shown["clusters"]
+    for _, text in claims:
+        (target,) = re.findall(r'href="#(row-[^"]+)"', text)
+        assert re.search(rf'<tr id="{re.escape(target)}">.*?</tr>', html, re.S)
+
+
+def html_text(text):
+    return text.replace("&#39;", "'")
+
+
+def test_the_answer_stands_first_with_its_picture(pages):
+    section = Page(pages["full"]).sections["answer"]
+    assert "CAVI cannot:" in section
+    assert "The reference is NUTS, which passed its checks" in section
+    assert "ADVI failed" in section
+    assert pages["full"].count('id="fig-answer"') == 1
+    assert "There is no reference" in Page(pages["quick"]).sections["answer"]
+    assert "the reference is not trusted" in Page(pages["untrusted"]).sections["answer"]
+
+
+def test_where_the_prior_comes_from(quick):
+    """EM has none, the rest of the methods have one, computed from the data unless it was given."""
+    section = Page(render(quick)).sections["setting"]
+    assert "all but EM, which maximises the likelihood, the same prior" in section
+    assert "m0 is the mean of the data" in section
+    assert "W0⁻¹ their covariance matrix over K^(2/D)" in section
+    results = deepcopy(quick)
+    results.manifest["model"] |= {"given": ["W0", "m0"], "covariance": "diag"}
+    section = Page(render(results)).sections["setting"]
+    assert "Given: m0 and W0." in section
+    assert "ν0 = D + 2 and β0 = 0.01" in section
+    assert "mean of the data" not in section
 
 
 def test_the_page_is_the_same_each_time(quick, pages):
@@ -468,7 +524,8 @@ def test_advi_steps_are_counted_as_steps(full):
         patch.setattr(bounds, "plot_bounds", lambda traces, labels: seen.update(traces=traces, labels=labels))
         patch.setattr("reports.page.convergence.image", lambda figure, alt, **_: None)
         convergence(View(results))
-    assert list(seen["traces"]["cavi"].index[:3]) == [40, 80, 120]
+    steps = list(seen["traces"]["cavi"].index)
+    assert steps == [40 * (i + 1) for i in range(len(steps))]
     assert seen["labels"]["cavi"][0] == "step"
     assert seen["labels"]["em"][0] == "pass"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -38,8 +38,8 @@ def describe_data(data: Data, digest: str, name: str, standardize: bool, facts: 
     }
 
 
-def describe_model(family: Family, allocation: Dirichlet) -> dict[str, Any]:
-    """The model in symbols and its hyperparameters in the units of the data."""
+def describe_model(family: Family, allocation: Dirichlet, given: Iterable[str] = ()) -> dict[str, Any]:
+    """The model in symbols, its hyperparameters in the units of the data, and which of them were given and not computed."""
     return {
         "family": family.name,
         "covariance": family.covariance,
@@ -47,6 +47,7 @@ def describe_model(family: Family, allocation: Dirichlet) -> dict[str, Any]:
         "alpha0": float(allocation.alpha0[0]),
         "text": "; ".join((*allocation.equations, *family.equations)),
         "prior": {name: np.asarray(value).tolist() for name, value in family.prior_in_data_units().items()},
+        "given": sorted(given),
     }
 
 

@@ -173,7 +173,7 @@ def compare(
         "versions": facts_of.versions(),
         "platform": f"{platform.system()} {platform.machine()}",
         "data": facts_of.describe_data(data, digest(x), name, standardize, facts),
-        "model": facts_of.describe_model(family, allocation),
+        "model": facts_of.describe_model(family, allocation, prior or ()),
         "methods": entries,
         "options": asdict(settings),
     }

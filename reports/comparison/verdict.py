@@ -158,8 +158,11 @@ def _judged(claim: str, rows: list[Row], kind: str) -> dict[str, Any]:
     by_metric = defaultdict(list)
     for row in own:
         by_metric[row.metric].append((_state(row, strict), row))
-    worst = [max(those, key=lambda one: (SEVERITY[one[0]], _distance(one[1]))) for those in by_metric.values()]
-    worst.sort(key=lambda one: (-SEVERITY[one[0]], -_distance(one[1])))
+    worst = [
+        max(those, key=lambda one: (SEVERITY[one[0]], distance(one[1].metric, one[1].value)))
+        for those in by_metric.values()
+    ]
+    worst.sort(key=lambda one: (-SEVERITY[one[0]], -distance(one[1].metric, one[1].value)))
     state, row = worst[0]
     note = "; a point estimate has no intervals" if kind == "point" and claim in BLOCKS else ""
     return _said(state, _sentence(row) + note, [_check(*one) for one in worst])
@@ -187,12 +190,16 @@ def _state(row: Row, strict: float) -> str:
     return "agrees" if low < value - confident * se and value + confident * se < high else "cannot tell"
 
 
-def _distance(row: Row) -> float:
-    """How far a number is from the ideal, in units of its limit."""
-    low, high = LIMITS[row.metric].bounds
-    if row.metric in LOGARITHMIC:
-        return float(abs(np.log(row.value)) / np.log(high)) if row.value > 0 else np.inf
-    return (0.95 - row.value) / (0.95 - low) if row.metric == "coverage95" else abs(row.value) / high
+def distance(metric: str, value: float) -> float:
+    """How far a number is from the ideal, in units of its limit: 1 at the limit, more beyond it.
+
+    >>> round(distance("width_ratio", 0.64), 6), distance("median_shift", -0.25)
+    (2.0, 0.5)
+    """
+    low, high = LIMITS[metric].bounds
+    if metric in LOGARITHMIC:
+        return float(abs(np.log(value)) / np.log(high)) if value > 0 else np.inf
+    return (0.95 - value) / (0.95 - low) if metric == "coverage95" else abs(value) / high
 
 
 def _check(state: str, row: Row) -> dict[str, Any]:

@@ -1,19 +1,17 @@
-"""The answer in three sentences, worked out from the manifest: what can stand in for what, the reference, what follows."""
+"""The answer in three parts, worked out from the manifest: what can stand in for what, the reference, what follows."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from reports.comparison.verdict import NAMES, distance
+from reports.metrics.parameters import BLOCKS
 from reports.page.numbers import fixed, number, with_error
 from reports.page.words import listing, literal
 from reports.plots import style
 
 Manifest = Mapping[str, Any]
-
-BLOCKS = ("weights", "locations", "spreads")
-"""The claims about parameters; their order is that of the verdict."""
 
 LONGEST = 160
 """Characters of an error message that a sentence quotes."""
@@ -36,37 +34,41 @@ def stand_in(manifest: Manifest) -> str:
     others, against = _others(manifest), _reference(manifest)
     failed = _failures(manifest)
     if not _succeeded(manifest):
-        return f"No method succeeded: {failed}."
-    ending = f"; {failed}" if failed else ""
+        return _text("No method succeeded", *failed)
     if against is None:
         names = listing([label(m) for m in others], "or")
-        return f"Whether {names} can stand in for the posterior cannot be told: there is no reference{ending}."
+        return _text(f"Whether {names} can stand in for the posterior cannot be told: there is no reference", *failed)
     if not others:
-        return f"{label(against)} stands alone: no other method was compared with it{ending}."
+        return _text(f"Only {label(against)} succeeded: there is nothing to compare it with", *failed)
     if not manifest["reference"]["trusted"]:
-        seen = _worst(_checks(manifest, others, BLOCKS))
-        difference = f"; the largest difference from {label(against)} as it is: {_told(seen, True)}" if seen else ""
-        return f"Whether any method can stand in for the posterior cannot be told{difference}{ending}."
-    return f"On these data {'; '.join(_judged(manifest, others, against))}{ending}."
+        clauses = ["Whether any method can stand in for the posterior cannot be told: the reference is not trusted"]
+        if seen := _worst(_causes(_checks(manifest, others, BLOCKS))):
+            clauses.append(f"The largest difference from {label(against)} as it is: {_told(seen, True)}")
+        return _text(*clauses, *failed)
+    return _text(*_judged(manifest, others, against), *failed)
 
 
 def _judged(manifest: Manifest, others: Sequence[str], against: str) -> list[str]:
     """Return the clauses on those that can stand in, cannot, leave it open, and give a point."""
     points = [m for m in others if manifest["methods"][m]["kind"] == "point"]
     states = {m: _state(manifest, m, BLOCKS) for m in others if m not in points}
-    found = []
-    if good := [m for m, state in states.items() if state == "agrees"]:
+    good = [m for m, state in states.items() if state == "agrees"]
+    unknown = [m for m, state in states.items() if state == "cannot tell"]
+    if good:
         every = "every other method" if len(good) == len(others) > 2 else listing([label(m) for m in good])
         closest = _worst(_checks(manifest, good, BLOCKS))
         at_most = f" (nearest to a limit: {_told(closest, len(good) > 1)})" if closest else ""
-        found.append(f"{every} can stand in for {_name(manifest, against)}{at_most}")
-    found += _defects(manifest, [m for m, state in states.items() if state == "differs"], against, not good)
-    for method in (m for m, state in states.items() if state == "cannot tell"):
-        found.append(f"it cannot be told for {label(method)} ({_open(manifest, method)})")
+        found = [f"On these data {every} can stand in for {_name(manifest, against)}{at_most}"]
+    else:
+        found = [
+            f"On these data no method {'could be shown to' if unknown else 'can'} stand in for {_name(manifest, against)}"
+        ]
+    found += _defects(manifest, [m for m, state in states.items() if state == "differs"])
+    found += [f"For {label(method)} this cannot be told ({_open(manifest, method)})" for method in unknown]
     if points:
         worst = _worst(_checks(manifest, points, BLOCKS))
         plural = len(points) > 1
-        told = f"; the furthest estimate: {_told(worst, plural)}" if worst else ""
+        told = f"; furthest from the reference's median: {_told(worst, plural)}" if worst else ""
         found.append(
             f"{listing([label(m) for m in points])} give{'' if plural else 's'} {'points' if plural else 'a point'} "
             f"without intervals{told}"
@@ -74,35 +76,32 @@ def _judged(manifest: Manifest, others: Sequence[str], against: str) -> list[str
     return found
 
 
-def _defects(manifest: Manifest, methods: Sequence[str], against: str, first: bool) -> list[str]:
+def _defects(manifest: Manifest, methods: Sequence[str]) -> list[str]:
     """Return one clause for each way in which methods differ, with the worst of its methods."""
-    groups: dict[tuple[str, str], list[Seen]] = {}
+    groups: dict[str, list[Seen]] = {}
     for method in methods:
         differing = [s for s in _checks(manifest, [method], BLOCKS) if s.check["state"] == "differs"]
-        if worst := _worst(differing):
-            groups.setdefault((worst.check["quantity"], side(worst.check)), []).append(worst)
-    clauses: list[str] = []
-    for key, members in groups.items():
+        if worst := _worst(_causes(differing)):
+            groups.setdefault(defect(worst.check), []).append(worst)
+    clauses = []
+    for words, members in groups.items():
         plural = len(members) > 1
-        whom = f" stand in for {_name(manifest, against)}" if first and not clauses else ""
-        their = "their" if plural else "its"
-        worst = _worst(members)
-        assert worst is not None
+        names, whose = listing([label(s.method) for s in members]), "their" if plural else "its"
         clauses.append(
-            f"{listing([label(s.method) for s in members])} cannot{whom}, because {DEFECTS[key].format(their=their)} "
-            f"({'at worst: ' if plural else ''}{_told(worst, plural)})"
+            f"{names} cannot: {whose} {words} ({'at worst ' if plural else ''}{_told(_worst(members), plural)})"
         )
     return clauses
 
 
-DEFECTS = {
-    ("width_ratio", "low"): "{their} intervals are too narrow",
-    ("width_ratio", "high"): "{their} intervals are too wide",
-    ("median_shift", "low"): "{their} posterior lies elsewhere",
-    ("median_shift", "high"): "{their} posterior lies elsewhere",
-    ("coverage95", "low"): "{their} intervals miss too much of the reference",
-}
-"""What a block's check says where it fails, by quantity and by the limit that is passed."""
+def defect(check: Mapping[str, Any]) -> str:
+    """Return what is wrong with a posterior of which this check differs."""
+    if check["quantity"] == "width_ratio":
+        return f"intervals are too {'narrow' if check['value'] < 1 else 'wide'}"
+    return (
+        "posterior lies elsewhere"
+        if check["quantity"] == "median_shift"
+        else "intervals miss too much of the reference"
+    )
 
 
 def of_reference(manifest: Manifest) -> str:
@@ -113,8 +112,8 @@ def of_reference(manifest: Manifest) -> str:
     name = label(method)
     if not facts["trusted"]:
         return (
-            f"{name} is the only reference there is and cannot be trusted: it {literal(facts['reason'])}; what follows says "
-            "how far the methods are from it, not which of them is right."
+            f"{name} would be the reference and cannot be trusted: it {literal(facts['reason'])}. What follows says how far "
+            "the methods are from it, not which of them is right."
         )
     if manifest["methods"][method]["kind"] == "exact":
         draws = manifest["options"]["chains"] * manifest["options"]["draws"]
@@ -122,9 +121,14 @@ def of_reference(manifest: Manifest) -> str:
             f"The reference is exact: it sums over all allocations, and the only error of its {fixed(draws, 0)} independent "
             "draws is Monte Carlo error."
         )
-    checks = [f"{c['name']} {number(c['value'], 4)}" for c in facts["checks"] if c["value"] is not None]
+    checks = [f"{c['name']} {check_number(c)}" for c in facts["checks"] if c["value"] is not None]
     shown = f" ({', '.join(checks[:3])})" if checks else ""
     return f"The reference is {name}, which passed its checks{shown}{_second(manifest, method)}."
+
+
+def check_number(check: Mapping[str, Any]) -> str:
+    """Return what a check of a sampler found: of an effective sample size no parts of a draw."""
+    return fixed(check["value"], 0) if "ESS" in check["name"] else number(check["value"], 4)
 
 
 def _second(manifest: Manifest, method: str) -> str:
@@ -148,14 +152,13 @@ def use(manifest: Manifest) -> str:
         return _without_trust(manifest, others, against)
     parts = []
     if manifest["model"]["n_components"] > 1 and (told := _claim(manifest, others, "clusters")):
-        parts.append(f"for clusters, {told}")
+        parts.append(f"For clusters, {told}")
     if told := _claim(manifest, others, "density"):
-        parts.append(f"for prediction, {told}")
+        parts.append(f"For prediction, {told}")
     if manifest["model"]["n_components"] == 1:
-        parts.insert(0, "with one cluster all points belong together")
+        parts.insert(0, "With one cluster all points belong together")
     parts += _stranded(manifest, others, against)
-    text = "; ".join(parts)
-    return f"{text[:1].upper()}{text[1:]}."
+    return _text(*parts)
 
 
 def _without_trust(manifest: Manifest, others: Sequence[str], against: str | None) -> str:
@@ -177,8 +180,8 @@ def _without_trust(manifest: Manifest, others: Sequence[str], against: str | Non
 def _claim(manifest: Manifest, others: Sequence[str], claim: str) -> str:
     """Return the clause on one claim: who agrees, who differs, for whom it cannot be told, each with the worst number."""
     states = {m: _state(manifest, m, [claim]) for m in others}
-    found = []
-    for state, verb in (("agrees", "agree"), ("differs", "differ"), ("cannot tell", "")):
+    found: list[str] = []
+    for state in ("agrees", "differs", "cannot tell"):
         methods = [m for m in others if states[m] == state]
         if not methods:
             continue
@@ -186,10 +189,13 @@ def _claim(manifest: Manifest, others: Sequence[str], claim: str) -> str:
         names = "all methods" if len(methods) == len(others) > 2 else listing([label(m) for m in methods])
         worst = _worst(_checks(manifest, methods, [claim]))
         at_most = f" ({'at worst ' if plural else ''}{_told(worst, plural)})" if worst else ""
-        what = f"{names} {verb}{'' if plural else 's'} with the reference" if state == "agrees" else ""
-        what = what or (f"{names} {verb}{'' if plural else 's'} from it" if verb else f"{names} cannot be judged")
-        found.append(what + at_most)
-    return ", ".join(found)
+        said = {
+            "agrees": f"{names} agree{'' if plural else 's'} with the reference",
+            "differs": f"{names} differ{'' if plural else 's'}{'' if found else ' from the reference'}",
+            "cannot tell": f"for {names} this cannot be told",
+        }
+        found.append(said[state] + at_most)
+    return "; ".join(found)
 
 
 def _stranded(manifest: Manifest, others: Sequence[str], against: str) -> list[str]:
@@ -201,7 +207,7 @@ def _stranded(manifest: Manifest, others: Sequence[str], against: str) -> list[s
     if not nowhere:
         return []
     names = listing([label(m) for m in nowhere])
-    return [f"the clusters of {names} are those of no draw of {label(against)}"]
+    return [f"No draw of {label(against)} has the clusters of {names}"]
 
 
 def _told(seen: Seen | None, named: bool) -> str:
@@ -221,19 +227,8 @@ def check_words(check: Mapping[str, Any]) -> str:
     ...              "low": 0.8, "high": 1.25, "state": "differs"})
     'width ratio 0.522 ± 0.012 at variances[1, x], limits 0.8 to 1.25'
     """
-    what = QUANTITIES.get(check["quantity"], check["quantity"].replace("_", " "))
     where = "" if check["target"] == "data" else f" at {literal(check['target'])}"
-    return f"{what} {check_value(check)}{where}, {limits(check)}"
-
-
-QUANTITIES = {
-    "median_shift": "median shift",
-    "width_ratio": "width ratio",
-    "coverage95": "coverage",
-    "coclustering_error": "co-clustering difference",
-    "predictive_tv": "total variation",
-}
-"""What the page calls the quantities of the verdict."""
+    return f"{NAMES[check['quantity']]} {check_value(check)}{where}, {limits(check)}"
 
 
 def check_value(check: Mapping[str, Any]) -> str:
@@ -249,31 +244,9 @@ def limits(check: Mapping[str, Any]) -> str:
     return f"limit ±{high:g}" if low == -high else f"limits {low:g} to {high:g}"
 
 
-def side(check: Mapping[str, Any]) -> str:
-    """Return which limit the value is nearer to: "low" or "high"."""
-    low, high, value = check["low"], check["high"], check["value"]
-    if low is None or high is None:
-        return "low" if high is None else "high"
-    middle = math.sqrt(low * high) if low > 0 else (low + high) / 2
-    return "low" if value < middle else "high"
-
-
 def reach(check: Mapping[str, Any]) -> float:
-    """Return how far the value has gone from the middle to the limit: 1 at the limit, more beyond it.
-
-    Examples
-    --------
-    >>> round(reach({"value": 0.64, "low": 0.8, "high": 1.25}), 6), reach({"value": -0.25, "low": -0.5, "high": 0.5})
-    (2.0, 0.5)
-    """
-    low, high, value = check["low"], check["high"], check["value"]
-    if low is None:
-        return value / high
-    if high is None:
-        return (1 - value) / (1 - low)
-    if low > 0:
-        return abs(math.log(value / math.sqrt(low * high))) / (math.log(high / low) / 2) if value > 0 else math.inf
-    return abs(value - (low + high) / 2) / ((high - low) / 2)
+    """Return how far a check's value has gone towards its limit: 1 at the limit, more beyond it."""
+    return distance(check["quantity"], check["value"])
 
 
 def label(method: str) -> str:
@@ -289,7 +262,11 @@ def _open(manifest: Manifest, method: str) -> str:
     """Return why nothing can be said of a method's posterior."""
     facts = manifest["methods"][method]
     if facts["converged"] is False:
-        return "it failed its checks" if facts["kind"] == "mcmc" else "its optimiser did not converge"
+        if facts["kind"] != "mcmc":
+            return "its optimiser did not converge"
+        failed = [c for c in manifest["references"].get(method, {"checks": ()})["checks"] if not c["passed"]]
+        named = ", ".join(f"{c['name']} {check_number(c)}" for c in failed if c["value"] is not None)
+        return f"it failed its checks: {named}" if named else "it failed its checks"
     undecided = [s for s in _checks(manifest, [method], BLOCKS) if s.check["state"] == "cannot tell"]
     seen = _worst(undecided)
     return _told(seen, False) if seen else "nothing was measured"
@@ -308,14 +285,20 @@ def _others(manifest: Manifest) -> list[str]:
     return [m for m in _succeeded(manifest) if m != manifest["reference"]["method"]]
 
 
-def _failures(manifest: Manifest) -> str:
-    """Return who failed, with the error of one and the names of several."""
+def _failures(manifest: Manifest) -> list[str]:
+    """Return the clause on those that failed, with the error of one and the names of several."""
     failed = {m: str(f["error"]) for m, f in manifest["methods"].items() if f["status"] != "ok"}
     if not failed:
-        return ""
-    if len(failed) > 1 and len(set(failed.values())) > 1:
-        return f"{listing([label(m) for m in failed])} failed"
-    return f"{listing([label(m) for m in failed])} failed ({literal(style.shortened(next(iter(failed.values())), LONGEST))})"
+        return []
+    names = listing([label(m) for m in failed])
+    if len(set(failed.values())) > 1:
+        return [f"{names} failed"]
+    return [f"{names} failed ({literal(style.shortened(next(iter(failed.values())), LONGEST))})"]
+
+
+def _text(*clauses: str) -> str:
+    """Return clauses as sentences."""
+    return " ".join(f"{clause}." for clause in clauses)
 
 
 def _state(manifest: Manifest, method: str, claims: Sequence[str] | None) -> str:
@@ -333,6 +316,11 @@ def _checks(manifest: Manifest, methods: Sequence[str], claims: Sequence[str]) -
         for claim in claims
         for check in manifest["verdict"].get(method, {}).get(claim, {}).get("checks", ())
     ]
+
+
+def _causes(seen: Sequence[Seen]) -> list[Seen]:
+    """Return the checks without those of coverage, which follows from place and width, unless there are no others."""
+    return [s for s in seen if s.check["quantity"] != "coverage95"] or list(seen)
 
 
 def _worst(seen: Sequence[Seen]) -> Seen | None:

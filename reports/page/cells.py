@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 
-import pandas as pd
-
 from reports.page.blocks import Cell
-from reports.page.numbers import DASH, fixed, number, percent, seconds, with_error
+from reports.page.numbers import DASH, fixed, percent, seconds, with_error
 from reports.page.view import View
 
 
@@ -38,8 +36,9 @@ def share(x: float | None) -> Cell:
     return Cell(percent(x), x)
 
 
-def worst(values: pd.Series | None, target: str | None) -> Cell:
-    """Return the cell of a method's worst value with the parameter it belongs to."""
-    if values is None or target is None:
+def khat_cell(view: View, method: str) -> Cell:
+    """Return the cell of a variational posterior's k-hat with its 90% interval over resamples of the ratios."""
+    khat, low, high = (view.value(method, metric, "all") for metric in ("khat", "khat_low", "khat_high"))
+    if math.isnan(khat):
         return Cell(DASH)
-    return Cell(number(values[target]), float(values[target]), note=f"at {target}")
+    return Cell(fixed(khat, 2), khat, note="" if math.isnan(low) else f"{fixed(low, 2)} to {fixed(high, 2)}")

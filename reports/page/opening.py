@@ -1,41 +1,157 @@
-"""How the page begins: the verdict, and what was fitted to what."""
+"""How the page begins: the answer, the verdict on every method, and what was fitted to what."""
 
 from __future__ import annotations
 
-from reports.comparison.verdict import CLAIMS
-from reports.page.blocks import Card, Cards, Cell, Code, Facts, Notice, Section, State, Table, Use
+from typing import Any
+
+import numpy as np
+
+from reports.comparison.verdict import CLAIMS, LIMITS, NAMES
+from reports.page import answer, quantities
+from reports.page.blocks import Card, Cards, Cell, Code, Facts, Figure, Notice, Section, Table, Use, image, row_id
 from reports.page.cells import name_cell
-from reports.page.numbers import DASH
+from reports.page.numbers import DASH, percent
 from reports.page.view import View
-from reports.page.words import listing, short, symbols
+from reports.page.words import listing, literal, short, symbols
+
+POINT_LIMIT = 2000
+"""Points drawn at most; of more, evenly spaced ones."""
+
+
+def opening(view: View) -> Section:
+    """The answer: three sentences and the one picture that shows it."""
+    section = Section("answer", "Answer", "What the numbers below come to, on these data and under this model.")
+    titles = ("Posterior", "Reference", "Use")
+    section.blocks.append(Facts(list(zip(titles, answer.sentences(view.manifest), strict=True))))
+    if view.trees:
+        section.blocks.append(overview(view))
+    return section
+
+
+def overview(view: View) -> Figure:
+    """Return the picture of the data with every method's clusters."""
+    from reports.plots.overview import plot_overview
+
+    x = view.data["x"]
+    rows = np.unique(np.linspace(0, x.sizes["obs"] - 1, min(POINT_LIMIT, x.sizes["obs"])).astype(int))
+    d = x.sizes["feature"]
+    if d > 2:
+        x = x.sel(feature=list(quantities.feature_pairs(view.trees[view.base], 1)[0]))
+    x = x.isel(obs=rows)
+    shown = {m: quantities.overview(x, tree, rows) for m, tree in view.trees.items()}
+    return Figure(
+        overview_caption(view, [str(f) for f in x["feature"].values]),
+        [image(plot_overview(x, shown, view.reference), "", raster=True)],
+        alt=overview_alt(view, shown),
+        slug="answer",
+    )
+
+
+def overview_caption(view: View, features: list[str]) -> str:
+    """Return what the picture shows, what agreement would look like, and which features it shows of many."""
+    if len(features) == 1:
+        return (
+            "The data as a histogram, and each method's predictive density over it. Below, each method's row has a mark for "
+            "every point, in the colour of its most probable cluster. Where methods agree, lines and rows look alike."
+        )
+    inner, outer = (percent(prob) for prob in quantities.REGION_PROBS)
+    d = view.data.sizes["feature"]
+    which = (
+        f" Shown are {literal(listing(features))}, the two of {d} features that part the clusters best."
+        if d > 2
+        else ""
+    )
+    against = (
+        f" Dashed grey: the {outer} regions of {view.label(view.reference)}, the reference; where a method agrees with it, "
+        "they lie under the coloured ones."
+        if view.reference and len(view.trees) > 1
+        else ""
+    )
+    return (
+        "The data, each point in the colour of its most probable cluster and paler where that is less certain; lines are the "
+        f"[[hdr|highest-density regions]] that hold {inner} (thick) and {outer} (thin) of each cluster, "
+        f"averaged over the posterior.{against}{which}"
+    )
+
+
+def overview_alt(view: View, shown: dict[str, Any]) -> str:
+    """Return what is seen: the sizes of every method's clusters, and how many points it puts elsewhere than the reference."""
+    said = []
+    for method, fit in shown.items():
+        sizes = np.bincount(fit["best"].values, minlength=view.n_clusters)
+        words = f"{view.label(method)}: {' + '.join(map(str, sizes))} points"
+        if view.reference and method != view.reference:
+            moved = int((fit["best"].values != shown[view.reference]["best"].values).sum())
+            words += f", {moved} in another cluster than by {view.label(view.reference)}"
+        said.append(words)
+    return f"Most probable clusters by method. {'; '.join(said)}."
 
 
 def verdict(view: View) -> Section:
-    """What each method may be used for."""
+    """Where each method agrees with the reference, and the check that decided it."""
     section = Section(
         "verdict",
         "Verdict",
-        "Where each method agrees with the reference on these data, and the check that decided it.",
+        "Where each method agrees with the reference, claim by claim, and the check that decided it: quantity, parameter, "
+        "value ± one [[mcse|Monte Carlo standard error]] of both sides, limit. A claim differs if for some parameter the value "
+        "lies beyond its limit by more than its error allows, and agrees if all lie within; otherwise these draws cannot tell.",
     )
     if view.trees and not view.trusted:
         reason = view.manifest["reference"]["reason"]
         why = f"{view.label(view.reference)} {reason}" if view.reference else reason
         section.blocks.append(
-            Notice(f"There is no trusted reference, so nothing here says that a posterior is right: {why}.", "warn")
+            Notice(
+                f"There is no trusted reference, so nothing here says that a posterior is right: {literal(why)}.",
+                "warn",
+            )
         )
     cards = []
     for method, facts in view.methods.items():
-        judged = view.manifest["verdict"].get(method, {})
         failed = facts["status"] != "ok"
         words = "failed" if failed else view.kind(method) + (", the reference" if method == view.reference else "")
-        found: dict[tuple[State, str], list[str]] = {}
-        for claim in CLAIMS:
-            if claim in judged:
-                found.setdefault((judged[claim]["state"], judged[claim]["because"]), []).append(claim)
-        uses = [] if failed else [Use(", ".join(names), state, because) for (state, because), names in found.items()]
-        cards.append(Card(method, view.label(method), words, str(facts["error"]) if failed else "", uses))
+        cards.append(
+            Card(
+                method,
+                view.label(method),
+                words,
+                str(facts["error"]) if failed else "",
+                [] if failed else uses(view, method),
+            )
+        )
     section.blocks.append(Cards(cards))
     return section
+
+
+def uses(view: View, method: str) -> list[Use]:
+    """Return a method's claims with the check that decided each."""
+    judged = view.manifest["verdict"].get(method, {})
+    if len({(said["state"], said["because"]) for said in judged.values()}) == 1 and not any(
+        said["checks"] for said in judged.values()
+    ):
+        said = next(iter(judged.values()))
+        return [Use("all claims", said["state"], literal(said["because"]))]
+    return [use(view, method, claim, judged[claim]) for claim in CLAIMS if claim in judged]
+
+
+def use(view: View, method: str, claim: str, said: dict[str, Any]) -> Use:
+    """Return one claim, its deciding check in parts; a claim that was lowered says why in the verdict's own sentence."""
+    if not said["checks"]:
+        return Use(claim, said["state"], literal(said["because"]))
+    check = said["checks"][0]
+    quantity = NAMES[check["quantity"]]
+    lowered = not said["because"].startswith(quantity)
+    point = view.methods[method]["kind"] == "point" and claim in answer.BLOCKS
+    return Use(
+        claim,
+        said["state"],
+        literal(said["because"]) if lowered else "a point estimate has no intervals" if point else "",
+        "" if lowered else quantity,
+        "" if lowered or check["target"] == "data" else literal(check["target"]),
+        "" if lowered else answer.check_value(check),
+        "" if lowered else answer.limits(check),
+        LIMITS[check["quantity"]].why,
+        f"#{row_id(method, claim if claim in answer.BLOCKS else 'label-free')}",
+    )
 
 
 def setting(view: View) -> Section:
@@ -45,7 +161,7 @@ def setting(view: View) -> Section:
     section = Section(
         "setting",
         "Model, data and settings",
-        "Everything needed to run this comparison again. All methods run here were given the same data, model and prior.",
+        f"Everything needed to run this comparison again. {shared(view)}",
     )
     if view.added:
         section.blocks.append(
@@ -71,8 +187,9 @@ def setting(view: View) -> Section:
                 ("Units", f"parameters are in {unit}"),
                 ("Digest", str(data["digest"])),
                 ("Clusters", f"K = {model['n_components']}, {model['covariance']} covariance"),
-                ("Weights' prior", f"Dirichlet, α0 = {short(model['alpha0'])}"),
-                ("Clusters' prior", "; ".join(f"{symbols(name)} = {short(prior[name])}" for name in prior)),
+                ("Prior of the weights", f"Dirichlet, α0 = {short(model['alpha0'])}"),
+                ("Prior of the clusters", "; ".join(f"{symbols(name)} = {short(prior[name])}" for name in prior)),
+                ("Where it comes from", prior_words(manifest)),
                 ("Seed", short(manifest["seed"])),
                 ("Written", str(manifest["created"])),
                 ("Machine", str(manifest["platform"])),
@@ -88,7 +205,55 @@ def setting(view: View) -> Section:
         ]
         for m, f in view.methods.items()
     ]
-    section.blocks.append(Table("Methods and their options", ["method", "in full", "gives", "options"], options))
+    section.blocks.append(
+        Table("Methods and their options", ["method", "in full", "gives", "options"], options, slug="methods")
+    )
     versions = [[Cell(package), Cell(version)] for package, version in manifest["versions"].items()]
-    section.blocks.append(Table("Versions of the software", ["package", "version"], versions, fold=True))
+    section.blocks.append(
+        Table("Versions of the software", ["package", "version"], versions, fold=True, slug="versions")
+    )
     return section
+
+
+def shared(view: View) -> str:
+    """Return what the methods run here had in common: EM has no prior."""
+    own = [m for m in view.methods if m not in view.added]
+    if own == ["em"]:
+        return "EM maximises the likelihood and has no prior."
+    if "em" in own:
+        return (
+            "All methods run here were given the same data and model, and all but EM, which maximises the likelihood, the "
+            "same prior."
+        )
+    return "All methods run here were given the same data, model and prior."
+
+
+SCALES = {
+    "full": "their covariance matrix over K^(2/D)",
+    "tied": "their covariance matrix over K^(2/D)",
+    "diag": "their variances over K^(2/D)",
+    "spherical": "the mean of their variances over K^(2/D)",
+}
+"""Where the default W0⁻¹ comes from, by covariance structure."""
+
+
+def prior_words(manifest: dict[str, Any]) -> str:
+    """Return which hyperparameters of the clusters were given and how the others were computed."""
+    model = manifest["model"]
+    rules = {
+        "m0": "m0 is the mean of the data",
+        "W0": f"W0⁻¹ {SCALES[model['covariance']]}",
+        "nu0": "ν0 = D + 2",
+        "beta0": "β0 = 0.01",
+    }
+    given = [name for name in rules if name in model.get("given", ())]
+    rest = [rule for name, rule in rules.items() if name not in given]
+    words = f"Given: {listing([symbols(name) for name in given])}. " if given else ""
+    if rest:
+        words += f"By default, after Fraley & Raftery (2007, section 3.1): {listing(rest)}. "
+    if "m0" not in given or "W0" not in given:
+        words += (
+            "So the prior was computed from the points that the methods were then fitted to, and these are used twice; "
+            "[[#prior-sensitivity|prior sensitivity]] shows what the prior decides."
+        )
+    return words.strip()

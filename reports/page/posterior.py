@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from reports.metrics.parameters import scaled
+from reports.comparison.verdict import LIMITS
+from reports.metrics.agreement import WORST
+from reports.metrics.parameters import BLOCKS, kind, scaled
 from reports.page import quantities
-from reports.page.blocks import Cell, Figure, Notice, Section, Table, image, value
-from reports.page.cells import error_cell, hundredths, name_cell, worst
-from reports.page.numbers import DASH, number, percent
+from reports.page.blocks import Cell, Facts, Figure, Notice, Section, Table, image, row_id, value
+from reports.page.cells import error_cell, hundredths, khat_cell, name_cell
+from reports.page.numbers import DASH, fixed, number, percent, with_error
 from reports.page.trust import no_fit, reference_notice
 from reports.page.view import View
 from reports.page.words import listing
 
 FOREST_LIMIT = 24
 MARGINAL_LIMIT = 9
+JOINT_LIMIT = 4
 POINT_LIMIT = 2000
+
+MEASURES = {
+    "median_shift": "median shift",
+    "width_ratio": "width ratio",
+    "coverage95": "coverage",
+    "wasserstein": "Wasserstein-1",
+}
+"""What is measured on every parameter, and what its columns are called."""
 
 
 def agreement(view: View) -> Section:
@@ -26,8 +39,8 @@ def agreement(view: View) -> Section:
     section = Section(
         "agreement",
         "Posterior agreement",
-        "How far each posterior lies from the reference, parameter by parameter: is it in the right place, and is it as wide "
-        "as it should be? A width ratio under one claims more certainty than the reference.",
+        "How far each posterior lies from the reference, in blocks (weights, locations, spreads) and parameter by parameter: "
+        "is it in the right place, and is it as wide as it should be?",
     )
     if not view.trees:
         return no_fit(section)
@@ -40,8 +53,9 @@ def agreement(view: View) -> Section:
         blocks = quantities.interval_blocks(view.trees)
         section.blocks.append(
             Figure(
-                "Means of the weights and cluster means, with 95% intervals where the method has a posterior.",
-                [image(plot_intervals(blocks), "Estimates and intervals of weights and means, by method")],
+                "Medians of weights and locations, with central 90% intervals where the method has a posterior.",
+                [image(plot_intervals(blocks), "Estimates and intervals of weights and locations, by method")],
+                slug="intervals",
             )
         )
     section.blocks.append(estimate_table(view))
@@ -49,119 +63,177 @@ def agreement(view: View) -> Section:
 
 
 def agreement_blocks(view: View, reference: str) -> list:
-    """Return the worst values, the forest, the densities and the full table against the reference."""
-    from reports.plots.agreement import plot_agreement
-
+    """Return what is measured, the worst of each block, the figures, what blocks leave out, and the full table."""
     label = view.label(reference)
-    table = view.metrics[view.metrics["metric"].isin(["median_shift", "width_ratio", "coverage95", "wasserstein"])]
-    table = table[table["target"].str.contains("[", regex=False) & table["value"].notna()]
-    floors = view.table("wasserstein_floor")
-    floor = dict(zip(floors["target"], floors["value"], strict=True))
-    blocks: list = []
     others = [m for m in view.trees if m != reference]
     if not others:
         return [Notice(f"{label} stands alone: no other method succeeded.")]
-    rows = []
-    for method in others:
-        of = {k: g.set_index("target")["value"] for k, g in table[table["method"] == method].groupby("metric")}
-        shift, ratio = of.get("median_shift"), of.get("width_ratio")
-        cover, distance = of.get("coverage95"), of.get("wasserstein")
-        rows.append(
-            [
-                name_cell(view, method),
-                worst(shift, shift.abs().idxmax() if shift is not None else None),
-                worst(ratio, ratio.idxmin() if ratio is not None else None),
-                worst(ratio, ratio.idxmax() if ratio is not None else None),
-                worst(cover, cover.idxmin() if cover is not None else None),
-                worst(distance, distance.idxmax() if distance is not None else None),
-            ]
-        )
-    columns = [
-        "method",
-        "median shift",
-        "smallest width ratio",
-        "largest width ratio",
-        "lowest 95% coverage",
-        "Wasserstein-1",
+    table = view.metrics[view.metrics["metric"].isin([*MEASURES, "wasserstein_floor"])]
+    table = table[table["target"].str.contains("[", regex=False)]
+    return [
+        measures(label),
+        block_table(view, others, label),
+        *distance_figure(view, table, reference),
+        *forest_blocks(view, reference, label),
+        *corrected_tables(view, others),
+        *correlation_tables(view, others, label),
+        *two_sample_tables(view, others, label),
+        *parameter_table(view, table, label),
     ]
-    blocks.append(
-        Table(
-            f"The worst parameter of each method against {label} (shift and distance in units of its IQR / 1.349)",
-            columns,
-            rows,
-        )
+
+
+def measures(label: str) -> Facts:
+    """Return the definitions of what is measured."""
+    return Facts(
+        [
+            (
+                "Scales",
+                "Weights and variances are compared by their logarithms and correlations by Fisher's z, so that means and "
+                "variances of what is compared exist; locations are compared as they are.",
+            ),
+            (
+                "Median shift",
+                f"Difference of the medians over the interquartile range under {label} / 1.349, which is the sd of a normal.",
+            ),
+            (
+                "Width ratio",
+                f"Width of the method's central 90% interval over that under {label}: below 1 it claims more certainty.",
+            ),
+            (
+                "Coverage",
+                f"Probability under {label} of the method's central 95% interval. It says how much of this posterior the "
+                "interval holds, not how often such intervals hold the truth over many data sets.",
+            ),
+            (
+                "Wasserstein-1",
+                "Mean distance between the two distributions' quantiles, in the unit of the shift. Its floor is that between "
+                f"two halves of the draws of {label}: what Monte Carlo error alone gives.",
+            ),
+        ]
     )
 
-    blocks += corrected_tables(view, others)
-    blocks += correlation_tables(view, others, label)
-    blocks += two_sample_tables(view, others, label)
-    targets = list(dict.fromkeys(table["target"]))
-    chosen = quantities.ranked(targets, view.metrics)[:FOREST_LIMIT]
-    shown = [t for t in targets if t in chosen]
-    some = (
-        f"{len(shown)} of {len(targets)} parameters, those furthest from the reference"
-        if len(shown) < len(targets)
-        else "all parameters"
+
+def block_table(view: View, methods: list[str], label: str) -> Table:
+    """Return the worst parameter of every block, each value with its error and the parameter's name."""
+    rows, ids = [], []
+    for method in methods:
+        for block in BLOCKS:
+            own = view.metrics[(view.metrics["method"] == method) & view.metrics["target"].map(in_block(block))]
+            if own.empty:
+                continue
+            cells = [worst_cell(view, method, block, metric, own) for metric in MEASURES]
+            floor = own.loc[own["metric"] == "wasserstein_floor", "value"]
+            rows.append([name_cell(view, method), Cell(block), *cells, value(floor.max(), 2)])
+            ids.append(row_id(method, block))
+    columns = ["method", "block", *MEASURES.values(), "floor"]
+    return Table(
+        f"The worst parameter of each block against {label}, ± Monte Carlo standard error. The floor is the largest of the "
+        "block",
+        columns,
+        rows,
+        slug="agreement",
+        ids=ids,
     )
-    if shown:
-        picture = plot_agreement(table.set_index("target").loc[shown].reset_index(), floor)
-        why = view.manifest["reference"].get("floor_note")
-        blocks.append(
-            Figure(
-                f"Distance from {label}, {some}. Good methods sit on the grey lines; "
-                f"in the last panel the grey bars are the floor.{f' {why}' if why else ''}",
-                [
-                    image(
-                        picture,
-                        f"Median shift, width ratio, coverage and Wasserstein distance against {label}, by parameter",
-                    )
-                ],
-            )
+
+
+def in_block(block: str) -> Callable[[str], bool]:
+    """Return whether a target is a parameter of that block."""
+
+    def belongs(target: str) -> bool:
+        own = kind(target)
+        return own is not None and own.block == block
+
+    return belongs
+
+
+def worst_cell(view: View, method: str, block: str, metric: str, own: pd.DataFrame) -> Cell:
+    """Return the worst value of one metric in a block, coloured by what the verdict says of it."""
+    found = own[own["metric"] == metric]
+    if found.empty:
+        return Cell(DASH)
+    row = furthest(found, metric)
+    said = view.manifest["verdict"].get(method, {}).get(block, {"checks": ()})
+    states = {check["quantity"]: check["state"] for check in said["checks"]}
+    tone = {"agrees": "good", "differs": "bad"}.get(states.get(metric, ""), "")
+    return Cell(with_error(row["value"], row["se"]), float(row["value"]), tone=tone, note=f"at {row['target']}")
+
+
+def distance_figure(view: View, table: pd.DataFrame, reference: str) -> list[Figure]:
+    """Return every measure against the reference, the worst parameters first."""
+    from reports.plots.agreement import plot_agreement
+
+    label = view.label(reference)
+    names = list(dict.fromkeys(table["target"]))
+    shown = quantities.ranked(names, view.metrics)[:FOREST_LIMIT]
+    if not shown:
+        return []
+    floors = table[table["metric"] == "wasserstein_floor"]
+    floor = dict(zip(floors["target"], floors["value"], strict=True))
+    drawn = table[table["metric"].isin(list(MEASURES))].set_index("target").loc[shown].reset_index()
+    note = view.manifest["reference"].get("floor_note")
+    return [
+        Figure(
+            f"Distance from {label}, {some_of(shown, names)}, the furthest first. Grey lines: no difference; shaded: within "
+            f"the limits of the verdict. In the last panel grey bars are the floor.{f' {note}' if note else ''}",
+            [image(plot_agreement(drawn, floor, {m: limit[:2] for m, limit in LIMITS.items()}), "")],
+            alt=f"Median shift, width ratio, coverage and Wasserstein distance against {label}. "
+            + "; ".join(furthest_words(view, m, drawn) for m in dict.fromkeys(drawn["method"])),
+            slug="agreement",
         )
-    blocks += forest_blocks(view, reference, label)
-    full = table.pivot_table(index=["target", "method"], columns="metric", values="value", sort=False)
-    names = {
-        "median_shift": "median shift",
-        "width_ratio": "width ratio",
-        "coverage95": "95% coverage",
-        "wasserstein": "Wasserstein-1",
-    }
-    kept = [k for k in names if k in full]
-    body = [
-        [
-            Cell(row["target"]),
-            name_cell(view, row["method"]),
-            *(value(row[k]) for k in kept),
-            value(floor.get(row["target"])),
-        ]
-        for row in full.reset_index().to_dict("records")
     ]
-    head = ["parameter", "method", *(names[k] for k in kept), "floor of Wasserstein-1"]
-    blocks.append(Table(f"All {len(targets)} parameters against {label}", head, body, fold=True))
-    return blocks
+
+
+def furthest(own: pd.DataFrame, metric: str) -> Any:
+    """Return the row of one metric that is furthest from agreement."""
+    return max(own.to_dict("records"), key=lambda row: WORST[metric](row["value"]))
+
+
+def furthest_words(view: View, method: str, table: pd.DataFrame) -> str:
+    """Return a method's largest shift and narrowest or widest interval in words."""
+    said = []
+    for metric in ("median_shift", "width_ratio"):
+        own = table[(table["method"] == method) & (table["metric"] == metric)]
+        if len(own):
+            row = furthest(own, metric)
+            said.append(f"worst {MEASURES[metric]} {number(row['value'], 2)} at {row['target']}")
+    return f"{view.label(method)}: {', '.join(said)}"
+
+
+def some_of(shown: Sequence[str], names: Sequence[str]) -> str:
+    """Return how many of the parameters are shown."""
+    return "all parameters" if len(shown) == len(names) else f"{len(shown)} of {len(names)} parameters"
 
 
 def corrected_tables(view: View, methods: list[str]) -> list[Table]:
     """Return the medians that importance sampling makes of variational draws, beside what they were."""
-    corrected, before = view.table("median_shift_corrected"), view.table("median_shift")
     rows = []
     for method in (m for m in methods if view.methods[m]["kind"] == "variational"):
         shifts = []
-        for found in (before, corrected):
-            one = found[(found["method"] == method) & found["target"].str.contains("[", regex=False)]
-            own = one.set_index("target")["value"]
-            shifts.append(worst(own, str(own.abs().idxmax())) if len(own) else Cell(DASH))
-        rows.append([name_cell(view, method), value(view.value(method, "khat")), *shifts])
+        for metric in ("median_shift", "median_shift_corrected"):
+            found = view.table(metric)
+            found = found[(found["method"] == method) & found["target"].str.contains("[", regex=False)]
+            if found.empty:
+                shifts.append(Cell(DASH))
+                continue
+            row = furthest(found, metric)
+            shifts.append(Cell(with_error(row["value"], row["se"]), float(row["value"]), note=f"at {row['target']}"))
+        rows.append([name_cell(view, method), khat_cell(view, method), *shifts])
     caption = (
-        "Median shift at the worst parameter, in units of the reference's IQR / 1.349, before and after the draws of a "
-        "variational posterior q are "
-        "weighted by p(x, θ) / q(θ). Left out where k-hat says that the weights cannot be relied on"
+        "Median shift at the worst parameter before and after the draws of a [[variational|variational posterior]] q are "
+        "weighted by p(x, θ) / q(θ). Left out where [[khat|k-hat]] says that the weights cannot be relied on"
     )
-    return [Table(caption, ["method", "k-hat of q", "median shift", "after weighting"], rows)] if rows else []
+    return (
+        [Table(caption, ["method", "k-hat of q", "median shift", "after weighting"], rows, slug="weighted")]
+        if rows
+        else []
+    )
 
 
-def correlation_tables(view: View, methods: list[str], label: str) -> list[Table]:
-    """Return the pairs of parameters whose correlation is furthest from the reference's."""
+def correlation_tables(view: View, methods: list[str], label: str) -> list[Table | Notice]:
+    """Return the pairs of parameters whose correlation differs from the reference's by more than the floor."""
+    floors = view.table("correlation_floor")["value"]
+    if floors.empty:
+        return []
     found = view.table("correlation_error")
     rows = []
     for row in found[(found["target"] != "all") & found["method"].isin(methods)].to_dict("records"):
@@ -170,14 +242,20 @@ def correlation_tables(view: View, methods: list[str], label: str) -> list[Table
         rows.append(
             [name_cell(view, method), Cell(pair), value(own, 2), value(own + error, 2), error_cell(error, row["se"])]
         )
+    floor = number(floors.max(), 2)
     if not rows:
-        return []
-    floor = number(view.table("correlation_floor")["value"].max(), 2)
+        return [
+            Notice(
+                f"No rank correlation between two parameters differs from that under {label} by more than the two halves of "
+                f"its draws do ({floor} at most, over all pairs)."
+            )
+        ]
     caption = (
-        f"Pairs of parameters whose rank correlation is furthest from that under {label}: what a factorised posterior loses. "
-        f"The furthest that two halves of {label} are from each other, over all pairs, is {floor}"
+        f"Pairs of parameters whose [[rank-correlation|rank correlation]] is furthest from that under {label}: what a "
+        f"factorised posterior loses. Shown where the difference exceeds {floor}, the largest between two halves of {label} "
+        "over all pairs"
     )
-    return [Table(caption, ["method", "pair", label, "the method", "difference"], rows)]
+    return [Table(caption, ["method", "pair", label, "the method", "difference"], rows, slug="correlations")]
 
 
 def two_sample_tables(view: View, methods: list[str], label: str) -> list[Table]:
@@ -193,14 +271,13 @@ def two_sample_tables(view: View, methods: list[str], label: str) -> list[Table]
         f" One half is chance; two halves of {label} are told apart at {number(floor.item())}." if len(floor) else ""
     )
     caption = (
-        f"Share of draws of which a classifier says rightly whether they are the method's or those of {label}, given all "
-        f"parameters at once.{chance}"
+        f"Share of draws that a classifier assigns rightly to the method or to {label}, given all parameters.{chance}"
     )
-    return [Table(caption, ["method", "accuracy"], rows)] if rows else []
+    return [Table(caption, ["method", "accuracy"], rows, slug="two-sample")] if rows else []
 
 
-def forest_blocks(view: View, reference: str, label: str) -> list:
-    """Return the forest in reference units and the marginal densities in the data's own."""
+def forest_blocks(view: View, reference: str, label: str) -> list[Figure]:
+    """Return the forest in reference units and the marginal densities."""
     if len(view.posteriors) < 2 or not view.scalars[reference].data_vars:
         return []
     from reports.plots.forest import plot_forest
@@ -208,9 +285,8 @@ def forest_blocks(view: View, reference: str, label: str) -> list:
 
     on_scale = {m: quantities.on_scale(d) for m, d in view.scalars.items()}
     base = on_scale[reference]
-    names = [str(name) for name in base]
-    ranked = quantities.ranked(names, view.metrics)
-    shown = [name for name in names if name in ranked[:FOREST_LIMIT]]
+    names = quantities.ranked([str(name) for name in base], view.metrics)
+    shown = names[:FOREST_LIMIT]
     standard = {
         m: quantities.as_tree(quantities.in_reference_units(d[shown], base[shown])) for m, d in on_scale.items()
     }
@@ -223,42 +299,72 @@ def forest_blocks(view: View, reference: str, label: str) -> list:
         }
         for method, values in view.point_values.items()
     }
-    some = (
-        f"the {len(shown)} of {len(names)} parameters furthest from the reference"
-        if len(shown) < len(names)
-        else "every parameter"
-    )
     forest = plot_forest(
         standard, points, f"distance from the median of {label}, in units of its IQR / 1.349", quantities.FRAME
     )
-    dense = [name for name in names if name in ranked[:MARGINAL_LIMIT]]
-    chosen = {m: d[dense] for m, d in view.scalars.items()}
-    frames = quantities.frames(chosen, view.point_values, reference)
-    marginals = plot_marginals({m: quantities.as_tree(d) for m, d in chosen.items()}, view.point_values, frames)
+    dense = names[:MARGINAL_LIMIT]
+    chosen, chosen_points = quantities.shown(view.scalars, view.point_values, dense)
+    frames = quantities.frames(chosen, chosen_points, reference)
+    marginals = plot_marginals({m: quantities.as_tree(d) for m, d in chosen.items()}, chosen_points, frames)
+    methods = listing([view.label(m) for m in view.posteriors])
     return [
         Figure(
-            f"Forest of {some}: median, 50% and 95% interval, in units of the reference's IQR / 1.349 from its median; weights "
-            "and variances on a logarithmic scale, correlations by Fisher's z. "
-            f"{label} spans about −2 to 2; a shorter bar claims too much certainty, a longer one too little. "
-            f"The axis ends {quantities.FRAME} units from the median at the latest.",
-            [image(forest, f"Forest plot of {listing([view.label(m) for m in view.posteriors])}")],
+            f"Forest, {some_of(shown, names)}, the furthest from {label} first: median, 50% and 95% interval, on the scales of "
+            f"the comparison and in units of the reference. {label} spans about −2 to 2; a shorter bar claims more certainty, "
+            f"a longer one less. The axis ends {quantities.FRAME} units from the median at the latest.",
+            [image(forest, f"Forest plot of {methods}: {listing(shown[:3])} are furthest from {label}")],
+            slug="forest",
         ),
         Figure(
-            f"Marginal posteriors of {len(dense)} of {len(names)} parameters, those furthest from the reference, in the data's "
-            "units. Curves should lie on each other; "
-            "a taller and narrower one claims too much certainty.",
+            f"Marginal posteriors, {some_of(dense, names)}, the furthest from {label} first, in the data's units; variances by "
+            "their logarithms. Curves should lie on each other; a taller and narrower one claims more certainty.",
             [image(marginals, f"Density overlay of {listing(dense)} by method")],
+            slug="marginals",
         ),
     ]
 
 
+def parameter_table(view: View, table: pd.DataFrame, label: str) -> list[Table]:
+    """Return every measure of every parameter, the parameters furthest from the reference first."""
+    names = quantities.ranked(list(dict.fromkeys(table["target"])), view.metrics)
+    values = {(r["target"], r["method"], r["metric"]): (r["value"], r["se"]) for r in table.to_dict("records")}
+    methods = list(dict.fromkeys(table["method"]))
+    columns = [m for m in (*MEASURES, "wasserstein_floor") if m in set(table["metric"])]
+    rows, ids = [], []
+    for target in names:
+        for method in methods:
+            if (target, method, "median_shift") not in values:
+                continue
+            cells = [error_cell(*values.get((target, method, m), (math.nan, math.nan))) for m in columns]
+            rows.append([Cell(target), name_cell(view, method), *cells])
+            ids.append(row_id(method, target))
+    head = ["parameter", "method", *(MEASURES.get(m, "floor") for m in columns)]
+    caption = f"All {len(names)} parameters against {label}, ± Monte Carlo standard error, the furthest first"
+    return [Table(caption, head, rows, fold=True, slug="parameters", ids=ids)] if rows else []
+
+
 def estimate_table(view: View) -> Table:
-    """Return every parameter's mean and sd by method."""
+    """Return every parameter's median and 90% interval by method."""
     tables = {m: quantities.estimates(tree) for m, tree in view.trees.items()}
-    names = list(tables[view.base].index)
-    rows = [[Cell(name), *(error_cell(t["mean"][name], t["sd"][name]) for t in tables.values())] for name in names]
+    names = quantities.ranked([str(name) for name in tables[view.base]], view.metrics)
+    rows = [[Cell(name), *estimate_cells([of[name] for of in tables.values()])] for name in names]
     head = ["parameter", *(view.label(m) for m in tables)]
-    return Table("Posterior mean ± sd of every parameter (of a point: the estimate)", head, rows, fold=len(names) > 12)
+    caption = "Median and central 90% interval of every parameter in the data's units (of a point: the estimate)"
+    return Table(caption, head, rows, fold=len(names) > 12, slug="estimates")
+
+
+def estimate_cells(estimates: Sequence[tuple[float, float, float]]) -> list[Cell]:
+    """Return medians with their intervals, all to two digits of the narrowest interval's width."""
+    widths = [high - low for _, low, high in estimates if high > low]
+    places = min(8, max(0, 1 - math.floor(math.log10(min(widths))))) if widths else 3
+    return [
+        Cell(
+            fixed(median, places),
+            median,
+            note="" if math.isnan(low) else f"{fixed(low, places)} to {fixed(high, places)}",
+        )
+        for median, low, high in estimates
+    ]
 
 
 def joint(view: View) -> Section:
@@ -288,28 +394,36 @@ def joint(view: View) -> Section:
         )
     else:
         section.blocks.append(ellipse_figure(view, rows))
-    source = view.base if view.base in view.posteriors else next(iter(view.posteriors), None)
-    names = quantities.most_correlated(view.scalars[source], 4) if view.rich and source else []
-    if source and len(names) > 1:
-        from reports.plots.joint import plot_joint
-
-        chosen = {m: d[names] for m, d in view.scalars.items()}
-        trees = {m: quantities.as_tree(d) for m, d in chosen.items()}
-        frames = quantities.frames(chosen, view.point_values, source)
-        section.blocks.append(
-            Figure(
-                f"The weights and means most correlated under {view.label(source)}: draws, and the highest-density regions "
-                "that hold 50% and 90% of them.",
-                [
-                    image(
-                        plot_joint(trees, view.point_values, frames, quantities.pair_regions(chosen, frames)),
-                        f"Pairs of {listing(names)} by method",
-                        raster=True,
-                    )
-                ],
-            )
-        )
+    section.blocks += pair_figure(view)
     return section
+
+
+def pair_figure(view: View) -> list[Figure]:
+    """Return pairs of parameters: those whose correlations methods lose, then the most correlated ones."""
+    source = view.base if view.base in view.posteriors else next(iter(view.posteriors), None)
+    if not (view.rich and source):
+        return []
+    lost = view.table("correlation_error")
+    names = quantities.joint_names(view.scalars[source], lost[lost["target"] != "all"], JOINT_LIMIT)
+    if len(names) < 2:
+        return []
+    from reports.plots.joint import plot_joint
+
+    chosen, points = quantities.shown(view.scalars, view.point_values, names)
+    trees = {m: quantities.as_tree(d) for m, d in chosen.items()}
+    frames = quantities.frames(chosen, points, source)
+    picture = plot_joint(trees, points, frames, quantities.pair_regions(chosen, frames))
+    inner, outer = (percent(prob) for prob in quantities.REGION_PROBS)
+    why = "those whose rank correlations differ most between methods, and then " if len(lost) else ""
+    return [
+        Figure(
+            f"Pairs of parameters: {why}the most correlated under {view.label(source)}. Draws, and the [[hdr|highest-density "
+            f"regions]] that hold {inner} (thick) and {outer} (thin) of them, by a kernel density. Regions of methods that "
+            "agree lie on each other.",
+            [image(picture, f"Pairs of {listing(names)} by method", raster=True)],
+            slug="pairs",
+        )
+    ]
 
 
 def ellipse_figure(view: View, rows: np.ndarray) -> Figure:
@@ -358,40 +472,53 @@ def label_free(view: View) -> Section:
         section.blocks.append(Notice("With one cluster all points belong together."))
     elif with_clusters:
         section.blocks += cluster_figures(view, with_clusters)
-    rows = []
+    section.blocks.append(label_free_table(view))
+    return section
+
+
+def label_free_table(view: View) -> Table:
+    """Return clusters in use, co-clustering and predictive density against the reference, with their floors."""
     differences = (
         quantities.log_density_differences(view.trees, view.reference)
         if view.reference and "log_likelihood" in view.trees[view.reference]
         else pd.DataFrame()
     )
+    rows, ids = [], []
     for method in view.trees:
-        cells = [
-            hundredths(view.value(method, "occupied"), math.nan),
-            value(view.value(method, "coclustering_error")),
-            error_cell(view.value(method, "predictive_tv"), view.se(method, "predictive_tv")),
-        ]
+        cells = [hundredths(view.value(method, "occupied"), math.nan)]
+        for metric, floor in (("coclustering_error", "coclustering_floor"), ("predictive_tv", "predictive_tv_floor")):
+            cells += [
+                error_cell(view.value(method, metric), view.se(method, metric)),
+                value(view.value(method, floor), 2),
+            ]
         for q in (0.025, 0.5, 0.975):
             cells.append(value(differences[q][method] if method in differences.index else math.nan))
         rows.append([name_cell(view, method), *cells])
+        ids.append(row_id(method, "label-free"))
+        if not math.isnan(by_labels := view.value(method, "occupied_qz")):
+            empty = [Cell(DASH)] * (len(cells) - 1)
+            rows.append(
+                [Cell(f"{view.label(method)}, by q(z)", method=method), hundredths(by_labels, math.nan), *empty]
+            )
+            ids.append("")
     head = [
         "method",
         "clusters in use",
         "co-clustering difference",
+        "floor",
         "total variation",
+        "floor",
         "log density 2.5%",
         "median",
         "97.5%",
     ]
-    section.blocks.append(
-        Table(
-            "Clusters in use; mean absolute difference of co-clustering from the reference; total variation of the "
-            "predictive density from the reference's; and quantiles over the points of the log predictive density minus "
-            "the reference's (nats)",
-            head,
-            rows,
-        )
+    caption = (
+        "Expected number of [[occupied|clusters in use]]; mean absolute difference of [[co-clustering|co-clustering "
+        "probabilities]] from the reference; [[total-variation|total variation]] between the predictive densities; each ± "
+        "Monte Carlo standard error and beside its floor, the same between two halves of the reference. Last, quantiles over "
+        "the points of the log predictive density minus the reference's (nats)"
     )
-    return section
+    return Table(caption, head, rows, slug="label-free", ids=ids)
 
 
 def cluster_figures(view: View, clusters: dict) -> list[Figure]:

@@ -108,48 +108,85 @@ def frames(
     return limits
 
 
+def shown(
+    scalars: Mapping[str, xr.Dataset], points: Mapping[str, Mapping[str, float]], names: Sequence[str]
+) -> tuple[dict[str, xr.Dataset], dict[str, dict[str, float]]]:
+    """Return draws and point values of these variables as they are drawn: variances by their logarithms, and named so."""
+    logs = {name: f"log {name}" if name.startswith("variances[") else name for name in names}
+    draws = {
+        method: xr.Dataset({new: np.log(d[old]) if new != old else d[old] for old, new in logs.items()})
+        for method, d in scalars.items()
+    }
+    values = {
+        method: {
+            tree_safe(new): float(np.log(of[tree_safe(old)])) if new != old else of[tree_safe(old)]
+            for old, new in logs.items()
+        }
+        for method, of in points.items()
+    }
+    return draws, values
+
+
 def ranked(names: Sequence[str], metrics: pd.DataFrame) -> list[str]:
-    """Return `names` ordered by the largest Wasserstein-1 of any method, falling; as given where none is known."""
-    distance = metrics[metrics["metric"] == "wasserstein"].groupby("target")["value"].max()
+    """Return `names` by falling distance from the reference: the largest Wasserstein-1 of any method.
+
+    Where only points were compared, which have none, by the largest shift; where nothing was compared, as given.
+    """
+    far = metrics[metrics["metric"] == "wasserstein"]
+    far = metrics[metrics["metric"] == "median_shift"] if far.empty else far
+    distance = far["value"].abs().groupby(far["target"]).max()
     return sorted(names, key=lambda name: -float(distance.get(name, 0.0)))
 
 
-def most_correlated(draws: xr.Dataset, number: int) -> list[str]:
-    """Return the `number` weights and means met first in the list of pairs by falling absolute correlation.
+def joint_names(draws: xr.Dataset, lost: pd.DataFrame, number: int) -> list[str]:
+    """Return `number` variables: first those of the pairs whose correlation is lost, then those most correlated in the draws.
 
-    The last of several weights is left out: the weights add up to one.
+    Correlations are those of ranks. The last of several weights is left out: the weights add up to one.
+
+    Parameters
+    ----------
+    lost
+        `target` "a ~ b" and `value`, the difference of the correlation from the reference's.
     """
     weights = [str(name) for name in draws if str(name).startswith("weights")]
-    weights = weights[:-1] if len(weights) > 1 else weights
-    names = weights + [str(name) for name in draws if str(name).startswith("means")]
-    values = draws[names].to_array().stack(s=("chain", "draw")).values
-    correlation = np.triu(np.abs(np.atleast_2d(np.corrcoef(values))), 1)
-    order = np.dstack(np.unravel_index(np.argsort(-correlation, axis=None), correlation.shape))[0]
-    chosen = dict.fromkeys(int(i) for pair in order if pair[0] < pair[1] for i in pair)
-    return [names[i] for i in sorted(list(chosen)[:number])]
+    names = [str(name) for name in draws if str(name) not in weights[1:][-1:]]
+    if len(names) < 2:
+        return names
+    found: dict[str, None] = {}
+    pairs = {f"{a} ~ {b}": (a, b) for a, b in combinations(names, 2)}
+    for target in lost.loc[lost["value"].abs().sort_values(ascending=False).index, "target"]:
+        found |= dict.fromkeys(pairs.get(target, ()))
+    ranks = draws[names].to_array().stack(s=("chain", "draw")).values.argsort(1).argsort(1)
+    correlation = np.triu(np.abs(np.corrcoef(ranks)), 1)
+    for place in np.argsort(-correlation, axis=None)[: number**2]:
+        found |= dict.fromkeys(names[i] for i in np.unravel_index(place, correlation.shape))
+    chosen = list(found)[:number]
+    return [name for name in names if name in chosen]
 
 
-def estimates(tree: xr.DataTree) -> pd.DataFrame:
-    """Return mean, sd and 95% interval of every scalar, indexed by name; a single draw has a mean alone."""
+def estimates(tree: xr.DataTree) -> dict[str, tuple[float, float, float]]:
+    """Return median and ends of the central 90% interval of every scalar by name; a single draw has no interval."""
     draws = scalars(tree).to_array("name").stack(s=("chain", "draw"))
-    table = pd.DataFrame({"mean": draws.mean("s").values}, index=pd.Index(draws["name"].values))
-    point = draws.sizes["s"] == 1
-    table["sd"] = np.nan if point else draws.std("s").values
-    table["low"], table["high"] = (np.nan, np.nan) if point else np.quantile(draws.values, [0.025, 0.975], axis=1)
-    return table
+    low, median, high = np.quantile(draws.values, [0.05, 0.5, 0.95], axis=1)
+    if draws.sizes["s"] == 1:
+        low, high = np.full((2, len(median)), np.nan)
+    names = [str(name) for name in draws["name"].values]
+    return dict(zip(names, zip(median, low, high, strict=True), strict=True))
 
 
 def interval_blocks(trees: Mapping[str, xr.DataTree]) -> dict[str, pd.DataFrame]:
-    """Return one table for the weights and one for each feature's means: method, cluster, mean, low, high."""
+    """Return one table for the weights and one for each feature's means: method, cluster, median, low, high."""
     features = [str(f) for f in next(iter(trees.values()))["posterior"].to_dataset()["feature"].values]
     blocks: dict[str, list[dict[str, Any]]] = {"weights": [], **{f"means, {f}": [] for f in features}}
     for method, tree in trees.items():
-        for name, row in estimates(tree).iterrows():
-            variable, inside = str(name)[:-1].split("[", 1)
+        for name, (median, low, high) in estimates(tree).items():
+            variable, inside = name[:-1].split("[", 1)
             cluster, _, feature = inside.partition(", ")
             if variable in ("weights", "means"):
                 title = "weights" if variable == "weights" else f"means, {feature}"
-                blocks[title].append({"method": method, "cluster": int(cluster), **row[["mean", "low", "high"]]})
+                blocks[title].append(
+                    {"method": method, "cluster": int(cluster), "median": median, "low": low, "high": high}
+                )
     return {title: pd.DataFrame(rows) for title, rows in blocks.items() if rows}
 
 

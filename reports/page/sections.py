@@ -8,13 +8,14 @@ from reports.page.blocks import Section
 from reports.page.closing import cost, limits
 from reports.page.convergence import convergence
 from reports.page.evidence import evidence
-from reports.page.opening import setting, verdict
+from reports.page.opening import opening, setting, verdict
 from reports.page.posterior import agreement, joint, label_free
 from reports.page.scores import checks, prediction, recovery
 from reports.page.trust import reference, relabelling
 from reports.page.view import View
 
 SECTIONS: tuple[Callable[[View], Section], ...] = (
+    opening,
     verdict,
     setting,
     reference,

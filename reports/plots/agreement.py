@@ -22,7 +22,9 @@ IDEAL = {"median_shift": 0.0, "width_ratio": 1.0, "coverage95": 0.95}
 
 
 @style.drawing()
-def plot_agreement(table: pd.DataFrame, floor: Mapping[str, float]) -> Figure:
+def plot_agreement(
+    table: pd.DataFrame, floor: Mapping[str, float], limits: Mapping[str, tuple[float | None, float | None]]
+) -> Figure:
     """Draw shift, width ratio, coverage and Wasserstein-1 against the reference, one row a parameter.
 
     Parameters
@@ -30,7 +32,9 @@ def plot_agreement(table: pd.DataFrame, floor: Mapping[str, float]) -> Figure:
     table
         Columns `method`, `metric`, `target`, `value`; the targets in the order of the rows.
     floor
-        Target -> Wasserstein-1 of the reference against itself, shaded where it is known.
+        Target -> Wasserstein-1 of the reference against itself, a grey bar where it is known.
+    limits
+        Metric -> lowest and highest value that agree with the reference, shaded between; None where there is no limit.
     """
     targets = list(table["target"].unique())
     methods = list(table["method"].unique())
@@ -42,7 +46,7 @@ def plot_agreement(table: pd.DataFrame, floor: Mapping[str, float]) -> Figure:
             known = [t for t in targets if t in floor]
             ax.barh([row[t] for t in known], [floor[t] for t in known], height=1, color=style.RULE)
         if metric in IDEAL:
-            ax.axvline(IDEAL[metric], color=style.MUTED, linewidth=0.9)
+            ax.axvline(IDEAL[metric], color=style.MUTED, linewidth=0.9, zorder=1)
         for i, method in enumerate(methods):
             part = table[(table["metric"] == metric) & (table["method"] == method)]
             look = style.look(method)
@@ -62,6 +66,9 @@ def plot_agreement(table: pd.DataFrame, floor: Mapping[str, float]) -> Figure:
             _ratio_axis(ax)
         else:
             ax.locator_params(axis="x", nbins=4)
+        if metric in limits:
+            ends = [end if limit is None else limit for limit, end in zip(limits[metric], ax.get_xlim(), strict=True)]
+            ax.axvspan(*ends, color=style.RULE, alpha=0.35, linewidth=0, zorder=0)
         for edge in range(1, len(targets)):
             ax.axhline(edge - 0.5, color=style.RULE, linewidth=0.5, zorder=0)
     style.legend(figure, methods, points=methods)

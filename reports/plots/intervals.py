@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 @style.drawing()
 def plot_intervals(blocks: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw each method's mean, with its 95% interval where it has one, cluster by cluster.
+    """Draw each method's median, with its interval where it has one, cluster by cluster.
 
     Parameters
     ----------
     blocks
-        Panel title -> table with columns `method`, `cluster`, `mean`, `low`, `high` (missing for a point estimate).
+        Panel title -> table with columns `method`, `cluster`, `median`, `low`, `high` (missing for a point estimate).
     """
     columns = min(3, len(blocks))
     rows = -(-len(blocks) // columns)
@@ -31,7 +31,7 @@ def plot_intervals(blocks: Mapping[str, pd.DataFrame]) -> Figure:
             look, own = style.look(method), block[block["method"] == method]
             y = own["cluster"] + 0.5 * ((i + 0.5) / len(present) - 0.5)
             ax.hlines(y, own["low"], own["high"], color=look.colour, linewidth=1.5)
-            ax.plot(own["mean"], y, look.marker, color=look.colour)
+            ax.plot(own["median"], y, look.marker, color=look.colour)
         ax.set(
             title=style.shortened(title, 30),
             ylabel="cluster",
