@@ -565,8 +565,8 @@ def test_what_is_not_detected_is_said_with_what_would_have_been(shown):
     table, notes = detectable(view).blocks
     cells = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
     assert table.columns == ["departure", "EM", "CAVI", "Gibbs"]
-    assert cells["coverage of 95% intervals, all quantities"][2].startswith(f"<\u00a0{percent(below)} or >")
-    assert cells["bias of a median in posterior sd"] == ["–", f">\u00a0{number(found.bias, 2)}", "–"]
+    assert cells["coverage of 95% intervals"][2].startswith(f"<\u00a0{percent(below)} or >")
+    assert cells["median bias (sd)"] == ["–", f">\u00a0{number(found.bias, 2)}", "–"]
     assert "normal" in notes.items[1]
 
 
@@ -661,7 +661,7 @@ def test_a_calibration_from_python_shows_and_saves_itself(tmp_path):
     with pytest.raises(ResultsError, match="not empty"):
         found.save(tmp_path)
     told = []
-    more = reports.calibrate(**settings, simulations=22, folder=saved, tell=lambda *numbers: told.append(numbers))
+    more = reports.calibrate(**settings, simulations=22, folder=saved, progress=lambda *numbers: told.append(numbers))
     assert told[0] == (21, 22)
     pd.testing.assert_frame_equal(more.table[more.table["simulation"] < 21], found.table)
     temporary = found.folder

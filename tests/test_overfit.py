@@ -676,6 +676,21 @@ def test_workers_that_stop_quietly_are_noticed(tmp_path, monkeypatch):
         run(parse(TINY, "tiny"), tmp_path)
 
 
+def test_choices_without_a_true_k_have_their_loss_alone():
+    from reports.plots.overfit import plot_choices
+
+    rows = [{"criterion": name, "method": "em", "right": 0.5, "low": 0.2, "high": 0.8, "loss": 0.1, "loss_half": 0.05}
+            for name in ("BIC", "test score of EM")]  # fmt: skip
+    found = pd.DataFrame(rows)
+    left, right = plot_choices([("known", found)]).axes
+    assert [text.get_text() for text in left.get_yticklabels()] == ["BIC", "test score of EM"]
+    assert len(left.lines) == 2
+    assert len(right.lines) == 1
+    (alone,) = plot_choices([("unknown", found.assign(right=np.nan))]).axes
+    assert [text.get_text() for text in alone.get_yticklabels()] == ["BIC"]
+    assert alone.get_xlabel().startswith("loss")
+
+
 # From Python.
 
 
@@ -700,8 +715,12 @@ def test_a_study_from_python_shows_and_saves_itself(tmp_path):
     assert "result.again" in found.to_html(tmp_path / "page.html").read_text()
     saved = found.save(tmp_path / "saved")
     assert {path.name for path in saved.iterdir()} == {"overfit.json", "cells", "report.html"}
+    assert f"{saved}/cells" in (saved / "report.html").read_text()
     told = []
-    same(reports.overfit(tmp_path / "mine.toml", saved, tell=lambda *numbers: told.append(numbers)).table, found.table)
+    same(
+        reports.overfit(tmp_path / "mine.toml", saved, progress=lambda *numbers: told.append(numbers)).table,
+        found.table,
+    )
     assert told == [(16, 16)]
     with pytest.raises(ValueError, match="did you mean 'quick'"):
         reports.overfit("quik")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from reports.api.kept import Kept, in_folder
 from reports.studies.calibration import study
 from reports.studies.calibration.prior import DEFAULT, LEVELS, Settings
-from reports.studies.workers import Tell
+from reports.studies.workers import Progress, telling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,7 @@ class Calibration(Kept, study.Calibration):
             f"K = {s.n_components}>"
         )
 
-    def _page(self) -> str:
+    def _page(self, folder: str = "") -> str:
         from reports.page.calibration import render
 
         return render(self)
@@ -102,7 +102,7 @@ def calibrate(
     folder: str | Path | None = None,
     workers: int = 1,
     scheduler: str | None = None,
-    tell: Tell = lambda *_: None,
+    progress: Progress = None,
 ) -> Calibration:
     """Draw data sets from the prior, and see how often each method's intervals contain the parameters that made them.
 
@@ -124,8 +124,11 @@ def calibrate(
     folder : str or Path, optional
         Where the simulations are kept as they come in; more of them, and methods, are added to those that are there. Without
         one they are kept as long as the result is; `Calibration.save` keeps them.
-    workers, scheduler, tell
+    workers, scheduler
         See `reports.studies.workers.measure_all`. The numbers do not depend on the workers.
+    progress : bool or callable, optional
+        True shows a bar, in a notebook or on standard error; a callable is told how many simulations are there, and their
+        total. None is silent.
 
     Returns
     -------
@@ -154,4 +157,5 @@ def calibrate(
         )
         return Calibration(**vars(found), folder=where)
 
-    return in_folder(folder, run)
+    with telling(progress, "simulations") as tell:
+        return in_folder(folder, run)

@@ -21,8 +21,8 @@ class Kept(Shown):
     folder: Path
 
     @abstractmethod
-    def _page(self) -> str:
-        """Its page as HTML."""
+    def _page(self, folder: str = "") -> str:
+        """Its page as HTML, which may say in which folder the numbers are."""
 
     def to_html(self, path: str | Path) -> Path:
         """Write the report as one self-contained page."""
@@ -45,7 +45,7 @@ class Kept(Shown):
             if folder.is_dir() and any(folder.iterdir()):
                 raise ResultsError(f"{folder} is not empty; give a new folder")
             shutil.copytree(self.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.part", PAGE))
-        write_page(folder, self._page())
+        write_page(folder, self._page(str(folder)))
         return folder
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from reports.api.kept import Kept, in_folder
 from reports.studies.overfit import grid as grids
 from reports.studies.overfit import study
-from reports.studies.workers import Tell
+from reports.studies.workers import Progress, telling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,10 +59,10 @@ class Overfitting(Kept, study.Study):
         methods = ", ".join(view.label(method) for method in view.methods)
         return f"<Overfitting study {self.grid.title!r}: {view.subtitle.rstrip('.')}; {methods}>"
 
-    def _page(self) -> str:
+    def _page(self, folder: str = "") -> str:
         from reports.page.overfit import render
 
-        return render(self, str(self.folder))
+        return render(self, folder)
 
     def _view(self) -> View:
         from reports.page.overfit_view import View
@@ -89,7 +89,7 @@ def overfit(
     seed: int | None = None,
     workers: int = 1,
     scheduler: str | None = None,
-    tell: Tell = lambda *_: None,
+    progress: Progress = None,
 ) -> Overfitting:
     """Measure when EM overfits few data, whether variational Bayes does too, and where it loses.
 
@@ -104,8 +104,11 @@ def overfit(
         as long as the result is; `Overfitting.save` keeps them.
     replicates, seed : int, optional
         Data sets of each cell, and seed of all randomness, in the place of the grid's own.
-    workers, scheduler, tell
+    workers, scheduler
         See `reports.studies.workers.measure_all`. The numbers do not depend on the workers.
+    progress : bool or callable, optional
+        True shows a bar, in a notebook or on standard error; a callable is told how many fits are there, and their total.
+        None is silent.
 
     Returns
     -------
@@ -138,7 +141,8 @@ def overfit(
         )
         return Overfitting(**vars(found), folder=where)
 
-    return in_folder(folder, run)
+    with telling(progress, "fits") as tell:
+        return in_folder(folder, run)
 
 
 def _toml(table: Mapping[str, Any]) -> str:

@@ -104,7 +104,7 @@ def select(
                     "n_classes": None if loaded.labels is None else len(set(loaded.labels)),
                 },
                 workers=workers or cpu_count(),
-                tell=tell,
+                progress=tell,
             )
         folder = out_dir or unused(folder)  # another run may have taken it since
         result.save(folder, report=report)

@@ -292,19 +292,19 @@ def detectable(view: CalibrationView) -> Section | None:
         section.blocks.append(Notice("Too few simulations to judge any method.", "warn"))
         return section
     rows = [
-        [Cell(f"coverage of {100 * level:.0f}% intervals, all quantities"),
+        [Cell(f"coverage of {100 * level:.0f}% intervals"),
          *(_outside(view.detectable_coverage(m, level), percent) for m in methods)]
         for level in LEVELS
     ]  # fmt: skip
     found = {m: view.detectable(m) for m in methods}
     posterior = [m for m in methods if m != "em"]
     rows += [
-        [Cell("coverage of 95% intervals, one quantity"), *(_outside(found[m].coverage, percent) for m in methods)],
-        [Cell("sd relative to the posterior’s, ranks of one quantity"),
+        [Cell("the same, one quantity"), *(_outside(found[m].coverage, percent) for m in methods)],
+        [Cell("sd ratio"),
          *(_outside((found[m].ranks.narrow, found[m].ranks.wide), _two) if m in posterior else Cell(DASH) for m in methods)],
-        [Cell("shift in posterior sd, ranks of one quantity"),
+        [Cell("shift (sd)"),
          *(_two_cell(found[m].ranks.shift) if m in posterior else Cell(DASH) for m in methods)],
-        [Cell("bias of a median in posterior sd"),
+        [Cell("median bias (sd)"),
          *(_two_cell(found[m].bias) if m in VARIATIONAL else Cell(DASH) for m in methods)],
     ]  # fmt: skip
     simulations = listing([f"{view.label(m)} {len(view.ranks[m])}" for m in methods])
@@ -316,12 +316,13 @@ def detectable(view: CalibrationView) -> Section | None:
         ),
         Bullets(
             [
-                "Coverage: by the binomial distribution, for Wilson’s 95% interval. Over all quantities the simulations count "
+                "Coverage: by the binomial distribution, for Wilson’s 95% interval. Over all quantities, the simulations count "
                 "for as many independent cases as the spread of their shares covered amounts to; a departure is taken to leave "
                 "that number as it is.",
-                "Ranks and medians: at 5% by Bonferroni over the quantities, for a posterior that is normal and a departure "
-                f"that is the same in every data set; by {power.STUDIES} simulated studies. Departures of varying sign, or of "
-                "other shapes, need more simulations.",
+                "Sd ratio and shift, by the ranks of one quantity, and median bias, by symmetry: the method’s sd relative to "
+                "the exact posterior’s, and its displacement in units of that. Each at 5% by Bonferroni over the "
+                "quantities, for a normal posterior and a departure that is the same in every data set; by "
+                f"{power.STUDIES} simulated studies. Departures of varying sign, or of other shapes, need more simulations.",
                 "Where a cell says “none”, no result of so few simulations would show a departure.",
             ]
         ),

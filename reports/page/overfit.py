@@ -13,7 +13,7 @@ from reports.page.build import write
 from reports.page.numbers import DASH, fixed, number, percent, with_error
 from reports.page.overfit_findings import findings, overlap, short_answer, simultaneous_words
 from reports.page.overfit_view import NAMES, PANELS, View, as_number, half_free, missing
-from reports.page.words import listing
+from reports.page.words import listing, sentence
 from reports.plots.overfit import Panel, plot_choices, plot_curves
 from reports.studies.overfit import summary
 from reports.studies.overfit.fits import TITLES
@@ -171,8 +171,8 @@ def selection(view: View) -> Section | None:
         return None
     figure = plot_choices([(view.words(part.settings, "k"), found) for part, found in parts[:PANELS]])
     caption = (
-        "Left: share of replicates in which the true K is chosen. Right: loss of the choice. Lines: 95% intervals. Hollow: "
-        "choices by the test score."
+        "Share of replicates in which the true K is chosen, where there is one, and loss of the choice. Lines: 95% intervals. "
+        "Hollow: choices by the test score, whose loss is 0."
     )
     if len(parts) > PANELS:
         caption += f" The first {PANELS} of {len(parts)} settings; the table has all."
@@ -391,9 +391,7 @@ def _add(
         for row in curves.to_dict("records")
     ]  # fmt: skip
     columns = ["setting", "method", NAMES[along], "mean", "median", "replicates"]
-    section.blocks.append(
-        Table(f"{ylabel[0].upper() + ylabel[1:]} by method and {NAMES[along]}", columns, rows, fold=True)
-    )
+    section.blocks.append(Table(f"{sentence(ylabel)} by method and {NAMES[along]}", columns, rows, fold=True))
 
 
 def _seen(view: View, panel: Panel, along: str, measure: str) -> str:
@@ -401,11 +399,11 @@ def _seen(view: View, panel: Panel, along: str, measure: str) -> str:
     said = []
     for x in (panel.curves["x"].min(), panel.curves["x"].max()):
         here = panel.curves[panel.curves["x"] == x].to_dict("records")
-        means = [percent(row["mean"]) if measure in summary.SHARES else number(row["mean"], 2) for row in here]
+        here.sort(key=lambda row: view.methods.index(row["method"]))
+        means = [percent(row["mean"]) if measure in summary.SHARES else number(row["mean"]) for row in here]
         of = [f"{view.label(row['method'])} {mean}" for row, mean in zip(here, means, strict=True)]
         said.append(f"at {along} = {x:g}, {listing(of)}")
-    text = f"{panel.title}: {'; '.join(said)}."
-    return text[0].upper() + text[1:]
+    return sentence(f"{panel.title}: {'; '.join(said)}.")
 
 
 def _panel(view: View, part: Slice, curves: pd.DataFrame, along: str) -> Panel:

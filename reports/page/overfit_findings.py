@@ -9,7 +9,7 @@ import pandas as pd
 from reports.page.blocks import Bullets, Section
 from reports.page.numbers import number, percent, with_error
 from reports.page.overfit_view import PANELS, View, as_number, half_free, missing
-from reports.page.words import listing
+from reports.page.words import listing, sentence
 from reports.studies.overfit import summary
 from reports.studies.overfit.summary import COVERAGES, Difference, Slice
 
@@ -122,7 +122,7 @@ def _with_n(view: View) -> Iterator[str]:
         first, last = by_n[few], by_n[many]
         at = view.words(part.settings, "n")
         text = (
-            f"{at[0].upper() + at[1:]}: at n = {few:g} CAVI’s test score is {_signed(first)} that of EM "
+            f"{sentence(at)}: at n = {few:g} CAVI’s test score is {_signed(first)} that of EM "
             f"({first.both} of {first.total} pairs; CAVI’s is the higher in {percent(first.wins)} of the replicates); at "
             f"n = {many:g} it is {_signed(last)} it."
         )

@@ -16,7 +16,7 @@ from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Notice, Sect
 from reports.page.build import write
 from reports.page.numbers import DASH, fixed, number, seconds, with_error
 from reports.page.view import COVARIANCES
-from reports.page.words import listing, short, symbols
+from reports.page.words import listing, sentence, short, symbols
 from reports.plots.selection import CONTOUR, plot_clusters, plot_selection
 from reports.studies.selection.plane import Plane
 from reports.studies.selection.study import Choice, Selection
@@ -127,7 +127,7 @@ def choice(view: View) -> Section:
         section.blocks.append(Notice("No criterion has a value for any candidate; the reasons are below.", "warn"))
         return section
     section.blocks.append(Bullets([*verdict(view)]))
-    section.blocks += [Notice(_sentence(text), "warn") for text in view.selection.warnings]
+    section.blocks += [Notice(sentence(text), "warn") for text in view.selection.warnings]
     several = len(view.structures) > 1
     caption = (
         f"Choice of each criterion{' among all structures' if several else ''}. ± is a standard error: of the "
@@ -425,8 +425,3 @@ def _the(one: Choice) -> str:
 def short_title(criterion: str) -> str:
     """A criterion's title where there is little room."""
     return CRITERIA[criterion].title.replace("cross-validation (", "CV ").removesuffix(")")
-
-
-def _sentence(text: str) -> str:
-    """A warning as a sentence of its own."""
-    return text[0].upper() + text[1:]

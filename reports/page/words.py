@@ -22,6 +22,15 @@ def symbols(text: str) -> str:
     return re.sub(rf"(?<![A-Za-z])({'|'.join(GREEK)})(?![A-Za-z])", lambda m: GREEK[m[1]], text)
 
 
+def sentence(text: str) -> str:
+    """Return text as it begins a sentence; a symbol that stands first stays as it is.
+
+    >>> sentence("fitted K = 3"), sentence("n = 50"), sentence("full: K = 2")
+    ('Fitted K = 3', 'n = 50', 'Full: K = 2')
+    """
+    return text[0].upper() + text[1:] if text[1:2].isalpha() else text
+
+
 def listing(names: Sequence[str], word: str = "and") -> str:
     """Return names as words: `a`, `a and b`, `a, b and c`."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"

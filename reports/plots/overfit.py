@@ -72,35 +72,43 @@ def plot_curves(
 
 @style.drawing()
 def plot_choices(parts: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
-    """Draw a row of two panels a setting: how often each criterion chooses the true K, and what its choice loses.
+    """Draw a row of panels a setting: how often each criterion chooses the true K, if any has one, and what its choice loses.
 
     Parameters
     ----------
     parts
         Title and what `reports.studies.overfit.summary.selection` found.
     """
+    known = any(found["right"].notna().any() for _, found in parts)
+    if not known:
+        parts = [(title, found[~found["criterion"].str.startswith("test score")]) for title, found in parts]
     most = max(len(found) for _, found in parts)
-    figure, axes = style.panels(len(parts), 2, height=0.75 + 0.25 * most, width=style.WIDTH, sharey="row")
-    for (left, right), (title, found) in zip(axes, parts, strict=True):
+    figure, axes = style.panels(
+        len(parts), 1 + known, height=0.75 + 0.25 * most, width=style.WIDTH if known else 6.0, sharey="row"
+    )
+    for row_axes, (title, found) in zip(axes, parts, strict=True):
         for y, row in enumerate(found.to_dict("records")):
             look = style.look(row["method"])
-            known = row["criterion"].startswith("test score")
-            points = ((left, row["right"], row["low"], row["high"]),
-                      (right, row["loss"], row["loss"] - row["loss_half"], row["loss"] + row["loss_half"]))  # fmt: skip
-            for ax, x, low, high in points:
-                if np.isfinite(x) and not (known and ax is right):
+            scored = row["criterion"].startswith("test score")
+            loss = (row["loss"], row["loss"] - row["loss_half"], row["loss"] + row["loss_half"])
+            points = [(row_axes[0], (row["right"], row["low"], row["high"]))] if known else []
+            for ax, (x, low, high) in [*points, *([] if scored else [(row_axes[-1], loss)])]:
+                if np.isfinite(x):
                     ax.hlines(y, max(low, 0), high, color=look.colour, linewidth=1.6)
-                    ax.plot(x, y, look.marker, color=look.colour, markerfacecolor="white" if known else look.colour)
-        left.set(xlim=(0, 1), yticks=range(len(found)), ylim=(len(found) - 0.5, -0.5))
-        left.set_yticklabels(found["criterion"])
-        left.xaxis.set_major_formatter(lambda v, _: f"{100 * v:.0f}%")
-        left.set_title(style.wrapped(title, 60))
-        right.set_xlim(0)
-        for ax in (left, right):
+                    ax.plot(x, y, look.marker, color=look.colour, markerfacecolor="white" if scored else look.colour)
+        row_axes[0].set(yticks=range(len(found)), ylim=(len(found) - 0.5, -0.5))
+        row_axes[0].set_yticklabels(found["criterion"])
+        row_axes[0].set_title(style.wrapped(title, 60))
+        row_axes[-1].set_xlim(0)
+        if known:
+            row_axes[0].set_xlim(0, 1)
+            row_axes[0].xaxis.set_major_formatter(lambda v, _: f"{100 * v:.0f}%")
+        for ax in row_axes:
             ax.tick_params(axis="y", length=0)
             ax.grid(axis="x")
-    axes[-1, 0].set_xlabel("true K chosen")
-    axes[-1, 1].set_xlabel("loss of the choice (nats a point)")
+    if known:
+        axes[-1, 0].set_xlabel("true K chosen")
+    axes[-1, -1].set_xlabel("loss of the choice (nats a point)")
     return figure
 
 

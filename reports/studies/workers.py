@@ -7,6 +7,7 @@ from concurrent.futures import BrokenExecutor, CancelledError
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from reports.comparison.progress import Rate
 from reports.comparison.results import ResultsError
 from reports.studies.cells import Cells
 
@@ -18,6 +19,8 @@ PATIENCE = 10
 Rows = list[dict[str, Any]]
 Measure = Callable[..., Rows]
 Tell = Callable[[int, int], None]
+Progress = bool | Tell | None
+"""Who is to hear how many are done, of how many: a function, or (True) a bar."""
 
 
 class Task(NamedTuple):
@@ -73,6 +76,16 @@ def measure_all(
             tell(done, total)
     if done < total:  # Dask ends quietly when its scheduler is gone
         raise ResultsError(f"the workers stopped with {total - done} of {total} {what} left; {GO_ON}")
+
+
+@contextmanager
+def telling(progress: Progress, what: str) -> Iterator[Tell]:
+    """The function to tell; a bar is shown meanwhile, if asked for, on the terminal or in a notebook."""
+    if progress is True:
+        with Rate(what) as rate:
+            yield rate.tell
+    else:
+        yield progress or (lambda *_: None)
 
 
 def _one(measure: Measure, task: Task) -> tuple[Task, Rows]:

@@ -20,6 +20,7 @@ from reports.comparison.results import ResultsError, check_free
 from reports.comparison.run import check_covariance, check_known
 from reports.metrics.criteria import CRITERIA, Candidate, Clustering, Found, Setting, climb, examine
 from reports.metrics.prediction import paired_difference
+from reports.studies.workers import Progress, telling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +32,6 @@ LARGEST_SAMPLED = 5000
 
 # A likelihood below that of fewer clusters by more nats than this is no rounding.
 FALL = 0.01
-
-Tell = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ def select(
     name: str = "data",
     facts: Mapping[str, Any] | None = None,
     workers: int = 1,
-    tell: Tell = lambda *_: None,
+    progress: Progress = None,
 ) -> Selection:
     """Choose the number of clusters by every criterion.
 
@@ -148,8 +147,9 @@ def select(
         See `reports.compare`.
     workers : int
         Processes.
-    tell : callable
-        Called with the number of parts of the work that are done, and their total.
+    progress : bool or callable, optional
+        True shows a bar, in a notebook or on standard error; a callable is told the number of parts of the work that are
+        done, and their total. None is silent.
 
     Returns
     -------
@@ -198,9 +198,9 @@ def select(
     parts = _distinct(CRITERIA[criterion].part for criterion in criteria)
     # the long ones first, so that no worker is left with one at the end
     tasks = sorted(((c, part) for c in candidates for part in parts), key=lambda task: -task[0].components)
-    tell(0, len(tasks))
     found: dict[tuple[Candidate, str], Found] = {}
-    with warnings.catch_warnings():
+    with telling(progress, "parts") as tell, warnings.catch_warnings():
+        tell(0, len(tasks))
         warnings.filterwarnings("ignore", message="A worker stopped")  # joblib's, which starts another
         for task, result in Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)(
             delayed(_examine)(task, setting) for task in tasks
