@@ -18,7 +18,7 @@ import reports
 from reports.comparison.verdict import LIMITS, judge, of_reference
 from reports.metrics import Row
 from reports.page import quantities, render, uniformity
-from reports.page.blocks import Card, Cards, Cell, Notice, Section, Table, Use
+from reports.page.blocks import Card, Cards, Cell, Notice, Section, Table, Use, embedded
 from reports.page.blocks import Figure as BlockFigure
 from reports.page.build import fragment, numbered, write
 from reports.page.convergence import convergence
@@ -588,6 +588,60 @@ def test_a_browser_shows_the_page_without_errors_or_requests(pages, tmp_path):
     assert not console
     assert not asked
     assert 'aria-label="Sort by method"' in document
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_folded_tables_open_in_print_and_for_a_link_to_a_row(quick, tmp_path):
+    rows = [[Cell("a", 2.0)], [Cell("b", 1.0)]]
+    tables = [Table("One", ["x"], rows, fold=True, ids=["row-a", ""]), Table("Two", ["[[elbo|x]]"], rows, fold=True)]
+    html = write(View(quick), [Section("here", "Here", "", tables)])
+    script = """<script>
+      const told = (name, value) => document.body.setAttribute(`data-${name}`, value);
+      const open = () => document.querySelectorAll("details[open]").length;
+      dispatchEvent(new Event("beforeprint")); told("print", open());
+      dispatchEvent(new Event("afterprint")); told("after", open());
+      document.querySelector("#table-here-2 th button").click();
+      told("sorted", document.querySelector("#table-here-2 tbody").textContent.replace(/\\s/g, ""));
+      document.querySelector(".menu").click(); told("menu", document.querySelector(".menu").ariaExpanded);
+      addEventListener("hashchange", () => told("linked", document.querySelector("#table-here").open && open() === 1));
+      location.hash = "#row-a";
+    </script>"""
+    console, _, document = browse(html.replace("</body>", f"{script}</body>"), tmp_path)
+    assert not console
+    for told in ('print="2"', 'after="0"', 'sorted="ba"', 'menu="true"', 'linked="true"'):
+        assert f"data-{told}" in document, told
+
+
+def test_a_legend_of_every_method_stays_in_its_figure():
+    figure, _ = style.panels(1, 1)
+    with style.drawing():
+        style.legend(figure, style.METHODS)
+        figure.draw_without_rendering()
+    extent = figure.legends[0].get_window_extent()
+    assert extent.x0 >= 0
+    assert extent.x1 <= figure.bbox.width
+    assert style.legend_columns(["EM", "CAVI", "NUTS"], style.WIDTH) == 3
+
+
+def test_titles_of_seven_methods_do_not_collide():
+    from reports.plots.coclustering import plot_coclustering
+
+    methods = ["em", "map", "cavi", "advi", "advi-fullrank", "nuts", "gibbs"]
+    figure = plot_coclustering(dict.fromkeys(methods, np.eye(6)))
+    figure.draw_without_rendering()
+    boxes = [ax._left_title.get_window_extent() for ax in figure.axes if ax.get_title("left")]
+    assert len(boxes) == len(methods)
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_the_ground_of_a_picture_of_few_colours_is_white():
+    from io import BytesIO
+
+    from PIL import Image
+
+    figure, axes = style.panels(1, 1)
+    axes[0, 0].scatter(*np.random.default_rng(0).uniform(size=(2, 3000)), c=np.linspace(0, 1, 3000), cmap="hsv")
+    assert Image.open(BytesIO(embedded(figure, raster=True))).convert("RGB").getpixel((0, 0)) == (255, 255, 255)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 DPI = 170
 
 
-TALL = 16
-"""A table with more rows than this scrolls on a narrow screen; a shorter one shows each row as a block."""
+MANY = 60
+"""A table with more cells than this scrolls on a narrow screen; a smaller one shows each row as a block."""
 
 
 def row_id(*parts: str) -> str:
@@ -79,7 +79,7 @@ class Table:
     @property
     def stacks(self) -> bool:
         """Whether a narrow screen shows each row as a block with the names of the columns."""
-        return len(self.columns) > 2 and len(self.rows) <= TALL
+        return len(self.columns) > 2 and len(self.columns) * len(self.rows) <= MANY
 
     @property
     def numeric(self) -> list[bool]:
@@ -268,9 +268,12 @@ def embedded(figure: matplotlib.figure.Figure, raster: bool) -> bytes:
             full = io.BytesIO()
             figure.savefig(full, format="png", dpi=DPI, pil_kwargs={"compress_level": 0})
             with Picture.open(full) as picture:
-                picture.convert("RGB").quantize(256, Picture.Quantize.FASTOCTREE, dither=Picture.Dither.NONE).save(
-                    buffer, "png"
-                )
+                few = picture.convert("RGB").quantize(256, Picture.Quantize.FASTOCTREE, dither=Picture.Dither.NONE)
+            palette = few.getpalette() or []
+            ground = 3 * int(few.getpixel((0, 0)))  # type: ignore[arg-type]
+            palette[ground : ground + 3] = [255, 255, 255]  # the nearest of 256 colours is not quite white
+            few.putpalette(palette)
+            few.save(buffer, "png")
         else:
             figure.savefig(buffer, format="svg", dpi=DPI, metadata={"Date": None, "Creator": None})
     return buffer.getvalue()

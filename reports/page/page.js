@@ -4,7 +4,7 @@ for (const table of document.querySelectorAll("table")) {
     const button = document.createElement("button");
     button.title = `Sort by ${name}`;
     button.setAttribute("aria-label", button.title);
-    head.append(" ", button);
+    head.append("\u2060\u00a0\u2060", button);
     head.addEventListener("click", (event) => {
       if (event.target.closest("a")) return;
       const rising = head.getAttribute("aria-sort") !== "ascending";
@@ -36,6 +36,27 @@ reveal();
 let opened = [];
 addEventListener("beforeprint", () => (opened = folded()).forEach((fold) => (fold.open = true)));
 addEventListener("afterprint", () => opened.forEach((fold) => (fold.open = false)));
+
+const cue = (box) => {
+  const hidden = box.scrollWidth - box.clientWidth;
+  box.classList.toggle("more-left", box.scrollLeft > 2);
+  box.classList.toggle("more-right", box.scrollLeft < hidden - 2);
+};
+const sized = new ResizeObserver((entries) => entries.forEach((entry) => cue(entry.target)));
+document.querySelectorAll(".scroll").forEach((box) => {
+  box.insertAdjacentHTML("afterend", '<p class="cue" aria-hidden="true">← scroll sideways →</p>');
+  box.addEventListener("scroll", () => cue(box), { passive: true });
+  sized.observe(box);
+});
+
+const menu = document.createElement("button");
+menu.className = "menu";
+menu.textContent = "Sections";
+menu.setAttribute("aria-expanded", "false");
+const toggle = (open) => menu.setAttribute("aria-expanded", String(open));
+menu.addEventListener("click", () => toggle(menu.getAttribute("aria-expanded") === "false"));
+document.querySelector("nav p").after(menu);
+document.querySelector("nav ol").addEventListener("click", (event) => event.target.closest("a") && toggle(false));
 
 const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
 const seen = new IntersectionObserver(

@@ -39,7 +39,9 @@ def plot_agreement(
     targets = list(table["target"].unique())
     methods = list(table["method"].unique())
     metrics = [m for m in COLUMNS if (table["metric"] == m).any()]
-    figure, axes = style.panels(1, len(metrics), height=1.5 + 0.24 * len(targets), sharey=True)
+    figure, axes = style.panels(
+        1, len(metrics), height=1.5 + max(0.24, 0.045 * len(methods)) * len(targets), sharey=True
+    )
     row = {target: i for i, target in enumerate(targets)}
     for ax, metric in zip(axes.flat, metrics, strict=True):
         if metric == "wasserstein" and floor:
@@ -50,7 +52,7 @@ def plot_agreement(
         for i, method in enumerate(methods):
             part = table[(table["metric"] == metric) & (table["method"] == method)]
             look = style.look(method)
-            y = [row[t] + 0.44 * ((i + 0.5) / len(methods) - 0.5) for t in part["target"]]
+            y = [row[t] + 0.7 * ((i + 0.5) / len(methods) - 0.5) for t in part["target"]]
             ax.plot(part["value"], y, look.marker, color=look.colour, alpha=0.9, markeredgecolor="white",
                     markeredgewidth=0.4)  # fmt: skip
         ax.set(

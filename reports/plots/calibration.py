@@ -33,7 +33,9 @@ def plot_coverage(curves: Mapping[str, pd.DataFrame], table: pd.DataFrame, level
         Stated probability of the intervals in `table`.
     """
     quantities = list(table["quantity"].unique())
-    figure, axes = style.panels(1, 2, height=1.6 + 0.3 * max(7, len(quantities)), width_ratios=[1.15, 1])
+    figure, axes = style.panels(
+        1, 2, height=1.6 + max(0.3, 0.07 * len(curves)) * max(7, len(quantities)), width_ratios=[1.15, 1]
+    )
     _curves(axes[0, 0], curves)
     _by_quantity(axes[0, 1], table, quantities, list(curves), level)
     style.legend(figure, curves)
@@ -65,7 +67,7 @@ def _by_quantity(ax: Axes, table: pd.DataFrame, quantities: list[str], methods: 
     ax.axvline(100 * level, color=style.MUTED, linewidth=0.9)
     for i, method in enumerate(methods):
         part, look = table[table["method"] == method], style.look(method)
-        y = [row[q] + 0.56 * ((i + 0.5) / len(methods) - 0.5) for q in part["quantity"]]
+        y = [row[q] + 0.7 * ((i + 0.5) / len(methods) - 0.5) for q in part["quantity"]]
         ax.hlines(y, 100 * part["low"], 100 * part["high"], color=look.colour, linewidth=1.3)
         ax.plot(100 * part["coverage"], y, look.marker, color=look.colour, markersize=4.5)
     ax.set(

@@ -24,7 +24,7 @@ def plot_density(x: xr.DataArray, curves: Mapping[str, xr.Dataset]) -> Figure:
         Method -> `density`, `low`, `high` (grid) and `parts` (cluster, grid): posterior mean, 95% band of the density,
         and the posterior mean of weight times component density. A point estimate has no band.
     """
-    columns = len(curves) if len(curves) < 4 else 2
+    columns = len(curves) if len(curves) < 4 else 2 if len(curves) == 4 else 3
     rows = -(-len(curves) // columns)
     figure, axes = style.panels(rows, columns, height=2.7, sharex=True, sharey=True)
     for place, (ax, (method, curve)) in enumerate(zip(axes.flat, curves.items(), strict=False)):
@@ -48,5 +48,5 @@ def plot_density(x: xr.DataArray, curves: Mapping[str, xr.Dataset]) -> Figure:
         ax.locator_params(axis="x", nbins=6)
     style.blank(axes.flat[len(curves) :])
     handles, labels = axes.flat[len(curves) - 1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels) if len(labels) < 8 else 5)
+    figure.legend(handles, labels, loc="outside lower center", ncols=style.legend_columns(labels, style.WIDTH))
     return figure

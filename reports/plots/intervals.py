@@ -24,12 +24,13 @@ def plot_intervals(blocks: Mapping[str, pd.DataFrame]) -> Figure:
     columns = min(3, len(blocks))
     rows = -(-len(blocks) // columns)
     clusters = max(int(block["cluster"].max()) + 1 for block in blocks.values())
-    figure, axes = style.panels(rows, columns, height=1.0 + 0.35 * clusters)
+    most = max(block["method"].nunique() for block in blocks.values())
+    figure, axes = style.panels(rows, columns, height=1.0 + max(0.35, 0.075 * most) * clusters)
     for ax, (title, block) in zip(axes.flat, blocks.items(), strict=False):
         present = list(block["method"].unique())
         for i, method in enumerate(present):
             look, own = style.look(method), block[block["method"] == method]
-            y = own["cluster"] + 0.5 * ((i + 0.5) / len(present) - 0.5)
+            y = own["cluster"] + 0.64 * ((i + 0.5) / len(present) - 0.5)
             ax.hlines(y, own["low"], own["high"], color=look.colour, linewidth=1.5)
             ax.plot(own["median"], y, look.marker, color=look.colour)
         ax.set(

@@ -51,7 +51,7 @@ def plot_curves(
     rows = -(-len(panels) // cols)
     width = style.WIDTH if cols > 1 else 6.0
     figure, axes = style.panels(rows, cols, height=2.9 if cols > 1 else 3.4, width=width)
-    for ax, panel in zip(axes.flat, panels, strict=False):
+    for place, (ax, panel) in enumerate(zip(axes.flat, panels, strict=False)):
         _draw(ax, panel, log_x=log_x, log_y=log_y, share=share)
         if level is not None:
             ax.axhline(level, color=style.MUTED, linewidth=0.9, zorder=0)
@@ -60,8 +60,8 @@ def plot_curves(
             ax.annotate(panel.mark_name, (panel.mark, 1), (3, -2), xycoords=("data", "axes fraction"), va="top",
                         textcoords="offset points", fontsize=8, color=style.MUTED)  # fmt: skip
         ax.set_title(style.wrapped(panel.title, 108 // cols))
-    for ax in axes[-1]:
-        ax.set_xlabel(xlabel)
+        if place + cols >= len(panels):
+            ax.set_xlabel(xlabel)
     for ax in axes[:, 0]:
         ax.set_ylabel(ylabel)
     style.blank(axes.flat[len(panels) :])

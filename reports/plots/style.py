@@ -179,7 +179,16 @@ def legend(figure: Figure, methods: Iterable[str], *, points: Iterable[str] = ()
                linestyle="" if m in points else look(m).line, linewidth=2)
         for m in methods
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), handlelength=2.2)
+    columns = legend_columns([handle.get_label() for handle in handles], figure.get_size_inches()[0])
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns, handlelength=2.2)
+
+
+def legend_columns(labels: Iterable[object], width: float) -> int:
+    """Return in how many columns a legend of these labels fits into a figure of `width` inches."""
+    names = [str(label) for label in labels]
+    widest = 0.62 + 0.078 * max(map(len, names), default=0)
+    together = sum(0.62 + 0.078 * len(name) for name in names)
+    return len(names) if together <= width else max(1, int(width / widest))
 
 
 def blank(axes: Iterable[Axes]) -> None:
