@@ -34,53 +34,96 @@ def halves(x):
 
 def test_a_square_of_clumps_is_halved_in_two_ways(square):
     x, fit = square
-    found = modes.find(fit, x, halves(x))
+    found = modes.find({"gibbs": fit}, x, halves(x))["gibbs"]
     assert len(found["modes"]) == 2
+    assert found["halves"] == [2, 2]
     assert all(np.allclose(m["sizes"], 16, atol=0.5) for m in found["modes"])
     assert sorted(found["sits"].values()) == [0, 1]
     shares = [m["share"] for m in found["modes"]]
     assert sum(shares) + found["rest"] == pytest.approx(1)
     assert shares[0] > shares[1] > 0.1
     for mode in found["modes"]:
-        assert np.mean(mode["by_chain"]) == pytest.approx(mode["share"], abs=1e-3)
+        assert np.mean(mode["by_chain"]) == pytest.approx(mode["share"], abs=1e-12)
+
+
+def upright(fit):
+    """Draws (chain, draw) that halve the square upright: their two means differ in the first feature rather than the second."""
+    gap = np.abs(np.diff(fit.held.theta["means"], axis=2))[:, :, 0]
+    return gap[..., 0] > gap[..., 1]
 
 
 def test_the_shares_are_those_of_the_draws(square):
-    """A draw halves the square upright if its two means differ in the first feature rather than in the second."""
     x, fit = square
-    found = modes.find(fit, x, halves(x))
-    gap = np.abs(np.diff(fit.held.flat()[1]["means"], axis=1))[:, 0]
-    upright = np.mean(gap[:, 0] > gap[:, 1])
-    assert found["modes"][found["sits"]["upright"]]["share"] == pytest.approx(upright, abs=0.05)
+    found = modes.find({"gibbs": fit}, x, halves(x))["gibbs"]
+    share = found["modes"][found["sits"]["upright"]]["share"]
+    assert share == pytest.approx(np.mean(upright(fit)), abs=0.05)
 
 
 def test_names_of_clusters_do_not_matter(square, rng):
     x, fit = square
     order = rng.permuted(np.tile(np.arange(2), (*fit.held.weights.shape[:2], 1)), axis=2)
-    other = modes.find(replace(fit, posterior=fit.held.permute(order)), x, {})
-    found = modes.find(fit, x, {})
-    assert [m["share"] for m in other["modes"]] == pytest.approx([m["share"] for m in found["modes"]], abs=0.005)
+    other = modes.find({"gibbs": replace(fit, posterior=fit.held.permute(order))}, x, {})["gibbs"]
+    found = modes.find({"gibbs": fit}, x, {})["gibbs"]
+    shares = [[m["share"] for m in each["modes"]] for each in (other, found)]
+    assert shares[0] == pytest.approx(shares[1], abs=0.005)
 
 
-def test_chains_that_each_stay_in_a_mode_are_told(square):
-    x, fit = square
+@pytest.fixture(scope="module")
+def stuck(square):
+    """Two chains, each of which stays in a mode of its own."""
+    fit = square[1]
     weights, theta = fit.held.flat()
-    gap = np.abs(np.diff(theta["means"], axis=1))[:, 0]
-    upright = gap[:, 0] > gap[:, 1]
-    rows = np.stack([np.flatnonzero(side)[:400] for side in (upright, ~upright)])
-    stuck = replace(fit, posterior=Draws(weights[rows], {name: v[rows] for name, v in theta.items()}))
-    found = modes.find(stuck, x, {})
-    assert len(found["modes"]) == 2
-    for mode in found["modes"]:
-        assert max(mode["by_chain"]) > 0.9
-        assert min(mode["by_chain"]) < 0.05
+    side = upright(fit).ravel()
+    chosen = np.stack([np.flatnonzero(s)[:400] for s in (side, ~side)])
+    return replace(fit, posterior=Draws(weights[chosen], {name: v[chosen] for name, v in theta.items()}))
+
+
+def test_samplers_share_the_numbers_of_the_modes_and_a_stuck_one_has_the_larger_error(square, stuck):
+    x, fit = square
+    found = modes.find({"stuck": stuck, "gibbs": fit}, x, halves(x))
+    for mine, theirs in zip(found["stuck"]["modes"], found["gibbs"]["modes"], strict=True):
+        assert mine["sizes"] == theirs["sizes"]
+        assert max(mine["by_chain"]) > 0.9
+        assert min(mine["by_chain"]) < 0.05
+        assert mine["share"] == pytest.approx(0.5, abs=0.05)
+        assert mine["se"] > 0.15
+        assert theirs["se"] < 0.05
+    alone = modes.find({"gibbs": fit}, x, halves(x))["gibbs"]
+    for name, number in found["gibbs"]["sits"].items():
+        ours, theirs = found["gibbs"]["modes"][number], alone["modes"][alone["sits"][name]]
+        assert ours["share"] == pytest.approx(theirs["share"], abs=0.02)
+        assert ours["sizes"] == pytest.approx(theirs["sizes"], abs=0.01)
+    written = {row.target: row.value for row in modes.rows("gibbs", alone)}
+    assert written == {"all": 2} | {f"mode {m + 1}": alone["modes"][m]["share"] for m in range(2)}
+
+
+def test_a_mode_that_one_sampler_alone_has_met_has_no_share_of_the_other(square, stuck):
+    x, fit = square
+    one = replace(stuck, posterior=Draws(stuck.held.weights[:1], {name: v[:1] for name, v in stuck.held.theta.items()}))
+    found = modes.find({"one": one, "gibbs": fit}, x, halves(x))
+    shares = [mode["share"] for mode in found["one"]["modes"]]
+    level = found["gibbs"]["sits"]["level"]
+    assert shares[level] == 0
+    assert found["one"]["modes"][level]["se"] is None
+    assert found["one"]["sits"] == {"upright": 1 - level, "level": None}
+    assert next(row.value for row in modes.rows("one", found["one"]) if row.metric == "modes") == 1
+
+
+def test_the_error_of_a_share_is_its_spread(rng):
+    """Of chains that change side once in ten draws; the error of eight stretches is known to a quarter."""
+    errors, shares = [], []
+    for _ in range(200):
+        found = modes.visits((np.cumsum(rng.random((4, 500)) < 0.1, axis=1) % 2 == 0) ^ (rng.random((4, 1)) < 0.5))
+        shares.append(found["share"])
+        errors.append(found["se"])
+    assert np.std(shares) == pytest.approx(np.sqrt(np.mean(np.square(errors))), rel=0.2)
 
 
 def test_iris_has_several_modes_with_three_clusters():
     """Setosa, and the rest with a handful of flowers apart, or a few more: weights near (.6, .33, .06) or (.54, .33, .12)."""
     x = datasets.load("iris").x
     x = (x - x.mean(0)) / x.std(0)
-    found = modes.find(sampled(x, 3, draws=1000), x, {})
+    found = modes.find({"gibbs": sampled(x, 3, draws=1000)}, x, {})["gibbs"]
     assert len(found["modes"]) >= 2
     sizes = np.array([m["sizes"] for m in found["modes"]])
     assert np.allclose(sizes[:, 1], 50, atol=1)  # setosa stands apart in all of them
@@ -91,7 +134,7 @@ def test_iris_has_several_modes_with_three_clusters():
 @pytest.mark.parametrize(("name", "K"), [("faithful", 2), ("tsmatz", 3)])
 def test_clear_clusters_are_one_mode(name, K):
     x = datasets.load(name).x
-    found = modes.find(sampled(x, K, draws=200), x, {"cavi": cavi_of(x, K).responsibilities(x)})
+    found = modes.find({"gibbs": sampled(x, K, draws=200)}, x, {"cavi": cavi_of(x, K).responsibilities(x)})["gibbs"]
     assert len(found["modes"]) == 1
     assert found["modes"][0]["share"] > 0.95
     assert found["sits"] == {"cavi": 0}
@@ -107,7 +150,7 @@ def test_diffuse_clusters_are_one_mode_although_the_bound_has_many_optima(seed):
     x = datasets.simulate(14, 2, 2, separation=2.0, rng=np.random.default_rng(seed)).x
     rng = np.random.default_rng(seed)
     fit = exact.fit(x, Gaussian.from_data(x, 2), Dirichlet.symmetric(2)).as_draws(4, 500, rng)
-    found = modes.find(fit, x, {})
+    found = modes.find({"exact": fit}, x, {})["exact"]
     assert found["basins"] > 1
     assert len(found["modes"]) == 1
 
@@ -139,5 +182,5 @@ def test_a_few_draws_between_are_no_bridge(rng):
 
 def test_nothing_is_said_of_one_cluster_or_of_few_draws(rng):
     x = rng.standard_normal((20, 2))
-    assert modes.find(cavi_of(x, 1).as_draws(4, 100, rng), x, {}) is None
-    assert modes.find(cavi_of(x, 2).as_draws(1, 99, rng), x, {}) is None
+    assert modes.find({"one": cavi_of(x, 1).as_draws(4, 100, rng)}, x, {}) == {}
+    assert modes.find({"few": cavi_of(x, 2).as_draws(1, 99, rng)}, x, {}) == {}

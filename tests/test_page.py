@@ -355,15 +355,16 @@ def test_the_numbers_are_those_of_the_table(pages, quick):
 
 def test_modes_and_what_single_parameters_do_not_show_are_told(full):
     results = deepcopy(full)
-    mode = {"share": 0.6, "sizes": [31.2, 28.8], "by_chain": [0.9, 0.3]}
+    one = {"share": 0.6, "se": 0.2, "sizes": [31.2, 28.8], "by_chain": [0.9, 0.3]}
+    other = {"share": 0.37, "se": 0.012, "sizes": [44.0, 16.0], "by_chain": [0.1, 0.64]}
+    facts = {"basins": 2, "rest": 0.03, "halves": [2, 3], "sits": {"cavi": 1, "em": None}}
+    away = [
+        one | {"share": 1.0, "se": None, "by_chain": [1.0, 1.0]},
+        other | {"share": 0.0, "se": None, "by_chain": [0.0, 0.0]},
+    ]
     results.manifest["modes"] = {
-        "nuts": {
-            "modes": [mode, mode | {"share": 0.37, "sizes": [44.0, 16.0]}],
-            "basins": 2,
-            "rest": 0.03,
-            "sits": {"cavi": 1, "em": None},
-        },
-        "gibbs": {"modes": [mode], "basins": 1, "rest": 0.0, "sits": {}},
+        "nuts": facts | {"modes": [one, other]},
+        "gibbs": facts | {"modes": away, "rest": 0.0, "sits": {"cavi": None, "em": None}},
     }
     results.manifest["relabelling"]["nuts"] = results.manifest["relabelling"]["cavi"] | {"agreement": 0.987}
     rows = [
@@ -382,8 +383,11 @@ def test_modes_and_what_single_parameters_do_not_show_are_told(full):
         "2 modes that differ",
         "44 + 16",
         "90%, 30%",
-        "where EM would",
-        "draws of Gibbs form one mode",
+        "60% ± 20%",
+        "37.0% ± 1.2%",
+        "first halves of the chains alone show 2, the second halves 3",
+        "No draw is where EM settled",
+        "No chain of Gibbs leaves mode 1: its draws say nothing of mode 2",
     ):
         assert words in sections["relabelling"], words
     for words in ("0.123", "weights[0] ~ means[0]", "0.10", "−0.610 ± 0.020", "0.045", "0.7890 ± 0.0040", "0.503"):

@@ -125,7 +125,7 @@ def measure(
     } | {method: _exact(method) for method, fit in fits.items() if fit.kind == "exact"}
     facts = {"reference": _chosen(judged, options.reference), "references": judged, "relabelling": relabelling}
     facts["modes"] = _modes(fits, data)
-    rows += [modes.row(method, found) for method, found in facts["modes"].items()]
+    rows += [row for method, found in facts["modes"].items() for row in modes.rows(method, found)]
 
     weighed = {m: evidence.evidence(fit, data.x, evidence_streams[m]) for m, fit in scored.items()}
     rows += [row for found, _ in weighed.values() for row in found]
@@ -244,12 +244,18 @@ def _aligned(fits: dict[str, Fit], data: Data) -> tuple[dict[str, Fit], dict[str
         method: {
             "pivot": pivot,
             "moved": a.moved,
-            "switched": a.switched,
+            "switched": a.switched if keeps_names(a.fit) else None,
             "agreement": _second_opinion(a.fit, data.x),
         }
         for method, a in aligned.items()
     }
     return {method: a.fit for method, a in aligned.items()}, facts
+
+
+def keeps_names(fit: Fit) -> bool:
+    """Whether a switch of labels tells of clusters that trade places: not where draws are independent or names exchanged on
+    purpose, as in Gibbs sampling."""
+    return fit.kind == "mcmc" and not {"exchanges", "log_evidence_runs"} & fit.info.keys()
 
 
 def _second_opinion(fit: Fit, x: np.ndarray) -> float | None:
@@ -261,11 +267,9 @@ def _second_opinion(fit: Fit, x: np.ndarray) -> float | None:
 
 
 def _modes(fits: dict[str, Fit], data: Data) -> dict[str, Any]:
-    """The modes among the draws of each posterior that was sampled, and in which of them the other methods sit."""
+    """The modes among the draws of the posteriors that were sampled, and in which of them the other methods sit."""
     others = {m: fit.responsibilities(data.x) for m, fit in fits.items() if fit.kind in ("point", "variational")}
-    sampled = (method for method, fit in fits.items() if fit.kind in ("mcmc", "exact"))
-    found = {method: modes.find(fits[method], data.x, others) for method in sampled}
-    return {method: those for method, those in found.items() if those is not None}
+    return modes.find({m: fit for m, fit in fits.items() if fit.kind in ("mcmc", "exact")}, data.x, others)
 
 
 def _best_draw(fit: Fit, x: np.ndarray) -> Fit:

@@ -1,10 +1,10 @@
-"""Whether a posterior has more than one mode beyond the names of clusters.
+"""Whether a posterior has more than one mode beyond the names of clusters, and how often each sampler is in which.
 
-Every draw of (pi, theta) climbs CAVI's bound from its own responsibilities; draws that end at one optimum, whatever names its
-clusters have, make a basin. A bound has more optima than the posterior has modes, so basins are joined unless a valley lies
-between them, as Hennig (2010, *Advances in Data Analysis and Classification* 4:3-34) joins components of a mixture: the draws
-of two basins are projected on the line between the means of half of them, and the lowest density of the other half between its
-means is divided by the lower of the two peaks.
+Every draw of (pi, theta), of all samplers together, climbs CAVI's bound from its own responsibilities; draws that end at one
+optimum, whatever names its clusters have, make a basin. A bound has more optima than the posterior has modes, so basins are
+joined unless a valley lies between them, as Hennig (2010, *Advances in Data Analysis and Classification* 4:3-34) joins
+components of a mixture: the draws of two basins are projected on the line between the means of half of them, and the lowest
+density of the other half between its means is divided by the lower of the two peaks.
 
 All this happens in the coordinates log p(x_n | pi, theta), which know no names of clusters, and in which squared distance is
 that of the Fisher information: a regular posterior is nearly a standard normal there. The height of a peak is therefore
@@ -30,10 +30,14 @@ from mixtures.engines.responsibilities import normalise_draws
 from mixtures.methods import cavi
 from reports.metrics import Row
 
-# Draws that climb, at most; responsibilities they have together, at most; and the fewest that say anything.
-CLIMBED = 2000
+# Draws that climb, of one sampler and of all, at most; responsibilities they have together, at most; and the fewest of a
+# sampler that say anything.
+CLIMBED, CLIMBED_IN_ALL = 2000, 4000
 LARGEST = 30_000_000
 FEWEST_CLIMBED = 100
+
+# Stretches of a sampler's chains whose shares tell the error of its share, at least.
+STRETCHES = 8
 
 # Draws below which a basin is left out: too few to know a valley by.
 FEWEST = 30
@@ -50,13 +54,13 @@ SAME_BOUND, SAME_MOMENT = 1e-5, 0.02
 Found = dict[str, Any]
 
 
-def find(fit: Fit, x: np.ndarray, others: Mapping[str, np.ndarray]) -> Found | None:
-    """The modes among the draws of a posterior, the largest first; None where there are too few draws or one cluster.
+def find(fits: Mapping[str, Fit], x: np.ndarray, others: Mapping[str, np.ndarray]) -> dict[str, Found]:
+    """The modes among the draws of several samplers, numbered alike for all of them, from the largest.
 
     Parameters
     ----------
-    fit : Fit
-        With draws from the posterior, chains apart.
+    fits : mapping of Fit
+        With draws from the posterior, chains apart, by name.
     x : ndarray, shape (N, D)
     others : mapping of ndarray, shape (N, K)
         Responsibilities of other fits, by name.
@@ -64,46 +68,90 @@ def find(fit: Fit, x: np.ndarray, others: Mapping[str, np.ndarray]) -> Found | N
     Returns
     -------
     dict
-        ``modes``: of each mode its ``share`` of the draws, its share ``by_chain``, and the ``sizes`` of the clusters at its
-        main optimum, expected under q(z). ``basins``: how many optima were reached by enough draws, the others' share being
-        ``rest``. ``sits``: the number of the mode to which each of ``others`` climbs, or None where no draw was.
+        By sampler, nothing where there is one cluster or there are too few draws: ``modes``, of each mode that any sampler has
+        met the ``share`` of this sampler's draws, its standard error ``se``, its values ``by_chain``, and the ``sizes`` of the
+        clusters at the main optimum, expected under q(z). ``rest`` is the share of draws in no mode. ``halves``: how many modes
+        the first and the second halves of all samplers' chains show. ``basins``: how many optima were reached by enough draws.
+        ``sits``: the number of the mode to which each of ``others`` climbs, or None where this sampler has no draw.
     """
-    chains, draws, K = fit.held.weights.shape
-    climbing = min(chains * draws, CLIMBED, LARGEST // (len(x) * K))
-    if K == 1 or climbing < FEWEST_CLIMBED:
-        return None
-    chosen = np.linspace(0, chains * draws, climbing, endpoint=False).astype(int)
-    weights, theta = fit.held.flat()
-    some = replace(fit, posterior=Draws(weights[None, chosen], {name: v[None, chosen] for name, v in theta.items()}))
-    ends, optimum = _climb(some, x, list(others.values()))
-    sizes = np.bincount(optimum[:climbing])
-    kept = [b for b in np.argsort(-sizes, kind="stable") if sizes[b] >= FEWEST]
+    fits = {m: fit for m, fit in fits.items() if fit.n_components > 1 and _size(fit) >= FEWEST_CLIMBED}
+    if not fits:
+        return {}
+    K = next(iter(fits.values())).n_components
+    each = min(CLIMBED, min(CLIMBED_IN_ALL, LARGEST // (len(x) * K)) // len(fits))
+    if each < FEWEST_CLIMBED:
+        return {}
+    fits = {name: thinned(fit, each) for name, fit in fits.items()}
+    ends, optimum = _climb(list(fits.values()), x, list(others.values()))
+    own, theirs = np.split(optimum, [len(optimum) - len(others)])
+    sizes = np.bincount(own)
+    kept = [int(b) for b in np.argsort(-sizes, kind="stable") if sizes[b] >= FEWEST]
     if not kept:
-        return None
-    members = [np.flatnonzero(optimum[:climbing] == b) for b in kept]
-    at = coordinates(some, x)
+        return {}
+    members = [np.flatnonzero(own == b) for b in kept]
+    at = np.concatenate([coordinates(fit, x) for fit in fits.values()])
     mode = join([at[rows] for rows in members])
-    found: list[Found] = []
-    for m in range(mode.max() + 1):
-        rows = np.concatenate([members[b] for b in np.flatnonzero(mode == m)])
-        top = ends[members[int(np.argmax(mode == m))][0], :, 0]
-        by_chain = np.bincount(chosen[rows] // draws, minlength=chains) / np.bincount(chosen // draws, minlength=chains)
-        found.append(
-            {"share": len(rows) / climbing, "sizes": sorted(top.tolist(), reverse=True), "by_chain": by_chain.tolist()}
-        )
-    order = sorted(range(len(found)), key=lambda m: -found[m]["share"])
-    number = {b: order.index(int(m)) for b, m in zip(kept, mode, strict=True)}
-    return {
-        "modes": [found[m] for m in order],
-        "basins": len(kept),
-        "rest": 1 - sum(m["share"] for m in found),
-        "sits": {name: number.get(b) for name, b in zip(others, optimum[climbing:], strict=True)},
-    }
+    order = np.argsort(-np.bincount(mode, weights=[len(rows) for rows in members]), kind="stable")
+    number = {b: int(np.flatnonzero(order == m)[0]) for b, m in zip(kept, mode, strict=True)}
+    tops = [ends[members[int(np.argmax(mode == m))][0], :, 0] for m in order]
+    shapes = [fit.held.weights.shape[:2] for fit in fits.values()]
+    late = np.concatenate([np.tile(np.arange(draws) >= draws // 2, chains) for chains, draws in shapes])
+    common = {"basins": len(kept), "halves": [_count(at[half], own[half], kept) for half in (~late, late)]}
+    sits = {name: number.get(int(b)) for name, b in zip(others, theirs, strict=True)}
+
+    found, start = {}, 0
+    for name, (chains, draws) in zip(fits, shapes, strict=True):
+        where = np.array([number.get(int(b), -1) for b in own[start : start + chains * draws]]).reshape(chains, draws)
+        start += chains * draws
+        found[name] = common | {
+            "modes": [visits(where == m) | {"sizes": sorted(top.tolist(), reverse=True)} for m, top in enumerate(tops)],
+            "rest": float(np.mean(where < 0)),
+            "sits": {other: m if m is not None and np.any(where == m) else None for other, m in sits.items()},
+        }
+    return found
 
 
-def row(method: str, found: Found) -> Row:
-    """The number of modes."""
-    return Row(method, "modes", "all", len(found["modes"]))
+def rows(method: str, found: Found) -> list[Row]:
+    """The number of modes in which the sampler has draws, and its share of draws in each mode."""
+    modes = found["modes"]
+    met = sum(mode["share"] > 0 for mode in modes)
+    return [Row(method, "modes", "all", met)] + [
+        Row(method, "mode_share", f"mode {m + 1}", mode["share"], np.nan if mode["se"] is None else mode["se"])
+        for m, mode in enumerate(modes)
+    ]
+
+
+def _size(fit: Fit) -> int:
+    return fit.held.weights[..., 0].size
+
+
+def thinned(fit: Fit, size: int) -> Fit:
+    """The fit with at most so many draws, as many of each chain and evenly spaced."""
+    chains, draws, _ = fit.held.weights.shape
+    kept = np.linspace(0, draws, min(draws, size // chains), endpoint=False).astype(int)
+    return replace(
+        fit, posterior=Draws(fit.held.weights[:, kept], {name: v[:, kept] for name, v in fit.held.theta.items()})
+    )
+
+
+def visits(inside: np.ndarray) -> Found:
+    """Share of the draws (chain, draw) that are inside a mode, its standard error, and the share by chain.
+
+    The error is that of a mean over stretches of the chains, two a chain or more: chains that stay where they are make it
+    large. There is none where no draw or every draw is inside.
+    """
+    parts = np.array_split(inside, -(-STRETCHES // len(inside)), axis=1)
+    means = np.concatenate([part.mean(1) for part in parts])
+    share = float(inside.mean())
+    se = float(means.std(ddof=1) / np.sqrt(len(means))) if 0 < share < 1 else None
+    return {"share": share, "se": se, "by_chain": inside.mean(1).tolist()}
+
+
+def _count(at: np.ndarray, optimum: np.ndarray, kept: list[int]) -> int:
+    """Number of modes that one half of the draws shows, by their coordinates and optima; of an optimum half as many suffice."""
+    members = [np.flatnonzero(optimum == b) for b in kept]
+    members = sorted((rows for rows in members if len(rows) >= FEWEST / 2), key=len, reverse=True)
+    return int(join([at[rows] for rows in members]).max()) + 1 if members else 0
 
 
 def coordinates(fit: Fit, x: np.ndarray) -> np.ndarray:
@@ -145,13 +193,16 @@ def valley(a: np.ndarray, b: np.ndarray) -> float:
     return float(density[lowest] / min(density[: lowest + 1].max(), density[lowest:].max()))
 
 
-def _climb(fit: Fit, x: np.ndarray, others: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _climb(fits: list[Fit], x: np.ndarray, others: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Where CAVI ends from every held draw and from the others' responsibilities: states (R, K, P), and which optimum (R,)."""
     from scipy.cluster.hierarchy import fclusterdata
 
-    family, allocation = fit.family, fit.allocation
-    starts = sum(normalise_draws(block)[1].swapaxes(1, 2) @ family.features(x[rows]) for rows, block in fit.log_rho(x))
-    s = np.concatenate([starts, *([r.T @ family.features(x)] for r in others)])
+    family, allocation = fits[0].family, fits[0].allocation
+    starts = [
+        sum(normalise_draws(block)[1].swapaxes(1, 2) @ family.features(x[rows]) for rows, block in fit.log_rho(x))
+        for fit in fits
+    ]
+    s = np.concatenate([*starts, *([r.T @ family.features(x)] for r in others)])
     pass_ = one_pass(x, None, family, s.shape[0] * s.shape[1] * len(x))
     step = partial(cavi.step, family, allocation)
     ends = climb(lambda _: (step, pass_), s, len(x), tol=1e-9, max_iter=10_000, accelerate=True)

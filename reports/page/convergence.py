@@ -9,7 +9,7 @@ import numpy as np
 from reports.metrics.reference import EBFMI
 from reports.page.blocks import Cell, Figure, Section, Table, image
 from reports.page.cells import name_cell
-from reports.page.numbers import DASH, fixed, number, percent
+from reports.page.numbers import DASH, fixed, number, percent, with_error
 from reports.page.view import ADVI, View
 from reports.page.words import listing
 
@@ -49,6 +49,9 @@ def outcome(view: View, method: str) -> list[Cell]:
     notes = [facts["error"]] if failed else list(facts["warnings"])
     if not failed and method in ADVI:
         notes.append("all starts are in one mode")
+        if facts["converged"] and "rise" in info:
+            change = with_error(info["rise"], info["rise_se"])
+            notes.append(f"ELBO changed by {change} nats while the learning rate fell, limit 0.1")
     return [
         name_cell(view, method),
         Cell("✗ failed", tone="bad")
@@ -76,7 +79,9 @@ def objectives(view: View) -> list[Figure]:
     from reports.plots.bounds import plot_bounds
 
     noisy = (
-        " ADVI's is a noisy estimate: the dark line is its running median, and the axis leaves out the first steep steps."
+        " ADVI's is a noisy estimate: the dark line is its running median, and the axis leaves out the first steep steps. It "
+        "rises again in the second half, where the learning rate falls and q wanders less about its optimum; whether that gain "
+        "is the last of it is judged by the average of q's parameters when the rate begins to fall, as the table says."
         if any(m in ADVI for m in traces)
         else ""
     )

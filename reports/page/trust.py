@@ -9,7 +9,8 @@ from reports.metrics.parameters import BLOCKS
 from reports.page import quantities, uniformity
 from reports.page.blocks import Cell, Figure, Notice, Section, Table, image, value
 from reports.page.cells import error_cell, name_cell, share
-from reports.page.numbers import DASH, fixed, percent
+from reports.page.modes import modes_blocks
+from reports.page.numbers import DASH, percent
 from reports.page.view import View
 from reports.page.words import listing
 
@@ -171,7 +172,9 @@ def relabelling(view: View) -> Section:
         "relabelling",
         "Relabelling",
         "A mixture's labels are arbitrary, so every draw was brought to one labelling before anything was compared. "
-        "Renumbering is harmless; draws that switch labels within a chain show clusters that trade places.",
+        "Renumbering is harmless; draws that switch labels within a chain show clusters that trade places. Where draws are "
+        "independent, or a sampler exchanges labels on purpose, as Gibbs sampling does here, a switch says nothing and is not "
+        "counted.",
     )
     moved = view.manifest["relabelling"]
     rows = [
@@ -198,53 +201,3 @@ def relabelling(view: View) -> Section:
     )
     section.blocks += modes_blocks(view)
     return section
-
-
-def modes_blocks(view: View) -> list[Notice | Table]:
-    """Return what was found of modes that no relabelling can bring together."""
-    found = view.manifest["modes"]
-    blocks: list[Notice | Table] = []
-    for method, facts in found.items():
-        modes, label = facts["modes"], view.label(method)
-        if len(modes) == 1:
-            text = f"Once labels are set aside, the draws of {label} form one mode."
-            blocks.append(Notice(text, "good" if method == view.reference else "info"))
-            continue
-        blocks.append(
-            Notice(
-                f"The draws of {label} fall into {len(modes)} modes that differ by more than labels: different clusterings of "
-                "the data. A method that settles in one of them misses the others, and a mean over all of them describes none.",
-                "warn",
-            )
-        )
-        sits = {m: number for m, number in facts["sits"].items() if m in view.methods}
-        rows = []
-        for number, mode in enumerate(modes):
-            chains = [percent(part) for part in mode["by_chain"]]
-            rows.append(
-                [
-                    Cell(str(number + 1), number + 1),
-                    share(mode["share"]),
-                    Cell(" + ".join(fixed(size, 0) for size in mode["sizes"])),
-                    Cell(", ".join(chains)),
-                    Cell(listing([view.label(m) for m in sits if sits[m] == number] or [DASH])),
-                ]
-            )
-        elsewhere = [view.label(m) for m in sits if sits[m] is None]
-        words = f" No draw ends where {listing(elsewhere)} would." if elsewhere else ""
-        blocks.append(
-            Table(
-                f"Modes of {label}; {share(facts['rest']).text} of its draws lie in none of them.{words}",
-                ["mode", "draws", "sizes of its clusters", "draws by chain", "methods that sit there"],
-                rows,
-            )
-        )
-    if found:
-        blocks.append(
-            Notice(
-                "How modes are told apart: every draw climbs CAVI's bound, and draws that end at one optimum belong together. "
-                "Two optima are one mode unless the density of draws between them falls below half of the lower peak. A mode "
-                "with fewer than 30 of at most 2000 draws goes unnoticed, and so does one that the sampler never met."
-            )
-        )
-    return blocks
