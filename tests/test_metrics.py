@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from scipy import signal, stats
+from scipy.special import logit
 
 from mixtures import Dirichlet, Draws, Fit, Gaussian, datasets
 from mixtures.labels import align, sort_by_mean
@@ -52,9 +53,24 @@ def test_scalars_name_features_leave_out_mirror_images_and_have_moments(rng):
     r = covariances[:, :, 0, 0, 1] / np.sqrt(covariances[:, :, 0, 0, 0] * covariances[:, :, 0, 1, 1])
     np.testing.assert_allclose(found["correlations[0, a, b]"], np.arctanh(r))
     np.testing.assert_allclose(found["variances[1, b]"], np.log(covariances[:, :, 1, 1, 1]))
-    np.testing.assert_allclose(found["weights[0]"], np.log(posterior["weights"].values[:, :, 0]))
+    np.testing.assert_allclose(found["weights[0]"], logit(posterior["weights"].values[:, :, 0]))
     assert [parameters.kind(name).block for name in names] == ["weights", *["spreads"] * 6]
     assert parameters.kind("means[0, a[1]]").block == "locations"
+
+
+def test_a_weight_near_one_is_compared_as_its_mirror_image_near_zero(rng):
+    """Log odds of 1 - 1e-20, which is 1 as a float, differ from its mirror image's by the sign alone."""
+    posterior = wishart_draws(rng)
+    small = np.exp(rng.uniform(-50, -1, posterior["weights"].shape[:2]))
+    pair = np.stack([1 - small, small], axis=-1)
+    assert (pair[..., 0] == 1).any()
+    one, other = (
+        parameters.scalars(posterior.assign(weights=(posterior["weights"].dims, w)))["weights[0]"]
+        for w in (pair, pair[..., ::-1])
+    )
+    np.testing.assert_allclose(one, -other, rtol=1e-12)
+    np.testing.assert_allclose(other, np.log(small) - np.log1p(-small), rtol=1e-9)
+    assert np.isfinite(parameters.scaled("weights[0]", pair[..., 0])).all()
 
 
 @pytest.mark.parametrize(("K", "number"), [(1, 0), (2, 1), (3, 3)])
@@ -170,6 +186,11 @@ def test_total_variation_of_two_normals(rng):
     assert abs(rows[0].value - (2 * stats.norm.cdf(0.5) - 1)) < 4.5 * rows[0].se
     assert rows[0].se < 0.005
     assert label_free.predictive_tv("em", own, own)[0].value == 0
+    once = label_free.predictive_tv("em", own[:1], reference[:1])[0]
+    twice = label_free.predictive_tv("em", own[:1] * 2, reference[:1] * 2)[
+        0
+    ]  # the same points on both sides say no more
+    assert twice.se == once.se
 
 
 def test_total_variation_of_equal_posteriors_is_their_noise(rng):

@@ -1,11 +1,12 @@
-"""`mixtures calibrate`: are the stated uncertainties right?"""
+"""`mixtures calibrate`: are the stated uncertainties, and the verdicts of a comparison, right?"""
 
 from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,8 +15,19 @@ from reports.commands.options import Open, Scheduler, Workers, names_of, refuse,
 from reports.commands.terminal import err, out
 from reports.comparison.progress import Rate
 
+# What goes with --verdicts, whose problems and methods are given.
+WITH_VERDICTS = {"verdicts", "simulations", "seed", "workers", "scheduler", "out_dir", "open_"}
+
 
 def calibrate(
+    context: typer.Context,
+    verdicts: Annotated[
+        bool,
+        typer.Option(
+            "--verdicts",
+            help="Calibrate the verdict of a comparison instead: false alarms about exact draws, and planted defects found.",
+        ),
+    ] = False,
     components: Annotated[int, typer.Option("-k", "--components", help="Number of clusters K.")] = 2,
     rows: Annotated[int, typer.Option("-n", "--rows", help="Points of each data set.")] = 50,
     features: Annotated[int, typer.Option("-d", "--features", help="Features of each data set.")] = 2,
@@ -23,7 +35,13 @@ def calibrate(
         str, typer.Option(help="Comma-separated, from: em, cavi, advi, advi-fullrank, gibbs, nuts, exact.")
     ] = "em,cavi,gibbs",
     covariance: Annotated[str, typer.Option(help=f"Covariance structure: {', '.join(COVARIANCES)}.")] = "full",
-    simulations: Annotated[int, typer.Option(help="Data sets drawn from the prior.")] = 200,
+    simulations: Annotated[
+        int | None,
+        typer.Option(
+            help="Data sets drawn from the prior; with --verdicts, of each problem.",
+            show_default="200; 100 with --verdicts",
+        ),
+    ] = None,
     draws: Annotated[int, typer.Option(help="Draws among which a truth is ranked: one less than 40, 80, ...")] = 199,
     alpha0: Annotated[float, typer.Option("--alpha", help="Prior concentration of the weights.")] = 1.0,
     beta0: Annotated[
@@ -41,7 +59,7 @@ def calibrate(
             "-o",
             "--out",
             help="Folder for the results; an earlier one goes on.",
-            show_default="results/calibration-kK-nN",
+            show_default="results/calibration-kK-nN, or calibration-verdicts",
         ),
     ] = None,
     open_: Open = False,
@@ -58,46 +76,101 @@ def calibrate(
       mixtures calibrate -k 3 --methods em,cavi,advi,gibbs -o results/three
 
       mixtures calibrate -n 12 --methods cavi,exact --simulations 500
-    """
-    from joblib import cpu_count
 
-    from reports.comparison.results import ResultsError
+      mixtures calibrate --verdicts
+    """
+    if verdicts:
+        _verdicts(context, seed, 100 if simulations is None else simulations, workers, scheduler, out_dir, open_)
+        return
     from reports.page.calibration import render, verdict_lines
     from reports.studies.calibration import study
     from reports.studies.calibration.prior import Settings
-    from reports.studies.cells import CellsError
-    from reports.studies.folder import PAGE, write_page
 
     names = tuple(names_of(methods) or ())
     folder = out_dir or Path("results") / f"calibration-k{components}-n{rows}"
+    simulations = 200 if simulations is None else simulations
     try:
         settings = Settings(components, rows, features, covariance, names, seed, draws, alpha0, beta0, nu0)
         study.check(settings, folder, simulations)
     except (ValueError, OSError) as error:
         refuse(error)
+    options = {"simulations": simulations, "workers": workers, "scheduler": scheduler}
+    result = _run("simulations", study.calibrate, settings, folder, render, options)
+    _tell(verdict_lines(result), folder, open_)
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def _verdicts(
+    context: typer.Context,
+    seed: int,
+    seeds: int,
+    workers: int | None,
+    scheduler: str | None,
+    out_dir: Path | None,
+    open_: bool,
+) -> None:
+    """Judge methods of which it is known whether they are right, and write the rates as a page and as Markdown."""
+    from reports.page.verdicts import lines, markdown, render
+    from reports.studies.folder import write_text
+    from reports.studies.verdicts import study
+
+    folder = out_dir or Path("results") / "calibration-verdicts"
     try:
-        with Rate("simulations") as rate:
-            result = study.calibrate(
-                settings,
-                folder,
-                simulations=simulations,
-                workers=workers or cpu_count(),
-                scheduler=scheduler,
-                command=shlex.join(["mixtures", *sys.argv[1:]]),
-                tell=rate.tell,
-            )
+        _check_options(context)
+        settings = study.Settings(seed)
+        study.check(settings, folder, seeds)
+    except (ValueError, OSError) as error:
+        refuse(error)
+    options = {"seeds": seeds, "workers": workers, "scheduler": scheduler}
+    result = _run("data sets", study.run, settings, folder, render, options)
+    write_text(folder / "verdicts.md", markdown(result))
+    _tell(lines(result), folder, open_)
+
+
+def _check_options(context: typer.Context) -> None:
+    """Refuse options that --verdicts would pass over."""
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if source is not None and source.name == "COMMANDLINE" and option.name not in WITH_VERDICTS:
+            raise ValueError(f"{option.opts[-1]} does not go with --verdicts, whose problems and methods are given")
+
+
+def _run(
+    what: str,
+    run: Callable[..., Any],
+    settings: Any,
+    folder: Path,
+    render: Callable[[Any], str],
+    options: dict[str, Any],
+) -> Any:
+    """Run a study with its bar and write its page; what was finished is kept where it is interrupted."""
+    from joblib import cpu_count
+
+    from reports.comparison.results import ResultsError
+    from reports.studies.cells import CellsError
+    from reports.studies.folder import write_page
+
+    options = options | {"workers": options["workers"] or cpu_count()}
+    try:
+        with Rate(what) as rate:
+            command = shlex.join(["mixtures", *sys.argv[1:]])
+            result = run(settings, folder, **options, command=command, tell=rate.tell)
         write_page(folder, render(result))
     except (ResultsError, CellsError, OSError) as error:
         refuse(error)
     except KeyboardInterrupt:
-        err.print(
-            "interrupted; the simulations that were finished are kept: give the same command to go on", style="red"
-        )
+        err.print(f"interrupted; the {what} that were finished are kept: give the same command to go on", style="red")
         raise typer.Exit(130) from None
-    for line in verdict_lines(result):
+    return result
+
+
+def _tell(lines: list[str], folder: Path, open_: bool) -> None:
+    """What was found, and where the page is."""
+    from reports.studies.folder import PAGE
+
+    for line in lines:
         out.print(line, soft_wrap=True, markup=False, highlight=False)
     out.print(f"Report: {relative(folder / PAGE)}", soft_wrap=True, markup=False, highlight=False)
     if open_:
         typer.launch((folder / PAGE).resolve().as_uri())
-    if result.failed:
-        raise typer.Exit(1)

@@ -114,15 +114,17 @@ def measure(
 
     for method, fit in fits.items():
         if fit.kind != "point":
-            rows += quality.tail_khat(method, posteriors[method], independent=_independent(fit))
+            rows += quality.tail_khat(method, posteriors[method], independent=independent(fit))
         rows += _own(fit, drawn[method], averaged[method], ratios.get(method), data, streams[method])
-    checked = {method: _diagnose(fit, posteriors[method]) for method, fit in fits.items() if fit.kind == "mcmc"}
+    checked = {method: diagnosed(fit, posteriors[method]) for method, fit in fits.items() if fit.kind == "mcmc"}
     rows += [row for those in checked.values() for row in those]
     judged = {
-        method: _judged(method, reference.checks(those, fits[method].held.weights.shape[0], fits[method].sample_stats))
+        method: reference_entry(
+            method, reference.checks(those, fits[method].held.weights.shape[0], fits[method].sample_stats)
+        )
         for method, those in checked.items()
         if method in REFERENCES or method not in METHODS
-    } | {method: _exact(method) for method, fit in fits.items() if fit.kind == "exact"}
+    } | {method: exact_entry(method) for method, fit in fits.items() if fit.kind == "exact"}
     facts = {"reference": _chosen(judged, options.reference), "references": judged, "relabelling": relabelling}
     facts["modes"] = _modes(fits, data)
     rows += [row for method, found in facts["modes"].items() for row in modes.rows(method, found)]
@@ -177,12 +179,12 @@ def _against(
     rng: np.random.Generator,
 ) -> list[Row]:
     """What every other method differs by from the reference; points are drawn with the same random numbers for all."""
-    truth = agreement.marginals(posteriors[against], independent=_independent(drawn[against]))
+    truth = agreement.marginals(posteriors[against], independent=independent(drawn[against]))
     points, _ = drawn[against].sample(DENSITY_POINTS, rng)
     reference_density = label_free.density(scored[against], points)
     rows = []
     for method in (m for m in drawn if m != against):
-        own = agreement.marginals(posteriors[method], independent=_independent(drawn[method]))
+        own = agreement.marginals(posteriors[method], independent=independent(drawn[method]))
         rows += agreement.marginal_agreement(method, own, truth)
         rows += agreement.lost_correlations(method, posteriors[method], posteriors[against])
         if len(ratios.get(method, ())) == drawn[method].held.weights[..., 0].size:
@@ -207,7 +209,7 @@ def _told_apart(against: str, posteriors: dict[str, xr.Dataset], streams: dict[s
     return rows
 
 
-def _independent(fit: Fit) -> bool:
+def independent(fit: Fit) -> bool:
     """Whether the draws are independent, as all are but those of a Markov chain."""
     return fit.kind != "mcmc"
 
@@ -221,12 +223,12 @@ def _verdicts(
     return {
         method: of_reference(against, claims)
         if method == against["method"]
-        else judge(rows[method], fit.kind, reference=against, caveat=_caveat(fit, judged.get(method)), claims=claims)
+        else judge(rows[method], fit.kind, reference=against, caveat=caveat(fit, judged.get(method)), claims=claims)
         for method, fit in fits.items()
     }
 
 
-def _caveat(fit: Fit, judged: dict[str, Any] | None) -> str | None:
+def caveat(fit: Fit, judged: dict[str, Any] | None) -> str | None:
     """Why the method itself cannot be relied on: an optimiser that did not converge, a sampler that failed its checks."""
     if fit.kind == "mcmc":
         if judged is not None:
@@ -238,7 +240,7 @@ def _caveat(fit: Fit, judged: dict[str, Any] | None) -> str | None:
 def _aligned(fits: dict[str, Fit], data: Data) -> tuple[dict[str, Fit], dict[str, Any]]:
     """Every fit in the labelling of the first of the catalogue's methods, clusters numbered by their first mean."""
     pivot = next(method for method in (*METHODS, *fits) if method in fits)
-    r = labels.sort_by_mean(_best_draw(fits[pivot], data.x), data.x)
+    r = labels.sort_by_mean(best_draw(fits[pivot], data.x), data.x)
     aligned = {method: labels.align(fit, r, data.x) for method, fit in fits.items()}
     facts = {
         method: {
@@ -272,7 +274,7 @@ def _modes(fits: dict[str, Fit], data: Data) -> dict[str, Any]:
     return modes.find({m: fit for m, fit in fits.items() if fit.kind in ("mcmc", "exact")}, data.x, others)
 
 
-def _best_draw(fit: Fit, x: np.ndarray) -> Fit:
+def best_draw(fit: Fit, x: np.ndarray) -> Fit:
     """The held draw of highest likelihood on its own, whose labels are its own; a closed form as it is."""
     if isinstance(fit.posterior, Conjugate):
         return fit
@@ -350,7 +352,8 @@ def _oracle(data: Data) -> list[Row]:
     return rows
 
 
-def _diagnose(fit: Fit, posterior: xr.Dataset) -> list[Row]:
+def diagnosed(fit: Fit, posterior: xr.Dataset) -> list[Row]:
+    """Convergence of a sampler in every scalar of its aligned draws."""
     rows = reference.diagnose(fit.method, scalars(posterior), fit.sample_stats)
     smallest = next(row.value for row in rows if row.metric == "ess_min")
     if "rhat" in fit.info:
@@ -489,7 +492,7 @@ def _spread(draws: int, kept: int) -> np.ndarray:
     return np.linspace(0, draws, kept, endpoint=False).astype(int)
 
 
-def _judged(method: str, checks: list[dict[str, Any]]) -> dict[str, Any]:
+def reference_entry(method: str, checks: list[dict[str, Any]]) -> dict[str, Any]:
     """The manifest's entry on the reference."""
     failed = [check for check in checks if not check["passed"]]
     reason = "is the reference and passed its checks"
@@ -515,7 +518,7 @@ def _failed(checks: list[dict[str, Any]]) -> str:
     return ", ".join(f"{check['name']} {text(check['value'])}" for check in checks if not check["passed"])
 
 
-def _exact(method: str) -> dict[str, Any]:
+def exact_entry(method: str) -> dict[str, Any]:
     """The manifest's entry on an exact reference."""
     return {
         "method": method,

@@ -1,8 +1,8 @@
 """How far a posterior is from the reference, parameter by parameter.
 
-Parameters are compared where moments exist: weights and variances by their logarithms, correlations by Fisher's z, locations
-as they are (`reports.metrics.parameters`). Quantiles and their Monte Carlo errors then do the rest, so that heavy tails
-cost nothing.
+Parameters are compared where moments exist: weights by their log odds, variances by their logarithms, correlations by Fisher's
+z, locations as they are (`reports.metrics.parameters`). Quantiles and their Monte Carlo errors then do the rest, so that heavy
+tails cost nothing.
 
 Two posteriors are compared without a fit: ``posterior_agreement("mine", posterior, reference, independent=False)`` takes
 two `xarray.Dataset` of draws, (chain, draw, ...) with ``weights``, ``means`` and ``covariances`` as far as they are there, and

@@ -41,18 +41,19 @@ def predictive_tv(method: str, own: tuple[Density, Density], reference: tuple[De
     ``predictive_tv`` is the mean of |p - q| / (p + q) over equal numbers of points drawn from p and from q, whose density is
     (p + q) / 2: bounded, and with exact densities without bias. Where p and q are means over draws, their noise adds to it
     what ``predictive_tv_floor``, that of the two halves of the reference's draws, shows. The standard error holds the sampling
-    error of the points and, of either side, half of what its own halves differ by.
+    error of the points, in pairs since both sets may come from the same random numbers, and, of either side, half of what its
+    own halves differ by.
 
     Parameters
     ----------
     own, reference : pair of Density
         At the points drawn from the method's predictive density, and at as many drawn from the reference's.
     """
-    gaps = [_relative_gap(p.log_p, q.log_p) for p, q in zip(own, reference, strict=True)]
+    gaps = np.mean([_relative_gap(p.log_p, q.log_p) for p, q in zip(own, reference, strict=True)], axis=0)
     noise = [_noise(own), _noise(reference)]
-    points = np.sqrt(sum(gap.var(ddof=1) / len(gap) for gap in gaps)) / 2
+    points = gaps.std(ddof=1) / np.sqrt(len(gaps))
     se = float(np.linalg.norm([points, noise[0] / 2, noise[1] / 2]))
-    rows = [Row(method, "predictive_tv", "data", float(np.mean([gap.mean() for gap in gaps])), se)]
+    rows = [Row(method, "predictive_tv", "data", float(gaps.mean()), se)]
     if noise[1] > 0:
         rows.append(Row(method, "predictive_tv_floor", "data", noise[1]))
     return rows

@@ -1,7 +1,8 @@
 """The scalar parameters of a mixture: what each is called, in which block it is judged and on which scale it is compared.
 
-Where moments need not exist, a scale is taken on which they do: the logarithm of weights and variances, Fisher's z of
-correlations. Under a weak prior the variance of a nearly empty cluster has no variance of its own, its logarithm has.
+Where moments need not exist, a scale is taken on which they do: the logarithm of variances, Fisher's z of correlations. Under a
+weak prior the variance of a nearly empty cluster has no variance of its own, its logarithm has. Weights are compared by their
+log odds, on which a weight near one and its mirror image near zero differ by the sign alone.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import numpy as np
 if TYPE_CHECKING:
     import xarray as xr
 
-# A weight that underflows to zero, and a correlation that rounds to one, have no logarithm and no z.
+# A weight that underflows to zero or rounds to one has no log odds, and such a correlation no z.
 TINY = np.finfo(float).tiny
-LARGEST_CORRELATION = 1 - np.finfo(float).eps
+LARGEST = 1 - np.finfo(float).eps
 
 
 class Kind(NamedTuple):
@@ -28,13 +29,17 @@ class Kind(NamedTuple):
     bounded: bool
 
 
+def log_odds(w: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
+    """log(w / (1 - w)) of weights, with the sum of the others, where it is given, for 1 - w, which may round to zero."""
+    others = 1 - np.minimum(w, LARGEST) if others is None else others
+    return np.log(np.maximum(w, TINY)) - np.log(np.maximum(others, TINY))
+
+
 KINDS = {
-    "weights": Kind("weights", lambda w: np.log(np.maximum(w, TINY)), bounded=True),
+    "weights": Kind("weights", log_odds, bounded=True),
     "means": Kind("locations", np.asarray, bounded=False),
     "variances": Kind("spreads", np.log, bounded=False),
-    "correlations": Kind(
-        "spreads", lambda r: np.arctanh(np.clip(r, -LARGEST_CORRELATION, LARGEST_CORRELATION)), bounded=True
-    ),
+    "correlations": Kind("spreads", lambda r: np.arctanh(np.clip(r, -LARGEST, LARGEST)), bounded=True),
 }
 """By the name that stands before the bracket: ``variances[0, eruptions]``."""
 
@@ -95,7 +100,14 @@ def _spreads(covariances: np.ndarray, labels: list[list[str]]) -> dict[str, np.n
 
 def scalars(posterior: xr.Dataset) -> dict[str, np.ndarray]:
     """`natural` on the scales of `KINDS`, where every parameter has moments, each (chain, draw)."""
-    return {name: scaled(name, values) for name, values in natural(posterior).items()}
+    found = {name: scaled(name, values) for name, values in natural(posterior).items()}
+    if "weights" in posterior:
+        w = posterior["weights"].values
+        others = w @ (1 - np.eye(w.shape[-1]))
+        for k, label in enumerate(posterior[posterior["weights"].dims[2]].values):
+            if (name := f"weights[{label}]") in found:
+                found[name] = log_odds(w[..., k], others[..., k])
+    return found
 
 
 def scaled(target: str, values: np.ndarray) -> np.ndarray:

@@ -432,7 +432,7 @@ _TERMS = (
     Term(
         "scale",
         "scales of parameters",
-        "Variances are compared as logarithms, correlations by Fisher's z and weights as logarithms, where means "
+        "Variances are compared as logarithms, correlations by Fisher's z and weights as log odds, where means "
         "exist and differences mean the same everywhere.",
         "z = ½ log((1 + ρ) / (1 − ρ))",
         "Fisher 1921, Metron 1",

@@ -72,7 +72,7 @@ def varying(datasets: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
 
 
 def on_scale(dataset: xr.Dataset) -> xr.Dataset:
-    """Return scalar variables on the scales on which they are compared: logarithms, Fisher's z, or as they are."""
+    """Return scalar variables on the scales on which they are compared: log odds, logarithms, Fisher's z, or as they are."""
     return dataset.map(lambda values: values.copy(data=parameters.scaled(str(values.name), values.values)))
 
 

@@ -63,16 +63,17 @@ def write_manifest(folder: Path, study: str, version: int, facts: Mapping[str, A
         **facts,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    _write(_path(folder, study), json.dumps(manifest, indent=2) + "\n")
+    write_text(_path(folder, study), json.dumps(manifest, indent=2) + "\n")
     return manifest
 
 
 def write_page(folder: Path, html: str) -> None:
     """Write the page of a study, whole or not at all: on a full disk an earlier one stays."""
-    _write(folder / PAGE, html)
+    write_text(folder / PAGE, html)
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a file, whole or not at all."""
     part = path.with_suffix(".part")
     try:
         part.write_text(text, encoding="utf-8")
