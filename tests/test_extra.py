@@ -430,7 +430,7 @@ def test_names_find_their_files_again(run, posterior, tmp_path):
 @pytest.fixture(scope="module")
 def page(x, posterior):
     """Of a comparison in which the data's columns and the added methods have names that are code."""
-    extra = {"<b>x</b>": independent(posterior), HOSTILE: posterior}
+    extra = {"<u>x</u>": independent(posterior), HOSTILE: posterior}
     columns = [SCRIPT, HOSTILE]
     return render(
         compare(x, 2, rng=np.random.default_rng(0), features=columns, extra=extra, methods=("em",), draws=100).results
@@ -440,9 +440,9 @@ def page(x, posterior):
 def test_names_that_are_code_are_shown_as_text(page):
     found = Page(page)
     assert found.tags.count("script") == 1
-    assert "b" not in found.tags
+    assert "u" not in found.tags
     assert all(image["src"].startswith("data:") for image in found.images)
-    assert "<b>x</b>" in found.sections["verdict"]
+    assert "<u>x</u>" in found.sections["verdict"]
     assert SCRIPT in found.sections["agreement"]
     assert "Made elsewhere and added" in found.sections["setting"]
 
