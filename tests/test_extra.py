@@ -404,9 +404,9 @@ def test_the_example_in_the_readme_validates_its_vb():
     """The ten lines come to the optimum of the package's CAVI: the same log density of every point, to its tolerance."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     (example,) = (block for block in blocks if "extra=" in block)
-    from mixtures import datasets
-
-    names = {"np": np, "x": datasets.load("faithful").x, "Gaussian": Gaussian, "compare": partial(compare, draws=100)}
+    names: dict = {}
+    exec(blocks[0], names)
+    names["compare"] = partial(compare, draws=100)
     exec(example, names)
     loop = example[example.index("for _") : example.index("\n\nmine")].splitlines()[1:]
     assert len(loop) <= 10
