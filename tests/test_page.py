@@ -8,6 +8,7 @@ import sys
 from copy import deepcopy
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -47,6 +48,7 @@ SECTIONS = [
     "limits",
     "glossary",
 ]
+ROOT = Path(__file__).parents[1]
 SCRIPT = "<script>alert(1)</script>"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 FLAGS = [
@@ -253,6 +255,31 @@ def test_every_term_has_a_definition_and_leads_to_terms():
         assert len(term.definition) > 30
         assert not LINK.sub("", term.definition).count("[[")
         assert {to for _, to, _ in LINK.findall(term.definition)} <= set(TERMS) - {slug}
+
+
+def test_every_link_that_a_page_writes_leads_to_a_term():
+    pages = (ROOT / "reports" / "page").glob("*.py")
+    slugs = {slug for path in pages for place, slug, _ in LINK.findall(path.read_text("utf-8")) if not place}
+    written = {slug for slug in slugs if re.fullmatch(r"[a-z][a-z-]*", slug)} - {"slug", "a"}  # two that are examples
+    assert len(written) > 20
+    assert written <= set(TERMS)
+
+
+def test_text_stands_out_from_its_ground_in_the_light_and_in_the_dark():
+    def light(colour):
+        channels = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        linear = np.where(channels > 0.04045, ((channels + 0.055) / 1.055) ** 2.4, channels / 12.92)
+        return linear @ [0.2126, 0.7152, 0.0722] + 0.05
+
+    css = (ROOT / "reports" / "page" / "page.css").read_text("utf-8")
+    schemes = [dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", css, re.S)][
+        :2
+    ]
+    pairs = [(ink, ground) for ink in ("ink", "quiet", "link", "good", "bad", "unsure") for ground in ("paper", "wash")]
+    for scheme in schemes:
+        for ink, ground in [*pairs, ("warn-ink", "warn")]:
+            darker, lighter = sorted((light(scheme[ink]), light(scheme[ground])))
+            assert lighter / darker > 4.5, (ink, ground)  # WCAG 2.2, 1.4.3
 
 
 def test_ids_are_stable_and_rows_may_have_one():
@@ -633,7 +660,7 @@ def test_titles_of_seven_methods_do_not_collide():
     methods = ["em", "map", "cavi", "advi", "advi-fullrank", "nuts", "gibbs"]
     figure = plot_coclustering(dict.fromkeys(methods, np.eye(6)))
     figure.draw_without_rendering()
-    boxes = [ax._left_title.get_window_extent() for ax in figure.axes if ax.get_title("left")]
+    boxes = [ax._left_title.get_window_extent().padded(3) for ax in figure.axes if ax.get_title("left")]
     assert len(boxes) == len(methods)
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 

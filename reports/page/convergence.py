@@ -79,7 +79,7 @@ def objectives(view: View) -> list[Figure]:
     from reports.plots.bounds import plot_bounds
 
     noisy = (
-        " ADVI's is a noisy estimate: the dark line is its running median, and the axis leaves out the first steep steps. It "
+        " ADVI's is a noisy estimate: the heavy line is its running median, and the axis leaves out the first steep steps. It "
         "rises again in the second half, where the learning rate falls and q wanders less about its optimum; whether that gain "
         "is the last of it is judged by the average of q's parameters when the rate begins to fall, as the table says."
         if any(m in ADVI for m in traces)

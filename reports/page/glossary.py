@@ -398,6 +398,15 @@ _TERMS = (
         ("median shift", "median shifts"),
     ),
     Term(
+        "iqr",
+        "interquartile range (IQR)",
+        "Distance between the 25% and 75% quantiles. Over 1.349 it is the sd of a Gaussian, and unlike a sample sd it is "
+        "little affected by the tails.",
+        "IQR = q<sub>75%</sub> − q<sub>25%</sub>",
+        "",
+        ("IQR", "interquartile range"),
+    ),
+    Term(
         "width-ratio",
         "width ratio",
         "Width of a method's central 90% interval over that of the reference's. Below 1 the method claims more "
@@ -804,6 +813,12 @@ _TERMS = (
         "",
         "Miller 1981, Simultaneous Statistical Inference",
         ("simultaneous interval", "simultaneous intervals", "simultaneous 95% interval", "simultaneous 95% intervals"),
+    ),
+    Term(
+        "power",
+        "power",
+        "Probability that a check detects a departure of the stated size. One that it detects with little power may well be "
+        "there unseen.",
     ),
     Term(
         "p-value",

@@ -68,7 +68,7 @@ def overview_caption(view: View, features: list[str]) -> str:
         else ""
     )
     return (
-        "The data, each point in the colour of its most probable cluster and paler where that is less certain; lines are the "
+        "The data, each point in the colour of its most probable cluster and fainter where that is less certain; lines are the "
         f"[[hdr|highest-density regions]] that hold {inner} (thick) and {outer} (thin) of each cluster, "
         f"averaged over the posterior.{against}{which}"
     )

@@ -544,7 +544,7 @@ def cluster_figures(view: View, clusters: dict) -> list[Figure]:
         figures.append(
             Figure(
                 f"Probability that two points share a cluster ({len(place)} points, ordered by {view.label(base)}). "
-                "Dark blocks are clusters; pale edges are points between them.",
+                "Blocks of full colour are clusters; faint edges are points between them.",
                 [image(plot_coclustering(matrices), "Co-clustering heat maps by method", raster=True)],
             )
         )

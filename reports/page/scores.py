@@ -204,7 +204,7 @@ def checks(view: View) -> Section:
         ]
         section.blocks.append(
             Figure(
-                "Observed distribution function (dark) over those of 40 simulated data sets, feature by feature. A point "
+                "Observed distribution function (thick) over those of 40 simulated data sets, feature by feature. A point "
                 "estimate is not shown.",
                 pictures,
             )
@@ -268,7 +268,7 @@ def _statistics(view: View) -> list:
     blocks: list = [_failures(view, values, p.pivot(index="target", columns="method", values="se"))]
     blocks.append(
         Figure(
-            f"{which} of replicated data sets: median, half of them (thick) and 98% of them (thin), beside the data's (dark "
+            f"{which} of replicated data sets: median, half of them (thick) and 98% of them (thin), beside the data's (upright "
             "line). A p-value is extreme where the line leaves the thin part. −log p, under each draw's own parameters, is the "
             "replicate's beyond the data's.",
             [image(plot_checks(drawn), "Statistics of replicated data sets beside those of the data")],

@@ -200,10 +200,10 @@ def _clusters_caption(view: View) -> str:
     """What is drawn, of which fits, and what is not."""
     on_line = len(view.plane.names) == 1
     drawn = (
-        "Histogram coloured by most probable cluster, the density of each cluster times its weight and, in black, that of the "
-        "mixture"
+        "Histogram coloured by most probable cluster, the density of each cluster times its weight and, as a heavy line, "
+        "that of the mixture"
         if on_line
-        else "Points coloured by most probable cluster, paler where that is less certain, and a contour of each cluster’s "
+        else "Points coloured by most probable cluster, fainter where that is less certain, and a contour of each cluster’s "
         f"normal with {CONTOUR:.0%} of its probability inside"
     )
     by: dict[str, list[str]] = {}
