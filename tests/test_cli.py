@@ -1,19 +1,30 @@
 """The command line as a user meets it: help, results, and one clear line for every bad input."""
 
+import io
 import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
+from dataclasses import replace
+from importlib.metadata import version
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import collapsed_data, three_clusters
+from rich.console import Console
 from typer.testing import CliRunner
 
 from mixtures import datasets
+from reports import compare
+from reports.commands import terminal
 from reports.commands.app import app
+from reports.comparison.verdict import CLAIMS
+from reports.page.summary import differences, summary
+from reports.page.view import View
 
 QUICK = ("--methods", "em,cavi", "--draws", "100", "--no-report")
 
@@ -24,8 +35,8 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "160", "NO_COLOR": "1"})
+def run(*arguments, width=160):
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": str(width), "NO_COLOR": "1"})
 
 
 def frame(n=30):
@@ -39,7 +50,7 @@ def test_compare_writes_the_folder_and_names_it(folder):
     out = folder / "results" / "faithful-k2"
     assert {p.name for p in out.iterdir()} == {"manifest.json", "metrics.csv", "data.zarr", "em.zarr", "cavi.zarr"}
     assert "results/faithful-k2/metrics.csv" in result.stdout
-    assert "cavi" in result.stdout
+    assert "CAVI    cannot tell  cannot tell" in result.stdout
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["seed"] == 0
     assert manifest["data"]["n"] == 272
@@ -92,6 +103,32 @@ def test_help_names_every_option():
         "--no-report", "--open",
     ):  # fmt: skip
         assert option in text, option
+
+
+@pytest.mark.parametrize(
+    ("command", "values"),
+    [
+        ("compare", "--covariance [full|tied|diag|spherical]"),
+        ("compare", "--sampler [numpyro|nutpie|pymc]"),
+        ("compare", "--reference [auto|exact|nuts|gibbs]"),
+        ("calibrate", "--covariance [full|tied|diag|spherical]"),
+        ("overfit", "--preset [quick|small-data|prior|misspecified]"),
+        ("bench", "--sampler [numpyro|nutpie|pymc]"),
+    ],
+)
+def test_help_shows_the_values_of_options_that_have_few(command, values):
+    assert values in run(command, "--help").stdout
+
+
+def test_help_lists_the_commands_in_whole_sentences():
+    listed = run("--help", width=80).stdout.partition("Commands:")[2].strip().splitlines()
+    assert len(listed) == len(app.registered_commands) == 7
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed)
+
+
+def test_version():
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"mixtures {version('mixtures')}\n")
 
 
 def test_a_failing_method_leaves_the_rest_and_exits_with_one(folder):
@@ -179,6 +216,128 @@ def test_bad_input_is_one_line_and_nothing_is_written(case, folder):
     assert lines[0].startswith("error: ")
     assert message in lines[0]
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("compare faithful", "missing option '-k'"),
+        ("compare faithful -k two", "invalid value for '-k'"),
+        ("compare faithful -k 2 --methds em", "no such option: --methds"),
+        ("compare faithful galaxies -k 2", "unexpected extra argument"),
+        ("compare", "missing argument 'DATA'"),
+        ("compre faithful -k 2", "did you mean 'compare'"),
+        ("select faithful --workers 0", "--workers"),
+    ],
+)
+def test_what_the_parser_refuses_is_said_as_everything_else(arguments, message, folder):
+    result = run(*arguments.split())
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert message.lower() in line.lower()
+    assert "--help" in line
+    assert list(folder.iterdir()) == []
+
+
+def test_without_a_command_there_is_help():
+    result = run()
+    assert result.exit_code == 2
+    assert "Commands:" in result.stdout
+
+
+def test_what_a_user_named_is_no_markup_and_steers_no_terminal(folder):
+    """Brackets are text, and control characters are written as escapes: in a table, a path and an error."""
+    name = "[red]a[bold] \x1b[2J.csv"
+    frame()[["left", "right"]].to_csv(name, index=False)
+    result = run("compare", name, "-k", "1", "--methods", "cavi", "--no-report", "--out", "[b]o\x1b[0m")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("\n[red]a[bold] \\x1b[2J: 30 points, K = 1.")
+    assert "Numbers: [b]o\\x1b[0m/metrics.csv" in result.stdout
+    refused = run("compare", "none\x1b[2J\n.csv", "-k", "1")
+    assert refused.exit_code == 2
+    assert r"none\x1b[2J\n.csv" in refused.stderr
+    assert "\x1b" not in result.output + refused.output
+
+
+SEVEN = ["em", "cavi", "advi", "advi-fullrank", "nuts", "gibbs", "my own with a long name"]
+
+
+@pytest.fixture(scope="module")
+def seven_methods():
+    """The summary of seven methods, every state and every quantity among them."""
+    results = compare(
+        three_clusters(40, np.random.default_rng(5)), 2, rng=np.random.default_rng(0), methods=("cavi",), draws=100
+    ).results
+    states = cycle(["agrees", "differs", "cannot tell", "reference"])
+    facts, numbers = results.manifest["methods"]["cavi"], {"khat": 0.71, "rhat_max": 1.0123, "ari": 0.9, **SCORES}
+    results.manifest |= {
+        "methods": {method: facts | {"seconds": {"compile": 12.3, "run": 83.0}} for method in SEVEN},
+        "verdict": {
+            method: {claim: {"state": next(states), "because": f"of {claim}"} for claim in CLAIMS} for method in SEVEN
+        },
+    }
+    results.trees = dict.fromkeys(SEVEN, results.trees["cavi"])
+    rows = [(method, metric, "data", value, 0.0625) for method in SEVEN for metric, value in numbers.items()]
+    results.metrics = pd.DataFrame(rows, columns=list(results.metrics.columns))
+    return View(results)
+
+
+SCORES = {"train_log_density": -4.1512, "heldout_log_density": -14.25}
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_seven_methods_are_shown_whole_on_any_terminal(width, seven_methods):
+    console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
+    table = summary(seven_methods)
+    shown = terminal.parts(table, width)
+    for part in shown:
+        console.print(part)
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    words = text.split()
+    for row in table.rows:
+        label = row[0].text
+        assert text.count(f"\n{label}  ") == len(shown)  # each part begins with the method, whole
+    assert Counter(words)["differs"] == sum(cell.text == "differs" for row in table.rows for cell in row)
+    assert words.count("−4.151") == words.count("−14.250") == words.count("0.71") == words.count("1.012") == 7
+    assert text.count("1 min 23 s") == 7
+    assert len(shown) == {60: 5, 80: 3, 200: 1}[width]
+
+
+def test_eighty_columns_hold_the_verdict_on_the_methods_that_are_here(seven_methods):
+    table = summary(seven_methods)
+    known = replace(table, rows=[row for row in table.rows if row[0].text != SEVEN[-1]])
+    first, *_ = terminal.parts(known, 80)
+    assert [str(column.header) for column in first.columns] == ["method", *CLAIMS]
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_pipe_gets_one_whole_table(width, seven_methods):
+    """Nobody looks at a pipe's width, whatever the variable says."""
+
+    @app.command("shown", hidden=True)
+    def shown():
+        terminal.show(summary(seven_methods))
+
+    try:
+        lines = run("shown", width=width).stdout.splitlines()
+    finally:
+        app.registered_commands.pop()
+    assert len(lines) == 3 + 2 + 7 + 1
+    columns = lines[3].split()
+    assert columns[:6] == ["method", *CLAIMS]
+    assert columns[-2:] == ["compile", "run"]
+    assert "…" not in "".join(lines)
+    assert "\x1b" not in "".join(lines)
+
+
+def test_where_methods_differ_is_said_in_sentences(seven_methods):
+    said = differences(seven_methods)
+    assert said[0] == "EM differs in locations: of locations."
+    assert len(said) == 9
 
 
 @pytest.mark.parametrize("name", ["nothing-here", "thesis"])

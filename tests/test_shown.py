@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from matplotlib.figure import Figure
 import reports
 from reports import compare
 from reports.comparison import run
+from reports.comparison.verdict import CLAIMS
 from reports.page import render
 from reports.page.build import draw
+from reports.page.summary import summary
 
 NAME = "<b>mine & yours</b>"
 
@@ -57,6 +60,27 @@ def test_a_figure_that_is_handed_to_another_process_is_embedded_there(comparison
     images = [image for section in sections for block in section.blocks for image in getattr(block, "images", ())]
     for image, copy in zip(images, pickle.loads(pickle.dumps(images)), strict=True):
         assert (copy.source, copy.width, copy.alt) == (image.source, image.width, image.alt)
+
+
+def test_the_verdict_is_a_row_a_method_and_claim(comparison):
+    frame = comparison.verdict()
+    assert list(frame.columns) == ["method", "claim", "state", "because"]
+    assert list(zip(frame["method"], frame["claim"], strict=True)) == list(product(("em", "cavi"), CLAIMS))
+    assert set(frame["state"]) == {"cannot tell"}
+    assert frame["because"].str.startswith("no trusted reference").all()
+
+
+def test_the_summary_is_the_table(comparison):
+    frame = comparison.summary()
+    assert frame.equals(comparison.table())
+    assert list(frame.index) == ["em", "cavi"]
+    assert np.isnan(frame.loc["em", "khat"])
+
+
+def test_html_has_every_cell_of_the_summary(comparison):
+    html = comparison._repr_html_()
+    block = summary(comparison._view())
+    assert all(cell.text in html for row in block.rows for cell in row)
 
 
 def test_signatures_are_those_of_what_runs():

@@ -37,9 +37,33 @@ class Comparison(Shown):
     failures: dict[str, str]
     results: Results
 
-    def table(self) -> pd.DataFrame:
-        """The main numbers, one row a method; NaN where a number does not apply."""
+    def verdict(self) -> pd.DataFrame:
+        """Whether each method agrees with the reference, a row a method and claim.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``method``, ``claim`` (weights, locations, spreads, clusters, density), ``state`` ("agrees", "differs",
+            "cannot tell", or "reference" for the trusted reference itself) and ``because``, the check that decided it. A
+            method that failed has no rows.
+        """
+        import pandas as pd
+
+        rows = [
+            (method, claim, said["state"], said["because"])
+            for method, own in self.results.manifest["verdict"].items()
+            for claim, said in own.items()
+        ]
+        return pd.DataFrame(rows, columns=["method", "claim", "state", "because"])
+
+    def summary(self) -> pd.DataFrame:
+        """The main numbers, one row a method; NaN where a number does not apply.
+
+        Of what is measured on every parameter it holds the worst; ``verdict`` says which parameter that is.
+        """
         return run.summary(self.results)
+
+    table = summary
 
     def to_html(self, path: str | Path) -> Path:
         """Write the report as one self-contained page."""
@@ -98,8 +122,9 @@ class Comparison(Shown):
 
     def _blocks(self, view: View) -> list[Any]:
         from reports.page.opening import verdict
+        from reports.page.summary import summary
 
-        return verdict(view).blocks
+        return [*verdict(view).blocks, summary(view)]
 
 
 @like(run.compare)

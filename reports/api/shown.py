@@ -60,7 +60,7 @@ class Shown(ABC):
 
     @cached_property
     def _figures(self) -> dict[str, Figure]:
-        from reports.page.blocks import figures
+        from reports.page.build import figures
 
         return figures(self._sections(self._view()))
 

@@ -8,19 +8,23 @@ from typing import Annotated
 import typer
 
 from mixtures import COVARIANCES
-from reports.commands.options import refuse, relative, unused
-from reports.commands.terminal import err, out
-from reports.comparison.catalogue import Options
+from reports.commands.options import INTERRUPTED, one_of, refuse, relative, unused
+from reports.commands.terminal import err, out, say
+from reports.comparison.catalogue import SAMPLERS, Options
 from reports.comparison.progress import Parts
 
 
 def bench(
     covariance: Annotated[
-        str, typer.Option(help=f"Comma-separated, from: {', '.join(COVARIANCES)}; or all, four times as long.")
+        str,
+        typer.Option(
+            metavar="LIST", help=f"Comma-separated, from: {', '.join(COVARIANCES)}; or all, four times as long."
+        ),
     ] = "full",
     cells: Annotated[
         str | None,
         typer.Option(
+            metavar="LIST",
             help="Comma-separated, rows x features x clusters.",
             show_default="1e3x2x3,1e5x2x5,1e5x10x10,1e6x2x5,2e5x20x20,5e4x50x10",
         ),
@@ -54,7 +58,7 @@ def bench(
         bool,
         typer.Option("--nuts", help="Instead of all that: effective draws a second, our twin beside the usual model."),
     ] = False,
-    sampler: Annotated[str, typer.Option(help="Who runs --nuts: numpyro, nutpie or pymc.")] = Options.sampler,
+    sampler: Annotated[str, typer.Option(metavar=one_of(SAMPLERS), help="Who runs --nuts.")] = Options.sampler,
     out_dir: Annotated[
         Path | None,
         typer.Option("-o", "--out", help="Folder for the results.", show_default="results/bench, numbered if taken"),
@@ -106,18 +110,18 @@ def bench(
             else:
                 result = run(settings, parts.tell)
     except KeyboardInterrupt:
-        err.print("interrupted; the results were not written", style="red")
-        raise typer.Exit(130) from None
+        say("interrupted; the results were not written", err, "red")
+        raise typer.Exit(INTERRUPTED) from None
     numbers = f"Numbers: {relative(folder / 'bench.csv')}"
     if nuts:
         effective.save(compared, sampling, folder)
         for table in effective_draws(compared, sampling):
             out.print(table)
-        out.print(numbers, soft_wrap=True, markup=False, highlight=False)
+        say(numbers)
         return
     result.save(folder, plot_bench(result.table))
     for table in tables(result):
         out.print(table)
-    out.print(machine(result), soft_wrap=True, markup=False, highlight=False)
-    out.print(numbers, soft_wrap=True, markup=False, highlight=False)
-    out.print(f"Plot: {relative(folder / 'bench.png')}", soft_wrap=True, markup=False, highlight=False)
+    say(machine(result))
+    say(numbers)
+    say(f"Plot: {relative(folder / 'bench.png')}")

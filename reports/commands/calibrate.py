@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from mixtures import COVARIANCES
-from reports.commands.options import Open, Scheduler, Workers, names_of, refuse, relative
-from reports.commands.terminal import err, out
+from reports.commands.options import FAILED, INTERRUPTED, Open, Scheduler, Workers, names_of, one_of, refuse, relative
+from reports.commands.terminal import err, say
 from reports.comparison.progress import Rate
 
 # What goes with --verdicts, whose problems and methods are given.
@@ -32,9 +32,10 @@ def calibrate(
     rows: Annotated[int, typer.Option("-n", "--rows", help="Points of each data set.")] = 50,
     features: Annotated[int, typer.Option("-d", "--features", help="Features of each data set.")] = 2,
     methods: Annotated[
-        str, typer.Option(help="Comma-separated, from: em, cavi, advi, advi-fullrank, gibbs, nuts, exact.")
+        str,
+        typer.Option(metavar="LIST", help="Comma-separated, from: em, cavi, advi, advi-fullrank, gibbs, nuts, exact."),
     ] = "em,cavi,gibbs",
-    covariance: Annotated[str, typer.Option(help=f"Covariance structure: {', '.join(COVARIANCES)}.")] = "full",
+    covariance: Annotated[str, typer.Option(metavar=one_of(COVARIANCES), help="Covariance structure.")] = "full",
     simulations: Annotated[
         int | None,
         typer.Option(
@@ -98,7 +99,7 @@ def calibrate(
     result = _run("simulations", study.calibrate, settings, folder, render, options)
     _tell(verdict_lines(result), folder, open_)
     if result.failed:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def _verdicts(
@@ -160,8 +161,8 @@ def _run(
     except (ResultsError, CellsError, OSError) as error:
         refuse(error)
     except KeyboardInterrupt:
-        err.print(f"interrupted; the {what} that were finished are kept: give the same command to go on", style="red")
-        raise typer.Exit(130) from None
+        say(f"interrupted; the {what} that were finished are kept: give the same command to go on", err, "red")
+        raise typer.Exit(INTERRUPTED) from None
     return result
 
 
@@ -170,7 +171,7 @@ def _tell(lines: list[str], folder: Path, open_: bool) -> None:
     from reports.studies.folder import PAGE
 
     for line in lines:
-        out.print(line, soft_wrap=True, markup=False, highlight=False)
-    out.print(f"Report: {relative(folder / PAGE)}", soft_wrap=True, markup=False, highlight=False)
+        say(line)
+    say(f"Report: {relative(folder / PAGE)}")
     if open_:
         typer.launch((folder / PAGE).resolve().as_uri())

@@ -11,10 +11,20 @@ from typing import Annotated, Any
 import typer
 
 from mixtures import COVARIANCES
-from reports.commands import terminal
-from reports.commands.options import Open, named_paths, names_of, refuse, relative, save_in, unused
-from reports.commands.terminal import err, out
-from reports.comparison.catalogue import DEFAULT, METHODS, REFERENCES, Options
+from reports.commands.options import (
+    FAILED,
+    INTERRUPTED,
+    Open,
+    named_paths,
+    names_of,
+    one_of,
+    refuse,
+    relative,
+    save_in,
+    unused,
+)
+from reports.commands.terminal import err, say, summarise
+from reports.comparison.catalogue import DEFAULT, METHODS, REFERENCES, SAMPLERS, Options
 from reports.comparison.progress import Stages
 
 
@@ -26,8 +36,10 @@ def compare(
         ),
     ],
     components: Annotated[int, typer.Option("-k", "--components", help="Number of clusters K.")],
-    methods: Annotated[str, typer.Option(help=f"Comma-separated, from: {', '.join(METHODS)}.")] = ",".join(DEFAULT),
-    covariance: Annotated[str, typer.Option(help=f"Covariance structure: {', '.join(COVARIANCES)}.")] = "full",
+    methods: Annotated[
+        str, typer.Option(metavar="LIST", help=f"Comma-separated, from: {', '.join(METHODS)}.")
+    ] = ",".join(DEFAULT),
+    covariance: Annotated[str, typer.Option(metavar=one_of(COVARIANCES), help="Covariance structure.")] = "full",
     out_dir: Annotated[
         Path | None,
         typer.Option("--out", help="Folder for the results.", show_default="results/DATA-kK, numbered if taken"),
@@ -36,16 +48,16 @@ def compare(
     test_fraction: Annotated[float, typer.Option(help="Share of the rows held out, 0 to below 1.")] = 0.0,
     label_column: Annotated[str | None, typer.Option(help="Column with known classes; no method sees it.")] = None,
     columns: Annotated[
-        str | None, typer.Option(help="Comma-separated columns to use.", show_default="all numeric")
+        str | None, typer.Option(metavar="LIST", help="Comma-separated columns to use.", show_default="all numeric")
     ] = None,
     drop_missing: Annotated[bool, typer.Option("--drop-missing", help="Leave out rows with missing values.")] = False,
     draws: Annotated[int, typer.Option(help="Posterior draws kept from each chain.")] = Options.draws,
     chains: Annotated[int, typer.Option(help="Number of chains.")] = Options.chains,
-    sampler: Annotated[str, typer.Option(help="Who runs NUTS: numpyro, nutpie or pymc.")] = Options.sampler,
+    sampler: Annotated[str, typer.Option(metavar=one_of(SAMPLERS), help="Who runs NUTS.")] = Options.sampler,
     standardize: Annotated[bool, typer.Option(help="Report in standard deviations of each feature.")] = False,
     restarts: Annotated[int, typer.Option(help="Starts of EM and CAVI; the best is kept.")] = Options.restarts,
     reference: Annotated[
-        str, typer.Option(help=f"What the others are held against: auto, {', '.join(REFERENCES)}.")
+        str, typer.Option(metavar=one_of(["auto", *REFERENCES]), help="What the others are compared with.")
     ] = Options.reference,
     two_sample: Annotated[
         bool,
@@ -135,23 +147,18 @@ def compare(
     except (ResultsError, OSError) as error:
         refuse(error)
     except KeyboardInterrupt:
-        err.print("interrupted; the results were not written", style="red")
-        raise typer.Exit(130) from None
+        say("interrupted; the results were not written", err, "red")
+        raise typer.Exit(INTERRUPTED) from None
     except ValueError as error:
         # Arguments are checked before the first stage; a ValueError after that is a defect and keeps its traceback.
         if stages.stages:
             raise
         refuse(error)
 
-    out.print(terminal.summary(result))
-    for method, failure in result.failures.items():
-        err.print(
-            f"{METHODS[method].title} failed: {failure}", style="red", soft_wrap=True, markup=False, highlight=False
-        )
-    out.print(terminal.reference_line(result), soft_wrap=True, markup=False, highlight=False)
+    summarise(result)
     path = folder / PAGE if report else folder / "metrics.csv"
-    out.print(f"{'Report' if report else 'Numbers'}: {relative(path)}", soft_wrap=True, markup=False, highlight=False)
+    say(f"{'Report' if report else 'Numbers'}: {relative(path)}")
     if open_ and report:
         typer.launch(path.resolve().as_uri())
     if result.failures:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)

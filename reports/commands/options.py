@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from reports.commands.terminal import err
+from reports.commands.terminal import err, say
+
+# Exit codes: a method failed and the others are there, the input cannot be used, interrupted from the keyboard.
+FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
 
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes; the numbers do not depend on it.", show_default="one a core")
@@ -17,6 +20,15 @@ Scheduler = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler whose workers do the work instead.")
 ]
 Open = Annotated[bool, typer.Option("--open", help="Open the page when it is there.")]
+
+
+def one_of(names: Iterable[str]) -> str:
+    """How help shows an option that has few values.
+
+    >>> one_of(["full", "tied"])
+    '[full|tied]'
+    """
+    return f"[{'|'.join(names)}]"
 
 
 def names_of(text: str | None) -> list[str] | None:
@@ -75,5 +87,5 @@ def save_in(save: Callable[[Path], Path], folder: Path, *, renumber: bool) -> Pa
 
 def refuse(error: Exception) -> NoReturn:
     """End the command with one line that says what cannot be used."""
-    err.print(f"error: {error}", style="red", soft_wrap=True, markup=False, highlight=False)
-    raise typer.Exit(2)
+    say(f"error: {error}", err, "red")
+    raise typer.Exit(UNUSABLE)

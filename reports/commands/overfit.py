@@ -10,19 +10,20 @@ from typing import Annotated
 import typer
 
 from reports.commands import terminal
-from reports.commands.options import Open, Scheduler, Workers, refuse, relative
-from reports.commands.terminal import err, out
+from reports.commands.options import INTERRUPTED, Open, Scheduler, Workers, one_of, refuse, relative
+from reports.commands.terminal import err, say
 from reports.comparison.progress import Rate
+from reports.studies.overfit.grid import PRESETS
 
 
 def overfit(
     grid: Annotated[
         Path | None,
-        typer.Argument(metavar="[GRID]", help="A TOML file that describes the grid, in the place of a preset."),
+        typer.Argument(metavar="GRID", help="A TOML file that describes the grid, in the place of a preset."),
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="quick, small-data, prior or misspecified.", show_default="quick"),
+        typer.Option(metavar=one_of(PRESETS), help="A grid that is here already.", show_default="quick"),
     ] = None,
     replicates: Annotated[
         int | None, typer.Option(help="Data sets for each cell.", show_default="as the grid says")
@@ -69,7 +70,7 @@ def overfit(
         text = grids.preset(name) if grid is None else grid.read_text(encoding="utf-8")
         chosen = grids.parse(text, name if grid is None else str(grid), replicates=replicates, seed=seed)
         if cell is not None:
-            out.print(terminal.numbers(study.again(chosen, cell)))
+            terminal.show(terminal.numbers(study.again(chosen, cell)))
             return
         folder = out_dir or Path("results") / f"overfit-{name}"
         study.check_folder(folder)
@@ -91,9 +92,9 @@ def overfit(
     except (ValueError, OSError) as error:
         refuse(error)
     except KeyboardInterrupt:
-        err.print("interrupted; the cells that were finished are kept: give the same command to go on", style="red")
-        raise typer.Exit(130) from None
+        say("interrupted; the cells that were finished are kept: give the same command to go on", err, "red")
+        raise typer.Exit(INTERRUPTED) from None
     path = folder / PAGE if report else folder / CELLS
-    out.print(f"{'Report' if report else 'Cells'}: {relative(path)}", soft_wrap=True, markup=False, highlight=False)
+    say(f"{'Report' if report else 'Cells'}: {relative(path)}")
     if open_ and report:
         typer.launch(path.resolve().as_uri())

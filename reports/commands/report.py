@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from reports.commands.options import Open, refuse
-from reports.commands.terminal import out
+from reports.commands.terminal import say
 
 
 def report(
@@ -28,6 +28,6 @@ def report(
     path = folder / PAGE
     with second_process(len(results.trees)) as executor:
         path.write_text(render(results, executor), encoding="utf-8")
-    out.print(f"Report: {path}", soft_wrap=True, markup=False, highlight=False)
+    say(f"Report: {path}")
     if open_:
         typer.launch(path.resolve().as_uri())

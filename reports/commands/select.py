@@ -11,8 +11,18 @@ import typer
 
 from mixtures import COVARIANCES
 from reports.commands import terminal
-from reports.commands.options import Open, Workers, names_of, refuse, relative, unused, whole_numbers
-from reports.commands.terminal import err, out
+from reports.commands.options import (
+    FAILED,
+    INTERRUPTED,
+    Open,
+    Workers,
+    names_of,
+    refuse,
+    relative,
+    unused,
+    whole_numbers,
+)
+from reports.commands.terminal import err, say
 from reports.comparison.progress import Rate
 
 
@@ -26,10 +36,13 @@ def select(
     components: Annotated[
         str, typer.Option("-k", "--components", help="Numbers of clusters to choose from, as 1:8 or 2,3,5.")
     ] = "1:8",
-    covariance: Annotated[str, typer.Option(help=f"Comma-separated, from: {', '.join(COVARIANCES)}; or all.")] = "full",
+    covariance: Annotated[
+        str, typer.Option(metavar="LIST", help=f"Comma-separated, from: {', '.join(COVARIANCES)}; or all.")
+    ] = "full",
     criteria: Annotated[
         str | None,
         typer.Option(
+            metavar="LIST",
             help="Comma-separated, from: aic, bic, icl, cv, cv-cavi, elbo, elbo-logk, loo, evidence.",
             show_default="all; above 5000 points without loo and evidence",
         ),
@@ -42,7 +55,7 @@ def select(
     workers: Workers = None,
     label_column: Annotated[str | None, typer.Option(help="Column with known classes; no fit sees it.")] = None,
     columns: Annotated[
-        str | None, typer.Option(help="Comma-separated columns to use.", show_default="all numeric")
+        str | None, typer.Option(metavar="LIST", help="Comma-separated columns to use.", show_default="all numeric")
     ] = None,
     drop_missing: Annotated[bool, typer.Option("--drop-missing", help="Leave out rows with missing values.")] = False,
     out_dir: Annotated[
@@ -111,22 +124,21 @@ def select(
     except (ResultsError, OSError) as error:
         refuse(error)
     except KeyboardInterrupt:
-        err.print("interrupted; the results were not written", style="red")
-        raise typer.Exit(130) from None
+        say("interrupted; the results were not written", err, "red")
+        raise typer.Exit(INTERRUPTED) from None
     except ValueError as error:
         if started:  # arguments are checked before the first part; a ValueError after that is a defect
             raise
         refuse(error)
 
-    out.print(terminal.choices(result))
+    terminal.show(terminal.choices(result))
     for text in result.warnings:
-        err.print(f"warning: {text}", style="yellow", soft_wrap=True, markup=False, highlight=False)
+        say(f"warning: {text}", err, "yellow")
     for failure in result.manifest["failures"]:
-        err.print("{part}, {covariance}, K = {components} failed: {reason}".format(**failure), style="red",
-                  soft_wrap=True, markup=False, highlight=False)  # fmt: skip
+        say("{part}, {covariance}, K = {components} failed: {reason}".format(**failure), err, "red")
     path = folder / (selection.PAGE if report else selection.CSV)
-    out.print(f"{'Report' if report else 'Numbers'}: {relative(path)}", soft_wrap=True, markup=False, highlight=False)
+    say(f"{'Report' if report else 'Numbers'}: {relative(path)}")
     if open_ and report:
         typer.launch(path.resolve().as_uri())
     if result.manifest["failures"]:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)

@@ -1,58 +1,109 @@
-"""What a command says on the terminal: how far it is, and its tables."""
+"""What a command says on the terminal: lines and tables, whole on a terminal of any width and in a pipe."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
+from rich.cells import cell_len
+from rich.console import Console, ConsoleDimensions
 from rich.table import Table
+from rich.text import Text
 
 from reports.comparison.catalogue import METHODS
-from reports.comparison.verdict import CLAIMS
 
 if TYPE_CHECKING:
     from reports.api.comparison import Comparison
     from reports.api.selection import Selection
+    from reports.page.blocks import Table as Block
 
-out = Console()
-err = Console(stderr=True)
+DASH = "–"
 
-NUMBERS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-    ("train_log_density", "log density, train (nats a point)", "{:.3f}".format),
-    ("heldout_log_density", "log density, held out", "{:.3f}".format),
-    ("bound", "bound (nats)", "{:.1f}".format),
-    ("median_shift", "worst median shift (IQR / 1.349)", "{:+.2f}".format),
-    ("width_ratio", "worst width ratio", "{:.2f}".format),
-    ("coverage95", "lowest 95% coverage", "{:.0%}".format),
-    ("khat", "k-hat", "{:.2f}".format),
-    ("rhat_max", "largest R-hat", "{:.3f}".format),
-    ("ari", "adjusted Rand index", "{:.2f}".format),
-    ("seconds_compile", "seconds to compile", "{:.1f}".format),
-    ("seconds_run", "seconds to run", "{:.1f}".format),
-)
+# Between columns.
+GAP = 2
+
+# Columns of a pipe or a file, where nothing needs to be broken.
+PIPE = 10_000
+
+STYLES = {"good": "green", "bad": "red"}
 
 
-def summary(result: Comparison) -> Table:
-    """The main numbers, one column a method, with the verdict below."""
-    frame, manifest = result.table(), result.results.manifest
-    data = manifest["data"]
-    title = f"{escape(data['name'])}: {data['n']} points, K = {manifest['model']['n_components']}"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("")
-    for method in frame.index:
-        table.add_column(escape(method), justify="right")
-    for metric, text, show in NUMBERS:
-        if metric in frame and frame[metric].notna().any():
-            cells = ["–" if value != value else show(value) for value in frame[metric]]
-            table.add_row(text, *cells)
-    table.add_section()
-    for claim in CLAIMS:
-        said = [manifest["verdict"].get(method, {}).get(claim, {}).get("state", "–") for method in frame.index]
-        table.add_row(claim, *said)
+class Whole(Console):
+    """A console that breaks no line where nobody looks at it."""
+
+    @property  # type: ignore[misc]
+    def size(self) -> ConsoleDimensions:
+        """Columns and lines."""
+        own = super().size
+        return own if self.is_terminal else ConsoleDimensions(PIPE, own.height)
+
+
+out = Whole()
+err = Whole(stderr=True)
+
+
+def say(text: object, console: Console = out, style: str | None = None) -> None:
+    """Write a line as it is, with no markup and no control characters, and leave it to the terminal where to break it."""
+    console.print(visible(str(text)), style=style, soft_wrap=True, markup=False, highlight=False, emoji=False)
+
+
+def visible(text: str) -> str:
+    """Write control characters, which could steer a terminal, as escapes; a file's name or a column's may hold some.
+
+    >>> visible("a\\x1b[2Jb"), visible("µ_1 [red]")
+    ('a\\\\x1b[2Jb', 'µ_1 [red]')
+    """
+    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c)[0] == "C" else c for c in text)
+
+
+def show(table: Block) -> None:
+    """Write a page's table: in as many parts, each with the first column, as it takes for no cell to be broken."""
+    for line in ("", table.caption, ""):
+        say(line)
+    for part in parts(table, out.width):
+        out.print(part)
+        say("")
+
+
+def parts(table: Block, width: int) -> list[Table]:
+    """The parts of a table on a terminal whose lines have so many characters."""
+    texts = [table.columns, *([cell.text for cell in row] for row in table.rows)]
+    widths = [max(cell_len(visible(text)) for text in column) for column in zip(*texts, strict=True)]
+    groups: list[list[int]] = [[]]
+    used = widths[0]
+    for i in range(1, len(widths)):
+        if groups[-1] and used + GAP + widths[i] > width:
+            groups.append([])
+            used = widths[0]
+        groups[-1].append(i)
+        used += GAP + widths[i]
+    return [_part(table, [0, *group]) for group in groups]
+
+
+def _part(whole: Block, which: Sequence[int]) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
+    for i in which:
+        justify: Any = "right" if whole.numeric[i] else "left"
+        table.add_column(Text(visible(whole.columns[i])), justify=justify, no_wrap=True)
+    for row in whole.rows:
+        table.add_row(*(Text(visible(row[i].text), STYLES.get(row[i].tone, "")) for i in which))
     return table
+
+
+def summarise(result: Comparison) -> None:
+    """Write the verdict on every method, the main numbers, where methods differ from the reference, and which that is."""
+    from reports.page.summary import differences, summary
+    from reports.page.view import View
+
+    view = View(result.results)
+    show(summary(view))
+    for sentence in differences(view):
+        say(sentence)
+    for method, failure in result.failures.items():
+        say(f"{METHODS[method].title} failed: {failure}", err, "red")
+    say(reference_line(result))
 
 
 def reference_line(result: Comparison) -> str:
@@ -64,42 +115,42 @@ def reference_line(result: Comparison) -> str:
     return f"{trusted}: {METHODS[reference['method']].title} {reference['reason']}."
 
 
-def choices(result: Selection) -> Table:
+def choices(result: Selection) -> Block:
     """What each criterion chooses within each covariance structure and among all, with the margin of the latter."""
+    from reports.page.blocks import Cell
+    from reports.page.blocks import Table as Block
     from reports.page.selection import View, margin, short_title
 
     view = View(result)
     data = result.manifest["data"]
-    title = f"{escape(data['name'])}: {data['n']} points, K chosen by each criterion"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("")
     several = view.structures if len(view.structures) > 1 else []
-    for heading in (*several, "K", "margin (nats)", "second best", "one-SE rule"):
-        table.add_column(heading, justify="right")
+    rows = []
     for criterion, one in view.chosen.items():
         within = [result.choice(criterion, structure) for structure in several]
-        table.add_row(
-            short_title(criterion),
-            *("–" if own is None else str(own.best.components) for own in within),
-            view.candidate(one.best),
-            margin(one),
-            view.candidate(one.runner_up),
-            view.candidate(one.one_se),
+        rows.append(
+            [
+                Cell(short_title(criterion)),
+                *(Cell(DASH) if own is None else Cell(str(own.best.components), own.best.components) for own in within),
+                Cell(view.candidate(one.best), one.best.components),
+                Cell(margin(one), one.margin),
+                Cell(view.candidate(one.runner_up), 0),
+                Cell(view.candidate(one.one_se), 0),
+            ]
         )
-    return table
+    caption = f"{data['name']}: {data['n']} points, K chosen by each criterion"
+    return Block(caption, ["criterion", *several, "K", "margin (nats)", "second best", "one-SE rule"], rows)
 
 
-def numbers(rows: list[dict[str, Any]]) -> Table:
+def numbers(rows: list[dict[str, Any]]) -> Block:
     """Everything that was measured on one fit, a column a density."""
+    from reports.page.blocks import Cell
+    from reports.page.blocks import Table as Block
     from reports.studies.overfit.measure import COLUMNS
 
-    title = f"{rows[0]['cell']}:{rows[0]['replicate']}"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("")
-    for row in rows:
-        table.add_column(row["method"], justify="right")
+    body = []
     for name in COLUMNS:
         values = [row.get(name) for row in rows]
         if name not in ("cell", "replicate", "method") and any(value is not None for value in values):
-            table.add_row(name, *(f"{v:.6g}" if isinstance(v, float) else "–" if v is None else str(v) for v in values))
-    return table
+            texts = [f"{v:.6g}" if isinstance(v, float) else DASH if v is None else str(v) for v in values]
+            body.append([Cell(name), *(Cell(text, 0) for text in texts)])
+    return Block(f"{rows[0]['cell']}:{rows[0]['replicate']}", ["", *(row["method"] for row in rows)], body)

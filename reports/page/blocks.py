@@ -236,17 +236,6 @@ class Section:
     blocks: list = field(default_factory=list)
 
 
-def figures(sections: Sequence[Section]) -> dict[str, matplotlib.figure.Figure]:
-    """Return the matplotlib figures of sections by name: that of their section, numbered from its second figure on."""
-    named = {}
-    for section in sections:
-        drawn = [each for block in section.blocks if isinstance(block, Figure) for each in block.images]
-        for place, each in enumerate(drawn, 1):
-            assert each.figure is not None
-            named[section.id if place == 1 else f"{section.id}-{place}"] = each.figure
-    return named
-
-
 def value(x: float | None, digits: int = 3) -> Cell:
     """Return a number's cell; a missing one is a dash and sorts last."""
     return Cell(number(x, digits), None if x is None or x != x else float(x))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from importlib.resources import files
+from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
 from reports.comparison.beside import begin
@@ -86,6 +87,15 @@ def numbered(sections: Sequence[Section]) -> list[Section]:
         replace(section, blocks=[placed(b, section) for b in section.blocks if b.kind != "figure" or b.images])
         for section in sections
     ]
+
+
+def figures(sections: Sequence[Section]) -> dict[str, Any]:
+    """Return the matplotlib figures of a page by the slug of their block, those that stand abreast with a letter each."""
+    named = {}
+    for block in (block for section in numbered(sections) for block in section.blocks if block.kind == "figure"):
+        for letter, image in zip(ascii_lowercase, block.images, strict=False):
+            named[block.slug if len(block.images) == 1 else f"{block.slug}-{letter}"] = image.figure
+    return named
 
 
 def addresses(sections: Sequence[Section]) -> dict[str, str]:
