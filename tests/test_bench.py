@@ -329,7 +329,7 @@ def test_the_command_writes_its_folder(tmp_path, monkeypatch):
     assert list(pd.read_csv(folder / "bench.csv")["method"]) == ["em", "cavi"]
     assert "200 × 2, K = 3" in result.stdout
     assert "results/bench/bench.csv" in result.stdout
-    assert "2/2 200 × 2, K = 3, full: a pass" in result.stderr
+    assert "2 of 2: 200 × 2, K = 3, full: a pass" in result.stderr
     again = command("-o", "results/bench")
     assert again.exit_code == 2
     assert "not empty" in again.stderr
