@@ -204,7 +204,9 @@ def test_chains_agree_on_iris_wherever_they_start():
 
     rng = np.random.default_rng(2)
     sampler = sampler_for(x, family, allocation, rng, engine="fused")
-    _, library = gibbs._tune(sampler, starts(x, None, 150, family, allocation, "k-means++", 64, rng), 200)
+    _, library = gibbs._tune(
+        sampler, starts(x, None, 150, family, allocation, "k-means++", 64, rng), 200, lambda _: None
+    )
     ends = {}
     for name, z in [("species", species), ("two", np.minimum(species, 1)), ("random", rng.integers(3, size=150))]:
         start = np.tile(one_hot(z[None], 3) @ family.features(x), (100, 1, 1))
