@@ -564,6 +564,9 @@ def test_command_writes_the_folder_and_goes_on(tmp_path, monkeypatch):
     first = command("mine.toml", "--workers", 1)
     assert first.exit_code == 0, first.output
     assert "results/overfit-mine/report.html" in first.stdout
+    assert re.search(
+        r"^The test score of CAVI’s posterior predictive is .* the paired difference excludes", first.stdout
+    )
     again = command("mine.toml", "--workers", 1, "--no-report")
     assert "are there already" in again.stderr
     table = pd.read_parquet("results/overfit-mine/cells")

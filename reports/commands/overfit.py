@@ -94,6 +94,11 @@ def overfit(
     except KeyboardInterrupt:
         say("interrupted; the cells that were finished are kept: give the same command to go on", err, "red")
         raise typer.Exit(INTERRUPTED) from None
+    from reports.page.links import Links
+    from reports.page.overfit_findings import short_answer
+    from reports.page.overfit_view import View
+
+    say(Links({}).plain(short_answer(View(result))))
     path = folder / PAGE if report else folder / CELLS
     say(f"{'Report' if report else 'Cells'}: {relative(path)}")
     if open_ and report:
