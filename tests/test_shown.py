@@ -14,7 +14,6 @@ from reports import compare
 from reports.comparison import run
 from reports.comparison.verdict import CLAIMS
 from reports.page import render
-from reports.page.build import draw
 from reports.page.summary import summary
 
 NAME = "<b>mine & yours</b>"
@@ -46,7 +45,10 @@ def test_html_keeps_to_itself(comparison):
 
 
 def test_every_plot_of_the_page_has_a_name_and_draws(comparison):
+    first = comparison.plot("answer")
+    assert len(comparison._drawing[0]) == 1  # drawn as far as needed
     figures = [comparison.plot(name) for name in comparison.plots]
+    assert figures[0] is first
     assert len(figures) == render(comparison.results).count("<img ") > 5
     assert all(isinstance(figure, Figure) and figure.axes for figure in figures)
     assert len(set(map(id, figures))) == len(figures)
@@ -56,8 +58,12 @@ def test_every_plot_of_the_page_has_a_name_and_draws(comparison):
 
 def test_a_figure_that_is_handed_to_another_process_is_embedded_there(comparison):
     """Half of the page is drawn in a second process."""
-    sections = draw(comparison._view())
-    images = [image for section in sections for block in section.blocks for image in getattr(block, "images", ())]
+    images = [
+        image
+        for section in comparison._sections(comparison._view())
+        for block in section.blocks
+        for image in getattr(block, "images", ())
+    ]
     for image, copy in zip(images, pickle.loads(pickle.dumps(images)), strict=True):
         assert (copy.source, copy.width, copy.alt) == (image.source, image.width, image.alt)
 

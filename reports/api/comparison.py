@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,10 +116,10 @@ class Comparison(Shown):
 
         return View(self.results)
 
-    def _sections(self, view: View) -> list[Section]:
-        from reports.page.build import draw
+    def _sections(self, view: View) -> Iterator[Section]:
+        from reports.page.sections import SECTIONS
 
-        return draw(view)
+        return (section(view) for section in SECTIONS)
 
     def _blocks(self, view: View) -> list[Any]:
         from reports.page.opening import verdict

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +28,8 @@ class Shown(ABC):
         """What the page's templates ask for names and colours."""
 
     @abstractmethod
-    def _sections(self, view: Any) -> Sequence[Section]:
-        """The sections of its page."""
+    def _sections(self, view: Any) -> Iterable[Section]:
+        """The sections of its page, drawn as they are asked for."""
 
     @abstractmethod
     def _blocks(self, view: Any) -> Sequence[Any]:
@@ -38,10 +38,12 @@ class Shown(ABC):
     @property
     def plots(self) -> list[str]:
         """Names of the plots of the page, in its order; the first call draws them, which takes some seconds."""
-        return list(self._figures)
+        return list(self._figures())
 
     def plot(self, name: str) -> Figure:
         """A plot of the page as a matplotlib figure, which a notebook shows and ``savefig`` writes.
+
+        The first call draws the page as far as that plot.
 
         Parameters
         ----------
@@ -53,16 +55,27 @@ class Shown(ABC):
         ValueError
             If the page has no such plot.
         """
-        check_known("plot", name, self._figures)
+        figures = self._figures(name)
+        check_known("plot", name, figures)
         if in_notebook():
             show_figures()
-        return self._figures[name]
+        return figures[name]
 
-    @cached_property
-    def _figures(self) -> dict[str, Figure]:
+    def _figures(self, name: str | None = None) -> dict[str, Figure]:
+        """The figures of the page by name, as far as the one of a name where it has one."""
         from reports.page.build import figures
 
-        return figures(self._sections(self._view()))
+        drawn, coming = self._drawing
+        while name is None or name not in figures(drawn):
+            section = next(coming, None)
+            if section is None:
+                break
+            drawn.append(section)
+        return figures(drawn)
+
+    @cached_property
+    def _drawing(self) -> tuple[list[Section], Iterator[Section]]:
+        return [], iter(self._sections(self._view()))
 
     def _repr_html_(self) -> str:
         from reports.page.build import fragment

@@ -40,11 +40,7 @@ def begin_to_render(results: Results, executor: Executor | None) -> Callable[[],
 
 
 def _part(results: Results, which: slice) -> list[Section]:
-    return draw(View(results), which)
-
-
-def draw(view: View, which: slice = slice(None)) -> list[Section]:
-    """Return the sections of the page, or a part of them."""
+    view = View(results)
     return [section(view) for section in SECTIONS[which]]
 
 
