@@ -47,7 +47,7 @@ def _curves(ax: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
     for method, curve in curves.items():
         look, stated = style.look(method), 100 * curve["stated"]
         below, above, off = (100 * (curve[name] - curve["stated"]) for name in ("low", "high", "coverage"))
-        ax.fill_between(stated, below, above, color=look.colour, alpha=0.13, linewidth=0)
+        ax.fill_between(stated, below, above, color=look.colour, alpha=style.veil(len(curves)), linewidth=0)
         ax.plot(stated, off, color=look.colour, linestyle=look.line)
         ax.margins(x=0)
     low, high = ax.get_ylim()

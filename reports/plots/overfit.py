@@ -117,6 +117,7 @@ def _draw(ax: Axes, panel: Panel, *, log_x: bool, log_y: bool, share: bool) -> N
 
     curves = panel.curves
     xs = np.sort(curves["x"].dropna().unique())
+    veil = style.veil(curves["method"].nunique())
     for method, part in curves.groupby("method", sort=False):
         look = style.look(str(method))
         flat = part["x"].isna().all()
@@ -128,7 +129,7 @@ def _draw(ax: Axes, panel: Panel, *, log_x: bool, log_y: bool, share: bool) -> N
             low = np.maximum(low, mean / 30)  # a band on a logarithmic axis has to end
         if share:
             low, high = np.maximum(low, 0), np.minimum(high, 1)
-        ax.fill_between(x, low, high, color=look.colour, alpha=0.13, linewidth=0)
+        ax.fill_between(x, low, high, color=look.colour, alpha=veil, linewidth=0)
         ax.plot(x, mean, color=look.colour, linestyle=look.line, linewidth=1.7)
         if not flat:
             whole = (part["count"] == part["total"]).to_numpy()

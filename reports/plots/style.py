@@ -180,7 +180,8 @@ def legend(figure: Figure, methods: Iterable[str], *, points: Iterable[str] = ()
         for m in methods
     ]  # fmt: skip
     columns = legend_columns([handle.get_label() for handle in handles], figure.get_size_inches()[0])
-    figure.legend(handles=handles, loc="outside upper left", ncols=columns, handlelength=2.2)
+    by_row = [handle for column in range(columns) for handle in handles[column::columns]]  # a legend fills its columns
+    figure.legend(handles=by_row, loc="outside upper left", ncols=columns, handlelength=2.2)
 
 
 def legend_columns(labels: Iterable[object], width: float) -> int:
@@ -189,6 +190,11 @@ def legend_columns(labels: Iterable[object], width: float) -> int:
     widest = 0.62 + 0.078 * max(map(len, names), default=0)
     together = sum(0.62 + 0.078 * len(name) for name in names)
     return len(names) if together <= width else max(1, int(width / widest))
+
+
+def veil(number: int) -> float:
+    """Return how opaque each of `number` bands is drawn, so that all of them over each other can be seen through."""
+    return min(0.13, 0.45 / max(number, 1))
 
 
 def blank(axes: Iterable[Axes]) -> None:
