@@ -110,9 +110,10 @@ def test_an_interval_between_draws_has_the_probability_it_states(level, L):
 
 
 def test_wilson_is_that_of_scipy(rng):
-    for k, n in ((0, 7), (3, 10), (190, 200)):
+    for k, n in ((0, 7), (0, 25), (3, 10), (190, 200)):
         interval = stats.binomtest(k, n).proportion_ci(method="wilson")
         assert wilson(k / n, n) == pytest.approx((interval.low, interval.high), rel=1e-9)
+        assert wilson(k / n, n)[0] >= 0
     hits = rng.random(200) < 0.9
     mean, low, high = wilson_of_means(hits.astype(float))
     assert mean == hits.mean()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -237,6 +238,7 @@ def _said(state: str, because: str, checks: Sequence[dict[str, Any]] = ()) -> di
     return {"state": state, "because": because, "checks": list(checks)}
 
 
+@cache
 def _quantile(p: float) -> float:
     from scipy.stats import norm
 

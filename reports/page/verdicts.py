@@ -22,7 +22,7 @@ from reports.studies.verdicts.study import Verdicts
 # Wrong cells that are listed one by one.
 LISTED = 20
 
-OUTCOMES = {"holds": "holds", "fails": "does not hold", "cannot tell": "too few seeds to tell"}
+OUTCOMES = {"holds": "holds", "fails": "does not hold", "cannot tell": "too few data sets to tell"}
 
 
 class View:
@@ -151,7 +151,7 @@ def power(view: View) -> Section:
         for name in view.problems
         for claim in PARAMETERS
     ]
-    title = f"What is said of intervals {number(rates.KNOWN[1])} times as wide as they should be, with 95% intervals"
+    title = f"What is said of intervals {rates.KNOWN[1]:g} times as wide as they should be, with 95% intervals"
     section.blocks.append(Table(title, ["problem", "claim", *STATES, "failed"], rows, fold=True))
     return section
 
@@ -272,7 +272,7 @@ def markdown(study: Verdicts) -> str:
     asked = [
         [f"{d.name}: {d.words}", str(d.found.cells), _text(d.found), _limit(d), OUTCOMES[d.state]] for d in view.demands
     ]
-    width = number(rates.KNOWN[1])
+    width = f"{rates.KNOWN[1]:g}"
     by_problem = []
     for name in view.problems:
         part = _of(view.table, problem=name)

@@ -10,7 +10,8 @@ def wilson(share: float, n: float) -> tuple[float, float]:
     """Wilson's 95% interval for a share of n independent cases (Wilson 1927, *JASA* 22:209-212)."""
     z2 = stats.norm.ppf(0.975) ** 2
     middle, half = share + z2 / (2 * n), np.sqrt(z2 * (share * (1 - share) + z2 / (4 * n)) / n)
-    return float((middle - half) / (1 + z2 / n)), float((middle + half) / (1 + z2 / n))
+    low, high = (middle - half) / (1 + z2 / n), (middle + half) / (1 + z2 / n)
+    return float(max(0, low)), float(min(1, high))  # beyond by rounding alone
 
 
 def wilson_of_means(shares: np.ndarray) -> tuple[float, float, float]:
