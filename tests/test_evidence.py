@@ -25,8 +25,10 @@ from reports.metrics.evidence import (
     log_permanent,
     mean_of_runs,
 )
+from reports.metrics.parameters import scalars
 from reports.page.evidence import evidence as section
 from reports.page.evidence import evidence_table
+from reports.page.prior import prior_sensitivity
 from reports.page.view import View
 
 every_structure = pytest.mark.parametrize("covariance", COVARIANCES)
@@ -314,6 +316,17 @@ def test_a_comparison_has_the_numbers_side_by_side_trusted_ones_first(compared):
     assert value["elbo"] < value["elbo_marginal"] < value["exact"]
     assert abs(value["bridge"] - value["exact"]) < 0.2
     assert results.manifest["evidence"] == {}
+
+
+@pytest.mark.filterwarnings("ignore::mixtures.ConvergenceWarning")
+def test_a_comparison_scales_the_prior_of_its_trusted_reference(compared):
+    results = compared[2].results
+    found = results.metrics[results.metrics["metric"].str.endswith("_sensitivity")]
+    assert set(found["method"]) == {"exact"} == {results.manifest["prior_sensitivity"]["scaled"]}
+    assert set(found["target"]) == set(scalars(results.trees["exact"]["posterior"].to_dataset()))
+    shown = prior_sensitivity(View(results))
+    assert [block.kind for block in shown.blocks] == ["figure", "table", "notice", "table"]
+    assert len(shown.blocks[1].rows) == len(found) / 2
 
 
 def test_a_missing_bridge_is_a_missing_row_with_its_reason(compared):

@@ -40,6 +40,7 @@ SECTIONS = [
     "agreement",
     "joint",
     "label-free",
+    "prior-sensitivity",
     "evidence",
     "prediction",
     "checks",

@@ -26,6 +26,7 @@ from reports.metrics import (
     label_free,
     modes,
     prediction,
+    prior,
     quality,
     recovery,
     reference,
@@ -71,7 +72,14 @@ def measure(
         streams[method], evidence_streams[method] = rng.spawn(2)
     if not fits:
         facts: dict[str, Any] = {"reference": _no_reference("no method succeeded")}
-        facts |= {"references": {}, "relabelling": {}, "modes": {}, "evidence": {}, "verdict": {}}
+        facts |= {
+            "references": {},
+            "relabelling": {},
+            "modes": {},
+            "evidence": {},
+            "verdict": {},
+            "prior_sensitivity": {},
+        }
         return Measured({}, rows, {}, facts)
 
     scored = fits  # neither a predictive density nor an evidence has labels, and the exact ones are better than those of draws
@@ -166,6 +174,10 @@ def measure(
     by_method = {method: list(those) for method, those in groupby(rows, key=lambda row: row.method)}
     facts["reference"] = contested(facts["reference"], judged, by_method)
     facts["verdict"] = _verdicts(fits, by_method, judged, facts["reference"])
+    facts["prior_sensitivity"], found_of_prior = prior.examine(
+        drawn, posteriors, averaged, facts["reference"], data.x, data.labels, rng.spawn(1)[0]
+    )
+    rows = sorted([*rows, *found_of_prior], key=lambda row: order[row.method])
     return Measured(fits, rows, trees, facts)
 
 

@@ -10,6 +10,7 @@ from reports.page.convergence import convergence
 from reports.page.evidence import evidence
 from reports.page.opening import opening, setting, verdict
 from reports.page.posterior import agreement, joint, label_free
+from reports.page.prior import prior_sensitivity
 from reports.page.scores import checks, prediction, recovery
 from reports.page.trust import reference, relabelling
 from reports.page.view import View
@@ -24,6 +25,7 @@ SECTIONS: tuple[Callable[[View], Section], ...] = (
     agreement,
     joint,
     label_free,
+    prior_sensitivity,
     evidence,
     prediction,
     checks,

@@ -1,0 +1,77 @@
+"""Sensitivity of the posterior to powers of the prior and of the likelihood."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reports.plots import style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+MARKERS = {"weights": "o", "locations": "s", "spreads": "^"}
+
+
+@style.drawing()
+def plot_sensitivity(table: pd.DataFrame, limit: float) -> Figure:
+    """Draw one mark a parameter, prior against likelihood sensitivity with one standard error, on logarithmic axes.
+
+    Parameters
+    ----------
+    table
+        Columns `target`, `block`, `prior`, `prior_se`, `likelihood` and `likelihood_se`.
+    limit
+        Sensitivity from which one counts: lines, and the words for the fields between them.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    figure, axes = style.panels(1, 1, height=3.9, width=6.2)
+    ax = axes[0, 0]
+    shown = table[(table["prior"] > 0) & (table["likelihood"] > 0)]
+    for block, marker in MARKERS.items():
+        part = shown[shown["block"] == block]
+        if not len(part):
+            continue
+        x, y = part["prior"].to_numpy(), part["likelihood"].to_numpy()
+        ax.errorbar(
+            x,
+            y,
+            xerr=[np.minimum(part["prior_se"], 0.9 * x), part["prior_se"]],
+            yerr=[np.minimum(part["likelihood_se"], 0.9 * y), part["likelihood_se"]],
+            fmt=marker,
+            color=style.INK,
+            markersize=5,
+            markerfacecolor="white" if block == "locations" else style.INK,
+            elinewidth=0.6,
+            alpha=0.75,
+            label=block,
+        )
+    ax.set(xscale="log", yscale="log", xlabel="prior sensitivity", ylabel="likelihood sensitivity")
+    ax.axvline(limit, color=style.MUTED, linewidth=0.9)
+    ax.axhline(limit, color=style.MUTED, linewidth=0.9)
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    ax.set(xlim=(min(left, limit / 3), max(right, limit * 6)), ylim=(min(bottom, limit / 2), max(top, limit * 3) * 1.3))
+    words = {"size": 8.5, "color": style.MUTED, "style": "italic"}
+    ax.annotate("prior-data conflict", (0.98, 0.98), xycoords="axes fraction", ha="right", va="top", **words)
+    ax.annotate(
+        "strong prior / weak likelihood", (0.98, 0.02), xycoords="axes fraction", ha="right", va="bottom", **words
+    )
+    for row in shown.nlargest(1, "prior").itertuples():
+        ax.annotate(
+            style.shortened(str(row.target), 34),
+            (row.prior, row.likelihood),
+            xytext=(0, 7),
+            textcoords="offset points",
+            ha="right",
+            size=8,
+        )
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda at, _: f"{at:g}"))
+        axis.set_minor_locator(NullLocator())
+    ax.legend(loc="lower left", fontsize=8)
+    ax.grid(visible=True)
+    return figure
