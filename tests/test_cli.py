@@ -23,7 +23,7 @@ from reports import compare
 from reports.commands import terminal
 from reports.commands.app import app
 from reports.comparison.verdict import CLAIMS
-from reports.page.summary import differences, summary
+from reports.page.glance import differences, summary
 from reports.page.view import View
 
 QUICK = ("--methods", "em,cavi", "--draws", "100", "--no-report")
@@ -338,6 +338,20 @@ def test_where_methods_differ_is_said_in_sentences(seven_methods):
     said = differences(seven_methods)
     assert said[0] == "EM differs in locations: of locations."
     assert len(said) == 9
+
+
+@pytest.mark.parametrize(
+    ("method", "trusted", "reason", "said"),
+    [
+        ("nuts", True, "is the reference and passed its checks", "The reference, NUTS, passed its checks."),
+        ("exact", True, "is exact and needs no check", "The reference, Exact, is exact and needs no check."),
+        ("nuts", False, "failed its checks", "No trusted reference: NUTS failed its checks."),
+        (None, False, "no draws", "No reference: no draws. Agreement with the posterior was not measured."),
+    ],
+)
+def test_the_reference_is_named(method, trusted, reason, said, seven_methods):
+    seven_methods.manifest["reference"] = {"method": method, "trusted": trusted, "reason": reason}
+    assert terminal.reference_line(seven_methods) == said
 
 
 @pytest.mark.parametrize("name", ["nothing-here", "thesis"])

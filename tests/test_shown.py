@@ -14,7 +14,7 @@ from reports import compare
 from reports.comparison import run
 from reports.comparison.verdict import CLAIMS
 from reports.page import render
-from reports.page.summary import summary
+from reports.page.glance import summary
 
 NAME = "<b>mine & yours</b>"
 

@@ -122,8 +122,8 @@ class Comparison(Shown):
         return (section(view) for section in SECTIONS)
 
     def _blocks(self, view: View) -> list[Any]:
+        from reports.page.glance import summary
         from reports.page.opening import verdict
-        from reports.page.summary import summary
 
         return [*verdict(view).blocks, summary(view)]
 

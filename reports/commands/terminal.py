@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from reports.api.comparison import Comparison
     from reports.api.selection import Selection
     from reports.page.blocks import Table as Block
+    from reports.page.view import View
 
 DASH = "–"
 
@@ -94,7 +95,7 @@ def _part(whole: Block, which: Sequence[int]) -> Table:
 
 def summarise(result: Comparison) -> None:
     """Write the verdict on every method, the main numbers, where methods differ from the reference, and which that is."""
-    from reports.page.summary import differences, summary
+    from reports.page.glance import differences, summary
     from reports.page.view import View
 
     view = View(result.results)
@@ -103,16 +104,16 @@ def summarise(result: Comparison) -> None:
         say(sentence)
     for method, failure in result.failures.items():
         say(f"{METHODS[method].title} failed: {failure}", err, "red")
-    say(reference_line(result))
+    say(reference_line(view))
 
 
-def reference_line(result: Comparison) -> str:
+def reference_line(view: View) -> str:
     """Which method is the reference, and whether it can be trusted."""
-    reference = result.results.manifest["reference"]
+    reference = view.manifest["reference"]
     if reference["method"] is None:
         return f"No reference: {reference['reason']}. Agreement with the posterior was not measured."
-    trusted = "Reference" if reference["trusted"] else "No trusted reference"
-    return f"{trusted}: {METHODS[reference['method']].title} {reference['reason']}."
+    label, reason = view.label(reference["method"]), reference["reason"].removeprefix("is the reference and ")
+    return f"The reference, {label}, {reason}." if reference["trusted"] else f"No trusted reference: {label} {reason}."
 
 
 def choices(result: Selection) -> Block:

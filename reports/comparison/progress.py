@@ -37,6 +37,9 @@ TYPICAL = {
 # Seconds of such finished stages for which the typical speed counts as much as that of this run.
 TRIED = 2.0
 
+# A stage that takes longer than expected is said to need one more part, of so many, of the time it has taken so far.
+OVERDUE = 5
+
 # Seconds between lines of a log, and between pictures in a notebook.
 LOG, PICTURE = 10.0, 0.5
 
@@ -221,7 +224,7 @@ class Stages(Bar, Watch):
             if line.done and line.total and line.done > before:
                 seconds += (line.total - line.done) * (time.perf_counter() - when) / (line.done - before)
             else:
-                seconds += max(slower * TYPICAL[name] - line.seconds, 1.0)
+                seconds += max(slower * TYPICAL[name] - line.seconds, line.seconds / OVERDUE, 1.0)
         return seconds
 
 

@@ -1,4 +1,4 @@
-"""The table in which a command and a notebook end: a row a method, its verdict first, then few numbers, then seconds."""
+"""A comparison at a glance, for the shell and for a notebook: a row a method, its verdict, few numbers, and seconds."""
 
 from __future__ import annotations
 
