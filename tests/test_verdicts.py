@@ -98,10 +98,14 @@ def test_lazy_chains_have_the_distribution_of_the_draws_and_the_effective_size_s
     np.testing.assert_array_equal(chains.held.theta["means"][0, at], fit.held.theta["means"][0, place])
 
 
-def test_sizes_lie_on_both_sides_of_their_limits():
+def test_defects_lie_inside_at_or_outside_the_limits_by_size_and_true_coverage():
     for defect in DEFECTS.values():
         assert [defect.place(size) for size in defect.sizes] == ["inside", "at", *["outside"] * (len(defect.sizes) - 2)]
-    assert DEFECTS["width"].limit == LIMITS["width_ratio"].low
+    width, least = DEFECTS["width"], LIMITS["coverage95"].low
+    assert width.limit == LIMITS["width_ratio"].low
+    assert [width.place(0.9, least + off) for off in (0.05, 0.0, -0.05)] == ["inside", "at", "outside"]
+    assert [width.place(0.8, least + off) for off in (0.05, -0.05)] == ["at", "outside"]
+    assert width.place(0.7, 0.94) == "outside"
     assert rates.KNOWN[1] in DEFECTS[rates.KNOWN[0]].sizes
 
 
@@ -129,6 +133,16 @@ def test_every_case_has_a_cell_for_each_of_its_claims(small):
     decided = result.table.dropna(subset=["quantity"])
     assert len(decided) > 0.9 * len(result.table)
     assert np.isfinite(decided["value"]).all()
+
+
+def test_the_true_coverage_of_a_spoiled_interval_is_told_by_block(small):
+    """It falls with the width, and where nothing is spoiled in a parameter there is none."""
+    table = small[1].table
+    width = table[table["method"] == "width"].pivot_table(index="size", columns="claim", values="coverage")
+    assert list(width.columns) == ["locations", "spreads", "weights"]
+    assert (width.diff().dropna() > 0).all(axis=None)
+    assert width.loc[0.9].between(0.8, 0.95).all()
+    assert table[~table["method"].isin(["width", "shift"])]["coverage"].isna().all()
 
 
 def test_right_methods_do_not_differ_and_narrow_ones_do(small):

@@ -142,9 +142,9 @@ def power(view: View) -> Section:
         for size in defect.sizes:
             part = rates.chosen(view.table, method, size)
             for claim in defect.claims:
-                names = [Cell(defect.words), Cell(number(size), size), Cell(TITLES[claim]), Cell(defect.place(size))]
+                names = [Cell(defect.words), Cell(number(size), size), Cell(TITLES[claim])]
                 rows.append([*names, *_shares(part[part["claim"] == claim])])
-    columns = ["defect", "size", "claim", "limits", *STATES, "failed"]
+    columns = ["defect", "size", "claim", *STATES, "failed"]
     section.blocks.append(Table("What is said of defects, with 95% intervals", columns, rows, fold=True))
     rows = [
         [Cell(PROBLEMS[name].title), Cell(TITLES[claim]), *_shares(_of(known, problem=name, claim=claim))]
@@ -170,8 +170,8 @@ def wrong(view: View) -> Section:
     )
     for part, state, title in (
         (right, "differs", "Right, and said to differ"),
-        (inside, "differs", "Smaller than the limit, and said to differ"),
-        (outside, "agrees", "Larger than the limit, and said to agree"),
+        (inside, "differs", "Within the limits, and said to differ"),
+        (outside, "agrees", "Beyond the limits, and said to agree"),
     ):
         if len(found := _of(part, state=state)):
             section.blocks.append(_listed(title, found))
@@ -254,8 +254,8 @@ def setting(view: View) -> Section:
                 "The rates are those of these problems and of so many draws.",
                 "Chains that have missed a mode can pass their checks; no verdict knows.",
                 "A defect of the parameters is planted in one scalar a block. One in all of them is found more often.",
-                "Coverage is judged beside the width, and may decide first: an interval 0.8 times as wide as it should be "
-                "holds 88% of a normal posterior, where the limit is 90%.",
+                "Coverage is judged beside shift and width. A defect counts as beyond the limits also where the true coverage "
+                "of the spoiled interval is too low: where a posterior ends sharply, a small shift is enough.",
             ]
         ),
         _named("Versions of the software", ["package", "version"], manifest["versions"]),

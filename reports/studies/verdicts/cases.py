@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from reports.comparison.verdict import LIMITS
+
+# Three standard errors of a coverage of 0.9 by 4000 draws.
+MARGIN = 0.015
 
 PARAMETERS = ("weights", "locations", "spreads")
 
@@ -57,9 +62,23 @@ class Defect:
         assert limit is not None
         return limit
 
-    def place(self, size: float) -> str:
-        """Where a true value of this size lies: "inside" the limits of the verdict, "at" one or "outside"."""
-        return "at" if size == self.limit else "outside" if (size > self.limit) == self.rising else "inside"
+    def place(self, size: float, coverage: float = np.nan) -> str:
+        """Where a defect lies: "inside" the limits of the verdict, "at" one or "outside".
+
+        Parameters
+        ----------
+        size : float
+            Its true size.
+        coverage : float, optional
+            What the spoiled interval covers in truth, for it is judged too and may be less than its limit allows where the size
+            is not; known to within `MARGIN`.
+        """
+        least = LIMITS["coverage95"].low
+        assert least is not None
+        beyond = (size > self.limit) == self.rising and size != self.limit
+        if beyond or coverage < least - MARGIN:
+            return "outside"
+        return "at" if size == self.limit or coverage < least + MARGIN else "inside"
 
 
 DEFECTS = {

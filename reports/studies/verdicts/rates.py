@@ -90,14 +90,14 @@ def demands(table: pd.DataFrame) -> list[Demand]:
         ),
         Demand(
             "false alarms within the limits",
-            "a defect smaller than its limit is said to differ",
+            "a defect within the limits is said to differ",
             rate(planted(table, "inside"), "differs"),
             FALSE_ALARMS,
             most=True,
         ),
         Demand(
             "false comfort",
-            "a defect larger than its limit is said to agree",
+            "a defect beyond the limits is said to agree",
             rate(planted(table, "outside"), "agrees"),
             FALSE_COMFORT,
             most=True,
@@ -123,9 +123,9 @@ def tried(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def planted(table: pd.DataFrame, place: str) -> pd.DataFrame:
-    """The cells of defects whose true size is "inside" the limits, "at" one or "outside"."""
-    pairs = zip(table["method"], table["size"], strict=True)
-    return table[[method in DEFECTS and DEFECTS[method].place(size) == place for method, size in pairs]]
+    """The cells of defects that are in truth "inside" the limits, "at" one or "outside"."""
+    defects = zip(table["method"], table["size"], table["coverage"], strict=True)
+    return table[[name in DEFECTS and DEFECTS[name].place(size, coverage) == place for name, size, coverage in defects]]
 
 
 def chosen(table: pd.DataFrame, method: str, size: float) -> pd.DataFrame:

@@ -26,6 +26,8 @@ from reports.comparison.catalogue import METHODS, Options
 from reports.comparison.results import ResultsError
 from reports.comparison.run import check_known
 from reports.comparison.verdict import CLAIMS
+from reports.metrics import agreement
+from reports.metrics.parameters import BLOCKS
 from reports.studies.cells import Cells
 from reports.studies.folder import CELLS, check_study, write_manifest
 from reports.studies.verdicts import defects
@@ -51,6 +53,7 @@ COLUMNS = {
     "seed": "int64",
     "method": "string",
     "size": "float64",
+    "coverage": "float64",
     "claim": "string",
     "state": "string",
     "quantity": "string",
@@ -102,8 +105,9 @@ class Verdicts:
     seeds : int
         How many there are of each problem.
     table : DataFrame
-        A row a cell, with the columns `COLUMNS`: the defect's ``size`` (missing for a method that is right), the ``state`` and
-        sentence of the verdict, the check that decided it, ``seconds`` of the method, and the ``failure`` where it failed.
+        A row a cell, with the columns `COLUMNS`: the defect's ``size`` and, in a parameter, the true ``coverage`` of the
+        spoiled 95% interval (both missing for a method that is right), the ``state`` and sentence of the verdict, the check
+        that decided it, ``seconds`` of the method, and the ``failure`` where it failed.
     manifest : dict
     """
 
@@ -225,10 +229,11 @@ def _outcomes(sides: Sides, case: Case) -> list[dict[str, Any]]:
     """What is said of each claim about one case, or how the case failed."""
     claims = DEFECTS[case.method].claims if case.method in DEFECTS else CLAIMS
     try:
-        said = verdict(*sides.of(case), claims)
+        own, truth = sides.of(case)
+        said, covered = verdict(own, truth, claims), sides.coverage(case, own)
     except Exception as error:  # whatever a method raises, the others go on and the page counts it
         return [{"claim": claim, "failure": f"{type(error).__name__}: {error}"} for claim in claims]
-    return [{"claim": claim, **_row(one)} for claim, one in said.items()]
+    return [{"claim": claim, "coverage": covered.get(claim), **_row(one)} for claim, one in said.items()]
 
 
 def _row(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -268,6 +273,13 @@ class Sides:
             return self.again, self.chains
         own = {"exact": lambda: self.again, "chains": lambda: self.chains, "gibbs": self._sampled}
         return own[case.method](), self.reference
+
+    def coverage(self, case: Case, own: Side) -> dict[str, float]:
+        """By block, what the spoiled 95% interval covers of the very draws that were spoiled: the truth but for their error."""
+        if case.method not in ("width", "shift"):
+            return {}
+        rows = agreement.marginal_agreement(case.method, own.marginals, self.again.marginals)
+        return {row.target: row.value for row in rows if row.metric == "coverage95" and row.target in BLOCKS}
 
     @cached_property
     def chains(self) -> Side:
