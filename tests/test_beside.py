@@ -102,4 +102,4 @@ def test_the_page_is_the_same(executor, rng):
     results = reports.compare(three_clusters(60, rng, separation=5.0), 3, rng=rng, methods=["em", "cavi"]).results
     recorder = Recorder(executor)
     assert begin_to_render(results, recorder)() == render(results)
-    assert recorder.given == ["_sections"]
+    assert recorder.given == ["_part"]
