@@ -245,8 +245,8 @@ def test_what_did_not_converge_is_not_called_right():
         found["methods"][name]["converged"] = False
     found["references"]["smc"] = {"checks": [{"name": "largest R-hat", "value": 1.0141, "passed": False}]}
     assert answer.sentences(found)[0] == (
-        "On these data no method could be shown to stand in for the exact posterior. For ADVI this cannot be told (its "
-        "optimiser did not converge). For SMC this cannot be told (it failed its checks: largest R-hat 1.014)."
+        "On these data no method could be shown to stand in for the exact posterior. For ADVI this cannot be told (it did not "
+        "converge). For SMC this cannot be told (it failed its checks: largest R-hat 1.014)."
     )
 
 

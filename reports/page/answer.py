@@ -263,13 +263,18 @@ def _open(manifest: Manifest, method: str) -> str:
     facts = manifest["methods"][method]
     if facts["converged"] is False:
         if facts["kind"] != "mcmc":
-            return "its optimiser did not converge"
+            return f"it {own_caveat(facts)}"
         failed = [c for c in manifest["references"].get(method, {"checks": ()})["checks"] if not c["passed"]]
         named = ", ".join(f"{c['name']} {check_number(c)}" for c in failed if c["value"] is not None)
-        return f"it failed its checks: {named}" if named else "it failed its checks"
+        return f"it {own_caveat(facts)}{': ' if named else ''}{named}"
     undecided = [s for s in _checks(manifest, [method], BLOCKS) if s.check["state"] == "cannot tell"]
     seen = _worst(undecided)
     return _told(seen, False) if seen else "nothing was measured"
+
+
+def own_caveat(facts: Mapping[str, Any]) -> str:
+    """Return what is wrong with a method that cannot be relied on."""
+    return "failed its checks" if facts["kind"] == "mcmc" else "did not converge"
 
 
 def _reference(manifest: Manifest) -> str | None:

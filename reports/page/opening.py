@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from reports.comparison.verdict import CLAIMS, LIMITS, NAMES
+from reports.metrics.parameters import BLOCKS
 from reports.page import answer, quantities
 from reports.page.blocks import Card, Cards, Cell, Code, Facts, Figure, Notice, Section, Table, Use, image, row_id
 from reports.page.cells import name_cell
@@ -108,18 +109,26 @@ def verdict(view: View) -> Section:
     cards = []
     for method, facts in view.methods.items():
         failed = facts["status"] != "ok"
-        words = "failed" if failed else view.kind(method) + (", the reference" if method == view.reference else "")
         cards.append(
             Card(
                 method,
                 view.label(method),
-                words,
+                kind_words(view, method),
                 str(facts["error"]) if failed else "",
                 [] if failed else uses(view, method),
             )
         )
     section.blocks.append(Cards(cards))
     return section
+
+
+def kind_words(view: View, method: str) -> str:
+    """Return what a method gives, whether it is the reference, and whether it failed."""
+    facts = view.methods[method]
+    if facts["status"] != "ok":
+        return "failed"
+    caveat = f", {answer.own_caveat(facts)}" if facts["converged"] is False else ""
+    return f"{view.kind(method)}{', the reference' if method == view.reference else ''}{caveat}"
 
 
 def uses(view: View, method: str) -> list[Use]:
@@ -134,23 +143,27 @@ def uses(view: View, method: str) -> list[Use]:
 
 
 def use(view: View, method: str, claim: str, said: dict[str, Any]) -> Use:
-    """Return one claim, its deciding check in parts; a claim that was lowered says why in the verdict's own sentence."""
+    """Return one claim with its deciding check in parts, and why it was lowered if it was."""
     if not said["checks"]:
         return Use(claim, said["state"], literal(said["because"]))
-    check = said["checks"][0]
-    quantity = NAMES[check["quantity"]]
-    lowered = not said["because"].startswith(quantity)
-    point = view.methods[method]["kind"] == "point" and claim in answer.BLOCKS
+    check, facts = said["checks"][0], view.methods[method]
+    notes = []
+    if not view.trusted:
+        notes.append("There is no trusted reference.")
+    elif said["state"] != check["state"]:
+        notes.append(f"Within the limit, but {view.label(method)} {answer.own_caveat(facts)}.")
+    if facts["kind"] == "point" and claim in BLOCKS:
+        notes.append("A point estimate has no intervals.")
     return Use(
         claim,
         said["state"],
-        literal(said["because"]) if lowered else "a point estimate has no intervals" if point else "",
-        "" if lowered else quantity,
-        "" if lowered or check["target"] == "data" else literal(check["target"]),
-        "" if lowered else answer.check_value(check),
-        "" if lowered else answer.limits(check),
+        " ".join(notes),
+        NAMES[check["quantity"]],
+        "" if check["target"] == "data" else literal(check["target"]),
+        answer.check_value(check),
+        answer.limits(check),
         LIMITS[check["quantity"]].why,
-        f"#{row_id(method, claim if claim in answer.BLOCKS else 'label-free')}",
+        f"#{row_id(method, claim if claim in BLOCKS else 'label-free')}",
     )
 
 

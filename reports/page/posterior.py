@@ -76,7 +76,7 @@ def agreement_blocks(view: View, reference: str) -> list:
         *distance_figure(view, table, reference),
         *forest_blocks(view, reference, label),
         *corrected_tables(view, others),
-        *correlation_tables(view, others, label),
+        *correlation_tables(view, label),
         *two_sample_tables(view, others, label),
         *parameter_table(view, table, label),
     ]
@@ -93,7 +93,8 @@ def measures(label: str) -> Facts:
             ),
             (
                 "Median shift",
-                f"Difference of the medians over the interquartile range under {label} / 1.349, which is the sd of a normal.",
+                f"Difference of the medians in units of the spread under {label}: its interquartile range over 1.349, which is "
+                "the sd of a normal distribution.",
             ),
             (
                 "Width ratio",
@@ -229,14 +230,19 @@ def corrected_tables(view: View, methods: list[str]) -> list[Table]:
     )
 
 
-def correlation_tables(view: View, methods: list[str], label: str) -> list[Table | Notice]:
-    """Return the pairs of parameters whose correlation differs from the reference's by more than the floor."""
+def lost_correlations(view: View) -> pd.DataFrame:
+    """Return the rank correlations that differ from the reference's by more than the floor and twice their error."""
+    found = view.table("correlation_error")
+    return found[(found["target"] != "all") & (found["value"].abs() > 2 * found["se"])]
+
+
+def correlation_tables(view: View, label: str) -> list[Table | Notice]:
+    """Return the pairs of parameters whose correlation differs from the reference's by more than chance."""
     floors = view.table("correlation_floor")["value"]
     if floors.empty:
         return []
-    found = view.table("correlation_error")
     rows = []
-    for row in found[(found["target"] != "all") & found["method"].isin(methods)].to_dict("records"):
+    for row in lost_correlations(view).to_dict("records"):
         method, pair, error = row["method"], row["target"], row["value"]
         own = view.value(method, "correlation_reference", pair)
         rows.append(
@@ -246,14 +252,14 @@ def correlation_tables(view: View, methods: list[str], label: str) -> list[Table
     if not rows:
         return [
             Notice(
-                f"No rank correlation between two parameters differs from that under {label} by more than the two halves of "
-                f"its draws do ({floor} at most, over all pairs)."
+                f"No [[rank-correlation|rank correlation]] of two parameters differs from that under {label} by more than "
+                f"chance: twice its error and {floor}, the largest difference between two halves of {label} over all pairs."
             )
         ]
     caption = (
         f"Pairs of parameters whose [[rank-correlation|rank correlation]] is furthest from that under {label}: what a "
-        f"factorised posterior loses. Shown where the difference exceeds {floor}, the largest between two halves of {label} "
-        "over all pairs"
+        f"factorised posterior loses. Shown where the difference exceeds twice its error and {floor}, the largest between two "
+        f"halves of {label} over all pairs"
     )
     return [Table(caption, ["method", "pair", label, "the method", "difference"], rows, slug="correlations")]
 
@@ -403,8 +409,8 @@ def pair_figure(view: View) -> list[Figure]:
     source = view.base if view.base in view.posteriors else next(iter(view.posteriors), None)
     if not (view.rich and source):
         return []
-    lost = view.table("correlation_error")
-    names = quantities.joint_names(view.scalars[source], lost[lost["target"] != "all"], JOINT_LIMIT)
+    lost = lost_correlations(view)
+    names = quantities.joint_names(view.scalars[source], lost, JOINT_LIMIT)
     if len(names) < 2:
         return []
     from reports.plots.joint import plot_joint
@@ -430,7 +436,7 @@ def ellipse_figure(view: View, rows: np.ndarray) -> Figure:
     """Return the ellipses over the data, for at most three pairs of features."""
     from reports.plots.ellipses import plot_ellipses
 
-    pairs = quantities.feature_pairs(view.trees[view.base])
+    pairs = quantities.feature_pairs(view.trees[view.base], 3 if len(view.trees) < 5 else 2)
     x = view.data["x"].isel(obs=rows)
     trees = {}
     for method, tree in view.trees.items():

@@ -91,13 +91,13 @@ def in_reference_units(dataset: xr.Dataset, reference: xr.Dataset) -> xr.Dataset
 def frames(
     scalars: Mapping[str, xr.Dataset], points: Mapping[str, Mapping[str, float]], base: str
 ) -> dict[str, tuple[float, float]]:
-    """Return, by variable, the range that holds 99% of every method's draws and the points, at most `FRAME` units from base.
+    """Return, by variable, the range that holds 96% of every method's draws and the points, at most `FRAME` units from base.
 
     One method that has gone astray would otherwise press all others into a line.
     """
     limits = {}
     for name, reference in scalars[base].items():
-        ends = [np.quantile(d[name].values, [0.005, 0.995]) for d in scalars.values()]
+        ends = [np.quantile(d[name].values, [0.02, 0.98]) for d in scalars.values()]
         ends += [np.repeat(values[tree_safe(name)], 2) for values in points.values()]
         low, high = np.min(ends), np.max(ends)
         quarter, centre, three = np.quantile(reference.values, [0.25, 0.5, 0.75])
