@@ -1,6 +1,7 @@
 """The page: its sections, its honesty about what is missing, and what a browser makes of it."""
 
 import json
+import pickle
 import re
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ import reports
 from reports.comparison.verdict import LIMITS, judge, of_reference
 from reports.metrics import Row
 from reports.page import quantities, render, uniformity
-from reports.page.blocks import Card, Cards, Cell, Notice, Section, Table, Use, embedded
+from reports.page.blocks import Card, Cards, Cell, Image, Notice, Section, Table, Use, embedded
 from reports.page.blocks import Figure as BlockFigure
 from reports.page.build import fragment, numbered, write
 from reports.page.convergence import convergence
@@ -666,14 +667,20 @@ def test_titles_of_seven_methods_do_not_collide():
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
+def test_a_tall_figure_has_a_page_of_its_own_in_print():
+    tall, wide = (Image(style.panels(1, 1, height=height)[0], "") for height in (12, 3))
+    assert pickle.loads(pickle.dumps(tall)).tall
+    assert not wide.tall
+
+
 def test_the_ground_of_a_picture_of_few_colours_is_white():
     from io import BytesIO
 
-    from PIL import Image
+    from PIL import Image as Picture
 
     figure, axes = style.panels(1, 1)
     axes[0, 0].scatter(*np.random.default_rng(0).uniform(size=(2, 3000)), c=np.linspace(0, 1, 3000), cmap="hsv")
-    assert Image.open(BytesIO(embedded(figure, raster=True))).convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+    assert Picture.open(BytesIO(embedded(figure, raster=True))).convert("RGB").getpixel((0, 0)) == (255, 255, 255)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")

@@ -177,6 +177,10 @@ class Cards:
     cards: Sequence[Card]
 
 
+TALL = 1.0
+"""Height over width from which a printed figure has a page of its own; two others fit on one."""
+
+
 @dataclass
 class Image:
     """A matplotlib figure and the words for it; it is embedded when a page asks for its `source`, or a process hands it on.
@@ -201,8 +205,16 @@ class Image:
         assert self.figure is not None
         return min(100, round(100 * self.figure.get_size_inches()[0] / style.WIDTH))
 
+    @cached_property
+    def tall(self) -> bool:
+        """Whether it needs a sheet of paper to itself."""
+        assert self.figure is not None
+        width, height = self.figure.get_size_inches()
+        return bool(height > TALL * width)
+
     def __getstate__(self) -> dict[str, Any]:
-        return {"figure": None, "alt": self.alt, "raster": self.raster, "source": self.source, "width": self.width}
+        kept = {name: getattr(self, name) for name in ("alt", "raster", "source", "width", "tall")}
+        return kept | {"figure": None}
 
 
 @dataclass(frozen=True)
