@@ -54,6 +54,7 @@ COLUMNS = {
     "method": "string",
     "size": "float64",
     "coverage": "float64",
+    "trusted": "float64",
     "claim": "string",
     "state": "string",
     "quantity": "string",
@@ -106,8 +107,9 @@ class Verdicts:
         How many there are of each problem.
     table : DataFrame
         A row a cell, with the columns `COLUMNS`: the defect's ``size`` and, in a parameter, the true ``coverage`` of the
-        spoiled 95% interval (both missing for a method that is right), the ``state`` and sentence of the verdict, the check
-        that decided it, ``seconds`` of the method, and the ``failure`` where it failed.
+        spoiled 95% interval (both missing for a method that is right), whether the method is ``trusted``, having passed the
+        checks of a reference, the ``state`` and sentence of the verdict, the check that decided it, ``seconds`` of the method,
+        and the ``failure`` where it failed.
     manifest : dict
     """
 
@@ -233,7 +235,10 @@ def _outcomes(sides: Sides, case: Case) -> list[dict[str, Any]]:
         said, covered = verdict(own, truth, claims), sides.coverage(case, own)
     except Exception as error:  # whatever a method raises, the others go on and the page counts it
         return [{"claim": claim, "failure": f"{type(error).__name__}: {error}"} for claim in claims]
-    return [{"claim": claim, "coverage": covered.get(claim), **_row(one)} for claim, one in said.items()]
+    trusted = float(own.entry["trusted"])
+    return [
+        {"claim": claim, "coverage": covered.get(claim), "trusted": trusted, **_row(one)} for claim, one in said.items()
+    ]
 
 
 def _row(said: Mapping[str, Any]) -> dict[str, Any]:
