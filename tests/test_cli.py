@@ -51,6 +51,7 @@ def test_compare_writes_the_folder_and_names_it(folder):
     assert {p.name for p in out.iterdir()} == {"manifest.json", "metrics.csv", "data.zarr", "em.zarr", "cavi.zarr"}
     assert "results/faithful-k2/metrics.csv" in result.stdout
     assert "CAVI    cannot tell  cannot tell" in result.stdout
+    assert "compile" not in result.stdout  # nothing was
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["seed"] == 0
     assert manifest["data"]["n"] == 272
@@ -332,6 +333,18 @@ def test_a_pipe_gets_one_whole_table(width, seven_methods):
     assert columns[-2:] == ["compile", "run"]
     assert "…" not in "".join(lines)
     assert "\x1b" not in "".join(lines)
+
+
+def test_sentences_break_between_words_and_paths_do_not():
+    console = Console(file=io.StringIO(), width=20, color_system=None, force_terminal=True)
+    terminal.say("No reference: no draws to hold the others against.", console)
+    terminal.say("Report: results/faithful-k2/report.html", console, whole=True)
+    assert console.file.getvalue().splitlines() == [
+        "No reference: no",
+        "draws to hold the",
+        "others against.",
+        "Report: results/faithful-k2/report.html",
+    ]
 
 
 def test_where_methods_differ_is_said_in_sentences(seven_methods):

@@ -33,7 +33,7 @@ def bench(
         int | None,
         typer.Option(
             min=1,
-            help="Measurements behind a median, slow ones less often; with --nuts, rounds.",
+            help="Number of measurements per median, fewer where they are slow; with --nuts, of rounds.",
             show_default="5, with --nuts 1",
         ),
     ] = None,
@@ -41,22 +41,27 @@ def bench(
         bool | None,
         typer.Option(
             "--optimum/--no-optimum",
-            help="Time to the optimum; in large cells that takes minutes each.",
+            help="Measure the time to the optimum; each large cell takes minutes.",
             show_default="small cells alone",
         ),
     ] = None,
-    limit: Annotated[float, typer.Option(help="Seconds scikit-learn has for one optimum.")] = 120.0,
+    limit: Annotated[float, typer.Option(help="Seconds allowed to scikit-learn for one optimum.")] = 120.0,
     memory: Annotated[
-        bool, typer.Option(help="Peak private memory and the time to compile, in processes of their own.")
+        bool, typer.Option(help="Measure peak private memory and compile time, each in a process of its own.")
     ] = True,
     memory_map: Annotated[
         bool,
-        typer.Option("--memory-map", help="Fits of 1e5 to 1e7 rows from a temporary file of 800 MB; a minute or two."),
+        typer.Option(
+            "--memory-map",
+            help="Measure fits of 1e5 to 1e7 rows from a temporary file of 800 MB; takes a minute or two.",
+        ),
     ] = False,
-    small: Annotated[bool, typer.Option(help="Fits a second on many small data sets.")] = True,
+    small: Annotated[bool, typer.Option(help="Measure fits per second on many small data sets.")] = True,
     nuts: Annotated[
         bool,
-        typer.Option("--nuts", help="Instead of all that: effective draws a second, our twin beside the usual model."),
+        typer.Option(
+            "--nuts", help="Measure instead the effective draws per second of NUTS: our model beside the usual one."
+        ),
     ] = False,
     sampler: Annotated[str, typer.Option(metavar=one_of(SAMPLERS), help="Who runs --nuts.")] = Options.sampler,
     out_dir: Annotated[
@@ -64,7 +69,7 @@ def bench(
         typer.Option("-o", "--out", help="Folder for the results.", show_default="results/bench, numbered if taken"),
     ] = None,
 ) -> None:
-    """Measure this machine: time a pass, time to the optimum, peak memory, small fits; ours beside scikit-learn.
+    """Measure this machine: time per pass, time to the optimum, peak memory and small fits, beside scikit-learn.
 
     The folder gets bench.csv, bench.png and bench.json (what the machine is). Two cores need a few minutes for the
     defaults; --covariance all, --optimum and --memory-map take longer. Leave the machine alone while it measures.
@@ -117,11 +122,11 @@ def bench(
         effective.save(compared, sampling, folder)
         for table in effective_draws(compared, sampling):
             out.print(table)
-        say(numbers)
+        say(numbers, whole=True)
         return
     result.save(folder, plot_bench(result.table))
     for table in tables(result):
         out.print(table)
     say(machine(result))
-    say(numbers)
-    say(f"Plot: {relative(folder / 'bench.png')}")
+    say(numbers, whole=True)
+    say(f"Plot: {relative(folder / 'bench.png')}", whole=True)

@@ -43,10 +43,13 @@ def calibrate(
             show_default="200; 100 with --verdicts",
         ),
     ] = None,
-    draws: Annotated[int, typer.Option(help="Draws among which a truth is ranked: one less than 40, 80, ...")] = 199,
+    draws: Annotated[int, typer.Option(help="Draws among which each true value is ranked: 39, 79, 119, ...")] = 199,
     alpha0: Annotated[float, typer.Option("--alpha", help="Prior concentration of the weights.")] = 1.0,
     beta0: Annotated[
-        float, typer.Option(help="Prior precision of the means, in that of their cluster: small is far apart.")
+        float,
+        typer.Option(
+            help="Prior precision of the means relative to their cluster's; small values put clusters far apart."
+        ),
     ] = 0.1,
     nu0: Annotated[
         float | None, typer.Option(help="Prior degrees of freedom of the clusters.", show_default="D + 2")
@@ -172,6 +175,6 @@ def _tell(lines: list[str], folder: Path, open_: bool) -> None:
 
     for line in lines:
         say(line)
-    say(f"Report: {relative(folder / PAGE)}")
+    say(f"Report: {relative(folder / PAGE)}", whole=True)
     if open_:
         typer.launch((folder / PAGE).resolve().as_uri())

@@ -67,11 +67,11 @@ def compare(
         list[str] | None,
         typer.Option(
             metavar="NAME=PATH",
-            help="A result of your own that joins: a DataTree as zarr or netCDF, or a .npz. Can be repeated.",
+            help="Add a result of your own: a DataTree as zarr or netCDF, or a .npz file. Can be repeated.",
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier comparison in --out.")] = False,
-    report: Annotated[bool, typer.Option(help="Write the page beside the numbers.")] = True,
+    report: Annotated[bool, typer.Option(help="Write the page, not only the numbers.")] = True,
     open_: Open = False,
 ) -> None:
     """Fit one Gaussian mixture to DATA by several methods, compare them, and write a report.
@@ -157,7 +157,7 @@ def compare(
 
     summarise(result)
     path = folder / PAGE if report else folder / "metrics.csv"
-    say(f"{'Report' if report else 'Numbers'}: {relative(path)}")
+    say(f"{'Report' if report else 'Numbers'}: {relative(path)}", whole=True)
     if open_ and report:
         typer.launch(path.resolve().as_uri())
     if result.failures:

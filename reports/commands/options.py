@@ -14,12 +14,13 @@ from reports.commands.terminal import err, say
 FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
 
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Processes; the numbers do not depend on it.", show_default="one a core")
+    int | None,
+    typer.Option(min=1, help="Number of processes; the results do not depend on it.", show_default="one a core"),
 ]
 Scheduler = Annotated[
-    str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler whose workers do the work instead.")
+    str | None, typer.Option(metavar="ADDRESS", help="Use the workers of this Dask scheduler instead.")
 ]
-Open = Annotated[bool, typer.Option("--open", help="Open the page when it is there.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser when it is written.")]
 
 
 def one_of(names: Iterable[str]) -> str:

@@ -19,14 +19,14 @@ from reports.studies.overfit.grid import PRESETS
 def overfit(
     grid: Annotated[
         Path | None,
-        typer.Argument(metavar="GRID", help="A TOML file that describes the grid, in the place of a preset."),
+        typer.Argument(metavar="GRID", help="A TOML file that describes a grid; it replaces the preset."),
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(metavar=one_of(PRESETS), help="A grid that is here already.", show_default="quick"),
+        typer.Option(metavar=one_of(PRESETS), help="A built-in grid.", show_default="quick"),
     ] = None,
     replicates: Annotated[
-        int | None, typer.Option(help="Data sets for each cell.", show_default="as the grid says")
+        int | None, typer.Option(help="Number of data sets for each cell.", show_default="as the grid says")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all randomness.", show_default="as the grid says")] = None,
     workers: Workers = None,
@@ -41,7 +41,7 @@ def overfit(
         str | None,
         typer.Option(metavar="ID", help="Measure one fit alone, named as in the report, and print its numbers."),
     ] = None,
-    report: Annotated[bool, typer.Option(help="Write the page beside the numbers.")] = True,
+    report: Annotated[bool, typer.Option(help="Write the page, not only the numbers.")] = True,
     open_: Open = False,
 ) -> None:
     """Measure when EM overfits few data, whether variational Bayes does too, and where it loses.
@@ -100,6 +100,6 @@ def overfit(
 
     say(Links({}).plain(short_answer(View(result))))
     path = folder / PAGE if report else folder / CELLS
-    say(f"{'Report' if report else 'Cells'}: {relative(path)}")
+    say(f"{'Report' if report else 'Cells'}: {relative(path)}", whole=True)
     if open_ and report:
         typer.launch(path.resolve().as_uri())

@@ -15,7 +15,7 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `mixtures compare` wrote.")],
     open_: Open = False,
 ) -> None:
-    """Make the page of an earlier comparison again, from what was saved."""
+    """Write the page of an earlier comparison again, from what was saved."""
     from reports.comparison.results import PAGE, Results
 
     try:
@@ -28,6 +28,6 @@ def report(
     path = folder / PAGE
     with second_process(len(results.trees)) as executor:
         path.write_text(render(results, executor), encoding="utf-8")
-    say(f"Report: {path}")
+    say(f"Report: {path}", whole=True)
     if open_:
         typer.launch(path.resolve().as_uri())

@@ -49,7 +49,7 @@ def select(
     ] = None,
     folds: Annotated[int, typer.Option(help="Folds of the cross-validation.")] = 10,
     restarts: Annotated[
-        int, typer.Option(help="Starts of EM and CAVI, half as many in every fold; the tenth part ahead goes on.")
+        int, typer.Option(help="Starts of EM and CAVI, half as many in every fold; the best tenth is continued.")
     ] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness.")] = 0,
     workers: Workers = None,
@@ -64,7 +64,7 @@ def select(
             "-o", "--out", help="Folder for the results.", show_default="results/DATA-select, numbered if taken"
         ),
     ] = None,
-    report: Annotated[bool, typer.Option(help="Write the page beside the numbers.")] = True,
+    report: Annotated[bool, typer.Option(help="Write the page, not only the numbers.")] = True,
     open_: Open = False,
 ) -> None:
     """Choose the number of clusters K of DATA by every criterion, and say by how much.
@@ -137,7 +137,7 @@ def select(
     for failure in result.manifest["failures"]:
         say("{part}, {covariance}, K = {components} failed: {reason}".format(**failure), err, "red")
     path = folder / (selection.PAGE if report else selection.CSV)
-    say(f"{'Report' if report else 'Numbers'}: {relative(path)}")
+    say(f"{'Report' if report else 'Numbers'}: {relative(path)}", whole=True)
     if open_ and report:
         typer.launch(path.resolve().as_uri())
     if result.manifest["failures"]:

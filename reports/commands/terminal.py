@@ -45,9 +45,12 @@ out = Whole()
 err = Whole(stderr=True)
 
 
-def say(text: object, console: Console = out, style: str | None = None) -> None:
-    """Write a line as it is, with no markup and no control characters, and leave it to the terminal where to break it."""
-    console.print(visible(str(text)), style=style, soft_wrap=True, markup=False, highlight=False, emoji=False)
+def say(text: object, console: Console = out, style: str | None = None, *, whole: bool = False) -> None:
+    """Write text as it is, with no markup and no control characters, broken between words where a terminal is too narrow.
+
+    What someone may copy, such as a path, is written ``whole``: the terminal breaks it, and knows that it did.
+    """
+    console.print(visible(str(text)), style=style, soft_wrap=whole, markup=False, highlight=False, emoji=False)
 
 
 def visible(text: str) -> str:

@@ -29,6 +29,7 @@ def summary(view: View) -> Table:
     judged = view.manifest["verdict"]
     claims = [claim for claim in CLAIMS if any(claim in own for own in judged.values())]
     metrics = [metric for metric in QUANTITIES if view.has(metric)]
+    parts = [part for part in ("compile", "run") if any(part in f["seconds"] for f in view.methods.values())]
     rows = []
     for method, facts in view.methods.items():
         said = [judged.get(method, {}).get(claim, {}).get("state", DASH) for claim in claims]
@@ -37,7 +38,7 @@ def summary(view: View) -> Table:
                 Cell(style.METHODS[method].label if method in style.METHODS else method, method=method),
                 *(Cell(state, tone=TONES.get(state, "")) for state in said),
                 *(QUANTITIES[metric][1](view.value(method, metric), view.se(method, metric)) for metric in metrics),
-                *(time_cell(facts["seconds"].get(part)) for part in ("compile", "run")),
+                *(time_cell(facts["seconds"].get(part)) for part in parts),
             ]
         )
     data = view.manifest["data"]
@@ -45,7 +46,7 @@ def summary(view: View) -> Table:
         f"{data['name']}: {data['n']} points, K = {view.n_clusters}. Log density: mean over the points, in nats, "
         "± its standard error"
     )
-    return Table(caption, ["method", *claims, *(QUANTITIES[m][0] for m in metrics), "compile", "run"], rows)
+    return Table(caption, ["method", *claims, *(QUANTITIES[m][0] for m in metrics), *parts], rows)
 
 
 def differences(view: View) -> list[str]:
