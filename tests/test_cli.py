@@ -339,7 +339,7 @@ def test_sentences_break_between_words_and_paths_do_not():
     console = Console(file=io.StringIO(), width=20, color_system=None, force_terminal=True)
     terminal.say("No reference: no draws to hold the others against.", console)
     terminal.say("Report: results/faithful-k2/report.html", console, whole=True)
-    assert console.file.getvalue().splitlines() == [
+    assert [line.rstrip() for line in console.file.getvalue().splitlines()] == [
         "No reference: no",
         "draws to hold the",
         "others against.",
