@@ -83,6 +83,7 @@ def test_chains_are_brought_to_one_labelling(result):
     means = posterior["means"].mean("draw")[..., 0].values
     assert np.ptp(means, axis=0).max() < 0.5 * abs(np.diff(means.mean(0)))
     assert result.results.manifest["relabelling"]["nuts"]["switched"] == 0
+    assert result.results.manifest["relabelling"]["gibbs"]["switched"] is None  # it exchanges names on purpose
 
 
 def test_the_page_of_the_saved_folder_is_the_same(result, tmp_path):

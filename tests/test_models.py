@@ -356,18 +356,18 @@ def test_advi_with_the_same_seed_gives_the_same_draws_whoever_listens(one_cluste
     assert first.info["elbo"] == second.info["elbo"]
 
 
-def test_advi_stopped_early_has_not_converged_and_a_long_run_has(rng):
+def test_advi_stopped_early_has_not_converged(rng):
+    """A long run has: see `test_advi_elbo_is_just_below_the_evidence`."""
     x = rng.standard_normal((60, 2)) + np.repeat([[0.0, 0.0], [20.0, 0.0]], 30, axis=0)
     family, allocation = Gaussian.from_data(x, 2), Dirichlet.symmetric(2)
     within = {"means": np.array([[[-1.0, -1.0], [0.0, 0.0]]]), "covariances": np.array([[np.eye(2) / 10, np.eye(2)]])}
     start = fit_of(family, allocation, np.array([[0.5, 0.5]]), within)
     with pytest.warns(ConvergenceWarning, match="the ELBO had not settled"):
-        short = advi.fit(x, family, allocation, steps=400, restarts=1, start=start, rng=rng)
-    assert not short.converged
-    long = advi.fit(x, family, allocation, steps=4000, restarts=1, start=start, rng=rng)
-    assert long.converged
-    assert long.info["elbo"] - short.info["elbo"] > advi.SETTLED
-    assert short.info["rise"] > long.info["elbo"] - short.info["elbo"] - 4 * short.info["elbo_se"]
+        fit = advi.fit(x, family, allocation, steps=400, restarts=1, start=start, rng=rng)
+    assert not fit.converged
+    best = cavi.fit(x, family, allocation, rng=rng).bound[-1]
+    assert best - fit.info["elbo"] > 1  # nats that it is short of
+    assert fit.info["rise"] > 1
 
 
 @pytest.mark.parametrize(("below", "converged"), [(0.0, True), (0.05, True), (0.2, False)])

@@ -9,7 +9,7 @@ import xarray as xr
 
 from reports import Results, compare
 from reports.page import uniformity
-from reports.page.convergence import convergence
+from reports.page.convergence import convergence, outcome
 from reports.page.trust import chains, reference
 from reports.page.view import View
 from reports.plots import style
@@ -116,6 +116,23 @@ def test_the_diagnostics_of_a_sampler_are_those_of_the_table(sampled, monkeypatc
     assert outcomes["EM"]["failed starts"].text == "0 of 2"
     assert outcomes["CAVI"]["starts at the best optimum"].text in ("1 of 2", "2 of 2")
     assert outcomes["Gibbs"]["starts at the best optimum"].text == "–"
+
+
+def test_what_advi_gained_while_its_rate_fell_is_told_beside_the_limit(sampled):
+    manifest = deepcopy(sampled.manifest)
+    advi = manifest["methods"]["cavi"] | {
+        "info": {"restarts": 4, "reached": 3, "failed": 1, "rise": 0.0123, "rise_se": 0.004}
+    }
+    manifest["methods"]["advi"] = advi
+    view = View(Results(manifest, sampled.metrics, sampled.data, sampled.trees))
+    words = [cell.text for cell in outcome(view, "advi")]
+    assert words[1:4] == ["✓ converged", "3 of 4", "1 of 4"]
+    assert "0.0123 ± 0.0040 nats while the learning rate fell, limit 0.1" in words[4]
+
+
+def test_exchanges_that_gibbs_makes_on_purpose_are_no_switches(sampled):
+    assert sampled.manifest["relabelling"]["gibbs"]["switched"] is None
+    assert sampled.manifest["relabelling"]["gibbs"]["moved"] > 0.2
 
 
 def test_without_energies_there_is_no_picture_of_them(sampled, monkeypatch):

@@ -12,7 +12,7 @@ from reports.metrics.parameters import BLOCKS, kind
 from reports.metrics.prior import CONFLICT, FACTORS, NONE, OPEN, SENSITIVE, STRONG, diagnose
 from reports.page.blocks import Cell, Figure, Notice, Section, Table, image
 from reports.page.cells import error_cell, hundredths
-from reports.page.numbers import fixed, number, with_error
+from reports.page.numbers import fixed, with_error
 from reports.page.trust import no_fit
 from reports.page.view import View
 from reports.page.words import listing, literal
@@ -104,14 +104,14 @@ def power_scaling(view: View, facts: dict[str, Any]) -> list[Notice | Figure | T
     label = view.label(method)
     counts = Counter(table["diagnosis"])
     parts = [f"{counts[name]} {words}" for name, words in FOUND.items() if counts[name]]
-    found = f"of {len(table)} parameters {', '.join(parts)}"
+    found = f"of {len(table)} parameters: {', '.join(parts)}"
     worst = table.iloc[0]
     most = f"largest prior sensitivity {with_error(worst['prior'], worst['prior_se'])} at {literal(worst['target'])}"
     figure = Figure(
         f"[[prior-sensitivity|Power-scaling]] of the aligned draws of {label}: one mark a parameter, with one standard error. "
         f"From {SENSITIVE} on (lines) a sensitivity counts. Where prior and likelihood both move a parameter, they say "
         "different things ([[prior-data-conflict|prior-data conflict]]); where the prior alone moves it, the data say little. "
-        f"Neither calls the posterior wrong; both say that the prior needs a reason. Here {found}; {most}.",
+        f"Neither calls the posterior wrong; both say that the prior needs a reason. Here, {found}; {most}.",
         [image(plot_sensitivity(table, SENSITIVE), "")],
         alt=f"Prior against likelihood sensitivity of {label}: {found}; {most}",
         slug="prior-sensitivity",
@@ -172,7 +172,7 @@ def scales(view: View, facts: dict[str, Any]) -> list[Notice | Table]:
     else:
         text = (
             f"CAVI's clusters depend on the scale of the prior: the [[ari|adjusted Rand index]] between those under "
-            f"× {SCALE[FACTORS[i]]} and × {SCALE[FACTORS[j]]} is {number(lowest, 2)}."
+            f"× {SCALE[FACTORS[i]]} and × {SCALE[FACTORS[j]]} is {fixed(lowest, 2)}."
         )
         tone = "info"
     caption = (

@@ -173,7 +173,7 @@ def relabelling(view: View) -> Section:
         "Relabelling",
         "A mixture's labels are arbitrary, so every draw was brought to one labelling before anything was compared. "
         "Renumbering is harmless; draws that switch labels within a chain show clusters that trade places. Where draws are "
-        "independent, or a sampler exchanges labels on purpose, as Gibbs sampling does here, a switch says nothing and is not "
+        "independent, or a sampler exchanges labels on purpose, as Gibbs sampling does, a switch says nothing and is not "
         "counted.",
     )
     moved = view.manifest["relabelling"]
