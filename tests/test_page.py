@@ -519,7 +519,7 @@ def test_figures_are_labelled_and_leave_matplotlib_alone(quick, full):
         return None
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("trust", "convergence", "posterior", "scores", "closing"):
+        for module in ("trust", "convergence", "opening", "agreement", "joint", "label_free", "scores", "closing"):
             patch.setattr(f"reports.page.{module}.image", keep)
         for results in (quick, full):
             view = View(results)

@@ -17,7 +17,7 @@ def cost(view: View) -> Section:
     section = Section(
         "cost",
         "Cost",
-        "Seconds spent compiling and running. Compiling is paid once a model; running grows with the data.",
+        "Seconds spent compiling and running. Compiling is done once for each model; running time grows with the data.",
     )
     if not view.trees:
         return no_fit(section)
@@ -34,7 +34,10 @@ def cost(view: View) -> Section:
         section.blocks.append(
             Figure(
                 "Seconds to run (full dots) and to compile (hollow dots), on a logarithmic axis.",
-                [image(plot_cost(table), "Seconds by method")],
+                [image(plot_cost(table), "")],
+                alt="Seconds to run: "
+                + "; ".join(f"{view.label(str(m))} {seconds(float(run))}" for m, run in table["run"].items()),
+                slug="cost",
             )
         )
     rows = []
@@ -51,6 +54,7 @@ def cost(view: View) -> Section:
             "Cost of each method",
             ["method", "import", "compile", "run", "effective draws a second (worst parameter)"],
             rows,
+            slug="cost",
         )
     )
     words = {
@@ -72,12 +76,13 @@ def limits(view: View) -> Section:
     """What this page cannot say."""
     section = Section("limits", "Limits", "What this page cannot tell.")
     items = [
-        f"It is about one data set, {view.name}, one model, one K and one seed. Another seed may find another mode.",
-        "Agreement with a reference is agreement under this model and prior; it does not make the model true.",
-        "Parameters are compared one at a time after relabelling; where clusters overlap, labels of single draws are a "
-        "convention, and the label-free quantities are the safer ones.",
+        f"The page is about one data set, {view.name}, one model, one K and one seed. Another seed may find another mode.",
+        "Agreement with the reference is agreement under this model and this prior; it does not make the model true.",
+        "Parameters are compared one at a time after relabelling; where clusters overlap, the labels of "
+        "single draws are a convention, and the label-free quantities are safer.",
         "Leave-one-out and held-out scores rank predictions, not how faithful a posterior is.",
-        "A bound, a penalised likelihood and an evidence are different numbers: they share an axis above, not a meaning.",
+        "A lower bound, a penalised likelihood and an evidence are different quantities, though they share an axis above.",
+        "The limits of the verdict are conventions, the same for all data; each card says what they mean.",
     ]
     if view.trees and not view.trusted:
         items.insert(0, "There is no trusted reference: no statement here may be read as “this posterior is right”.")
@@ -86,12 +91,13 @@ def limits(view: View) -> Section:
     if any(m in ADVI for m in view.trees):
         items.append(
             "ADVI's posterior is Gaussian in the unconstrained coordinates of the model (log-ratios of the weights, the means, "
-            "Bartlett's factor of each precision matrix). In other coordinates of the same model it would be wrong elsewhere."
+            "Bartlett's factor of each precision matrix). In other coordinates it would differ from the posterior in other "
+            "ways."
         )
     if view.has("elpd_loo_approximate"):
         items.append(
             "Approximate-posterior leave-one-out weights draws of q. What q never draws is missing from it, and no k-hat "
-            "shows that."
+            "shows it."
         )
     if failed := [view.label(m) for m, f in view.methods.items() if f["status"] != "ok"]:
         items.append(f"{listing(failed)} failed and could not be compared.")

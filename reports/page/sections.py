@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from reports.page.agreement import agreement
 from reports.page.blocks import Section
 from reports.page.closing import cost, limits
 from reports.page.convergence import convergence
 from reports.page.evidence import evidence
+from reports.page.joint import joint
+from reports.page.label_free import label_free
 from reports.page.opening import opening, setting, verdict
-from reports.page.posterior import agreement, joint, label_free
 from reports.page.prior import prior_sensitivity
 from reports.page.scores import checks, prediction, recovery
 from reports.page.trust import reference, relabelling

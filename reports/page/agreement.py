@@ -1,4 +1,4 @@
-"""The posteriors side by side: agreement with the reference, the joint view, what needs no labels."""
+"""How far each posterior lies from the reference, in blocks and parameter by parameter."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ from reports.metrics.agreement import WORST
 from reports.metrics.parameters import BLOCKS, kind, scaled
 from reports.page import quantities
 from reports.page.blocks import Cell, Facts, Figure, Notice, Section, Table, image, row_id, value
-from reports.page.cells import error_cell, hundredths, khat_cell, name_cell
-from reports.page.numbers import DASH, fixed, number, percent, with_error
+from reports.page.cells import error_cell, khat_cell, name_cell
+from reports.page.numbers import DASH, fixed, number, with_error
 from reports.page.trust import no_fit, reference_notice
 from reports.page.view import View
 from reports.page.words import listing
 
 FOREST_LIMIT = 24
 MARGINAL_LIMIT = 9
-JOINT_LIMIT = 4
-POINT_LIMIT = 2000
 
 MEASURES = {
     "median_shift": "median shift",
@@ -54,12 +52,22 @@ def agreement(view: View) -> Section:
         section.blocks.append(
             Figure(
                 "Medians of weights and locations, with central 90% intervals where the method has a posterior.",
-                [image(plot_intervals(blocks), "Estimates and intervals of weights and locations, by method")],
+                [image(plot_intervals(blocks), "")],
+                alt=f"Weights and locations by method. {weights_words(view)}",
                 slug="intervals",
             )
         )
     section.blocks.append(estimate_table(view))
     return section
+
+
+def weights_words(view: View) -> str:
+    """Return the median weights of the clusters by method."""
+    said = []
+    for method, tree in view.trees.items():
+        weights = tree["posterior"].to_dataset()["weights"].median(("chain", "draw")).values
+        said.append(f"{view.label(method)} {', '.join(fixed(w, 2) for w in weights)}")
+    return f"Median weights of the clusters: {'; '.join(said)}."
 
 
 def agreement_blocks(view: View, reference: str) -> list:
@@ -312,22 +320,32 @@ def forest_blocks(view: View, reference: str, label: str) -> list[Figure]:
     chosen, chosen_points = quantities.shown(view.scalars, view.point_values, dense)
     frames = quantities.frames(chosen, chosen_points, reference)
     marginals = plot_marginals({m: quantities.as_tree(d) for m, d in chosen.items()}, chosen_points, frames)
-    methods = listing([view.label(m) for m in view.posteriors])
     return [
         Figure(
             f"Forest, {some_of(shown, names)}, the furthest from {label} first: median, 50% and 95% interval, on the scales of "
             f"the comparison and in units of the reference. {label} spans about −2 to 2; a shorter bar claims more certainty, "
             f"a longer one less. The axis ends {quantities.FRAME} units from the median at the latest.",
-            [image(forest, f"Forest plot of {methods}: {listing(shown[:3])} are furthest from {label}")],
+            [image(forest, "")],
+            alt=f"Intervals of {len(shown)} parameters by method. {intervals_words(view, shown[0])}",
             slug="forest",
         ),
         Figure(
             f"Marginal posteriors, {some_of(dense, names)}, the furthest from {label} first, in the data's units; variances by "
             "their logarithms. Curves should lie on each other; a taller and narrower one claims more certainty.",
-            [image(marginals, f"Density overlay of {listing(dense)} by method")],
+            [image(marginals, "")],
+            alt=f"Density curves of {listing(dense)} by method. {intervals_words(view, dense[0])}",
             slug="marginals",
         ),
     ]
+
+
+def intervals_words(view: View, name: str) -> str:
+    """Return the median and the 90% interval of one parameter by method."""
+    said = []
+    for method, draws in view.scalars.items():
+        low, median, high = (number(float(q)) for q in np.quantile(draws[name].values, [0.05, 0.5, 0.95]))
+        said.append(f"{view.label(method)} {median} ({low} to {high})")
+    return f"Median and central 90% interval of {name}: {'; '.join(said)}."
 
 
 def parameter_table(view: View, table: pd.DataFrame, label: str) -> list[Table]:
@@ -371,187 +389,3 @@ def estimate_cells(estimates: Sequence[tuple[float, float, float]]) -> list[Cell
         )
         for median, low, high in estimates
     ]
-
-
-def joint(view: View) -> Section:
-    """The fit over the data, and pairs of parameters."""
-    section = Section(
-        "joint",
-        "Joint view",
-        "The fitted clusters over the data, and how parameters move together. Agreement of margins is not agreement of the "
-        "joint: a mean-field posterior loses the tilt of these clouds.",
-    )
-    if not view.trees:
-        return no_fit(section)
-    x = view.data["x"]
-    rows = np.unique(np.linspace(0, x.sizes["obs"] - 1, min(POINT_LIMIT, x.sizes["obs"])).astype(int))
-    if x.sizes["feature"] == 1:
-        from reports.plots.density import plot_density
-
-        feature = str(x["feature"].values[0])
-        values = x.isel(feature=0).values
-        curves = {m: quantities.density_curves(tree, feature, values) for m, tree in view.trees.items()}
-        picture = plot_density(x.isel(feature=0, obs=rows).rename(feature), curves)
-        section.blocks.append(
-            Figure(
-                "Fitted density over the data, with its parts by cluster. The band holds 95% of the posterior's densities.",
-                [image(picture, f"Density of {feature} by method")],
-            )
-        )
-    else:
-        section.blocks.append(ellipse_figure(view, rows))
-    section.blocks += pair_figure(view)
-    return section
-
-
-def pair_figure(view: View) -> list[Figure]:
-    """Return pairs of parameters: those whose correlations methods lose, then the most correlated ones."""
-    source = view.base if view.base in view.posteriors else next(iter(view.posteriors), None)
-    if not (view.rich and source):
-        return []
-    lost = lost_correlations(view)
-    names = quantities.joint_names(view.scalars[source], lost, JOINT_LIMIT)
-    if len(names) < 2:
-        return []
-    from reports.plots.joint import plot_joint
-
-    chosen, points = quantities.shown(view.scalars, view.point_values, names)
-    trees = {m: quantities.as_tree(d) for m, d in chosen.items()}
-    frames = quantities.frames(chosen, points, source)
-    picture = plot_joint(trees, points, frames, quantities.pair_regions(chosen, frames))
-    inner, outer = (percent(prob) for prob in quantities.REGION_PROBS)
-    why = "those whose rank correlations differ most between methods, and then " if len(lost) else ""
-    return [
-        Figure(
-            f"Pairs of parameters: {why}the most correlated under {view.label(source)}. Draws, and the [[hdr|highest-density "
-            f"regions]] that hold {inner} (thick) and {outer} (thin) of them, by a kernel density. Regions of methods that "
-            "agree lie on each other.",
-            [image(picture, f"Pairs of {listing(names)} by method", raster=True)],
-            slug="pairs",
-        )
-    ]
-
-
-def ellipse_figure(view: View, rows: np.ndarray) -> Figure:
-    """Return the ellipses over the data, for at most three pairs of features."""
-    from reports.plots.ellipses import plot_ellipses
-
-    pairs = quantities.feature_pairs(view.trees[view.base], 3 if len(view.trees) < 5 else 2)
-    x = view.data["x"].isel(obs=rows)
-    trees = {}
-    for method, tree in view.trees.items():
-        trees[method] = tree.copy(deep=False)
-        trees[method]["clusters"] = tree["clusters"].to_dataset()[["responsibilities"]].isel(obs=rows)
-    d = view.data.sizes["feature"]
-    some = f" {len(pairs)} of {d * (d - 1) // 2} pairs of features, those that part the clusters best." if d > 2 else ""
-    regions = {
-        pair: {m: quantities.cluster_regions(tree["posterior"].to_dataset(), pair) for m, tree in view.trees.items()}
-        for pair in pairs
-    }
-    inner, outer = (percent(prob) for prob in quantities.REGION_PROBS)
-    return Figure(
-        f"Thick: the highest-density regions that hold {inner} and {outer} of each cluster, averaged over the posterior. Thin: "
-        f"the ellipse that holds {outer} of it under single draws, so that their scatter shows how well it is known. Points "
-        f"take the colour of their most probable cluster and fade where it is uncertain.{some}",
-        [
-            image(
-                plot_ellipses(x, trees, regions, quantities.REGION_PROBS[-1]),
-                f"Cluster ellipses over the data by method, {len(pairs)} pairs of features",
-                raster=True,
-            )
-        ],
-    )
-
-
-def label_free(view: View) -> Section:
-    """Quantities that no relabelling can change."""
-    section = Section(
-        "label-free",
-        "Label-free quantities",
-        "What does not depend on how clusters are numbered: which points belong together, how surely, how many clusters are in "
-        "use, and the predictive density at each point.",
-    )
-    if not view.trees:
-        return no_fit(section)
-    with_clusters = {m: t["clusters"].to_dataset() for m, t in view.trees.items() if "clusters" in t}
-    if view.n_clusters == 1:
-        section.blocks.append(Notice("With one cluster all points belong together."))
-    elif with_clusters:
-        section.blocks += cluster_figures(view, with_clusters)
-    section.blocks.append(label_free_table(view))
-    return section
-
-
-def label_free_table(view: View) -> Table:
-    """Return clusters in use, co-clustering and predictive density against the reference, with their floors."""
-    differences = (
-        quantities.log_density_differences(view.trees, view.reference)
-        if view.reference and "log_likelihood" in view.trees[view.reference]
-        else pd.DataFrame()
-    )
-    rows, ids = [], []
-    for method in view.trees:
-        cells = [hundredths(view.value(method, "occupied"), math.nan)]
-        for metric, floor in (("coclustering_error", "coclustering_floor"), ("predictive_tv", "predictive_tv_floor")):
-            cells += [
-                error_cell(view.value(method, metric), view.se(method, metric)),
-                value(view.value(method, floor), 2),
-            ]
-        for q in (0.025, 0.5, 0.975):
-            cells.append(value(differences[q][method] if method in differences.index else math.nan))
-        rows.append([name_cell(view, method), *cells])
-        ids.append(row_id(method, "label-free"))
-        if not math.isnan(by_labels := view.value(method, "occupied_qz")):
-            empty = [Cell(DASH)] * (len(cells) - 1)
-            rows.append(
-                [Cell(f"{view.label(method)}, by q(z)", method=method), hundredths(by_labels, math.nan), *empty]
-            )
-            ids.append("")
-    head = [
-        "method",
-        "clusters in use",
-        "co-clustering difference",
-        "floor",
-        "total variation",
-        "floor",
-        "log density 2.5%",
-        "median",
-        "97.5%",
-    ]
-    caption = (
-        "Expected number of [[occupied|clusters in use]]; mean absolute difference of [[co-clustering|co-clustering "
-        "probabilities]] from the reference; [[total-variation|total variation]] between the predictive densities; each ± "
-        "Monte Carlo standard error and beside its floor, the same between two halves of the reference. Last, quantiles over "
-        "the points of the log predictive density minus the reference's (nats)"
-    )
-    return Table(caption, head, rows, slug="label-free", ids=ids)
-
-
-def cluster_figures(view: View, clusters: dict) -> list[Figure]:
-    """Return responsibilities and co-clustering, points in the reference's order."""
-    from reports.plots.coclustering import plot_coclustering
-    from reports.plots.responsibilities import plot_responsibilities
-
-    base = view.base if view.base in clusters else next(iter(clusters))
-    order = quantities.reference_order(clusters[base]["responsibilities"])
-    strips = {m: c["responsibilities"].isel(obs=order) for m, c in clusters.items()}
-    figures = [
-        Figure(
-            f"Responsibilities: each upright line is one point ({len(order)} shown), split in the "
-            "probabilities of the clusters. Mixed colours are uncertain points; strips should look alike.",
-            [image(plot_responsibilities(strips), "Stacked responsibilities by method", raster=True)],
-        )
-    ]
-    together = {m: c["coclustering"].values for m, c in clusters.items() if "coclustering" in c}
-    if together:
-        first = together.get(base, next(iter(together.values())))
-        place = quantities.block_order(first)
-        matrices = {m: c[np.ix_(place, place)] for m, c in together.items()}
-        figures.append(
-            Figure(
-                f"Probability that two points share a cluster ({len(place)} points, ordered by {view.label(base)}). "
-                "Blocks of full colour are clusters; faint edges are points between them.",
-                [image(plot_coclustering(matrices), "Co-clustering heat maps by method", raster=True)],
-            )
-        )
-    return figures
