@@ -24,7 +24,9 @@ RIGHT = {
 """Methods that are right whatever the posterior; the reference is the exact one where nothing else is said."""
 
 TRIED = {"gibbs": "our Gibbs sampler as a comparison runs it: right only where its chains have found every mode"}
-"""Methods that are right where all goes well."""
+"""Methods that are right where all goes well, tried on every fifth data set, since they take longest."""
+
+EVERY = 5
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,11 @@ class Case(NamedTuple):
     size: float | None = None
 
 
-def cases() -> Iterator[Case]:
-    """All of them, in order."""
-    yield from map(Case, (*RIGHT, *TRIED))
+def cases(seed: int = 0) -> Iterator[Case]:
+    """Those of one seed, in order."""
+    yield from map(Case, RIGHT)
+    if seed % EVERY == 0:
+        yield from map(Case, TRIED)
     for name, defect in DEFECTS.items():
         for size in defect.sizes:
             yield Case(name, size)

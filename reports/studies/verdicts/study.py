@@ -219,7 +219,7 @@ def judged(settings: Settings, problem: str, seed: int) -> list[dict[str, Any]]:
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the verdict knows
         sides = Sides(settings, problem, seed)
-        for case in cases():
+        for case in cases(seed):
             began = time.perf_counter()
             outcomes = _outcomes(sides, case)
             common = {"problem": problem, "seed": seed, "seconds": time.perf_counter() - began, **case._asdict()}
