@@ -2,7 +2,7 @@
 
 import inspect
 import pickle
-from itertools import product
+from itertools import islice, product
 
 import numpy as np
 import pytest
@@ -58,13 +58,13 @@ def test_every_plot_of_the_page_has_a_name_and_draws(comparison):
 
 def test_a_figure_that_is_handed_to_another_process_is_embedded_there(comparison):
     """Half of the page is drawn in a second process."""
+    sections = comparison._sections(comparison._view())
     images = [
-        image
-        for section in comparison._sections(comparison._view())
-        for block in section.blocks
-        for image in getattr(block, "images", ())
+        image for section in islice(sections, 5) for block in section.blocks for image in getattr(block, "images", ())
     ]
-    for image, copy in zip(images, pickle.loads(pickle.dumps(images)), strict=True):
+    chosen = [next(image for image in images if image.raster is raster) for raster in (True, False)]
+    for image, copy in zip(chosen, pickle.loads(pickle.dumps(chosen)), strict=True):
+        assert copy.source.startswith("data:image/")
         assert (copy.source, copy.width, copy.alt) == (image.source, image.width, image.alt)
 
 
