@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Data:
-    """The points a comparison is about, in the units in which it reports: (x as given - centre) / scale."""
+    """The points a comparison is about, in the units in which it reports: (x as given - centre) / scale.
+
+    ``rows`` says where the points of ``x`` stood in the data as given.
+    """
 
     x: np.ndarray
+    rows: np.ndarray
     heldout: np.ndarray
     features: tuple[str, ...]
     labels: np.ndarray | None
@@ -31,7 +35,7 @@ class Data:
         """The same as labelled arrays, truth included."""
         import xarray as xr
 
-        variables: dict[str, Any] = {"x": (("obs", "feature"), self.x)}
+        variables: dict[str, Any] = {"x": (("obs", "feature"), self.x), "row": ("obs", self.rows)}
         if len(self.heldout):
             variables["x_heldout"] = (("obs_heldout", "feature"), self.heldout)
         if self.labels is not None:
@@ -91,7 +95,7 @@ def prepare(
         if truth is not None:
             truth["means"] = (truth["means"] - centre) / scale
             truth["covariances"] = truth["covariances"] / np.outer(scale, scale)
-    return Data(x[order], x[held], tuple(features), classes, truth, centre, scale)
+    return Data(x[order], order, x[held], tuple(features), classes, truth, centre, scale)
 
 
 def digest(x: Any) -> str:

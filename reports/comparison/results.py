@@ -38,7 +38,8 @@ class Results:
     metrics : pandas.DataFrame
         Columns method, metric, target, value, se; a row that is missing does not apply.
     data : xarray.Dataset
-        ``x`` (obs, feature), and ``x_heldout`` (obs_heldout, feature) and ``label`` (obs) where there are any.
+        ``x`` (obs, feature), ``row`` (obs), where these points stood in the data as given, and ``x_heldout`` (obs_heldout,
+        feature) and ``label`` (obs) where there are any.
     trees : dict of xarray.DataTree
         The draws of every method that succeeded, in one labelling and in the units of x.
     """

@@ -33,6 +33,7 @@ def diagnose(method: str, values: Mapping[str, np.ndarray], sample_stats: Mappin
     tail = {name: float(array_stats.ess(v, method="tail", prob=(0.05, 0.95))) for name, v in values.items()}
     rows = [Row(method, "rhat", name, value) for name, value in rhat.items()]
     rows += [Row(method, "ess_bulk", name, value) for name, value in bulk.items()]
+    rows += [Row(method, "ess_tail", name, value) for name, value in tail.items()]
     if rhat:
         rows.append(Row(method, "rhat_max", "all", max(rhat.values())))
     rows.append(Row(method, "ess_min", "all", min(bulk.values())))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from reports.page.blocks import Cell
-from reports.page.numbers import DASH, fixed, percent, seconds, with_error
+from reports.page.numbers import DASH, fixed, number, percent, places, seconds, with_error
 from reports.page.view import View
 
 
@@ -24,6 +24,14 @@ def hundredths(x: float, se: float) -> Cell:
     if math.isnan(x):
         return Cell(DASH)
     return Cell(with_error(x, se) if se > 0 else fixed(x, 2), x)
+
+
+def interval_cell(median: float, low: float, high: float) -> Cell:
+    """Return the cell of a median with its interval below, to two digits of the interval's width."""
+    if not high > low:
+        return Cell(number(median), None if math.isnan(median) else median)
+    decimals = places(high - low)
+    return Cell(fixed(median, decimals), median, note=f"{fixed(low, decimals)} to {fixed(high, decimals)}")
 
 
 def time_cell(x: float | None) -> Cell:

@@ -159,6 +159,5 @@ def _saturated(view: View, method: str) -> Cell:
 
 def _ebfmi(view: View, method: str) -> Cell:
     """E-BFMI of each chain."""
-    table = view.table("ebfmi")
-    own = list(table.loc[table["method"] == method, "value"])
+    own = list(view.of(method, "ebfmi"))
     return Cell(", ".join(fixed(x, 2) for x in own) or DASH, min(own, default=math.nan))

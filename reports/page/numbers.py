@@ -36,13 +36,24 @@ def fixed(value: float, decimals: int) -> str:
 
     Examples
     --------
-    >>> fixed(-0.0004, 2), fixed(1234567.0, 1).split()
-    ('0.00', ['1', '234', '567.0'])
+    >>> fixed(-0.0004, 2), fixed(1234567.0, 1).split(), fixed(876.0, -2)
+    ('0.00', ['1', '234', '567.0'], '900')
     """
-    text = f"{value:,.{decimals}f}"
+    text = f"{value if decimals >= 0 else round(value, decimals):,.{max(0, decimals)}f}"
     if float(text.replace(",", "")) == 0:
         text = text.lstrip("-")
     return text.replace(",", "\u202f").replace("-", "−")
+
+
+def places(error: float) -> int:
+    """Return the decimals that hold the two leading digits of a Monte Carlo or standard error; below zero, whole tens.
+
+    Examples
+    --------
+    >>> places(0.0621), places(3.0), places(1234.0)
+    (3, 1, -2)
+    """
+    return min(8, 1 - math.floor(math.log10(error)))
 
 
 def with_error(value: float | None, se: float | None) -> str:
@@ -50,15 +61,14 @@ def with_error(value: float | None, se: float | None) -> str:
 
     Examples
     --------
-    >>> with_error(-4.15234, 0.0621), with_error(-4.15234, None), with_error(None, 1.0)
-    ('−4.152 ± 0.062', '−4.15', '–')
+    >>> with_error(-4.15234, 0.0621), with_error(876.0, 123.0), with_error(-4.15234, None), with_error(None, 1.0)
+    ('−4.152 ± 0.062', '880 ± 120', '−4.15', '–')
     """
     if value is None or math.isnan(value):
         return DASH
     if se is None or not se > 1e-12 * abs(value) or not math.isfinite(se) or not math.isfinite(value):
         return number(value)
-    decimals = min(8, max(0, 1 - math.floor(math.log10(se))))
-    return f"{fixed(value, decimals)} ± {fixed(se, decimals)}"
+    return f"{fixed(value, places(se))} ± {fixed(se, places(se))}"
 
 
 def seconds(value: float | None) -> str:

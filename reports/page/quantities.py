@@ -209,17 +209,20 @@ def block_order(matrix: np.ndarray) -> np.ndarray:
     return leaves_list(linkage(squareform(np.clip(distance, 0, None), checks=False), "average"))
 
 
-def feature_pairs(tree: xr.DataTree, limit: int = 3) -> list[tuple[str, str]]:
-    """Return the pairs of features in which the clusters lie furthest apart, at most `limit`.
+def separation(tree: xr.DataTree) -> xr.DataArray:
+    """Return how far apart the clusters lie in each feature: the variance of their locations over their mean variance."""
+    posterior = tree["posterior"].to_dataset()[["means", "covariances"]].median(("chain", "draw"))
+    variances = np.einsum("kdd->kd", posterior["covariances"].transpose("cluster", "feature", "feature_").values)
+    means = posterior["means"].transpose("cluster", "feature")
+    return means.var("cluster").copy(data=means.values.var(0) / variances.mean(0))
 
-    A feature's separation is the variance of the clusters' means over their mean variance.
-    """
-    posterior = tree["posterior"].to_dataset().mean(("chain", "draw"))
-    spread = np.einsum("kdd->kd", posterior["covariances"].transpose("cluster", "feature", "feature_").values)
-    separation = posterior["means"].transpose("cluster", "feature").values.var(0) / spread.mean(0)
-    features = [str(f) for f in posterior["feature"].values]
+
+def feature_pairs(tree: xr.DataTree, limit: int = 3) -> list[tuple[str, str]]:
+    """Return the pairs of features in which the clusters lie furthest apart, at most `limit`."""
+    apart = separation(tree)
+    features, by_feature = [str(f) for f in apart["feature"].values], apart.values
     pairs = [(i, j) for i in range(len(features)) for j in range(i + 1, len(features))]
-    best = sorted(pairs, key=lambda p: -(separation[p[0]] + separation[p[1]]))[:limit]
+    best = sorted(pairs, key=lambda p: -(by_feature[p[0]] + by_feature[p[1]]))[:limit]
     return [(features[i], features[j]) for i, j in sorted(best)]
 
 

@@ -10,12 +10,11 @@ from reports.metrics.checks import DISCREPANCIES, EXTREME
 from reports.page import quantities, uniformity
 from reports.page.blocks import Cell, Figure, Notice, Section, Table, image, value
 from reports.page.cells import error_cell, name_cell
+from reports.page.leave_one_out import leave_one_out
 from reports.page.numbers import DASH, fixed, number, percent
 from reports.page.trust import no_fit
-from reports.page.view import ROUTES, View
+from reports.page.view import View
 from reports.page.words import listing
-
-MONTE_CARLO = {"loo": "elpd_loo_mcse", "loo_approximate": "elpd_loo_mcse_approximate"}
 
 # Statistics that are drawn, and rows of a table that stands open.
 PANELS = 9
@@ -39,23 +38,7 @@ def prediction(view: View) -> Section:
                 "No held-out part was asked for (--test-fraction), so only training and leave-one-out scores are shown."
             )
         )
-    scores = {"train_log_density": "training", "heldout_log_density": "held out"}
-    dots = [
-        {"method": m, "score": words, "value": view.value(m, metric), "se": view.se(m, metric)}
-        for metric, words in scores.items()
-        for m in [*view.trees, "oracle"]
-        if not math.isnan(view.value(m, metric))
-    ]
-    pictures = []
-    if dots:
-        from reports.plots.scores import plot_scores
-
-        pictures.append(
-            image(plot_scores(pd.DataFrame(dots), "nats a point"), "Training and held-out log density by method")
-        )
-    section.blocks.append(
-        Figure("Mean log predictive density per point, with two standard errors to each side.", pictures)
-    )
+    section.blocks.append(_scores_figure(view))
     columns = {
         "train_log_density": "training",
         "train_log_difference": "difference",
@@ -76,99 +59,28 @@ def prediction(view: View) -> Section:
     section.blocks.append(
         Table(f"Scores ± standard error, in nats.{words}", ["method", *(columns[m] for m in shown)], rows)
     )
-    section.blocks += _leave_one_out(view)
+    section.blocks += leave_one_out(view)
     return section
 
 
-def _leave_one_out(view: View) -> list:
-    """Leave-one-out by every route, told apart, and compared where its k-hats allow."""
-    if not view.loo:
-        return []
-    names = {key: f"{view.label(key[0])}, {ROUTES[key[1]]}" for key in view.loo}
-    trusted = {key: elpd for key, elpd in view.loo.items() if not elpd.warning}
-    rows = []
-    for (method, route), elpd in view.loo.items():
-        khats = None if elpd.pareto_k is None else elpd.pareto_k.values
-        large = 0 if khats is None else int((khats > elpd.good_k).sum())
-        rows.append(
-            [
-                name_cell(view, method),
-                Cell(ROUTES[route]),
-                Cell(f"{view.label(method)} itself" if route == "loo_refitted" else "the posterior"),
-                error_cell(elpd.elpd, elpd.se),
-                value(view.value(method, MONTE_CARLO.get(route, "")), 2),
-                value(elpd.p),
-                value(math.nan) if khats is None else value(khats.max()),
-                value(math.nan) if khats is None else Cell(str(large), large),
-                Cell("✗ no", tone="bad", note=f"k-hat above {fixed(elpd.good_k, 2)}")
-                if large
-                else Cell("✓ yes", tone="good"),
-            ]
-        )
-    columns = [
-        "method",
-        "by",
-        "density of",
-        "LOO",
-        "Monte Carlo error",
-        "p_loo",
-        "largest k-hat",
-        "too large",
-        "reliable",
+def _scores_figure(view: View) -> Figure:
+    """Return the paired differences from the base, or the scores where there is no reference to pair with."""
+    from reports.plots.scores import plot_scores
+
+    paired = view.has("train_log_difference")
+    what, words = ("difference", f", minus {view.label(view.base)}") if paired else ("density", "")
+    dots = [
+        {"method": m, "score": f"{part}{words}", "value": view.value(m, metric), "se": view.se(m, metric)}
+        for metric, part in ((f"train_log_{what}", "training"), (f"heldout_log_{what}", "held out"))
+        for m in [*view.trees, "oracle"]
+        if not math.isnan(view.value(m, metric))
     ]
-    caption = (
-        "Leave-one-out log predictive density of all points, in nats, ± its standard error over the points; the Monte Carlo "
-        "error is that of the draws"
-    )
-    blocks: list = [Table(caption, columns, rows)]
-    if view.rich:
-        from reports.plots.khat import plot_khat
-
-        pictures = [
-            image(plot_khat(key[0], elpd, names[key]), f"Pareto k-hat of {names[key]}", raster=True)
-            for key, elpd in view.loo.items()
-            if elpd.pareto_k is not None
-        ]
-        caption = "Pareto k-hat of every point: above the line its leave-one-out score is not to be relied on."
-        if len(trusted) > 1:
-            import arviz as az
-
-            from reports.plots.compare import plot_compare
-
-            table = az.compare({names[key]: elpd for key, elpd in trusted.items()})
-            methods = {names[key]: key[0] for key in trusted}
-            pictures.insert(
-                0, image(plot_compare(table.assign(method=table.index.map(methods))), "Leave-one-out comparison")
-            )
-            caption = (
-                "Leave-one-out difference from the best, with its standard error over the points; scores of the exact "
-                f"posterior should differ by no more than about two Monte Carlo errors. {caption}"
-            )
-        blocks.append(Figure(caption, pictures))
-    routes = {route for _, route in view.loo}
-    words = []
-    if "loo" in routes:
-        words.append("PSIS is Pareto-smoothed importance sampling of posterior draws.")
-    if "loo_approximate" in routes:
-        words.append(
-            "Weighted q is approximate-posterior leave-one-out: draws of q weighted by p(x, θ) / q(θ) estimate the exact "
-            "posterior's score too. It says nothing of how well q predicts, and sees nothing where q never draws."
-        )
-    if "loo_refitted" in routes:
-        words.append("Refits without each point give the score of CAVI's own predictive density.")
-    blocks.append(
-        Notice(
-            " ".join([*words, "A posterior that is too narrow can still predict well: these score prediction alone."])
-        )
-    )
-    if left_out := [names[key] for key in view.loo if key not in trusted]:
-        blocks.append(
-            Notice(
-                f"Unreliable by k-hat, and so not ranked: {listing(left_out)}.",
-                tone="warn",
-            )
-        )
-    return blocks
+    alt = f"Mean log predictive density by method{words}"
+    pictures = [image(plot_scores(pd.DataFrame(dots), "nats a point", zero=paired), alt)] if dots else []
+    caption = f"Mean log predictive density per point{words}, with two standard errors to each side."
+    if paired:
+        caption += " Differences are paired, point by point, so that what all methods share drops out."
+    return Figure(caption, pictures)
 
 
 def checks(view: View) -> Section:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from reports.page.agreement import agreement
 from reports.page.blocks import Section
 from reports.page.closing import cost, limits
+from reports.page.clusters import clusters
 from reports.page.convergence import convergence
 from reports.page.evidence import evidence
 from reports.page.joint import joint
@@ -14,6 +15,7 @@ from reports.page.label_free import label_free
 from reports.page.opening import opening, setting, verdict
 from reports.page.prior import prior_sensitivity
 from reports.page.scores import checks, prediction, recovery
+from reports.page.summary import summary
 from reports.page.trust import reference, relabelling
 from reports.page.view import View
 
@@ -25,7 +27,9 @@ SECTIONS: tuple[Callable[[View], Section], ...] = (
     convergence,
     relabelling,
     agreement,
+    summary,
     joint,
+    clusters,
     label_free,
     prior_sensitivity,
     evidence,

@@ -82,8 +82,7 @@ def chains(view: View, method: str) -> list[Figure]:
 
     label = view.label(method)
     draws = quantities.scalars(view.trees[method])[list(view.scalars[method])]
-    found = view.table("rhat")
-    rhat = found[found["method"] == method].set_index("target")["value"]
+    rhat = view.of(method, "rhat")
     names = sorted(map(str, draws), key=lambda name: -float(rhat.get(name, 0.0)))[:SHOWN]
     which = (
         f"the {len(names)} of {len(draws)} parameters with the largest R-hat"

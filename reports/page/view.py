@@ -167,6 +167,11 @@ class View:
         """All rows of one metric."""
         return self.metrics[self.metrics["metric"] == metric]
 
+    def of(self, method: str, metric: str) -> pd.Series:
+        """The values of one metric of one method, by target."""
+        table = self.table(metric)
+        return table[table["method"] == method].set_index("target")["value"]
+
     def has(self, *metrics: str) -> bool:
         """Whether any row of these metrics holds a number."""
         return bool(self.metrics.loc[self.metrics["metric"].isin(metrics), "value"].notna().any())

@@ -27,5 +27,8 @@ def plot_khat(method: str, elpd: Any, title: str) -> Figure:
             figure_kwargs={"figsize": (style.HALF, 2.3)},
         )
         figure = style.of_collection(collection)
-        figure.axes[0].set_title(title)
+        ax, khat = figure.axes[0], elpd.pareto_k.values
+        ax.set(title=title, ylim=(min(khat.min(), 0) - 0.05, max(khat.max(), elpd.good_k) + 0.1))
+        ax.text(1, elpd.good_k, f"limit {elpd.good_k:.2f}", transform=ax.get_yaxis_transform(), ha="right", va="bottom",
+                color=style.MUTED, fontsize=8)  # fmt: skip
     return figure

@@ -12,13 +12,15 @@ if TYPE_CHECKING:
 
 
 @style.drawing()
-def plot_scores(table: pd.DataFrame, xlabel: str) -> Figure:
+def plot_scores(table: pd.DataFrame, xlabel: str, *, zero: bool = False) -> Figure:
     """Draw one row a method and one panel a score: the value and two standard errors to each side.
 
     Parameters
     ----------
     table
         Columns `method`, `score` (its name in words), `value`, `se` (missing where unknown).
+    zero
+        Whether the scores are differences, so that there is a line at zero.
     """
     scores, methods = list(table["score"].unique()), list(table["method"].unique())
     figure, axes = style.panels(
@@ -41,4 +43,6 @@ def plot_scores(table: pd.DataFrame, xlabel: str) -> Figure:
         ax.locator_params(axis="x", nbins=5)
         ax.grid(axis="x")
         ax.margins(x=0.12)
+        if zero:
+            ax.axvline(0, color=style.MUTED, linewidth=0.9, zorder=0)
     return figure

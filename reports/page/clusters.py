@@ -1,0 +1,128 @@
+"""The clusters themselves: how many points, where, how wide, and which points could belong to another."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from reports.metrics.summary import clusters as described
+from reports.page import quantities
+from reports.page.blocks import Cell, Figure, Notice, Section, Table, image
+from reports.page.cells import interval_cell
+from reports.page.numbers import fixed, percent
+from reports.page.trust import no_fit
+from reports.page.view import View
+from reports.page.words import listing
+
+FEATURES = 4
+"""Features in a table of clusters."""
+
+UNCERTAIN = 0.1
+"""Uncertainty from which a point is counted."""
+
+SHOWN = 2000
+"""Points drawn at most."""
+
+
+def clusters(view: View) -> Section:
+    """Size, weight, location and spread of every cluster by method, and the points of uncertain cluster."""
+    section = Section(
+        "clusters",
+        "Clusters",
+        "How large each cluster is, where it lies and how wide it is, and which points might as well belong to another.",
+    )
+    if not view.trees:
+        return no_fit(section)
+    features = separating(view)
+    opened = view.base
+    ordered = [opened, *(m for m in view.trees if m != opened)]
+    section.blocks += [cluster_table(view, method, features, fold=method != opened) for method in ordered]
+    d = view.data.sizes["feature"]
+    some = (
+        f" Shown are {len(features)} of {d} features, those that part the clusters best." if len(features) < d else ""
+    )
+    section.blocks.append(
+        Notice(
+            "A cluster's size is the sum of the points' responsibilities, averaged over draws; its members are the points that "
+            "belong to it most probably. Its mean and sd are those of its points in each feature. Medians, with the central "
+            f"90% interval below.{some}"
+        )
+    )
+    if view.n_clusters > 1:
+        section.blocks.append(uncertainty_figure(view, features))
+    return section
+
+
+def separating(view: View) -> list[str]:
+    """Return the features that part the clusters best, in the data's order."""
+    separation = quantities.separation(view.trees[view.base])
+    best = separation.sortby(separation, ascending=False)["feature"].values[:FEATURES]
+    return [str(f) for f in separation["feature"].values if f in best]
+
+
+def cluster_table(view: View, method: str, features: list[str], *, fold: bool) -> Table:
+    """Return one method's clusters, a row each."""
+    tree = view.trees[method]
+    found = described(tree["posterior"].to_dataset(), tree["clusters"].to_dataset()["responsibilities"])
+    rows = []
+    for k in range(view.n_clusters):
+        own = found.isel(cluster=k)
+        size, members = float(own["size"]), int(own["members"])
+        rows.append(
+            [
+                Cell(f"cluster {k}"),
+                Cell(fixed(size, 1), size),
+                Cell(str(members), members),
+                _interval(own["weight"]),
+                *(_interval(own[name].sel(feature=f)) for f in features for name in ("location", "spread")),
+            ]
+        )
+    head = ["cluster", "size", "members", "weight", *(f"{f}: {what}" for f in features for what in ("mean", "sd"))]
+    role = ", the reference" if method == view.reference else ""
+    point = " (point estimates have no interval)" if method in view.points else ""
+    return Table(f"Clusters of {view.label(method)}{role}{point}", head, rows, fold=fold)
+
+
+def _interval(of: xr.DataArray) -> Cell:
+    low, median, high = of.transpose("quantile").values
+    return interval_cell(float(median), float(low), float(high))
+
+
+def uncertainty_figure(view: View, features: list[str]) -> Figure:
+    """Return the points by their uncertainty under the base, and the uncertainties of all methods."""
+    from reports.plots.uncertainty import plot_uncertainty
+
+    curves = {
+        m: 1 - tree["clusters"]["responsibilities"].transpose("obs", "cluster").values.max(1)
+        for m, tree in view.trees.items()
+    }
+    base = view.base
+    pair = quantities.feature_pairs(view.trees[base], limit=1)
+    shown = list(pair[0]) if pair else features[:1]
+    points = (
+        view.data[["x"]]
+        .sel(feature=shown)
+        .assign(
+            uncertainty=("obs", curves[base]),
+            cluster=("obs", view.trees[base]["clusters"]["responsibilities"].argmax("cluster").values),
+        )
+    )
+    some = np.argsort(curves[base], kind="stable")[-SHOWN:]
+    n = len(curves[base])
+    counts = {m: int((u > UNCERTAIN).sum()) for m, u in curves.items()}
+    seen = f"Points with an uncertainty above {percent(UNCERTAIN)}, of {n}: " + ", ".join(
+        f"{view.label(m)} {count}" for m, count in counts.items()
+    )
+    which = f"the {SHOWN} least certain points" if n > SHOWN else "every point"
+    return Figure(
+        "Uncertainty of a point's cluster: 1 less the probability of its most probable one. Left, "
+        f"{which} under {view.label(base)}, the larger the less certain; right, all points by method. Methods should agree; a "
+        f"point between two clusters has 0.5. {seen}.",
+        [
+            image(
+                plot_uncertainty(points.isel(obs=some), f"Uncertain points, {view.label(base)}", curves),
+                f"{seen}; the least certain lie between clusters in {listing(shown)}",
+                raster=len(some) > 500,
+            )
+        ],
+    )

@@ -1,0 +1,217 @@
+"""Leave-one-out by every route, told apart, and compared where k-hat allows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports.page.blocks import Cell, Figure, Notice, Table, image
+from reports.page.cells import error_cell, name_cell
+from reports.page.numbers import DASH, fixed, number, with_error
+from reports.page.view import ROUTES, View
+from reports.page.words import listing
+
+MONTE_CARLO = {"loo": "elpd_loo_mcse", "loo_approximate": "elpd_loo_mcse_approximate"}
+
+GOOD, VERY_BAD = 0.5, 1.0
+"""Bands of k-hat, with the limit for the number of draws between them (Vehtari, Gelman & Gabry 2017, section 2.1)."""
+
+NAMED = 10
+"""Points with a large k-hat that are named for each score."""
+
+FOLDED = 16
+
+
+def leave_one_out(view: View) -> list:
+    """Return scores with paired differences, k-hats by band with the bad points named, and what the routes mean."""
+    if not view.loo:
+        return []
+    blocks: list = [score_table(view), *khat_tables(view), *figures(view)]
+    routes = {route for _, route in view.loo}
+    words = []
+    if "loo" in routes:
+        words.append("PSIS is Pareto-smoothed importance sampling of posterior draws.")
+    if "loo_approximate" in routes:
+        words.append(
+            "Weighted q is approximate-posterior leave-one-out: draws of q weighted by p(x, θ) / q(θ) estimate the exact "
+            "posterior's score too. It says nothing of how well q predicts, and sees nothing where q never draws."
+        )
+    if "loo_refitted" in routes:
+        words.append("Refits without each point give the score of CAVI's own predictive density.")
+    words.append("A posterior that is too narrow can still predict well: these score prediction alone.")
+    blocks.append(Notice(" ".join(words)))
+    if left_out := [name(view, *key) for key, elpd in view.loo.items() if elpd.warning]:
+        blocks.append(Notice(f"Unreliable by k-hat, and so not ranked: {listing(left_out)}.", tone="warn"))
+    return blocks
+
+
+def name(view: View, method: str, route: str) -> str:
+    """Return what a score is called."""
+    return f"{view.label(method)}, {ROUTES[route]}"
+
+
+def compared(view: View) -> pd.DataFrame:
+    """Return ArviZ's comparison of all scores with the best of those that k-hat allows, or else the best; the best first."""
+    from arviz_stats import compare
+
+    elpds = {name(view, *key): elpd for key, elpd in view.loo.items()}
+    if len(elpds) < 2:
+        return pd.DataFrame()
+    best = max(elpds, key=lambda called: (not elpds[called].warning, elpds[called].elpd))
+    table = compare(elpds, reference=best, round_to="none")
+    methods = {name(view, *key): key[0] for key in view.loo}
+    return table.assign(
+        method=table.index.map(methods),
+        reliable=[not elpds[called].warning for called in table.index],
+        best=table.index == best,
+    )
+
+
+def score_table(view: View) -> Table:
+    """Return every score with its paired difference from the best."""
+    table = compared(view)
+    best = str(table.index[table["best"]][0]) if len(table) else ""
+    errors = {name(view, *key): view.value(key[0], MONTE_CARLO.get(key[1], "")) for key in view.loo}
+    rows = []
+    for (method, route), elpd in view.loo.items():
+        called = name(view, method, route)
+        own = errors[called]
+        both = (
+            0.0 if called == best else math.hypot(*(e for e in (own, errors.get(best, math.nan)) if not math.isnan(e)))
+        )
+        rows.append(
+            [
+                name_cell(view, method),
+                Cell(ROUTES[route]),
+                Cell(f"{view.label(method)} itself" if route == "loo_refitted" else "the posterior"),
+                error_cell(elpd.elpd, elpd.se),
+                _difference(table, called, both),
+                Cell(number(own, 2), own),
+                Cell(number(elpd.p), elpd.p),
+                _reliable(elpd),
+            ]
+        )
+    head = [
+        "method",
+        "by",
+        "density of",
+        "elpd",
+        f"difference from {best or 'the best'}",
+        "Monte Carlo error",
+        "p_loo",
+        "reliable",
+    ]
+    caption = (
+        "Leave-one-out log predictive density of all points (elpd), in nats, ± its standard error over the points. The "
+        "difference is paired, point by point; its standard error leaves out the Monte Carlo error of the draws, which stands "
+        "below it: methods that sample the same posterior differ by that alone"
+    )
+    return Table(caption, head, rows)
+
+
+def _difference(table: pd.DataFrame, called: str, monte_carlo: float) -> Cell:
+    """The cell of a paired difference from the best, with the Monte Carlo error of both."""
+    if called not in table.index or table["best"][called]:
+        return Cell(DASH)
+    difference, se = (float(table[column][called]) for column in ("elpd_diff", "dse"))
+    note = f"Monte Carlo ± {number(monte_carlo, 2)}" if monte_carlo > 0 else ""
+    return Cell(with_error(difference, se), difference, note=note)
+
+
+def _reliable(elpd: Any) -> Cell:
+    """Whether all k-hats are below the limit, and how many are not."""
+    if not elpd.warning:
+        return Cell("✓ yes", tone="good")
+    return Cell(
+        "✗ no", tone="bad", note=f"k-hat > {fixed(elpd.good_k, 2)} ({int((elpd.pareto_k > elpd.good_k).sum())})"
+    )
+
+
+def khat_tables(view: View) -> list[Table]:
+    """Return how many points have a k-hat in each band, and the points of the bad ones."""
+    rows, bad = [], []
+    for (method, route), elpd in view.loo.items():
+        if elpd.pareto_k is None:
+            continue
+        khat, limit = elpd.pareto_k.values, elpd.good_k
+        counts, _ = np.histogram(khat, [-np.inf, min(GOOD, limit), limit, VERY_BAD, np.inf])
+        rows.append(
+            [
+                name_cell(view, method),
+                Cell(ROUTES[route]),
+                *(Cell(str(count), int(count)) for count in counts),
+                Cell(fixed(khat.max(), 2), float(khat.max())),
+                Cell(fixed(limit, 2), limit),
+            ]
+        )
+        worst = np.argsort(-khat, kind="stable")[:NAMED]
+        bad += [(method, route, int(n), float(khat[n])) for n in worst if khat[n] > limit]
+    if not rows:
+        return []
+    head = [
+        "method",
+        "by",
+        "good (≤ 0.5)",
+        "ok (≤ limit)",
+        "bad (≤ 1)",
+        "very bad (> 1)",
+        "largest",
+        "limit",
+        "reliable",
+    ]
+    caption = (
+        "Points by the Pareto k-hat of their importance weights. Above the limit, 0.7 or less for few draws, a score is not to "
+        "be relied on: the point moves the posterior far, or the draws come from a q that is far from it"
+    )
+    tables = [Table(caption, head, rows)]
+    if bad:
+        x = view.data["x"].transpose("obs", "feature")
+        place = view.data["row"].values if "row" in view.data else np.arange(x.sizes["obs"])
+        body = [
+            [
+                name_cell(view, method),
+                Cell(ROUTES[route]),
+                Cell(str(place[n] + 1), int(place[n] + 1)),
+                Cell(fixed(khat, 2), khat),
+                *(Cell(number(v, 4), float(v)) for v in x.values[n]),
+            ]
+            for method, route, n, khat in bad
+        ]
+        caption = (
+            f"Points with a k-hat above the limit, the largest first, at most {NAMED} a score. Rows are counted from 1"
+        )
+        head = ["method", "by", "row", "k-hat", *map(str, x["feature"].values)]
+        tables.append(Table(caption, head, body, fold=len(body) > FOLDED))
+    return tables
+
+
+def figures(view: View) -> list[Figure]:
+    """Return the differences and the k-hat of every point, drawn by ArviZ where it is in use anyway."""
+    if not view.rich:
+        return []
+    from reports.plots.khat import plot_khat
+
+    pictures, caption = [], ""
+    table = compared(view)
+    table = table[table["reliable"]] if len(table) else table
+    if len(table) > 1:
+        from reports.plots.compare import plot_compare
+
+        pictures.append(image(plot_compare(table.drop(columns=["reliable", "best"])), "Leave-one-out comparison"))
+        caption = (
+            "Leave-one-out difference from the best, with its standard error over the points; the bars leave out the Monte "
+            "Carlo error. "
+        )
+    pictures += [
+        image(plot_khat(key[0], elpd, name(view, *key)), f"Pareto k-hat of {name(view, *key)}", raster=True)
+        for key, elpd in view.loo.items()
+        if elpd.pareto_k is not None
+    ]
+    return [
+        Figure(
+            f"{caption}Pareto k-hat of every point, by row: above the line a score is not to be relied on.", pictures
+        )
+    ]
