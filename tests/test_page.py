@@ -39,7 +39,9 @@ SECTIONS = [
     "convergence",
     "relabelling",
     "agreement",
+    "summary",
     "joint",
+    "clusters",
     "label-free",
     "prior-sensitivity",
     "evidence",
@@ -347,7 +349,7 @@ def test_all_failed_still_makes_a_page(quick):
     sections = Page(render(all_failed(quick))).sections
     assert list(sections) == SECTIONS
     assert "nothing worked" in sections["verdict"]
-    assert all("No method succeeded" in sections[name] for name in SECTIONS[5:14])
+    assert all("No method succeeded" in sections[name] for name in SECTIONS[5:16])
 
 
 def test_references_are_held_against_each_other(pages):
@@ -519,7 +521,8 @@ def test_figures_are_labelled_and_leave_matplotlib_alone(quick, full):
         return None
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("trust", "convergence", "opening", "agreement", "joint", "label_free", "scores", "closing"):
+        modules = ("trust", "convergence", "opening", "agreement", "joint", "clusters", "label_free")
+        for module in (*modules, "scores", "leave_one_out", "closing"):
             patch.setattr(f"reports.page.{module}.image", keep)
         for results in (quick, full):
             view = View(results)

@@ -15,7 +15,6 @@ from reports import Results, compare
 from reports.comparison import measure
 from reports.metrics import checks, prediction, quality
 from reports.page.scores import checks as checks_section
-from reports.page.scores import prediction as prediction_section
 from reports.page.view import View
 
 
@@ -352,28 +351,6 @@ def test_the_page_says_whether_the_model_or_a_method_fails(two_methods, monkeypa
         text = words(checks_section(View(with_p(two_methods, **p))))
         assert [other for other in said if other in text] == [sentence]
     assert "plug-in" in words(checks_section(View(two_methods)))
-
-
-def test_the_page_tells_the_routes_apart_and_does_not_rank_the_unreliable(two_methods, monkeypatch):
-    drawn = []
-    monkeypatch.setattr("reports.page.scores.image", lambda figure, alt, **_: drawn.append((alt, figure)))
-    monkeypatch.setattr(View, "rich", True)
-    text = words(prediction_section(View(two_methods)))
-    for said in ("refits", "weighted q", "CAVI itself", "approximate-posterior", "✓ yes"):
-        assert said in text
-    compared = dict(drawn)["Leave-one-out comparison"].axes[0]
-    assert {tick.get_text() for tick in compared.get_yticklabels()} == {"CAVI, refits", "CAVI, weighted q"}
-    assert "not ranked" not in text
-
-    tree = two_methods.trees["cavi"].copy()
-    pointwise = tree["loo_approximate"].to_dataset()
-    tree["loo_approximate"] = xr.DataTree(pointwise.assign(pareto_k=pointwise["pareto_k"] * 0 + 0.9))
-    results = Results(two_methods.manifest, two_methods.metrics, two_methods.data, two_methods.trees | {"cavi": tree})
-    drawn.clear()
-    text = words(prediction_section(View(results)))
-    assert "not ranked: CAVI, weighted q" in text
-    assert "✗ no" in text
-    assert "Leave-one-out comparison" not in dict(drawn)
 
 
 def test_the_p_values_do_not_depend_on_who_else_is_there(two_methods):

@@ -80,7 +80,7 @@ def cluster_table(view: View, method: str, features: list[str], *, fold: bool) -
     head = ["cluster", "size", "members", "weight", *(f"{f}: {what}" for f in features for what in ("mean", "sd"))]
     role = ", the reference" if method == view.reference else ""
     point = " (point estimates have no interval)" if method in view.points else ""
-    return Table(f"Clusters of {view.label(method)}{role}{point}", head, rows, fold=fold)
+    return Table(f"Clusters of {view.label(method)}{role}{point}", head, rows, fold=fold, slug=f"clusters-{method}")
 
 
 def _interval(of: xr.DataArray) -> Cell:
@@ -125,4 +125,5 @@ def uncertainty_figure(view: View, features: list[str]) -> Figure:
                 raster=len(some) > 500,
             )
         ],
+        slug="uncertainty",
     )

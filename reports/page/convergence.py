@@ -32,6 +32,7 @@ def convergence(view: View) -> Section:
             "Outcome of each run",
             ["method", "outcome", "starts at the best optimum", "failed starts", "notes"],
             [outcome(view, method) for method in view.methods],
+            slug="outcomes",
         )
     )
     section.blocks += objectives(view)
@@ -91,6 +92,7 @@ def objectives(view: View) -> list[Figure]:
             "Objective against the pass or step. That of EM, MAP-EM and CAVI never falls. Objectives of different methods "
             f"measure different things: their levels cannot be compared here.{noisy}",
             [image(plot_bounds(traces, axes), f"Objective of {names} against the pass or step: rising, then flat")],
+            slug="objectives",
         )
     ]
 
@@ -127,6 +129,7 @@ def samplers(view: View) -> list:
             f"could be. An E-BFMI below {EBFMI} says that energies far from the mean are hardly reached",
             head,
             rows,
+            slug="samplers",
         )
     ]
     with_energy = [m for m in view.sampled if not math.isnan(view.value(m, "ebfmi_min"))]
@@ -146,6 +149,7 @@ def samplers(view: View) -> list:
                     )
                     for m in with_energy
                 ],
+                slug="energy",
             )
         )
     return blocks

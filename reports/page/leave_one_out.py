@@ -12,7 +12,7 @@ from reports.page.blocks import Cell, Figure, Notice, Table, image
 from reports.page.cells import error_cell, name_cell
 from reports.page.numbers import DASH, fixed, number, with_error
 from reports.page.view import ROUTES, View
-from reports.page.words import listing
+from reports.page.words import listing, short
 
 MONTE_CARLO = {"loo": "elpd_loo_mcse", "loo_approximate": "elpd_loo_mcse_approximate"}
 
@@ -109,7 +109,7 @@ def score_table(view: View) -> Table:
         "difference is paired, point by point; its standard error leaves out the Monte Carlo error of the draws, which stands "
         "below it: methods that sample the same posterior differ by that alone"
     )
-    return Table(caption, head, rows)
+    return Table(caption, head, rows, slug="loo")
 
 
 def _difference(table: pd.DataFrame, called: str, monte_carlo: float) -> Cell:
@@ -160,13 +160,12 @@ def khat_tables(view: View) -> list[Table]:
         "very bad (> 1)",
         "largest",
         "limit",
-        "reliable",
     ]
     caption = (
         "Points by the Pareto k-hat of their importance weights. Above the limit, 0.7 or less for few draws, a score is not to "
         "be relied on: the point moves the posterior far, or the draws come from a q that is far from it"
     )
-    tables = [Table(caption, head, rows)]
+    tables = [Table(caption, head, rows, slug="khat")]
     if bad:
         x = view.data["x"].transpose("obs", "feature")
         place = view.data["row"].values if "row" in view.data else np.arange(x.sizes["obs"])
@@ -176,7 +175,7 @@ def khat_tables(view: View) -> list[Table]:
                 Cell(ROUTES[route]),
                 Cell(str(place[n] + 1), int(place[n] + 1)),
                 Cell(fixed(khat, 2), khat),
-                *(Cell(number(v, 4), float(v)) for v in x.values[n]),
+                *(Cell(short(float(v)), float(v)) for v in x.values[n]),
             ]
             for method, route, n, khat in bad
         ]
@@ -184,7 +183,7 @@ def khat_tables(view: View) -> list[Table]:
             f"Points with a k-hat above the limit, the largest first, at most {NAMED} a score. Rows are counted from 1"
         )
         head = ["method", "by", "row", "k-hat", *map(str, x["feature"].values)]
-        tables.append(Table(caption, head, body, fold=len(body) > FOLDED))
+        tables.append(Table(caption, head, body, fold=len(body) > FOLDED, slug="khat-points"))
     return tables
 
 
@@ -194,24 +193,32 @@ def figures(view: View) -> list[Figure]:
         return []
     from reports.plots.khat import plot_khat
 
-    pictures, caption = [], ""
+    blocks = []
     table = compared(view)
     table = table[table["reliable"]] if len(table) else table
     if len(table) > 1:
         from reports.plots.compare import plot_compare
 
-        pictures.append(image(plot_compare(table.drop(columns=["reliable", "best"])), "Leave-one-out comparison"))
-        caption = (
-            "Leave-one-out difference from the best, with its standard error over the points; the bars leave out the Monte "
-            "Carlo error. "
+        last, furthest = table.index[-1], fixed(float(table["elpd_diff"].iloc[-1]), 1)
+        alt = f"Leave-one-out: {table.index[0]} is best, {last} furthest from it with {furthest} nats"
+        blocks.append(
+            Figure(
+                "Leave-one-out difference from the best of the reliable scores, with its standard error over the points. The "
+                "Monte Carlo error is not in the bars.",
+                [image(plot_compare(table.drop(columns=["reliable", "best"])), alt)],
+                slug="loo-difference",
+            )
         )
-    pictures += [
-        image(plot_khat(key[0], elpd, name(view, *key)), f"Pareto k-hat of {name(view, *key)}", raster=True)
-        for key, elpd in view.loo.items()
+    pictures = [
+        image(
+            plot_khat(method, elpd, name(view, method, route)),
+            f"Pareto k-hat of {name(view, method, route)}: largest {fixed(float(elpd.pareto_k.max()), 2)}, limit "
+            f"{fixed(elpd.good_k, 2)}",
+            raster=True,
+        )
+        for (method, route), elpd in view.loo.items()
         if elpd.pareto_k is not None
     ]
-    return [
-        Figure(
-            f"{caption}Pareto k-hat of every point, by row: above the line a score is not to be relied on.", pictures
-        )
-    ]
+    caption = "Pareto k-hat of every point, in the order of the rows: above the line a score is not to be relied on."
+    blocks.append(Figure(caption, pictures, slug="khat"))
+    return blocks

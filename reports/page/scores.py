@@ -57,7 +57,9 @@ def prediction(view: View) -> Section:
         else ""
     )
     section.blocks.append(
-        Table(f"Scores ± standard error, in nats.{words}", ["method", *(columns[m] for m in shown)], rows)
+        Table(
+            f"Scores ± standard error, in nats.{words}", ["method", *(columns[m] for m in shown)], rows, slug="scores"
+        )
     )
     section.blocks += leave_one_out(view)
     return section
@@ -80,7 +82,7 @@ def _scores_figure(view: View) -> Figure:
     caption = f"Mean log predictive density per point{words}, with two standard errors to each side."
     if paired:
         caption += " Differences are paired, point by point, so that what all methods share drops out."
-    return Figure(caption, pictures)
+    return Figure(caption, pictures, slug="scores")
 
 
 def checks(view: View) -> Section:
@@ -119,6 +121,7 @@ def checks(view: View) -> Section:
                 "Observed distribution function (thick) over those of 40 simulated data sets, feature by feature. A point "
                 "estimate is not shown.",
                 pictures,
+                slug="ecdf",
             )
         )
     if sampled := [m for m, route in view.loo if route == "loo"]:
@@ -147,6 +150,7 @@ def _loo_pit(view: View, methods: list[str]) -> Figure:
         f"{percent(uniformity.LEVEL)}. {seen or 'Here every line does'}. Marked points are those that speak against "
         "uniformity, and p is that of ArviZ's test, which allows for dependence between points.",
         pictures,
+        slug="loo-pit",
     )
 
 
@@ -177,13 +181,19 @@ def _statistics(view: View) -> list:
         ]
         for name in values.index
     ]
-    blocks: list = [_failures(view, values, p.pivot(index="target", columns="method", values="se"))]
+    failures = _failures(view, values, p.pivot(index="target", columns="method", values="se"))
+    blocks: list = [failures]
     blocks.append(
         Figure(
             f"{which} of replicated data sets: median, half of them (thick) and 98% of them (thin), beside the data's (upright "
             "line). A p-value is extreme where the line leaves the thin part. −log p, under each draw's own parameters, is the "
             "replicate's beyond the data's.",
-            [image(plot_checks(drawn), "Statistics of replicated data sets beside those of the data")],
+            [
+                image(
+                    plot_checks(drawn), f"Statistics of replicated data sets beside those of the data. {failures.text}"
+                )
+            ],
+            slug="checks",
         )
     )
     blocks.append(
@@ -193,6 +203,7 @@ def _statistics(view: View) -> list:
             head,
             rows,
             fold=len(rows) > FOLDED,
+            slug="checks",
         )
     )
     plug_in = (
@@ -264,11 +275,30 @@ def recovery(view: View) -> Section:
         section.blocks.append(Notice("No true classes are known for these data, so recovery cannot be judged."))
         return section
     rows = [
-        [name_cell(view, m), *(error_cell(view.value(m, metric), view.se(m, metric)) for metric in columns)]
+        [
+            name_cell(view, m),
+            Cell(words),
+            *(error_cell(view.value(m, metric + of), view.se(m, metric + of)) for metric in columns),
+        ]
         for m in [*view.trees, "oracle"]
-        if any(not math.isnan(view.value(m, metric)) for metric in columns)
+        for of, words in (
+            ("", "one set of parameters" if m in (*view.points, "oracle") else "mean over draws"),
+            ("_qz", "q(z)"),
+        )
+        if any(not math.isnan(view.value(m, metric + of)) for metric in columns)
     ]
+    factorised = any(row[1].text == "q(z)" for row in rows)
+    words = (
+        ". Those by q(z) are surer: they leave out what is not known of the parameters, and are not to be set beside other rows"
+        if factorised
+        else ""
+    )
     section.blocks.append(
-        Table("Agreement of the clusters with the known classes", ["method", *columns.values()], rows)
+        Table(
+            f"Agreement of the clusters with the known classes, by the responsibilities given{words}",
+            ["method", "responsibilities", *columns.values()],
+            rows,
+            slug="recovery",
+        )
     )
     return section

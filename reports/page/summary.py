@@ -63,7 +63,9 @@ def parameter_table(view: View, method: str, *, fold: bool) -> Table:
         else f"{sizes['chain'] * sizes['draw']} independent draws"
     )
     role = ", the reference" if method == view.reference else ""
-    return Table(f"Posterior of {view.label(method)}{role}, from {draws}", COLUMNS, rows, fold=fold)
+    return Table(
+        f"Posterior of {view.label(method)}{role}, from {draws}", COLUMNS, rows, fold=fold, slug=f"summary-{method}"
+    )
 
 
 def to_error(x: float, se: float) -> Cell:

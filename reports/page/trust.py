@@ -66,6 +66,7 @@ def reference(view: View) -> Section:
                 f"Checks of {listing([view.label(m) for m in checked])}",
                 ["of", "check", "value", "limit", "result"],
                 rows,
+                slug="checks-of-references",
             )
         )
     if view.other_references:
@@ -94,6 +95,7 @@ def chains(view: View, method: str) -> list[Figure]:
             f"Traces of {label}, one colour a chain, for {which}. Chains that mix look like one band; a chain at a level of "
             "its own has found another mode.",
             [image(plot_trace(quantities.as_tree(draws[names])), f"Traces of {label}: {listing(names)}", raster=True)],
+            slug="traces",
         )
     ]
     if draws.sizes["chain"] > 1:
@@ -114,6 +116,7 @@ def chains(view: View, method: str) -> list[Figure]:
                         f"{'outside the band for ' + listing(left) if left else 'all chains in the band'}",
                     )
                 ],
+                slug="ranks",
             )
         )
     return blocks

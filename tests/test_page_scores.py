@@ -1,0 +1,262 @@
+"""What the page says of posteriors, clusters and predictions in tables: the numbers, their digits, and what is left out."""
+
+from copy import deepcopy
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from reports import Results, compare
+from reports.metrics import summary as posterior_summary
+from reports.metrics.agreement import Marginal
+from reports.page.clusters import clusters
+from reports.page.scores import prediction, recovery
+from reports.page.summary import summary
+from reports.page.view import View
+
+
+def tables(section):
+    return [block for block in section.blocks if block.kind == "table"]
+
+
+def records(block):
+    return [dict(zip(block.columns, row, strict=True)) for row in block.rows]
+
+
+def words(section):
+    return " ".join(
+        [block.text for block in section.blocks if block.kind == "notice"]
+        + [f"{cell.text} {cell.note}" for block in tables(section) for row in block.rows for cell in row]
+    )
+
+
+@pytest.fixture(scope="module")
+def results():
+    """Two clusters of known classes by EM, CAVI and Gibbs, with a part held out."""
+    rng = np.random.default_rng(3)
+    label = rng.random(90) < 0.4
+    x = rng.standard_normal((90, 2)) + 5 * label[:, None]
+    return compare(
+        x,
+        2,
+        rng=rng,
+        methods=("em", "cavi", "gibbs"),
+        labels=label,
+        features=["a", "b"],
+        draws=300,
+        restarts=2,
+        test_fraction=0.2,
+    ).results
+
+
+@pytest.fixture
+def view(results, monkeypatch):
+    for module in ("scores", "leave_one_out", "clusters"):
+        monkeypatch.setattr(f"reports.page.{module}.image", lambda figure, alt, **_: (alt, figure))
+    return View(results)
+
+
+def test_a_posterior_is_summarised_as_arviz_summarises_it(results):
+    """Median, interval, mean and sd by NumPy; Monte Carlo errors of chains by ArviZ."""
+    from arviz_stats.base import array_stats
+
+    posterior = results.trees["gibbs"]["posterior"].to_dataset()
+    found = posterior_summary.parameters(posterior, {"means[1, b]": 0.1}, independent=False)
+    draws = posterior["means"].sel(feature="b").isel(cluster=1).values
+    row = found.loc["means[1, b]"]
+    np.testing.assert_allclose(row[["low", "median", "high"]], np.quantile(draws, [0.05, 0.5, 0.95]))
+    np.testing.assert_allclose(row[["mean", "sd"]], [draws.mean(), draws.std(ddof=1)])
+    assert row["median_se"] == pytest.approx(float(array_stats.mcse(draws, method="quantile", prob=0.5)))
+    assert row["mean_se"] == pytest.approx(float(array_stats.mcse(draws, method="mean")))
+    assert list(found.index[:2]) == ["weights[0]", "means[0, a]"]
+
+
+def test_errors_of_independent_draws_are_their_spread_over_replications():
+    """Median, mean and sd of 400 normal draws, a hundred times over: the sd of a hundred is known to 7%."""
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((100, 1, 400))
+    rows = []
+    for own in values:
+        means = xr.DataArray(own[..., None, None], dims=("chain", "draw", "cluster", "feature"))
+        posterior = xr.Dataset({"means": means.assign_coords(cluster=[0], feature=["x"])})
+        rows.append(posterior_summary.parameters(posterior, {"means[0, x]": 0.0}, independent=True).iloc[0])
+    table = pd.DataFrame(rows)
+    for name in ("median", "mean", "sd", "low"):
+        assert 0.7 < table[name].std() / table[f"{name}_se"].mean() < 1.4, name
+
+
+def test_a_mean_that_does_not_exist_is_a_dash(view):
+    rows = [("gibbs", "tail_khat", "means[0, a]", 0.9, np.nan), ("gibbs", "tail_khat", "means[0, b]", 0.5, np.nan)]
+    other = view.metrics[view.metrics["metric"] != "tail_khat"]
+    metrics = pd.concat([other, pd.DataFrame(rows, columns=other.columns)], ignore_index=True)
+    changed = View(Results(view.manifest, metrics, view.data, view.trees))
+    shown = {row["parameter"].text: row for row in records(tables(summary(changed))[0])}
+    assert (shown["means[0, a]"]["mean"].text, shown["means[0, a]"]["sd"].text) == ("–", "–")
+    assert shown["means[0, b]"]["mean"].text != "–"
+    assert shown["means[0, b]"]["sd"].text == "–"
+    assert shown["weights[0]"]["sd"].text != "–"  # bounded
+
+
+def test_values_have_the_digits_of_their_error_and_only_chains_have_diagnostics(view):
+    first, second = tables(summary(view))
+    assert first.caption == "Posterior of Gibbs, the reference, from 4 chains of 300 draws"
+    assert not first.fold
+    assert second.caption == "Posterior of CAVI, from 1200 independent draws"
+    assert second.fold
+    for row in records(first):
+        error = row["MCSE of the median"].text
+        assert len(error.replace(".", "").lstrip("0")) == 2
+        assert len(row["median"].text.partition(".")[2]) == len(error.partition(".")[2])
+    of = view.metrics.set_index(["method", "metric", "target"])["value"]
+    row = records(first)[0]
+    assert row["R-hat"].sort == of["gibbs", "rhat", "weights[0]"]
+    assert row["bulk ESS"].sort == of["gibbs", "ess_bulk", "weights[0]"]
+    assert row["tail ESS"].sort == of["gibbs", "ess_tail", "weights[0]"]
+    for method, block, independent in (("gibbs", first, False), ("cavi", second, True)):
+        draws = view.trees[method]["posterior"]["weights"].isel(cluster=0).values
+        error = Marginal(draws, independent).error(0.5)
+        assert records(block)[0]["MCSE of the median"].sort == error != Marginal(draws, not independent).error(0.5)
+    assert {cell.text for row in records(second) for name, cell in row.items() if name in ("bulk ESS", "R-hat")} == {
+        "–"
+    }
+
+
+def test_clusters_are_counted_and_placed(view):
+    section = clusters(view)
+    gibbs, em, _ = tables(section)
+    assert (gibbs.fold, em.fold) == (False, True)
+    tree = view.trees["gibbs"]
+    r = tree["clusters"]["responsibilities"].transpose("obs", "cluster").values
+    for k, row in enumerate(records(gibbs)):
+        assert row["size"].sort == pytest.approx(r[:, k].sum())
+        assert row["members"].sort == (r.argmax(1) == k).sum()
+        means = tree["posterior"]["means"].sel(feature="a").isel(cluster=k)
+        assert row["a: mean"].sort == pytest.approx(float(means.median()))
+        sds = np.sqrt(tree["posterior"]["covariances"].sel(feature="b", feature_="b").isel(cluster=k))
+        low, high = (float(end) for end in row["b: sd"].note.split(" to "))
+        np.testing.assert_allclose([low, high], np.quantile(sds, [0.05, 0.95]), atol=0.051)
+    assert sum(row["size"].sort for row in records(gibbs)) == pytest.approx(len(r))
+    assert all(cell.note == "" for row in em.rows for cell in row)
+
+
+def test_uncertain_points_are_counted_and_drawn(view, monkeypatch):
+    monkeypatch.setattr("reports.page.clusters.UNCERTAIN", 1e-3)
+    figure = clusters(view).blocks[-1]
+    uncertainty = {m: 1 - t["clusters"]["responsibilities"].values.max(1) for m, t in view.trees.items()}
+    for method, u in uncertainty.items():
+        assert f"{view.label(method)} {(u > 1e-3).sum()}" in figure.caption
+    (_, drawn), *_ = figure.images
+    curves = drawn.axes[1].lines
+    assert len(curves) == 3
+    np.testing.assert_allclose(curves[0].get_ydata(), np.sort(uncertainty["em"])[::-1])
+
+
+def test_leave_one_out_is_compared_point_by_point(view):
+    """The paired difference and its error are those of the pointwise scores; the Monte Carlo errors of both are added."""
+    section = prediction(view)
+    block = next(b for b in tables(section) if b.slug == "loo")
+    shown = {(row["method"].text, row["by"].text): row for row in records(block)}
+    (column,) = (name for name in block.columns if name.startswith("difference from"))
+    best = next(key for key in shown if column.endswith(", ".join(key)))
+    groups = {("CAVI", "refits"): ("cavi", "loo_refitted"), ("Gibbs", "PSIS"): ("gibbs", "loo"),
+              ("CAVI", "weighted q"): ("cavi", "loo_approximate")}  # fmt: skip
+    assert set(shown) == set(groups)
+    elpd = {key: view.trees[m][group]["elpd"].values for key, (m, group) in groups.items()}
+    for key, row in shown.items():
+        if key == best:
+            assert row[column].text == "–"
+            continue
+        gap = elpd[key] - elpd[best]
+        assert row[column].sort == pytest.approx(gap.sum())
+        error = float(row[column].text.split(" ± ")[1])
+        assert error == pytest.approx(np.sqrt(len(gap)) * gap.std(), rel=0.06)
+
+
+def with_khat(view, khat):
+    """The view with other k-hats of CAVI's weighted draws."""
+    tree = view.trees["cavi"].copy()
+    pointwise = tree["loo_approximate"].to_dataset()
+    tree["loo_approximate"] = xr.DataTree(pointwise.assign(pareto_k=("obs", khat)))
+    return View(Results(view.manifest, view.metrics, view.data, view.trees | {"cavi": tree}))
+
+
+def test_khats_are_counted_by_band_and_the_bad_points_named(view):
+    n = view.data.sizes["obs"]
+    khat = np.full(n, 0.2)
+    khat[[3, 10, 20]] = 0.6, 0.85, 1.3
+    section = prediction(with_khat(view, khat))
+    bands = next(b for b in tables(section) if b.slug == "khat")
+    row = next(r for r in records(bands) if r["by"].text == "weighted q")
+    assert [row[b].text for b in bands.columns[2:6]] == [str(n - 3), "1", "1", "1"]
+    assert row["largest"].text == "1.30"
+    points = records(next(b for b in tables(section) if b.slug == "khat-points"))
+    assert [(p["row"].sort, p["k-hat"].text) for p in points] == [
+        (view.data["row"].values[20] + 1, "1.30"),
+        (view.data["row"].values[10] + 1, "0.85"),
+    ]
+    assert points[0]["a"].sort == view.data["x"].values[20, 0]
+    text = words(section)
+    assert "k-hat > 0.68 (2)" in text
+    assert "not ranked: CAVI, weighted q" in text
+
+
+def test_rows_are_those_of_the_data_as_given(results):
+    """A fifth is held out: the numbers that are left lead back to the points."""
+    rng = np.random.default_rng(3)
+    label = rng.random(90) < 0.4
+    x = rng.standard_normal((90, 2)) + 5 * label[:, None]
+    np.testing.assert_array_equal(x[results.data["row"].values], results.data["x"].values)
+    assert results.data.sizes["obs"] == 72
+
+
+def test_only_reliable_scores_are_ranked_and_drawn(view):
+    drawn = {block.slug: dict(block.images) for block in prediction(view).blocks if block.kind == "figure"}
+    ((_, figure),) = drawn["loo-difference"].items()
+    ranked = {tick.get_text() for tick in figure.axes[0].get_yticklabels()}
+    assert ranked == {"CAVI, refits", "CAVI, weighted q", "Gibbs, PSIS"}
+    assert len(drawn["khat"]) == 2
+    bad = prediction(with_khat(view, np.full(view.data.sizes["obs"], 0.9)))
+    drawn = {block.slug: dict(block.images) for block in bad.blocks if block.kind == "figure"}
+    ((_, figure),) = drawn["loo-difference"].items()
+    assert {tick.get_text() for tick in figure.axes[0].get_yticklabels()} == {"CAVI, refits", "Gibbs, PSIS"}
+
+
+def test_scores_are_drawn_as_paired_differences_where_there_is_a_reference(view):
+    (drawn,) = (block for block in prediction(view).blocks if block.kind == "figure" and block.slug == "scores")
+    ((alt, figure),) = drawn.images
+    assert alt.endswith("minus Gibbs")
+    assert [ax.get_title("left") for ax in figure.axes] == ["training, minus Gibbs", "held out, minus Gibbs"]
+    manifest = deepcopy(view.manifest)
+    manifest["reference"]["method"] = None
+    metrics = view.metrics[~view.metrics["metric"].str.endswith("log_difference")]
+    alone = prediction(View(Results(manifest, metrics, view.data, view.trees)))
+    (drawn,) = (block for block in alone.blocks if block.kind == "figure" and block.slug == "scores")
+    ((_, figure),) = drawn.images
+    assert [ax.get_title("left") for ax in figure.axes] == ["training", "held out"]
+
+
+def test_recovery_by_q_of_z_is_a_row_of_its_own(view):
+    rows = records(tables(recovery(view))[0])
+    assert [(row["method"].text, row["responsibilities"].text) for row in rows] == [
+        ("EM", "one set of parameters"),
+        ("CAVI", "mean over draws"),
+        ("CAVI", "q(z)"),
+        ("Gibbs", "mean over draws"),
+    ]
+    of = view.metrics.set_index(["method", "metric", "target"])["value"]
+    assert rows[2]["log score"].sort == of["cavi", "log_score_qz", "data"] != rows[1]["log score"].sort
+
+
+def test_an_axis_ends_near_most_methods_when_one_is_astray():
+    from reports.plots.checks import plot_checks
+
+    row = {"statistic": "smallest[a]", "observed": 0.0}
+    near = row | {"low": -2.0, "lower": -0.5, "median": 0.0, "upper": 0.5, "high": 2.0}
+    astray = row | {"low": -900.0, "lower": -300.0, "median": -90.0, "upper": 0.0, "high": 2.0}
+    table = pd.DataFrame(
+        [near | {"method": m, "label": m} for m in ("em", "cavi")] + [astray | {"method": "smc", "label": "smc"}]
+    )
+    low, high = plot_checks(table).axes[0].get_xlim()
+    assert -10 < low < -2
+    assert 2 < high < 10
