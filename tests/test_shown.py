@@ -52,7 +52,7 @@ def test_every_plot_of_the_page_has_a_name_and_draws(comparison):
     assert len(figures) == render(comparison.results).count("<img ") > 5
     assert all(isinstance(figure, Figure) and figure.axes for figure in figures)
     assert len(set(map(id, figures))) == len(figures)
-    with pytest.raises(ValueError, match="did you mean 'prediction'"):
+    with pytest.raises(ValueError, match="did you mean 'scores'"):
         comparison.plot("predictions")
 
 
