@@ -53,7 +53,7 @@ def test_every_plot_of_the_page_has_a_name_and_draws(comparison):
     assert all(isinstance(figure, Figure) and figure.axes for figure in figures)
     assert len(set(map(id, figures))) == len(figures)
     with pytest.raises(ValueError, match="did you mean 'scores'"):
-        comparison.plot("predictions")
+        comparison.plot("score")
 
 
 def test_a_figure_that_is_handed_to_another_process_is_embedded_there(comparison):
