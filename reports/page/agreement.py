@@ -96,8 +96,8 @@ def measures(label: str) -> Facts:
         [
             (
                 "Scales",
-                "Weights and variances are compared by their logarithms and correlations by Fisher's z, so that means and "
-                "variances of what is compared exist; locations are compared as they are.",
+                "Weights are compared by their log odds, variances by their logarithms and correlations by Fisher's z, so that "
+                "means and variances of what is compared exist; locations are compared as they are.",
             ),
             (
                 "Median shift",
