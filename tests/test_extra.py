@@ -452,7 +452,7 @@ def test_a_browser_runs_nothing_that_came_from_a_name(page, tmp_path):
     console, asked, document = browse(page, tmp_path)
     assert not console
     assert not asked
-    assert "&lt;b&gt;x&lt;/b&gt;" in document
+    assert "&lt;u&gt;x&lt;/u&gt;" in document
 
 
 @pytest.fixture
