@@ -124,8 +124,8 @@ def test_values_have_the_digits_of_their_error_and_only_chains_have_diagnostics(
 
 def test_clusters_are_counted_and_placed(view):
     section = clusters(view)
-    gibbs, em, _ = tables(section)
-    assert (gibbs.fold, em.fold) == (False, True)
+    gibbs, others = tables(section)
+    assert (gibbs.fold, others.fold) == (False, True)
     tree = view.trees["gibbs"]
     r = tree["clusters"]["responsibilities"].transpose("obs", "cluster").values
     for k, row in enumerate(records(gibbs)):
@@ -137,7 +137,12 @@ def test_clusters_are_counted_and_placed(view):
         low, high = (float(end) for end in row["b: sd"].note.split(" to "))
         np.testing.assert_allclose([low, high], np.quantile(sds, [0.05, 0.95]), atol=0.051)
     assert sum(row["size"].sort for row in records(gibbs)) == pytest.approx(len(r))
-    assert all(cell.note == "" for row in em.rows for cell in row)
+    beside = records(others)
+    assert [(row["cluster"].text, row["method"].text) for row in beside] == [
+        (f"cluster {k}", method) for k in range(2) for method in ("EM", "CAVI")
+    ]
+    assert all(cell.note == "" for row in beside if row["method"].text == "EM" for cell in row.values())
+    assert beside[1]["a: mean"].note
 
 
 def test_uncertain_points_are_counted_and_drawn(view, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from reports.page.blocks import Cell
-from reports.page.numbers import DASH, fixed, number, percent, places, seconds, with_error
+from reports.page.numbers import DASH, fixed, number, percent, places, rhat, seconds, with_error
 from reports.page.view import View
 
 
@@ -32,6 +32,16 @@ def interval_cell(median: float, low: float, high: float) -> Cell:
         return Cell(number(median), None if math.isnan(median) else median)
     decimals = places(high - low)
     return Cell(fixed(median, decimals), median, note=f"{fixed(low, decimals)} to {fixed(high, decimals)}")
+
+
+def whole(x: float) -> Cell:
+    """Return the cell of a number without decimals, such as an effective sample size."""
+    return Cell(DASH) if math.isnan(x) else Cell(fixed(x, 0), x)
+
+
+def rhat_cell(x: float) -> Cell:
+    """Return the cell of an R-hat."""
+    return Cell(rhat(x), None if math.isnan(x) else x)
 
 
 def time_cell(x: float | None) -> Cell:

@@ -8,7 +8,7 @@ import xarray as xr
 from reports.metrics.summary import clusters as described
 from reports.page import quantities
 from reports.page.blocks import Cell, Figure, Notice, Section, Table, image
-from reports.page.cells import interval_cell
+from reports.page.cells import interval_cell, name_cell
 from reports.page.numbers import fixed, percent
 from reports.page.trust import no_fit
 from reports.page.view import View
@@ -34,9 +34,10 @@ def clusters(view: View) -> Section:
     if not view.trees:
         return no_fit(section)
     features = separating(view)
-    opened = view.base
-    ordered = [opened, *(m for m in view.trees if m != opened)]
-    section.blocks += [cluster_table(view, method, features, fold=method != opened) for method in ordered]
+    others = [m for m in view.trees if m != view.base]
+    section.blocks.append(cluster_table(view, [view.base], features))
+    if others:
+        section.blocks.append(cluster_table(view, others, features))
     d = view.data.sizes["feature"]
     some = (
         f" Shown are {len(features)} of {d} features, those that part the clusters best." if len(features) < d else ""
@@ -44,7 +45,7 @@ def clusters(view: View) -> Section:
     section.blocks.append(
         Notice(
             "A cluster's size is the sum of the points' responsibilities, averaged over draws; its members are the points that "
-            "belong to it most probably. Its mean and sd are those of its points in each feature. Medians, with the central "
+            "belong to it most probably. Its mean and sd are those of its density in each feature. Medians, with the central "
             f"90% interval below.{some}"
         )
     )
@@ -60,27 +61,35 @@ def separating(view: View) -> list[str]:
     return [str(f) for f in separation["feature"].values if f in best]
 
 
-def cluster_table(view: View, method: str, features: list[str], *, fold: bool) -> Table:
-    """Return one method's clusters, a row each."""
-    tree = view.trees[method]
-    found = described(tree["posterior"].to_dataset(), tree["clusters"].to_dataset()["responsibilities"])
+def cluster_table(view: View, methods: list[str], features: list[str]) -> Table:
+    """Return the clusters of one method, or side by side those of several, a row each."""
+    several = methods != [view.base]
+    trees = {m: view.trees[m] for m in methods}
+    found = {
+        m: described(tree["posterior"].to_dataset(), tree["clusters"].to_dataset()["responsibilities"])
+        for m, tree in trees.items()
+    }
     rows = []
     for k in range(view.n_clusters):
-        own = found.isel(cluster=k)
-        size, members = float(own["size"]), int(own["members"])
-        rows.append(
-            [
-                Cell(f"cluster {k}"),
-                Cell(fixed(size, 1), size),
-                Cell(str(members), members),
-                _interval(own["weight"]),
-                *(_interval(own[name].sel(feature=f)) for f in features for name in ("location", "spread")),
-            ]
-        )
-    head = ["cluster", "size", "members", "weight", *(f"{f}: {what}" for f in features for what in ("mean", "sd"))]
-    role = ", the reference" if method == view.reference else ""
-    point = " (point estimates have no interval)" if method in view.points else ""
-    return Table(f"Clusters of {view.label(method)}{role}{point}", head, rows, fold=fold, slug=f"clusters-{method}")
+        for method in methods:
+            own = found[method].isel(cluster=k)
+            size, members = float(own["size"]), int(own["members"])
+            rows.append(
+                [
+                    Cell(f"cluster {k}"),
+                    *([name_cell(view, method)] if several else []),
+                    Cell(fixed(size, 1), size),
+                    Cell(str(members), members),
+                    _interval(own["weight"]),
+                    *(_interval(own[name].sel(feature=f)) for f in features for name in ("location", "spread")),
+                ]
+            )
+    head = ["size", "members", "weight", *(f"{f}: {what}" for f in features for what in ("mean", "sd"))]
+    if several:
+        caption = "Clusters of the other methods. A point estimate has no intervals"
+        return Table(caption, ["cluster", "method", *head], rows, fold=True, slug="clusters-of-others")
+    role = ", the reference" if view.base == view.reference else ""
+    return Table(f"Clusters of {view.label(view.base)}{role}", ["cluster", *head], rows, slug="clusters")
 
 
 def _interval(of: xr.DataArray) -> Cell:

@@ -8,7 +8,7 @@ import numpy as np
 
 from reports.metrics.reference import EBFMI
 from reports.page.blocks import Cell, Figure, Section, Table, image
-from reports.page.cells import name_cell
+from reports.page.cells import name_cell, rhat_cell, whole
 from reports.page.numbers import DASH, fixed, number, percent, with_error
 from reports.page.view import ADVI, View
 from reports.page.words import listing
@@ -115,8 +115,8 @@ def samplers(view: View) -> list:
             [
                 name_cell(view, method),
                 Cell(f"{sizes['chain']} × {sizes['draw']}"),
-                Cell(DASH if math.isnan(found[0]) else fixed(found[0], 3), found[0]),
-                *(Cell(DASH if math.isnan(n) else fixed(n, 0), n) for n in found[1:]),
+                rhat_cell(found[0]),
+                *map(whole, found[1:]),
                 _saturated(view, method),
                 _ebfmi(view, method),
             ]
@@ -158,10 +158,10 @@ def samplers(view: View) -> list:
 def _saturated(view: View, method: str) -> Cell:
     """The share of trees at the depth limit, and that limit."""
     part, limit = view.value(method, "tree_depth_saturated"), view.methods[method]["info"].get("max_tree_depth")
-    return Cell(percent(part), part, note=f"limit {limit}" if limit and not math.isnan(part) else "")
+    return Cell(DASH) if math.isnan(part) else Cell(percent(part), part, note=f"limit {limit}" if limit else "")
 
 
 def _ebfmi(view: View, method: str) -> Cell:
     """E-BFMI of each chain."""
     own = list(view.of(method, "ebfmi"))
-    return Cell(", ".join(fixed(x, 2) for x in own) or DASH, min(own, default=math.nan))
+    return Cell(", ".join(fixed(x, 2) for x in own) or DASH, min(own, default=None))

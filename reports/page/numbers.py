@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from reports.metrics.reference import RHAT
+
 DASH = "–"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -69,6 +71,19 @@ def with_error(value: float | None, se: float | None) -> str:
     if se is None or not se > 1e-12 * abs(value) or not math.isfinite(se) or not math.isfinite(value):
         return number(value)
     return f"{fixed(value, places(se))} ± {fixed(se, places(se))}"
+
+
+def rhat(value: float | None) -> str:
+    """Write an R-hat to the thousandth, and one more digit where that would hide on which side of its limit it is.
+
+    Examples
+    --------
+    >>> rhat(1.00287), rhat(1.0098), rhat(None)
+    ('1.003', '1.0098', '–')
+    """
+    if value is None or math.isnan(value):
+        return DASH
+    return fixed(value, 4 if abs(value - RHAT) < 5e-4 else 3)
 
 
 def seconds(value: float | None) -> str:

@@ -6,6 +6,7 @@ import math
 
 from reports.metrics import summary as posterior_summary
 from reports.page.blocks import Cell, Notice, Section, Table
+from reports.page.cells import rhat_cell, whole
 from reports.page.numbers import DASH, fixed, number, places
 from reports.page.trust import no_fit
 from reports.page.view import View
@@ -43,17 +44,17 @@ def parameter_table(view: View, method: str, *, fold: bool) -> Table:
     chained = method in view.sampled
     khat = {str(name): float(k) for name, k in view.of(method, "tail_khat").items()}
     found = posterior_summary.parameters(view.trees[method]["posterior"].to_dataset(), khat, independent=not chained)
-    bulk, tail, rhat = (view.of(method, metric) for metric in ("ess_bulk", "ess_tail", "rhat"))
+    diagnostics = {metric: view.of(method, metric) for metric in ("ess_bulk", "ess_tail", "rhat")}
     rows = []
     for name, row in found.iterrows():
         rows.append(
             [
                 Cell(str(name)),
                 *(to_error(row[key], row[f"{key}_se"]) for key in ("median", "mean", "sd")),
-                Cell(" to ".join(to_error(row[key], row[f"{key}_se"]).text for key in ("low", "high"))),
+                Cell("\u00a0to\u00a0".join(to_error(row[key], row[f"{key}_se"]).text for key in ("low", "high"))),
                 to_error(row["median_se"], row["median_se"]),
-                *(Cell(DASH if (n := of.get(name, math.nan)) != n else fixed(n, 0), n) for of in (bulk, tail)),
-                Cell(DASH if (r := rhat.get(name, math.nan)) != r else fixed(r, 3), r),
+                *(whole(diagnostics[metric].get(name, math.nan)) for metric in ("ess_bulk", "ess_tail")),
+                rhat_cell(diagnostics["rhat"].get(name, math.nan)),
             ]
         )
     sizes = view.trees[method]["posterior"].sizes

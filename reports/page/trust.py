@@ -7,10 +7,10 @@ from typing import Any
 
 from reports.metrics.parameters import BLOCKS
 from reports.page import quantities, uniformity
-from reports.page.blocks import Cell, Figure, Notice, Section, Table, image, value
+from reports.page.blocks import Cell, Figure, Notice, Section, Table, image
 from reports.page.cells import error_cell, name_cell, share
 from reports.page.modes import modes_blocks
-from reports.page.numbers import DASH, percent
+from reports.page.numbers import DASH, fixed, percent, rhat
 from reports.page.view import View
 from reports.page.words import listing
 
@@ -60,15 +60,7 @@ def reference(view: View) -> Section:
         section.blocks += reference_notice(view)
     checked = [m for m in (view.reference, *view.other_references) if view.manifest["references"][m]["checks"]]
     if checked:
-        rows = [check_row(view, m, check) for m in checked for check in view.manifest["references"][m]["checks"]]
-        section.blocks.append(
-            Table(
-                f"Checks of {listing([view.label(m) for m in checked])}",
-                ["of", "check", "value", "limit", "result"],
-                rows,
-                slug="checks-of-references",
-            )
-        )
+        section.blocks.append(check_table(view, checked))
     if view.other_references:
         section.blocks.append(references_table(view, label))
     if view.reference in view.sampled:
@@ -122,49 +114,52 @@ def chains(view: View, method: str) -> list[Figure]:
     return blocks
 
 
-def check_row(view: View, method: str, check: dict[str, Any]) -> list[Cell]:
-    """Return one check of a possible reference: what was demanded, what was found."""
-    found = check["value"]
-    return [
-        name_cell(view, method),
-        Cell(str(check["name"])),
-        value(found, 3 if found < 1 else 5) if isinstance(found, int | float) else Cell(DASH),
-        Cell(str(check["limit"])),
-        Cell("✓ passed", tone="good") if check["passed"] else Cell("✗ failed", tone="bad"),
-    ]
+def check_table(view: View, methods: list[str]) -> Table:
+    """Return what is demanded of a reference, and what was found of each that could be one."""
+    found: dict[tuple[str, str], dict[str, Cell]] = {}
+    for method in methods:
+        for check in view.manifest["references"][method]["checks"]:
+            found.setdefault((check["name"], check["limit"]), {})[method] = check_cell(check)
+    rows = [[Cell(name), Cell(limit), *(of.get(m, Cell(DASH)) for m in methods)] for (name, limit), of in found.items()]
+    labels = [view.label(m) for m in methods]
+    return Table(f"Checks of {listing(labels)}", ["check", "limit", *labels], rows, slug="checks-of-references")
+
+
+def check_cell(check: dict[str, Any]) -> Cell:
+    """Return what was found, and whether it passed; sizes of samples and counts are whole numbers."""
+    value = check["value"]
+    text = (
+        rhat(value) if "R-hat" in check["name"] or value is None else fixed(value, 2 if value % 1 and value < 10 else 0)
+    )
+    return Cell(f"✓ {text}", tone="good") if check["passed"] else Cell(f"✗ {text}", tone="bad")
 
 
 def references_table(view: View, label: str) -> Table:
     """Return how far the other possible references are from the one chosen."""
-    metrics = {
+    columns = {
         "median_shift": "median shift",
         "width_ratio": "width ratio",
         "coverage95": "95% coverage",
         "wasserstein": "Wasserstein-1",
         "wasserstein_floor": "Wasserstein-1 of two halves",
+        "coclustering_error": "co-clustering",
+        "predictive_tv": "total variation",
     }
     rows = []
     for method in view.other_references:
-        for block in BLOCKS:
-            if math.isnan(view.value(method, "median_shift", block)):
-                continue
-            cells = (error_cell(view.value(method, m, block), view.se(method, m, block)) for m in metrics)
-            rows.append(
-                [
-                    name_cell(view, method),
-                    Cell(block),
-                    *cells,
-                    error_cell(view.value(method, "predictive_tv"), view.se(method, "predictive_tv")),
-                    error_cell(view.value(method, "coclustering_error"), view.se(method, "coclustering_error")),
-                ]
-            )
-    head = ["method", "block", *metrics.values(), "total variation", "co-clustering"]
+        for block, target in (*((b, b) for b in BLOCKS), ("clusters", "data"), ("density", "data")):
+            own = {"clusters": ["coclustering_error"], "density": ["predictive_tv"]}.get(block, list(columns)[:5])
+            values = {m: (view.value(method, m, target), view.se(method, m, target)) for m in own}
+            if not all(math.isnan(x) for x, _ in values.values()):
+                cells = (error_cell(*values.get(m, (math.nan, math.nan))) for m in columns)
+                rows.append([name_cell(view, method), Cell(block), *cells])
     return Table(
         f"The references against each other: how far from {label}, at the worst parameter of each block (shift and distance in "
-        "units of its IQR / 1.349), in the predictive density and in co-clustering. Methods that sample the same posterior in "
+        "units of its IQR / 1.349), in co-clustering and in the predictive density. Methods that sample the same posterior in "
         "different ways should differ by Monte Carlo error alone",
-        head,
+        ["method", "of", *columns.values()],
         rows,
+        slug="references",
     )
 
 

@@ -29,6 +29,7 @@ def plot_khat(method: str, elpd: Any, title: str) -> Figure:
         figure = style.of_collection(collection)
         ax, khat = figure.axes[0], elpd.pareto_k.values
         ax.set(title=title, ylim=(min(khat.min(), 0) - 0.05, max(khat.max(), elpd.good_k) + 0.1))
-        ax.text(1, elpd.good_k, f"limit {elpd.good_k:.2f}", transform=ax.get_yaxis_transform(), ha="right", va="bottom",
-                color=style.MUTED, fontsize=8)  # fmt: skip
+        ax.text(
+            1.01, elpd.good_k, "limit", transform=ax.get_yaxis_transform(), va="center", color=style.MUTED, fontsize=8
+        )
     return figure
