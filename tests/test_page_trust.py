@@ -10,7 +10,7 @@ import xarray as xr
 from reports import Results, compare
 from reports.page import uniformity
 from reports.page.convergence import convergence, outcome
-from reports.page.trust import chains, reference
+from reports.page.trust import check_cell, ranks, reference, traces
 from reports.page.view import View
 from reports.plots import style
 
@@ -91,14 +91,15 @@ def test_the_parameters_with_the_largest_rhat_are_drawn_and_those_astray_named(s
     metrics = sampled.metrics.copy()
     metrics.loc[(metrics["metric"] == "rhat") & (metrics["target"] == "means[0, x0]"), "value"] = 1.7
     view = View(Results(sampled.manifest, metrics, sampled.data, sampled.trees | {"gibbs": tree}))
-    traces, ranks = chains(view, "gibbs")
-    assert "Lines leave it for means[0, x0]." in ranks.caption
+    caption = traces(view, "gibbs").caption
+    (drawn,) = ranks(view, "gibbs")
+    assert "Lines leave it for means[0, x0]." in drawn.caption
     assert next(iter(seen)).startswith("Traces of Gibbs: means[0, x0]")
     figure = seen[next(alt for alt in seen if alt.startswith("Rank plots"))]
     assert figure.axes[0].get_yticklabels()  # numbers on the axis of ranks
     assert [line.get_color() for line in figure.axes[0].lines[1:]] == list(style.CHAINS[:4])
-    assert "one colour a chain" in traces.caption
-    unmoved = chains(View(sampled), "gibbs")[1]
+    assert "one colour a chain" in caption
+    (unmoved,) = ranks(View(sampled), "gibbs")
     assert "Here every line does." in unmoved.caption
 
 
@@ -164,4 +165,27 @@ def test_the_reference_section_draws_its_chains(sampled, monkeypatch):
     drawn = []
     monkeypatch.setattr("reports.page.trust.image", lambda figure, alt, **_: drawn.append(alt))
     reference(View(sampled))
-    assert [alt.split(" of ")[0] for alt in drawn] == ["Traces", "Rank plots"]
+    assert [alt.split(" for ")[0].split(":")[0] for alt in drawn] == ["Traces of Gibbs", "Rank plots of Gibbs"]
+
+
+def test_ranks_of_a_sampler_that_failed_are_drawn_too(sampled, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("reports.page.trust.image", lambda figure, alt, **_: drawn.append(alt))
+    manifest = deepcopy(sampled.manifest)
+    manifest["methods"]["mine"] = manifest["methods"]["gibbs"]
+    for trusted in (True, False):
+        manifest["references"]["mine"] = manifest["references"]["gibbs"] | {"method": "mine", "trusted": trusted}
+        trees = sampled.trees | {"mine": sampled.trees["gibbs"]}
+        reference(View(Results(manifest, sampled.metrics, sampled.data, trees)))
+        assert len([alt for alt in drawn if alt.startswith("Rank plots of mine")]) == 1 - trusted
+
+
+def test_what_was_found_of_a_reference_is_written_as_everywhere():
+    found = {
+        "largest R-hat": 1.00287,
+        "smallest tail ESS": 9.2,
+        "smallest E-BFMI": 0.9555,
+        "divergent transitions": 0.0,
+    }
+    texts = [check_cell({"name": name, "value": value, "passed": True}).text for name, value in found.items()]
+    assert texts == ["✓ 1.003", "✓ 9", "✓ 0.96", "✓ 0"]

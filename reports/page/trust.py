@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reports.metrics.parameters import BLOCKS
 from reports.page import quantities, uniformity
@@ -13,6 +13,9 @@ from reports.page.modes import modes_blocks
 from reports.page.numbers import DASH, fixed, percent, rhat
 from reports.page.view import View
 from reports.page.words import listing
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 SHOWN = 6
 """Parameters whose chains are drawn."""
@@ -64,54 +67,62 @@ def reference(view: View) -> Section:
     if view.other_references:
         section.blocks.append(references_table(view, label))
     if view.reference in view.sampled:
-        section.blocks += chains(view, view.reference)
+        section.blocks += [traces(view, view.reference), *ranks(view, view.reference)]
+    for method in view.other_references:
+        if method in view.sampled and not view.manifest["references"][method]["trusted"]:
+            section.blocks += ranks(view, method)
     return section
 
 
-def chains(view: View, method: str) -> list[Figure]:
-    """Return traces and ranks of the parameters whose chains agree least."""
-    from reports.plots.rank import plot_rank
+def least_agreed(view: View, method: str) -> tuple[xr.Dataset, str]:
+    """Return the draws of the parameters whose chains agree least, and what they are in words."""
+    draws = quantities.scalars(view.trees[method])[list(view.scalars[method])]
+    found = view.of(method, "rhat")
+    names = sorted(map(str, draws), key=lambda name: -float(found.get(name, 0.0)))[:SHOWN]
+    some = f"the {len(names)} of {len(draws)} parameters with the largest R-hat"
+    return draws[names], some if len(names) < len(draws) else "all parameters"
+
+
+def traces(view: View, method: str) -> Figure:
+    """Return the traces of the parameters whose chains agree least."""
     from reports.plots.trace import plot_trace
 
     label = view.label(method)
-    draws = quantities.scalars(view.trees[method])[list(view.scalars[method])]
-    rhat = view.of(method, "rhat")
-    names = sorted(map(str, draws), key=lambda name: -float(rhat.get(name, 0.0)))[:SHOWN]
-    which = (
-        f"the {len(names)} of {len(draws)} parameters with the largest R-hat"
-        if len(names) < len(draws)
-        else "all parameters"
+    draws, which = least_agreed(view, method)
+    return Figure(
+        f"Traces of {label}, one colour a chain, for {which}. Chains that mix look like one band; a chain at a level of its "
+        "own has found another mode.",
+        [
+            image(
+                plot_trace(quantities.as_tree(draws)), f"Traces of {label}: {listing([*map(str, draws)])}", raster=True
+            )
+        ],
+        slug=f"traces-{method}",
     )
-    blocks = [
+
+
+def ranks(view: View, method: str) -> list[Figure]:
+    """Return the rank plots of the parameters whose chains agree least, if there are several chains."""
+    from reports.plots.rank import plot_rank
+
+    label = view.label(method)
+    draws, which = least_agreed(view, method)
+    if draws.sizes["chain"] == 1:
+        return []
+    found = uniformity.ranks(draws)
+    left = uniformity.astray(found)
+    seen = f"Lines leave it for {listing(left)}." if left else "Here every line does."
+    alt = f"outside the band for {listing(left)}" if left else "all chains in the band"
+    return [
         Figure(
-            f"Traces of {label}, one colour a chain, for {which}. Chains that mix look like one band; a chain at a level of "
-            "its own has found another mode.",
-            [image(plot_trace(quantities.as_tree(draws[names])), f"Traces of {label}: {listing(names)}", raster=True)],
-            slug="traces",
+            f"Rank plots of {label}, one colour a chain, for {which}. A line is the ECDF of one chain's ranks among the draws "
+            f"of all chains, less that of equal chains; of each chain {found.attrs['draws']} draws are ranked, about as many "
+            "as are effective. Where chains sample the same distribution, all lines of a panel stay in the grey band with "
+            f"probability {percent(uniformity.LEVEL)}. {seen}",
+            [image(plot_rank(found), f"Rank plots of {label} for {listing([*map(str, draws)])}: {alt}")],
+            slug=f"ranks-{method}",
         )
     ]
-    if draws.sizes["chain"] > 1:
-        ranks = uniformity.ranks(draws[names])
-        left = uniformity.astray(ranks)
-        seen = f"Lines leave it for {listing(left)}." if left else "Here every line does."
-        blocks.append(
-            Figure(
-                f"Rank plots of the same parameters. A line is the ECDF of one chain's ranks among the draws of all chains, "
-                f"less that of equal chains; of each chain {ranks.attrs['draws']} draws are ranked, about as many as are "
-                "effective. "
-                "Where chains sample the same distribution, all lines of a panel stay in the grey band with "
-                f"probability {percent(uniformity.LEVEL)}. {seen}",
-                [
-                    image(
-                        plot_rank(ranks),
-                        f"Rank plots of {label} for {listing(names)}: "
-                        f"{'outside the band for ' + listing(left) if left else 'all chains in the band'}",
-                    )
-                ],
-                slug="ranks",
-            )
-        )
-    return blocks
 
 
 def check_table(view: View, methods: list[str]) -> Table:
@@ -127,10 +138,8 @@ def check_table(view: View, methods: list[str]) -> Table:
 
 def check_cell(check: dict[str, Any]) -> Cell:
     """Return what was found, and whether it passed; sizes of samples and counts are whole numbers."""
-    value = check["value"]
-    text = (
-        rhat(value) if "R-hat" in check["name"] or value is None else fixed(value, 2 if value % 1 and value < 10 else 0)
-    )
+    name, found = check["name"], check["value"]
+    text = rhat(found) if "R-hat" in name or found is None else fixed(found, 2 if "BFMI" in name else 0)
     return Cell(f"✓ {text}", tone="good") if check["passed"] else Cell(f"✗ {text}", tone="bad")
 
 

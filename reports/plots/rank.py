@@ -30,7 +30,7 @@ def plot_rank(ranks: xr.Dataset) -> Figure:
         ax.axhline(0, color=style.MUTED, linewidth=0.7)
         for chain, line in enumerate(ranks["difference"].isel(parameter=place)):
             ax.plot(x, line, color=style.chain_colour(chain), linewidth=1, drawstyle="steps-post")
-        ax.set_title(style.shortened(name, 30), fontsize=9.5)
+        ax.set_title(style.wrapped(style.shortened(name, 64), 34), fontsize=9)
         ax.margins(x=0)
         ax.locator_params(axis="y", nbins=5)
         if place + columns >= len(names):

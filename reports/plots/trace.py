@@ -26,7 +26,7 @@ def plot_trace(tree: xr.DataTree) -> Figure:
         )
         figure = style.of_collection(collection)
         for ax in figure.axes:
-            ax.set_title(style.shortened(ax.get_title("left"), 30), fontsize=9.5)
+            ax.set_title(style.wrapped(style.shortened(ax.get_title("left"), 64), 34), fontsize=9)
             ax.set_xlabel("draw")
             ax.locator_params(axis="y", nbins=4)
         for ax in figure.axes[::columns]:
