@@ -323,8 +323,8 @@ def forest_blocks(view: View, reference: str, label: str) -> list[Figure]:
     return [
         Figure(
             f"Forest, {some_of(shown, names)}, the furthest from {label} first: median, 50% and 95% interval, on the scales of "
-            f"the comparison and in units of the reference. {label} spans about −2 to 2; a shorter bar claims more certainty, "
-            f"a longer one less. The axis ends {quantities.FRAME} units from the median at the latest.",
+            f"the comparison and in units of the reference. A normal posterior spans −2 to 2; a bar shorter than "
+            f"{label}'s claims more certainty, a longer one less. The axis ends {quantities.FRAME} units away at most.",
             [image(forest, "")],
             alt=f"Intervals of {len(shown)} parameters by method. {intervals_words(view, shown[0])}",
             slug="forest",

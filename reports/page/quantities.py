@@ -22,7 +22,7 @@ THIN = 500
 REGION_PROBS = (0.5, 0.9)
 """Probabilities of the highest-density regions that are drawn."""
 
-REGION_DRAWS, REGION_GRID, REGION_REACH = 200, 64, 5
+REGION_DRAWS, REGION_GRID, REGION_REACH = 600, 64, 5
 """Draws over which a cluster's density is averaged, points on a side of its grid, and sds from its centre to the edge."""
 
 

@@ -72,7 +72,14 @@ def plot_ellipses(
             r = trees[method]["clusters"].to_dataset()["responsibilities"]
             best, certain = r.argmax("cluster").values, r.max("cluster").values
             colours = [style.cluster_colour(k) for k in best]
-            ax.scatter(*points.T, s=9, c=colours, alpha=0.25 + 0.5 * certain**4, linewidths=0, rasterized=True)
+            ax.scatter(
+                *points.T,
+                s=style.dot(len(points)),
+                c=colours,
+                alpha=0.25 + 0.5 * certain**4,
+                linewidths=0,
+                rasterized=True,
+            )
             means, covariances = _flat(trees[method], pair)
             for k in range(means.shape[1]):
                 colour, centre = style.cluster_colour(k), np.median(means[:, k], 0)

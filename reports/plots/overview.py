@@ -47,7 +47,12 @@ def _plane(x: xr.DataArray, fits: Mapping[str, xr.Dataset], reference: str | Non
     for place, (ax, (method, fit)) in enumerate(zip(axes.flat, fits.items(), strict=False)):
         colours = [style.cluster_colour(int(k)) for k in fit["best"].values]
         ax.scatter(
-            *points.T, s=9, c=colours, alpha=0.2 + 0.4 * fit["certain"].values ** 4, linewidths=0, rasterized=True
+            *points.T,
+            s=style.dot(len(points)),
+            c=colours,
+            alpha=0.2 + 0.4 * fit["certain"].values ** 4,
+            linewidths=0,
+            rasterized=True,
         )
         if reference is not None and method != reference:
             for k in range(fit.sizes["cluster"]):

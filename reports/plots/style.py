@@ -148,6 +148,15 @@ def panels(
     return figure, figure.subplots(rows, cols, squeeze=False, **subplots)
 
 
+def dot(number: int) -> float:
+    """Return the area of a mark, in square points, that leaves `number` of them to be told apart.
+
+    >>> dot(14), dot(272), dot(2000)
+    (26.0, 11.0, 7.0)
+    """
+    return 26.0 if number < 50 else 11.0 if number < 500 else 7.0
+
+
 def columns(number: int) -> int:
     """Return how many of `number` small panels stand in a row."""
     return number if number in (1, 2, 4) else 3
