@@ -9,7 +9,7 @@ from scipy.special import logit
 from mixtures import Dirichlet, Draws, Fit, Gaussian, datasets
 from mixtures.labels import align, sort_by_mean
 from mixtures.methods import cavi, exact, gibbs
-from reports.comparison.measure import contested
+from reports.comparison.references import contested
 from reports.comparison.verdict import CLAIMS, LIMITS, judge, of_reference
 from reports.metrics import Row, agreement, label_free, parameters, prediction, quality, recovery, reference
 

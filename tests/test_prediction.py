@@ -12,7 +12,7 @@ from scipy import signal, stats
 from mixtures import Conjugate, Dirichlet, Draws, Fit, Gaussian
 from mixtures.methods import cavi
 from reports import Results, compare
-from reports.comparison import measure
+from reports.comparison import trees
 from reports.metrics import checks, prediction, quality
 from reports.page.scores import checks as checks_section
 from reports.page.view import View
@@ -156,7 +156,7 @@ def test_recorded_ratios_keep_to_their_draws(rng):
 
 
 def test_many_points_have_no_leave_one_out_and_are_checked_in_part(rng, monkeypatch):
-    monkeypatch.setattr(measure, "LARGEST_LOG_LIKELIHOOD", 400 * 40 - 1)
+    monkeypatch.setattr(trees, "LARGEST_LOG_LIKELIHOOD", 400 * 40 - 1)
     monkeypatch.setattr(checks, "LARGEST", 25)
     x, _ = one_gaussian(rng)
     results = compare(x, 1, rng=rng, methods=("cavi",), draws=100).results

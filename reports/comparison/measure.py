@@ -13,7 +13,7 @@ import numpy as np
 
 from mixtures import Conjugate, Dirichlet, Draws, Fit, Gaussian, labels
 from mixtures.engines.responsibilities import log_sum_draws
-from mixtures.methods import cavi
+from reports.comparison import references, trees
 from reports.comparison.beside import begin
 from reports.comparison.catalogue import METHODS, REFERENCES, Options
 from reports.comparison.prepared import Data
@@ -33,22 +33,12 @@ from reports.metrics import (
     two_sample,
 )
 from reports.metrics.parameters import scalars
-from reports.metrics.prediction import FEWEST_LOO_DRAWS, LARGEST_LOG_LIKELIHOOD
 
 if TYPE_CHECKING:
     import xarray as xr
 
-# Sizes that keep the work after the fits, and the folder, small; what they cut is cut for every method alike.
-LARGEST_REFITTED = 2000
-
-# An R-hat that more draws will not mend.
-MODES_APART = 1.1
-PREDICTIVE_DRAWS = 50
-PREDICTIVE_POINTS = 1000
 # Points drawn from each of two predictive densities that are compared.
 DENSITY_POINTS = 1000
-NOTHING_SAMPLED = "no MCMC draws to hold the others against"
-COCLUSTERED_POINTS = 400
 RELABELLED_POINTS = 300
 
 
@@ -71,7 +61,7 @@ def measure(
     for method in (m for m in fits if m not in METHODS):
         streams[method], evidence_streams[method] = rng.spawn(2)
     if not fits:
-        facts: dict[str, Any] = {"reference": _no_reference("no method succeeded")}
+        facts: dict[str, Any] = {"reference": references.no_reference("no method succeeded")}
         facts |= {
             "references": {},
             "relabelling": {},
@@ -95,7 +85,7 @@ def measure(
         for method, fit in fits.items()
     }
     posteriors = {method: _posterior(fit, data) for method, fit in drawn.items()}
-    some = data.x[_coclustered(len(data.x))]
+    some = data.x[trees.coclustered(len(data.x))]
     together = {method: label_free.together(fit, some) for method, fit in drawn.items()}
     averaged = {method: fit.responsibilities(data.x) for method, fit in drawn.items()}
 
@@ -105,11 +95,11 @@ def measure(
         if isinstance(fit.posterior, Conjugate) or "log_ratio" in fit.sample_stats
     }
 
-    likelihoods = {method: _log_likelihood(fit, data) for method, fit in drawn.items() if fit.kind != "point"}
+    likelihoods = {method: trees.log_likelihood(fit, data) for method, fit in drawn.items() if fit.kind != "point"}
     left_out = {
         method: begin(
             executor,
-            _leave_one_out,
+            trees.leave_one_out,
             fit,
             drawn[method],
             ratios.get(method),
@@ -127,13 +117,17 @@ def measure(
     checked = {method: diagnosed(fit, posteriors[method]) for method, fit in fits.items() if fit.kind == "mcmc"}
     rows += [row for those in checked.values() for row in those]
     judged = {
-        method: reference_entry(
+        method: references.reference_entry(
             method, reference.checks(those, fits[method].held.weights.shape[0], fits[method].sample_stats)
         )
         for method, those in checked.items()
         if method in REFERENCES or method not in METHODS
-    } | {method: exact_entry(method) for method, fit in fits.items() if fit.kind == "exact"}
-    facts = {"reference": _chosen(judged, options.reference), "references": judged, "relabelling": relabelling}
+    } | {method: references.exact_entry(method) for method, fit in fits.items() if fit.kind == "exact"}
+    facts = {
+        "reference": references.chosen(judged, options.reference),
+        "references": judged,
+        "relabelling": relabelling,
+    }
     facts["modes"] = _modes(fits, data)
     rows += [row for method, found in facts["modes"].items() for row in modes.rows(method, found)]
 
@@ -148,8 +142,8 @@ def measure(
         if options.two_sample:
             rows += _told_apart(against, posteriors, streams)
 
-    trees = {
-        m: _tree(
+    saved = {
+        m: trees.tree(
             fits[m],
             scored[m],
             drawn[m],
@@ -162,23 +156,23 @@ def measure(
         )
         for m in fits
     }
-    for method, tree in trees.items():
+    for method, tree in saved.items():
         found = left_out[method]()
         # The same random numbers and labels for all, so that chance sets the methods less apart.
         found["checks"] = checks.check(fits[method], data.x, data.features, deepcopy(common))
         rows += [row for those, _ in found.values() for row in those]
-        trees[method] = tree.assign({group: type(tree)(dataset) for group, (_, dataset) in found.items()})
+        saved[method] = tree.assign({group: type(tree)(dataset) for group, (_, dataset) in found.items()})
 
     order = {method: i for i, method in enumerate([*fits, "oracle"])}
     rows.sort(key=lambda row: order[row.method])
     by_method = {method: list(those) for method, those in groupby(rows, key=lambda row: row.method)}
-    facts["reference"] = contested(facts["reference"], judged, by_method)
+    facts["reference"] = references.contested(facts["reference"], judged, by_method)
     facts["verdict"] = _verdicts(fits, by_method, judged, facts["reference"])
     facts["prior_sensitivity"], found_of_prior = prior.examine(
         drawn, posteriors, averaged, facts["reference"], data.x, data.labels, rng.spawn(1)[0]
     )
     rows = sorted([*rows, *found_of_prior], key=lambda row: order[row.method])
-    return Measured(fits, rows, trees, facts)
+    return Measured(fits, rows, saved, facts)
 
 
 def _against(
@@ -235,18 +229,11 @@ def _verdicts(
     return {
         method: of_reference(against, claims)
         if method == against["method"]
-        else judge(rows[method], fit.kind, reference=against, caveat=caveat(fit, judged.get(method)), claims=claims)
+        else judge(
+            rows[method], fit.kind, reference=against, caveat=references.caveat(fit, judged.get(method)), claims=claims
+        )
         for method, fit in fits.items()
     }
-
-
-def caveat(fit: Fit, judged: dict[str, Any] | None) -> str | None:
-    """Why the method itself cannot be relied on: an optimiser that did not converge, a sampler that failed its checks."""
-    if fit.kind == "mcmc":
-        if judged is not None:
-            return None if judged["trusted"] else f"the sampler failed its checks ({_failed(judged['checks'])})"
-        return None if fit.converged else "the sampler's runs disagree"
-    return None if fit.converged else "the optimiser did not converge"
 
 
 def _aligned(fits: dict[str, Fit], data: Data) -> tuple[dict[str, Fit], dict[str, Any]]:
@@ -276,7 +263,7 @@ def _second_opinion(fit: Fit, x: np.ndarray) -> float | None:
     """Share of aligned draws that Stephens' relabelling leaves as they are, but for one order common to all."""
     if isinstance(fit.posterior, Conjugate) or fit.n_components == 1 or fit.kind == "point":
         return None
-    r = label_free.per_draw(fit, x[_spread(len(x), min(len(x), RELABELLED_POINTS))])
+    r = label_free.per_draw(fit, x[trees.spread(len(x), min(len(x), RELABELLED_POINTS))])
     return labels.agreement(labels.stephens(r))
 
 
@@ -300,11 +287,6 @@ def _posterior(fit: Fit, data: Data) -> xr.Dataset:
     tree = fit.draws(fit.held.weights[..., 0].size, np.random.default_rng(0))
     names = {"feature": list(data.features), "feature_": list(data.features)}
     return tree["posterior"].to_dataset().assign_coords(names)
-
-
-def _coclustered(n: int) -> np.ndarray:
-    """Rows whose co-clustering is kept: all, or evenly spaced ones of many."""
-    return np.linspace(0, n - 1, min(n, COCLUSTERED_POINTS)).astype(int)
 
 
 def _ratios(fit: Fit, drawn: Fit, data: Data) -> np.ndarray:
@@ -389,183 +371,3 @@ def _densities(fits: dict[str, Fit], data: Data, against: str | None) -> list[Ro
                     prediction.paired_difference(method, against, f"{name}_log_difference", value, log_p[against])
                 )
     return rows
-
-
-def _tree(
-    fit: Fit,
-    scored: Fit,
-    drawn: Fit,
-    posterior: xr.Dataset,
-    log_likelihood: xr.Dataset | None,
-    together: np.ndarray,
-    averaged: np.ndarray,
-    data: Data,
-    rng: np.random.Generator,
-) -> xr.DataTree:
-    """The method's DataTree: posterior, observed_data and clusters always, the other groups where they apply."""
-    import xarray as xr
-
-    chains, draws, _ = drawn.held.weights.shape
-    features = {"feature": list(data.features)}
-    points = _coclustered(len(data.x))
-    clusters = {
-        "responsibilities": (("obs", "cluster"), averaged),
-        "log_predictive": ("obs", scored.log_predictive(data.x)),
-        "coclustering": (("point", "point_"), together.astype(np.float32)),
-    }
-    groups = {
-        "posterior": posterior,
-        "observed_data": xr.Dataset({"x": (("obs", "feature"), data.x)}, coords=features),
-        "clusters": xr.Dataset(clusters, coords={"point": points, "point_": points}),
-    }
-    if len(fit.bound):
-        groups["ascent"] = xr.Dataset({"bound": ("iteration", fit.bound)}, attrs={"unit": "nats"})
-    if fit.sample_stats:
-        groups["sample_stats"] = xr.Dataset({name: (("chain", "draw"), v) for name, v in fit.sample_stats.items()})
-    if log_likelihood is not None:
-        groups["log_likelihood"] = log_likelihood
-    if fit.kind != "point":
-        some = min(draws, PREDICTIVE_DRAWS)
-        replicated = checks.replicate(
-            fit.family, *_thin(drawn, some).held.flat(), min(len(data.x), PREDICTIVE_POINTS), rng
-        )
-        groups["posterior_predictive"] = xr.Dataset(
-            {"x": (("chain", "draw", "obs", "feature"), replicated.reshape(chains, some, *replicated.shape[1:]))},
-            coords=features,
-        )
-    tree = xr.DataTree.from_dict(groups)
-    tree.attrs["kind"] = fit.kind
-    return tree
-
-
-def _log_likelihood(drawn: Fit, data: Data) -> xr.Dataset | None:
-    """log p(x_n | theta) under as many draws as can be held, if they are enough for leave-one-out."""
-    import xarray as xr
-
-    chains, draws, _ = drawn.held.weights.shape
-    kept = _kept(chains, draws, len(data.x))
-    if chains * kept < FEWEST_LOO_DRAWS:
-        return None
-    values = {"x": (("chain", "draw", "obs"), _thin(drawn, kept).log_likelihood(data.x))}
-    return xr.Dataset(values, coords={"chain": range(chains), "draw": _spread(draws, kept)})
-
-
-def _leave_one_out(
-    fit: Fit,
-    drawn: Fit,
-    ratios: np.ndarray | None,
-    posterior: xr.Dataset,
-    log_likelihood: xr.Dataset | None,
-    data: Data,
-) -> dict[str, tuple[list[Row], xr.Dataset]]:
-    """Rows and pointwise values by group of the tree: from posterior draws, by refits for CAVI, through weighted draws of q."""
-    import xarray as xr
-
-    found = {}
-    if fit.kind == "mcmc" and log_likelihood is not None:
-        observed = xr.Dataset({"x": (("obs", "feature"), data.x)}, coords={"feature": list(data.features)})
-        groups = {
-            "posterior": posterior.sel(draw=log_likelihood["draw"]),
-            "log_likelihood": log_likelihood,
-            "observed_data": observed,
-        }
-        found["loo"] = prediction.leave_one_out(fit.method, xr.DataTree.from_dict(groups))
-    if fit.method == "cavi" and len(data.x) <= LARGEST_REFITTED:
-        found["loo_refitted"] = prediction.refitted(
-            fit.method, cavi.leave_one_out(fit, data.x), fit.log_predictive(data.x)
-        )
-    if fit.kind == "variational" and ratios is not None:
-        own = drawn if isinstance(fit.posterior, Conjugate) else fit
-        chains, draws, _ = own.held.weights.shape
-        kept = _kept(chains, draws, len(data.x))
-        if chains * kept >= FEWEST_LOO_DRAWS:
-            log_p = _thin(own, kept).log_likelihood(data.x).reshape(-1, len(data.x))
-            some = ratios.reshape(chains, draws)[:, _spread(draws, kept)].ravel()
-            found["loo_approximate"] = prediction.approximate_leave_one_out(fit.method, log_p, some)
-    return found
-
-
-def _kept(chains: int, draws: int, n: int) -> int:
-    """Draws of each chain for which the log likelihood of every point is held."""
-    return min(draws, LARGEST_LOG_LIKELIHOOD // (chains * n))
-
-
-def _thin(fit: Fit, draws: int) -> Fit:
-    """The fit with so many evenly spaced draws of each chain."""
-    held = fit.held
-    chosen = _spread(held.weights.shape[1], draws)
-    return replace(
-        fit, posterior=Draws(held.weights[:, chosen], {name: v[:, chosen] for name, v in held.theta.items()})
-    )
-
-
-def _spread(draws: int, kept: int) -> np.ndarray:
-    """Numbers of so many draws, evenly spaced from the first."""
-    return np.linspace(0, draws, kept, endpoint=False).astype(int)
-
-
-def reference_entry(method: str, checks: list[dict[str, Any]]) -> dict[str, Any]:
-    """The manifest's entry on the reference."""
-    failed = [check for check in checks if not check["passed"]]
-    reason = "is the reference and passed its checks"
-    if failed:
-        reason = f"failed its checks after relabelling ({_failed(checks)})"
-        if any(c["name"] == "largest R-hat" and c["value"] is not None and c["value"] > MODES_APART for c in failed):
-            reason += "; chains so far apart are what a posterior with several modes looks like"
-    return {
-        "method": method,
-        "trusted": not failed,
-        "reason": reason,
-        "checks": checks,
-        "floor_note": "Wasserstein-1 between two halves of the reference: what two runs of half its length differ by.",
-    }
-
-
-def _failed(checks: list[dict[str, Any]]) -> str:
-    """The checks that were not passed, each with its value: numbers of draws whole, R-hat to the third decimal."""
-
-    def text(value: float | None) -> str:
-        return "unknown" if value is None else f"{value:.0f}" if value >= 10 else f"{value:.4g}"
-
-    return ", ".join(f"{check['name']} {text(check['value'])}" for check in checks if not check["passed"])
-
-
-def exact_entry(method: str) -> dict[str, Any]:
-    """The manifest's entry on an exact reference."""
-    return {
-        "method": method,
-        "trusted": True,
-        "reason": "is exact and needs no check",
-        "checks": [],
-        "floor_note": "Wasserstein-1 between two halves of the draws: what the number of draws alone makes of no difference.",
-    }
-
-
-def _chosen(judged: dict[str, dict[str, Any]], asked: str) -> dict[str, Any]:
-    """The reference asked for; else the first that can be trusted, in the order of preference, else the first."""
-    if asked != "auto":
-        return judged.get(asked, _no_reference(f"{METHODS[asked].title} was asked for as the reference and failed"))
-    ordered = [judged[method] for method in REFERENCES if method in judged]
-    return next(
-        (entry for entry in ordered if entry["trusted"]), ordered[0] if ordered else _no_reference(NOTHING_SAMPLED)
-    )
-
-
-def contested(
-    chosen: dict[str, Any], judged: dict[str, dict[str, Any]], rows: Mapping[str, list[Row]]
-) -> dict[str, Any]:
-    """The reference, no longer trusted where another sampler passed its checks too and differs from it."""
-    if not (chosen["trusted"] and chosen["checks"]):
-        return chosen
-    for method in REFERENCES:
-        if method == chosen["method"] or not judged.get(method, chosen | {"trusted": False})["trusted"]:
-            continue
-        apart = [said["because"] for said in judge(rows[method], "mcmc").values() if said["state"] == "differs"]
-        if apart:
-            reason = f"passed its checks, and so did {METHODS[method].title}, which differs ({'; '.join(apart)})"
-            return chosen | {"trusted": False, "reason": reason}
-    return chosen
-
-
-def _no_reference(reason: str) -> dict[str, Any]:
-    return {"method": None, "trusted": False, "reason": reason, "checks": [], "floor_note": None}

@@ -54,13 +54,21 @@ def name(view: View, method: str, route: str) -> str:
 
 
 def compared(view: View) -> pd.DataFrame:
-    """Return ArviZ's comparison of all scores with the best of those that k-hat allows, or else the best; the best first."""
+    """Return ArviZ's comparison of all scores with one of them, the highest elpd first.
+
+    That one is the best score of the posterior's own density among those that k-hat allows: refits score another density, and
+    a difference from it would not compare estimates of one quantity.
+    """
     from arviz_stats import compare
 
     elpds = {name(view, *key): elpd for key, elpd in view.loo.items()}
     if len(elpds) < 2:
         return pd.DataFrame()
-    best = max(elpds, key=lambda called: (not elpds[called].warning, elpds[called].elpd))
+    routes = {name(view, *key): key[1] for key in view.loo}
+    best = max(
+        elpds,
+        key=lambda called: (not elpds[called].warning, routes[called] != "loo_refitted", elpds[called].elpd),
+    )
     table = compare(elpds, reference=best, round_to="none")
     methods = {name(view, *key): key[0] for key in view.loo}
     return table.assign(
@@ -199,11 +207,12 @@ def figures(view: View) -> list[Figure]:
     if len(table) > 1:
         from reports.plots.compare import plot_compare
 
+        best = str(table.index[table["best"]][0])
         last, furthest = table.index[-1], fixed(float(table["elpd_diff"].iloc[-1]), 1)
-        alt = f"Leave-one-out: {table.index[0]} is best, {last} furthest from it with {furthest} nats"
+        alt = f"Leave-one-out: {table.index[0]} is highest, {last} lowest with {furthest} nats from {best}"
         blocks.append(
             Figure(
-                "Leave-one-out difference from the best of the reliable scores, with its standard error over the points. The "
+                f"Leave-one-out difference of the reliable scores from {best}, with its standard error over the points. The "
                 "Monte Carlo error is not in the bars.",
                 [image(plot_compare(table.drop(columns=["reliable", "best"])), alt)],
                 slug="loo-difference",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixtures import Fit
-from reports.comparison import measure
+from reports.comparison import measure, references
 from reports.comparison.verdict import CLAIMS, judge
 from reports.metrics import Row, agreement, label_free, reference
 from reports.metrics.agreement import Marginal
@@ -69,10 +69,10 @@ class Side:
     def entry(self) -> dict[str, Any]:
         """What the manifest of a comparison would say of this side as a reference."""
         if self.fit.kind != "mcmc":
-            return measure.exact_entry(self.fit.method)
+            return references.exact_entry(self.fit.method)
         rows = measure.diagnosed(self.fit, self._posterior)
         chains = len(self.fit.held.weights)
-        return measure.reference_entry(self.fit.method, reference.checks(rows, chains, self.fit.sample_stats))
+        return references.reference_entry(self.fit.method, reference.checks(rows, chains, self.fit.sample_stats))
 
     @cached_property
     def _posterior(self) -> xr.Dataset:
@@ -91,4 +91,4 @@ def verdict(own: Side, truth: Side, claims: Sequence[str] = CLAIMS) -> dict[str,
         ours = own.own_density, own.density(truth.points)
         theirs = truth.density(own.points), truth.own_density
         rows += label_free.predictive_tv("own", ours, theirs)
-    return judge(rows, own.fit.kind, reference=truth.entry, caveat=measure.caveat(own.fit, own.entry), claims=claims)
+    return judge(rows, own.fit.kind, reference=truth.entry, caveat=references.caveat(own.fit, own.entry), claims=claims)

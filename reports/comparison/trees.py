@@ -1,0 +1,141 @@
+"""The DataTree of a method that is saved, and leave-one-out from what it holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mixtures import Conjugate, Draws, Fit
+from mixtures.methods import cavi
+from reports.comparison.prepared import Data
+from reports.metrics import Row, checks, prediction
+from reports.metrics.prediction import FEWEST_LOO_DRAWS, LARGEST_LOG_LIKELIHOOD
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+# Sizes that keep the work after the fits, and the folder, small; what they cut is cut for every method alike.
+LARGEST_REFITTED = 2000
+PREDICTIVE_DRAWS = 50
+PREDICTIVE_POINTS = 1000
+COCLUSTERED_POINTS = 400
+
+
+def tree(
+    fit: Fit,
+    scored: Fit,
+    drawn: Fit,
+    posterior: xr.Dataset,
+    log_likelihood: xr.Dataset | None,
+    together: np.ndarray,
+    averaged: np.ndarray,
+    data: Data,
+    rng: np.random.Generator,
+) -> xr.DataTree:
+    """The method's DataTree: posterior, observed_data and clusters always, the other groups where they apply."""
+    import xarray as xr
+
+    chains, draws, _ = drawn.held.weights.shape
+    features = {"feature": list(data.features)}
+    points = coclustered(len(data.x))
+    clusters = {
+        "responsibilities": (("obs", "cluster"), averaged),
+        "log_predictive": ("obs", scored.log_predictive(data.x)),
+        "coclustering": (("point", "point_"), together.astype(np.float32)),
+    }
+    groups = {
+        "posterior": posterior,
+        "observed_data": xr.Dataset({"x": (("obs", "feature"), data.x)}, coords=features),
+        "clusters": xr.Dataset(clusters, coords={"point": points, "point_": points}),
+    }
+    if len(fit.bound):
+        groups["ascent"] = xr.Dataset({"bound": ("iteration", fit.bound)}, attrs={"unit": "nats"})
+    if fit.sample_stats:
+        groups["sample_stats"] = xr.Dataset({name: (("chain", "draw"), v) for name, v in fit.sample_stats.items()})
+    if log_likelihood is not None:
+        groups["log_likelihood"] = log_likelihood
+    if fit.kind != "point":
+        some = min(draws, PREDICTIVE_DRAWS)
+        replicated = checks.replicate(
+            fit.family, *_thin(drawn, some).held.flat(), min(len(data.x), PREDICTIVE_POINTS), rng
+        )
+        groups["posterior_predictive"] = xr.Dataset(
+            {"x": (("chain", "draw", "obs", "feature"), replicated.reshape(chains, some, *replicated.shape[1:]))},
+            coords=features,
+        )
+    saved = xr.DataTree.from_dict(groups)
+    saved.attrs["kind"] = fit.kind
+    return saved
+
+
+def log_likelihood(drawn: Fit, data: Data) -> xr.Dataset | None:
+    """log p(x_n | theta) under as many draws as can be held, if they are enough for leave-one-out."""
+    import xarray as xr
+
+    chains, draws, _ = drawn.held.weights.shape
+    kept = _kept(chains, draws, len(data.x))
+    if chains * kept < FEWEST_LOO_DRAWS:
+        return None
+    values = {"x": (("chain", "draw", "obs"), _thin(drawn, kept).log_likelihood(data.x))}
+    return xr.Dataset(values, coords={"chain": range(chains), "draw": spread(draws, kept)})
+
+
+def leave_one_out(
+    fit: Fit,
+    drawn: Fit,
+    ratios: np.ndarray | None,
+    posterior: xr.Dataset,
+    log_likelihood: xr.Dataset | None,
+    data: Data,
+) -> dict[str, tuple[list[Row], xr.Dataset]]:
+    """Rows and pointwise values by group of the tree: from posterior draws, by refits for CAVI, through weighted draws of q."""
+    import xarray as xr
+
+    found = {}
+    if fit.kind == "mcmc" and log_likelihood is not None:
+        observed = xr.Dataset({"x": (("obs", "feature"), data.x)}, coords={"feature": list(data.features)})
+        groups = {
+            "posterior": posterior.sel(draw=log_likelihood["draw"]),
+            "log_likelihood": log_likelihood,
+            "observed_data": observed,
+        }
+        found["loo"] = prediction.leave_one_out(fit.method, xr.DataTree.from_dict(groups))
+    if fit.method == "cavi" and len(data.x) <= LARGEST_REFITTED:
+        found["loo_refitted"] = prediction.refitted(
+            fit.method, cavi.leave_one_out(fit, data.x), fit.log_predictive(data.x)
+        )
+    if fit.kind == "variational" and ratios is not None:
+        own = drawn if isinstance(fit.posterior, Conjugate) else fit
+        chains, draws, _ = own.held.weights.shape
+        kept = _kept(chains, draws, len(data.x))
+        if chains * kept >= FEWEST_LOO_DRAWS:
+            log_p = _thin(own, kept).log_likelihood(data.x).reshape(-1, len(data.x))
+            some = ratios.reshape(chains, draws)[:, spread(draws, kept)].ravel()
+            found["loo_approximate"] = prediction.approximate_leave_one_out(fit.method, log_p, some)
+    return found
+
+
+def _kept(chains: int, draws: int, n: int) -> int:
+    """Draws of each chain for which the log likelihood of every point is held."""
+    return min(draws, LARGEST_LOG_LIKELIHOOD // (chains * n))
+
+
+def _thin(fit: Fit, draws: int) -> Fit:
+    """The fit with so many evenly spaced draws of each chain."""
+    held = fit.held
+    chosen = spread(held.weights.shape[1], draws)
+    return replace(
+        fit, posterior=Draws(held.weights[:, chosen], {name: v[:, chosen] for name, v in held.theta.items()})
+    )
+
+
+def spread(draws: int, kept: int) -> np.ndarray:
+    """Numbers of so many draws, evenly spaced from the first."""
+    return np.linspace(0, draws, kept, endpoint=False).astype(int)
+
+
+def coclustered(n: int) -> np.ndarray:
+    """Rows whose co-clustering is kept: all, or evenly spaced ones of many."""
+    return np.linspace(0, n - 1, min(n, COCLUSTERED_POINTS)).astype(int)
