@@ -42,7 +42,7 @@ def compare(
     covariance: Annotated[str, typer.Option(metavar=one_of(COVARIANCES), help="Covariance structure.")] = "full",
     out_dir: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder for the results.", show_default="results/DATA-kK, numbered if taken"),
+        typer.Option("-o", "--out", help="Folder for the results.", show_default="results/DATA-kK, numbered if taken"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness.")] = 0,
     test_fraction: Annotated[float, typer.Option(help="Share of the rows held out, 0 to below 1.")] = 0.0,

@@ -367,7 +367,7 @@ def _rate(found: Rate) -> Cell:
 
 
 def _interval(found: Rate) -> str:
-    return f"{number(100 * found.low, 2)} to {percent(found.high)}"
+    return f"{percent(found.low).removesuffix('%')} to {percent(found.high)}"
 
 
 def _text(found: Rate) -> str:
