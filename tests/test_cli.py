@@ -51,6 +51,7 @@ def test_compare_writes_the_folder_and_names_it(folder):
     assert {p.name for p in out.iterdir()} == {"manifest.json", "metrics.csv", "data.zarr", "em.zarr", "cavi.zarr"}
     assert "results/faithful-k2/metrics.csv" in result.stdout
     assert "CAVI    cannot tell  cannot tell" in result.stdout
+    assert "EM: best of 10 starts, found 10 times." in result.stdout
     assert "compile" not in result.stdout  # nothing was
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["seed"] == 0
@@ -137,6 +138,7 @@ def test_a_failing_method_leaves_the_rest_and_exits_with_one(folder):
     result = run("compare", "tight.csv", "-k", "2", *QUICK, "--out", "o")
     assert result.exit_code == 1
     assert "EM, maximum likelihood failed: CollapseError" in result.stderr
+    assert all(word in result.stderr for word in ("--restarts", "--reg-covar", "the method map"))
     assert (folder / "o" / "cavi.zarr").is_dir()
     assert not (folder / "o" / "em.zarr").exists()
 

@@ -365,6 +365,60 @@ def test_information_criteria_of_one_gaussian(rng):
 
 
 @every_structure
+def test_a_ridge_keeps_clusters_from_collapsing(covariance, rng):
+    """Criteria are of the likelihood at the point, which lies above the objective under noise; of many data sets too."""
+    x = np.concatenate([np.zeros((30, 2)), rng.gamma(1, 5, (50, 2))])
+    family, allocation = model(x, 2, covariance=covariance)
+    fit = em.fit(x, family, allocation, rng=rng, reg_covar=1e-3)
+    assert np.linalg.eigvalsh(data_parameters(fit)[2]).min() >= 1e-3 * (1 - 1e-6)
+    L = fit.log_predictive(x).sum()
+    assert fit.info["log_likelihood"] == pytest.approx(L, abs=1e-6)
+    assert fit.info["bic"] == pytest.approx(-2 * L + (family.n_free(2) + 1) * np.log(80), abs=1e-6)
+    assert fit.info["icl"] - fit.info["bic"] == pytest.approx(
+        2 * stats.entropy(fit.responsibilities(x), axis=1).sum(), abs=1e-6
+    )
+    assert fit.bound[-1] < L - 1e-3
+    (many,) = em.fit_many([x], [family], allocation, rng=rng, reg_covar=1e-3)
+    assert many.info["log_likelihood"] == pytest.approx(many.log_predictive(x).sum(), abs=1e-6)
+    assert many.info["log_likelihood"] == pytest.approx(L, abs=1e-3)
+
+
+def test_starts_that_collapsed_early_are_counted_where_few_go_on():
+    """Four starts, of which one collapses in the short runs and two go on."""
+
+    def natural(s):
+        if np.any(s == 3):
+            raise CollapseError("cluster 0 collapsed", (s == 3).all((1, 2)))
+        return s, 0.0
+
+    ends = np.array([3.0, 5.0, 4.0])
+    states = np.arange(4.0)[:, None, None]
+    best = best_of(natural, lambda s: (ends[s[:, 0, 0].astype(int)], s), states, 1, 1e-9, 100, keep=2)
+    assert (best.info["collapsed"], best.info["restarts"], best.info["reached"]) == (1, 4, 1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("keep", [None, 2])
+def test_a_callback_hears_of_every_pass_and_may_stop(method, keep, rng):
+    x = three_clusters(90, rng, separation=1.5)
+    heard = []
+
+    def listen(runs):
+        heard.append(runs.end.max())
+        if len(heard) == 5:
+            raise StopIteration
+
+    fit = METHODS[method](x, *model(x, 3), rng=rng, callback=listen, keep=keep)  # and warns of nothing
+    assert (len(heard), len(fit.bound), fit.converged) == (5, 5, False)
+    assert fit.bound[-1] == heard[-1]
+    heard.clear()
+    fit = METHODS[method](x, *model(x, 3), rng=rng, callback=lambda runs: heard.append(runs.end.max()), keep=keep)
+    assert fit.converged
+    assert len(heard) >= fit.info["passes"]
+    assert heard[-1] == fit.bound[-1]
+
+
+@every_structure
 def test_em_reaches_the_likelihood_of_scikit_learn(covariance, rng):
     from sklearn.mixture import GaussianMixture
 

@@ -201,6 +201,16 @@ def test_a_collapse_is_counted_and_its_neighbours_stay():
     assert alone["bound"] == pytest.approx(ended[0]["bound"], abs=1e-4)
 
 
+def test_a_ridge_is_of_maximum_likelihood_alone_and_leaves_no_collapse():
+    grid = parse("reg_covar = 1e-3\n" + TINY, "ridge")
+    assert {one.method: one.reg_covar for one in grid.cells} == {"em": 1e-3, "single": 1e-3, "cavi": 0.0, "oracle": 0.0}
+    plain = {one.id for one in parse(TINY, "plain").cells}
+    assert {one.method for one in grid.cells if one.id in plain} == {"cavi", "oracle"}
+    rows = measure(replace(cell("em", n=10, k=3, alpha=None), reg_covar=1e-3), range(15))
+    assert not [row for row in rows if "failure" in row]
+    assert all(row["aic"] == pytest.approx(-2 * row["bound"] + 2 * 17) for row in rows)
+
+
 def test_data_that_no_method_can_take_fail_alone(monkeypatch):
     """A replicate of equal rows stops the fit of its batch, which is then made one by one."""
     good, bad = replicate(THREE, 20, 5, 0, 0), replicate(THREE, 20, 5, 0, 1)
@@ -600,6 +610,7 @@ def test_command_writes_the_folder_and_goes_on(tmp_path, monkeypatch):
         ("[[block]]\nn = 20\ntruth = 'iris'\nK = 3\nfitted_K = 3", "contradicts itself"),
         ("[[block]]\nn = 149\ntruth = 'iris'\nfitted_K = 3", "fewer than two of the 150 rows"),
         ("replicates = 1\n[[block]]\nn = 20", "replicates is 1"),
+        ("reg_covar = -1.0\n[[block]]\nn = 20", "reg_covar is -1.0; expected a number of at least 0"),
         ("replicates = true\n[[block]]\nn = 20", "expected a whole number"),
     ],
 )

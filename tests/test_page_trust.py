@@ -9,7 +9,7 @@ import xarray as xr
 
 from reports import Results, compare
 from reports.page import uniformity
-from reports.page.convergence import convergence, outcome
+from reports.page.convergence import convergence, higher_likelihood, outcome, starts
 from reports.page.trust import check_cell, ranks, reference, traces
 from reports.page.view import View
 from reports.plots import style
@@ -117,6 +117,31 @@ def test_the_diagnostics_of_a_sampler_are_those_of_the_table(sampled, monkeypatc
     assert outcomes["EM"]["failed starts"].text == "0 of 2"
     assert outcomes["CAVI"]["starts at the best optimum"].text in ("1 of 2", "2 of 2")
     assert outcomes["Gibbs"]["starts at the best optimum"].text == "–"
+
+
+def test_starts_and_a_higher_likelihood_elsewhere_are_told(sampled):
+    """The sentences of page and terminal; none where EM's likelihood is the highest, as it should be, or has a ridge."""
+    assert higher_likelihood(View(sampled)) is None
+    own = sampled.metrics.query("metric == 'log_likelihood'").set_index(["method", "target"])["value"]
+    assert set(own.index) == {("em", "point"), ("cavi", "mean"), ("gibbs", "draw")}
+    assert own["em", "point"] > own["gibbs", "draw"] > own["gibbs", "draw"] - 5 > own["em", "point"] - 10
+
+    manifest, metrics = deepcopy(sampled.manifest), sampled.metrics.copy()
+    manifest["methods"]["em"]["info"] |= {"restarts": 10, "reached": 4, "collapsed": 3}
+    at_mean = (metrics["metric"] == "log_likelihood") & (metrics["method"] == "cavi")
+    metrics.loc[at_mean, "value"] = own["em", "point"] + 70.0  # of 70 points
+    view = View(Results(manifest, metrics, sampled.data, sampled.trees))
+    assert starts(view)[0] == "EM: best of 10 starts, found 4 times; 3 collapsed."
+    told = higher_likelihood(view)
+    level = own["em", "point"] / 70
+    assert (
+        f"{level:.4f} nats a point at its best optimum, {level + 1:.4f} at the posterior mean of CAVI".replace("-", "−")
+        in told
+    )
+    assert "3 of its 10 starts collapsed" in told
+    assert told in [block.text for block in convergence(view).blocks if block.kind == "notice"]
+    manifest["methods"]["em"]["options"]["reg_covar"] = 1e-3
+    assert higher_likelihood(view) is None
 
 
 def test_what_advi_gained_while_its_rate_fell_is_told_beside_the_limit(sampled):

@@ -13,7 +13,7 @@ from mixtures import Conjugate, Dirichlet, Draws, Fit, Gaussian
 from mixtures.methods import cavi
 from reports import Results, compare
 from reports.comparison import trees
-from reports.metrics import checks, prediction, quality
+from reports.metrics import checks, optimum, prediction, quality
 from reports.page.scores import checks as checks_section
 from reports.page.view import View
 
@@ -367,3 +367,22 @@ def test_the_p_values_do_not_depend_on_who_else_is_there(two_methods):
     again = compare(x, 1, rng=np.random.default_rng(4), methods=("em", "cavi"), draws=100).results
     tables = [r.metrics[(r.metrics["method"] == "em") & (r.metrics["metric"] == "ppc_p")] for r in (alone, again)]
     pd.testing.assert_frame_equal(*(t.reset_index(drop=True) for t in tables))
+
+
+def test_likelihood_at_cavis_mean_is_scipys():
+    """Of columns with few values, where EM's best of several starts has been below it."""
+    rng = np.random.default_rng(1)
+    n = 200
+    sex, ecog = rng.integers(1, 3, n), rng.integers(0, 4, n)
+    karno = (90 - 10 * ecog + rng.normal(0, 6, n)).round(-1)
+    x = np.c_[rng.normal(60, 9, n).round(), sex, ecog, karno, rng.normal(900, 300, n).round()]
+    family, allocation = Gaussian.from_data(x, 2), Dirichlet.symmetric(2)
+    fit = cavi.fit(x, family, allocation, rng=np.random.default_rng(0))
+    (row,) = optimum.log_likelihood(fit, x)
+    q = fit.posterior
+    pi = q.alpha / q.alpha.sum()
+    means = family.origin + family.unit * q.theta.m
+    covariances = q.theta.W_inv / (q.theta.nu - 6)[:, None, None] * np.outer(family.unit, family.unit)
+    log_p = [np.log(pi[k]) + stats.multivariate_normal(means[k], covariances[k]).logpdf(x) for k in (0, 1)]
+    assert row.value == pytest.approx(np.logaddexp(*log_p).sum(), abs=1e-6)
+    assert (row.metric, row.target) == ("log_likelihood", "mean")

@@ -248,13 +248,51 @@ def test_a_candidate_that_fails_takes_no_part(tmp_path):
     found = select(collapsed_data(), [1, 2], ("bic", "cv", "elbo"), name="tight")
     assert np.isnan(value(found, "bic", 2))
     assert "CollapseError" in value(found, "bic", 2, column="missing")
-    assert found.choice("bic").best.components == 1
-    assert found.choice("bic").runner_up is None
     assert value(found, "elbo", 2) > value(found, "elbo", 1)
     assert ("em", 2) in {(one["part"], one["components"]) for one in found.manifest["failures"]}
     page = Page(render(found)).sections
     assert "CollapseError" in page["values"]
-    assert "BIC and cross-validation (EM) choose K\u00a0=\u00a01." in page["choice"]
+    assert "ELBO chooses K\u00a0=\u00a02" in page["choice"]
+
+
+def test_no_choice_is_claimed_where_one_candidate_is_left(tmp_path):
+    """Not within a structure of which one K is left, nor among all; which K failed and why is told."""
+    found = select(collapsed_data(), [1, 2], ("bic", "elbo"), name="tight")
+    assert found.choice("bic") is None
+    assert {one["criterion"] for one in found.manifest["choices"]} == {"elbo"}
+    told = " ".join(found.warnings)
+    assert "BIC: no choice, as only K = 1 has a value, of 2 candidates." in told
+    assert "EM failed at K = 2 (CollapseError: all 20 starts ended in a collapse) and has no values there" in told
+    assert "--reg-covar" in told
+    assert found.table.query("criterion == 'bic'")["difference"].isna().all()
+    assert found.summary().loc["bic"].isna().all()
+    page = Page(render(found)).sections
+    assert re.search(r"BIC\s+no choice", page["choice"])
+    assert "BIC chooses" not in page["choice"]
+
+    both = select(collapsed_data(), [1, 2], ("bic",), covariance=("full", "tied"))
+    assert {one.among: one.best for one in both.choices}.keys() == {"tied", "all"}
+    assert "full: EM failed at K = 2" in " ".join(both.warnings)
+    alone = select(collapsed_data(), [1], ("bic",))
+    assert alone.choice("bic").best.components == 1
+    none = select(collapsed_data(), [2, 3], ("bic",))
+    assert none.warnings[0] == "BIC: no choice, as no candidate has a value."
+    assert "No criterion has a value" in Page(render(none)).sections["choice"]
+
+
+def test_a_ridge_is_scikit_learns(x):
+    """The values are of the likelihood itself, not of the objective under noise; a ridge of EM alone."""
+    spikes = np.concatenate([np.zeros(40), np.random.default_rng(0).gamma(1, 5, 40)])[:, None]
+    found = select(spikes, [1, 2], ("bic", "cv", "elbo"), reg_covar=1e-4, folds=4)
+    for k in (1, 2):
+        model = theirs(spikes, k, reg_covar=1e-4)
+        assert value(found, "bic", k) == pytest.approx(-model.bic(spikes) / 2, abs=0.05)
+    assert found.choice("bic").best.components == found.choice("cv").best.components == 2
+    assert value(found, "elbo", 2) == value(select(spikes, [2], ("elbo",)), "elbo", 2)
+    assert not [text for text in found.warnings if "failed" in text]
+    assert "0.0001 added to every variance" in Page(render(found)).sections["setting"]
+    with pytest.raises(ValueError, match="reg_covar is -1"):
+        select(x, [1], ("bic",), reg_covar=-1)
 
 
 def test_doubts_are_told():
@@ -268,12 +306,16 @@ def test_doubts_are_told():
             "cavi_empty": [0, 1, 2],
             "gibbs_rhat": [1.0, 1.02, np.nan],
             "gibbs_khat_bad": [0, 0, 1],
+            "em_collapsed": [1, 5, 0],
+            "em_starts": [20, 20, 20],
+            "cavi_log_likelihood_at_mean": [-11.0, -10.6, -7.5],
         }
     )
     told = " ".join(_doubts(fits))
     for words in (
         "at K = 3 is 0.5 nats below", "at K = 4 a cluster of EM has fewer points", "EM did not converge at K = 4",
         "at K = 4 CAVI leaves more than one cluster empty", "chains did not mix at K = 3", "high k-hat at K = 4",
+        "ended in a collapse: 5 of 20 at K = 3.", "EM’s likelihood at K = 4 is 1.5 nats below that at CAVI’s posterior mean",
     ):  # fmt: skip
         assert words in told
     assert not _doubts(fits.iloc[:1])

@@ -34,6 +34,7 @@ SHORTER = 0.25
 
 Method = Callable[[Family, Allocation, np.ndarray], tuple[np.ndarray, np.ndarray]]
 Natural = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+Callback = Callable[["Runs"], object] | None
 
 
 class Ascent(NamedTuple):
@@ -49,7 +50,7 @@ class Ascent(NamedTuple):
         Whether the last step raised the bound by less than the tolerance.
     info : dict
         ``passes`` of the best run; ``restarts`` made; how many ``reached`` a bound within 1e-6 nats an observation of the
-        best; how many ``collapsed``.
+        best; how many ``collapsed``, early or late.
     """
 
     s: np.ndarray
@@ -74,6 +75,7 @@ def ascend(
     accelerate: bool = True,
     reg_covar: float = 0.0,
     engine: str = "auto",
+    callback: Callback = None,
 ) -> tuple[Ascent, Pass]:
     """Climb from every start and keep the highest end.
 
@@ -102,6 +104,8 @@ def ascend(
         Whether to extrapolate; the bound rises either way.
     reg_covar, engine
         See `mixtures.engines.passes.one_pass`.
+    callback : callable, optional
+        Called with the `Runs` after every pass; it ends the ascent by raising StopIteration.
 
     Returns
     -------
@@ -132,7 +136,7 @@ def ascend(
     s = starts(x, weights, rows, family, allocation, init, restarts, rng)
     natural = partial(method, family, allocation)
     s = beginnings(natural, s + s[..., :1] * noise(family, reg_covar), len(s))
-    return best_of(natural, pass_, s, n, tol, max_iter, accelerate, keep), pass_
+    return best_of(natural, pass_, s, n, tol, max_iter, accelerate, keep, callback), pass_
 
 
 def beginnings(natural: Natural, s: np.ndarray, restarts: int) -> np.ndarray:
@@ -164,23 +168,27 @@ def best_of(
     max_iter: int,
     accelerate: bool = True,
     keep: int | None = None,
+    callback: Callback = None,
 ) -> Ascent:
     """Climb from every state in s (R, K, P); see `ascend`."""
     R = len(s)
-    runs = climb(lambda _: (natural, pass_), s, n, tol, max_iter if keep is None else min(SHORT, max_iter), accelerate)
+    first = max_iter if keep is None else min(SHORT, max_iter)
+    runs = climb(lambda _: (natural, pass_), s, n, tol, first, accelerate, callback)
+    early, told_to_stop = 0, len(runs.trace) < first and not np.all(runs.converged | runs.collapsed)
     if runs.collapsed.all():
         raise CollapseError(f"all {R} starts ended in a collapse, the last: {runs.errors[-1]}") from runs.errors[-1]
-    if keep is not None:
+    if keep is not None and not told_to_stop:
+        early = int(runs.collapsed.sum())
         ahead = np.argsort(-runs.end, kind="stable")[:keep]
-        runs = _continue(natural, pass_, runs, ahead[~runs.collapsed[ahead]], n, tol, max_iter, accelerate)
+        runs = _continue(natural, pass_, runs, ahead[~runs.collapsed[ahead]], n, tol, max_iter, accelerate, callback)
     best = int(np.argmax(runs.end))
-    if not runs.converged[best]:
+    if not runs.converged[best] and runs.passes[best] >= max_iter:
         warnings.warn(f"no convergence in {max_iter} passes; raise max_iter or tol", ConvergenceWarning, stacklevel=4)
     info = {
         "passes": int(runs.passes[best]),
         "restarts": R,
         "reached": int((runs.end >= runs.end[best] - 1e-6 * n).sum()),
-        "collapsed": int(runs.collapsed.sum()),
+        "collapsed": early + int(runs.collapsed.sum()),
     }
     return Ascent(runs.s[best], runs.bounds(best), bool(runs.converged[best]), info)
 
@@ -241,6 +249,7 @@ def climb(
     tol: float,
     max_iter: int,
     accelerate: bool,
+    callback: Callback = None,
 ) -> Runs:
     """Climb from R states side by side until each has settled.
 
@@ -251,7 +260,7 @@ def climb(
     s : ndarray, shape (R, K, P)
     n : float or ndarray, shape (R,)
         Number of observations.
-    tol, max_iter, accelerate
+    tol, max_iter, accelerate, callback
         See `ascend`.
     """
     R = len(s)
@@ -274,7 +283,7 @@ def climb(
         slow = rise <= np.maximum(tol * n[runs], rounding)
         done = taken & plain & slow
         result.record(runs, at, bound, taken, done, lost)
-        if len(result.trace) == max_iter or np.all(done | lost):
+        if _stopped(callback, result) or len(result.trace) == max_iter or np.all(done | lost):
             return result
 
         near = taken & (rise <= SLOW * n[runs])
@@ -297,6 +306,16 @@ def climb(
             )
             newton.take(stay)
             natural, pass_ = problem(runs)
+
+
+def _stopped(callback: Callback, runs: Runs) -> bool:
+    """Tell the callback, if there is one, where the runs are, and whether it wants no more."""
+    try:
+        if callback is not None:
+            callback(runs)
+    except StopIteration:
+        return True
+    return False
 
 
 def _look(
@@ -351,9 +370,10 @@ def _continue(
     tol: float,
     max_iter: int,
     accelerate: bool,
+    callback: Callback,
 ) -> Runs:
     """Take the runs ahead to their end; the others stay where they are, and are not counted."""
-    rest = climb(lambda _: (natural, pass_), short.s[ahead], n, tol, max(1, max_iter - SHORT), accelerate)
+    rest = climb(lambda _: (natural, pass_), short.s[ahead], n, tol, max(1, max_iter - SHORT), accelerate, callback)
     return Runs(
         rest.s,
         [row[ahead] for row in short.trace] + rest.trace[1:],

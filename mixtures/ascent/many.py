@@ -119,16 +119,16 @@ def _together(
     every = stacked.take(owner)
     s = beginnings(partial(method, every, allocation), s + s[..., :1] * noise(stacked, variance)[:, None], restarts)
 
-    def problem(runs: np.ndarray) -> tuple[Natural, Pass]:
+    def problem(runs: np.ndarray, noisy: bool = True) -> tuple[Natural, Pass]:
         own = stacked.take(owner[runs])
         return partial(method, own, allocation), one_pass(
-            z[owner[runs]], None, own, N * K * len(s), variance[runs], engine
+            z[owner[runs]], None, own, N * K * len(s), variance[runs] if noisy else 0.0, engine
         )
 
     runs = climb(problem, s, N, tol, max_iter, accelerate)
     ends = runs.end.reshape(-1, restarts)
     chosen = np.arange(len(xs)) * restarts + np.argmax(ends, axis=1)
-    entropies = _entropies(*problem(chosen), runs.s[chosen])
+    log_z, entropies = _without_noise(*problem(chosen, noisy=False), runs.s[chosen])
     to_data = np.array([-N * np.log(family.unit).sum() for family in families])
     results: list[Ascent | CollapseError] = []
     for g, (end, best) in enumerate(zip(ends, chosen, strict=True)):
@@ -141,13 +141,15 @@ def _together(
             "restarts": restarts,
             "reached": int((end >= end.max() - 1e-6 * N).sum()),
             "collapsed": lost,
+            "log_z": float(log_z[g] + to_data[g]),
             "entropy": float(entropies[g]),
         }
         results.append(Ascent(runs.s[best], runs.bounds(best) + to_data[g], bool(runs.converged[best]), info))
     return results
 
 
-def _entropies(natural: Natural, pass_: Pass, s: np.ndarray) -> np.ndarray:
-    """Entropy of the responsibilities at s (R, K, P), in nats; missing where s has collapsed."""
+def _without_noise(natural: Natural, pass_: Pass, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """sum_n log_z_n and the entropy of the responsibilities at s (R, K, P), in nats; missing where s has collapsed."""
     _, (eta, _), lost = attempt(natural, s, [])
-    return np.where(lost, np.nan, entropy(eta, *pass_(eta)))
+    log_z, following = pass_(eta)
+    return np.where(lost, np.nan, log_z), np.where(lost, np.nan, entropy(eta, log_z, following))

@@ -11,12 +11,12 @@ import numpy as np
 from mixtures.ascent.climb import Ascent, ascend
 from mixtures.ascent.many import ascend_many, sources
 from mixtures.ascent.online import as_ascent, learn
-from mixtures.engines.passes import entropy
+from mixtures.engines.passes import Pass, entropy, one_pass
 from mixtures.engines.responsibilities import fold
 from mixtures.errors import CollapseError
 from mixtures.fit import Draws, Fit
 from mixtures.model import Allocation, Family
-from mixtures.rows import Rows
+from mixtures.rows import Rows, as_rows, as_weights, count
 
 
 def step(family: Family, allocation: Allocation, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -41,6 +41,7 @@ def fit(
     *,
     rng: np.random.Generator,
     prior: bool = False,
+    reg_covar: float = 0.0,
     **climb: Any,
 ) -> Fit:
     """Fit a mixture by EM.
@@ -55,14 +56,18 @@ def fit(
     prior : bool
         False for maximum likelihood, True for the mode of the posterior density of (pi, theta). A mode depends on the
         parametrisation it is taken in; for Gaussian clusters that is (pi, mu, Lambda).
+    reg_covar : float
+        Variance of independent noise about every feature, in squared units of x; of maximum likelihood it is added to the
+        diagonal of every covariance, so that no cluster collapses. See `mixtures.engines.passes.one_pass`.
     **climb
-        ``weights``, ``init``, ``restarts``, ``keep``, ``tol``, ``max_iter``, ``accelerate``, ``reg_covar``, ``engine``: see
+        ``weights``, ``init``, ``restarts``, ``keep``, ``tol``, ``max_iter``, ``accelerate``, ``engine``, ``callback``: see
         `mixtures.ascent.climb.ascend`.
 
     Returns
     -------
     Fit
-        Of kind "point". For maximum likelihood ``info`` holds the AIC, BIC and ICL; see `criteria`.
+        Of kind "point". For maximum likelihood ``info`` holds the ``log_likelihood`` of x at the point, which with
+        ``reg_covar`` is above the objective in ``bound``, and its AIC, BIC and ICL; see `criteria`.
 
     Raises
     ------
@@ -70,11 +75,25 @@ def fit(
         If every start ended with a cluster on too few points, where the likelihood has no maximum.
     """
     began = time.perf_counter()
-    ascent, pass_ = ascend(map_step if prior else step, x, family, allocation, rng=rng, **climb)
+    method = map_step if prior else step
+    ascent, pass_ = ascend(method, x, family, allocation, rng=rng, reg_covar=reg_covar, **climb)
     if not prior:
         eta, _ = step(family, allocation, ascent.s)
-        ascent.info["entropy"] = float(entropy(eta, *pass_(eta)))
+        if reg_covar:
+            pass_ = _without_noise(x, family, allocation, **climb)
+        log_z, s = pass_(eta)
+        ascent.info.update({"log_z": float(log_z), "entropy": float(entropy(eta, log_z, s))})
     return _result(ascent, family, allocation, prior, time.perf_counter() - began)
+
+
+def _without_noise(
+    x: Rows, family: Family, allocation: Allocation, *, weights: Any = None, engine: str = "auto", **others: Any
+) -> Pass:
+    """The pass over the data as they are."""
+    x = as_rows(x)
+    weights = as_weights(x, weights)
+    rows, _ = count(x, weights)
+    return one_pass(x, weights, family, rows * allocation.n_components, engine=engine)
 
 
 def fit_many(
@@ -170,7 +189,8 @@ def _result(ascent: Ascent, family: Family, allocation: Allocation, prior: bool,
     s, info = ascent.s, ascent.info
     if not prior and len(ascent.bound):
         p = family.n_free(len(s)) + allocation.n_free()
-        info = info | criteria(ascent.bound[-1], info["entropy"], p, s[:, 0].sum())
+        info = {name: fact for name, fact in info.items() if name != "log_z"} | {"log_likelihood": info["log_z"]}
+        info |= criteria(info["log_likelihood"], info["entropy"], p, s[:, 0].sum())
     if prior:
         pi, theta = allocation.mode(s[:, 0]), family.mode(s)
     else:

@@ -31,18 +31,19 @@ class Selection(Shown, study.Selection):
         -------
         DataFrame
             Columns ``covariance`` and ``components`` of the choice, ``runner_up_covariance`` and ``runner_up_components``,
-            ``margin`` in nats and ``margin_se``; missing where there is none.
+            ``margin`` in nats and ``margin_se``; missing where there is none, and all of them where there is no choice.
         """
         import pandas as pd
 
+        columns = ["covariance", "components", "runner_up_covariance", "runner_up_components", "margin", "margin_se"]
         rows = {}
         for criterion in self.manifest["criteria"]:
-            if one := self.choice(criterion):
-                second = one.runner_up or (None, None)
-                rows[criterion] = (*one.best, *second, one.margin, one.margin_se)
-        columns = ["covariance", "components", "runner_up_covariance", "runner_up_components", "margin", "margin_se"]
+            one = self.choice(criterion)
+            second = (one and one.runner_up) or (None, None)
+            rows[criterion] = (*one.best, *second, one.margin, one.margin_se) if one else (None,) * len(columns)
         frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-        return frame.astype({"runner_up_components": "Int64"}).rename_axis("criterion")
+        kinds = dict.fromkeys(["components", "runner_up_components"], "Int64") | dict.fromkeys(columns[-2:], "float64")
+        return frame.astype(kinds).rename_axis("criterion")
 
     def to_html(self, path: str | Path) -> Path:
         """Write the report as one self-contained page."""

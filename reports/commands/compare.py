@@ -56,6 +56,10 @@ def compare(
     sampler: Annotated[str, typer.Option(metavar=one_of(SAMPLERS), help="Who runs NUTS.")] = Options.sampler,
     standardize: Annotated[bool, typer.Option(help="Report in standard deviations of each feature.")] = False,
     restarts: Annotated[int, typer.Option(help="Starts of EM and CAVI; the best is kept.")] = Options.restarts,
+    reg_covar: Annotated[
+        float,
+        typer.Option(help="Added by EM to every variance, in squared units of the data: no cluster collapses."),
+    ] = Options.reg_covar,
     reference: Annotated[
         str, typer.Option(metavar=one_of(["auto", *REFERENCES]), help="What the others are compared with.")
     ] = Options.reference,
@@ -105,6 +109,7 @@ def compare(
             "chains": chains,
             "sampler": sampler,
             "restarts": restarts,
+            "reg_covar": reg_covar,
             "reference": reference,
             "two_sample": two_sample,
         }

@@ -51,6 +51,10 @@ def select(
     restarts: Annotated[
         int, typer.Option(help="Starts of EM and CAVI, half as many in every fold; the best tenth is continued.")
     ] = 100,
+    reg_covar: Annotated[
+        float,
+        typer.Option(help="Added by EM to every variance, in squared units of the data: no cluster collapses."),
+    ] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness.")] = 0,
     workers: Workers = None,
     label_column: Annotated[str | None, typer.Option(help="Column with known classes; no fit sees it.")] = None,
@@ -107,6 +111,7 @@ def select(
                 criteria=names_of(criteria),
                 folds=folds,
                 restarts=restarts,
+                reg_covar=reg_covar,
                 features=loaded.features,
                 name=loaded.name,
                 facts={

@@ -17,8 +17,11 @@ from reports.comparison.catalogue import METHODS
 if TYPE_CHECKING:
     from reports.api.comparison import Comparison
     from reports.api.selection import Selection
+    from reports.page.blocks import Cell
     from reports.page.blocks import Table as Block
+    from reports.page.selection import View as Selected
     from reports.page.view import View
+    from reports.studies.selection.study import Choice
 
 DASH = "–"
 
@@ -98,6 +101,7 @@ def _part(whole: Block, which: Sequence[int]) -> Table:
 
 def summarise(result: Comparison) -> None:
     """Write the verdict on every method, the main numbers, where methods differ from the reference, and which that is."""
+    from reports.page.convergence import higher_likelihood, starts
     from reports.page.glance import differences, summary
     from reports.page.view import View
 
@@ -105,6 +109,10 @@ def summarise(result: Comparison) -> None:
     show(summary(view))
     for sentence in differences(view):
         say(sentence)
+    for sentence in starts(view):
+        say(sentence)
+    if (higher := higher_likelihood(view)) is not None:
+        say(higher, err, "yellow")
     for method, failure in result.failures.items():
         say(f"{METHODS[method].title} failed: {failure}", err, "red")
     say(reference_line(view))
@@ -123,26 +131,37 @@ def choices(result: Selection) -> Block:
     """What each criterion chooses within each covariance structure and among all, with the margin of the latter."""
     from reports.page.blocks import Cell
     from reports.page.blocks import Table as Block
-    from reports.page.selection import View, margin, short_title
+    from reports.page.selection import View, short_title
 
     view = View(result)
     data = result.manifest["data"]
     several = view.structures if len(view.structures) > 1 else []
     rows = []
-    for criterion, one in view.chosen.items():
+    for criterion in view.criteria:
+        one = view.chosen.get(criterion)
         within = [result.choice(criterion, structure) for structure in several]
         rows.append(
             [
                 Cell(short_title(criterion)),
                 *(Cell(DASH) if own is None else Cell(str(own.best.components), own.best.components) for own in within),
-                Cell(view.candidate(one.best), one.best.components),
-                Cell(margin(one), one.margin),
-                Cell(view.candidate(one.runner_up), 0),
-                Cell(view.candidate(one.one_se), 0),
+                *(_of_choice(view, one) if one else [Cell("no choice", 0), *[Cell(DASH, 0)] * 3]),
             ]
         )
     caption = f"{data['name']}: {data['n']} points, K chosen by each criterion"
     return Block(caption, ["criterion", *several, "K", "margin (nats)", "second best", "one-SE rule"], rows)
+
+
+def _of_choice(view: Selected, one: Choice) -> list[Cell]:
+    """The candidate that is chosen, the margin, the second best, and the choice by the rule of one standard error."""
+    from reports.page.blocks import Cell
+    from reports.page.selection import margin
+
+    return [
+        Cell(view.candidate(one.best), one.best.components),
+        Cell(margin(one), one.margin),
+        Cell(view.candidate(one.runner_up), 0),
+        Cell(view.candidate(one.one_se), 0),
+    ]
 
 
 def numbers(rows: list[dict[str, Any]]) -> Block:

@@ -27,6 +27,9 @@ class Options:
         Who runs NUTS.
     restarts : int
         Starts of EM and CAVI, the best of which is kept.
+    reg_covar : float
+        Added by EM, maximum likelihood, to the diagonal of every covariance, in squared units of the data, so that no cluster
+        collapses.
     advi_steps : int
         Gradient steps of ADVI.
     reference : str
@@ -38,7 +41,7 @@ class Options:
     Raises
     ------
     ValueError
-        If a count is below 1 or the sampler is unknown.
+        If a count is below 1, ``reg_covar`` below 0, or the sampler is unknown.
     """
 
     draws: int = 1000
@@ -46,6 +49,7 @@ class Options:
     tune: int = 1000
     sampler: str = "numpyro"
     restarts: int = 10
+    reg_covar: float = 0.0
     advi_steps: int = 20_000
     reference: str = "auto"
     two_sample: bool = False
@@ -54,12 +58,19 @@ class Options:
         for name in ("draws", "chains", "tune", "restarts", "advi_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        check_reg_covar(self.reg_covar)
         if self.draws < 100:
             raise ValueError(f"draws is {self.draws}; posterior summaries need at least 100 a chain")
         if self.sampler not in SAMPLERS:
             raise ValueError(f"there is no sampler {self.sampler!r}; choose one of {', '.join(SAMPLERS)}")
         if self.reference not in ("auto", *REFERENCES):
             raise ValueError(f"there is no reference {self.reference!r}; choose one of auto, {', '.join(REFERENCES)}")
+
+
+def check_reg_covar(reg_covar: float) -> None:
+    """Refuse what cannot be added to a variance."""
+    if not 0 <= reg_covar < float("inf"):
+        raise ValueError(f"reg_covar is {reg_covar}; expected a number of at least 0")
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,8 @@ class Method:
         Whether ``fit`` takes an earlier fit as ``start``.
     tells : bool
         Whether ``fit`` can ``tell`` how many of its steps are done.
+    remedy : str
+        What to do where all of its starts collapsed.
     """
 
     title: str
@@ -91,6 +104,7 @@ class Method:
     settings: Callable[[Options], dict[str, Any]]
     uses_start: bool = False
     tells: bool = False
+    remedy: str = ""
 
 
 def _advi(rank: str) -> Callable[[Options], dict[str, Any]]:
@@ -113,7 +127,12 @@ METHODS: dict[str, Method] = {
         lambda o: {"prior": True, "restarts": o.restarts},
     ),
     "em": Method(
-        "EM, maximum likelihood", "point", "log likelihood", "mixtures.methods.em", lambda o: {"restarts": o.restarts}
+        "EM, maximum likelihood",
+        "point",
+        "log likelihood",
+        "mixtures.methods.em",
+        lambda o: {"restarts": o.restarts} | ({"reg_covar": o.reg_covar} if o.reg_covar else {}),
+        remedy="more starts (--restarts), a ridge (--reg-covar), or the method map, whose prior keeps clusters from collapsing",
     ),
     "advi": Method(
         "ADVI mean-field, PyMC",

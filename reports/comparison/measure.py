@@ -25,6 +25,7 @@ from reports.metrics import (
     evidence,
     label_free,
     modes,
+    optimum,
     prediction,
     prior,
     quality,
@@ -114,6 +115,7 @@ def measure(
         if fit.kind != "point":
             rows += quality.tail_khat(method, posteriors[method], independent=independent(fit))
         rows += _own(fit, drawn[method], averaged[method], ratios.get(method), data, streams[method])
+        rows += optimum.log_likelihood(fit, data.x, likelihoods.get(method))
     checked = {method: diagnosed(fit, posteriors[method]) for method, fit in fits.items() if fit.kind == "mcmc"}
     rows += [row for those in checked.values() for row in those]
     judged = {
@@ -311,7 +313,8 @@ def _own(
     method, log_labellings = fit.method, float(np.log(np.arange(1, fit.n_components + 1)).sum())
     rows = [Row(method, f"seconds_{part}", "data", seconds) for part, seconds in fit.seconds.items()]
     if len(fit.bound):
-        bound, error = fit.info.get("elbo", fit.bound[-1]), fit.info.get("elbo_se", np.nan)
+        bound = fit.info.get("elbo", fit.info.get("log_likelihood", fit.bound[-1]))
+        error = fit.info.get("elbo_se", np.nan)
         rows.append(Row(method, "bound", "data", bound, error))
         if fit.kind == "variational":
             rows.append(Row(method, "bound_all_labellings", "data", bound + log_labellings, error))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mixtures import COVARIANCES, Dirichlet, Fit
+from mixtures import COVARIANCES, CollapseError, Dirichlet, Fit
 from mixtures.model import Allocation, Family
 from reports.comparison import manifest as facts_of
 from reports.comparison.added import Added, as_added, check_names
@@ -110,8 +110,8 @@ def compare(
     executor : concurrent.futures.Executor, optional
         Works out leave-one-out while the rest is measured; the numbers are the same. See `reports.comparison.beside`.
     **options
-        ``draws``, ``chains``, ``tune``, ``sampler``, ``restarts``, ``advi_steps``, ``reference``, ``two_sample``; see
-        `reports.comparison.catalogue.Options`.
+        ``draws``, ``chains``, ``tune``, ``sampler``, ``restarts``, ``reg_covar``, ``advi_steps``, ``reference``,
+        ``two_sample``; see `reports.comparison.catalogue.Options`.
 
     Returns
     -------
@@ -294,6 +294,9 @@ def _run(
             module = importlib.import_module(spec.module)
             imported = time.perf_counter() - began
             fit = module.fit(x, family, allocation, rng=rng, **settings)
+        except CollapseError as error:
+            entry["error"] = f"{type(error).__name__}: {error}{f'; try {spec.remedy}' if spec.remedy else ''}"
+            entry["traceback"] = traceback.format_exc()
         except Exception as error:  # whatever a method raises, the others go on and the report shows it
             entry["error"] = f"{type(error).__name__}: {error}"
             entry["traceback"] = traceback.format_exc()

@@ -20,6 +20,7 @@ from mixtures.fit import Conjugate
 from mixtures.methods import cavi, em, exact, gibbs
 from mixtures.model import Allocation, Family
 from reports.metrics.evidence import bridge
+from reports.metrics.optimum import log_likelihood
 from reports.metrics.prediction import FEWEST_LOO_DRAWS, LARGEST_LOG_LIKELIHOOD, log_density, pareto_smoothed, weighted
 from reports.metrics.quality import limit
 
@@ -127,6 +128,8 @@ class Setting:
         See `mixtures.Gaussian.from_data`.
     seed : tuple of int
         A candidate's random numbers depend on this and on the candidate, not on what else is asked for.
+    reg_covar : float
+        Added by EM to the diagonal of every covariance; see `mixtures.methods.em.fit`.
     """
 
     x: np.ndarray
@@ -136,6 +139,7 @@ class Setting:
     alpha0: float
     prior: Mapping[str, Any]
     seed: tuple[int, ...]
+    reg_covar: float = 0.0
 
     def model(self, x: np.ndarray, candidate: Candidate) -> tuple[Family, Allocation]:
         """The family and the allocation of a candidate for some rows."""
@@ -241,13 +245,14 @@ def examine(candidate: Candidate, part: str, setting: Setting) -> Found:
 def _em(candidate: Candidate, setting: Setting, rng: np.random.Generator) -> Found:
     """Penalised likelihoods."""
     family, allocation = setting.model(setting.x, candidate)
-    fit = em.fit(setting.x, family, allocation, rng=rng, **climb(setting.restarts))
+    fit = em.fit(setting.x, family, allocation, rng=rng, reg_covar=setting.reg_covar, **climb(setting.restarts))
     fewest = float(fit.held.weights.min() * len(setting.x))
     facts = {
-        "log_likelihood": float(fit.bound[-1]),
+        "log_likelihood": fit.info["log_likelihood"],
         "converged": fit.converged,
         "reached": fit.info["reached"],
         "collapsed": fit.info["collapsed"],
+        "starts": fit.info["restarts"],
         "fewest_points": fewest,
         "parameters_a_cluster": family.n_free(2) - family.n_free(1),
     }
@@ -260,7 +265,12 @@ def _cavi(candidate: Candidate, setting: Setting, rng: np.random.Generator) -> F
     fit = cavi.fit(setting.x, *setting.model(setting.x, candidate), rng=rng, **climb(setting.restarts))
     bound, empty = float(fit.bound[-1]), int((fit.responsibilities(setting.x).sum(0) < EMPTY).sum())
     values = {"elbo": (bound, np.nan), "elbo-logk": (float(bound + gammaln(candidate.components + 1)), np.nan)}
-    facts = {"converged": fit.converged, "reached": fit.info["reached"], "empty": empty}
+    facts = {
+        "converged": fit.converged,
+        "reached": fit.info["reached"],
+        "empty": empty,
+        "log_likelihood_at_mean": log_likelihood(fit, setting.x)[0].value,
+    }
     return Found(values, facts=facts, clustering=Clustering.of(fit, setting.x))
 
 
@@ -326,11 +336,11 @@ def _cross_validated(method: Any, name: str) -> Callable[[Candidate, Setting, np
 
     def part(candidate: Candidate, setting: Setting, rng: np.random.Generator) -> Found:
         x, log_p, found = setting.x, np.empty(len(setting.x)), Found()
-        starts = climb(-(-setting.restarts // 2))
+        settings = climb(-(-setting.restarts // 2)) | ({"reg_covar": setting.reg_covar} if method is em else {})
         for number, rows in enumerate(setting.folds, 1):
             rest = np.delete(x, rows, axis=0)
             try:
-                fit = method.fit(rest, *setting.model(rest, candidate), rng=rng, tol=FOLD_TOL, **starts)
+                fit = method.fit(rest, *setting.model(rest, candidate), rng=rng, tol=FOLD_TOL, **settings)
             except ValueError as error:
                 raise type(error)(f"without fold {number} of {len(setting.folds)}, {error}") from error
             log_p[rows] = fit.log_predictive(x[rows])
@@ -339,6 +349,14 @@ def _cross_validated(method: Any, name: str) -> Callable[[Candidate, Setting, np
 
     return part
 
+
+PART_TITLES = {
+    "em": "EM",
+    "cavi": "CAVI",
+    "cv": "cross-validation (EM)",
+    "cv-cavi": "cross-validation (CAVI)",
+    "gibbs": "Gibbs sampling",
+}
 
 PARTS: dict[str, Callable[[Candidate, Setting, np.random.Generator], Found]] = {
     "em": _em,

@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 
+from reports.metrics.optimum import HIGHER
 from reports.metrics.reference import EBFMI
-from reports.page.blocks import Cell, Figure, Section, Table, image
+from reports.page.blocks import Bullets, Cell, Figure, Notice, Section, Table, image
 from reports.page.cells import name_cell, rhat_cell, whole
 from reports.page.numbers import DASH, fixed, number, percent, with_error
 from reports.page.view import ADVI, View
-from reports.page.words import listing
+from reports.page.words import listing, literal
 
 OUTCOMES = {
     "mcmc": {True: "✓ passed its checks", False: "✗ failed its checks"},
@@ -35,9 +36,48 @@ def convergence(view: View) -> Section:
             slug="outcomes",
         )
     )
+    if said := starts(view):
+        section.blocks.append(Bullets([literal(sentence) for sentence in said]))
+    if (higher := higher_likelihood(view)) is not None:
+        section.blocks.append(Notice(literal(higher), "warn"))
     section.blocks += objectives(view)
     section.blocks += samplers(view)
     return section
+
+
+def starts(view: View) -> list[str]:
+    """Return how often the starts of each optimiser found its best optimum, and how many failed, a sentence a method."""
+    said = []
+    for method, facts in view.methods.items():
+        info = facts["info"]
+        number_of, reached, lost = info.get("restarts"), info.get("reached"), info.get("collapsed")
+        if number_of and reached is not None:
+            found = "found once" if reached == 1 else f"found {reached} times"
+            collapsed = f"; {lost} collapsed" if lost else ""
+            said.append(f"{view.label(method)}: best of {number_of} starts, {found}{collapsed}.")
+    return said
+
+
+def higher_likelihood(view: View) -> str | None:
+    """Return where another method has a higher likelihood than maximum likelihood has found, if one has."""
+    facts = view.methods.get("em")
+    if facts is None or facts["status"] != "ok" or facts["options"].get("reg_covar"):
+        return None
+    table = view.table("log_likelihood")
+    own, rest = table[table["method"] == "em"], table[table["method"] != "em"]
+    if own.empty or rest.empty:
+        return None
+    found, best = own["value"].item(), rest.nlargest(1, "value").iloc[0]
+    if best["value"] <= found + HIGHER:
+        return None
+    n, lost = view.manifest["data"]["n"], facts["info"].get("collapsed")
+    where = {"mean": "the posterior mean of", "draw": "the best draw of"}.get(best["target"], "the point found by")
+    collapsed = f", and {lost} of its {facts['info']['restarts']} starts collapsed" if lost else ""
+    return (
+        f"EM has not found the highest likelihood: {fixed(found / n, 4)} nats a point at its best optimum, "
+        f"{fixed(best['value'] / n, 4)} at {where} {view.label(best['method'])}{collapsed}. Raise --restarts, give EM a ridge "
+        "with --reg-covar, or use MAP-EM (--methods map)."
+    )
 
 
 def outcome(view: View, method: str) -> list[Cell]:

@@ -68,6 +68,8 @@ def design(view: View) -> Section:
         ("Prior", "the weak default from each data set (Fraley & Raftery 2007), Dirichlet(α) on the weights"),
         ("Seed", str(first.seed)),
     ]
+    if ridge := max(cell.reg_covar for cell in grid.cells):
+        facts.append(("Ridge of EM", f"{ridge:g} added to every variance"))
     if grid.without_mode:
         values = ", ".join(f"{alpha:g}" for alpha in grid.without_mode)
         facts.append(("Left out", f"MAP-EM at α = {values}: the posterior density has no mode for α below 1"))

@@ -69,7 +69,9 @@ class View:
     @property
     def criteria(self) -> list[str]:
         """The criteria that have a value for some candidate."""
-        return [c for c in self.manifest["criteria"] if self.selection.choice(c) is not None]
+        table = self.selection.table
+        valued = set(table.loc[table["value"].notna(), "criterion"])
+        return [c for c in self.manifest["criteria"] if c in valued]
 
     @property
     def chosen(self) -> dict[str, Choice]:
@@ -126,7 +128,8 @@ def choice(view: View) -> Section:
     if not view.criteria:
         section.blocks.append(Notice("No criterion has a value for any candidate; the reasons are below.", "warn"))
         return section
-    section.blocks.append(Bullets([*verdict(view)]))
+    if view.chosen:
+        section.blocks.append(Bullets([*verdict(view)]))
     section.blocks += [Notice(sentence(text), "warn") for text in view.selection.warnings]
     several = len(view.structures) > 1
     caption = (
@@ -135,9 +138,9 @@ def choice(view: View) -> Section:
         "the evidence. Last column: the candidate with the fewest parameters among those within one standard error of the best."
     )
     head = ["criterion", "K chosen", "second best", "margin (nats)", "one-standard-error rule"]
-    section.blocks.append(Table(caption, head, [_choice(view, one) for one in view.chosen.values()]))
+    section.blocks.append(Table(caption, head, [_choice(view, criterion) for criterion in view.criteria]))
     if several:
-        rows = [_choice(view, one) for one in view.selection.choices if one.among != "all"]
+        rows = [_row(view, one) for one in view.selection.choices if one.among != "all"]
         section.blocks.append(Table("Choices within each structure", head, rows, fold=True))
     return section
 
@@ -242,11 +245,12 @@ def curves(view: View) -> Section:
         "Difference of each candidate from the best of its criterion, in nats; linear down to −10, logarithmic below.",
     )
     if view.criteria:
+        said = next(verdict(view), "No criterion makes a choice.")
         caption = (
             "Filled: the choice within a covariance structure. Bands: one standard error of the difference from it. Crosses: "
-            f"candidates without a value. {next(verdict(view))}"
+            f"candidates without a value. {said}"
         )
-        section.blocks.append(Figure(caption, [image(plot_selection(view.selection.table), next(verdict(view)))]))
+        section.blocks.append(Figure(caption, [image(plot_selection(view.selection.table), said)]))
     return section
 
 
@@ -333,6 +337,7 @@ def setting(view: View) -> Section:
         ("Prior", f"the weak default from the data, its scale following K (Fraley & Raftery 2007), and "
                   f"Dirichlet({number(manifest['model']['alpha0'])}) on the weights; none for EM"),
         ("Prior, as given", ", ".join(f"{name} {short(x)}" for name, x in manifest["model"]["prior"].items())),
+        ("Ridge of EM", f"{manifest['reg_covar']:g} added to every variance" if manifest["reg_covar"] else None),
         ("Cross-validation", f"{manifest['folds']} random folds, the same for all candidates"),
         ("Seed", None if manifest["seed"] is None else str(manifest["seed"])),
         ("Time", seconds(manifest["seconds"])),
@@ -366,7 +371,14 @@ SECTIONS: tuple[Callable[[View], Section | None], ...] = (
 )  # fmt: skip
 
 
-def _choice(view: View, one: Choice) -> list[Cell]:
+def _choice(view: View, criterion: str) -> list[Cell]:
+    """What a criterion chooses among all candidates, or that it makes no choice."""
+    if criterion in view.chosen:
+        return _row(view, view.chosen[criterion])
+    return [Cell(CRITERIA[criterion].title), Cell("no choice"), *[Cell(DASH)] * 3]
+
+
+def _row(view: View, one: Choice) -> list[Cell]:
     return [
         Cell(CRITERIA[one.criterion].title),
         *(_k(view, candidate) for candidate in (one.best, one.runner_up)),

@@ -156,8 +156,9 @@ def _draw(ax: Axes, table: pd.DataFrame) -> None:
         ax.plot(k, below, look.marker, linestyle=look.line, color=look.colour, markerfacecolor="white", markersize=4.5)
         for lost in k[np.isnan(below)]:
             ax.plot(lost, lowest, "x", color=look.colour, clip_on=False)
-        chosen = int(np.nanargmax(below))
-        ax.plot(k[chosen], below[chosen], look.marker, color=look.colour, markersize=7.5)
+        if part["difference"].notna().any():
+            chosen = int(np.nanargmax(below))
+            ax.plot(k[chosen], below[chosen], look.marker, color=look.colour, markersize=7.5)
     ax.set_yscale("symlog", linthresh=LINEAR, linscale=1.5)
     ax.set_yticks([0, -5, -10, -30, -100, -300, -1000])
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}".replace("-", "−")))

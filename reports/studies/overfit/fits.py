@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from mixtures import COVARIANCES, Dirichlet, Draws, Fit
+from mixtures import COVARIANCES, Dirichlet, Fit
 from mixtures.labels import align
 from mixtures.methods import cavi, em, gibbs
 from reports.comparison.catalogue import METHODS, Options
+from reports.metrics.optimum import at_mean
 from reports.studies.overfit.grid import Cell
 from reports.studies.overfit.truths import Replicate
 
@@ -58,10 +59,11 @@ def _fit(cell: Cell, data: Sequence[Replicate]) -> list[Outcome]:
     rngs = [np.random.default_rng(one.fit) for one in data]
     # one engine: which is quicker depends on how many data sets there are, and so would the last digits
     climb: dict[str, Any] = {"restarts": cell.restarts, "engine": "plain"}
-    if cell.method in ("em", "map"):
-        return [*em.fit_many(xs, families, allocation, rng=rngs, prior=cell.method == "map", **climb)]
-    if cell.method == "single":
-        return [*em.fit_many(xs, families, allocation, rng=rngs, **climb | {"restarts": 1})]
+    if cell.method == "map":
+        return [*em.fit_many(xs, families, allocation, rng=rngs, prior=True, **climb)]
+    if cell.method in ("em", "single"):
+        climb |= {"restarts": 1 if cell.method == "single" else cell.restarts, "reg_covar": cell.reg_covar}
+        return [*em.fit_many(xs, families, allocation, rng=rngs, **climb)]
     if cell.method == "cavi":
         return [*cavi.fit_many(xs, families, allocation, rng=rngs, **climb)]
     if cell.method == "gibbs":
@@ -83,7 +85,4 @@ def _fit(cell: Cell, data: Sequence[Replicate]) -> list[Outcome]:
 
 def plug_in(fit: Fit) -> Fit:
     """The point at E_q[pi], E_q[mu], E_q[Sigma] of a closed-form posterior: what its predictive is without averaging."""
-    q: Any = fit.posterior
-    weights, theta = fit.allocation.mean(q.alpha), fit.family.mean(q.theta)
-    held = Draws(weights[None, None], {name: value[None, None] for name, value in theta.items()})
-    return replace(fit, method="cavi-plugin", kind="point", posterior=held)
+    return replace(at_mean(fit), method="cavi-plugin")

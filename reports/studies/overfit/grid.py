@@ -100,6 +100,8 @@ class Cell:
         Test points from a known truth; of a data set all rows that are not fitted are the test.
     restarts : int
         Starts of EM and CAVI.
+    reg_covar : float
+        Added by maximum likelihood to the diagonal of every covariance, in squared units of the data.
     """
 
     truth: Truth
@@ -111,6 +113,7 @@ class Cell:
     seed: int
     test: int
     restarts: int
+    reg_covar: float = 0.0
 
     @property
     def id(self) -> str:
@@ -136,7 +139,8 @@ class Cell:
 
 @cache
 def _digest(cell: Cell) -> str:
-    text = json.dumps([FORMAT, asdict(cell)], sort_keys=True)
+    settings = {name: value for name, value in asdict(cell).items() if name != "reg_covar" or value}
+    text = json.dumps([FORMAT, settings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
@@ -171,6 +175,7 @@ TOP = {
     "seed": 0,
     "test": 10_000,
     "restarts": 5,
+    "reg_covar": 0.0,
 }
 
 BLOCK: dict[str, Any] = {
@@ -233,7 +238,10 @@ def parse(text: str, name: str, *, replicates: int | None = None, seed: int | No
     for key, least in (("replicates", 2), ("seed", 0), ("test", 2), ("restarts", 1)):
         _check_whole(top[key], least, f"{name}: {key}")
     shared = BLOCK | {key: value for key, value in table.items() if key in BLOCK}
+    if not _is_number(top["reg_covar"]) or top["reg_covar"] < 0:
+        raise ValueError(f"{name}: reg_covar is {top['reg_covar']!r}; expected a number of at least 0")
     common = {key: top[key] for key in ("seed", "test", "restarts")}
+    ridge = float(top["reg_covar"])
     cells: dict[Cell, None] = {}
     without_mode: set[float] = set()
     for number, own in enumerate(blocks, 1):
@@ -242,17 +250,19 @@ def parse(text: str, name: str, *, replicates: int | None = None, seed: int | No
         block = _checked(shared | own, where)
         truths = _truths(block, own, where)
         without_mode |= {float(alpha) for alpha in block["alpha"] if "map" in block["methods"] and alpha < 1}
-        of_methods = list(_cells(block, truths, common, where))
+        of_methods = list(_cells(block, truths, common, ridge, where))
         if not of_methods:
             raise ValueError(f"{where} is empty: it asks for MAP-EM alone, which has no mode at an alpha below 1")
-        cells |= dict.fromkeys([*of_methods, *_beside(block, truths, common)])
+        cells |= dict.fromkeys([*of_methods, *_beside(block, truths, common, ridge)])
     ordered = tuple(sorted(cells, key=lambda cell: cell.id))
     return Grid(
         name, str(top["title"]), str(top["claim"]), top["replicates"], ordered, tuple(sorted(without_mode)), text
     )
 
 
-def _cells(block: Mapping[str, Any], truths: list[Truth], common: Mapping[str, int], where: str) -> Iterator[Cell]:
+def _cells(
+    block: Mapping[str, Any], truths: list[Truth], common: Mapping[str, int], ridge: float, where: str
+) -> Iterator[Cell]:
     """The cells of the methods that a block asks for."""
     for truth, n, covariance in itertools.product(truths, block["n"], block["covariance"]):
         if truth.rows is not None and n > truth.rows - 2:
@@ -267,14 +277,15 @@ def _cells(block: Mapping[str, Any], truths: list[Truth], common: Mapping[str, i
                 raise ValueError(f"{where} contradicts itself: {k} clusters cannot be fitted to n = {n} points")
             for method, alpha in itertools.product(block["methods"], block["alpha"]):
                 if method != "map" or alpha >= 1:
-                    yield Cell(truth, n, method, k, covariance, None if method == "em" else float(alpha), **common)
+                    own = (None, ridge) if method == "em" else (float(alpha), 0.0)
+                    yield Cell(truth, n, method, k, covariance, own[0], **common, reg_covar=own[1])
 
 
-def _beside(block: Mapping[str, Any], truths: list[Truth], common: Mapping[str, int]) -> Iterator[Cell]:
+def _beside(block: Mapping[str, Any], truths: list[Truth], common: Mapping[str, int], ridge: float) -> Iterator[Cell]:
     """The oracle, where there is one, and a single Gaussian."""
     for truth, n in itertools.product(truths, block["n"]):
         for covariance in block["covariance"]:
-            yield Cell(truth, n, "single", None, covariance, None, **common)
+            yield Cell(truth, n, "single", None, covariance, None, **common, reg_covar=ridge)
         if truth.known:
             yield Cell(truth, n, "oracle", None, None, None, **common)
 
@@ -317,8 +328,7 @@ def _checked(block: Mapping[str, Any], where: str) -> dict[str, list[Any]]:
         ("alpha", lambda v: v > 0, "above 0"),
     ):
         for value in listed[key]:
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not (number and np.isfinite(value) and fits(value)):
+            if not (_is_number(value) and fits(value)):
                 raise ValueError(f"{where}: {key} is {value!r}; expected a number {words}")
     for key in ("truth", "covariance", "methods"):
         for value in listed[key]:
@@ -342,6 +352,10 @@ def _listed(value: Any, where: str) -> list[Any]:
 def _check_whole(value: Any, least: int, where: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{where} is {value!r}; expected a whole number of at least {least}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
 def _check_keys(table: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:

@@ -84,7 +84,7 @@ def _scores(cell: Cell, data: Replicate, outcome: Any) -> Iterator[tuple[str, di
         yield cell.method, _prediction(data, outcome) | _clusters(data, outcome)
         return
     common = {
-        "bound": outcome.bound[-1] if len(outcome.bound) else None,
+        "bound": outcome.info.get("log_likelihood", outcome.bound[-1] if len(outcome.bound) else None),
         **{name: outcome.info.get(name) for name in ("aic", "bic", "icl")},
         "starts_collapsed": outcome.info.get("collapsed"),
         "converged": outcome.converged,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
+import re
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,10 +16,12 @@ import numpy as np
 
 from mixtures import COVARIANCES, datasets
 from reports.comparison import manifest as facts_of
+from reports.comparison.catalogue import check_reg_covar
 from reports.comparison.prepared import digest, prepare
 from reports.comparison.results import ResultsError, check_free
 from reports.comparison.run import check_covariance, check_known
-from reports.metrics.criteria import CRITERIA, Candidate, Clustering, Found, Setting, climb, examine
+from reports.metrics.criteria import CRITERIA, PART_TITLES, Candidate, Clustering, Found, Setting, climb, examine
+from reports.metrics.optimum import HIGHER
 from reports.metrics.prediction import paired_difference
 from reports.studies.workers import Progress, telling
 
@@ -30,8 +33,8 @@ CSV, MANIFEST, PLOT, PAGE = "selection.csv", "manifest.json", "selection.png", "
 # Points up to which the posterior is sampled without being asked.
 LARGEST_SAMPLED = 5000
 
-# A likelihood below that of fewer clusters by more nats than this is no rounding.
-FALL = 0.01
+# Part of EM's starts from which their collapses are told.
+MANY = 0.25
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ class Selection:
     fits : DataFrame
         A row a candidate: ``covariance``, ``components``, ``parameters`` (free ones) and how each fit went.
     choices : list of Choice
-        For each criterion that has values, within each structure and then, of several, among all.
+        For each criterion, within each structure and then, of several, among all. Where of several candidates only one has a
+        value, there is no choice.
     warnings : list of str
         What speaks against believing some of the numbers.
     manifest : dict
@@ -118,6 +122,7 @@ def select(
     criteria: Sequence[str] | None = None,
     folds: int = 10,
     restarts: int = 100,
+    reg_covar: float = 0.0,
     alpha0: float = 1.0,
     prior: Mapping[str, Any] | None = None,
     features: Sequence[str] | None = None,
@@ -143,6 +148,8 @@ def select(
         Of the cross-validation, 2 to N.
     restarts : int
         Starts of EM and CAVI, half as many in every fold; the tenth part that is ahead after 20 passes is continued.
+    reg_covar : float
+        Added by EM to the diagonal of every covariance, in squared units of the data, so that no cluster collapses.
     alpha0, prior, features, name, facts
         See `reports.compare`.
     workers : int
@@ -182,6 +189,7 @@ def select(
         raise ValueError(f"folds is {folds}; expected 2 to {len(data.x)}, the number of rows")
     if restarts < 1:
         raise ValueError(f"restarts is {restarts}; expected at least 1")
+    check_reg_covar(reg_covar)
 
     folds_rng, own_rng = rng.spawn(2)
     setting = Setting(
@@ -192,6 +200,7 @@ def select(
         alpha0,
         dict(prior or {}),
         tuple(own_rng.integers(2**63, size=2).tolist()),
+        reg_covar,
     )
     candidates = [Candidate(structure, number) for structure in structures for number in numbers]
     models = {candidate: setting.model(data.x, candidate) for candidate in candidates}
@@ -230,6 +239,7 @@ def select(
         "criteria": list(criteria),
         "folds": folds,
         "restarts": restarts,
+        "reg_covar": reg_covar,
         "continued": climb(restarts)["keep"],
         "failures": [
             {
@@ -349,15 +359,15 @@ def _table(
         within = {}
         for structure in structures:
             some = {c: v for c, v in values.items() if c.covariance == structure}
-            if some:
+            if len(some) >= min(2, sum(c.covariance == structure for c in candidates)):
                 within[structure] = choose(criterion, structure, some, pointwise, parameters)
         choices += within.values()
-        if values and len(structures) > 1:
+        if len(values) > 1 and len(structures) > 1:
             choices.append(choose(criterion, "all", values, pointwise, parameters))
         for c in candidates:
             value, se = values.get(c, (np.nan, np.nan))
             gap = gap_se = np.nan
-            if c in values:
+            if c in values and c.covariance in within:
                 best = within[c.covariance].best
                 gap, gap_se = (0.0, np.nan) if c == best else difference(c, best, values, pointwise)
             rows.append((criterion, *c, value, se, gap, gap_se, own[c].missing.get(criterion)))
@@ -385,7 +395,7 @@ def _fits(
 
 def _warnings(selection: Selection) -> list[str]:
     """What speaks against believing some of the numbers, one sentence a structure and kind."""
-    several, said = selection.fits["covariance"].nunique() > 1, []
+    several, said = selection.fits["covariance"].nunique() > 1, [*_without_choice(selection), *_failures(selection)]
     for structure, fits in selection.fits.groupby("covariance", sort=False):
         said += [f"{structure}: {sentence}" if several else sentence for sentence in _doubts(fits)]
     largest = max(selection.manifest["components"])
@@ -402,6 +412,38 @@ def _warnings(selection: Selection) -> list[str]:
     return said
 
 
+def _without_choice(selection: Selection) -> Iterator[str]:
+    """Which criteria make no choice: those with a value for one of several candidates, or for none."""
+    candidates = [Candidate(*key) for key in selection.fits[["covariance", "components"]].itertuples(index=False)]
+    several = selection.fits["covariance"].nunique() > 1
+    by_survivors: dict[tuple[Candidate, ...], list[str]] = {}
+    for criterion in selection.manifest["criteria"]:
+        if selection.choice(criterion) is None:
+            own = selection.table[(selection.table["criterion"] == criterion) & selection.table["value"].notna()]
+            left = tuple(Candidate(*key) for key in own[["covariance", "components"]].itertuples(index=False))
+            by_survivors.setdefault(left, []).append(CRITERIA[criterion].title)
+    for left, titles in by_survivors.items():
+        alone = " and ".join(f"K = {c.components}{f' {c.covariance}' if several else ''}" for c in left)
+        only = f"only {alone} has a value, of {len(candidates)} candidates" if left else "no candidate has a value"
+        yield f"{_listed(titles)}: no choice, as {only}."
+
+
+def _failures(selection: Selection) -> Iterator[str]:
+    """What could not be fitted at which K and why, a sentence a structure and part of the work."""
+    several = selection.fits["covariance"].nunique() > 1
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for failure in selection.manifest["failures"]:
+        groups.setdefault((failure["covariance"], failure["part"]), []).append(failure)
+    for (structure, part), failures in groups.items():
+        reason = re.split(", the last|;", failures[0]["reason"], maxsplit=1)[0]
+        ks = _listed(sorted(failure["components"] for failure in failures))
+        ridge = part in ("em", "cv") and "CollapseError" in reason
+        yield (
+            f"{f'{structure}: ' if several else ''}{PART_TITLES[part]} failed at K = {ks} ({reason}) and has no values there"
+            f"{'; raise --restarts, or give EM a ridge with --reg-covar' if ridge else ''}."
+        )
+
+
 def _doubts(fits: pd.DataFrame) -> list[str]:
     """What speaks against the fits under one structure."""
     said: list[str] = []
@@ -413,7 +455,7 @@ def _doubts(fits: pd.DataFrame) -> list[str]:
         ended = fits[fits["em_log_likelihood"].notna()]
         highest = ended["em_log_likelihood"].cummax()
         for k, fall in zip(ended["components"], highest - ended["em_log_likelihood"], strict=True):
-            if fall > FALL:
+            if fall > HIGHER:
                 said.append(
                     f"EM’s likelihood at K = {k} is {fall:.2g} nats below that of fewer clusters: no start found "
                     "the optimum; raise --restarts."
@@ -421,38 +463,51 @@ def _doubts(fits: pd.DataFrame) -> list[str]:
         few = where("em_fewest_points", lambda v: v < fits["em_parameters_a_cluster"])
         if few:
             said.append(
-                f"at K = {_numbers(few)} a cluster of EM has fewer points than free parameters; such maxima of the "
+                f"at K = {_listed(few)} a cluster of EM has fewer points than free parameters; such maxima of the "
                 "likelihood are often spurious, and AIC, BIC and ICL may choose them."
             )
+    if "em_collapsed" in fits:
+        many = fits[fits["em_collapsed"] >= MANY * fits["em_starts"]]
+        if len(many):
+            counts = [f"{r.em_collapsed:.0f} of {r.em_starts:.0f} at K = {r.components}" for r in many.itertuples()]
+            said.append(f"starts of EM that ended in a collapse: {_listed(counts)}.")
+    if {"em_log_likelihood", "cavi_log_likelihood_at_mean"} <= set(fits):
+        gap = fits["cavi_log_likelihood_at_mean"] - fits["em_log_likelihood"]
+        for k, nats in zip(fits["components"], gap, strict=True):
+            if nats > HIGHER:
+                said.append(
+                    f"EM’s likelihood at K = {k} is {nats:.2g} nats below that at CAVI’s posterior mean: EM has not found the "
+                    "highest; raise --restarts."
+                )
     for part, title in (("em", "EM"), ("cavi", "CAVI")):
         unsettled = where(f"{part}_converged", lambda v: v.eq(False))
         if unsettled:
-            said.append(f"{title} did not converge at K = {_numbers(unsettled)}.")
+            said.append(f"{title} did not converge at K = {_listed(unsettled)}.")
     empty = where("cavi_empty", lambda v: v > 1)
     if empty:
         said.append(
-            f"at K = {_numbers(empty)} CAVI leaves more than one cluster empty: log K! counts equal labellings several times, "
+            f"at K = {_listed(empty)} CAVI leaves more than one cluster empty: log K! counts equal labellings several times, "
             "and ELBO + log K! is too high."
         )
     apart = where("gibbs_rhat", lambda v: ~(v < 1.01))
     if apart:
         said.append(
-            f"Gibbs chains did not mix at K = {_numbers(apart)} (split R-hat above 1.01): the standard errors of the evidence "
+            f"Gibbs chains did not mix at K = {_listed(apart)} (split R-hat above 1.01): the standard errors of the evidence "
             "and of LOO are too small there."
         )
     heavy = where("gibbs_khat_bad", lambda v: v > 0)
     if heavy:
-        said.append(f"LOO has points with a high k-hat at K = {_numbers(heavy)}, whose scores are unreliable.")
+        said.append(f"LOO has points with a high k-hat at K = {_listed(heavy)}, whose scores are unreliable.")
     return said
 
 
-def _numbers(ks: Sequence[int]) -> str:
-    """Numbers of clusters as words.
+def _listed(items: Sequence[object]) -> str:
+    """Numbers of clusters, or titles, as words.
 
-    >>> _numbers([4]), _numbers([4, 6, 7])
+    >>> _listed([4]), _listed([4, 6, 7])
     ('4', '4, 6 and 7')
     """
-    return ", ".join(map(str, ks[:-1])) + f" and {ks[-1]}" if len(ks) > 1 else str(ks[0])
+    return ", ".join(map(str, items[:-1])) + f" and {items[-1]}" if len(items) > 1 else str(items[0])
 
 
 def _named(choice: Choice) -> dict[str, Any]:
