@@ -33,7 +33,7 @@ def render(study: Study, folder: str = "") -> str:
 def sections(view: View, folder: str = "") -> list[Section]:
     """The sections of the page."""
     measured = [section for make in SECTIONS if (section := make(view)) is not None]
-    return [*measured, failures(view, folder), limits(view)]
+    return [*measured, failures(view, folder), design(view), measures(view), limits(view)]
 
 
 def claim(view: View) -> Section:
@@ -297,7 +297,7 @@ def clusters(view: View) -> Section | None:
 
 
 SECTIONS: tuple[Callable[[View], Section | None], ...] = (
-    claim, design, measures, findings, score, gap, against_k, selection, collapse, occupied, coverage, clusters,
+    claim, score, findings, gap, against_k, selection, collapse, occupied, coverage, clusters,
 )  # fmt: skip
 
 

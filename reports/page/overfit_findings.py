@@ -61,7 +61,7 @@ def findings(view: View) -> Section:
     section = Section(
         "found",
         "Findings",
-        "What speaks against variational Bayes first. Each sentence is made from the numbers of the tables below.",
+        "What speaks against variational Bayes first. Each sentence is made from the numbers of the tables on this page.",
     )
     items = [
         *_covered(view),
