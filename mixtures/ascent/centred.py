@@ -8,6 +8,7 @@ a variance of zero.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -47,6 +48,7 @@ def em(
     reg_covar: float,
     tol: float,
     max_iter: int,
+    callback: Callable[[list[float], np.ndarray, Theta], object] | None = None,
 ) -> Centred:
     """Maximum likelihood by plain EM from pi (K,) and theta (K, ...).
 
@@ -65,6 +67,8 @@ def em(
         See `mixtures.engines.passes.one_pass`; positive.
     tol, max_iter
         See `mixtures.ascent.climb.ascend`.
+    callback : callable, optional
+        Called after every pass with the bounds so far, the weights and theta; it ends the run by raising StopIteration.
 
     Raises
     ------
@@ -87,8 +91,8 @@ def em(
                 raise ArithmeticError(f"the bound fell by {-rise:.3g} nats in pass {len(bounds)}: the step is wrong")
             converged = rise <= tol * n
         bounds.append(log_z)
-        if converged or len(bounds) > max_iter:
-            theta = own | {"means": (centres - family.origin) / family.unit}
+        theta = own | {"means": (centres - family.origin) / family.unit}
+        if _stopped(callback, bounds, pi, theta) or converged or len(bounds) > max_iter:
             return Centred(pi, theta, np.array(bounds), converged)
         refuse_empty(s[:, 0])
         about = centres + family.unit * s[:, 1 : 1 + centres.shape[1]] / s[:, :1]
@@ -98,6 +102,16 @@ def em(
             family.maximum_likelihood(s + s[:, :1] * blur),
             about,
         )
+
+
+def _stopped(callback: Callable[..., object] | None, *now: object) -> bool:
+    """Tell the callback, if there is one, where the run is, and whether it wants no more."""
+    try:
+        if callback is not None:
+            callback(*now)
+    except StopIteration:
+        return True
+    return False
 
 
 def _condition(family: Any, theta: Theta) -> float:

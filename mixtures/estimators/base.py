@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
+from copy import copy
 from functools import partial
 from numbers import Integral, Real
 from time import perf_counter
@@ -14,18 +15,22 @@ import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from mixtures import COVARIANCES
 from mixtures.allocations.dirichlet import Dirichlet
-from mixtures.ascent.climb import beginnings, climb
+from mixtures.ascent.climb import Runs, beginnings, climb
 from mixtures.ascent.online import Learned, learn
 from mixtures.ascent.starts import starts
 from mixtures.engines.passes import noise, one_pass
 from mixtures.engines.responsibilities import log_sum, normalise
 from mixtures.errors import CollapseError, DistinctRowsError
+from mixtures.estimators.given import Start, start_of
+from mixtures.estimators.saved import stamped, unstamped
 from mixtures.estimators.structures import MATRICES, change, family_of, shape_of
+from mixtures.families.normal import LOG_2PI
+from mixtures.fit import Fit
 from mixtures.model import Allocation, Family
 from mixtures.rows import Moments, moments
 
@@ -47,14 +52,50 @@ NOT_CONVERGED = (
 )
 
 
+class Step(NamedTuple):
+    """Where a fit is after one of its steps, as its ``callback`` is told.
+
+    Attributes
+    ----------
+    iteration : int
+        Steps so far, from 1.
+    lower_bounds : ndarray of shape (n_starts,)
+        The objective of each start in the unit of ``lower_bound_``; minus infinity where a component collapsed.
+    estimator : callable
+        Without arguments: a copy of the estimator with the parameters of the best start so far, ready to predict and score.
+    """
+
+    iteration: int
+    lower_bounds: np.ndarray
+    estimator: Callable[[], Any]
+
+
+class Listener:
+    """A callback, and whether it wants no more."""
+
+    def __init__(self, callback: Callable[[Step], Any]) -> None:
+        self.callback, self.stopped = callback, False
+
+    def __call__(self, step: Step) -> None:
+        """Tell it of a step."""
+        try:
+            self.callback(step)
+        except StopIteration:
+            self.stopped = True
+            raise
+
+
 class Task(NamedTuple):
-    """What a fit is given: rows, weights or None, their moments, random numbers, the state (1, K, P) to go on from or None."""
+    """What a fit is given: rows, weights or None, their moments, random numbers, the state (1, K, P) to go on from or None,
+    the start that a user gave or None, and whom to tell of every step or None."""
 
     X: np.ndarray
     weights: np.ndarray | None
     data: Moments
     rng: np.random.Generator
     last: np.ndarray | None
+    start: Start | None
+    listener: Listener | None
 
 
 class End(NamedTuple):
@@ -75,6 +116,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "init_params": [StrOptions(set(STARTS))],
+        "init": [None, "array-like", HasMethods("fit"), Fit],
         "random_state": ["random_state"],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
@@ -82,7 +124,11 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         "covariance_type": [StrOptions(set(COVARIANCES))],
     }
     _method: ClassVar[Callable[..., Any]]
+    _spare: ClassVar[bool] = False  # whether components may begin without a cluster of a given start
     lower_bound_: float
+    weights_: np.ndarray
+    means_: np.ndarray
+    precisions_cholesky_: np.ndarray
 
     def _store(self, parameters: dict[str, Any]) -> None:
         """Set every parameter as the attribute of its name."""
@@ -90,11 +136,13 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             setattr(self, name, value)
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def fit(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, callback: Callable[[Step], Any] | None = None
+    ) -> Self:
         """Fit the mixture to the rows of X.
 
         ``n_init`` starts climb side by side, and the one that ends highest is kept. With ``warm_start``, a second call goes
-        on from the parameters of the first.
+        on from the parameters of the first, or starts anew where the rows have moved too far for that, and says so.
 
         Parameters
         ----------
@@ -103,6 +151,8 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         y : Ignored
         sample_weight : array-like of shape (n_samples,), optional
             How many observations each row stands for. A whole number is the same as that many copies of the row.
+        callback : callable, optional
+            Called with a `Step` after every step; it ends the fit there by raising StopIteration.
 
         Returns
         -------
@@ -117,8 +167,13 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         -----
         sklearn.exceptions.ConvergenceWarning
             If the best start was still climbing after ``max_iter`` steps, or X has fewer distinct rows than components.
+        UserWarning
+            If ``warm_start`` had to start anew.
         """
         self.__dict__.pop("_batches", None)
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback is {callback!r}; expected a function of one argument, or None")
+        as_given = X
         X, weights = self._rows(X, sample_weight, reset=True, ensure_min_samples=2)
         if len(X) < self.n_components:
             raise ValueError(
@@ -126,18 +181,20 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             )
         data = moments(X, weights)
         last, previous = None, -np.inf
-        if self.warm_start and hasattr(self, "converged_"):
+        if self.warm_start and hasattr(self, "means_"):
             shapes = (self.n_components, X.shape[1]), shape_of(self.covariance_type, self.n_components, X.shape[1])
             if (self.means_.shape, self.covariances_.shape) != shapes:
                 raise ValueError(
                     f"warm_start goes on from means and covariances of shapes {self.means_.shape} and "
                     f"{self.covariances_.shape}, but now they are {shapes[0]} and {shapes[1]}; set warm_start=False"
                 )
-            last, previous = self._last(data)[None], self.lower_bound_
+            last, previous = self._last(data)[None], getattr(self, "lower_bound_", np.nan)
         self._check_parameters(data)
+        start = None if self.init is None or last is not None else self._start(as_given, X.shape, sample_weight)
         rng = generator(check_random_state(self.random_state))
         try:
-            end = self._climb(Task(X, weights, data, rng, last))
+            listener = None if callback is None else Listener(callback)
+            end = self._reach(Task(X, weights, data, rng, last, start, listener), as_given, sample_weight)
         except CollapseError as error:
             raise CollapseError(f"{ILL_DEFINED} Here, {error}.") from error
         self._settle(X.dtype)
@@ -147,7 +204,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         self.lower_bound_ = end.bound / unit
         self.lower_bounds_ = [*(end.trace[1:] / unit).tolist(), self.lower_bound_][: self.n_iter_]
         self.converged_ = bool(end.converged or abs(self.lower_bound_ - previous) <= self.tol)
-        if not self.converged_ and self.max_iter > 0:
+        if not self.converged_ and self.max_iter > 0 and not (listener and listener.stopped):
             warnings.warn(NOT_CONVERGED, ConvergenceWarning, stacklevel=3)
         return self
 
@@ -195,9 +252,11 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         self.n_iter_, self.converged_, self.lower_bound_, self.lower_bounds_ = learned.batches, False, np.nan, []
         return self
 
-    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
+    def fit_predict(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, callback: Callable[[Step], Any] | None = None
+    ) -> np.ndarray:
         """Fit the mixture to the rows of X and give each the label of its most probable component; see `fit`, `predict`."""
-        return self.fit(X, y, sample_weight).predict(X)
+        return self.fit(X, y, sample_weight, callback=callback).predict(X)
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable component of every row, shape (n_samples,)."""
@@ -217,6 +276,21 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, log_p, dtype=np.float64, ensure_non_negative=True)
         return float(np.average(log_p.astype(np.float64), weights=sample_weight))
+
+    def aic(self, X: Any, sample_weight: Any = None) -> float:
+        """Akaike's information criterion for the rows of X, -2 L + 2 p in nats; the smaller, the better (Akaike 1974).
+
+        L is the log likelihood at ``weights_``, ``means_`` and ``covariances_``, and p the number of free parameters.
+        """
+        return -2 * self._log_likelihood(X, sample_weight) + 2 * self._n_parameters()
+
+    def bic(self, X: Any, sample_weight: Any = None) -> float:
+        """The Bayesian information criterion for the rows of X, -2 L + p log N; the smaller, the better (Schwarz 1978).
+
+        L is the log likelihood at ``weights_``, ``means_`` and ``covariances_``, and p the number of free parameters.
+        """
+        n = _total(X, sample_weight)
+        return -2 * self._log_likelihood(X, sample_weight) + self._n_parameters() * float(np.log(n))
 
     def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Random rows from the fitted density.
@@ -239,6 +313,33 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         weights = np.asarray(self.weights_, dtype=np.float64)
         counts = random_state.multinomial(n_samples, weights / weights.sum())
         return self._draw(counts, random_state), np.repeat(np.arange(len(counts)), counts)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is saved: every attribute, and the version of this package."""
+        return stamped(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what was saved, with a warning where another version saved it."""
+        super().__setstate__(unstamped(state, type(self).__name__))
+
+    def _log_likelihood(self, X: Any, sample_weight: Any) -> float:
+        """The log likelihood of the rows of X at the fitted parameters, in nats."""
+        log_p = self._answer(X, self._at_parameters, log_sum)
+        weights = _check_sample_weight(sample_weight, log_p, dtype=np.float64, ensure_non_negative=True)
+        return float(log_p.astype(np.float64) @ weights)
+
+    def _at_parameters(self) -> Callable[[np.ndarray], np.ndarray]:
+        """From rows (B, D) to log pi_k + log N(x | mu_k, Sigma_k) at the fitted parameters, (B, K)."""
+        K, D = self.means_.shape
+        weights, roots = (np.asarray(a, dtype=np.float64) for a in (self.weights_, self.precisions_cholesky_))
+        matrices = self.covariance_type in MATRICES
+        diagonal = np.diagonal(roots, axis1=-2, axis2=-1) if matrices else roots.reshape(K, -1) * np.ones(D)
+        return self._quadratic(np.log(np.maximum(weights, 1e-300)) + np.log(diagonal).sum(-1) - D / 2 * LOG_2PI)
+
+    def _n_parameters(self) -> int:
+        """Number of free parameters."""
+        K, D = self.means_.shape
+        return family_of(self.covariance_type, np.zeros(D), np.ones(D), None).n_free(K) + K - 1
 
     def _rows(self, X: Any, sample_weight: Any, **checks: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """The rows, and their weights as the method takes them."""
@@ -286,6 +387,32 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
         return log_density
 
+    def _start(self, X: Any, shape: tuple[int, int], sample_weight: Any) -> Start | None:
+        """Where ``init`` says to begin."""
+        if self.init is None:
+            return None
+        start = start_of(self.init, X, shape, sample_weight, self.n_components)
+        if start.clusters < self.n_components and not self._spare:
+            raise ValueError(
+                f"init has {start.clusters} clusters, and n_components is {self.n_components}; set "
+                f"n_components={start.clusters}"
+            )
+        return start
+
+    def _reach(self, task: Task, X: Any, sample_weight: Any) -> End:
+        """Climb, and where the last parameters lose a component on these rows, start anew."""
+        try:
+            return self._climb(task)
+        except CollapseError as error:
+            if task.last is None:
+                raise
+            warnings.warn(
+                f"warm_start: from the last parameters a component lost the rows of this X ({error}); starting anew",
+                UserWarning,
+                stacklevel=4,
+            )
+        return self._climb(task._replace(last=None, start=self._start(X, task.X.shape, sample_weight)))
+
     def _climb(self, task: Task) -> End:
         """Climb from every start and set the parameters of the highest end, one step beyond the last that was judged."""
         began = perf_counter()
@@ -299,9 +426,8 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             pass_ = one_pass(X, weights, family, points, self.reg_covar)
             if task.last is None:
                 s = beginnings(natural, s, len(s))
-            runs = climb(
-                lambda _: (natural, pass_), s, data.n, self.tol * unit / data.n, self.max_iter, accelerate=True
-            )
+            tol, told = self.tol * unit / data.n, self._told(task.listener, family, allocation, unit)
+            runs = climb(lambda _: (natural, pass_), s, data.n, tol, self.max_iter, accelerate=True, callback=told)
             if runs.collapsed.all():
                 raise runs.errors[-1]
             traces = [runs.bounds(run) for run in range(len(s))]
@@ -313,17 +439,42 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         self._store(self._parameters(family, allocation, best))
         return End(float(bound), trace, converged)
 
+    def _told(
+        self, listener: Listener | None, family: Family, allocation: Allocation, unit: float
+    ) -> Callable[[Runs], None] | None:
+        """What tells a callback where the runs are."""
+        if listener is None:
+            return None
+
+        def tell(runs: Runs) -> None:
+            s = runs.s[np.argmax(runs.end)].copy()
+            listener(
+                Step(len(runs.trace), runs.end / unit, lambda: self._with(self._parameters(family, allocation, s)))
+            )
+
+        return tell
+
+    def _with(self, parameters: dict[str, Any]) -> Self:
+        """A copy that has these parameters."""
+        own = copy(self)
+        own._store(parameters)
+        return own
+
     def _starts(self, task: Task, family: Family) -> np.ndarray:
         """States to climb from, (R, K, P): the last one, or ``n_init`` new ones."""
         return self._guesses(task, family, self.n_components) if task.last is None else task.last
 
     def _guesses(self, task: Task, family: Family, K: int) -> np.ndarray:
-        """States by ``init_params``, which looks at distances in the units of X, (n_init, K, P)."""
-        X, weights, _, rng, _ = task
+        """States by ``init``, or by ``init_params``, which looks at distances in the units of X, (R, K, P)."""
+        X, weights, _, rng, _, start, _ = task
         try:
             even = family_of(self.covariance_type, family.origin, np.full_like(family.unit, family.unit.mean()), None)
-            s = starts(X, weights, len(X), even, Dirichlet.symmetric(K), STARTS[self.init_params], self.n_init, rng)
-            return s * change(even, family) + s[..., :1] * noise(family, self.reg_covar)
+            init, clusters = (STARTS[self.init_params], K) if start is None else (start.guess, start.clusters)
+            if start is not None and start.rows is not None:
+                weights = start.rows * (1.0 if weights is None else weights)
+            s = starts(X, weights, len(X), even, Dirichlet.symmetric(clusters), init, self.n_init, rng)
+            s = s * change(even, family) + s[..., :1] * noise(family, self.reg_covar)
+            return s if clusters == K else self._spread(s, K)
         except DistinctRowsError as error:
             warnings.warn(
                 f"Number of distinct rows ({error.distinct}) found smaller than n_components ({K}). Possibly due to duplicate "
@@ -396,6 +547,11 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     @abstractmethod
     def _draw(self, counts: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
         """As many rows of each component as counted, (sum of counts, D)."""
+
+
+def _total(X: Any, sample_weight: Any) -> float:
+    """Number of observations."""
+    return float(_check_sample_weight(sample_weight, X, dtype=np.float64).sum())
 
 
 def generator(random_state: np.random.RandomState) -> np.random.Generator:

@@ -71,6 +71,18 @@ class BayesianGaussianMixture(Mixture):
     init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
         Where to begin: k-means; the rows nearest to each of K seeds far apart; random responsibilities; the rows nearest to
         each of K rows drawn at random.
+    init : array-like, clusterer or Fit, optional
+        One start, in the place of those by ``init_params``:
+
+        - labels of shape (n_samples,), n_components different ones or fewer; rows of label -1 are noise and left out of the
+          start;
+        - responsibilities of shape (n_samples, n_components), or fewer columns, whose rows sum to one;
+        - means of shape (n_components, n_features), or fewer rows, each row of X beginning in the nearest component;
+        - a fitted clusterer or mixture, whose ``predict_proba``, ``predict`` or ``labels_`` for X is taken, such as
+          `sklearn.cluster.KMeans`; one that is not fitted is cloned and fitted to X;
+        - a `mixtures.Fit`.
+
+        Components keep the order of the start; those beyond it begin almost empty.
     weight_concentration_prior_type : {'dirichlet_process', 'dirichlet_distribution'}, default='dirichlet_process'
         Weights from K - 1 sticks v_k ~ Beta(1, gamma0), the last component taking what is left; or weights from a symmetric
         Dirichlet(alpha0).
@@ -168,6 +180,7 @@ class BayesianGaussianMixture(Mixture):
         "covariance_prior": [None, "array-like", Interval(Real, 0.0, None, closed="neither")],
     }
     _method = staticmethod(cavi.step)
+    _spare = True
 
     def __init__(
         self,
@@ -179,6 +192,7 @@ class BayesianGaussianMixture(Mixture):
         max_iter: int = 100,
         n_init: int = 1,
         init_params: str = "kmeans",
+        init: Any = None,
         weight_concentration_prior_type: str = "dirichlet_process",
         weight_concentration_prior: float | None = None,
         mean_precision_prior: float | None = None,
@@ -197,6 +211,7 @@ class BayesianGaussianMixture(Mixture):
         self.max_iter = max_iter
         self.n_init = n_init
         self.init_params = init_params
+        self.init = init
         self.weight_concentration_prior_type = weight_concentration_prior_type
         self.weight_concentration_prior = weight_concentration_prior
         self.mean_precision_prior = mean_precision_prior
@@ -237,7 +252,7 @@ class BayesianGaussianMixture(Mixture):
             return
         shape: tuple[int, ...] = {"diag": (D,), "spherical": ()}.get(structure, (D, D))
         self.covariance_prior_ = as_array(self.covariance_prior, shape, f"{structure} covariance_prior")
-        check_positive(self.covariance_prior_, structure)
+        check_positive(self.covariance_prior_, f"{structure} precision")  # scikit-learn's words
 
     def _data_covariance(self, data: Moments) -> Any:
         """The covariance of the rows in the shape of the prior, with ``reg_covar`` added where it is singular."""
@@ -282,7 +297,7 @@ class BayesianGaussianMixture(Mixture):
 
     def _starts(self, task: Task, family: Family) -> np.ndarray:
         s = super()._starts(task, family)
-        if task.last is not None or not self._process:
+        if task.last is not None or task.start is not None or not self._process:
             return s
         return np.take_along_axis(s, np.argsort(-s[..., 0], axis=1, kind="stable")[..., None], axis=1)
 

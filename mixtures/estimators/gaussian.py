@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import validate_data
 
+from mixtures import COVARIANCES
 from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.ascent import centred
 from mixtures.engines.passes import noise
@@ -16,12 +17,15 @@ from mixtures.engines.responsibilities import log_sum
 from mixtures.errors import CollapseError
 from mixtures.estimators.base import (
     End,
+    Listener,
     Mixture,
+    Step,
     Task,
 )
 from mixtures.estimators.structures import (
     MATRICES,
     as_array,
+    as_weights,
     check_positive,
     expected_statistics,
     family_of,
@@ -30,7 +34,6 @@ from mixtures.estimators.structures import (
     shape_of,
     squares,
 )
-from mixtures.families.normal import LOG_2PI
 from mixtures.methods import em
 from mixtures.model import Allocation, Family, Theta
 from mixtures.rows import Moments
@@ -62,11 +65,20 @@ class GaussianMixture(Mixture):
     init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
         Where to begin: k-means; the rows nearest to each of K seeds far apart; random responsibilities; the rows nearest to
         each of K rows drawn at random.
+    init : array-like, clusterer or Fit, optional
+        One start, in the place of those by ``init_params``:
+
+        - labels of shape (n_samples,), n_components different ones; rows of label -1 are noise and left out of the start;
+        - responsibilities of shape (n_samples, n_components), whose rows sum to one;
+        - means of shape (n_components, n_features), each row beginning in the nearest component;
+        - a fitted clusterer or mixture, whose ``predict_proba``, ``predict`` or ``labels_`` for X is taken, such as
+          `sklearn.cluster.KMeans`; one that is not fitted is cloned and fitted to X;
+        - a `mixtures.Fit`.
     weights_init : array-like of shape (n_components,), optional
     means_init : array-like of shape (n_components, n_features), optional
     precisions_init : array-like, optional
-        Parameters to begin from, in the place of those that ``init_params`` gives; precisions are inverse covariances, in
-        the shape of ``covariances_``.
+        Parameters to begin from, in the place of those that ``init`` or ``init_params`` gives; precisions are inverse
+        covariances, in the shape of ``covariances_``.
     random_state : int, RandomState instance or None, default=None
         Source of the starts and of `sample`.
     warm_start : bool, default=False
@@ -142,6 +154,7 @@ class GaussianMixture(Mixture):
         max_iter: int = 100,
         n_init: int = 1,
         init_params: str = "kmeans",
+        init: Any = None,
         weights_init: Any = None,
         means_init: Any = None,
         precisions_init: Any = None,
@@ -157,6 +170,7 @@ class GaussianMixture(Mixture):
         self.max_iter = max_iter
         self.n_init = n_init
         self.init_params = init_params
+        self.init = init
         self.weights_init = weights_init
         self.means_init = means_init
         self.precisions_init = precisions_init
@@ -165,19 +179,47 @@ class GaussianMixture(Mixture):
         self.verbose = verbose
         self.verbose_interval = verbose_interval
 
-    def aic(self, X: Any, sample_weight: Any = None) -> float:
-        """Akaike's information criterion for the rows of X, -2 L + 2 p in nats; the smaller, the better (Akaike 1974)."""
-        return -2 * self.score(X, sample_weight=sample_weight) * _total(X, sample_weight) + 2 * self._n_parameters()
+    @classmethod
+    def from_parameters(
+        cls, weights: Any, means: Any, covariances: Any, *, covariance_type: str = "full", **parameters: Any
+    ) -> Self:
+        """A mixture with these parameters, ready to predict, score and sample; with ``warm_start``, `fit` goes on from them.
 
-    def bic(self, X: Any, sample_weight: Any = None) -> float:
-        """The Bayesian information criterion for the rows of X, -2 L + p log N; the smaller, the better (Schwarz 1978)."""
-        n = _total(X, sample_weight)
-        return -2 * self.score(X, sample_weight=sample_weight) * n + self._n_parameters() * float(np.log(n))
+        Parameters
+        ----------
+        weights : array-like of shape (n_components,)
+            Of at least 0, summing to one.
+        means : array-like of shape (n_components, n_features)
+            Of a data frame, the columns become the names of the features.
+        covariances : array-like
+            (K, D, D), (D, D), (K, D) or (K,) for 'full', 'tied', 'diag' and 'spherical'.
+        covariance_type : {'full', 'tied', 'diag', 'spherical'}, default='full'
+        **parameters
+            Of the class, such as ``random_state``, the source of `sample`.
 
-    def _n_parameters(self) -> int:
-        """Number of free parameters."""
-        K, D = self.means_.shape
-        return family_of(self.covariance_type, np.zeros(D), np.ones(D), None).n_free(K) + K - 1
+        Raises
+        ------
+        ValueError
+            If a shape does not fit, the weights do not sum to one, or a covariance is not positive definite.
+
+        Examples
+        --------
+        >>> from mixtures import GaussianMixture
+        >>> mixture = GaussianMixture.from_parameters([0.5, 0.5], [[0.0], [4.0]], [1.0, 1.0], covariance_type="spherical")
+        >>> mixture.predict([[0.5], [3.0]])
+        array([0, 1])
+        """
+        mixture = cls(covariance_type=covariance_type, **parameters)
+        if covariance_type not in COVARIANCES:
+            raise ValueError(f"covariance_type is {covariance_type!r}; expected one of {', '.join(COVARIANCES)}")
+        mu = validate_data(mixture, means, dtype=np.float64)
+        (K, D), mixture.n_components = mu.shape, len(mu)
+        pi = as_weights(weights, K)
+        name = f"{covariance_type} covariance"
+        Sigma = as_array(covariances, shape_of(covariance_type, K, D), f"{name}s").astype(np.float64)
+        check_positive(Sigma, name)
+        mixture._store(mixture._of_covariances(pi / pi.sum(), mu, Sigma))
+        return mixture
 
     def _observations(self, weights: np.ndarray) -> np.ndarray:
         """The weights scaled to a mean of one, for their scale does not matter."""
@@ -195,20 +237,13 @@ class GaussianMixture(Mixture):
         K, structure = self.n_components, self.covariance_type
         given = {}
         if self.weights_init is not None:
-            pi = given["weights"] = as_array(self.weights_init, (K,), "weights")
-            if np.any(pi < 0) or np.any(pi > 1):
-                raise ValueError(  # scikit-learn's words, in which the smallest stands for the largest
-                    "The parameter 'weights' should be in the range [0, 1], "
-                    f"but got max value {pi.min():.5f}, min value {pi.max():.5f}"
-                )
-            if not abs(1 - pi.sum()) <= (1e-6 if pi.dtype == np.float32 else 1e-8):
-                raise ValueError(f"The parameter 'weights' should be normalized, but got sum(weights) = {pi.sum():.5f}")
+            given["weights"] = as_weights(self.weights_init, K)
         if self.means_init is not None:
             given["means"] = as_array(self.means_init, (K, D), "means")
         if self.precisions_init is not None:
             name = f"{structure} precision"
             precisions = as_array(self.precisions_init, shape_of(structure, K, D), name)
-            check_positive(precisions, structure)
+            check_positive(precisions, name)
             given["covariances"] = 1 / precisions if structure not in MATRICES else np.linalg.inv(precisions)
         return given
 
@@ -231,6 +266,13 @@ class GaussianMixture(Mixture):
         wide, allocation = self._model(data)
         family = family_of(self.covariance_type, data.mean, np.full_like(data.mean, np.sqrt(self.reg_covar)), None)
         limits: dict[str, Any] = {"reg_covar": self.reg_covar, "tol": self.tol, "max_iter": self.max_iter}
+        if task.listener is not None:
+
+            def tell(bounds: list[float], pi: np.ndarray, theta: Theta, listener: Listener = task.listener) -> None:
+                level = np.array([bounds[-1] / data.n])
+                listener(Step(len(bounds), level, lambda: self._with(self._attributes(family, pi, theta))))
+
+            limits["callback"] = tell
         ends, errors = [], []
         for pi, means, covariances in zip(*self._begin(task, wide, WIDENING), strict=True):
             theta = self._theta(family, means, covariances)
@@ -238,6 +280,8 @@ class GaussianMixture(Mixture):
                 ends.append(centred.em(X, weights, family, allocation, pi, theta, n=data.n, **limits))
             except CollapseError as error:
                 errors.append(error)
+            if task.listener is not None and task.listener.stopped:
+                break
         if not ends:
             raise errors[-1]
         self._tell([end.bound / data.n for end in ends], [end.converged for end in ends], perf_counter() - began)
@@ -269,7 +313,7 @@ class GaussianMixture(Mixture):
                 "means": family.origin + family.unit * theta["means"],
                 "covariances": self._covariances(family, theta),
             }
-            start = guess | {name: np.repeat(value, self.n_init, axis=0) for name, value in start.items()}
+            start = guess | {name: np.repeat(value, len(s), axis=0) for name, value in start.items()}
         return start["weights"], start["means"], start["covariances"]
 
     def _last(self, data: Moments) -> np.ndarray:
@@ -280,11 +324,13 @@ class GaussianMixture(Mixture):
         return self._attributes(family, allocation.maximum_likelihood(s[:, 0]), family.maximum_likelihood(s))
 
     def _attributes(self, family: Family, pi: np.ndarray, theta: Theta) -> dict[str, Any]:
-        covariances = self._covariances(family, theta)
+        return self._of_covariances(pi, family.origin + family.unit * theta["means"], self._covariances(family, theta))
+
+    def _of_covariances(self, pi: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> dict[str, Any]:
         roots = precision_roots(covariances, self.covariance_type)
         return {
             "weights_": pi,
-            "means_": family.origin + family.unit * theta["means"],
+            "means_": means,
             "covariances_": covariances,
             "precisions_cholesky_": roots,
             "precisions_": squares(roots, self.covariance_type),
@@ -322,11 +368,7 @@ class GaussianMixture(Mixture):
         return s[:, np.arange(K) % s.shape[1]]
 
     def _log_joint(self) -> Callable[[np.ndarray], np.ndarray]:
-        K, D = self.means_.shape
-        weights, roots = (np.asarray(a, dtype=np.float64) for a in (self.weights_, self.precisions_cholesky_))
-        matrices = self.covariance_type in MATRICES
-        diagonal = np.diagonal(roots, axis1=-2, axis2=-1) if matrices else roots.reshape(K, -1) * np.ones(D)
-        return self._quadratic(np.log(np.maximum(weights, 1e-300)) + np.log(diagonal).sum(-1) - D / 2 * LOG_2PI)
+        return self._at_parameters()
 
     _log_rho = _log_joint
 
@@ -346,8 +388,3 @@ class GaussianMixture(Mixture):
                 for mu, variance, count in zip(self.means_, covariances, counts, strict=True)
             ]
         return np.concatenate(parts).astype(np.float64, copy=False)
-
-
-def _total(X: Any, sample_weight: Any) -> float:
-    """Number of observations."""
-    return float(_check_sample_weight(sample_weight, X, dtype=np.float64).sum())

@@ -35,13 +35,26 @@ def as_array(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
     return array
 
 
-def check_positive(precision: np.ndarray, structure: str) -> None:
-    """Refuse precisions, or covariances, that are none."""
-    if structure not in MATRICES:
+def as_weights(values: Any, K: int) -> np.ndarray:
+    """Weights (K,) between 0 and 1 that sum to one."""
+    pi = as_array(values, (K,), "weights")
+    if np.any(pi < 0) or np.any(pi > 1):
+        raise ValueError(  # scikit-learn's words, in which the smallest stands for the largest
+            "The parameter 'weights' should be in the range [0, 1], "
+            f"but got max value {pi.min():.5f}, min value {pi.max():.5f}"
+        )
+    if not abs(1 - pi.sum()) <= (1e-6 if pi.dtype == np.float32 else 1e-8):
+        raise ValueError(f"The parameter 'weights' should be normalized, but got sum(weights) = {pi.sum():.5f}")
+    return pi
+
+
+def check_positive(precision: np.ndarray, name: str) -> None:
+    """Refuse precisions, or covariances, that are none; ``name`` is of the structure and of what it is."""
+    if name.split()[0] not in MATRICES:
         if np.any(precision <= 0):
-            raise ValueError(f"'{structure} precision' should be positive")
+            raise ValueError(f"'{name}' should be positive")
     elif not np.allclose(precision, precision.swapaxes(-1, -2)) or np.any(np.linalg.eigvalsh(precision) <= 0):
-        raise ValueError(f"'{structure} precision' should be symmetric, positive-definite")
+        raise ValueError(f"'{name}' should be symmetric, positive-definite")
 
 
 def scale_of(unit: np.ndarray, structure: str) -> Any:
