@@ -38,7 +38,6 @@ def test_names_that_do_not_exist_offer_the_nearest(write, tmp_path):
         ("", "e.parquet", "is empty"),
         ("a,b\n", "h.csv", "has a header but no rows"),
         ("a,b", "h.csv", "has a header but no rows"),
-        ("1,2\n3,4\n5,7\n", "n.csv", "first line .* holds only numbers: add a header line"),
         ("a,b\n1,2\n3,4,5\n", "r.csv", r"cannot read .*Row #3: Expected 2 columns, got 3"),
         (b"\x00\x01\x02\x03", "b.csv", "is not a text file"),
         (b"\x89PNG\r\n\x1a\n\xff\xfe", "b.csv", r"is not UTF-8 text \(byte 0\)"),
@@ -109,7 +108,7 @@ def test_truncated_array(tmp_path):
             r"non-numeric column 's' \('oops' in row 2\): .*--columns a,b.*--label-column",
         ),
         ("a,s\n1,u\n2,v\n", {"columns": ["a", "s"]}, r"non-numeric column 's' \('u' in row 1\): leave it out"),
-        ("a,s\n1,true\n2,false\n", {}, r"non-numeric column 's' \('True' in row 1\)"),
+        ("a,s\n1,true\n2,false\n", {}, r"non-numeric column 's' \('true' in row 1\)"),
         ("a,b\n1,2\n2,inf\n-inf,3\n", {}, "2 infinite values, the first in column 'b', row 2"),
         ("a,b\n1,2\n1,3\n1,5\n", {}, "constant column 'a': leave it out with --columns"),
         ("a\n1\n", {}, "only 1 row: no column varies"),
@@ -119,17 +118,18 @@ def test_truncated_array(tmp_path):
         ("a,b\n1,1\n2,2\n4,4\n", {}, "'b' holds the same values as 'a', so every covariance is singular: .*--columns"),
         ("a,b\n1,-3\n2,-5\n4,-9\n", {}, "'b' is a linear function of 'a'"),
         ("a,n,b,c\n1,5,2,3\n2,1,5,7\n4,1,1,5\n9,0,3,12\n7,7,0,7\n", {}, "'c' is a linear function of 'a', 'b',"),
-        (",a\n1,5\n2,7\n3,1\n", {}, r"column 1 has no name \(row numbers\?\): .*--columns a"),
+        (",a\n1.5,5\n2,7\n3,1\n", {}, r"column 1 has no name: name it, or .*--columns a"),
+        (",a\n1,5\n1,7\n3,1\n", {}, r"column 1 has no name: name it, or .*--columns a"),
         ("eruptions,waiting\n1,2\n2,3\n", {"columns": ["Wating"]}, r"no column 'Wating': did you mean 'waiting'\?"),
         ("AREA,b\n1,2\n2,3\n", {"columns": ["area"]}, "no column 'area': did you mean 'AREA'"),
         ("a,b\n1,2\n2,3\n", {"columns": ["zzz"]}, r"no column 'zzz': there are 'a', 'b' \(--columns\)"),
         ("a,species\n1,2\n2,3\n", {"label_column": "specie"}, "no label column 'specie': did you mean 'species'"),
         ("a,b\n1,2\n2,3\n", {"label_column": "b", "columns": ["a", "b"]}, "column 'b' is the label: .*--label-column"),
-        ("a\n1\n2\n", {"label_column": "a"}, "no column is left beside the label 'a'"),
+        ("a\n1\n2\n", {"label_column": "a"}, "no column of data is left beside the label 'a'"),
         ("a,b\n1,2\n2,3\n", {"columns": []}, "no columns chosen"),
         ("a,b\n1,\n,3\n", {"drop_missing": True}, "no row is left without a missing value"),
         ("a,b\n1,\n2,\n", {}, r"2 missing values in 2 of 2 rows \(b: 2\)"),
-        ("a,k\n1,u\n2,\n4,u\n", {"label_column": "k"}, r"1 missing value in 1 of 3 rows \(k: 1\)"),
+        ("a,k\n1,\n2,NA\n4,\n", {"label_column": "k"}, "no row has a label in 'k': choose another --label-column"),
     ],
 )
 def test_tables_that_cannot_be_fitted(write, content, options, message):
@@ -185,11 +185,28 @@ def test_enough_rows_for_the_clusters():
     check_components(np.concatenate([np.zeros(1000), [1.0, 2.0]])[:, None], 3)
 
 
-def test_decimal_commas_are_named(tmp_path):
-    path = tmp_path / "euro.csv"
-    path.write_text("a;b\n1,5;2\n2,5;3\n")
-    with pytest.raises(DataError, match="a decimal comma: write points"):
-        load(path)
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [
+        ("a;b\n1,5;2\n2,5;3\n", r"'1,5' in row 1\): read it with --decimal , \(as 1\.5\)$"),
+        ("a\n1,5\n2,25\n", r"--decimal , \(as 1\.5\)$"),
+        ('a,b\n"1,234",2\n999,3\n', r"read it with --thousands , \(as 1234\) or --decimal , \(as 1\.234\)$"),
+        ('a,b\n"1,234.5",2\n999,3\n', r"read it with --thousands , \(as 1234\.5\)$"),
+        ('a,b\n"1,234,567",2\n3,4\n', r"read it with --thousands , \(as 1234567\)$"),
+        ("a;b;c\n1.234,5;2;x\n2,25;3;y\n", r"read it with --decimal , --thousands \. \(as 1234\.5\)$"),
+        ("a;b\n1 234;2\n9\u00a0876;3\n", r"read it with --thousands ' ' \(as 1234\)$"),
+        ("a;b\n1'234;2\n9'876;3\n", r"--thousands ''\"'\"'' \(as 1234\)$"),
+    ],
+)
+def test_numbers_spelled_otherwise_come_with_advice(write, content, advice):
+    fails(advice, write(content))
+
+
+def test_marks_that_cannot_be(write):
+    path = write("a\n1\n2\n")
+    fails("--decimal is '1'; expected one mark", path, decimal="1")
+    fails("--thousands is ',,'; expected one mark", path, thousands=",,")
+    fails("--decimal and --thousands are both ','", path, decimal=",", thousands=",")
 
 
 def test_independent_features_need_fewer_rows():

@@ -156,7 +156,6 @@ def test_all_methods_failing_is_reported_too():
         ({"draws": 10}, "at least 100"),
         ({"restarts": 0}, "at least 1"),
         ({"labels": ["a"]}, "1 entries for 120 rows"),
-        ({"labels": [None] + ["a"] * 119}, "1 missing entries"),
         ({"truth": {"weights": [1.0]}}, "truth lacks covariances, means"),
         ({"covariance": "diagonal"}, "did you mean 'diag'"),
         ({"features": ["a", "a"]}, "1 distinct names for 2 columns"),

@@ -89,9 +89,9 @@ def test_penguins_drop_only_rows_that_miss_a_chosen_value():
     np.testing.assert_array_equal(data.x, kept[features])
     assert data.labels.tolist() == kept["species"].tolist()
     by_sex = load("penguins", label_column="sex", columns=["body_mass_g", "bill_depth_mm"])
-    kept = frame.dropna(subset=["sex", *features])
     np.testing.assert_array_equal(by_sex.x, kept[["body_mass_g", "bill_depth_mm"]])
-    assert by_sex.labels.tolist() == kept["sex"].tolist()
+    assert by_sex.labels.tolist() == kept["sex"].fillna("").tolist()
+    assert by_sex.notes == ("9 rows without a label in 'sex': fitted like the others",)
 
 
 def test_loading_text_needs_neither_pandas_nor_scikit_learn():
@@ -299,9 +299,10 @@ def test_type_of_a_column_is_told_from_all_rows(write):
     ("content", "labels"),
     [
         ("a,k\n1,0\n2,1\n", ["0", "1"]),
-        ("a,k\n1,0\n2,\n3,1\n", ["0", "1"]),
+        ("a,k\n1,0\n2,\n3,1\n", ["0", "", "1"]),
         ("a,k\n1,0.5\n2,1\n", ["0.5", "1"]),
-        ("a,k\n1,true\n2,false\n", ["True", "False"]),
+        ("a,k\n1,true\n2,false\n", ["true", "false"]),
+        ("a,k\n1,1.0\n2, u\n3,NA\n4,007\n", ["1", "u", "", "007"]),
         ("a,k\n1,2020-01-02\n2,2021-01-02\n", ["2020-01-02", "2021-01-02"]),
     ],
 )
@@ -329,10 +330,10 @@ def test_parquet_types(tmp_path):
 def test_missing_values_are_counted_or_dropped(write):
     path = write("a,b,k\n1,2,u\nNA,,v\n3,nan,v\n4,7,\n5,1,u\n")
     fails(r"3 missing values in 2 of 5 rows \(a: 1, b: 2\): .*--drop-missing", path, columns=["a", "b"])
-    fails(r"4 missing values in 3 of 5 rows \(a: 1, b: 2, k: 1\)", path, label_column="k")
+    fails(r"3 missing values in 2 of 5 rows \(a: 1, b: 2\)", path, label_column="k")
     data = load(path, label_column="k", drop_missing=True)
-    np.testing.assert_array_equal(data.x, [[1, 2], [5, 1]])
-    assert data.labels.tolist() == ["u", "u"]
+    np.testing.assert_array_equal(data.x, [[1, 2], [4, 7], [5, 1]])
+    assert data.labels.tolist() == ["u", "", "u"]
 
 
 def test_files_are_the_distributed_ones():

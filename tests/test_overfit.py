@@ -594,6 +594,14 @@ def test_command_writes_the_folder_and_goes_on(tmp_path, monkeypatch):
         ("[[block]]\nn = 20\ntruth = 3", "truth has 3; expected names"),
         ("[[block]]\nn = 20\nmethods = [['em']]", "methods has ['em']; expected names"),
         ("n = [", "is no TOML"),
+        (f"a = {'[' * 5000}{']' * 5000}", "nested too deeply"),
+        (f"seed = 1{'0' * 5000}", "is no TOML"),
+        (
+            f"[[block]]\nn = 20\nalpha = 1{'0' * 400}",
+            "alpha is 100000000000000000000000000000; expected a number above 0",
+        ),
+        ("[[block]]\nn = 20\nalpha = nan", "alpha is nan; expected a number above 0"),
+        ("\ufeff[[block]]\nn = 2.5", "expected a whole number of at least 2"),
         ("[block]\nn = 20", "[[block]]"),
         ("replicate = 3\n[[block]]\nn = 20", "did you mean 'replicates'?"),
         ("[[block]]\nn = 20\nseperation = 2.0", "did you mean 'separation'?"),
@@ -616,7 +624,7 @@ def test_command_writes_the_folder_and_goes_on(tmp_path, monkeypatch):
 )
 def test_a_bad_grid_is_one_line(text, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("bad.toml").write_text(text)
+    Path("bad.toml").write_text(text, encoding="utf-8")
     result = command("bad.toml")
     assert result.exit_code == 2
     assert message in result.stderr

@@ -71,14 +71,14 @@ def describe() -> tuple[Description, ...]:
     return tuple(CATALOGUE.values())
 
 
-def read(name: str) -> Table:
+def read(name: str, label: str | None = None) -> Table:
     """Read a built-in data set with all of its columns, the label included."""
     if name == "tsmatz":
         data = tsmatz()
         return Table((*data.features, "cluster"), (*data.x.T, np.asarray(data.labels, dtype=object)))
     if name in ("iris", "wine"):
         return _from_scikit_learn(name)
-    return files.read(Path(__file__).with_name(f"{name}.csv"))
+    return files.read(Path(__file__).with_name(f"{name}.csv"), label)
 
 
 def _from_scikit_learn(name: str) -> Table:

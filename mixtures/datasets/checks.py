@@ -9,6 +9,7 @@ import numpy as np
 from mixtures.datasets.dataset import DataError, counted, listed
 
 EPS = np.finfo(np.float64).eps
+COARSE = 1e-6  # share of a column's range that rounding may take
 
 
 def check_values(x: np.ndarray, features: Sequence[str]) -> None:
@@ -22,7 +23,8 @@ def check_values(x: np.ndarray, features: Sequence[str]) -> None:
     Raises
     ------
     DataError
-        For NaN, infinities, constant columns, and columns that are a linear function of others.
+        For NaN, infinities, constant columns, whole numbers beyond 2**53 that lose the digits in which they differ, and
+        columns that are a linear function of others.
     """
     if np.isnan(x).any():
         raise DataError(f"{missing_text(np.isnan(x), features)}: leave them out with --drop-missing")
@@ -41,6 +43,13 @@ def check_values(x: np.ndarray, features: Sequence[str]) -> None:
         what = "only 1 row: no column varies" if len(x) == 1 else f"constant column {listed(constant)}"
         remedy = "give more rows" if len(x) == 1 else "leave it out with --columns"
         raise DataError(f"{what}: {remedy}")
+    coarse = np.flatnonzero((size >= 2.0**53) & (np.spacing(size) > COARSE * 2 * half_range))
+    if coarse.size:
+        j = int(coarse[0])
+        raise DataError(
+            f"column {features[j]!r} has numbers near {high[j]:.3g}, which are rounded to multiples of "
+            f"{np.spacing(size[j]):.0f}: subtract a number near them from all before writing the file"
+        )
     if len(x) > x.shape[1] > 1:
         _check_independent(x, features, low / 2 + high / 2, half_range, size)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 import numpy as np
@@ -26,11 +27,13 @@ class Dataset:
     features : tuple of D str
         Column names.
     labels : (N,) array of str, or None
-        Class of each row; never seen by a fit.
+        Class of each row, empty where it is not known; never seen by a fit.
     source : str
         Where the data come from, in one line.
     truth : dict or None
         Simulated sets only: ``weights`` (K,), ``means`` (K, D), ``covariances`` (K, D, D), ``labels`` (N,) of int.
+    notes : tuple of str
+        What was guessed in reading a file, each in one line: what was left out, taken as names or as missing.
     """
 
     name: str
@@ -39,14 +42,21 @@ class Dataset:
     labels: np.ndarray | None
     source: str
     truth: dict[str, np.ndarray] | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Columns as read: a float64 array where numeric (NaN is missing), else an object array (None is missing)."""
+    """Columns as read: a float64 array where numeric (NaN is missing), else an object array (None is missing).
+
+    ``codes`` counts, by a column's place, the entries taken as missing that do not say so, such as "?"; ``notes`` holds
+    what else was guessed in reading.
+    """
 
     names: tuple[str, ...]
     columns: tuple[np.ndarray, ...]
+    codes: dict[int, Counter[str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return the first column of this name."""

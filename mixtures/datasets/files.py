@@ -1,27 +1,53 @@
-"""Tables read from a user's own file: delimited text, Parquet or .npy."""
+"""Tables read from a user's own file: delimited text, packed or not, Parquet, Feather or .npy."""
 
 from __future__ import annotations
 
+import bz2
+import csv as python_csv
 import gzip
 import io
+import lzma
 import os
-import re
+import zipfile
 import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 
+from mixtures.datasets import text
+from mixtures.datasets.columns import PLAIN, Spelling, blanked, from_arrow, labels, numbers, texts
 from mixtures.datasets.dataset import DataError, Table
 
-TEXT = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
-SUFFIXES = (*TEXT, ".parquet", ".npy")
-# what R, NumPy and pandas write for a missing value
-MISSING = ["", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None"]
+TEXT = (".csv", ".tsv", ".txt")
+ARROW = (".parquet", ".feather")
+PACKED = (".gz", ".bz2", ".xz", ".zip")
+SUFFIXES = (*TEXT, *(text + packed for text in TEXT for packed in PACKED), *ARROW, ".npy")
+FORMATS = f"{', '.join(TEXT)} (also {', '.join(PACKED)}), {', '.join(ARROW)}, .npy"
+# what NumPy raises for a header that is none
+UNREADABLE_ARRAY = (
+    ValueError,
+    EOFError,
+    MemoryError,
+    OverflowError,
+    TypeError,
+    RecursionError,
+    SyntaxError,
+    TokenError,
+)
 
 
-def read(path: Path) -> Table:
+def read(path: Path, label: str | None = None, spelling: Spelling = PLAIN) -> Table:
     """Read a table from a file, the format told by the file's extension.
+
+    Parameters
+    ----------
+    path : Path
+    label : str, optional
+        The column of class labels, which are kept as they are.
+    spelling : Spelling
+        How numbers and missing ones are written.
 
     Raises
     ------
@@ -29,23 +55,49 @@ def read(path: Path) -> Table:
         If the file is a folder, unreadable, empty, damaged or of another format.
     """
     if path.is_dir():
-        raise DataError(f"{str(path)!r} is a folder: give a file in it ({', '.join(SUFFIXES)})")
+        raise DataError(f"{str(path)!r} is a folder: give a file in it ({FORMATS})")
     suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), None)
     if suffix is None:
-        raise DataError(f"the format of {str(path)!r} is not known: give one of {', '.join(SUFFIXES)}")
+        raise DataError(f"the format of {str(path)!r} is not known: give one of {FORMATS}")
     try:
-        data = path.read_bytes()
-        if suffix.endswith(".gz"):
-            data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
+        data = _unpacked(path.read_bytes(), suffix)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, ValueError) as error:
         raise _unreadable(path, error) from error
     if not data.strip():
         raise DataError(f"{str(path)!r} is empty: give a file with a header line and at least two rows")
     if suffix == ".npy":
-        return _read_npy(path, data)
-    if suffix == ".parquet":
-        return _read_parquet(path, data)
-    return _read_text(path, data, suffix)
+        return _read_npy(path, data, label, spelling)
+    if suffix in ARROW:
+        return _read_arrow(path, data, suffix, label, spelling)
+    return _read_text(path, data, suffix, label, spelling)
+
+
+def _unpacked(data: bytes, suffix: str) -> bytes:
+    """The bytes of the file, or of the one file in it, unpacked.
+
+    Raises
+    ------
+    OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile
+        If they are damaged.
+    ValueError
+        If an archive holds several files, or one under a password.
+    """
+    if suffix.endswith(".gz"):
+        return gzip.decompress(data)
+    if suffix.endswith(".bz2"):
+        return bz2.decompress(data)
+    if suffix.endswith(".xz"):
+        return lzma.decompress(data)
+    if not suffix.endswith(".zip"):
+        return data
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        inside = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
+        if len(inside) != 1:
+            raise ValueError(f"the archive holds {len(inside)} files, not one")
+        try:
+            return archive.read(inside[0])
+        except (RuntimeError, NotImplementedError) as error:  # a password, an unknown compression
+            raise ValueError(str(error)) from error
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
@@ -54,7 +106,7 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     return DataError(f"cannot read {str(path)!r}: {reason or type(error).__name__}; check the file or write it again")
 
 
-def _read_text(path: Path, data: bytes, suffix: str) -> Table:
+def _read_text(path: Path, data: bytes, suffix: str, label: str | None, spelling: Spelling) -> Table:
     import pyarrow as pa
     from pyarrow import csv
 
@@ -64,74 +116,73 @@ def _read_text(path: Path, data: bytes, suffix: str) -> Table:
         raise DataError(f"{str(path)!r} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
     if b"\0" in data:
         raise DataError(f"{str(path)!r} is not a text file: its name says {suffix}, but it holds binary data")
-    header = data.lstrip().splitlines()[0]
-    delimiter = "\t" if suffix.startswith(".tsv") else max((",", ";", "\t"), key=lambda d: header.count(d.encode()))
-    if suffix.startswith(".txt") and not header.count(delimiter.encode()):
-        data, delimiter = re.sub(rb"(?m)^ +| +$", b"", re.sub(rb" +", b" ", data)), " "
+    try:
+        form = text.layout(data, suffix, spelling)
+    except python_csv.Error as error:
+        raise _unreadable(path, error) from error
+    data, delimiter = data[form.start :], form.delimiter
+    if delimiter == text.BLANKS:
+        data = text.single_blanks(data)
+    if form.short:
+        data = b'""' + delimiter.encode() + data
+    places = [str(j) for j in range(len(form.names))]
     try:
         table = csv.read_csv(
             io.BytesIO(data + b"\n"),  # a header alone needs its line end
-            read_options=csv.ReadOptions(use_threads=False),  # several threads do not tell the row of an error
+            # several threads do not tell the row of an error
+            read_options=csv.ReadOptions(use_threads=False, column_names=places),
             parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            convert_options=csv.ConvertOptions(null_values=MISSING, strings_can_be_null=True),
+            convert_options=csv.ConvertOptions(column_types=dict.fromkeys(places, pa.string()), null_values=[]),
         )
     except pa.ArrowInvalid as error:
         raise _unreadable(path, error) from error
-    # a quote after a blank is kept as text
-    table = table.rename_columns([name.strip().strip('"') for name in table.column_names])
-    if all(_is_number(name) for name in table.column_names):
-        raise DataError(f"the first line of {str(path)!r} holds only numbers: add a header line of column names")
-    return _from_arrow(path, table)
+    table = table.slice(form.lines)
+    _check_rows(path, table)
+    columns, codes = [], {}
+    for j, (name, column) in enumerate(zip(form.names, table.columns, strict=True)):
+        read = None if name == label else numbers(column, spelling)
+        if read is None:
+            values = texts(column, spelling)
+            columns.append(labels(values, spelling) if name == label else values)
+        else:
+            columns.append(read[0])
+            codes[j] = read[1]
+    return Table(form.names, tuple(columns), codes, (form.note,) if form.note else ())
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _read_parquet(path: Path, data: bytes) -> Table:
+def _read_arrow(path: Path, data: bytes, suffix: str, label: str | None, spelling: Spelling) -> Table:
     import pyarrow as pa
-    from pyarrow import parquet
+    from pyarrow import feather, parquet
 
     try:
-        # a single file, so that the folder's name is not read as a partition
-        table = parquet.ParquetFile(io.BytesIO(data)).read()
+        stream = io.BytesIO(data)  # so that no folder's name is read as a partition
+        table = feather.read_table(stream) if suffix == ".feather" else parquet.ParquetFile(stream).read()
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
+    _check_rows(path, table)
     # pandas keeps a row index that is not 0, 1, 2, ... under this name
-    return _from_arrow(path, table.select([n for n in table.column_names if not n.startswith("__index_level_")]))
+    kept = [j for j, name in enumerate(table.column_names) if not name.startswith("__index_level_")]
+    names = tuple(table.column_names[j] for j in kept)
+    columns, codes = [], {}
+    for j, name in enumerate(names):
+        column = table.column(kept[j])
+        if name == label:
+            columns.append(labels(column.to_pylist(), spelling))
+        else:
+            values, codes[j] = from_arrow(column, spelling)
+            columns.append(values)
+    return Table(names, tuple(columns), codes)
 
 
-def _from_arrow(path: Path, table: Any) -> Table:
+def _check_rows(path: Path, table: Any) -> None:
     if table.num_rows == 0 or table.num_columns == 0:
         raise DataError(f"{str(path)!r} has a header but no rows: give a file with at least two rows")
-    return Table(tuple(table.column_names), tuple(_column(column) for column in table.columns))
 
 
-def _column(column: Any) -> np.ndarray:
-    """Convert an Arrow column (through DLPack, which unlike ``to_numpy`` does not import pandas)."""
-    import pyarrow as pa
-
-    kind = pa.types
-    numeric = (kind.is_integer, kind.is_floating, kind.is_decimal, kind.is_null)
-    if not any(is_kind(column.type) for is_kind in numeric):
-        values = np.empty(len(column), dtype=object)
-        values[:] = column.to_pylist()
-        return values
-    present = np.from_dlpack(column.is_valid().cast(pa.uint8()).combine_chunks()).astype(bool)
-    values = np.full(len(column), np.nan)
-    if present.any():
-        values[present] = np.from_dlpack(column.drop_null().cast(pa.float64(), safe=False).combine_chunks())
-    return values
-
-
-def _read_npy(path: Path, data: bytes) -> Table:
+def _read_npy(path: Path, data: bytes, label: str | None, spelling: Spelling) -> Table:
     try:
         x = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, MemoryError) as error:
+    except UNREADABLE_ARRAY as error:
         raise _unreadable(path, error) from error
     if x.dtype.kind not in "fiu" or x.ndim not in (1, 2):
         raise DataError(
@@ -139,8 +190,16 @@ def _read_npy(path: Path, data: bytes) -> Table:
         )
     if x.size == 0:
         raise DataError(f"{str(path)!r} is empty, shape {x.shape}: give an array with at least two rows")
-    x = np.asarray(x, dtype=np.float64).reshape(len(x), -1)
-    return Table(tuple(f"x{j}" for j in range(1, x.shape[1] + 1)), tuple(x.T))
+    x = x.reshape(len(x), -1)
+    names = tuple(f"x{j}" for j in range(1, x.shape[1] + 1))
+    columns, codes = [], {}
+    for j, name in enumerate(names):
+        if name == label:
+            columns.append(labels(x[:, j].tolist(), spelling))
+        else:
+            values, codes[j] = blanked(x[:, j].astype(np.float64), spelling)
+            columns.append(values)
+    return Table(names, tuple(columns), codes)
 
 
 def siblings(path: Path) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,8 +13,12 @@ import numpy as np
 
 from mixtures.datasets import builtin, files
 from mixtures.datasets.checks import check_values, missing_text
-from mixtures.datasets.dataset import DataError, Dataset, Table, is_missing, is_numeric, listed, nearest
+from mixtures.datasets.columns import AMONG_NUMBERS, Spelling, numbers, strings
+from mixtures.datasets.dataset import DataError, Dataset, Table, counted, is_missing, is_numeric, listed, nearest
 from mixtures.datasets.simulated import tsmatz
+
+# decimal mark and what parts thousands, as people write them
+SPELLINGS = ((".", ","), (".", " "), (".", "'"), (",", None), (",", "."), (",", " "))
 
 
 def load(
@@ -21,21 +27,33 @@ def load(
     label_column: str | None = None,
     columns: Sequence[str] | None = None,
     drop_missing: bool = False,
+    na_values: Sequence[str] = (),
+    decimal: str = ".",
+    thousands: str | None = None,
 ) -> Dataset:
     """Load a built-in data set by name, or a user's own file by path.
 
-    A built-in name goes before a file of the same name. Files: .csv, .tsv, .txt (each also .gz), .parquet, .npy;
-    the columns of an array are called x1, x2, ...
+    A built-in name goes before a file of the same name. Files: .csv, .tsv, .txt (each also .gz, .bz2, .xz and .zip),
+    .parquet, .feather, .npy; the columns of an array, and of a text whose first line holds data, are called x1, x2, ...
+    Blanks, "NA" and their like are missing values, and among numbers ".", "?" and "-" too. What is guessed stands in the
+    notes of the data set.
 
     Parameters
     ----------
     name_or_path : str or path
     label_column : str, optional
-        The column of known classes, of any type; built-in sets that have one use it by default.
+        The column of known classes, of any type; built-in sets that have one use it by default. Rows without a label are
+        kept.
     columns : sequence of str, optional
-        The features, in this order. By default all columns but the label, which must then be numeric.
+        The features, in this order. By default all columns but the label and unnamed row numbers, which must then be numeric.
     drop_missing : bool
-        Leave out the rows with a missing value in a chosen column. ``penguins`` always does.
+        Leave out the rows with a missing value in a feature. ``penguins`` always does.
+    na_values : sequence of str
+        Entries that are missing values besides the usual ones, such as "-999".
+    decimal : str
+        The decimal mark of a text.
+    thousands : str, optional
+        What parts the thousands in a text.
 
     Returns
     -------
@@ -59,24 +77,32 @@ def load(
     mixtures.datasets.dataset.DataError: no data set or file 'faithfull'; did you mean 'faithful'?
     """
     name = os.fspath(name_or_path)
+    spelling = Spelling((na_values,) if isinstance(na_values, str) else tuple(na_values), decimal, thousands)
     entry = builtin.CATALOGUE.get(name)
     if entry is not None:
-        table, source = builtin.read(name), entry.source
         label_column = label_column or entry.label
+        table, source = builtin.read(name, label_column), entry.source
         columns = columns if columns is not None else entry.columns
         drop_missing = drop_missing or entry.drop_missing
     else:
         path = Path(name).expanduser()
         if not os.path.exists(path):
             raise DataError(_not_found(name, path))
-        table, source = files.read(path), name
+        table, source = files.read(path, label_column, spelling), name
         name = path.name.split(".")[0] or path.name
-    features = _features(table, label_column, columns)
-    x, labels = _values(table, features, label_column, drop_missing)
+    places, notes = _places(table, label_column, columns, spelling)
+    features = tuple(table.names[j] for j in places)
+    x, labels = _values(table, places, label_column, drop_missing)
     check_values(x, features)
     if name == "tsmatz" and entry is not None:
         return _marginal(tsmatz(), features, labels)
-    return Dataset(name, x, features, labels, source)
+    notes = (*table.notes, *notes, *_missing_codes(table, places))
+    if labels is not None and (unknown := int((labels == "").sum())):
+        notes = (
+            *notes,
+            f"{counted(unknown, 'row')} without a label in {label_column!r}: fitted like the others",
+        )
+    return Dataset(name, x, features, labels, source, notes=notes)
 
 
 def _not_found(name: str, path: Path) -> str:
@@ -94,13 +120,14 @@ def _unknown(what: str, name: str, names: Sequence[str], option: str) -> DataErr
     return DataError(f"no {what} {name!r}: {hint} ({option})")
 
 
-def _features(table: Table, label: str | None, columns: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the names of the feature columns, once the choice of columns is known to make sense."""
+def _places(
+    table: Table, label: str | None, columns: Sequence[str] | None, spelling: Spelling
+) -> tuple[list[int], tuple[str, ...]]:
+    """Return where the features stand in the table, and what is to be said of the others, if the choice makes sense."""
     if label is not None and label not in table.names:
         raise _unknown("label column", label, table.names, "--label-column")
     if columns is None:
-        _check_unique(table.names, "in the header: rename one")
-        return _all_numeric(table, label)
+        return _all_numeric(table, label, spelling)
     columns = (columns,) if isinstance(columns, str) else tuple(columns)
     if not columns:
         raise DataError("no columns chosen: name at least one with --columns")
@@ -114,26 +141,81 @@ def _features(table: Table, label: str | None, columns: Sequence[str] | None) ->
     _check_unique(
         [name for name in table.names if name in chosen], "in the header: rename one or leave it out of --columns"
     )
-    for column in columns:
-        if not is_numeric(table[column]):
-            raise DataError(f"{_not_a_number(table, column)}: leave it out of --columns, or make it the --label-column")
-    return columns
+    places = [table.names.index(column) for column in columns]
+    for j in places:
+        if not is_numeric(table.columns[j]):
+            remedy = _respelled(table, j) or "leave it out of --columns, or make it the --label-column"
+            raise DataError(f"{_not_a_number(table, j, spelling)}: {remedy}")
+    return places, ()
 
 
-def _all_numeric(table: Table, label: str | None) -> tuple[str, ...]:
-    features = tuple(name for name in table.names if name != label)
-    numeric = [name for name in features if name and is_numeric(table[name])]
-    choose = f"choose the numeric columns with --columns{' ' + ','.join(numeric) if 0 < len(numeric) <= 8 else ''}"
-    if "" in features:
-        raise DataError(f"column {table.names.index('') + 1} has no name (row numbers?): name it, or {choose}")
-    text = [name for name in features if name not in numeric]
-    if not features:
-        raise DataError(f"no column is left beside the label {label!r}: choose another --label-column")
+def _all_numeric(table: Table, label: str | None, spelling: Spelling) -> tuple[list[int], tuple[str, ...]]:
+    """Return all columns but the label and row numbers without a name, if they are numeric."""
+    left_out = {j: why for j, name in enumerate(table.names) if name != label and (why := _row_names(table, j))}
+    places = [j for j, name in enumerate(table.names) if name != label and j not in left_out]
+    _check_unique([table.names[j] for j in places if table.names[j]], "in the header: rename one")
+    numeric = [table.names[j] for j in places if table.names[j] and is_numeric(table.columns[j])]
+    names = ",".join(f'"{name}"' if "," in name else name for name in numeric)
+    choose = f"choose the numeric columns with --columns{f' {shlex.quote(names)}' if 0 < len(numeric) <= 8 else ''}"
+    unnamed = [j for j in places if not table.names[j]]
+    if unnamed:
+        raise DataError(f"column {unnamed[0] + 1} has no name: name it, or {choose}")
+    if not places:
+        beside = "" if label is None else f" beside the label {label!r}: choose another --label-column"
+        raise DataError(f"no column of data is left{beside}")
+    text = [j for j in places if not is_numeric(table.columns[j])]
+    for j in text:
+        if remedy := _respelled(table, j):
+            raise DataError(f"{_not_a_number(table, j, spelling)}: {remedy}")
     if len(text) == 1:
-        raise DataError(f"{_not_a_number(table, text[0])}: {choose}, or make it the --label-column")
+        raise DataError(f"{_not_a_number(table, text[0], spelling)}: {choose}, or make it the --label-column")
     if text:
-        raise DataError(f"non-numeric columns {listed(text)}: {choose}, or make one of them the --label-column")
-    return features
+        names = listed([table.names[j] for j in text])
+        raise DataError(f"non-numeric columns {names}: {choose}, or make one of them the --label-column")
+    notes = [f"left out {_called(table, j)}: {why}" for j, why in left_out.items()]
+    for j in places:
+        if len(places) > 1 and (first := _counts_from(table.columns[j])) is not None:
+            notes.append(
+                f"kept {table.names[j]!r}, which counts the rows from {first}: leave it out with --columns if it only "
+                "numbers them"
+            )
+    return places, tuple(notes)
+
+
+def _called(table: Table, place: int) -> str:
+    return repr(table.names[place]) if table.names[place] else f"column {place + 1}, which has no name"
+
+
+def _row_names(table: Table, place: int) -> str | None:
+    """Say why a column without a name, or with that which programs give to such a one, is none of the data; else None."""
+    if not re.fullmatch(r"(Unnamed: \d+(_level_\d+)?|\.\.\.\d+)?(\.\d+)?", table.names[place]):
+        return None
+    column = table.columns[place]
+    if is_missing(column).all():
+        return "it is empty"
+    if is_missing(column).any() or len(set(column.tolist())) < len(column):
+        return None
+    if not is_numeric(column):
+        return "it names the rows" if place == 0 else None
+    return "it numbers the rows" if (column == np.floor(column)).all() else None
+
+
+def _counts_from(column: np.ndarray) -> int | None:
+    """Return the number, 0 or 1, from which a column of three or more entries counts its rows; else None."""
+    first = column[0]
+    return (
+        int(first)
+        if len(column) > 2 and first in (0, 1) and np.array_equal(column - first, range(len(column)))
+        else None
+    )
+
+
+def _missing_codes(table: Table, places: Sequence[int]) -> list[str]:
+    """Say which entries of the features were taken as missing without saying so."""
+    found = [(code, table.names[j], n) for j in places for code, n in table.codes.get(j, {}).items()]
+    said = [f"{code!r} in {name!r} ({n})" for code, name, n in found[:6]]
+    more = [f"{len(found) - 6} more"] if len(found) > 6 else []
+    return [f"counted as missing: {', '.join([*said, *more])}"] if found else []
 
 
 def _check_unique(names: Iterable[str], remedy: str) -> None:
@@ -144,41 +226,68 @@ def _check_unique(names: Iterable[str], remedy: str) -> None:
         seen.add(name)
 
 
-def _not_a_number(table: Table, name: str) -> str:
+def _not_a_number(table: Table, place: int, spelling: Spelling) -> str:
     """Name a non-numeric column by the first entry that is to blame."""
-    for row, value in enumerate(table[name], start=1):
-        try:
-            float("x" if isinstance(value, bool) else value or "nan")
-        except (TypeError, ValueError):
-            comma = ", a decimal comma: write points" if re.fullmatch(r"[-+]?\d*,\d+", str(value).strip()) else ""
-            return f"non-numeric column {name!r} ({str(value)[:30]!r} in row {row}{comma})"
-    return f"non-numeric column {name!r}"
+    values = table.columns[place]
+    present = np.flatnonzero(~is_missing(values))
+    row, why = int(present[0]), ""
+    if all(isinstance(value, str) for value in values[present]):
+        rows = range(len(present) + 1)
+        number = bisect_left(rows, True, key=lambda n: _floats(["0", *values[present[:n]]], spelling) is None)
+        if number in rows:
+            row = int(present[number - 1])
+        elif values[row] not in AMONG_NUMBERS:
+            why = ", which is stored as text"
+    return f"non-numeric column {table.names[place]!r} ({str(values[row])[:30]!r} in row {row + 1}{why})"
+
+
+def _respelled(table: Table, place: int) -> str | None:
+    """Return the options under which a text column holds numbers, with what they make of its first entry; else None."""
+    values = [value for value in table.columns[place] if value is not None]
+    if not all(isinstance(value, str) and len(value) < 40 for value in values):
+        return None
+    entry = next((value for value in values if re.search(r"[^-+\d]", value) and value not in AMONG_NUMBERS), None)
+    if entry is None:
+        return None
+    found: dict[float, str] = {}
+    for decimal, thousands in SPELLINGS:
+        spelling = Spelling((), decimal, thousands)
+        if _floats(values, spelling) is not None:
+            number = float(_floats([entry], spelling)[0])  # type: ignore[index]
+            marks = [f"--decimal {shlex.quote(decimal)}"] * (decimal != ".")
+            marks += [f"--thousands {shlex.quote(thousands)}"] if thousands else []
+            found.setdefault(number, f"{' '.join(marks)} (as {number:.15g})")
+    return f"read it with {' or '.join(found.values())}" if found else None
+
+
+def _floats(values: Sequence[str], spelling: Spelling) -> np.ndarray | None:
+    read = numbers(strings(values), spelling)
+    return None if read is None else read[0]
 
 
 def _values(
-    table: Table, features: Sequence[str], label: str | None, drop_missing: bool
+    table: Table, places: Sequence[int], label: str | None, drop_missing: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return x (N, D) and the labels (N,), with rows that miss a value left out on request."""
-    chosen = [*features] if label is None else [*features, label]
-    missing = np.column_stack([is_missing(table[name]) for name in chosen])
+    """Return x (N, D) and the labels (N,), empty where not known, with rows that miss a value left out on request."""
+    names = [table.names[j] for j in places]
+    x = np.column_stack([table.columns[j] for j in places])
+    missing = np.isnan(x)
     incomplete = missing.any(axis=1)
     if incomplete.any() and not drop_missing:
         raise DataError(
-            f"{missing_text(missing, chosen)}: leave these rows out with --drop-missing, or columns with --columns"
+            f"{missing_text(missing, names)}: leave these rows out with --drop-missing, or columns with --columns"
         )
     if incomplete.all():
         raise DataError(
-            f"no row is left without a missing value: {missing_text(missing, chosen)}; "
+            f"no row is left without a missing value: {missing_text(missing, names)}; "
             "choose columns with fewer gaps with --columns"
         )
-    x = np.column_stack([table[name][~incomplete] for name in features])
-    labels = None if label is None else np.array([_text(value) for value in table[label][~incomplete]])
-    return x, labels
-
-
-def _text(value: object) -> str:
-    """Write a class label, whole numbers without a decimal point."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    if label is None:
+        return x[~incomplete], None
+    known = table[label][~incomplete]
+    if is_missing(known).all():
+        raise DataError(f"no row has a label in {label!r}: choose another --label-column, or none")
+    return x[~incomplete], np.array(["" if value is None else str(value) for value in known])
 
 
 def _marginal(data: Dataset, features: tuple[str, ...], labels: np.ndarray | None) -> Dataset:

@@ -13,11 +13,16 @@ import typer
 from mixtures import COVARIANCES
 from reports.commands.options import (
     FAILED,
+    FILES,
     INTERRUPTED,
+    Decimal,
+    NaValues,
     Open,
+    Thousands,
     named_paths,
     names_of,
     one_of,
+    read_table,
     refuse,
     relative,
     save_in,
@@ -31,9 +36,7 @@ from reports.comparison.progress import Stages
 def compare(
     data: Annotated[
         str,
-        typer.Argument(
-            metavar="DATA", help="A built-in data set (see `mixtures datasets`) or a CSV, Parquet or .npy file."
-        ),
+        typer.Argument(metavar="DATA", help=f"A built-in data set (see `mixtures datasets`) or {FILES}."),
     ],
     components: Annotated[int, typer.Option("-k", "--components", help="Number of clusters K.")],
     methods: Annotated[
@@ -51,6 +54,9 @@ def compare(
         str | None, typer.Option(metavar="LIST", help="Comma-separated columns to use.", show_default="all numeric")
     ] = None,
     drop_missing: Annotated[bool, typer.Option("--drop-missing", help="Leave out rows with missing values.")] = False,
+    na_values: NaValues = None,
+    decimal: Decimal = ".",
+    thousands: Thousands = None,
     draws: Annotated[int, typer.Option(help="Posterior draws kept from each chain.")] = Options.draws,
     chains: Annotated[int, typer.Option(help="Number of chains.")] = Options.chains,
     sampler: Annotated[str, typer.Option(metavar=one_of(SAMPLERS), help="Who runs NUTS.")] = Options.sampler,
@@ -103,7 +109,6 @@ def compare(
     stages = Stages(after=["save"])
     try:
         chosen = check_methods(names_of(methods) or ())
-        names = names_of(columns)
         settings: dict[str, Any] = {
             "draws": draws,
             "chains": chains,
@@ -115,7 +120,15 @@ def compare(
         }
         Options(**settings)
         extra = named_paths(add or [])
-        loaded = datasets.load(data, label_column=label_column, columns=names, drop_missing=drop_missing)
+        loaded = read_table(
+            data,
+            label_column=label_column,
+            columns=columns,
+            drop_missing=drop_missing,
+            na_values=na_values,
+            decimal=decimal,
+            thousands=thousands,
+        )
         check_covariance(covariance)
         datasets.check_components(loaded.x, components, correlated=covariance in ("full", "tied"))
         folder = out_dir or unused(Path("results") / f"{loaded.name}-k{components}")
@@ -139,6 +152,7 @@ def compare(
                     "command": shlex.join(["mixtures", *sys.argv[1:]]),
                     "seed": seed,
                     "source": loaded.source,
+                    "notes": loaded.notes,
                     "label_column": label_column,
                 },
                 progress=stages,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from reports.commands.terminal import err, say
+
+if TYPE_CHECKING:
+    from mixtures.datasets import Dataset
 
 # Exit codes: a method failed and the others are there, the input cannot be used, interrupted from the keyboard.
 FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
@@ -20,6 +24,15 @@ Workers = Annotated[
 Scheduler = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="Use the workers of this Dask scheduler instead.")
 ]
+NaValues = Annotated[
+    str | None,
+    typer.Option(metavar="LIST", help="Comma-separated entries that are missing values besides the usual, as -999."),
+]
+Decimal = Annotated[str, typer.Option(metavar="MARK", help="Decimal mark of a text file.")]
+Thousands = Annotated[
+    str | None, typer.Option(metavar="MARK", help="Mark between thousands in a text file.", show_default="none")
+]
+FILES = "a CSV, Parquet, Feather or .npy file"
 Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser when it is written.")]
 
 
@@ -33,8 +46,14 @@ def one_of(names: Iterable[str]) -> str:
 
 
 def names_of(text: str | None) -> list[str] | None:
-    """The names in a comma-separated list."""
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+    """The names in a comma-separated list; one that holds a comma stands in quotes.
+
+    >>> names_of('a, b,"length, cm"')
+    ['a', 'b', 'length, cm']
+    """
+    if text is None:
+        return None
+    return [name.strip() for line in csv.reader([text], skipinitialspace=True) for name in line if name.strip()]
 
 
 def whole_numbers(text: str) -> list[int]:
@@ -60,6 +79,29 @@ def named_paths(pairs: list[str]) -> dict[str, Path]:
             raise ValueError(f"--add names {name!r} twice; give each result a name of its own")
         paths[name] = Path(path)
     return paths
+
+
+def read_table(data: str, **settings: Any) -> Dataset:
+    """The table that a command is about, after a line on each thing that was guessed in reading it.
+
+    Parameters
+    ----------
+    data : str
+        A built-in set or a path.
+    **settings
+        Of `mixtures.datasets.load`; the lists as the command was given them.
+
+    Raises
+    ------
+    mixtures.datasets.DataError
+    """
+    from mixtures import datasets
+
+    lists = {name: names_of(settings.pop(name)) for name in ("columns", "na_values")}
+    loaded = datasets.load(data, columns=lists["columns"], na_values=lists["na_values"] or (), **settings)
+    for note in loaded.notes:
+        say(f"note: {note}", err)
+    return loaded
 
 
 def relative(path: Path) -> Path:

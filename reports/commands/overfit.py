@@ -67,7 +67,7 @@ def overfit(
         if grid is not None and preset is not None:
             raise ValueError("give a grid or --preset, not both")
         name = (preset or "quick") if grid is None else grid.stem
-        text = grids.preset(name) if grid is None else grid.read_text(encoding="utf-8")
+        text = grids.preset(name) if grid is None else grid.read_text(encoding="utf-8-sig")
         chosen = grids.parse(text, name if grid is None else str(grid), replicates=replicates, seed=seed)
         if cell is not None:
             terminal.show(terminal.numbers(study.again(chosen, cell)))

@@ -13,10 +13,15 @@ from mixtures import COVARIANCES
 from reports.commands import terminal
 from reports.commands.options import (
     FAILED,
+    FILES,
     INTERRUPTED,
+    Decimal,
+    NaValues,
     Open,
+    Thousands,
     Workers,
     names_of,
+    read_table,
     refuse,
     relative,
     unused,
@@ -29,9 +34,7 @@ from reports.comparison.progress import Rate
 def select(
     data: Annotated[
         str,
-        typer.Argument(
-            metavar="DATA", help="A built-in data set (see `mixtures datasets`) or a CSV, Parquet or .npy file."
-        ),
+        typer.Argument(metavar="DATA", help=f"A built-in data set (see `mixtures datasets`) or {FILES}."),
     ],
     components: Annotated[
         str, typer.Option("-k", "--components", help="Numbers of clusters to choose from, as 1:8 or 2,3,5.")
@@ -62,6 +65,9 @@ def select(
         str | None, typer.Option(metavar="LIST", help="Comma-separated columns to use.", show_default="all numeric")
     ] = None,
     drop_missing: Annotated[bool, typer.Option("--drop-missing", help="Leave out rows with missing values.")] = False,
+    na_values: NaValues = None,
+    decimal: Decimal = ".",
+    thousands: Thousands = None,
     out_dir: Annotated[
         Path | None,
         typer.Option(
@@ -86,7 +92,6 @@ def select(
     import numpy as np
     from joblib import cpu_count
 
-    from mixtures import datasets
     from reports.api.selection import select as choose
     from reports.comparison.results import ResultsError
     from reports.studies.selection import study as selection
@@ -94,7 +99,15 @@ def select(
     started: list[int] = []
     try:
         structures = COVARIANCES if covariance == "all" else names_of(covariance)
-        loaded = datasets.load(data, label_column=label_column, columns=names_of(columns), drop_missing=drop_missing)
+        loaded = read_table(
+            data,
+            label_column=label_column,
+            columns=columns,
+            drop_missing=drop_missing,
+            na_values=na_values,
+            decimal=decimal,
+            thousands=thousands,
+        )
         folder = out_dir or unused(Path("results") / f"{loaded.name}-select")
         selection.check_folder(folder)
         with Rate("parts") as rate:
@@ -118,8 +131,9 @@ def select(
                     "command": shlex.join(["mixtures", *sys.argv[1:]]),
                     "seed": seed,
                     "source": loaded.source,
+                    "notes": loaded.notes,
                     "label_column": label_column,
-                    "n_classes": None if loaded.labels is None else len(set(loaded.labels)),
+                    "n_classes": None if loaded.labels is None else len(set(loaded.labels) - {""}),
                 },
                 workers=workers or cpu_count(),
                 progress=tell,

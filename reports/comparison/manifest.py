@@ -13,6 +13,7 @@ import numpy as np
 from mixtures import Dirichlet
 from mixtures.model import Family
 from reports.comparison.prepared import Data
+from reports.metrics.recovery import UNKNOWN, is_known
 
 PACKAGES = ("mixtures", "numpy", "scipy", "pymc", "pytensor", "jax", "numpyro", "nutpie", "arviz", "scikit-learn")
 
@@ -34,7 +35,9 @@ def describe_data(data: Data, digest: str, name: str, standardize: bool, facts: 
         "digest": digest,
         "standardized": standardize,
         "label_column": facts.get("label_column"),
-        "n_classes": None if data.labels is None else len(set(data.labels)),
+        "n_classes": None if data.labels is None else len(set(data.labels) - {UNKNOWN}),
+        "n_unlabelled": None if data.labels is None else int((~is_known(data.labels)).sum()),
+        "notes": list(facts.get("notes", ())),
     }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixtures.rows import check_matrix
+from reports.metrics.recovery import UNKNOWN, is_known
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 class Data:
     """The points a comparison is about, in the units in which it reports: (x as given - centre) / scale.
 
-    ``rows`` says where the points of ``x`` stood in the data as given.
+    ``rows`` says where the points of ``x`` stood in the data as given; ``labels`` are text, empty where a class is not known.
     """
 
     x: np.ndarray
@@ -62,16 +63,13 @@ def prepare(
         If shapes do not agree, a value is missing or infinite, or ``test_fraction`` is outside [0, 1).
     """
     if features is None:
-        columns = getattr(x, "columns", None)
-        features = [f"x{i}" for i in range(np.shape(x)[-1])] if columns is None else [str(c) for c in columns]
+        features = getattr(x, "columns", None)
     x = check_matrix(x)
+    features = [f"x{i}" for i in range(x.shape[1])] if features is None else [str(name) for name in features]
     if len(features) != x.shape[1] or len(set(features)) != len(features):
         raise ValueError(f"features has {len(set(features))} distinct names for {x.shape[1]} columns")
-    if classes is not None:
-        if len(classes) != len(x):
-            raise ValueError(f"labels has {len(classes)} entries for {len(x)} rows")
-        if absent := sum(label is None or label != label for label in classes):
-            raise ValueError(f"labels has {absent} missing entries; leave those rows out")
+    if classes is not None and len(classes) != len(x):
+        raise ValueError(f"labels has {len(classes)} entries for {len(x)} rows")
     if not 0 <= test_fraction < 1:
         raise ValueError(f"test_fraction is {test_fraction}; expected 0 to below 1")
     n_test = round(test_fraction * len(x))
@@ -81,7 +79,9 @@ def prepare(
         )
     order = np.sort(rng.permutation(len(x))[n_test:])
     held = np.setdiff1d(np.arange(len(x)), order)
-    classes = None if classes is None else np.asarray(classes).astype(str)[order]
+    labels = None if classes is None else _as_text(classes)[order]
+    if labels is not None and not is_known(labels).any():
+        labels = None
     if truth is not None:
         if missing := {"weights", "means", "covariances"} - set(truth):
             raise ValueError(f"truth lacks {', '.join(sorted(missing))}")
@@ -95,7 +95,16 @@ def prepare(
         if truth is not None:
             truth["means"] = (truth["means"] - centre) / scale
             truth["covariances"] = truth["covariances"] / np.outer(scale, scale)
-    return Data(x[order], order, x[held], tuple(features), classes, truth, centre, scale)
+    return Data(x[order], order, x[held], tuple(features), labels, truth, centre, scale)
+
+
+def _as_text(classes: Any) -> np.ndarray:
+    """Class labels as text, empty where there is none: None, NaN and their like, and masked entries."""
+    import pandas as pd
+
+    values = np.asarray(classes, dtype=object)
+    missing = pd.isna(values) | np.ma.getmaskarray(classes)
+    return np.array([UNKNOWN if gap else str(value) for gap, value in zip(missing, values, strict=True)])
 
 
 def digest(x: Any) -> str:

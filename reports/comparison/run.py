@@ -81,7 +81,8 @@ def compare(
         Of em, map, cavi, advi, advi-fullrank, nuts, exact, gibbs and smc. The reference joins them: the one asked for, or, if
         that is left to the toolkit, the exact posterior where it is affordable.
     labels : array, shape (N,), optional
-        Known classes: no method sees them, cluster recovery is measured against them.
+        Known classes: no method sees them, cluster recovery is measured against them. Rows whose class is missing (None or
+        NaN) are fitted as the others.
     features : sequence of str, optional
         Names of the columns.
     truth : mapping, optional
@@ -102,7 +103,8 @@ def compare(
         Results made elsewhere that join the comparison, by name: draws, a point, a posterior in closed form, a `Fit`, or the
         path of a file, in the units of x as given; see `reports.comparison.added`.
     facts : mapping, optional
-        What the manifest should know besides: ``command``, ``seed``, ``source``, ``label_column``.
+        What the manifest should know besides: ``command``, ``seed``, ``source``, ``label_column``, and ``notes`` on how the
+        data were read.
     progress : bool, callable or Watch, optional
         True shows a bar, in a notebook or on standard error, with the steps of samplers and about how long the rest will take;
         a callable is told (stage, "running" | "done" | "failed"); a `reports.comparison.progress.Watch` hears of steps too.

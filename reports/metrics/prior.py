@@ -29,6 +29,7 @@ from mixtures.methods import cavi
 from mixtures.model import Family
 from reports.metrics import Row
 from reports.metrics.parameters import scalars
+from reports.metrics.recovery import is_known
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -194,6 +195,7 @@ def scales(
     """
     from sklearn.metrics.cluster import adjusted_rand_score
 
+    known = None if labels is None else is_known(labels)
     restarts = int(np.clip(STARTED // len(x), *STARTS))
     found = []
     for factor, own in zip(FACTORS, rng.spawn(len(FACTORS)), strict=True):
@@ -212,7 +214,7 @@ def scales(
             "occupied": len(np.unique(z)),
             "bound": float(f.bound[-1]),
             "ari": [float(adjusted_rand_score(z, other)) for other in clusters],
-            "ari_classes": None if labels is None else float(adjusted_rand_score(labels, z)),
+            "ari_classes": None if known is None else float(adjusted_rand_score(labels[known], z[known])),  # type: ignore[index]
             "merged": [] if labels is None else merged(r, labels),
             "converged": f.converged,
         }
@@ -232,7 +234,8 @@ def merged(r: np.ndarray, labels: np.ndarray) -> list[dict[str, list[int]]]:
         Responsibilities.
     labels : ndarray, shape (N,)
     """
-    classes, of = np.unique(labels, return_inverse=True)
+    known = is_known(labels)
+    r, (classes, of) = r[known], np.unique(labels[known], return_inverse=True)
     table = np.zeros((len(classes), r.shape[1]), dtype=int)
     np.add.at(table, (of, r.argmax(1)), 1)
     if len(classes) > r.shape[1]:

@@ -7,10 +7,17 @@ import numpy as np
 from reports.metrics import Row
 
 BINS = 10
+UNKNOWN = ""
+"""The label of a row whose class is not known."""
+
+
+def is_known(labels: np.ndarray) -> np.ndarray:
+    """Mark the rows whose class is known."""
+    return np.asarray(labels).astype(str) != UNKNOWN
 
 
 def recovery(method: str, r: np.ndarray, labels: np.ndarray, suffix: str = "") -> list[Row]:
-    """Scores of responsibilities (N, K) against class labels (N,).
+    """Scores of responsibilities (N, K) against class labels (N,), on the rows whose class is known.
 
     Responsibilities are averages over draws for every method that has draws. Those of q(z) of a closed form, which are surer
     since they leave out what is not known of the parameters, are told apart by a suffix of the metrics, ``_qz``.
@@ -23,7 +30,8 @@ def recovery(method: str, r: np.ndarray, labels: np.ndarray, suffix: str = "") -
     from scipy.optimize import linear_sum_assignment
     from sklearn.metrics.cluster import adjusted_mutual_info_score, adjusted_rand_score
 
-    classes, truth = np.unique(labels, return_inverse=True)
+    known = is_known(labels)
+    r, (classes, truth) = r[known], np.unique(labels[known], return_inverse=True)
     found = r.argmax(1)
     table = np.zeros((len(classes), r.shape[1]))
     np.add.at(table, (truth, found), 1)

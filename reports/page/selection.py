@@ -332,6 +332,7 @@ def setting(view: View) -> Section:
     facts = [
         ("Data", f"{data['name']}: {data['n']} points of {', '.join(data['features'])}"),
         ("Source", data["source"]),
+        *(("As read", note) for note in data["notes"]),
         ("Known classes", None if data["n_classes"] is None else f"{data['n_classes']}, not used by any criterion"),
         *(("Model, " + s, symbols(text)) for s, text in manifest["model"]["text"].items()),
         ("Prior", f"the weak default from the data, its scale following K (Fraley & Raftery 2007), and "

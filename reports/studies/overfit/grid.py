@@ -21,14 +21,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
-
-import numpy as np
 
 from mixtures import COVARIANCES, datasets
 from mixtures.datasets.dataset import nearest
@@ -225,8 +224,12 @@ def parse(text: str, name: str, *, replicates: int | None = None, seed: int | No
     """
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # a number of thousands of digits among them
         raise ValueError(f"{name} is no TOML: {error}") from error
+    except RecursionError:
+        raise ValueError(
+            f"{name}: its lists are nested too deeply; a value is one entry or a list of entries"
+        ) from None
     blocks = table.pop("block", [])
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
         raise ValueError(f"{name}: write each block under a line [[block]]")
@@ -239,7 +242,7 @@ def parse(text: str, name: str, *, replicates: int | None = None, seed: int | No
         _check_whole(top[key], least, f"{name}: {key}")
     shared = BLOCK | {key: value for key, value in table.items() if key in BLOCK}
     if not _is_number(top["reg_covar"]) or top["reg_covar"] < 0:
-        raise ValueError(f"{name}: reg_covar is {top['reg_covar']!r}; expected a number of at least 0")
+        raise ValueError(f"{name}: reg_covar is {str(top['reg_covar'])[:30]}; expected a number of at least 0")
     common = {key: top[key] for key in ("seed", "test", "restarts")}
     ridge = float(top["reg_covar"])
     cells: dict[Cell, None] = {}
@@ -329,7 +332,7 @@ def _checked(block: Mapping[str, Any], where: str) -> dict[str, list[Any]]:
     ):
         for value in listed[key]:
             if not (_is_number(value) and fits(value)):
-                raise ValueError(f"{where}: {key} is {value!r}; expected a number {words}")
+                raise ValueError(f"{where}: {key} is {str(value)[:30]}; expected a number {words}")
     for key in ("truth", "covariance", "methods"):
         for value in listed[key]:
             if not isinstance(value, str):
@@ -355,7 +358,7 @@ def _check_whole(value: Any, least: int, where: str) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _check_keys(table: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:

@@ -1,0 +1,183 @@
+"""Delimited text as people export it: what parts its columns, and whether its first line names them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from mixtures.datasets.columns import AMONG_NUMBERS, MISSING, Spelling, numbers, strings
+
+DELIMITERS = ("\t", ";", ",", "|")  # the first that parts all lines alike
+BLANKS = " "  # any number of blanks and tabs
+SAMPLED_LINES = 50
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a text is laid out.
+
+    Parameters
+    ----------
+    delimiter : str
+    names : tuple of str
+        Of the columns; x1, x2, ... where the text has none.
+    lines : int
+        Lines of the text, from ``start`` on, that are not data: 1 if it begins with names, else 0.
+    start : int
+        Where the table begins: bytes before it are comments.
+    short : bool
+        Whether the first line lacks the name of the first column, as R writes it.
+    note : str
+        What was guessed of the first line, if there was a choice.
+    """
+
+    delimiter: str
+    names: tuple[str, ...]
+    lines: int
+    start: int = 0
+    short: bool = False
+    note: str = ""
+
+
+def layout(data: bytes, suffix: str, spelling: Spelling) -> Layout:
+    """Tell how a text in UTF-8 is laid out by its first lines.
+
+    Raises
+    ------
+    csv.Error
+        If an entry of these lines is longer than 128 kB.
+    """
+    comment, start = _comments(data)
+    lines = _first_lines(data, start)
+    delimiter = "\t" if suffix.startswith(".tsv") else _delimiter(lines, suffix, spelling)
+    records = _records(lines, delimiter)
+    names = _records(comment, delimiter)[0] if comment.strip() else []
+    if records and len(names) == len(records[0]):
+        return Layout(delimiter, tuple(names), 0, start)
+    first, *below = records or [[]]
+    if _short(first, below, lines):
+        return Layout(delimiter, ("", *first), 1, start, short=True)
+    return _by_first_line(delimiter, first, below, start, spelling)
+
+
+def _comments(data: bytes) -> tuple[str, int]:
+    """The last of the lines that begin with #, where NumPy writes the names, without that sign; and where the table begins."""
+    comment, start = b"", 3 if data.startswith(b"\xef\xbb\xbf") else 0
+    while True:
+        start += len(re.compile(rb"(?:[ \t]*\r?\n)*").match(data, start).group())  # type: ignore[union-attr]
+        if not data.startswith(b"#", start):
+            return comment.decode(), start
+        end = data.find(b"\n", start) + 1 or len(data)
+        comment, start = data[start:end].lstrip(b"#").strip(), end
+
+
+def _first_lines(data: bytes, start: int) -> str:
+    end = start
+    for _ in range(SAMPLED_LINES):
+        end = data.find(b"\n", end) + 1
+        if not end:
+            return data[start:].decode()
+    return data[start:end].decode()
+
+
+def _records(text: str, delimiter: str) -> list[list[str]]:
+    """Rows of entries without blanks around them; a quoted entry that the sample cuts off ends with it."""
+    if delimiter == BLANKS:
+        text = single_blanks(text.encode()).decode()
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=delimiter != BLANKS)
+    return [[entry.strip() for entry in row] for row in rows if row]
+
+
+def single_blanks(data: bytes) -> bytes:
+    """A text with one blank between entries, and none around its lines."""
+    return re.sub(rb"(?m)^ +| +(?=\r?$)", b"", re.sub(rb"[ \t]+", b" ", data))
+
+
+def _delimiter(lines: str, suffix: str, spelling: Spelling) -> str:
+    """What parts the columns: a mark that stands equally often in all lines, once quoted entries are put aside.
+
+    The line of names may hold one less, where it does not name R's row names.
+    """
+    plain = [line for line in re.sub(r'"[^"]*"', '""', lines).splitlines() if line.strip()] or [""]
+    marks = [mark for mark in DELIMITERS if mark != spelling.decimal]
+    for mark in marks:
+        first, *others = (line.count(mark) for line in plain)
+        if len(set(others)) == 1 and others[0] >= 1 and first in (others[0], max(others[0] - 1, 1)):
+            return mark
+    first, *others = (len(line.split()) for line in plain)
+    blank = len(set(others)) == 1 and others[0] > 1 and first in (others[0], others[0] - 1)
+    most = max(marks, key=plain[0].count)
+    if plain[0].count(most) and not (blank and suffix.startswith(".txt")):
+        return most
+    return BLANKS if blank or suffix.startswith(".txt") else ";"
+
+
+def _short(first: list[str], below: list[list[str]], lines: str) -> bool:
+    """Whether every row has one entry more than the first line, and begins with its number or a quoted name."""
+    if not (first and below) or any(len(row) != len(first) + 1 for row in below):
+        return False
+    starts = [row[0] for row in below]
+    numbered = starts == [str(i) for i in range(1, len(starts) + 1)]
+    return numbered or all(line.lstrip().startswith('"') for line in lines.splitlines()[1:] if line.strip())
+
+
+def _by_first_line(delimiter: str, first: list[str], below: list[list[str]], start: int, spelling: Spelling) -> Layout:
+    """The layout of a table without a word on its names: whether the first line holds them is told by its entries."""
+    if below and _is_data(first, below, spelling):
+        names = tuple(f"x{j}" for j in range(1, len(first) + 1))
+        said = f"the first line was taken as data, for it holds numbers: the columns are called {names[0]}"
+        said += f" to {names[-1]}" if len(names) > 1 else ""
+        return Layout(delimiter, names, 0, start, note=said)
+    numeric = [name for name in first if _value(name, spelling) is not None]
+    said = f"the first line was taken as the columns' names, such as {numeric[0]!r}" if numeric and below else ""
+    return Layout(delimiter, tuple(first), 1, start, note=said)
+
+
+def _is_data(first: list[str], below: list[list[str]], spelling: Spelling) -> bool:
+    """Whether the first line is a row like those below it.
+
+    For that, every column of numbers must begin with one. Whole numbers may be names all the same: columns are counted from
+    0 or 1, or called after evenly spaced years, and such names are far from the numbers below them.
+    """
+    width = len(first)
+    columns = [[row[j] if j < len(row) else "" for row in below] for j in range(width)]
+    found = [_read(column, spelling) for column in columns]
+    of_numbers = [j for j in range(width) if not _is_gap(first[j], spelling) and not np.isnan(found[j]).all()]
+    heads = [_value(first[j], spelling) for j in of_numbers]
+    values = [value for value in heads if value is not None]
+    if not values or len(values) < len(heads):
+        return False
+    of_text = (j for j in range(width) if np.isnan(found[j]).all())
+    if any(first[j] and first[j] in columns[j] for j in of_text) or not all(value.is_integer() for value in values):
+        return True
+    own = [found[j][~np.isnan(found[j])] for j in of_numbers]
+    counted = values == [values[0] + i for i in range(len(values))] and values[0] in (0, 1)
+    fractional = any((column != np.floor(column)).any() for column in own)
+    if counted and (len(values) < width or (values[0] == 0) + (len(values) > 1) + fractional >= 2):
+        return False
+    if len(values) == width and (width == 1 or len(set(np.diff(values))) > 1 or values[1] <= values[0]):
+        return True
+    return all(
+        column.min() - np.ptp(column) <= value <= column.max() + np.ptp(column)
+        for value, column in zip(values, own, strict=True)
+    )
+
+
+def _is_gap(entry: str, spelling: Spelling) -> bool:
+    return entry in (*MISSING, *AMONG_NUMBERS, *spelling.na_values)
+
+
+def _value(entry: str, spelling: Spelling) -> float | None:
+    """The number that an entry is, or None."""
+    value = float(_read([entry], spelling)[0])
+    return None if np.isnan(value) else value
+
+
+def _read(column: list[str], spelling: Spelling) -> np.ndarray:
+    """A column as numbers; all of them NaN where it is one of text."""
+    read = numbers(strings(column), spelling)
+    return np.full(len(column), np.nan) if read is None else read[0]
