@@ -183,3 +183,28 @@ def test_surplus_components_are_left_empty(prior, rng):
         ).fit(x)
     if prior == "dirichlet_process":
         assert few.weights_[0] > few.weights_[4:].max()
+
+
+@pytest.mark.parametrize("structure", ["full", "tied", "diag", "spherical"])
+def test_draws_of_the_parameters_are_from_the_posterior(structure, rng):
+    """Means and weights have the posterior's expectations, precisions of the draws average to ``precisions_``."""
+    x = three_clusters(90, rng, separation=8.0)
+    mixture = BayesianGaussianMixture(n_components=3, covariance_type=structure, random_state=0).fit(x)
+    drawn = mixture.sample_parameters(4000, random_state=1)
+    assert {name: v.shape for name, v in drawn.items()} == {
+        "weights": (4000, 3), "means": (4000, 3, 2), "covariances": (4000, 3, 2, 2),
+    }  # fmt: skip
+    own = mixture.precisions_
+    expected = {"full": own, "tied": own}.get(structure, np.reshape(own, (*own.shape[:1], -1, 1)) * np.eye(2))
+    precisions = np.linalg.inv(drawn["covariances"])
+    for draws, value in (
+        (drawn["weights"], mixture.weights_),
+        (drawn["means"], mixture.means_),
+        (precisions, expected),
+    ):
+        error = draws.std(0) / np.sqrt(4000)
+        np.testing.assert_array_less(np.abs(draws.mean(0) - value), 5 * error + 1e-12)
+    again = mixture.sample_parameters(2)["means"]
+    np.testing.assert_array_equal(mixture.sample_parameters(2)["means"], again)
+    with pytest.raises(ValueError, match="n_draws is 0"):
+        mixture.sample_parameters(0)

@@ -10,14 +10,19 @@ import pandas as pd
 import pymc as pm
 import pytensor
 import pytest
+import sklearn.cluster
+import sklearn.mixture
 import xarray as xr
 from test_page import CHROMIUM, SCRIPT, Page, browse
 from typer.testing import CliRunner
 
-from mixtures import Dirichlet, Gaussian
+import mixtures
+from mixtures import COVARIANCES, Dirichlet, Gaussian
 from mixtures.methods import em
 from reports import Results, compare
 from reports.commands.app import app
+from reports.comparison.added import as_added
+from reports.comparison.prepared import prepare
 from reports.metrics import quality
 from reports.page import render
 
@@ -114,6 +119,111 @@ def test_a_closed_form_in_the_datas_units_is_cavis(standardize, run, plain):
     assert list(rows(result, "mine", ["log_evidence"]).index) == [
         ("log_evidence", "importance")
     ]  # no bound came with it
+
+
+def joined(estimator, x, structure="full", standardize=False, names=FEATURES):
+    """An estimator as a method of a comparison, and the comparison's data."""
+    data = prepare(x, None, names, None, 0.0, standardize, np.random.default_rng(0))
+    family = COVARIANCES[structure].from_data(data.x, 2)
+    return as_added("mine", estimator, data, family, Dirichlet.symmetric(2)), data
+
+
+def log_density(added, data):
+    """Mean log predictive density in the units of the data as they were given."""
+    return added.fit.log_predictive(data.x).mean() - np.log(data.scale).sum()
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+@pytest.mark.parametrize("cls", [mixtures.GaussianMixture, sklearn.mixture.GaussianMixture])
+@pytest.mark.parametrize("structure", COVARIANCES)
+def test_a_fitted_estimator_joins_as_its_point(structure, cls, standardize, x):
+    points = x - 100.0 if structure == "spherical" else x
+    points = points / points.std(0) if standardize and structure == "spherical" else points
+    model = cls(2, covariance_type=structure, random_state=0, reg_covar=1e-3).fit(points)
+    added, data = joined(model, points, structure, standardize)
+    assert (added.kind, added.converged, added.fit.info["warnings"]) == ("point", True, [])
+    assert (
+        added.title
+        == f"added: a point by {cls.__module__.split('.')[0]}{'.mixture' * (cls.__module__[0] == 's')}.GaussianMixture"
+    )
+    assert log_density(added, data) == pytest.approx(model.score(points), abs=1e-9)
+
+
+@pytest.mark.parametrize("prior", ["dirichlet_distribution", "dirichlet_process"])
+@pytest.mark.parametrize("structure", COVARIANCES)
+@pytest.mark.filterwarnings("ignore:Best performing:sklearn.exceptions.ConvergenceWarning")
+def test_a_fitted_bayesian_estimator_joins_as_its_posterior(structure, prior, x):
+    """Density and moments of ours are those of the estimator; scikit-learn's has the hyperparameters that it was fitted to."""
+    settings = {"n_components": 2, "covariance_type": structure, "weight_concentration_prior_type": prior}
+    settings |= {"random_state": 0, "max_iter": 500}
+    ours = mixtures.BayesianGaussianMixture(**settings).fit(x)
+    added, data = joined(ours, x, structure)
+    closed = (structure, prior) == ("full", "dirichlet_distribution")
+    assert added.kind == ("variational" if closed else "draws")
+    assert log_density(added, data) == pytest.approx(ours.score(x), abs=1e-9 if closed else 0.1)
+    assert "its prior differs from the comparison’s in beta0" in added.fit.info["warnings"][0]
+    assert ("weights (from sticks)" in added.fit.info["warnings"][0]) == (prior == "dirichlet_process")
+
+    theirs = sklearn.mixture.BayesianGaussianMixture(**settings).fit(x)
+    added, _ = joined(theirs, x, structure)
+    assert len(added.fit.info["warnings"]) == (1 if structure == "full" else 2)
+    weights, theta = added.fit.parameters(4000, np.random.default_rng(0))
+    means = added.fit.family.to_data(theta)["means"]
+    error = means.std(0) / np.sqrt(4000)
+    np.testing.assert_array_less(np.abs(means.mean(0) - theirs.means_), 5 * error)
+    np.testing.assert_allclose(weights.mean(0), theirs.weights_, atol=0.05)
+
+
+def test_priors_that_are_the_same_are_not_said_to_differ(x):
+    family = Gaussian.from_data(x, 2)
+    m0, beta0, W0_inv, nu0 = family.prior_in_data_units().values()
+    prior = {"mean_prior": m0, "mean_precision_prior": float(beta0), "covariance_prior": W0_inv}
+    prior |= {"degrees_of_freedom_prior": float(nu0), "weight_concentration_prior": 1.0}
+    model = mixtures.BayesianGaussianMixture(
+        n_components=2, weight_concentration_prior_type="dirichlet_distribution", random_state=0, **prior
+    ).fit(x)
+    for standardize in (False, True):
+        assert joined(model, x, standardize=standardize)[0].fit.info["warnings"] == []
+
+
+def test_an_estimators_features_are_put_in_order(x):
+    model = mixtures.GaussianMixture(2, random_state=0).fit(pd.DataFrame(x, columns=FEATURES)[list(FEATURES[::-1])])
+    added, data = joined(model, x)
+    assert log_density(added, data) == pytest.approx(
+        model.score(pd.DataFrame(x, columns=FEATURES)[list(FEATURES[::-1])])
+    )
+
+
+@pytest.mark.parametrize(
+    ("estimator", "message"),
+    [
+        (mixtures.GaussianMixture(2), "the GaussianMixture is not fitted"),
+        (mixtures.GaussianMixture.from_parameters([1.0], [[0.0, 0.0]], [np.eye(2)]), "its n_components is 1"),
+        (
+            sklearn.mixture.GaussianMixture(2, covariance_type="diag"),
+            "its covariance_type is 'diag'; that of the comparison",
+        ),
+        (
+            mixtures.GaussianMixture.from_parameters([0.5, 0.5], [[0.0], [1.0]], [[[1.0]]] * 2),
+            "its number of features is 1",
+        ),
+        (sklearn.cluster.KMeans(2), "it is a KMeans; expected"),
+    ],
+)
+def test_an_estimator_of_something_else_is_refused(estimator, message, x):
+    if "diag" in message:
+        estimator.fit(x)
+    with pytest.raises(ValueError, match=f"added method 'mine': {message}"):
+        joined(estimator, x)
+
+
+def test_an_estimator_is_compared(run, x):
+    model = mixtures.GaussianMixture(2, reg_covar=0, tol=1e-12, random_state=0).fit(x)
+    result = run({"ours": model})
+    ours, em_rows = rows(result, "ours", ["train_log_density"]), rows(result, "em", ["train_log_density"])
+    pd.testing.assert_frame_equal(ours, em_rows, rtol=1e-6)
+    assert result.results.manifest["methods"]["ours"]["title"] == "added: a point by mixtures.GaussianMixture"
+    assert "ours" in Page(render(result.results)).sections["verdict"]
 
 
 def stored(how, arrays, folder):

@@ -7,7 +7,9 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
 from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.allocations.stick_breaking import StickBreaking, Sticks
@@ -222,6 +224,32 @@ class BayesianGaussianMixture(Mixture):
         self.warm_start = warm_start
         self.verbose = verbose
         self.verbose_interval = verbose_interval
+
+    def sample_parameters(self, n_draws: int = 1, random_state: Any = None) -> dict[str, np.ndarray]:
+        """Independent draws of the parameters from the fitted posterior q, for intervals of them or of what follows from them.
+
+        Parameters
+        ----------
+        n_draws : int, default=1
+        random_state : int, RandomState instance or None, default=None
+            By default that of the estimator.
+
+        Returns
+        -------
+        dict of ndarray
+            ``weights`` (n_draws, K), ``means`` (n_draws, K, D) and ``covariances`` (n_draws, K, D, D), whatever their
+            structure.
+        """
+        check_is_fitted(self)
+        if n_draws < 1:
+            raise ValueError(f"n_draws is {n_draws}; expected at least 1")
+        rng = generator(check_random_state(self.random_state if random_state is None else random_state))
+        family, allocation = self._fitted()
+        q_pi, q = self._posterior(family)
+        theta = family.to_data(family.sample(q, n_draws, rng))
+        return {"weights": allocation.sample(q_pi, n_draws, rng)} | {
+            name: theta[name] for name in ("means", "covariances")
+        }
 
     @property
     def _process(self) -> bool:

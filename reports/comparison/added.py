@@ -5,6 +5,7 @@ A result is one of
     draws or a point    ``weights`` (K,), ``means`` (K, D), ``covariances`` (K, D, D), led by axes (draw) or (chain, draw)
     q in closed form    ``alpha`` (K,), ``beta`` (K,), ``m`` (K, D), ``W`` (K, D, D), ``nu`` (K,): PRML 10.57 and 10.59
     a fit               `mixtures.Fit`, as any method of this package returns it
+    an estimator        `GaussianMixture` or `BayesianGaussianMixture`, fitted, of scikit-learn or of this package
 
 all in the units of the data as they were given. Draws come as an `xarray.DataTree` with a group ``posterior``, such as
 `pymc.sample` returns, as an `xarray.Dataset`, as a mapping of arrays, or as a file of one of these.
@@ -21,6 +22,7 @@ import numpy as np
 
 from mixtures import Conjugate, Draws, Fit, NormalWishart
 from mixtures.model import Allocation, Family
+from reports.comparison import estimators
 from reports.comparison.catalogue import METHODS
 from reports.comparison.prepared import Data
 from reports.comparison.results import file_name
@@ -104,6 +106,8 @@ def as_added(name: str, result: Result, data: Data, family: Family, allocation: 
         where = f" from {Path(result).name}" if isinstance(result, str | Path) else ""
         if isinstance(result, str | Path):
             result = _read(Path(result))
+        if estimators.is_mixture(result):
+            return _estimator(name, result, data, family, allocation)
         if isinstance(result, Fit):
             return _own_fit(name, result, data, family, allocation)
         if isinstance(result, xr.DataTree | xr.Dataset):
@@ -112,7 +116,8 @@ def as_added(name: str, result: Result, data: Data, family: Family, allocation: 
             raw = Raw({str(key): np.asarray(a) for key, a in result.items()})
         else:
             raise ValueError(
-                f"it is a {type(result).__name__}; expected a DataTree, a mapping of arrays, a Fit or a path"
+                f"it is a {type(result).__name__}; expected a DataTree, a mapping of arrays, a Fit, a fitted "
+                "GaussianMixture or BayesianGaussianMixture, or a path"
             )
         if missing := [key for key in AXES if key not in raw.arrays]:
             if all(key in raw.arrays for key in CLOSED_FORM):
@@ -180,6 +185,27 @@ def _from_tree(tree: xr.DataTree, features: tuple[str, ...]) -> Raw:
             if set(v.dims) == {"chain", "draw"} and v.dtype.kind in "bfiu"
         }
     return Raw(arrays, kind, stats)
+
+
+def _estimator(name: str, estimator: Any, data: Data, family: Family, allocation: Allocation) -> Added:
+    """A fitted estimator: a point, or a posterior in closed form or as draws."""
+    prior = _in_units_given(family.prior_in_data_units(), data) | {"alpha0": getattr(allocation, "alpha0", np.nan)}
+    found = estimators.answer(estimator, allocation.n_components, family.covariance, data.features, prior)
+    where = f" by {found.title}"
+    if "alpha" in found.arrays:
+        joined = _closed_form(name, found.arrays, where, data, family, allocation)
+    else:
+        kind = None if found.arrays["weights"].ndim == 1 else "draws"
+        joined = _held(name, Raw(found.arrays, kind), where, data, family, allocation)
+    fit = replace(joined.fit, converged=found.converged is not False, info={"warnings": found.notes})
+    return joined._replace(fit=fit, converged=found.converged)
+
+
+def _in_units_given(prior: Mapping[str, Any], data: Data) -> dict[str, Any]:
+    """The prior's hyperparameters in the units of the data as they were given, from those of the comparison."""
+    W0_inv = np.asarray(prior["W0_inv"])
+    scale = {0: data.scale[0] ** 2, 1: data.scale**2}.get(W0_inv.ndim, np.outer(data.scale, data.scale))
+    return dict(prior) | {"m0": data.centre + data.scale * prior["m0"], "W0_inv": W0_inv * scale}
 
 
 def _own_fit(name: str, fit: Fit, data: Data, family: Family, allocation: Allocation) -> Added:

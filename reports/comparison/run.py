@@ -100,8 +100,9 @@ def compare(
     prior : mapping, optional
         ``m0``, ``beta0``, ``W0``, ``nu0`` of the prior of the clusters; see `mixtures.Gaussian.from_data`.
     extra : mapping, optional
-        Results made elsewhere that join the comparison, by name: draws, a point, a posterior in closed form, a `Fit`, or the
-        path of a file, in the units of x as given; see `reports.comparison.added`.
+        Results made elsewhere that join the comparison, by name: draws, a point, a posterior in closed form, a `Fit`, a fitted
+        `GaussianMixture` or `BayesianGaussianMixture`, of scikit-learn too, or the path of a file, in the units of x as given;
+        see `reports.comparison.added`.
     facts : mapping, optional
         What the manifest should know besides: ``command``, ``seed``, ``source``, ``label_column``, and ``notes`` on how the
         data were read.
