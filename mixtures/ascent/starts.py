@@ -74,8 +74,8 @@ def starts(
     some, w = some[order], w[order]
     z = family.coordinates(some)[None]
     together = _together(z[0].size, some[:, 0].size * K)
-    parts = [guesses(z, w, K, init, len(part), [rng])[0] for part in _parts(range(restarts), together)]
-    return np.stack([statistics(some, family, r, w) for part in parts for r in part]) / share
+    parts = (guesses(z, w, K, init, len(part), [rng])[0] for part in _parts(range(restarts), together))
+    return np.concatenate([statistics(some, family, r, w) for r in parts]) / share
 
 
 def starts_of_many(
@@ -159,12 +159,17 @@ def given(x: Rows, rows: int, family: Family, K: int, init: object) -> Callable[
 def statistics(
     x: np.ndarray, family: Family, r: np.ndarray, weights: np.ndarray | None = None, block: int | None = None
 ) -> np.ndarray:
-    """s = sum_n w_n r_n t(x_n)^T in blocks of rows, shape (K, P)."""
+    """s = sum_n w_n r_n t(x_n)^T in blocks of rows, shape (..., K, P), of responsibilities r (..., N, K)."""
     if weights is not None:
         r = r * weights[:, None]
-    block = block or max(1, BLOCK_ELEMENTS // (1 + family.monomials[-1, 0]))
-    rows = (slice(i, i + block) for i in range(0, len(x), block))
-    return np.sum([r[some].T @ family.features(x[some]) for some in rows], axis=0)
+    P = 1 + family.monomials[-1, 0]
+    block = block or max(1, BLOCK_ELEMENTS // P)
+    by_cluster = r.swapaxes(-1, -2).reshape(-1, len(x))
+    s = np.zeros((len(by_cluster), P))
+    for start in range(0, len(x), block):
+        rows = slice(start, start + block)
+        s += by_cluster[:, rows] @ family.features(x[rows])
+    return s.reshape(*r.shape[:-2], r.shape[-1], P)
 
 
 def hard(labels: np.ndarray, K: int) -> np.ndarray:
