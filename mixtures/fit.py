@@ -15,6 +15,9 @@ from mixtures.rows import blocks
 if TYPE_CHECKING:
     import xarray
 
+# Size of the terms that cancel in a log density beyond which it has lost too many digits.
+CANCELLING = 1e5
+
 # Log densities of points under draws held at once: few enough to stay in cache.
 BLOCK_ELEMENTS = 500_000
 
@@ -241,12 +244,23 @@ class Fit:
         weights, theta = self.held.flat()
         eta = fold(self.allocation.natural(weights), self.family.natural(theta))
         S, K, P = eta.shape
+        if S == 1 and np.abs(eta[..., 0]).max() > CANCELLING:
+            yield slice(None), np.concatenate([self._about_means(block) for block, _ in blocks(x)])[None]
+            return
         eta = eta.swapaxes(0, 1).reshape(K * S, P)
         step = max(1, BLOCK_ELEMENTS // (S * K))
         for start in range(0, len(x), step):
             rows = slice(start, start + step)
             t = self.family.features(x[rows])
             yield rows, np.moveaxis((eta @ t.T).reshape(K, S, len(t)), 0, -1)
+
+    def _about_means(self, x: np.ndarray) -> np.ndarray:
+        """`log_rho` of a point estimate, each cluster about its own mean, where nothing cancels, (N, K)."""
+        weights, theta = self.held.flat()
+        means, own = self.family.to_data(theta)["means"][0], theta | {"means": np.zeros_like(theta["means"])}
+        eta = fold(self.allocation.natural(weights), self.family.natural(own))[0]
+        family: Any = self.family
+        return np.stack([replace(family, origin=mu).features(x) @ e for mu, e in zip(means, eta, strict=True)], axis=-1)
 
 
 def _indices(variables: Mapping[str, tuple[tuple[str, ...], np.ndarray]]) -> dict[str, np.ndarray]:

@@ -135,7 +135,7 @@ def test_more_starts_are_no_worse(estimator, rng):
         for seed in range(6)
     ]
     gain = np.diff(bounds)
-    assert gain.min() >= 0
+    assert gain.min() >= -1e-12
     assert gain.max() > 0.01
 
 
@@ -251,14 +251,14 @@ def test_clusters_tight_beside_their_distance_keep_their_digits(structure, dista
     found = mixture.covariances_ if structure == "tied" else mixture.covariances_[order]
     np.testing.assert_allclose(found, expected, atol=1e-15 * distance + 1e-8)
     assert mixture.converged_
-    assert clone(mixture).set_params(tol=1e6).fit(x).n_iter_ == 1
+    assert clone(mixture).set_params(tol=1e6).fit(x).n_iter_ == 2
     with pytest.warns(ConvergenceWarning, match="Best performing"):
         assert clone(mixture).set_params(tol=0, max_iter=1).fit(x).n_iter_ == 1
     assert mixture.lower_bound_ == pytest.approx(mixture.score(x), rel=1e-12)
     assert len(mixture.lower_bounds_) == mixture.n_iter_
     named = pd.DataFrame(x, columns=["a", "b"])
     weighted = GaussianMixture(2, covariance_type=structure, random_state=0, reg_covar=1e-9, warm_start=True)
-    for steps in (mixture.n_iter_, 1):
+    for steps in (mixture.n_iter_, 2):
         weighted.fit(named, sample_weight=np.full(100, 3.0))
         np.testing.assert_allclose(
             np.sort(weighted.covariances_, axis=0), np.sort(mixture.covariances_, axis=0), rtol=1e-6
@@ -294,9 +294,7 @@ def test_constant_and_dependent_features(estimator, structure, scale, rng):
 @both
 def test_features_that_depend_beyond_the_ridge_are_an_error(estimator, rng):
     x = 1e4 * rng.standard_normal((50, 1)) * [1.0, 2.0]
-    message = (
-        "the covariance of X is singular|the eigenvalues of its covariance span more than 5e.13; scale the features"
-    )
+    message = "the covariance of X is singular|cluster [01] collapsed: its smallest variance is zero to rounding"
     with pytest.raises(ValueError, match=message) as caught:
         estimator(n_components=2, random_state=0).fit(x)
     assert str(caught.value).startswith(base.ILL_DEFINED)

@@ -10,7 +10,15 @@ from scipy import stats
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from mixtures import COVARIANCES, CollapseError, ConvergenceWarning, Dirichlet, Gaussian, StickBreaking
+from mixtures import (
+    COVARIANCES,
+    CollapseError,
+    ConvergenceWarning,
+    DiagonalGaussian,
+    Dirichlet,
+    Gaussian,
+    StickBreaking,
+)
 from mixtures.ascent import starts as initial
 from mixtures.ascent.climb import beginnings, best_of
 from mixtures.ascent.starts import lloyd, nearest, seed, starts, starts_of_many, statistics
@@ -266,16 +274,51 @@ def test_every_second_start_is_softened_and_one_that_cannot_stand(rng):
     np.testing.assert_allclose(found.sum(1), hard.sum(1), atol=1e-12)
 
 
-@pytest.mark.parametrize("init", ["k-means++", "labels"])
-def test_clusters_close_to_each_other_are_found_beside_rows_far_away(init):
-    """A code of 9999 for what is missing: at least as good as the groups' own moments, by SciPy."""
+@pytest.mark.parametrize("far", [9999, 99_999, 2.0**31, 1e12])
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_clusters_close_to_each_other_are_found_beside_rows_far_away(covariance, far):
+    """Codes for what is missing: at least as good as the groups' own moments, by SciPy."""
     rng = np.random.default_rng(3)
-    x = np.r_[rng.normal(0, 1, 100), rng.normal(8, 1.5, 60), 9999 + rng.normal(0, 0.5, 5)][:, None]
-    y = np.repeat([0, 1, 2], [100, 60, 5])
-    groups = [x[y == k] for k in range(3)]
-    density = sum(len(g) / len(x) * norm.pdf(x, g.mean(), g.std()) for g in groups)
-    fit = em.fit(x, *model(x, 3), rng=rng, restarts=1, init=y if init == "labels" else init)
-    assert fit.bound[-1] >= np.log(density).sum()
+    x = np.r_[rng.normal(0, 1, 100), rng.normal(8, 1.5, 60), far + rng.normal(0, 0.5, 5)][:, None]
+    groups = np.split(x, [100, 160])
+    pooled = np.sqrt(sum(g.var() * len(g) for g in groups) / len(x)) if covariance == "tied" else None
+    density = sum(len(g) / len(x) * norm.pdf(x, g.mean(), pooled or g.std()) for g in groups)
+    expected = np.log(density).sum()
+    fit = em.fit(x, COVARIANCES[covariance].from_data(x, 3), Dirichlet.symmetric(3), rng=rng, restarts=4)
+    assert expected <= fit.bound[-1] < expected + 1
+    assert fit.converged
+    assert fit.log_predictive(x).sum() == pytest.approx(fit.bound[-1], abs=1e-4)
+    r = fit.responsibilities(x)
+    assert fit.info["entropy"] == pytest.approx(-(r * np.log(np.maximum(r, 1e-300))).sum(), abs=1e-3)
+    means = np.sort(fit.family.to_data({name: value[0, 0] for name, value in fit.held.theta.items()})["means"][:, 0])
+    np.testing.assert_allclose(means, [x[:100].mean(), x[100:160].mean(), x[160:].mean()], atol=0.2)
+
+
+def test_given_labels_are_kept_where_their_clusters_are_tight_beside_their_distance():
+    rng = np.random.default_rng(3)
+    x = np.r_[rng.normal(0, 1, 100), rng.normal(8, 1.5, 60), 1e9 + rng.normal(0, 0.5, 5)][:, None]
+    fit = em.fit(x, *model(x, 3), rng=rng, init=np.repeat([0, 1, 2], [100, 60, 5]))
+    np.testing.assert_allclose(fit.held.weights[0, 0] * 165, [100, 60, 5], atol=1)
+
+
+def test_one_row_far_away_does_not_make_the_others_collapse():
+    """Two clusters of the rest beside an entry of 1e7: the better explanation of them is as if the entry were not there."""
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(0, 1, (100, 3)), rng.normal(8, 1.5, (60, 3)), [[1e7, 0, 0], [1e7 + 1, 2, 1]]])
+    x[-2:] += rng.normal(size=(2, 3))
+    fit = em.fit(x, DiagonalGaussian.from_data(x, 3), Dirichlet.symmetric(3), rng=rng)
+    alone = em.fit(x[:160], DiagonalGaussian.from_data(x[:160], 2), Dirichlet.symmetric(2), rng=rng)
+    own = x[160:]
+    pair = 2 * np.log(2 / 162) + norm.logpdf(own, own.mean(0), own.std(0)).sum()
+    assert fit.bound[-1] == pytest.approx(alone.bound[-1] + 160 * np.log(160 / 162) + pair, abs=1e-3)
+
+
+def test_rows_that_differ_by_rounding_alone_are_one_row():
+    """0.1 + 0.2 is not 0.3: a cluster on their difference would have a density of 1e16."""
+    rng = np.random.default_rng(0)
+    x = np.r_[rng.normal(size=100), 0.1 + 0.2, 0.3, 0.3, 0.1 + 0.2][:, None]
+    fit = em.fit(x, *model(x, 2), rng=rng, init=np.repeat([0, 1], [100, 4]))
+    assert fit.held.theta["covariances"].min() > 1e-3
 
 
 @pytest.mark.parametrize(

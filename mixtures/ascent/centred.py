@@ -1,149 +1,171 @@
-"""EM for clusters far tighter than the spread of the data, each with its statistics about its own mean.
+"""The ascent of maximum likelihood for clusters far tighter than they are apart, each with its statistics about its own centre.
 
 About one origin, E[zz^T] - E[z]E[z]^T of a cluster of standard deviation sigma at distance d keeps no digits once (sigma/d)^2
-nears eps. Here cluster k has t(x - c_k), with c_k its mean after the last step: nothing cancels, at the price of K sets of
-features and two readings a step, one for the means and one about them. Only a positive ``reg_covar`` keeps such clusters from
-a variance of zero.
+nears eps. Here cluster k has t(x - c_k), with c_k its mean when the ascent began, and nothing cancels: a method's step and the
+loop stay the same, for a maximum-likelihood step does not ask where the origin is. The price is K sets of features.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from mixtures.engines.passes import noise
+from mixtures.ascent.climb import Ascent, Method, Natural, Own, Runs, climb
+from mixtures.ascent.starts import BLOCK_ELEMENTS, hard, nearest
+from mixtures.engines.passes import Pass, noise
 from mixtures.engines.responsibilities import fold, normalise
 from mixtures.errors import CollapseError
 from mixtures.families.normal import refuse_empty
-from mixtures.model import Allocation, Theta
+from mixtures.model import Allocation
 from mixtures.rows import Rows, blocks
 
-EPS = float(np.finfo(float).eps)
+# About its own mean a cluster keeps digits down to this smallest eigenvalue of its correlations.
+LEAST = 100 * float(np.finfo(float).eps)
 
-# A covariance matrix whose eigenvalues span more than this has lost the digits of the smallest.
-WIDEST = 1e-2 / EPS
+# A standard deviation below so many times the rounding of a cluster's own rows is none.
+ROUNDING = 32 * float(np.finfo(float).eps)
 
-
-class Centred(NamedTuple):
-    """Where a run ended: weights (K,), theta (K, ...) with means about the family's origin, bounds of start and steps."""
-
-    weights: np.ndarray
-    theta: Theta
-    bound: np.ndarray
-    converged: bool
+Assign = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def em(
+def go_on(
+    method: Method,
     x: Rows,
     weights: np.ndarray | None,
     family: Any,
     allocation: Allocation,
-    pi: np.ndarray,
-    theta: Theta,
+    s: np.ndarray,
     *,
     n: float,
-    reg_covar: float,
     tol: float,
     max_iter: int,
-    callback: Callable[[list[float], np.ndarray, Theta], object] | None = None,
-) -> Centred:
-    """Maximum likelihood by plain EM from pi (K,) and theta (K, ...).
+    accelerate: bool = True,
+    reg_covar: float = 0.0,
+    callback: Callable[[Runs, Own], object] | None = None,
+) -> Ascent:
+    """Climb from a state whose clusters are too tight, or soon will be, for statistics about one origin.
 
     Parameters
     ----------
-    x : ndarray, shape (N, D), or blocks of rows
-    weights : ndarray, shape (N,), or None
-    family : Normal
-        A Gaussian family, whose unit should be the square root of ``reg_covar``, so that no variance is below one.
-    allocation : Allocation
-    pi, theta
-        The start, theta in the family's coordinates.
+    method : callable
+        The step of maximum likelihood, `mixtures.methods.em.step`.
+    x, weights, family, allocation
+        See `mixtures.ascent.climb.ascend`; a Gaussian family.
+    s : ndarray, shape (K, P)
+        The state, about the family's origin. Where it has no covariances, each row begins in the cluster of the nearest mean.
     n : float
-        Number of observations, for the tolerance.
-    reg_covar : float
-        See `mixtures.engines.passes.one_pass`; positive.
-    tol, max_iter
+        Number of observations.
+    tol, max_iter, accelerate, reg_covar
         See `mixtures.ascent.climb.ascend`.
     callback : callable, optional
-        Called after every pass with the bounds so far, the weights and theta; it ends the run by raising StopIteration.
+        Called with the `Runs` and what their states are about after every pass; it ends the run by raising StopIteration.
+
+    Returns
+    -------
+    Ascent
+        With centres of the clusters' ``own``.
 
     Raises
     ------
     CollapseError
-        If a cluster is empty or its covariance is singular to working precision in spite of ``reg_covar``.
-    ArithmeticError
-        If the bound falls by more than rounding.
+        If a cluster is empty, or singular to the rounding of its own rows.
     """
-    centres, blur = family.origin + family.unit * theta["means"], noise(family, reg_covar)
-    bounds: list[float] = []
-    converged = False
+    family = replace(family, least=LEAST)
+    natural = partial(method, family, allocation)
+    blur = noise(family, reg_covar)
+    read, as_they_are = (partial(_read, x, weights, extra) for extra in (blur, np.zeros_like(blur)))
+    assign = _first(family, allocation, s, blur)
+    centres = _move(family, family.origin, s)
+    bounds: list[np.ndarray] = []
     while True:
-        own = theta | {"means": np.zeros_like(centres)}
-        condition = _condition(family, own)
-        eta = fold(allocation.natural(pi), family.natural(own))
-        log_z, s = _pass(x, weights, family, eta, blur, centres, centres)
-        if bounds:
-            rise, rounding = log_z - bounds[-1], 64 * EPS * n * condition
-            if rise < -rounding:
-                raise ArithmeticError(f"the bound fell by {-rise:.3g} nats in pass {len(bounds)}: the step is wrong")
-            converged = rise <= tol * n
-        bounds.append(log_z)
-        theta = own | {"means": (centres - family.origin) / family.unit}
-        if _stopped(callback, bounds, pi, theta) or converged or len(bounds) > max_iter:
-            return Centred(pi, theta, np.array(bounds), converged)
-        refuse_empty(s[:, 0])
-        about = centres + family.unit * s[:, 1 : 1 + centres.shape[1]] / s[:, :1]
-        _, s = _pass(x, weights, family, eta, blur, centres, about)
-        pi, theta, centres = (
-            allocation.maximum_likelihood(s[:, 0]),
-            family.maximum_likelihood(s + s[:, :1] * blur),
-            about,
-        )
+        about = _move(family, centres, read(assign, _at(family, centres))[1])
+        s, centres = read(assign, _at(family, about))[1], about
+        at, left = _at(family, centres), max(1, max_iter - sum(map(len, bounds)))
+        own = Own(centres, partial(_pass, read, at, blur), partial(_pass, as_they_are, at, 0 * blur), family)
+        tell = partial(_told, callback, own) if callback else None
+        runs = climb(partial(_same, (natural, own.pass_)), s[None], n, tol, left, accelerate, tell)
+        if runs.collapsed[0] and len(runs.trace) == 1:
+            raise runs.errors[-1]
+        bounds.append(runs.bounds(0))
+        s = runs.s[0]
+        if not runs.collapsed[0]:
+            break
+        assign = _by(_at(family, centres), blur, natural(s[None])[0][0])  # a mean has moved far: about where it is now
+    if reg_covar == 0:
+        _refuse_rounding(family, centres, s)
+    bound = np.concatenate(bounds)
+    return Ascent(s, bound, bool(runs.converged[0]), {"passes": len(bound)}, own)
 
 
-def _stopped(callback: Callable[..., object] | None, *now: object) -> bool:
-    """Tell the callback, if there is one, where the run is, and whether it wants no more."""
+def _told(callback: Callable[[Runs, Own], object], own: Own, runs: Runs) -> None:
+    callback(runs, own)
+
+
+def _same(problem: tuple[Natural, Pass], runs: np.ndarray) -> tuple[Natural, Pass]:
+    return problem
+
+
+def _first(family: Any, allocation: Allocation, s: np.ndarray, blur: np.ndarray) -> Assign:
+    """Responsibilities by the state s (K, P) about the origin, or the nearest mean where it has no covariances."""
+    refuse_empty(s[:, 0])
     try:
-        if callback is not None:
-            callback(*now)
-    except StopIteration:
-        return True
-    return False
+        theta = family.maximum_likelihood(s)
+    except CollapseError:
+        means = s[:, 1 : 1 + len(family.origin)] / s[:, :1]
+        return lambda x: (np.zeros(len(x)), hard(nearest(family.coordinates(x), means), len(s)))
+    own = theta | {"means": np.zeros_like(theta["means"])}
+    eta = fold(allocation.natural(allocation.maximum_likelihood(s[:, 0])), family.natural(own))
+    return _by(_at(family, _move(family, family.origin, s)), blur, eta)
 
 
-def _condition(family: Any, theta: Theta) -> float:
-    """The largest ratio of a covariance matrix's eigenvalues; those of independent features do not mix."""
-    if "variances" in theta:
-        return 1.0
-    eigenvalues = np.linalg.eigvalsh(family.covariances(theta))
-    ratio = eigenvalues[:, -1] / np.maximum(eigenvalues[:, 0], 1e-300)
-    if ratio.max() > WIDEST:
-        raise CollapseError(
-            f"cluster {int(np.argmax(ratio))} collapsed: the eigenvalues of its covariance span more than {WIDEST:.0e}; "
-            "scale the features, leave out those that follow from others, or raise reg_covar"
-        )
-    return float(ratio.max())
+def _at(family: Any, centres: np.ndarray) -> list[Any]:
+    """The family with its origin at each of the centres (K, D)."""
+    return [replace(family, origin=c) for c in centres]
+
+
+def _by(at: list[Any], blur: np.ndarray, eta: np.ndarray) -> Assign:
+    """log_z and responsibilities of rows by natural parameters eta (K, P), each about the origin of its own family."""
+    return lambda x: normalise(np.stack([f.features(x) @ e for f, e in zip(at, eta, strict=True)], -1) + eta @ blur)
+
+
+def _move(family: Any, centres: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """The means (K, D), in the units of x, that statistics (K, P) about the centres stand for."""
+    refuse_empty(s[:, 0])
+    return centres + family.unit * s[:, 1 : 1 + len(family.origin)] / s[:, :1]
+
+
+def _read(
+    x: Rows, weights: np.ndarray | None, blur: np.ndarray, assign: Assign, at: list[Any]
+) -> tuple[float, np.ndarray]:
+    """sum_n w_n log_z_n, and s (K, P) of the assigned responsibilities, each about the origin of its own family."""
+    total, s = 0.0, np.zeros((len(at), len(blur)))
+    step = max(1, BLOCK_ELEMENTS // s.size)
+    for block, w in blocks(x, weights):
+        for start in range(0, len(block), step):
+            rows = slice(start, start + step)
+            log_z, r = assign(block[rows])
+            if w is not None:
+                log_z, r = log_z * w[rows], r * w[rows, None]
+            total += float(log_z.sum())
+            s += [r_k @ f.features(block[rows]) for r_k, f in zip(r.T, at, strict=True)]
+    return total, s + s[:, :1] * blur
 
 
 def _pass(
-    x: Rows,
-    weights: np.ndarray | None,
-    family: Any,
-    eta: np.ndarray,
-    blur: np.ndarray,
-    centres: np.ndarray,
-    about: np.ndarray,
-) -> tuple[float, np.ndarray]:
-    """sum_n w_n log_z_n for eta about the centres (K, D), and s (K, P) about other points (K, D)."""
-    at, to = ([replace(family, origin=c) for c in points] for points in (centres, about))
-    total, s = 0.0, np.zeros_like(eta)
-    for block, w in blocks(x, weights):
-        log_z, r = normalise(np.stack([f.features(block) @ e for f, e in zip(at, eta, strict=True)], -1) + eta @ blur)
-        if w is not None:
-            log_z, r = log_z * w, r * w[:, None]
-        total += float(log_z.sum())
-        s += [r_k @ f.features(block) for r_k, f in zip(r.T, to, strict=True)]
-    return total, s
+    read: Callable[[Assign, list[Any]], tuple[float, np.ndarray]], at: list[Any], blur: np.ndarray, eta: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The one pass for natural parameters (..., K, P) of one run, each cluster's about the origin of its own family."""
+    log_z, s = read(_by(at, blur, eta.reshape(-1, eta.shape[-1])), at)
+    return np.full(eta.shape[:-2], log_z), s.reshape(eta.shape)
+
+
+def _refuse_rounding(family: Any, centres: np.ndarray, s: np.ndarray) -> None:
+    """Refuse clusters on rows that differ by no more than rounding."""
+    covariances = family.to_data(family.maximum_likelihood(s))["covariances"]
+    tight = np.any(np.diagonal(covariances, axis1=-2, axis2=-1) <= (ROUNDING * centres) ** 2, axis=-1)
+    if tight.any():
+        raise CollapseError(f"cluster {int(np.argmax(tight))} collapsed: its rows differ by rounding alone")

@@ -12,7 +12,8 @@ the rise is slow, quasi-Newton guesses at the next state are tried first and kep
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -37,13 +38,23 @@ Natural = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 Callback = Callable[["Runs"], object] | None
 
 
+class Own(NamedTuple):
+    """Centres of the clusters' own (K, D) in the units of x; the pass about them, with ``reg_covar`` and as the data are; and
+    the family for statistics about them."""
+
+    centres: np.ndarray
+    pass_: Pass
+    without_noise: Pass
+    family: Family
+
+
 class Ascent(NamedTuple):
     """The best of several runs.
 
     Attributes
     ----------
     s : ndarray, shape (K, P)
-        The state at which ``bound[-1]`` was taken.
+        The state at which ``bound[-1]`` was taken, about the family's origin unless there is ``own``.
     bound : ndarray, shape (passes,)
         The bound after each pass that was kept, in nats.
     converged : bool
@@ -51,12 +62,19 @@ class Ascent(NamedTuple):
     info : dict
         ``passes`` of the best run; ``restarts`` made; how many ``reached`` a bound within 1e-6 nats an observation of the
         best; how many ``collapsed``, early or late.
+    own : Own, optional
+        What s is about where each cluster has a centre of its own; see `mixtures.ascent.centred`.
     """
 
     s: np.ndarray
     bound: np.ndarray
     converged: bool
     info: dict[str, Any]
+    own: Own | None = None
+
+
+# From a state (K, P) in which a cluster is too tight for its digits to where the ascent ends from there.
+GoOn = Callable[[np.ndarray], Ascent]
 
 
 def ascend(
@@ -76,6 +94,7 @@ def ascend(
     reg_covar: float = 0.0,
     engine: str = "auto",
     callback: Callback = None,
+    go_on: Callable[..., Ascent] | None = None,
 ) -> tuple[Ascent, Pass]:
     """Climb from every start and keep the highest end.
 
@@ -106,6 +125,8 @@ def ascend(
         See `mixtures.engines.passes.one_pass`.
     callback : callable, optional
         Called with the `Runs` after every pass; it ends the ascent by raising StopIteration.
+    go_on : callable, optional
+        `mixtures.ascent.centred.go_on`, for runs in which a cluster is too tight for its digits; without it they are lost.
 
     Returns
     -------
@@ -135,8 +156,13 @@ def ascend(
     pass_ = one_pass(x, weights, family, rows * allocation.n_components, reg_covar, engine)
     s = starts(x, weights, rows, family, allocation, init, restarts, rng)
     natural = partial(method, family, allocation)
-    s = beginnings(natural, s + s[..., :1] * noise(family, reg_covar), len(s))
-    return best_of(natural, pass_, s, n, tol, max_iter, accelerate, keep, callback), pass_
+    hard = s + s[..., :1] * noise(family, reg_covar)
+    s = beginnings(natural, hard, len(hard))
+    if go_on:
+        limits: dict[str, Any] = {"n": n, "tol": tol, "max_iter": max_iter, "accelerate": accelerate}
+        tell = (lambda runs, own: callback(runs)) if callback else None
+        go_on = partial(go_on, method, x, weights, family, allocation, reg_covar=reg_covar, callback=tell, **limits)
+    return best_of(natural, pass_, s, n, tol, max_iter, accelerate, keep, callback, go_on, unfit(hard, s)), pass_
 
 
 def beginnings(natural: Natural, s: np.ndarray, restarts: int) -> np.ndarray:
@@ -159,6 +185,11 @@ def beginnings(natural: Natural, s: np.ndarray, restarts: int) -> np.ndarray:
     return np.where(lost[:, None, None], soft, s)
 
 
+def unfit(hard: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """The hard starts of one data set that `beginnings` softened because no step could be taken from them, (R, K, P)."""
+    return hard[::2][np.any(s[::2] != hard[::2], axis=(1, 2))]
+
+
 def best_of(
     natural: Natural,
     pass_: Pass,
@@ -169,28 +200,43 @@ def best_of(
     accelerate: bool = True,
     keep: int | None = None,
     callback: Callback = None,
+    go_on: GoOn | None = None,
+    others: Iterable[np.ndarray] = (),
 ) -> Ascent:
-    """Climb from every state in s (R, K, P); see `ascend`."""
+    """Climb from every state in s (R, K, P), and go on from those that collapsed and from ``others``; see `ascend`."""
     R = len(s)
     first = max_iter if keep is None else min(SHORT, max_iter)
     runs = climb(lambda _: (natural, pass_), s, n, tol, first, accelerate, callback)
-    early, told_to_stop = 0, len(runs.trace) < first and not np.all(runs.converged | runs.collapsed)
-    if runs.collapsed.all():
+    told_to_stop = len(runs.trace) < first and not np.all(runs.converged | runs.collapsed)
+    collapsed, go_on = int(runs.collapsed.sum()), None if told_to_stop else go_on
+    rescued, more = reach(go_on, runs.s[runs.collapsed]), reach(go_on, others)
+    if collapsed == R and not rescued + more:
         raise CollapseError(f"all {R} starts ended in a collapse, the last: {runs.errors[-1]}") from runs.errors[-1]
-    if keep is not None and not told_to_stop:
-        early = int(runs.collapsed.sum())
+    if keep is not None and not told_to_stop and collapsed < R:
         ahead = np.argsort(-runs.end, kind="stable")[:keep]
         runs = _continue(natural, pass_, runs, ahead[~runs.collapsed[ahead]], n, tol, max_iter, accelerate, callback)
-    best = int(np.argmax(runs.end))
-    if not runs.converged[best] and runs.passes[best] >= max_iter:
+        collapsed += int(runs.collapsed.sum())
+    run = int(np.argmax(runs.end))
+    usual = Ascent(runs.s[run], runs.bounds(run), bool(runs.converged[run]), {"passes": int(runs.passes[run])})
+    ends = np.append(runs.end, [ascent.bound[-1] for ascent in rescued + more])
+    best = max([usual][: R - collapsed] + rescued + more, key=lambda ascent: ascent.bound[-1])
+    if not best.converged and best.info["passes"] >= max_iter:
         warnings.warn(f"no convergence in {max_iter} passes; raise max_iter or tol", ConvergenceWarning, stacklevel=4)
     info = {
-        "passes": int(runs.passes[best]),
-        "restarts": R,
-        "reached": int((runs.end >= runs.end[best] - 1e-6 * n).sum()),
-        "collapsed": early + int(runs.collapsed.sum()),
+        "restarts": R + len(more),
+        "reached": int((ends >= best.bound[-1] - 1e-6 * n).sum()),
+        "collapsed": collapsed - len(rescued),
     }
-    return Ascent(runs.s[best], runs.bounds(best), bool(runs.converged[best]), info)
+    return best._replace(info=best.info | info)
+
+
+def reach(go_on: GoOn | None, states: Iterable[np.ndarray]) -> list[Ascent]:
+    """Where the ascent goes on to from states (K, P) that are too tight for their digits; none where it collapses."""
+    ends = []
+    for s in states:
+        with suppress(CollapseError):
+            ends += [go_on(s)] if go_on else []
+    return ends
 
 
 @dataclass(frozen=True)
@@ -275,7 +321,7 @@ def climb(
         plain = length == 0
         lost &= plain
         rise = np.where(np.isfinite(bound), new - np.where(np.isfinite(bound), bound, 0), np.inf)
-        rounding = _rounding(eta, n[runs])
+        rounding = _rounding(eta, following, n[runs])
         _refuse_fall(new, rise, plain & ~lost, rounding, len(result.trace))
         taken = np.where(plain, ~lost, rise >= -rounding)
         at, image = (np.where(taken[:, None, None], a, b) for a, b in ((guess, at), (following, image)))
@@ -385,6 +431,10 @@ def _continue(
     )
 
 
-def _rounding(eta: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Bound on the rounding error of sum_n log_z_n: about eps times the largest term of t(x) . eta, for each of n points."""
-    return 64 * np.finfo(float).eps * n * (1 + np.abs(eta).max((-2, -1)))
+def _rounding(eta: np.ndarray, s: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Bound on the rounding error of sum_n log_z_n: about eps times the largest term of t(x) . eta, for each of n points.
+
+    s are the statistics at eta: a term is as large as it is on average over the points of a cluster, in any units.
+    """
+    terms = np.abs(eta * s) / np.maximum(s[..., :1], 1e-9)
+    return 64 * np.finfo(float).eps * n * (1 + terms.max((-2, -1)))

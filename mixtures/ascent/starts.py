@@ -132,6 +132,9 @@ def guesses(
         return np.stack([rng.dirichlet(np.ones(K), (restarts, N)) for rng in rngs])
     tries = 2 + int(np.log(K)) if init == "k-means" else 1
     u = np.concatenate([rng.random((restarts, 1 + (K - 1) * tries)) for rng in rngs])
+    z = z - np.median(
+        z, axis=1, keepdims=True
+    )  # about the bulk of the rows, wherever others are, distances keep their digits
     z = np.repeat(z, restarts, axis=0)
     centres = seed(z, weights, K, u, apart=init != "rows")
     labels = lloyd(z, weights, centres) if init == "k-means" else nearest(z, centres)

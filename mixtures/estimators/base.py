@@ -7,6 +7,7 @@ from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
 from copy import copy
 from functools import partial
+from itertools import takewhile
 from numbers import Integral, Real
 from time import perf_counter
 from typing import Any, ClassVar, NamedTuple, Self
@@ -20,7 +21,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from mixtures import COVARIANCES
 from mixtures.allocations.dirichlet import Dirichlet
-from mixtures.ascent.climb import Runs, beginnings, climb
+from mixtures.ascent.climb import Ascent, Own, Runs, beginnings, climb, reach, unfit
 from mixtures.ascent.online import Learned, learn
 from mixtures.ascent.starts import starts
 from mixtures.engines.passes import noise, one_pass
@@ -124,6 +125,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         "covariance_type": [StrOptions(set(COVARIANCES))],
     }
     _method: ClassVar[Callable[..., Any]]
+    _go_on: ClassVar[Callable[..., Ascent] | None] = None
     _spare: ClassVar[bool] = False  # whether components may begin without a cluster of a given start
     lower_bound_: float
     weights_: np.ndarray
@@ -424,32 +426,68 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         best, trace, converged = s[0], np.empty(0), False
         if self.max_iter:
             pass_ = one_pass(X, weights, family, points, self.reg_covar)
+            hard = s
             if task.last is None:
                 s = beginnings(natural, s, len(s))
-            tol, told = self.tol * unit / data.n, self._told(task.listener, family, allocation, unit)
-            runs = climb(lambda _: (natural, pass_), s, data.n, tol, self.max_iter, accelerate=True, callback=told)
-            if runs.collapsed.all():
+            told = self._told(task.listener, family, allocation, unit)
+            limits: dict[str, Any] = {"n": data.n, "tol": self.tol * unit / data.n, "max_iter": self.max_iter}
+            limits |= {"accelerate": True, "callback": told}
+            runs = climb(lambda _: (natural, pass_), s, **limits)
+            tight = [*runs.s[runs.collapsed], *unfit(hard, s)]
+            more = self._rescued(task, tight, self._method, X, weights, family, allocation, **limits)
+            if runs.collapsed.all() and not more:
                 raise runs.errors[-1]
-            traces = [runs.bounds(run) for run in range(len(s))]
-            self._tell([trace / unit for trace in traces], runs.converged.tolist(), perf_counter() - began)
+            traces = [runs.bounds(int(run)) for run in np.flatnonzero(~runs.collapsed)] + [end.bound for end in more]
+            settled = [*runs.converged[~runs.collapsed].tolist(), *(end.converged for end in more)]
+            self._tell([trace / unit for trace in traces], settled, perf_counter() - began)
+            first = max(range(len(traces)), key=lambda end: traces[end][-1])
+            trace, converged = traces[first], settled[first]
+            if first >= len(traces) - len(more):
+                return self._end(task, allocation, more[first - len(traces)])
             run = int(np.argmax(runs.end))
-            best, trace, converged = pass_(natural(runs.s[run])[0])[1], traces[run], bool(runs.converged[run])
+            best = pass_(natural(runs.s[run])[0])[1]
         eta, extra = natural(best)
         bound = one_pass(X, weights, family, points)(eta)[0] + extra
         self._store(self._parameters(family, allocation, best))
         return End(float(bound), trace, converged)
 
+    def _rescued(self, task: Task, states: list[np.ndarray], *problem: Any, **limits: Any) -> list[Ascent]:
+        """Ends that are reached from states whose components are too tight for common coordinates."""
+        if self._go_on is None:
+            return []
+        wanted = takewhile(lambda _: task.listener is None or not task.listener.stopped, states)
+        return reach(partial(self._go_on, *problem, reg_covar=self.reg_covar, **limits), wanted)
+
+    def _end(self, task: Task, allocation: Allocation, end: Ascent) -> End:
+        """Set the parameters of an end whose components have centres of their own."""
+        assert end.own is not None
+        beyond = end.own.pass_(self._method(end.own.family, allocation, end.s)[0])[1]
+        self._store(self._about(end.own, allocation, beyond))
+        log_p = self._by_blocks(task.X, self._log_joint(), log_sum)
+        return End(float(np.average(log_p, weights=task.weights)) * task.data.n, end.bound, end.converged)
+
+    def _about(self, own: Own, allocation: Allocation, s: np.ndarray) -> dict[str, Any]:
+        """`_parameters` of a state about the components' own centres."""
+        found = self._parameters(own.family, allocation, s)
+        return found | {"means_": own.centres + (found["means_"] - own.family.origin)}
+
     def _told(
         self, listener: Listener | None, family: Family, allocation: Allocation, unit: float
-    ) -> Callable[[Runs], None] | None:
+    ) -> Callable[..., None] | None:
         """What tells a callback where the runs are."""
         if listener is None:
             return None
 
-        def tell(runs: Runs) -> None:
+        def tell(runs: Runs, own: Own | None = None) -> None:
             s = runs.s[np.argmax(runs.end)].copy()
             listener(
-                Step(len(runs.trace), runs.end / unit, lambda: self._with(self._parameters(family, allocation, s)))
+                Step(
+                    len(runs.trace),
+                    runs.end / unit,
+                    lambda: self._with(
+                        self._about(own, allocation, s) if own else self._parameters(family, allocation, s)
+                    ),
+                )
             )
 
         return tell

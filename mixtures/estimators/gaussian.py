@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,13 +12,8 @@ from mixtures import COVARIANCES
 from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.ascent import centred
 from mixtures.engines.passes import noise
-from mixtures.engines.responsibilities import log_sum
-from mixtures.errors import CollapseError
 from mixtures.estimators.base import (
-    End,
-    Listener,
     Mixture,
-    Step,
     Task,
 )
 from mixtures.estimators.structures import (
@@ -37,9 +31,6 @@ from mixtures.estimators.structures import (
 from mixtures.methods import em
 from mixtures.model import Allocation, Family, Theta
 from mixtures.rows import Moments
-
-# A start of clusters too tight for the common coordinates has this share of the data's variance added to theirs.
-WIDENING = 1e-6
 
 
 class GaussianMixture(Mixture):
@@ -143,6 +134,7 @@ class GaussianMixture(Mixture):
         "precisions_init": ["array-like", None],
     }
     _method = staticmethod(em.step)
+    _go_on = staticmethod(centred.go_on)
 
     def __init__(
         self,
@@ -250,45 +242,6 @@ class GaussianMixture(Mixture):
     def _model(self, data: Moments) -> tuple[Family, Allocation]:
         """The family without a prior, which maximum likelihood does not ask for."""
         return family_of(self.covariance_type, *self._frame(data), None), Dirichlet.symmetric(self.n_components)
-
-    def _climb(self, task: Task) -> End:
-        try:
-            return super()._climb(task)
-        except CollapseError:
-            if self.reg_covar == 0:
-                raise
-            return self._climb_centred(task)
-
-    def _climb_centred(self, task: Task) -> End:
-        """`_climb` for components too tight for common coordinates."""
-        began = perf_counter()
-        X, weights, data, *_ = task
-        wide, allocation = self._model(data)
-        family = family_of(self.covariance_type, data.mean, np.full_like(data.mean, np.sqrt(self.reg_covar)), None)
-        limits: dict[str, Any] = {"reg_covar": self.reg_covar, "tol": self.tol, "max_iter": self.max_iter}
-        if task.listener is not None:
-
-            def tell(bounds: list[float], pi: np.ndarray, theta: Theta, listener: Listener = task.listener) -> None:
-                level = np.array([bounds[-1] / data.n])
-                listener(Step(len(bounds), level, lambda: self._with(self._attributes(family, pi, theta))))
-
-            limits["callback"] = tell
-        ends, errors = [], []
-        for pi, means, covariances in zip(*self._begin(task, wide, WIDENING), strict=True):
-            theta = self._theta(family, means, covariances)
-            try:
-                ends.append(centred.em(X, weights, family, allocation, pi, theta, n=data.n, **limits))
-            except CollapseError as error:
-                errors.append(error)
-            if task.listener is not None and task.listener.stopped:
-                break
-        if not ends:
-            raise errors[-1]
-        self._tell([end.bound / data.n for end in ends], [end.converged for end in ends], perf_counter() - began)
-        best = max(ends, key=lambda end: end.bound[-1:].sum())
-        self._store(self._attributes(family, best.weights, best.theta))
-        log_p = self._by_blocks(X, self._log_joint(), log_sum)
-        return End(float(np.average(log_p, weights=weights)) * data.n, best.bound[:-1], best.converged)
 
     def _starts(self, task: Task, family: Family) -> np.ndarray:
         if task.last is not None or not self._given(task.X.shape[1]):

@@ -26,6 +26,7 @@ from mixtures.families.normal import (
     frame,
     location,
     log_student_t,
+    over,
     refuse_collapse,
     refuse_empty,
     unbiased,
@@ -175,7 +176,7 @@ class DiagonalGaussian(Normal):
         beta, a = p.beta + N, p.a + N / 2
         m = (p.beta[..., None] * p.m + sum_z) / beta[..., None]
         b = p.b + (sum_zz + p.beta[..., None] * p.m**2 - beta[..., None] * m**2) / 2
-        refuse_collapse(b.min(-1) / a)
+        refuse_collapse(over(b, beta[..., None] * m**2 / 2).min(-1), self.least)
         return NormalGamma(m, beta, a, b)
 
     def log_marginal(self, s: np.ndarray, q: NormalGamma | None = None) -> np.ndarray:
@@ -196,7 +197,7 @@ class DiagonalGaussian(Normal):
         refuse_empty(N)
         mu = sum_z / N[..., None]
         variances = sum_zz / N[..., None] - mu**2
-        refuse_collapse(variances.min(-1))
+        refuse_collapse(over(variances, mu**2).min(-1), self.least)
         return {"means": mu, "variances": variances}
 
     def mode(self, s: np.ndarray) -> Theta:

@@ -24,7 +24,9 @@ from mixtures.families.normal import (
     check_prior,
     existing,
     frame,
+    inverse_root,
     inverse_scale,
+    least_variance,
     location,
     log_det,
     log_student_t,
@@ -166,7 +168,7 @@ class Gaussian(Correlated):
         m = (p.beta_m + sum_z) / beta[..., None]
         W_inv = p.second + sum_zz - beta[..., None, None] * outer(m)
         q = NormalWishart(m, beta, W_inv, nu)
-        refuse_collapse(q.smallest_variance())
+        refuse_collapse(q.least_variance(beta[..., None] * m**2), self.least)
         return q
 
     def log_marginal(self, s: np.ndarray, q: NormalWishart | None = None) -> np.ndarray:
@@ -191,7 +193,7 @@ class Gaussian(Correlated):
         refuse_empty(N)
         mu = sum_z / N[..., None]
         Sigma = sum_zz / N[..., None, None] - outer(mu)
-        refuse_collapse(np.linalg.eigvalsh(Sigma)[..., 0])
+        refuse_collapse(least_variance(Sigma, mu**2, inverse_root), self.least)
         return {"means": mu, "covariances": Sigma}
 
     def mode(self, s: np.ndarray) -> Theta:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
 from math import isqrt, log, pi
@@ -18,8 +18,12 @@ from mixtures.rows import Moments
 
 LOG_2, LOG_PI, LOG_2PI = log(2), log(pi), log(2 * pi)
 
-# In the form E[zz^T] - E[z]E[z]^T a variance v keeps about -log10(eps / v) digits: at 1e-9 of the data's spread, six or seven.
+# E[zz^T] - E[z]E[z]^T keeps about -log10(eps / v) digits, v a cluster's variance over its mean square about the origin: at
+# 1e-9, six or seven.
 SMALLEST_VARIANCE = 1e-9
+
+# Stands for mean squares of zero, or less where a state was guessed.
+FLOOR = 1e-200
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,14 @@ class Normal(ABC):
     origin, unit : ndarray, shape (D,)
     prior
         Hyperparameters in the coordinates z.
+    least : float
+        Smallest variance of a cluster over its mean square about the origin: below, too few digits are left.
     """
 
     origin: np.ndarray
     unit: np.ndarray
     prior: Any
+    least: float = SMALLEST_VARIANCE
 
     dims: ClassVar[dict[str, tuple[str, ...]]] = {
         "means": ("cluster", "feature"),
@@ -253,16 +260,43 @@ def refuse_empty(N: np.ndarray) -> None:
         )
 
 
-def refuse_collapse(variance: np.ndarray) -> None:
-    """Refuse clusters too tight for their digits; ``variance`` is each cluster's smallest, (..., K), in units of z."""
-    tight = ~(variance > SMALLEST_VARIANCE)
+def refuse_collapse(variance: np.ndarray, least: float) -> None:
+    """Refuse clusters too tight for their digits; ``variance`` (..., K) is what `least_variance` or `over` gives."""
+    tight = ~(variance > least)
     if tight.any():
         raise CollapseError(
-            f"cluster {int(np.argmin(variance)) % variance.shape[-1]} collapsed: its smallest variance is below "
-            f"{SMALLEST_VARIANCE:g} of the data's; use fewer components, other starts, a positive reg_covar, or a prior "
-            "(by MAP or variational Bayes)",
+            f"cluster {int(np.argmin(variance)) % variance.shape[-1]} collapsed: its smallest variance is zero to rounding; "
+            "use fewer components, other starts, a positive reg_covar, or a prior (by MAP or variational Bayes)",
             tight.any(-1),
         )
+
+
+def least_variance(A: np.ndarray, taken: np.ndarray, root: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The smallest eigenvalue of each A in units of the mean squares of the features about the origin, shape (...).
+
+    Parameters
+    ----------
+    A : ndarray, shape (..., D, D)
+        What is left of second moments once those of the means were taken off.
+    taken : ndarray, shape (..., D)
+        The diagonals of what was taken off.
+    root : callable
+        From A to the F with F^T F = A^-1. Where the bound 1 / trace of the inverse is large enough for all, that is returned.
+    """
+    squares = np.maximum(np.diagonal(A, axis1=-2, axis2=-1) + taken, FLOOR)
+    try:
+        bound = 1 / (root(A) ** 2 @ squares[..., None]).sum((-2, -1))
+        if (bound > SMALLEST_VARIANCE).all():
+            return bound
+    except np.linalg.LinAlgError:
+        pass
+    scale = np.sqrt(squares)
+    return np.linalg.eigvalsh(A / scale[..., :, None] / scale[..., None, :])[..., 0]
+
+
+def over(variance: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """Variances in units of the mean squares about the origin, from which the squared means ``taken`` were taken off."""
+    return variance / np.maximum(variance + taken, FLOOR)
 
 
 def existing(excess: np.ndarray) -> np.ndarray:
@@ -363,15 +397,9 @@ class Wishart:
         """E[Lambda] = nu W, shape (..., D, D) (PRML B.80)."""
         return self.nu[..., None, None] * (self.root.swapaxes(-1, -2) @ self.root)
 
-    def smallest_variance(self) -> np.ndarray:
-        """Smallest eigenvalue of W^-1 / nu, shape (...); where all are large enough, the bound 1 / tr(nu W) below it."""
-        try:
-            bound = 1 / ((self.root**2).sum((-2, -1)) * self.nu)
-            if (bound > SMALLEST_VARIANCE).all():
-                return bound
-        except np.linalg.LinAlgError:
-            pass
-        return np.linalg.eigvalsh(self.W_inv)[..., 0] / self.nu
+    def least_variance(self, taken: np.ndarray) -> np.ndarray:
+        """`least_variance` of W^-1, shape (...)."""
+        return least_variance(self.W_inv, taken, lambda _: self.root)
 
     def log_wishart_normaliser(self) -> np.ndarray:
         """-log B(W, nu): the log integral of |Lambda|^((nu-D-1)/2) exp(-tr(W^-1 Lambda)/2) (PRML B.79)."""

@@ -28,6 +28,7 @@ from mixtures.families.normal import (
     frame,
     location,
     log_student_t,
+    over,
     refuse_collapse,
     refuse_empty,
     unbiased,
@@ -168,7 +169,7 @@ class SphericalGaussian(Normal):
         beta, a = p.beta + N, p.a + N * D / 2
         m = (p.beta[..., None] * p.m + sum_z) / beta[..., None]
         b = p.b + (sum_zz + p.beta * (p.m**2).sum(-1) - beta * (m**2).sum(-1)) / 2
-        refuse_collapse(b / a)
+        refuse_collapse(over(b, beta * (m**2).sum(-1) / 2), self.least)
         return SphericalNormalGamma(m, beta, a, b)
 
     def log_marginal(self, s: np.ndarray, q: SphericalNormalGamma | None = None) -> np.ndarray:
@@ -189,7 +190,7 @@ class SphericalGaussian(Normal):
         refuse_empty(N)
         mu = sum_z / N[..., None]
         variances = (sum_zz / N - (mu**2).sum(-1)) / len(self.unit)
-        refuse_collapse(variances)
+        refuse_collapse(over(variances, (mu**2).mean(-1)), self.least)
         return {"means": mu, "variances": variances}
 
     def mode(self, s: np.ndarray) -> Theta:

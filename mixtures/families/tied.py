@@ -21,7 +21,9 @@ from mixtures.families.normal import (
     check_prior,
     existing,
     frame,
+    inverse_root,
     inverse_scale,
+    least_variance,
     location,
     log_det,
     log_student_t,
@@ -131,7 +133,7 @@ class TiedGaussian(Correlated):
         scatter = sum_zz + p.beta[..., None, None] * outer(p.m) - beta[..., None, None] * outer(m)
         W_inv = p.W_inv + scatter.sum(-3)
         q = SharedWishart(m, beta, W_inv, nu)
-        refuse_collapse(q.smallest_variance()[..., None])
+        refuse_collapse(q.least_variance((beta[..., None] * m**2).sum(-2))[..., None], self.least)
         return q
 
     def log_marginal(self, s: np.ndarray, q: SharedWishart | None = None) -> np.ndarray:
@@ -153,7 +155,8 @@ class TiedGaussian(Correlated):
         refuse_empty(N)
         mu = sum_z / N[..., None]
         Sigma = (sum_zz - N[..., None, None] * outer(mu)).sum(-3) / N.sum(-1)[..., None, None]
-        refuse_collapse(np.linalg.eigvalsh(Sigma)[..., :1])
+        taken = (N[..., None] * mu**2).sum(-2) / N.sum(-1)[..., None]
+        refuse_collapse(least_variance(Sigma, taken, inverse_root)[..., None], self.least)
         return {"means": mu, "covariances": _repeat(Sigma, N.shape[-1])}
 
     def mode(self, s: np.ndarray) -> Theta:

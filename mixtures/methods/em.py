@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mixtures.ascent.centred import go_on
 from mixtures.ascent.climb import Ascent, ascend
 from mixtures.ascent.many import ascend_many, sources
 from mixtures.ascent.online import as_ascent, learn
@@ -76,10 +77,14 @@ def fit(
     """
     began = time.perf_counter()
     method = map_step if prior else step
-    ascent, pass_ = ascend(method, x, family, allocation, rng=rng, reg_covar=reg_covar, **climb)
+    ascent, pass_ = ascend(
+        method, x, family, allocation, rng=rng, reg_covar=reg_covar, go_on=None if prior else go_on, **climb
+    )
     if not prior:
-        eta, _ = step(family, allocation, ascent.s)
-        if reg_covar:
+        eta, _ = step(ascent.own.family if ascent.own else family, allocation, ascent.s)
+        if ascent.own:
+            pass_ = ascent.own.without_noise
+        elif reg_covar:
             pass_ = _without_noise(x, family, allocation, **climb)
         log_z, s = pass_(eta)
         ascent.info.update({"log_z": float(log_z), "entropy": float(entropy(eta, log_z, s))})
@@ -194,7 +199,10 @@ def _result(ascent: Ascent, family: Family, allocation: Allocation, prior: bool,
     if prior:
         pi, theta = allocation.mode(s[:, 0]), family.mode(s)
     else:
-        pi, theta = allocation.maximum_likelihood(s[:, 0]), family.maximum_likelihood(s)
+        own = ascent.own.family if ascent.own else family
+        pi, theta = allocation.maximum_likelihood(s[:, 0]), own.maximum_likelihood(s)
+    if ascent.own:
+        theta = theta | {"means": family.coordinates(ascent.own.centres) + theta["means"]}
     return Fit(
         method="map" if prior else "em",
         kind="point",
