@@ -1,10 +1,14 @@
 """The evaluation harness: compare methods on one data set, measure how they differ, write the report."""
 
-from reports.api.calibration import Calibration, calibrate
-from reports.api.comparison import Comparison, compare
-from reports.api.overfit import Overfitting, overfit
-from reports.api.selection import Selection, select
-from reports.comparison.results import Results, ResultsError
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reports.api.calibration import Calibration, calibrate
+    from reports.api.comparison import Comparison, compare
+    from reports.api.overfit import Overfitting, overfit
+    from reports.api.selection import Selection, select
+    from reports.comparison.results import Results, ResultsError
 
 __all__ = [
     "Calibration",
@@ -18,3 +22,24 @@ __all__ = [
     "overfit",
     "select",
 ]
+
+# Where each of these is loaded from when it is first asked for, so that the shell's command hears signals from its start.
+HOMES = {
+    "reports.api.calibration": ("Calibration", "calibrate"),
+    "reports.api.comparison": ("Comparison", "compare"),
+    "reports.api.overfit": ("Overfitting", "overfit"),
+    "reports.api.selection": ("Selection", "select"),
+    "reports.comparison.results": ("Results", "ResultsError"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What is exported, when it is first asked for."""
+    for home, names in HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
+    raise AttributeError(f"module 'reports' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

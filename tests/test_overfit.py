@@ -693,7 +693,7 @@ def test_a_scheduler_that_does_not_answer(tmp_path, monkeypatch):
 def test_workers_that_stop_quietly_are_noticed(tmp_path, monkeypatch):
     from contextlib import nullcontext
 
-    monkeypatch.setattr("reports.studies.workers._workers", lambda *_: nullcontext(lambda *_: iter(())))
+    monkeypatch.setattr("reports.studies.workers._workers", lambda *_: nullcontext(lambda *_: (rows for rows in ())))
     with pytest.raises(ResultsError, match="stopped with 36 of 36 fits left"):
         run(parse(TINY, "tiny"), tmp_path)
 

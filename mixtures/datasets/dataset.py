@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cached_property
 
 import numpy as np
 
@@ -60,7 +61,11 @@ class Table:
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return the first column of this name."""
-        return self.columns[self.names.index(name)]
+        return self.columns[self._places[name]]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: j for j, name in reversed([*enumerate(self.names)])}
 
 
 def is_numeric(column: np.ndarray) -> bool:

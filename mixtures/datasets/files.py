@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mixtures.datasets import text
+from mixtures.datasets import limits, text
 from mixtures.datasets.columns import PLAIN, Spelling, blanked, from_arrow, labels, numbers, texts
 from mixtures.datasets.dataset import DataError, Table
 
@@ -60,7 +60,9 @@ def read(path: Path, label: str | None = None, spelling: Spelling = PLAIN) -> Ta
     if suffix is None:
         raise DataError(f"the format of {str(path)!r} is not known: give one of {FORMATS}")
     try:
-        data = _unpacked(path.read_bytes(), suffix)
+        data = _unpacked(path, limits.read_file(path), suffix)
+    except DataError:
+        raise
     except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, ValueError) as error:
         raise _unreadable(path, error) from error
     if not data.strip():
@@ -72,30 +74,32 @@ def read(path: Path, label: str | None = None, spelling: Spelling = PLAIN) -> Ta
     return _read_text(path, data, suffix, label, spelling)
 
 
-def _unpacked(data: bytes, suffix: str) -> bytes:
+def _unpacked(path: Path, data: bytes, suffix: str) -> bytes:
     """The bytes of the file, or of the one file in it, unpacked.
 
     Raises
     ------
+    DataError
+        If they are more than memory holds.
     OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile
         If they are damaged.
     ValueError
         If an archive holds several files, or one under a password.
     """
-    if suffix.endswith(".gz"):
-        return gzip.decompress(data)
-    if suffix.endswith(".bz2"):
-        return bz2.decompress(data)
-    if suffix.endswith(".xz"):
-        return lzma.decompress(data)
+    packed = io.BytesIO(data)
+    for end, opened in ((".gz", gzip.open), (".bz2", bz2.open), (".xz", lzma.open)):
+        if suffix.endswith(end):
+            with opened(packed) as file:
+                return limits.unpack(path, packed, file)
     if not suffix.endswith(".zip"):
         return data
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+    with zipfile.ZipFile(packed) as archive:
         inside = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
         if len(inside) != 1:
             raise ValueError(f"the archive holds {len(inside)} files, not one")
         try:
-            return archive.read(inside[0])
+            with archive.open(inside[0]) as member:
+                return limits.unpack(path, packed, member)
         except (RuntimeError, NotImplementedError) as error:  # a password, an unknown compression
             raise ValueError(str(error)) from error
 
@@ -156,7 +160,13 @@ def _read_arrow(path: Path, data: bytes, suffix: str, label: str | None, spellin
 
     try:
         stream = io.BytesIO(data)  # so that no folder's name is read as a partition
-        table = feather.read_table(stream) if suffix == ".feather" else parquet.ParquetFile(stream).read()
+        if suffix == ".feather":
+            table = feather.read_table(stream)
+        else:
+            source = parquet.ParquetFile(stream)
+            cells = source.metadata.num_rows * source.metadata.num_columns
+            limits.check_memory(16 * cells, repr(str(path)), "give fewer rows")
+            table = source.read()
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
     _check_rows(path, table)
@@ -180,6 +190,7 @@ def _check_rows(path: Path, table: Any) -> None:
 
 
 def _read_npy(path: Path, data: bytes, label: str | None, spelling: Spelling) -> Table:
+    limits.check_array(path, io.BytesIO(data), len(data))
     try:
         x = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     except UNREADABLE_ARRAY as error:

@@ -98,7 +98,7 @@ def run(
     root = str(Path(worker.__file__).parents[2])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     # -P: the worker's own folder must not be searched for modules.
-    command = [sys.executable, "-P", worker.__file__, json.dumps(task)]
+    command = [sys.executable, "-P", worker.__file__, json.dumps({**task, "parent": os.getpid()})]
     environment = {**os.environ, "PYTHONPATH": path, **(environment or {})}
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=limit)

@@ -16,6 +16,8 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+from reports.comparison.parent import end_with
+
 STATUS = Path("/proc/self/status")
 EVERY = 0.001
 
@@ -116,6 +118,7 @@ def main() -> None:
     """Do the task and print what was found as JSON."""
     warnings.simplefilter("ignore")  # that so few iterations do not converge
     task = json.loads(sys.argv[1])
+    end_with(task["parent"])
     if task["kind"] == "compile":
         print(json.dumps(compiling()))
         return

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from mixtures import COVARIANCES
-from reports.commands.options import INTERRUPTED, one_of, refuse, relative, unused
-from reports.commands.terminal import err, out, say
+from reports.commands.options import one_of, refuse, relative, unused
+from reports.commands.terminal import out, say
 from reports.comparison.catalogue import SAMPLERS, Options
 from reports.comparison.progress import Parts
 
@@ -108,15 +108,11 @@ def bench(
         check_free(folder, overwrite=False)
     except (ValueError, OSError) as error:
         refuse(error)
-    try:
-        with Parts() as parts:
-            if nuts:
-                compared = effective.run(sampling, parts.tell)
-            else:
-                result = run(settings, parts.tell)
-    except KeyboardInterrupt:
-        say("interrupted; the results were not written", err, "red")
-        raise typer.Exit(INTERRUPTED) from None
+    with Parts() as parts:
+        if nuts:
+            compared = effective.run(sampling, parts.tell)
+        else:
+            result = run(settings, parts.tell)
     numbers = f"Numbers: {relative(folder / 'bench.csv')}"
     if nuts:
         effective.save(compared, sampling, folder)

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from mixtures import COVARIANCES
-from reports.commands.options import FAILED, INTERRUPTED, Open, Scheduler, Workers, names_of, one_of, refuse, relative
-from reports.commands.terminal import err, say
+from reports.commands.options import FAILED, Open, Scheduler, Workers, keep, names_of, one_of, refuse, relative
+from reports.commands.terminal import say
 from reports.comparison.progress import Rate
 
 # What goes with --verdicts, whose problems and methods are given.
@@ -158,14 +158,12 @@ def _run(
     options = options | {"workers": options["workers"] or cpu_count()}
     try:
         with Rate(what) as rate:
+            keep(rate, folder)
             command = shlex.join(["mixtures", *sys.argv[1:]])
             result = run(settings, folder, **options, command=command, tell=rate.tell)
         write_page(folder, render(result))
     except (ResultsError, CellsError, OSError) as error:
         refuse(error)
-    except KeyboardInterrupt:
-        say(f"interrupted; the {what} that were finished are kept: give the same command to go on", err, "red")
-        raise typer.Exit(INTERRUPTED) from None
     return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from functools import partial
@@ -14,7 +15,6 @@ from mixtures import COVARIANCES
 from reports.commands.options import (
     FAILED,
     FILES,
-    INTERRUPTED,
     Decimal,
     NaValues,
     Open,
@@ -28,7 +28,8 @@ from reports.commands.options import (
     save_in,
     unused,
 )
-from reports.commands.terminal import err, say, summarise
+from reports.commands.stopping import NOTHING, outcome
+from reports.commands.terminal import say, summarise
 from reports.comparison.catalogue import DEFAULT, METHODS, REFERENCES, SAMPLERS, Options
 from reports.comparison.progress import Stages
 
@@ -160,14 +161,15 @@ def compare(
                 **settings,
             )
             stages.tell("save", "running")
-            save = partial(result.save, report=report, overwrite=overwrite, executor=executor)
+
+            def save(folder: Path) -> Path:
+                outcome(partial(_written, folder, result.results.manifest, report))
+                return result.save(folder, report=report, overwrite=overwrite, executor=executor)
+
             folder = save_in(save, folder, renumber=out_dir is None)
             stages.tell("save", "done")
     except (ResultsError, OSError) as error:
         refuse(error)
-    except KeyboardInterrupt:
-        say("interrupted; the results were not written", err, "red")
-        raise typer.Exit(INTERRUPTED) from None
     except ValueError as error:
         # Arguments are checked before the first stage; a ValueError after that is a defect and keeps its traceback.
         if stages.stages:
@@ -181,3 +183,18 @@ def compare(
         typer.launch(path.resolve().as_uri())
     if result.failures:
         raise typer.Exit(FAILED)
+
+
+def _written(folder: Path, manifest: dict[str, Any], report: bool) -> str:
+    """What a folder has of a comparison that a signal ends while it is written."""
+    from reports.comparison.results import MANIFEST, PAGE
+
+    try:
+        there = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return NOTHING
+    if any(there.get(name) != manifest[name] for name in ("created", "command")):
+        return f"nothing was written, and the earlier comparison in {relative(folder)} is as it was"
+    if report and not (folder / PAGE).exists():
+        return f"the numbers are in {relative(folder)}, without a page: mixtures report {relative(folder)} writes it"
+    return f"the results are in {relative(folder)}"

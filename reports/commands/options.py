@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from reports.commands.stopping import NOTHING, outcome
 from reports.commands.terminal import err, say
+from reports.comparison.progress import Rate
 
 if TYPE_CHECKING:
     from mixtures.datasets import Dataset
@@ -126,6 +128,17 @@ def save_in(save: Callable[[Path], Path], folder: Path, *, renumber: bool) -> Pa
             if not renumber or not folder.exists():
                 raise
             folder = unused(folder)
+
+
+def keep(rate: Rate, folder: Path) -> None:
+    """Let it be said, where a signal ends a study, how much of it is kept."""
+
+    def kept() -> str:
+        if rate.line.total is None:
+            return NOTHING
+        return f"{rate.line.text} {rate.what} are kept in {relative(folder)}: give the same command to go on"
+
+    outcome(kept)
 
 
 def refuse(error: Exception) -> NoReturn:

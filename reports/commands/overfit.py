@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from reports.commands import terminal
-from reports.commands.options import INTERRUPTED, Open, Scheduler, Workers, one_of, refuse, relative
-from reports.commands.terminal import err, say
+from reports.commands.options import Open, Scheduler, Workers, keep, one_of, refuse, relative
+from reports.commands.terminal import say
 from reports.comparison.progress import Rate
 from reports.studies.overfit.grid import PRESETS
 
@@ -76,6 +76,7 @@ def overfit(
         study.check_folder(folder)
         asked = f"--preset {name}" if grid is None else shlex.quote(str(grid))
         with Rate("fits") as rate:
+            keep(rate, folder)
             result = study.run(
                 chosen,
                 folder,
@@ -91,9 +92,6 @@ def overfit(
             write_page(folder, render(result, str(relative(folder))))
     except (ValueError, OSError) as error:
         refuse(error)
-    except KeyboardInterrupt:
-        say("interrupted; the cells that were finished are kept: give the same command to go on", err, "red")
-        raise typer.Exit(INTERRUPTED) from None
     from reports.page.links import Links
     from reports.page.overfit_findings import short_answer
     from reports.page.overfit_view import View

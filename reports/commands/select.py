@@ -14,7 +14,6 @@ from reports.commands import terminal
 from reports.commands.options import (
     FAILED,
     FILES,
-    INTERRUPTED,
     Decimal,
     NaValues,
     Open,
@@ -27,6 +26,7 @@ from reports.commands.options import (
     unused,
     whole_numbers,
 )
+from reports.commands.stopping import NOTHING, outcome
 from reports.commands.terminal import err, say
 from reports.comparison.progress import Rate
 
@@ -139,12 +139,10 @@ def select(
                 progress=tell,
             )
         folder = out_dir or unused(folder)  # another run may have taken it since
+        outcome(lambda: f"the results are in {relative(folder)}" if (folder / selection.MANIFEST).exists() else NOTHING)
         result.save(folder, report=report)
     except (ResultsError, OSError) as error:
         refuse(error)
-    except KeyboardInterrupt:
-        say("interrupted; the results were not written", err, "red")
-        raise typer.Exit(INTERRUPTED) from None
     except ValueError as error:
         if started:  # arguments are checked before the first part; a ValueError after that is a defect
             raise

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mixtures import Conjugate, Draws, Fit, NormalWishart
+from mixtures.datasets import limits
 from mixtures.model import Allocation, Family
 from reports.comparison import estimators
 from reports.comparison.catalogue import METHODS
@@ -139,11 +140,17 @@ def _read(path: Path) -> xr.DataTree | dict[str, np.ndarray]:
     if not path.exists():
         raise ValueError(f"there is no file {path}")
     try:
+        if not path.is_dir():
+            limits.check_regular(path)
         if path.suffix == ".npz":
+            limits.check_arrays(path)
             with np.load(path, allow_pickle=False) as arrays:
                 return dict(arrays)
         with xr.open_datatree(path, engine="zarr" if path.is_dir() else "h5netcdf") as tree:
+            limits.check_memory(2 * tree.nbytes, str(path), "keep fewer draws")
             return tree.load()
+    except limits.DataError:
+        raise
     except (OSError, ValueError, KeyError, RuntimeError, BadZipFile) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(

@@ -11,6 +11,8 @@ from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
+from reports.comparison.parent import end_with, leaving_interrupts
+
 LOADED = (
     "jax",
     "arviz",
@@ -35,8 +37,9 @@ def second_process(methods: int) -> Iterator[Executor | None]:
         return
     others = multiprocessing.active_children()
     context = multiprocessing.get_context("spawn")  # a fork would copy the locks of JAX's threads
-    executor = ProcessPoolExecutor(1, mp_context=context, initializer=_prepare)
-    executor.submit(_load)
+    executor = ProcessPoolExecutor(1, mp_context=context, initializer=_prepare, initargs=(os.getpid(),))
+    with leaving_interrupts():
+        executor.submit(_load)
     try:
         yield executor
     finally:
@@ -79,8 +82,9 @@ def begin[**P, R](
     return result
 
 
-def _prepare() -> None:
-    """Leave interrupts to the first process, and the other cores too."""
+def _prepare(parent: int) -> None:
+    """Leave interrupts to the first process, and the other cores too, and end with it."""
+    end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["NUMBA_NUM_THREADS"] = "1"
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+import signal
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
+from reports.comparison.parent import end_with, leaving_interrupts
 from reports.comparison.progress import Rate
 from reports.comparison.results import ResultsError
 from reports.studies.cells import Cells
@@ -69,8 +72,8 @@ def measure_all(
     """
     done = total - sum(task.size for task in tasks)
     tell(done, total)
-    with _workers(workers, scheduler) as parallel:
-        for task, rows in parallel(measure, tasks):
+    with _workers(workers, scheduler) as parallel, closing(parallel(measure, tasks)) as results:
+        for task, rows in results:
             cells.append(task.name, rows)
             done += task.size
             tell(done, total)
@@ -93,17 +96,40 @@ def _one(measure: Measure, task: Task) -> tuple[Task, Rows]:
 
 
 @contextmanager
+def processes(workers: int) -> Iterator[None]:
+    """Within it joblib has so many processes on this machine; they end with this one, and hear no Ctrl-C."""
+    from joblib import parallel_config
+
+    with parallel_config("loky", n_jobs=workers, initializer=_prepare, initargs=(os.getpid(),)):
+        yield
+
+
+def _prepare(parent: int) -> None:
+    end_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def as_finished(function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> Generator[Any]:
+    """What the function returns for each of the arguments, as it comes in; closing the generator stops the processes."""
+    from joblib import Parallel, delayed
+
+    with leaving_interrupts():
+        # smaller than a batch of joblib's: a result is kept as soon as it is there
+        parallel = Parallel(return_as="generator_unordered", batch_size=1)
+        return parallel(delayed(function)(*own) for own in arguments)
+
+
+@contextmanager
 def _workers(workers: int, scheduler: str | None) -> Iterator[Callable[[Measure, Sequence[Task]], Any]]:
     """From tasks to their results as they come in, by so many processes or by the workers of a Dask scheduler."""
-    from joblib import Parallel, delayed, parallel_config
+    from joblib import parallel_config
 
     def results(measure: Measure, tasks: Sequence[Task]) -> Any:
-        # smaller than a batch of joblib's: a result is kept as soon as it is there
-        return Parallel(return_as="generator_unordered", batch_size=1)(delayed(_one)(measure, task) for task in tasks)
+        return as_finished(_one, ((measure, task) for task in tasks))
 
     if scheduler is None:
         try:
-            with parallel_config("loky", n_jobs=workers):
+            with processes(workers):
                 yield results
         except BrokenExecutor as error:
             raise ResultsError(

@@ -7,6 +7,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from reports.comparison.run import check_covariance, check_known
 from reports.metrics.criteria import CRITERIA, PART_TITLES, Candidate, Clustering, Found, Setting, climb, examine
 from reports.metrics.optimum import HIGHER
 from reports.metrics.prediction import paired_difference
-from reports.studies.workers import Progress, telling
+from reports.studies.workers import Progress, as_finished, processes, telling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -168,8 +169,6 @@ def select(
     ValueError
         If an argument is outside its range.
     """
-    from joblib import Parallel, delayed
-
     began = time.perf_counter()
     facts = dict(facts or {})
     if not isinstance(rng, np.random.Generator):
@@ -208,14 +207,13 @@ def select(
     # the long ones first, so that no worker is left with one at the end
     tasks = sorted(((c, part) for c in candidates for part in parts), key=lambda task: -task[0].components)
     found: dict[tuple[Candidate, str], Found] = {}
-    with telling(progress, "parts") as tell, warnings.catch_warnings():
+    with telling(progress, "parts") as tell, processes(workers), warnings.catch_warnings():
         tell(0, len(tasks))
         warnings.filterwarnings("ignore", message="A worker stopped")  # joblib's, which starts another
-        for task, result in Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)(
-            delayed(_examine)(task, setting) for task in tasks
-        ):
-            found[task] = result
-            tell(len(found), len(tasks))
+        with closing(as_finished(_examine, ((task, setting) for task in tasks))) as results:
+            for task, result in results:
+                found[task] = result
+                tell(len(found), len(tasks))
 
     free = {c: family.n_free(c.components) + allocation.n_free() for c, (family, allocation) in models.items()}
     table, choices = _table(criteria, candidates, free, found)

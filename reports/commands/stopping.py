@@ -1,0 +1,168 @@
+"""How a signal ends a command: by one line that says what was written, with the exit code that a shell knows, and for good.
+
+INT, TERM and HUP raise `Stopped` where the command is. What has not come to its end `GRACE` seconds later, since it is inside
+one long compiled call, is ended by a thread; so is, at once, what gets a second signal. Until the command begins there is
+nothing to clear up, and the first signal ends the process.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from select import select
+from types import FrameType, TracebackType
+from typing import NoReturn
+
+# Seconds that a command has to come to its end, and those within which two signals are one that was sent to its group too.
+GRACE, TOGETHER = 3.0, 0.2
+
+WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "terminal closed"}
+SIGNALS = {getattr(signal, name): word for name, word in WORDS.items() if hasattr(signal, name)}
+
+NOTHING = "nothing was written"
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal arrived that ends the command."""
+
+
+class _State:
+    """What is known of this process's end."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self.outcome: str | Callable[[], str] = NOTHING
+        self.said = threading.Lock()
+
+
+_state = _State()
+
+
+def listen() -> None:
+    """Let signals end this process at once, but those that whoever started it wants ignored, as nohup does."""
+    for number in SIGNALS:
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):
+            signal.signal(number, _leave_at_once)
+
+
+def begin() -> None:
+    """Let signals raise `Stopped` from now on, and a thread see to it that they are not lost."""
+    heard, told = os.pipe()
+    for end in (heard, told):
+        os.set_blocking(end, False)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    threading.Thread(target=_insist, args=(heard,), name="signals", daemon=True).start()
+    for number in SIGNALS:
+        if signal.getsignal(number) is _leave_at_once:
+            signal.signal(number, _raise)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_forget)
+
+
+def outcome(text: str | Callable[[], str]) -> None:
+    """Note what has been written so far, or how to find that out, for the line with which a signal ends the command.
+
+    Raises
+    ------
+    Stopped
+        If a signal arrived that something swallowed.
+    """
+    _state.outcome = text
+    if _state.received is not None:
+        raise Stopped
+
+
+class Ending:
+    """While it is entered, a command that a signal ends leaves by one line and the exit code of that signal.
+
+    Parameters
+    ----------
+    say : callable
+        Writes the line.
+    leave : callable
+        From an exit code to the exception that leaves with it.
+    """
+
+    def __init__(self, say: Callable[[str], None], leave: Callable[[int], BaseException]) -> None:
+        self.say, self.leave = say, leave
+
+    def __enter__(self) -> None:
+        _state.outcome = NOTHING
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # a library may have made another error of the signal's, or swallowed it
+        if _state.received is None and not isinstance(error, KeyboardInterrupt):
+            return
+        number = signal.SIGINT if _state.received is None else _state.received
+        if _state.received is None or _state.said.acquire(blocking=False):
+            try:
+                self.say(_line(number))
+            except OSError:  # the terminal has gone
+                _close_output()
+        raise self.leave(128 + number) from None
+
+
+def _line(number: int) -> str:
+    said = _state.outcome if isinstance(_state.outcome, str) else _state.outcome()
+    return f"{SIGNALS[signal.Signals(number)]}; {said}"
+
+
+def _leave_at_once(number: int, frame: FrameType | None) -> None:
+    _end(number)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    if _state.received is None:
+        _state.received = number
+        raise Stopped
+
+
+def _insist(heard: int) -> None:
+    """End the process at a second signal, or some time after the first."""
+    first: tuple[int, float] | None = None
+    while True:
+        left = None if first is None else max(0.0, first[1] + GRACE - time.monotonic())
+        if not select([heard], [], [], left)[0]:
+            assert first is not None
+            _end(first[0])
+        for number in os.read(heard, 64):
+            if number not in SIGNALS:
+                continue
+            if first is None:
+                first = number, time.monotonic()
+            elif time.monotonic() > first[1] + TOGETHER:
+                _end(number)
+
+
+def _end(number: int) -> NoReturn:
+    """Say what was written, unless that is being said, and end this process and those that it started."""
+    if _state.said.acquire(blocking=False):
+        show = "\x1b[?25h\n" if sys.stderr.isatty() else ""  # a bar has hidden the cursor
+        with suppress(OSError):
+            os.write(2, f"{show}{_line(number)}\n".encode())
+    for process in multiprocessing.active_children():
+        process.kill()
+    os._exit(128 + number)
+
+
+def _forget() -> None:
+    """Let a forked child take signals as any process does."""
+    signal.set_wakeup_fd(-1)
+    for number in SIGNALS:
+        if signal.getsignal(number) is _raise:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _close_output() -> None:
+    """Let what is still to be written go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(nowhere, descriptor)

@@ -1,0 +1,102 @@
+"""What is too large, or would never end, is refused at once, and the line says what was asked and what it would take."""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import zipfile
+
+import numpy as np
+import pytest
+from conftest import fails
+
+from mixtures.datasets import limits, load
+
+TABLE = b"a,b\n" + b"1.5,2\n2,4.5\n3,1\n" * 20
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+    monkeypatch.setattr(limits, "memory", lambda: 1e6)
+
+
+def test_memory_is_a_positive_number_of_bytes_and_heeds_the_limit_of_a_shell():
+    resource = pytest.importorskip("resource")
+    before = limits.memory()
+    assert before > 1e8
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    least = int(before / 2)
+    resource.setrlimit(resource.RLIMIT_DATA, (least, hard))
+    try:
+        assert limits.memory() == least
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipes_and_devices_are_not_read(tmp_path):
+    os.mkfifo(tmp_path / "d.csv")
+    (tmp_path / "z.csv").symlink_to("/dev/zero")
+    fails("d.csv' is a named pipe, not a file", tmp_path / "d.csv")
+    fails("z.csv' is a device, not a file", tmp_path / "z.csv")
+
+
+def test_a_file_larger_than_memory_is_not_read(tmp_path):
+    with open(tmp_path / "d.csv", "wb") as file:
+        file.truncate(10**13)  # takes no room on the disk
+    fails(r"would take about 30 TB of memory, and this process may use", tmp_path / "d.csv")
+
+
+@pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz", ".zip"])
+def test_packed_tables_are_read_and_bombs_are_not(ending, tmp_path, monkeypatch):
+    def pack(data):
+        if ending == ".zip":
+            stream = io.BytesIO()
+            with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr("d.csv", data)
+            return stream.getvalue()
+        return {".gz": gzip, ".bz2": bz2, ".xz": lzma}[ending].compress(data)
+
+    path = tmp_path / f"d.csv{ending}"
+    path.write_bytes(pack(TABLE))
+    assert load(path).x.shape == (60, 2)
+    monkeypatch.setattr(limits, "PIECE", 2**20)
+    path.write_bytes(pack(b"a,b\n" + bytes(2**23)))
+    fails(r"unpacks to more than 300 times its size \(.* MB so far\)", path)
+
+
+def test_a_table_that_unpacks_to_more_than_memory_holds_is_refused(tmp_path, little_memory):
+    path = tmp_path / "d.csv.gz"
+    path.write_bytes(gzip.compress(b"a,b\n" + os.urandom(200_000).hex().encode()))
+    fails("unpacked so far to 400 kB, would take about 1.2 MB of memory", path)
+
+
+def header(shape):
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return stream.getvalue()
+
+
+def test_a_header_that_promises_more_than_the_file_holds(tmp_path):
+    path = tmp_path / "x.npy"
+    path.write_bytes(header((10**12, 2)) + bytes(80))
+    fails(r"promises 16 TB in an array of shape \(1000000000000, 2\), and holds 80 bytes", path)
+
+
+def test_an_array_in_an_archive_is_looked_at_before_it_is_read(tmp_path, little_memory):
+    for promised, message in (
+        (10**12, "array 'weights', promises 8 TB"),
+        (80_000, "shape .* would take about 1.28 MB"),
+    ):
+        path = tmp_path / f"{promised}.npz"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("weights.npy", header((promised,)) + bytes(8 * min(promised, 80_000)))
+        with pytest.raises(ValueError, match=message):
+            limits.check_arrays(path)
+
+
+def test_a_parquet_file_of_few_bytes_and_many_rows(tmp_path, little_memory):
+    pd = pytest.importorskip("pandas")
+    pd.DataFrame({"a": np.zeros(100_000)}).to_parquet(tmp_path / "d.parquet")
+    fails("would take about 1.6 MB", tmp_path / "d.parquet")
