@@ -12,6 +12,7 @@ from estimator_cases import STRUCTURES, both, every_structure, pairs, parameters
 from scipy.stats import multivariate_normal
 from sklearn.base import clone
 from sklearn.cluster import DBSCAN, AgglomerativeClustering, KMeans
+from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import cross_val_score
 
@@ -20,6 +21,8 @@ from mixtures.estimators import saved
 from mixtures.methods import em
 
 SPOILT = np.random.default_rng(0)
+LINE = SPOILT.normal(size=(30, 1))
+OTHER = em.fit(LINE, Gaussian.from_data(LINE, 1), Dirichlet.symmetric(1), rng=SPOILT)
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +138,8 @@ BAD_STARTS = {
     "missing means": (np.full((3, 2), np.nan), "missing or infinite"),
     "words": ([["a", "b"]] * 3, "holds <U1"),
     "three axes": (np.zeros((3, 2, 2)), r"shape \(3, 2, 2\)"),
+    "no clusterer": (PCA(1), "PCA given as init has no predict_proba, predict or labels_"),
+    "a fit of other features": (OTHER, "the Fit given as init has 1 features, and X has 2"),
     "a name": ("kmeans", "'init' parameter"),
     "other rows": (
         AgglomerativeClustering(3).fit(SPOILT.normal(size=(20, 2))),

@@ -44,6 +44,8 @@ def start_of(init: Any, X: Any, shape: tuple[int, int], sample_weight: Any, K: i
         If it is none of the accepted, or has more than K clusters.
     """
     if isinstance(init, Fit):
+        if len(init.family.unit) != shape[1]:
+            raise ValueError(f"the Fit given as init has {len(init.family.unit)} features, and X has {shape[1]}")
         start = Start(init, init.n_components)
     elif hasattr(init, "fit"):
         start = _of_array(_answer(init, X, sample_weight), shape, K, f"the {type(init).__name__} given as init")
@@ -66,7 +68,11 @@ def _answer(clusterer: Any, X: Any, sample_weight: Any) -> Any:
     for method in ("predict_proba", "predict"):
         if hasattr(clusterer, method):
             return getattr(clusterer, method)(X)
-    return clusterer.labels_
+    if hasattr(clusterer, "labels_"):
+        return clusterer.labels_
+    raise ValueError(
+        f"{type(clusterer).__name__} given as init has no predict_proba, predict or labels_; give a clusterer"
+    )
 
 
 def _of_array(init: Any, shape: tuple[int, int], K: int, name: str) -> Start:
