@@ -1,7 +1,9 @@
 """Where an estimator begins, who is told of its steps, and what it can do without a fit or after another version saved it."""
 
 import pickle
+import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,7 @@ from mixtures import BayesianGaussianMixture, Dirichlet, Gaussian, GaussianMixtu
 from mixtures.estimators import saved
 from mixtures.methods import em
 
+ROOT = Path(__file__).parents[1]
 SPOILT = np.random.default_rng(0)
 LINE = SPOILT.normal(size=(30, 1))
 OTHER = em.fit(LINE, Gaussian.from_data(LINE, 1), Dirichlet.symmetric(1), rng=SPOILT)
@@ -336,3 +339,12 @@ def test_another_version_is_told_when_a_pickle_is_read(estimator, x, monkeypatch
     old.pop(saved.KEY)
     with pytest.warns(saved.VersionWarning, match="a version that did not say so"):
         estimator().__setstate__(old)
+
+
+def test_the_readmes_example_runs(x, capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (example,) = (block for block in blocks if "from_parameters" in block)
+    names = {"x": x}
+    exec(example, names)
+    np.testing.assert_array_equal(names["known"], names["again"].predict(x))
+    assert capsys.readouterr().out.startswith("1 [")
