@@ -11,6 +11,7 @@ import numpy as np
 from mixtures.engines.responsibilities import fold, log_sum, log_sum_draws, normalise, normalise_draws
 from mixtures.model import Allocation, Family, Theta
 from mixtures.rows import blocks
+from mixtures.seeds import Rng, generator
 
 if TYPE_CHECKING:
     import xarray
@@ -125,12 +126,13 @@ class Fit:
         """K."""
         return self.allocation.n_components
 
-    def parameters(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, Theta]:
+    def parameters(self, n: int, rng: Rng) -> tuple[np.ndarray, Theta]:
         """``n`` draws of weights (n, K) and theta (n, K, ...), in the family's coordinates.
 
         From a closed form they are independent; from held draws they are spread evenly over chains and time, so that a
         run with n draws or fewer gives every draw, in order and repeated as needed.
         """
+        rng = generator(rng)
         if n < 1:
             raise ValueError(f"n is {n}; expected at least one draw")
         if isinstance(self.posterior, Conjugate):
@@ -142,7 +144,7 @@ class Fit:
         chosen = np.linspace(0, len(weights), n, endpoint=False).astype(int)
         return weights[chosen], {name: v[chosen] for name, v in theta.items()}
 
-    def draws(self, n: int, rng: np.random.Generator) -> xarray.DataTree:
+    def draws(self, n: int, rng: Rng) -> xarray.DataTree:
         """``n`` posterior draws in the units of x, as the tree that ArviZ takes.
 
         Returns
@@ -215,14 +217,15 @@ class Fit:
             return np.concatenate([normalise((eta @ self.family.features(block).T).T)[1] for block, _ in blocks(x)])
         return np.concatenate([normalise_draws(block)[1].mean(0) for _, block in self.log_rho(x)])
 
-    def sample(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self, n: int, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
         """``n`` points (n, D) in the units of x from the posterior predictive, with their labels (n,)."""
+        rng = generator(rng)
         weights, theta = self.parameters(n, rng)
         labels = (rng.random((n, 1)) > np.cumsum(weights, axis=1)[:, :-1]).sum(1)
         own = {name: v[np.arange(n), labels] for name, v in theta.items()}
         return self.family.simulate(own, np.arange(n), rng), labels
 
-    def as_draws(self, chains: int, draws: int, rng: np.random.Generator) -> Fit:
+    def as_draws(self, chains: int, draws: int, rng: Rng) -> Fit:
         """The same fit with its closed form replaced by independent draws, arranged as chains."""
         weights, theta = self.parameters(chains * draws, rng)
         return replace(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,25 +15,28 @@ Rows = np.ndarray | Iterable[np.ndarray] | Iterable[tuple[np.ndarray, np.ndarray
 
 BLOCK = 16_384
 
+# Of a positive weight, and the largest is its inverse: their products and sums stay normal numbers.
+SMALLEST_WEIGHT = 1e-100
+
 
 def as_rows(x: Rows) -> Rows:
     """``x`` as a matrix (N, D) of floats or as blocks that can be read again and again.
 
-    An array of float32 or float64, a memory map among them, stays as it is; other numbers become float64. Anything else
-    that can be iterated over is taken for blocks, each a matrix (B, D) or a pair of one and its weights (B,).
+    An array of float32 or float64, a memory map among them, stays as it is; other numbers become float64, and masked ones
+    NaN. Anything else that can be iterated over is taken for blocks, each a matrix (B, D) or a pair of one and its weights
+    (B,); every reading must bring as many rows as the first.
 
     Raises
     ------
     ValueError
-        If x is an array that is not a matrix with at least one row and one column, or blocks that can be read only once.
+        If x is an array that is not a matrix with at least one row and one column, is complex or holds other things than
+        numbers, or if x is blocks that can be read only once.
     """
     if isinstance(x, Iterator):
         raise ValueError("x is an iterator, which ends after one reading; give an iterable that starts anew each time")
     if not _is_array(x):
-        return x
-    x = np.asarray(x)
-    if x.dtype not in (np.float32, np.float64):
-        x = x.astype(np.float64)
+        return x if isinstance(x, Repeated) else Repeated(x)
+    x = as_real(x)
     if x.ndim != 2 or 0 in x.shape:
         raise ValueError(f"x has shape {x.shape}; expected a matrix (N, D) with at least one row and one column")
     return x
@@ -40,12 +44,67 @@ def as_rows(x: Rows) -> Rows:
 
 def _is_array(x: Rows) -> bool:
     """Whether x is one array (or nested sequence of numbers), not an iterable of blocks."""
-    if isinstance(x, np.ndarray) or hasattr(x, "__array__"):
+    if isinstance(x, np.ndarray | memoryview) or hasattr(x, "__array__"):
         return True
     if isinstance(x, list | tuple) and len(x):
         first = x[0][0] if isinstance(x[0], tuple) and len(x[0]) else x[0]
         return np.ndim(first) < 2
     return not isinstance(x, Iterable)
+
+
+def as_real(x: Any) -> np.ndarray:
+    """``x`` as an array of float32 or float64 in which what is masked is NaN.
+
+    Raises
+    ------
+    ValueError
+        If x is complex or holds other things than numbers.
+    """
+    x = np.asanyarray(x) if isinstance(x, np.ma.MaskedArray) else np.asarray(x)
+    if x.dtype.kind == "c":
+        raise ValueError(f"x is complex ({x.dtype}); expected real numbers")
+    if x.dtype not in (np.float32, np.float64):
+        try:
+            x = x.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"x holds entries that are no real numbers ({error})") from error
+    return x.filled(np.nan) if isinstance(x, np.ma.MaskedArray) else x
+
+
+def unmasked(x: Any) -> Any:
+    """``x`` as it is, but for a masked array: that with NaN in place of what is masked, which other libraries would show."""
+    return as_real(x) if isinstance(x, np.ma.MaskedArray) else x
+
+
+class Repeated:
+    """Blocks that are read again and again, and must bring the same number of rows each time.
+
+    Parameters
+    ----------
+    source : iterable of blocks
+    """
+
+    def __init__(self, source: Iterable[Any]) -> None:
+        self.source = source
+        self.rows: int | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.source)
+
+    def check(self, rows: int) -> None:
+        """Refuse a reading that brought another number of rows than the first.
+
+        Raises
+        ------
+        ValueError
+        """
+        if self.rows is None:
+            self.rows = rows
+        if rows != self.rows:
+            raise ValueError(
+                f"x yielded {rows} rows in a later reading and {self.rows} in the first; give an iterable that yields the "
+                "same blocks each time"
+            )
 
 
 def as_weights(x: Rows, weights: np.ndarray | None) -> np.ndarray | None:
@@ -61,10 +120,11 @@ def as_weights(x: Rows, weights: np.ndarray | None) -> np.ndarray | None:
         return None
     if not isinstance(x, np.ndarray):
         raise ValueError("blocks bring their own weights: give pairs (x, weights) instead of weights")
-    return _checked(np.asarray(weights, dtype=np.float64), len(x))
+    return _checked(weights, len(x))
 
 
 def _checked(weights: np.ndarray, n: int) -> np.ndarray:
+    weights = as_real(weights).astype(np.float64, copy=False)
     if weights.shape != (n,):
         raise ValueError(f"weights have shape {weights.shape}; expected ({n},), one a row")
     bad = ~(np.isfinite(weights) & (weights >= 0))
@@ -73,6 +133,12 @@ def _checked(weights: np.ndarray, n: int) -> np.ndarray:
         raise ValueError(f"the weight of row {row} is {weights[row]}; expected a number of at least 0")
     if not weights.any():
         raise ValueError("all weights are zero; at least one row must count")
+    low, high = weights[weights > 0].min(), weights.max()
+    if low < SMALLEST_WEIGHT or high > 1 / SMALLEST_WEIGHT:
+        raise ValueError(
+            f"weights range from {low:.3g} to {high:.3g}, where products lose their digits; multiply all by one number that "
+            "brings them near 1"
+        )
     return weights
 
 
@@ -82,24 +148,28 @@ def blocks(x: Rows, weights: np.ndarray | None = None) -> Iterator[tuple[np.ndar
     Raises
     ------
     ValueError
-        If a block is not a matrix, or has another number of columns than the first.
+        If a block is not a matrix of real numbers, or has another number of columns than the first, or if there are more
+        or fewer rows than in an earlier reading.
     """
     if isinstance(x, np.ndarray):
         for start in range(0, len(x), BLOCK):
             rows = slice(start, start + BLOCK)
             yield x[rows], None if weights is None else weights[rows]
         return
-    width = None
+    width, seen = None, 0
     for number, item in enumerate(x):
         block, own = item if isinstance(item, tuple) else (item, None)
-        block = np.asarray(block, dtype=None if getattr(block, "dtype", None) == np.float32 else np.float64)
+        block = as_real(block)
         if block.ndim != 2 or block.shape[1] == 0:
             raise ValueError(f"block {number} has shape {block.shape}; expected a matrix (B, D)")
         width = width or block.shape[1]
         if block.shape[1] != width:
             raise ValueError(f"block {number} has {block.shape[1]} columns; the blocks before it had {width}")
+        seen += len(block)
         if len(block):
-            yield block, None if own is None else _checked(np.asarray(own, dtype=np.float64), len(block))
+            yield block, None if own is None else _checked(own, len(block))
+    if isinstance(x, Repeated):
+        x.check(seen)
 
 
 @dataclass(frozen=True)
@@ -232,7 +302,7 @@ def sample(
 
 def check_matrix(x: np.ndarray) -> np.ndarray:
     """``x`` as a finite float64 array of shape (N, D), or a ValueError that says what is wrong with it."""
-    rows = as_rows(np.asarray(x))
+    rows = as_rows(as_real(x))
     assert isinstance(rows, np.ndarray)
     refuse_missing(rows)
     return rows.astype(np.float64, copy=False)

@@ -15,6 +15,11 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import digamma, gammaln, xlogy
 
+from mixtures.seeds import Rng, generator
+
+LARGEST = 1e300
+"""Of the sum of the concentrations: log Gamma of more is no number."""
+
 
 @dataclass(frozen=True)
 class Dirichlet:
@@ -28,7 +33,7 @@ class Dirichlet:
     Raises
     ------
     ValueError
-        If a concentration is not a positive number.
+        If a concentration is not a positive number, or their sum is too large for the logarithm of its Gamma function.
     """
 
     alpha0: np.ndarray
@@ -39,6 +44,8 @@ class Dirichlet:
         alpha0 = np.asarray(self.alpha0, dtype=float)
         if alpha0.ndim != 1 or alpha0.size == 0 or not np.all((alpha0 > 0) & np.isfinite(alpha0)):
             raise ValueError(f"alpha0 is {self.alpha0!r}; expected K positive numbers")
+        if alpha0.max() > LARGEST / alpha0.size:
+            raise ValueError(f"alpha0 is {self.alpha0!r}; expected a sum of at most {LARGEST:g}")
         object.__setattr__(self, "alpha0", alpha0)
 
     @classmethod
@@ -110,8 +117,9 @@ class Dirichlet:
         """E[pi] under Dirichlet(alpha): the weights of the predictive density (PRML 10.81)."""
         return alpha / alpha.sum(-1, keepdims=True)
 
-    def sample(self, alpha: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    def sample(self, alpha: np.ndarray, size: int, rng: Rng) -> np.ndarray:
         """Draws of pi from Dirichlet(alpha), shape (size, K)."""
+        rng = generator(rng)
         return rng.dirichlet(alpha, size)
 
     def n_free(self) -> int:

@@ -19,6 +19,7 @@ import numpy as np
 from scipy.special import betaln, digamma, xlogy
 
 from mixtures.errors import CollapseError
+from mixtures.seeds import Rng, generator
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,9 @@ class StickBreaking:
         """E[pi], a product of expectations over independent sticks, shape (..., K)."""
         return _weights(q.a / (q.a + q.b), q.b / (q.a + q.b))[..., q.order]
 
-    def sample(self, q: Sticks, size: int, rng: np.random.Generator) -> np.ndarray:
+    def sample(self, q: Sticks, size: int, rng: Rng) -> np.ndarray:
         """Draws of pi from q, shape (size, K), each stick a ratio of Gammas so that 1 - v keeps its digits."""
+        rng = generator(rng)
         taken, left = (rng.standard_gamma(c, (size, *c.shape)) for c in (q.a, q.b))
         return _weights(taken / (taken + left), left / (taken + left))[..., q.order]
 

@@ -26,6 +26,7 @@ from mixtures.engines.passes import Pass, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.model import Allocation, Family
 from mixtures.rows import Rows, as_rows, as_weights, count
+from mixtures.seeds import Rng, generator
 
 SHORT = 20
 
@@ -83,7 +84,7 @@ def ascend(
     family: Family,
     allocation: Allocation,
     *,
-    rng: np.random.Generator,
+    rng: Rng,
     weights: np.ndarray | None = None,
     init: object = "k-means++",
     restarts: int = 10,
@@ -105,7 +106,7 @@ def ascend(
     x : ndarray, shape (N, D), or blocks of rows
         See `mixtures.rows.as_rows`.
     family, allocation : Family, Allocation
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
         Source of the starts.
     weights : ndarray, shape (N,), optional
         How many observations each row stands for.
@@ -146,6 +147,7 @@ def ascend(
     ConvergenceWarning
         If the best run stopped at ``max_iter``.
     """
+    rng = generator(rng)
     if not tol >= 0 or max_iter < 1:
         raise ValueError(f"tol is {tol} and max_iter {max_iter}; expected tol >= 0 and max_iter >= 1")
     if keep is not None and keep < 1:

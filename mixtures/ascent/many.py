@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import numpy as np
@@ -14,6 +14,7 @@ from mixtures.engines.passes import Pass, entropy, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.model import Allocation, Family
 from mixtures.rows import check_matrix
+from mixtures.seeds import Rng, generator
 
 # Runs moved together: enough to hide the interpreter, few enough for their data to stay in cache.
 TOGETHER = 512
@@ -90,9 +91,9 @@ def ascend_many(
     return results
 
 
-def sources(rng: np.random.Generator | Sequence[np.random.Generator], number: int) -> list[np.random.Generator]:
+def sources(rng: Rng | Sequence[Rng], number: int) -> list[np.random.Generator]:
     """A generator for each of so many data sets: children of one, or those that are given."""
-    return rng.spawn(number) if isinstance(rng, np.random.Generator) else list(rng)
+    return [generator(own) for own in rng] if isinstance(rng, Iterable) else generator(rng).spawn(number)
 
 
 def _together(

@@ -16,6 +16,7 @@ from mixtures.ascent.climb import Ascent, Method, ascend
 from mixtures.engines.passes import one_pass
 from mixtures.model import Allocation, Family
 from mixtures.rows import Rows, as_rows, as_weights, count
+from mixtures.seeds import Rng
 
 
 class Learned(NamedTuple):
@@ -42,7 +43,7 @@ def learn(
     family: Family,
     allocation: Allocation,
     *,
-    rng: np.random.Generator,
+    rng: Rng,
     weights: np.ndarray | None = None,
     kappa: float = 0.75,
     total: float | None = None,
@@ -58,7 +59,7 @@ def learn(
     previous : Learned or None
     x : ndarray, shape (B, D), or blocks of rows
     family, allocation : Family, Allocation
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
         Source of the starts on the first batch.
     weights : ndarray, shape (B,), optional
     kappa : float

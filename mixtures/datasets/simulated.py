@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from mixtures.datasets.dataset import Dataset
+from mixtures.seeds import Rng, generator
 
 
 def simulate(
@@ -17,7 +18,7 @@ def simulate(
     *,
     separation: float,
     imbalance: float = 1.0,
-    rng: np.random.Generator,
+    rng: Rng,
 ) -> Dataset:
     r"""Draw a data set from a random Gaussian mixture of stated difficulty, and keep the truth.
 
@@ -36,7 +37,7 @@ def simulate(
     imbalance : float
         The largest weight over the smallest, at least 1; the weights fall geometrically from the first cluster to
         the last. The rows of each cluster are multinomial, so a small cluster may be empty.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
 
     Returns
     -------
@@ -55,6 +56,7 @@ def simulate(
     >>> data.x.shape, (data.truth["weights"] * 7).round(12).tolist()
     ((100, 2), [4.0, 2.0, 1.0])
     """
+    rng = generator(rng)
     for name, value in {"n": n, "n_components": n_components, "n_features": n_features}.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")

@@ -33,7 +33,7 @@ from mixtures.estimators.structures import MATRICES, change, family_of, shape_of
 from mixtures.families.normal import LOG_2PI
 from mixtures.fit import Fit
 from mixtures.model import Allocation, Family
-from mixtures.rows import Moments, moments
+from mixtures.rows import Moments, moments, unmasked
 
 STARTS = {"kmeans": "k-means", "random": "random", "random_from_data": "rows", "k-means++": "k-means++"}
 
@@ -276,7 +276,9 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """The mean of `score_samples` over the rows of X, by weight where ``sample_weight`` is given."""
         log_p = self.score_samples(X)
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, log_p, dtype=np.float64, ensure_non_negative=True)
+            sample_weight = _check_sample_weight(
+                unmasked(sample_weight), log_p, dtype=np.float64, ensure_non_negative=True
+            )
         return float(np.average(log_p.astype(np.float64), weights=sample_weight))
 
     def aic(self, X: Any, sample_weight: Any = None) -> float:
@@ -327,7 +329,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     def _log_likelihood(self, X: Any, sample_weight: Any) -> float:
         """The log likelihood of the rows of X at the fitted parameters, in nats."""
         log_p = self._answer(X, self._at_parameters, log_sum)
-        weights = _check_sample_weight(sample_weight, log_p, dtype=np.float64, ensure_non_negative=True)
+        weights = _check_sample_weight(unmasked(sample_weight), log_p, dtype=np.float64, ensure_non_negative=True)
         return float(log_p.astype(np.float64) @ weights)
 
     def _at_parameters(self) -> Callable[[np.ndarray], np.ndarray]:
@@ -345,10 +347,10 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _rows(self, X: Any, sample_weight: Any, **checks: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """The rows, and their weights as the method takes them."""
-        X = validate_data(self, X, dtype=[np.float64, np.float32], **checks)
+        X = validate_data(self, unmasked(X), dtype=[np.float64, np.float32], **checks)
         if sample_weight is None:
             return X, None
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        weights = _check_sample_weight(unmasked(sample_weight), X, dtype=np.float64, ensure_non_negative=True)
         return X, self._observations(weights)
 
     def _answer(
@@ -359,7 +361,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     ) -> np.ndarray:
         """Answers from log densities (B, K) of X in blocks of rows, in the precision of X and of the parameters."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False)
+        X = validate_data(self, unmasked(X), reset=False)
         answers = self._by_blocks(X, density(), answer)
         kind = np.result_type(X.dtype, self.means_.dtype) if answers.dtype == np.float64 else answers.dtype
         return answers.astype(kind, copy=False)
@@ -589,7 +591,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
 def _total(X: Any, sample_weight: Any) -> float:
     """Number of observations."""
-    return float(_check_sample_weight(sample_weight, X, dtype=np.float64).sum())
+    return float(_check_sample_weight(unmasked(sample_weight), X, dtype=np.float64).sum())
 
 
 def generator(random_state: np.random.RandomState) -> np.random.Generator:

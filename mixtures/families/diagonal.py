@@ -33,6 +33,7 @@ from mixtures.families.normal import (
 )
 from mixtures.model import Theta
 from mixtures.rows import Rows, moments
+from mixtures.seeds import Rng, generator
 
 
 @dataclass(frozen=True)
@@ -236,8 +237,9 @@ class DiagonalGaussian(Normal):
         """E_q[theta]: E[1 / lambda] = b / (a - 1), not a number where a <= 1 (inverse Gamma)."""
         return {"means": q.m, "variances": q.b / existing(q.a - 1)[..., None]}
 
-    def sample(self, q: NormalGamma, size: int, rng: np.random.Generator) -> Theta:
+    def sample(self, q: NormalGamma, size: int, rng: Rng) -> Theta:
         """Draws of theta from q, each of shape (size, ..., K, D)."""
+        rng = generator(rng)
         variances = q.b / rng.gamma(q.a[..., None], size=(size, *q.b.shape))
         mu = q.m + np.sqrt(variances / q.beta[..., None]) * rng.standard_normal(variances.shape)
         return {"means": mu, "variances": variances}

@@ -40,6 +40,7 @@ from mixtures.families.normal import (
 )
 from mixtures.model import Theta
 from mixtures.rows import Rows, moments
+from mixtures.seeds import Rng, generator
 
 
 @dataclass(frozen=True)
@@ -234,8 +235,9 @@ class Gaussian(Correlated):
         """E_q[theta]: E[Sigma] = W^-1 / (nu - D - 1), not a number where nu <= D + 1 (inverse Wishart)."""
         return {"means": q.m, "covariances": q.W_inv / existing(q.nu - q.m.shape[-1] - 1)[..., None, None]}
 
-    def sample(self, q: NormalWishart, size: int, rng: np.random.Generator) -> Theta:
+    def sample(self, q: NormalWishart, size: int, rng: Rng) -> Theta:
         """Draws of theta from q, (size, ..., K, D) and (size, ..., K, D, D), by Bartlett's factor of the Wishart."""
+        rng = generator(rng)
         F = wishart_root(q.W_inv, q.nu, size, rng)
         mu = q.m + times(F, rng.standard_normal((size, *q.m.shape))) / np.sqrt(q.beta)[..., None]
         return {"means": mu, "covariances": F @ F.swapaxes(-1, -2)}

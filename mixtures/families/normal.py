@@ -15,6 +15,7 @@ from scipy.special import digamma, gammaln
 from mixtures.errors import CollapseError
 from mixtures.model import Theta
 from mixtures.rows import Moments
+from mixtures.seeds import Rng, generator
 
 LOG_2, LOG_PI, LOG_2PI = log(2), log(pi), log(2 * pi)
 
@@ -109,8 +110,9 @@ class Normal(ABC):
         """Of stacked data sets, those at some places."""
         return replace(self, prior=self.prior.take(places))
 
-    def simulate(self, theta: Theta, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def simulate(self, theta: Theta, labels: np.ndarray, rng: Rng) -> np.ndarray:
         """One point in the units of x for each label, shape (N, D); theta has no batch axes."""
+        rng = generator(rng)
         F = np.linalg.cholesky(self.covariances(theta))[labels]
         z = theta["means"][labels] + times(F, rng.standard_normal((len(labels), len(self.unit))))
         return self.origin + self.unit * z

@@ -35,6 +35,7 @@ from mixtures.families.normal import (
 )
 from mixtures.model import Theta
 from mixtures.rows import Rows, moments
+from mixtures.seeds import Rng, generator
 
 
 @dataclass(frozen=True)
@@ -229,8 +230,9 @@ class SphericalGaussian(Normal):
         """E_q[theta]: E[1 / lambda] = b / (a - 1), not a number where a <= 1 (inverse Gamma)."""
         return {"means": q.m, "variances": q.b / existing(q.a - 1)}
 
-    def sample(self, q: SphericalNormalGamma, size: int, rng: np.random.Generator) -> Theta:
+    def sample(self, q: SphericalNormalGamma, size: int, rng: Rng) -> Theta:
         """Draws of theta from q, with shapes (size, ..., K, D) and (size, ..., K)."""
+        rng = generator(rng)
         variances = q.b / rng.gamma(q.a, size=(size, *q.b.shape))
         mu = q.m + np.sqrt(variances / q.beta)[..., None] * rng.standard_normal((size, *q.m.shape))
         return {"means": mu, "variances": variances}

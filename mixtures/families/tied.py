@@ -37,6 +37,7 @@ from mixtures.families.normal import (
 )
 from mixtures.model import Theta
 from mixtures.rows import Rows, moments
+from mixtures.seeds import Rng, generator
 
 
 @dataclass(frozen=True)
@@ -202,8 +203,9 @@ class TiedGaussian(Correlated):
         K, D = q.m.shape[-2:]
         return {"means": q.m, "covariances": _repeat(q.W_inv / existing(q.nu - D - 1)[..., None, None], K)}
 
-    def sample(self, q: SharedWishart, size: int, rng: np.random.Generator) -> Theta:
+    def sample(self, q: SharedWishart, size: int, rng: Rng) -> Theta:
         """Draws of theta from q, with shapes (size, ..., K, D) and (size, ..., K, D, D)."""
+        rng = generator(rng)
         F = wishart_root(q.W_inv, q.nu, size, rng)
         mu = q.m + rng.standard_normal((size, *q.m.shape)) @ F.swapaxes(-1, -2) / np.sqrt(q.beta)[..., None]
         return {"means": mu, "covariances": _repeat(F @ F.swapaxes(-1, -2), q.m.shape[-2])}

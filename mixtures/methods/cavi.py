@@ -17,6 +17,7 @@ from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.fit import Conjugate, Fit
 from mixtures.model import Allocation, Family
 from mixtures.rows import Rows
+from mixtures.seeds import Rng
 
 LEAVE_ONE_OUT_BLOCK = 3_000_000
 
@@ -33,7 +34,7 @@ def step(family: Family, allocation: Allocation, s: np.ndarray) -> tuple[np.ndar
     return eta, -kl  # the pass: 10.46, 10.49, 10.51-10.53
 
 
-def fit(x: Rows, family: Family, allocation: Allocation, *, rng: np.random.Generator, **climb: Any) -> Fit:
+def fit(x: Rows, family: Family, allocation: Allocation, *, rng: Rng, **climb: Any) -> Fit:
     """Fit a Bayesian mixture by CAVI.
 
     Parameters
@@ -41,7 +42,7 @@ def fit(x: Rows, family: Family, allocation: Allocation, *, rng: np.random.Gener
     x : ndarray, shape (N, D), or blocks of rows
     family, allocation : Family, Allocation
         The model with its priors.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
         Source of the starts.
     **climb
         ``weights``, ``init``, ``restarts``, ``keep``, ``tol``, ``max_iter``, ``accelerate``, ``reg_covar``, ``engine``: see
@@ -62,7 +63,7 @@ def fit_many(
     families: Sequence[Family],
     allocation: Allocation,
     *,
-    rng: np.random.Generator | Sequence[np.random.Generator],
+    rng: Rng | Sequence[Rng],
     **climb: Any,
 ) -> list[Fit | CollapseError]:
     """Fit a Bayesian mixture to each of many small data sets of one shape by CAVI, side by side.
@@ -83,7 +84,7 @@ def partial_fit(
     family: Family,
     allocation: Allocation,
     *,
-    rng: np.random.Generator,
+    rng: Rng,
     previous: Fit | None = None,
     total: float | None = None,
     **learning: Any,

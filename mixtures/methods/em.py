@@ -18,6 +18,7 @@ from mixtures.errors import CollapseError
 from mixtures.fit import Draws, Fit
 from mixtures.model import Allocation, Family
 from mixtures.rows import Rows, as_rows, as_weights, count
+from mixtures.seeds import Rng
 
 
 def step(family: Family, allocation: Allocation, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -40,7 +41,7 @@ def fit(
     family: Family,
     allocation: Allocation,
     *,
-    rng: np.random.Generator,
+    rng: Rng,
     prior: bool = False,
     reg_covar: float = 0.0,
     **climb: Any,
@@ -52,7 +53,7 @@ def fit(
     x : ndarray, shape (N, D), or blocks of rows
     family, allocation : Family, Allocation
         The model; their priors are used where ``prior`` is true.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
         Source of the starts.
     prior : bool
         False for maximum likelihood, True for the mode of the posterior density of (pi, theta). A mode depends on the
@@ -76,6 +77,7 @@ def fit(
         If every start ended with a cluster on too few points, where the likelihood has no maximum.
     """
     began = time.perf_counter()
+    x = as_rows(x)
     method = map_step if prior else step
     ascent, pass_ = ascend(
         method, x, family, allocation, rng=rng, reg_covar=reg_covar, go_on=None if prior else go_on, **climb
@@ -106,7 +108,7 @@ def fit_many(
     families: Sequence[Family],
     allocation: Allocation,
     *,
-    rng: np.random.Generator | Sequence[np.random.Generator],
+    rng: Rng | Sequence[Rng],
     prior: bool = False,
     reg_covar: float = 0.0,
     **climb: Any,
@@ -119,7 +121,7 @@ def fit_many(
     families : sequence of Family
         The model of each data set.
     allocation : Allocation
-    rng : numpy.random.Generator, or one for each data set
+    rng : numpy.random.Generator or int, or one for each data set
         Source of the starts; of a single one, each data set draws from a child of its own.
     prior
         See `fit`.
@@ -154,7 +156,7 @@ def partial_fit(
     family: Family,
     allocation: Allocation,
     *,
-    rng: np.random.Generator,
+    rng: Rng,
     previous: Fit | None = None,
     prior: bool = False,
     total: float | None = None,
@@ -167,7 +169,7 @@ def partial_fit(
     x : ndarray, shape (B, D), or blocks of rows
     family, allocation : Family, Allocation
         The same for all batches; the coordinates of the family come from some rows that look like the rest.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
         Source of the starts on the first batch.
     previous : Fit, optional
         What this function returned for the batches before.

@@ -35,6 +35,7 @@ from mixtures.fit import Fit
 from mixtures.methods.partitions import INNER, choices, convolve, labellings, members, one_hot, partitions, submasks
 from mixtures.model import Allocation, Family, Theta
 from mixtures.rows import check_matrix
+from mixtures.seeds import Rng
 
 LARGEST_SECONDS = 60.0
 LARGEST_BYTES = 2e9
@@ -47,7 +48,7 @@ SECONDS_A_TERM, SECONDS_A_STATE, SECONDS_A_STATISTIC = 8e-9, 5e-6, 3e-7
 BLOCK_ELEMENTS = 400_000
 
 
-def fit(x: np.ndarray, family: Family, allocation: Allocation, *, rng: np.random.Generator | None = None) -> Fit:
+def fit(x: np.ndarray, family: Family, allocation: Allocation, *, rng: Rng | None = None) -> Fit:
     """The exact posterior of a Bayesian mixture of few points.
 
     Parameters
@@ -55,7 +56,7 @@ def fit(x: np.ndarray, family: Family, allocation: Allocation, *, rng: np.random
     x : ndarray, shape (N, D)
     family, allocation : Family, Allocation
         The model with its priors, which must be proper.
-    rng : numpy.random.Generator, optional
+    rng : numpy.random.Generator or int, optional
         Not used: nothing is random before draws are asked for. It is taken so that every method is called alike.
 
     Returns

@@ -44,6 +44,7 @@ from mixtures.fit import Draws, Fit
 from mixtures.labels import assignments
 from mixtures.model import Allocation, Family, Theta
 from mixtures.rows import check_matrix
+from mixtures.seeds import Rng, generator
 
 RHAT = 1.01
 
@@ -62,7 +63,7 @@ def fit(
     family: Family,
     allocation: Allocation,
     *,
-    rng: np.random.Generator,
+    rng: Rng,
     draws: int = 1000,
     tune: int = 200,
     chains: int = 4,
@@ -77,7 +78,7 @@ def fit(
     x : ndarray, shape (N, D)
     family, allocation : Family, Allocation
         The model with its priors, which must be proper.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
         The same generator gives the same draws, whatever the number of cores.
     draws, chains : int
         Kept sweeps of each chain, and the number of chains, which move side by side.
@@ -120,6 +121,7 @@ def fit(
     ConvergenceWarning
         If the chains have not converged.
     """
+    rng = generator(rng)
     if min(draws, tune, chains) < 1 or walkers < chains:
         raise ValueError(
             f"draws is {draws}, tune {tune}, chains {chains} and walkers {walkers}; each must be at least 1, and the chains "

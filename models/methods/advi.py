@@ -36,6 +36,8 @@ from mixtures.errors import ConvergenceWarning
 from mixtures.fit import Draws, Fit
 from mixtures.methods import cavi
 from mixtures.model import Allocation, Family
+from mixtures.rows import check_matrix
+from mixtures.seeds import Rng, generator
 from models.families import twin
 from models.flat import Flat, batched, by_jax, counting, flatten, parallel
 from models.observed import observed
@@ -58,7 +60,7 @@ def fit(
     family: Family,
     allocation: Allocation,
     *,
-    rng: np.random.Generator,
+    rng: Rng,
     rank: str = "meanfield",
     steps: int = 20_000,
     learning_rate: float | None = None,
@@ -79,7 +81,7 @@ def fit(
     x : ndarray, shape (N, D)
     family, allocation : Family, Allocation
         The model with its priors.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
     rank : {"meanfield", "fullrank"}
         Diagonal or full covariance of q.
     steps : int
@@ -119,6 +121,7 @@ def fit(
     ConvergenceWarning
         If the ELBO had not settled.
     """
+    rng, x = generator(rng), check_matrix(x)
     _check(rank, steps, draws, restarts)
     learning_rate = RATES[rank] if learning_rate is None else learning_rate
     clock = [time.perf_counter()]
@@ -198,8 +201,9 @@ class Compiled:
         self._constrain = batched(self._flat.constrain, v)
         self.seconds = time.perf_counter() - began
 
-    def fit(self, x: np.ndarray, *, rng: np.random.Generator, start: Fit | None = None) -> Fit:
+    def fit(self, x: np.ndarray, *, rng: Rng, start: Fit | None = None) -> Fit:
         """Fit q to x (N, D); see `fit`."""
+        rng = generator(rng)
         began = time.perf_counter()
         if start is None:
             start = cavi.fit(x, self.family, self.allocation, rng=rng)

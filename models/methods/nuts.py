@@ -23,6 +23,8 @@ from mixtures.engines.passes import one_pass
 from mixtures.fit import Draws, Fit
 from mixtures.methods import cavi
 from mixtures.model import Allocation, Family, Theta
+from mixtures.rows import check_matrix
+from mixtures.seeds import Rng, generator
 from models.families import twin
 from models.flat import Flat, batched, can_run_in_parallel, counting, flatten, parallel
 from models.observed import observed
@@ -51,7 +53,7 @@ def fit(
     family: Family,
     allocation: Allocation,
     *,
-    rng: np.random.Generator,
+    rng: Rng,
     draws: int = 1000,
     tune: int = 1000,
     chains: int = 4,
@@ -73,7 +75,7 @@ def fit(
     x : ndarray, shape (N, D)
     family, allocation : Family, Allocation
         The model with its priors.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
     draws, tune, chains : int
         Kept draws and discarded steps of adaptation in each chain, and the number of chains.
     sampler : {"numpyro", "nutpie", "pymc"}
@@ -103,6 +105,7 @@ def fit(
     ValueError
         If the sampler is unknown, or a count is below 1.
     """
+    rng, x = generator(rng), check_matrix(x)
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}")
     if min(draws, tune, chains) < 1:
@@ -163,8 +166,9 @@ class Compiled:
         self._sample = parallel(chain, np.arange(chains), v, data)
         self.seconds = time.perf_counter() - began
 
-    def fit(self, x: np.ndarray, *, rng: np.random.Generator, start: Fit | None = None) -> Fit:
+    def fit(self, x: np.ndarray, *, rng: Rng, start: Fit | None = None) -> Fit:
         """Sample the posterior of x (N, D); see `fit`."""
+        rng = generator(rng)
         began = time.perf_counter()
         first = starts(x, self.family, self.allocation, start, self.chains, rng)
         init = self._flat.join(twin(self.family).unconstrain(self.family, *first))

@@ -30,6 +30,8 @@ from mixtures.errors import ConvergenceWarning
 from mixtures.families.priors import check_proper
 from mixtures.fit import Draws, Fit
 from mixtures.model import Allocation, Family
+from mixtures.rows import check_matrix
+from mixtures.seeds import Rng, generator
 from models.families import twin
 from models.flat import Flat, batched, by_jax, flatten
 
@@ -44,7 +46,7 @@ def fit(
     family: Family,
     allocation: Allocation,
     *,
-    rng: np.random.Generator,
+    rng: Rng,
     draws: int = 1000,
     chains: int = 4,
     moves: int = 50,
@@ -57,7 +59,7 @@ def fit(
     x : ndarray, shape (N, D)
     family, allocation : Family, Allocation
         The model with its priors, which must be proper.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
     draws, chains : int
         Particles of each run, and the number of independent runs.
     moves : int
@@ -91,6 +93,7 @@ def fit(
     ConvergenceWarning
         If the runs do not agree.
     """
+    rng, x = generator(rng), check_matrix(x)
     if draws < 100 or min(chains, moves) < 1 or not 0 < threshold < 1:
         raise ValueError(
             f"draws is {draws}, chains {chains}, moves {moves} and threshold {threshold}; expected at least 100 draws, one "

@@ -19,6 +19,7 @@ import numpy as np
 
 from mixtures import COVARIANCES, CollapseError, Dirichlet, Fit
 from mixtures.model import Allocation, Family
+from mixtures.seeds import Rng, generator
 from reports.comparison import manifest as facts_of
 from reports.comparison.added import Added, as_added, check_names
 from reports.comparison.beside import one_core
@@ -50,7 +51,7 @@ def compare(
     x: np.ndarray | pd.DataFrame,
     n_components: int,
     *,
-    rng: np.random.Generator,
+    rng: Rng,
     methods: Sequence[str] = DEFAULT,
     labels: Sequence[Any] | np.ndarray | None = None,
     features: Sequence[str] | None = None,
@@ -74,7 +75,7 @@ def compare(
     x : ndarray or DataFrame, shape (N, D)
     n_components : int
         K.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
         Source of all randomness. Every method has a stream of its own; leaving one out changes the others only where they
         start from it or are numbered by it.
     methods : sequence of str
@@ -130,8 +131,7 @@ def compare(
     tell = progress.tell
     facts = dict(facts or {})
     settings = Options(**options)
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng is {rng!r}; expected a numpy.random.Generator, such as numpy.random.default_rng(0)")
+    rng = generator(rng)
     methods = check_methods([methods] if isinstance(methods, str) else methods)
     check_covariance(covariance)
     split_rng, sample_rng, *method_rngs = rng.spawn(2 + len(METHODS))

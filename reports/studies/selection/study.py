@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixtures import COVARIANCES, datasets
+from mixtures.seeds import Rng, generator
 from reports.comparison import manifest as facts_of
 from reports.comparison.catalogue import check_reg_covar
 from reports.comparison.prepared import digest, prepare
@@ -118,7 +119,7 @@ def select(
     x: np.ndarray | pd.DataFrame,
     components: Iterable[int] = range(1, 9),
     *,
-    rng: np.random.Generator,
+    rng: Rng,
     covariance: str | Sequence[str] = ("full",),
     criteria: Sequence[str] | None = None,
     folds: int = 10,
@@ -139,7 +140,7 @@ def select(
     x : ndarray or DataFrame, shape (N, D)
     components : iterable of int
         The numbers of clusters to choose from.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
         Source of all randomness. What is found for a candidate depends neither on the other candidates nor on ``workers``.
     covariance : str or sequence of str
         The structures to choose from: full, tied, diag, spherical.
@@ -171,8 +172,7 @@ def select(
     """
     began = time.perf_counter()
     facts = dict(facts or {})
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng is {rng!r}; expected a numpy.random.Generator, such as numpy.random.default_rng(0)")
+    rng = generator(rng)
     structures = _distinct([covariance] if isinstance(covariance, str) else covariance)
     for structure in structures:
         check_covariance(structure)

@@ -1,0 +1,36 @@
+"""Where random numbers come from: a generator, or the seed of one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+Rng = np.random.Generator | int
+
+
+def generator(rng: Rng) -> np.random.Generator:
+    """The generator itself, or ``numpy.random.default_rng(rng)`` for a seed, as scikit-learn takes ``random_state``.
+
+    Raises
+    ------
+    TypeError
+        If rng is neither.
+    ValueError
+        If it is a negative number.
+
+    Examples
+    --------
+    >>> generator(0).random() == np.random.default_rng(0).random()
+    True
+    """
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if rng is None or isinstance(rng, bool | np.bool_):
+        raise TypeError(f"rng is {rng!r}; expected a numpy.random.Generator or a seed, a whole number of at least 0")
+    try:
+        return np.random.default_rng(rng)
+    except TypeError:
+        raise TypeError(
+            f"rng is {rng!r}; expected a numpy.random.Generator or a seed, a whole number of at least 0"
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"rng is {rng!r}; a seed is a whole number of at least 0") from error
