@@ -19,9 +19,11 @@ from typer.testing import CliRunner
 import reports
 from mixtures import COVARIANCES, Dirichlet, datasets
 from mixtures.ascent.starts import statistics
-from mixtures.methods import cavi
+from mixtures.methods import cavi, gibbs
 from reports.commands.app import app
+from reports.metrics import criteria
 from reports.metrics.criteria import CRITERIA, Candidate, Clustering
+from reports.metrics.evidence import bridge
 from reports.page.selection import CLOSE, View, clusters, render, verdict
 from reports.studies.selection.plane import Plane
 from reports.studies.selection.study import _doubts, choose
@@ -253,6 +255,30 @@ def test_a_candidate_that_fails_takes_no_part(tmp_path):
     page = Page(render(found)).sections
     assert "CollapseError" in page["values"]
     assert "ELBO chooses K\u00a0=\u00a02" in page["choice"]
+
+
+def test_chains_that_did_not_mix_choose_no_candidate(x, monkeypatch):
+    """A bridge between chains in different modes has an error that no chain shows: K = 3 looks best here, and K = 2 stands."""
+    fit, errors = gibbs.fit, {2: 0.0, 3: 500.0}
+
+    def apart(x, family, allocation, **settings):
+        found = fit(x, family, allocation, draws=100, tune=50, **settings)
+        return replace(found, info=found.info | {"rhat": 1.2 if allocation.n_components == 3 else 1.0})
+
+    def far_off(fit, x, rng):
+        *name, value, se = bridge(fit, x, rng)
+        return *name, value + errors[fit.n_components], se
+
+    monkeypatch.setattr(gibbs, "fit", apart)
+    monkeypatch.setattr(criteria, "bridge", far_off)
+    found = select(x, [1, 2, 3], ("evidence", "loo"))
+    assert np.isnan(value(found, "evidence", 3))
+    assert np.isfinite(value(found, "loo", 3))
+    assert "did not mix (split R-hat 1.20)" in value(found, "evidence", 3, column="missing")
+    assert found.choice("evidence").best.components < 3
+    assert any("the evidence chooses none of these" in warning for warning in found.warnings)
+    errors[3] = -500.0
+    assert np.isfinite(value(select(x, [1, 2, 3], ("evidence",)), "evidence", 3))
 
 
 def test_no_choice_is_claimed_where_one_candidate_is_left(tmp_path):

@@ -23,6 +23,7 @@ from reports.metrics.evidence import bridge
 from reports.metrics.optimum import log_likelihood
 from reports.metrics.prediction import FEWEST_LOO_DRAWS, LARGEST_LOG_LIKELIHOOD, log_density, pareto_smoothed, weighted
 from reports.metrics.quality import limit
+from reports.metrics.reference import RHAT
 
 # Fits of folds stop where a pass gains less than this many nats a point: it moves their scores by less than their starts do.
 FOLD_TOL = 1e-7
@@ -102,9 +103,9 @@ CRITERIA = {
         "evidence",
         "gibbs",
         "log p(x), over all labellings: exact where the sum over all allocations is affordable, else by bridge sampling from "
-        "Gibbs draws. It depends on the prior, whose scale here follows K, and with few points it may favour one more cluster, "
-        "which stays empty. A difference below one nat is not worth more than a bare mention, one above five is very strong "
-        "(Kass & Raftery 1995).",
+        "Gibbs draws. It depends on the prior, whose scale here follows K, and with few points it "
+        "may favour one more cluster, which stays empty. A difference below one nat is not worth more than a bare mention, "
+        "one above five is very strong (Kass & Raftery 1995).",
     ),
 }
 
@@ -204,6 +205,8 @@ class Found:
         By criterion, the number and its standard error.
     pointwise : dict of ndarray, each of shape (N,)
         By criterion, what each point adds to it, where it is such a sum.
+    doubts : dict of str
+        By criterion, why the number may be far off, so that the candidate must not be chosen for it.
     missing : dict of str
         By criterion, why there is no number.
     facts : dict
@@ -216,6 +219,7 @@ class Found:
 
     values: dict[str, tuple[float, float]] = field(default_factory=dict)
     pointwise: dict[str, np.ndarray] = field(default_factory=dict)
+    doubts: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     failed: bool = False
@@ -289,6 +293,8 @@ def _gibbs(candidate: Candidate, setting: Setting, rng: np.random.Generator) -> 
     fit = gibbs.fit(x, family, allocation, rng=rng)
     found.facts |= {"converged": fit.converged, "rhat": fit.info["rhat"]}
     if "evidence" in left:
+        if not fit.info["rhat"] < RHAT:
+            found.doubts["evidence"] = f"its Gibbs chains did not mix (split R-hat {fit.info['rhat']:.2f})"
         try:
             _, _, _, value, se = bridge(fit, x, rng)
             found.values["evidence"] = value, se

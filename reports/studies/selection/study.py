@@ -25,6 +25,7 @@ from reports.comparison.run import check_covariance, check_known
 from reports.metrics.criteria import CRITERIA, PART_TITLES, Candidate, Clustering, Found, Setting, climb, examine
 from reports.metrics.optimum import HIGHER
 from reports.metrics.prediction import paired_difference
+from reports.metrics.reference import RHAT
 from reports.studies.workers import Progress, as_finished, processes, telling
 
 if TYPE_CHECKING:
@@ -353,6 +354,9 @@ def _table(
     for criterion in criteria:
         own = {c: found[c, CRITERIA[criterion].part] for c in candidates}
         values = {c: one.values[criterion] for c, one in own.items() if criterion in one.values}
+        missing = {c: one.missing[criterion] for c, one in own.items() if criterion in one.missing}
+        missing |= (unproven := _unproven(criterion, own, values))
+        values = {c: value for c, value in values.items() if c not in unproven}
         pointwise = {c: one.pointwise[criterion] for c, one in own.items() if criterion in one.pointwise}
         within = {}
         for structure in structures:
@@ -368,9 +372,21 @@ def _table(
             if c in values and c.covariance in within:
                 best = within[c.covariance].best
                 gap, gap_se = (0.0, np.nan) if c == best else difference(c, best, values, pointwise)
-            rows.append((criterion, *c, value, se, gap, gap_se, own[c].missing.get(criterion)))
+            rows.append((criterion, *c, value, se, gap, gap_se, missing.get(c)))
     columns = ["criterion", "covariance", "components", "value", "se", "difference", "difference_se", "missing"]
     return pd.DataFrame(rows, columns=columns), choices
+
+
+def _unproven(
+    criterion: str, own: Mapping[Candidate, Found], values: Mapping[Candidate, tuple[float, float]]
+) -> dict[Candidate, str]:
+    """Candidates whose value is the highest and doubtful, each with the reason: they would be chosen for an error."""
+    highest = max((v for c, (v, _) in values.items() if criterion not in own[c].doubts), default=-np.inf)
+    return {
+        c: f"{own[c].doubts[criterion]}, and its value, {v:.1f}, is above those of all candidates without such a doubt"
+        for c, (v, _) in values.items()
+        if criterion in own[c].doubts and v > highest
+    }
 
 
 def _fits(
@@ -487,11 +503,16 @@ def _doubts(fits: pd.DataFrame) -> list[str]:
             f"at K = {_listed(empty)} CAVI leaves more than one cluster empty: log K! counts equal labellings several times, "
             "and ELBO + log K! is too high."
         )
-    apart = where("gibbs_rhat", lambda v: ~(v < 1.01))
+    apart = where("gibbs_rhat", lambda v: ~(v < RHAT))
     if apart:
+        bridged = "bridge" in set(fits.get("gibbs_evidence", ()))
+        too_small = (
+            "the evidence and of LOO are too small there, and the evidence chooses none of these"
+            if bridged
+            else "LOO are too small there"
+        )
         said.append(
-            f"Gibbs chains did not mix at K = {_listed(apart)} (split R-hat above 1.01): the standard errors of the evidence "
-            "and of LOO are too small there."
+            f"Gibbs chains did not mix at K = {_listed(apart)} (split R-hat above {RHAT}): the standard errors of {too_small}."
         )
     heavy = where("gibbs_khat_bad", lambda v: v > 0)
     if heavy:
