@@ -41,7 +41,6 @@ from reports.studies.calibration.prior import LEVELS, Settings, draw, model
 from reports.studies.calibration.quantities import quantities
 from reports.studies.calibration.study import FEWEST, Calibration, calibrate, missing
 from reports.studies.cells import CellsError
-from reports.studies.folder import write_page
 from reports.studies.intervals import wilson, wilson_of_means
 
 QUICK = Settings(n_components=1, n=10, dimension=1, methods=("cavi",), draws=39)
@@ -393,11 +392,12 @@ def test_a_killed_calibration_goes_on_where_it_was(tmp_path):
     there = {path: path.stat().st_mtime_ns for path in folder.glob("cells/*.parquet")}
     lost = folder / "cells" / "000002-cavi.parquet"
     lost.unlink()
-    lost.with_name(".000002-cavi.part").write_bytes(b"half")
-    (folder / "calibration.part").write_bytes(b"half")
+    (folder / "cells" / ".mixtures-0123456789abcdef").write_bytes(b"half")
+    (folder / ".mixtures-0123456789abcdef").write_bytes(b"half")
     result = command("calibrate", *options, "--simulations", str(len(there) + 2), "--workers", "1")
     assert result.exit_code == 0, result.output
     assert f"{len(there) - 1} of {len(there) + 2} simulations are there already" in result.stderr
+    assert not list(folder.rglob(".mixtures-*"))
     for path, written in there.items():
         assert (path.stat().st_mtime_ns == written) == (path != lost)
     table = study.Cells(folder / "cells", study.COLUMNS).read()
@@ -438,11 +438,11 @@ def test_folders_that_do_not_fit_are_refused(tmp_path):
     manifest = json.loads((folder / "calibration.json").read_text())
     for changed in ({"versions": {"mixtures": "0.0.9"}}, {"format": 0}):
         (folder / "calibration.json").write_text(json.dumps(manifest | changed))
-        with pytest.raises(ResultsError, match=r"was written by mixtures .* in format"):
+        with pytest.raises(ResultsError, match=r"was written .*in format"):
             calibrate(QUICK, folder, simulations=FEWEST)
     for changed in ({"versions": None}, {"versions": []}, {"settings": None}):
         (folder / "calibration.json").write_text(json.dumps(manifest | changed))
-        with pytest.raises(ResultsError, match=r"damaged|written by mixtures None"):
+        with pytest.raises(ResultsError, match="damaged"):
             calibrate(QUICK, folder, simulations=FEWEST)
     assert sorted(folder.rglob("*")) == before
     (folder / "calibration.json").write_text(json.dumps(manifest))
@@ -594,19 +594,6 @@ def test_the_page_shows_what_failed_and_asks_for_nothing_outside(shown):
     assert not re.search(r"\bnan\b|\bNone\b", re.sub(r'src="[^"]*"', "", html))
     addresses = re.findall(r'(?:src|href)="([^"]*)"', html)
     assert {address.split(":")[0] if ":" in address else address[0] for address in addresses} == {"data", "#"}
-
-
-def test_an_earlier_page_stays_where_a_new_one_cannot_be_written(tmp_path, monkeypatch):
-    write_page(tmp_path, "<p>first")
-
-    def full(path, text, **_):
-        path.write_bytes(text[:4].encode())
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(OSError, match="No space"):
-        write_page(tmp_path, "<p>second")
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("report.html", "<p>first")]
 
 
 def test_one_method_that_always_fails_still_makes_a_page(shown):

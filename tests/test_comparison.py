@@ -190,11 +190,11 @@ def test_what_was_saved_comes_back(comparison, tmp_path):
 
 def test_an_earlier_comparison_is_replaced_only_when_asked(comparison, tmp_path):
     folder = comparison.save(tmp_path / "out", report=False)
-    (folder / "stale").touch()
+    (folder / "report.html").touch()
     with pytest.raises(ResultsError, match="--overwrite"):
         comparison.save(folder, report=False)
     comparison.save(folder, report=False, overwrite=True)
-    assert not (folder / "stale").exists()
+    assert not (folder / "report.html").exists()
     assert list(tmp_path.iterdir()) == [folder]
 
 

@@ -514,7 +514,7 @@ def test_cells_keep_what_is_whole(tmp_path):
     cells = Cells(tmp_path / "cells", {"name": "string", "x": "float64"})
     assert cells.read().empty
     cells.append("a", [{"name": "one", "x": 1.0}, {"name": "two"}])
-    (tmp_path / "cells" / ".b.part").write_bytes(b"half a file")
+    (tmp_path / "cells" / ".mixtures-0123456789abcdef").write_bytes(b"half a file")
     assert cells.read()["x"].isna().tolist() == [False, True]
     with pytest.raises(KeyError, match="typo"):
         cells.append("c", [{"typo": 1}])
@@ -658,7 +658,7 @@ def test_bad_arguments_are_one_line(arguments, message, tmp_path, monkeypatch):
 
 def test_a_folder_of_another_version_is_refused(tmp_path):
     (tmp_path / "overfit.json").write_text('{"format": 0, "versions": {"mixtures": "0.0.1"}}')
-    with pytest.raises(ResultsError, match=r"written by mixtures 0\.0\.1 in format 0"):
+    with pytest.raises(ResultsError, match="written in format 0"):
         check_folder(tmp_path)
     (tmp_path / "overfit.json").write_text("{}")
     with pytest.raises(ResultsError, match="damaged"):

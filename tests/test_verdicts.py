@@ -155,7 +155,7 @@ def test_a_lost_data_set_is_measured_again_alone_and_comes_out_the_same(small):
     folder, result = small
     lost = folder / "cells" / "separated-000001.parquet"  # without the Gibbs sampler, the quicker one
     lost.unlink()
-    lost.with_name(".separated-000001.part").write_bytes(b"half")
+    lost.with_name(".mixtures-0123456789abcdef").write_bytes(b"half")
     told = []
     again = run(QUICK, folder, seeds=2, tell=lambda done, total: told.append((done, total)))
     assert told == [(1, 2), (2, 2)]

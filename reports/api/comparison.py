@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mixtures import Fit
 from reports.api.shown import Shown, like
 from reports.comparison import run
+from reports.comparison.files import write_text
 from reports.comparison.results import PAGE, Results
 
 if TYPE_CHECKING:
@@ -70,9 +71,7 @@ class Comparison(Shown):
         """Write the report as one self-contained page."""
         from reports.page import render
 
-        path = Path(path)
-        path.write_text(render(self.results), encoding="utf-8")
-        return path
+        return write_text(path, render(self.results))
 
     def save(
         self, folder: str | Path, *, report: bool = True, overwrite: bool = False, executor: Executor | None = None
@@ -92,7 +91,7 @@ class Comparison(Shown):
 
         page = begin_to_render(self.results, executor)
         folder = self.results.save(folder, overwrite=overwrite)
-        (folder / PAGE).write_text(page(), encoding="utf-8")
+        write_text(folder / PAGE, page())
         return folder
 
     def __repr__(self) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from reports.api.shown import Shown
-from reports.comparison.results import ResultsError
-from reports.studies.folder import PAGE, write_page
+from reports.comparison.files import write_folder, write_text
+from reports.comparison.results import check_empty
+from reports.studies.folder import PAGE
 
 
 class Kept(Shown):
@@ -26,9 +27,7 @@ class Kept(Shown):
 
     def to_html(self, path: str | Path) -> Path:
         """Write the report as one self-contained page."""
-        path = Path(path)
-        path.write_text(self._page(), encoding="utf-8")
-        return path
+        return write_text(path, self._page())
 
     def save(self, folder: str | Path) -> Path:
         """Write the numbers, the manifest and the page into a new folder, or the page into the study's own.
@@ -41,11 +40,17 @@ class Kept(Shown):
             If it cannot be written.
         """
         folder = Path(folder)
-        if folder.resolve() != self.folder.resolve():
-            if folder.is_dir() and any(folder.iterdir()):
-                raise ResultsError(f"{folder} is not empty; give a new folder")
-            shutil.copytree(self.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.part", PAGE))
-        write_page(folder, self._page(str(folder)))
+        page = self._page(str(folder))
+        if folder.resolve() == self.folder.resolve():
+            write_text(folder / PAGE, page)
+            return folder
+
+        def fill(part: Path) -> None:
+            shutil.copytree(self.folder, part, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".mixtures-*", PAGE))
+            write_text(part / PAGE, page)
+
+        check_empty(folder)
+        write_folder(folder, fill)
         return folder
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reports.api.shown import Shown, like
+from reports.comparison.files import write_folder, write_text
+from reports.comparison.manifest import write
+from reports.comparison.results import check_empty
 from reports.metrics.criteria import CRITERIA
 from reports.studies.selection import study
-from reports.studies.selection.study import CSV, MANIFEST, PAGE, PLOT, check_folder
+from reports.studies.selection.study import CSV, MANIFEST, PAGE, PLOT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,12 +51,10 @@ class Selection(Shown, study.Selection):
         """Write the report as one self-contained page."""
         from reports.page.selection import render
 
-        path = Path(path)
-        path.write_text(render(self), encoding="utf-8")
-        return path
+        return write_text(path, render(self))
 
     def save(self, folder: str | Path, *, report: bool = True) -> Path:
-        """Write the table, the plot, the manifest and, unless ``report`` is false, the page into a new folder.
+        """Write the table, the plot, the manifest and, unless ``report`` is false, the page into a new folder, in one move.
 
         Raises
         ------
@@ -63,14 +63,16 @@ class Selection(Shown, study.Selection):
         """
         from reports.plots.selection import plot_selection
 
+        def fill(part: Path) -> None:
+            self.table.to_csv(part / CSV, index=False)
+            plot_selection(self.table).savefig(part / PLOT, dpi=160)
+            write(part / MANIFEST, self.manifest)
+            if report:
+                self.to_html(part / PAGE)
+
         folder = Path(folder)
-        check_folder(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.table.to_csv(folder / CSV, index=False)
-        plot_selection(self.table).savefig(folder / PLOT, dpi=160)
-        (folder / MANIFEST).write_text(json.dumps(self.manifest, indent=2) + "\n", encoding="utf-8")
-        if report:
-            self.to_html(folder / PAGE)
+        check_empty(folder)
+        write_folder(folder, fill)
         return folder
 
     def __repr__(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -13,6 +12,8 @@ from reports.bench import machine, measure, processes
 from reports.bench.cells import GRID, Cell, points, pose
 from reports.bench.machine import Machine
 from reports.bench.measure import Row
+from reports.comparison.files import write_folder
+from reports.comparison.manifest import write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,11 +97,13 @@ class Bench:
 
     def save(self, folder: Path, plot: Figure) -> None:
         """Write the table, its plot (`reports.plots.bench`), and what the machine is."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self.table.to_csv(folder / CSV, index=False)
-        text = json.dumps(self.facts | self.machine._asdict(), indent=2)
-        (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        plot.savefig(folder / PLOT, dpi=160)
+
+        def fill(part: Path) -> None:
+            self.table.to_csv(part / CSV, index=False)
+            write(part / MANIFEST, self.facts | self.machine._asdict())
+            plot.savefig(part / PLOT, dpi=160)
+
+        write_folder(folder, fill)
 
 
 def run(settings: Settings, tell: Callable[[str, int, int], None] = lambda *_: None) -> Bench:

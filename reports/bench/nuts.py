@@ -12,7 +12,6 @@ of them, and with as many as there are, which is what whoever sets nothing gets.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -27,6 +26,8 @@ from mixtures.labels import align, sort_by_mean
 from mixtures.methods import cavi
 from reports.bench import machine, processes, usual
 from reports.bench.benchmark import CSV, MANIFEST
+from reports.comparison.files import write_folder
+from reports.comparison.manifest import write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -195,10 +196,12 @@ def diagnosed(fit: Fit, x: np.ndarray) -> dict[str, Any]:
 
 def save(table: pd.DataFrame, settings: Settings, folder: Path) -> None:
     """Write the table as bench.csv, and the settings and what the machine is as bench.json."""
-    folder.mkdir(parents=True, exist_ok=True)
-    table.to_csv(folder / CSV, index=False)
-    text = json.dumps(machine.facts() | {"nuts": asdict(settings)}, indent=2)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+    def fill(part: Path) -> None:
+        table.to_csv(part / CSV, index=False)
+        write(part / MANIFEST, machine.facts() | {"nuts": asdict(settings)})
+
+    write_folder(folder, fill)
 
 
 def _attempt(settings: Settings, seed: int, way: Way) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def bench(
     from reports.bench import GRID, Settings, parse_cells, parse_covariances, run
     from reports.bench import nuts as effective
     from reports.bench.tables import effective_draws, machine, tables
-    from reports.comparison.results import ResultsError, check_free
+    from reports.comparison.results import check_empty
     from reports.plots.bench import plot_bench
 
     try:
@@ -103,9 +103,7 @@ def bench(
         )
         sampling = effective.Settings(sampler=sampler, repeats=repeats or effective.Settings.repeats)
         folder = out_dir or unused(Path("results") / "bench")
-        if folder.is_dir() and any(folder.iterdir()):
-            raise ResultsError(f"{folder} is not empty; give a new folder with --out")
-        check_free(folder, overwrite=False)
+        check_empty(folder)
     except (ValueError, OSError) as error:
         refuse(error)
     with Parts() as parts:
@@ -114,13 +112,18 @@ def bench(
         else:
             result = run(settings, parts.tell)
     numbers = f"Numbers: {relative(folder / 'bench.csv')}"
+    try:
+        if nuts:
+            effective.save(compared, sampling, folder)
+        else:
+            result.save(folder, plot_bench(result.table))
+    except OSError as error:
+        refuse(error)
     if nuts:
-        effective.save(compared, sampling, folder)
         for table in effective_draws(compared, sampling):
             out.print(table)
         say(numbers, whole=True)
         return
-    result.save(folder, plot_bench(result.table))
     for table in tables(result):
         out.print(table)
     say(machine(result))

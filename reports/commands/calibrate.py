@@ -115,8 +115,8 @@ def _verdicts(
     open_: bool,
 ) -> None:
     """Judge methods of which it is known whether they are right, and write the rates as a page and as Markdown."""
+    from reports.comparison.files import write_text
     from reports.page.verdicts import lines, markdown, render
-    from reports.studies.folder import write_text
     from reports.studies.verdicts import study
 
     folder = out_dir or Path("results") / "calibration-verdicts"
@@ -128,7 +128,10 @@ def _verdicts(
         refuse(error)
     options = {"seeds": seeds, "workers": workers, "scheduler": scheduler}
     result = _run("data sets", study.run, settings, folder, render, options)
-    write_text(folder / "verdicts.md", markdown(result))
+    try:
+        write_text(folder / "verdicts.md", markdown(result))
+    except OSError as error:
+        refuse(error)
     _tell(lines(result), folder, open_)
 
 
@@ -151,9 +154,10 @@ def _run(
     """Run a study with its bar and write its page; what was finished is kept where it is interrupted."""
     from joblib import cpu_count
 
+    from reports.comparison.files import write_text
     from reports.comparison.results import ResultsError
     from reports.studies.cells import CellsError
-    from reports.studies.folder import write_page
+    from reports.studies.folder import PAGE
 
     options = options | {"workers": options["workers"] or cpu_count()}
     try:
@@ -161,7 +165,7 @@ def _run(
             keep(rate, folder)
             command = shlex.join(["mixtures", *sys.argv[1:]])
             result = run(settings, folder, **options, command=command, tell=rate.tell)
-        write_page(folder, render(result))
+        write_text(folder / PAGE, render(result))
     except (ResultsError, CellsError, OSError) as error:
         refuse(error)
     return result

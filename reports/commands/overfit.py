@@ -59,7 +59,8 @@ def overfit(
     """
     from joblib import cpu_count
 
-    from reports.studies.folder import CELLS, PAGE, write_page
+    from reports.comparison.files import write_text
+    from reports.studies.folder import CELLS, PAGE
     from reports.studies.overfit import grid as grids
     from reports.studies.overfit import study
 
@@ -89,7 +90,7 @@ def overfit(
         if report:
             from reports.page.overfit import render
 
-            write_page(folder, render(result, str(relative(folder))))
+            write_text(folder / PAGE, render(result, str(relative(folder))))
     except (ValueError, OSError) as error:
         refuse(error)
     from reports.page.links import Links

@@ -16,18 +16,21 @@ def report(
     open_: Open = False,
 ) -> None:
     """Write the page of an earlier comparison again, from what was saved."""
-    from reports.comparison.results import PAGE, Results
-
-    try:
-        results = Results.load(folder)
-    except ValueError as error:
-        refuse(error)
     from reports.comparison.beside import second_process
-    from reports.page import render
+    from reports.comparison.files import check_file, check_folder, write_text
+    from reports.comparison.results import PAGE, Results, ResultsError
 
     path = folder / PAGE
-    with second_process(len(results.trees)) as executor:
-        path.write_text(render(results, executor), encoding="utf-8")
+    try:
+        results = Results.load(folder)
+        check_file(path)
+        check_folder(folder.resolve() / "page")
+        from reports.page import render
+
+        with second_process(len(results.trees)) as executor:
+            write_text(path, render(results, executor))
+    except (ResultsError, OSError) as error:
+        refuse(error)
     say(f"Report: {path}", whole=True)
     if open_:
         typer.launch(path.resolve().as_uri())

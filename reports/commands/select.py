@@ -93,7 +93,7 @@ def select(
     from joblib import cpu_count
 
     from reports.api.selection import select as choose
-    from reports.comparison.results import ResultsError
+    from reports.comparison.results import ResultsError, check_empty
     from reports.studies.selection import study as selection
 
     started: list[int] = []
@@ -109,7 +109,7 @@ def select(
             thousands=thousands,
         )
         folder = out_dir or unused(Path("results") / f"{loaded.name}-select")
-        selection.check_folder(folder)
+        check_empty(folder)
         with Rate("parts") as rate:
 
             def tell(done: int, total: int) -> None:

@@ -25,6 +25,7 @@ from mixtures.datasets import limits
 from mixtures.model import Allocation, Family
 from reports.comparison import estimators
 from reports.comparison.catalogue import METHODS
+from reports.comparison.files import open_tree
 from reports.comparison.prepared import Data
 from reports.comparison.results import file_name
 from reports.metrics.parameters import kind as kind_of
@@ -146,7 +147,7 @@ def _read(path: Path) -> xr.DataTree | dict[str, np.ndarray]:
             limits.check_arrays(path)
             with np.load(path, allow_pickle=False) as arrays:
                 return dict(arrays)
-        with xr.open_datatree(path, engine="zarr" if path.is_dir() else "h5netcdf") as tree:
+        with open_tree(path) if path.is_dir() else xr.open_datatree(path, engine="h5netcdf") as tree:
             limits.check_memory(2 * tree.nbytes, str(path), "keep fewer draws")
             return tree.load()
     except limits.DataError:

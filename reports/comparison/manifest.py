@@ -1,21 +1,71 @@
-"""The facts of a run that no number shows: what was fitted to what, with which versions."""
+"""The facts of a run that no number shows: what was fitted to what, with which versions; how a manifest is written and read."""
 
 from __future__ import annotations
 
+import json
 import platform
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mixtures import Dirichlet
 from mixtures.model import Family
+from reports.comparison.files import write_text
 from reports.comparison.prepared import Data
 from reports.metrics.recovery import UNKNOWN, is_known
 
 PACKAGES = ("mixtures", "numpy", "scipy", "pymc", "pytensor", "jax", "numpyro", "nutpie", "arviz", "scikit-learn")
+
+
+class ManifestError(ValueError):
+    """A manifest that cannot be read, is damaged, or was written in another format."""
+
+
+def write(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Write a manifest as JSON, whole or not at all; arrays become lists."""
+    write_text(path, json.dumps(manifest, indent=2, default=lambda value: value.tolist()) + "\n")
+
+
+def read(path: Path, schema: Any, what: str, version: int) -> dict[str, Any]:
+    """Read a manifest and check it, whole, against its schema.
+
+    Parameters
+    ----------
+    path : Path
+    schema : type
+        A `typing.TypedDict`; what the manifest holds besides is passed over.
+    what : str
+        Of what it is, in words with its article.
+    version : int
+        The format that it must be of.
+
+    Raises
+    ------
+    ManifestError
+        If it cannot be read, or is not such a manifest.
+    """
+    import msgspec
+
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        written = manifest["format"]
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ManifestError(
+            f"{path} is damaged, or not the manifest of {what} ({type(error).__name__}: {error})"
+        ) from error
+    if written != version:
+        raise ManifestError(f"{path} was written in format {written!r}, not {version}")
+    try:
+        msgspec.convert(manifest, schema)
+    except msgspec.ValidationError as error:
+        raise ManifestError(f"{path} is damaged ({error})") from error
+    return manifest
 
 
 def versions() -> dict[str, str]:

@@ -69,7 +69,7 @@ def measure(
             "modes": {},
             "evidence": {},
             "verdict": {},
-            "prior_sensitivity": {},
+            "prior_sensitivity": None,
         }
         return Measured({}, rows, {}, facts)
 

@@ -6,21 +6,26 @@ page ``report.html``. The page is made from these alone, so that it can be made 
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from reports.comparison import files
+from reports.comparison.manifest import ManifestError, read, write
+
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-FORMAT = 6
+FORMAT = 7
 COLUMNS = ("method", "metric", "target", "value", "se")
-MANIFEST, PAGE = "manifest.json", "report.html"
+MANIFEST, PAGE, METRICS, DATA = "manifest.json", "report.html", "metrics.csv", "data.zarr"
+
+# What a file within a zarr store is called.
+IN_STORE = re.compile(r"\.z(array|attrs|group|metadata)|\d+(\.\d+)*")
 
 
 class ResultsError(ValueError):
@@ -62,35 +67,28 @@ class Results:
         ------
         ResultsError
             If the folder holds something else, or a comparison and ``overwrite`` is false.
+        OSError
+            If it cannot be written; an earlier comparison stays.
         """
-        import zarr
-
         folder = Path(folder).resolve()
-        check_free(folder, overwrite=overwrite)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        part.chmod(0o755)
-        try:
-            (part / MANIFEST).write_text(json.dumps(self.manifest, indent=2, default=_plain) + "\n", encoding="utf-8")
-            self.metrics.to_csv(part / "metrics.csv", index=False)
-            self.data.to_zarr(part / "data.zarr", zarr_format=2)
-            for name, tree in self.trees.items():
-                store = part / f"{file_name(name)}.zarr"
-                tree.to_zarr(
-                    store, zarr_format=2, consolidated=False
-                )  # else once a group, which takes longer than the rest
-                zarr.consolidate_metadata(store, zarr_format=2)
+
+        def check() -> None:
             check_free(folder, overwrite=overwrite)
-            if overwrite and folder.exists():
-                shutil.rmtree(folder)
-            try:
-                part.rename(folder)
-            except OSError:  # another run may have written there since
-                check_free(folder, overwrite=False)
-                raise
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-        return folder
+
+        check()
+        try:
+            return files.write_folder(folder, self._fill, replace=overwrite, check=check)
+        except OSError:  # another run may have written there since
+            check_free(folder, overwrite=overwrite)
+            raise
+
+    def _fill(self, folder: Path) -> None:
+        self.metrics.to_csv(folder / METRICS, index=False)
+        files.write_tree(self.data, folder / DATA)
+        for name, tree in self.trees.items():
+            files.write_tree(tree, folder / store_name(name))
+        digests = {path.name: files.digest(path) for path in sorted(folder.iterdir())}
+        write(folder / MANIFEST, self.manifest | {"files": digests})
 
     @classmethod
     def load(cls, folder: str | Path) -> Results:
@@ -104,19 +102,16 @@ class Results:
         import pandas as pd
         import xarray as xr
 
-        folder = Path(folder)
+        folder = Path(folder).resolve()
+        files.restore(folder)
         manifest = _read_manifest(folder)
+        names = [name for name, method in manifest["methods"].items() if method["status"] == "ok"]
         try:
-            metrics = pd.read_csv(folder / "metrics.csv", keep_default_na=False, na_values={"value": [""], "se": [""]})
-            data = xr.open_zarr(folder / "data.zarr", consolidated=True).load()
-            names = [name for name, method in manifest["methods"].items() if method["status"] == "ok"]
-            trees = {name: xr.open_datatree(folder / f"{file_name(name)}.zarr", engine="zarr").load() for name in names}
-            if list(metrics.columns) != list(COLUMNS):
-                raise ValueError("metrics.csv has other columns")
-            for name, tree in trees.items():
-                for group in ("posterior", "clusters"):
-                    if any(bool(values.isnull().any()) for values in tree[group].to_dataset().data_vars.values()):
-                        raise ValueError(f"{name}.zarr has gaps in {group}")
+            _check_files(folder, names, manifest.pop("files"))
+            metrics = pd.read_csv(folder / METRICS, keep_default_na=False, na_values={"value": [""], "se": [""]})
+            data = xr.open_zarr(files.open_store(folder / DATA), consolidated=True).load()
+            trees = {name: files.open_tree(folder / store_name(name)).load() for name in names}
+            _check_agree(manifest, data, trees)
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise ResultsError(f"{folder} is damaged ({error}); run the comparison again") from error
         return cls(manifest, metrics, data, trees)
@@ -131,44 +126,109 @@ def file_name(method: str) -> str:
     return quote(method, safe=" ")
 
 
-def check_free(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that cannot or must not be written."""
+def store_name(method: str) -> str:
+    """Name of the zarr store of a method's draws."""
+    return f"{file_name(method)}.zarr"
+
+
+def check_place(folder: Path, *, moved: bool = True) -> None:
+    """Refuse a folder that cannot be written; see `reports.comparison.files.check_folder`.
+
+    Raises
+    ------
+    ResultsError
+    """
     folder = folder.resolve()
-    above = next(path for path in (folder, *folder.parents) if path.exists())
+    above = files.standing(folder)
     if not above.is_dir():
         raise ResultsError(f"{above} is a file; give a folder with --out")
-    if folder == Path.cwd() or folder in Path.cwd().parents:
-        raise ResultsError(f"{folder} is the working folder or above it; give a new folder with --out")
     try:
-        tempfile.TemporaryDirectory(dir=folder.parent if above == folder else above).cleanup()
+        files.restore(folder)
+        files.check_folder(folder, moved=moved)
     except OSError as error:
         raise ResultsError(f"{folder} cannot be written ({error.strerror}); give another folder with --out") from None
-    if above != folder or not any(folder.iterdir()):
+
+
+def check_free(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that cannot or must not be written.
+
+    Raises
+    ------
+    ResultsError
+    """
+    folder = folder.resolve()
+    if folder == Path.cwd() or folder in Path.cwd().parents:
+        raise ResultsError(f"{folder} is the working folder or above it; give a new folder with --out")
+    check_place(folder)
+    if not folder.exists() or not any(folder.iterdir()):
         return
     try:
-        _read_manifest(folder)
-    except ResultsError:
-        raise ResultsError(f"{folder} holds something else than a comparison; give another folder with --out") from None
+        manifest = _read_manifest(folder)
+    except ResultsError as error:
+        raise ResultsError(
+            f"{folder} holds something else than a comparison ({error}); give another folder with --out"
+        ) from None
     if not overwrite:
         raise ResultsError(f"{folder} holds an earlier comparison; give --overwrite to replace it, or another --out")
+    if (other := next(_not_ours(folder, manifest), None)) is not None:
+        raise ResultsError(
+            f"{folder} holds {other!r}, which no comparison wrote, and --overwrite would delete it; move it, or give another "
+            "folder with --out"
+        )
+
+
+def check_empty(folder: Path) -> None:
+    """Refuse a folder that cannot be written or has something in it.
+
+    Raises
+    ------
+    ResultsError
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ResultsError(f"{folder} is not empty; give a new folder with --out")
+    check_free(folder, overwrite=False)
+
+
+def _not_ours(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
+    """Names, as seen from the folder, of whatever is in it that its comparison did not write."""
+    stores = {DATA, *map(store_name, manifest["methods"])}
+    for path in sorted(path for path in folder.iterdir() if not files.is_leftover(path)):
+        if path.name in stores and path.is_dir() and not path.is_symlink():
+            for name, file in files.contents(path):
+                if file.is_symlink() or not IN_STORE.fullmatch(file.name):
+                    yield f"{path.name}/{name}"
+        elif path.is_symlink() or not path.is_file() or path.name not in (MANIFEST, PAGE, METRICS):
+            yield path.name
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
-    if not path.is_file():
-        raise ResultsError(
-            f"{folder} is no results folder: it has no {MANIFEST}; name one that `mixtures compare` wrote"
-        )
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        version = manifest["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ResultsError(f"{path} is not the manifest of a comparison ({error})") from error
-    if version != FORMAT:
-        raise ResultsError(f"{folder} was written in format {version}, not {FORMAT}; run the comparison again")
+        if not path.is_file():
+            raise ResultsError(
+                f"{folder} is no results folder: it has no {MANIFEST}; name one that `mixtures compare` wrote"
+            )
+        from reports.comparison import schema
+
+        manifest = read(path, schema.Manifest, "a comparison", FORMAT)
+        schema.check(manifest)
+    except ManifestError as error:
+        raise ResultsError(f"{error}; run the comparison again") from error
     return manifest
 
 
-def _plain(value: Any) -> Any:
-    """JSON for NumPy scalars and arrays."""
-    return value.tolist()
+def _check_files(folder: Path, methods: list[str], digests: dict[str, str]) -> None:
+    """Refuse files that are not as they were written: lost, cut short, changed, or a symbolic link that leads elsewhere."""
+    for name in (METRICS, DATA, *map(store_name, methods)):
+        if files.digest(folder / name) != digests[name]:
+            raise ValueError(f"{name} is not as it was written")
+
+
+def _check_agree(manifest: dict[str, Any], data: xr.Dataset, trees: dict[str, xr.DataTree]) -> None:
+    """Refuse a manifest that is about other numbers than those of the stores."""
+    described, K = manifest["data"], manifest["model"]["n_components"]
+    if list(data["feature"].values) != described["features"] or data.sizes["obs"] != described["n"]:
+        raise ValueError(f"{MANIFEST} describes other data than {DATA}")
+    for name, tree in trees.items():
+        if tree["posterior"].sizes["cluster"] != K:
+            raise ValueError(f"{MANIFEST} has K = {K}, and {store_name(name)} has not")

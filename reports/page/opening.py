@@ -261,7 +261,7 @@ def prior_words(manifest: dict[str, Any]) -> str:
         "nu0": "ν0 = D + 2",
         "beta0": "β0 = 0.01",
     }
-    given = [name for name in rules if name in model.get("given", ())]
+    given = [name for name in rules if name in model["given"]]
     rest = [rule for name, rule in rules.items() if name not in given]
     words = f"Given: {listing([symbols(name) for name in given])}. " if given else ""
     if rest:

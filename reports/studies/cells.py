@@ -5,10 +5,11 @@ A file is there whole or not at all, so that a run can be killed at any moment a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from reports.comparison.files import write_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,12 +59,8 @@ class Cells:
         if unknown := {key for row in rows for key in row} - set(self.columns):
             raise KeyError(f"no columns of the data set: {', '.join(sorted(unknown))}")
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / f".{name}.part"  # readers pass over names that begin with a dot
-        try:
-            parquet.write_table(pa.Table.from_pylist(rows, schema=self.schema), part)
-            os.replace(part, self.folder / f"{name}.parquet")
-        finally:
-            part.unlink(missing_ok=True)
+        table = pa.Table.from_pylist(rows, schema=self.schema)
+        write_file(self.folder / f"{name}.parquet", lambda part: parquet.write_table(table, part))
 
     def read(self) -> pd.DataFrame:
         """All rows, in the order of the files' names.

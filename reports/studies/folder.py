@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import os
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from reports.comparison.manifest import versions
-from reports.comparison.results import ResultsError, check_free
+from reports.comparison.files import clear, is_leftover
+from reports.comparison.manifest import ManifestError, read, versions, write
+from reports.comparison.results import ResultsError, check_place
 
 CELLS, PAGE = "cells", "report.html"
+
+
+class Manifest(TypedDict):
+    """What a study that goes on asks of the manifest that it finds."""
+
+    format: int
+    versions: dict[str, str]
+    settings: NotRequired[dict[str, Any]]
 
 
 def check_study(folder: Path, study: str, what: str, version: int) -> dict[str, Any] | None:
@@ -34,20 +41,23 @@ def check_study(folder: Path, study: str, what: str, version: int) -> dict[str, 
     """
     path = _path(folder, study)
     if not path.is_file():
-        if folder.is_dir() and any(each.suffix != ".part" for each in folder.iterdir()):
+        if folder.is_dir() and not all(map(is_leftover, folder.iterdir())):
             raise ResultsError(f"{folder} holds something else than {what}; give another folder with --out")
-        check_free(folder, overwrite=False)
+        if folder.resolve() == Path.cwd():
+            raise ResultsError(f"{folder} is the working folder; give a new folder with --out")
+        check_place(folder, moved=False)
         return None
+    check_place(folder, moved=False)
+    clear(folder / CELLS)
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        written = manifest["format"], dict(manifest["versions"]).get("mixtures")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ResultsError(f"{path} is damaged ({error}); give another folder with --out") from error
-    current = version, versions().get("mixtures")
+        manifest = read(path, Manifest, what, version)
+    except ManifestError as error:
+        raise ResultsError(f"{error}; give another folder with --out") from error
+    written, current = manifest["versions"].get("mixtures"), versions().get("mixtures")
     if written != current:
         raise ResultsError(
-            f"{folder} was written by mixtures {written[1]} in format {written[0]}, and this is {current[1]}, format "
-            f"{current[0]}: their numbers do not mix; give another folder with --out"
+            f"{folder} was written by mixtures {written} in format {version}, and this is mixtures {current}: their numbers do "
+            "not mix; give another folder with --out"
         )
     return manifest
 
@@ -63,23 +73,8 @@ def write_manifest(folder: Path, study: str, version: int, facts: Mapping[str, A
         **facts,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(_path(folder, study), json.dumps(manifest, indent=2) + "\n")
+    write(_path(folder, study), manifest)
     return manifest
-
-
-def write_page(folder: Path, html: str) -> None:
-    """Write the page of a study, whole or not at all: on a full disk an earlier one stays."""
-    write_text(folder / PAGE, html)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file, whole or not at all."""
-    part = path.with_suffix(".part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _path(folder: Path, study: str) -> Path:

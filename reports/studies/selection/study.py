@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from mixtures.seeds import Rng, generator
 from reports.comparison import manifest as facts_of
 from reports.comparison.catalogue import check_reg_covar
 from reports.comparison.prepared import digest, prepare
-from reports.comparison.results import ResultsError, check_free
 from reports.comparison.run import check_covariance, check_known
 from reports.metrics.criteria import CRITERIA, PART_TITLES, Candidate, Clustering, Found, Setting, climb, examine
 from reports.metrics.optimum import HIGHER
@@ -272,18 +270,6 @@ def check_criteria(criteria: Iterable[str], *, sampled: object = True) -> tuple[
     if not asked:
         raise ValueError(f"no criterion given; choose from {', '.join(CRITERIA)}")
     return tuple(name for name in CRITERIA if name in asked and (sampled or CRITERIA[name].part != "gibbs"))
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that cannot be written or has something in it.
-
-    Raises
-    ------
-    ResultsError
-    """
-    if folder.is_dir() and any(folder.iterdir()):
-        raise ResultsError(f"{folder} is not empty; give a new folder with --out")
-    check_free(folder, overwrite=False)
 
 
 def choose(

@@ -1,0 +1,231 @@
+"""What the manifest of a comparison holds: the types that a manifest is checked against when it is read.
+
+A page is made from a manifest without further questions; whatever a section looks up by name is named here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+import numpy as np
+from msgspec import Meta
+
+from reports.comparison.manifest import ManifestError
+from reports.metrics.prior import FACTORS
+
+State = Literal["agrees", "differs", "cannot tell"]
+Positive = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Evidence = Literal["exact", "bridge", "smc", "importance", "elbo_all_labellings", "elbo_marginal", "elbo", "bic"]
+Together = list[dict[str, tuple[int, int]]]
+"""Groups of classes that share a cluster: by class how many of its points are there, and how many it has."""
+
+
+class Data(TypedDict):
+    """See `reports.comparison.manifest.describe_data`."""
+
+    name: str
+    source: Any
+    n: Positive
+    n_heldout: int
+    d: Positive
+    features: list[str]
+    digest: str
+    standardized: bool
+    label_column: Any
+    n_classes: int | None
+
+
+class Model(TypedDict):
+    """See `reports.comparison.manifest.describe_model`."""
+
+    family: str
+    covariance: Literal["full", "tied", "diag", "spherical"]
+    n_components: Positive
+    alpha0: float
+    text: str
+    prior: dict[str, Any]
+    given: list[str]
+
+
+class Info(TypedDict, total=False):
+    """What a method tells of its run, as far as the page asks for it."""
+
+    rise: float
+    rise_se: float
+    steps_per_entry: Positive
+    max_tree_depth: int
+
+
+class Method(TypedDict):
+    """How one method was run, and what came of it."""
+
+    title: str
+    kind: Literal["point", "variational", "mcmc", "exact", "draws"]
+    bound_kind: str | None
+    options: dict[str, str | float | bool | None]
+    status: Literal["ok", "failed"]
+    error: str | None
+    converged: bool | None
+    seconds: dict[str, float]
+    info: Info
+    warnings: list[str]
+    added: NotRequired[bool]
+
+
+class Options(TypedDict):
+    """Those of `reports.comparison.catalogue.Options` that the page asks for."""
+
+    draws: Positive
+    chains: Positive
+
+
+class Check(TypedDict):
+    """One demand on a reference."""
+
+    name: str
+    value: float | None
+    limit: str
+    passed: bool
+
+
+class Reference(TypedDict):
+    """A reference, and whether it is trusted."""
+
+    method: str | None
+    trusted: bool
+    reason: str
+    checks: list[Check]
+    floor_note: str | None
+
+
+class Relabelling(TypedDict):
+    """What it took to bring a method to the common labelling."""
+
+    pivot: str
+    moved: float
+    switched: float | None
+    agreement: float | None
+
+
+class Mode(TypedDict):
+    """One mode of a sampler's draws."""
+
+    share: Share
+    se: float | None
+    by_chain: list[float]
+    sizes: list[float]
+
+
+class Modes(TypedDict):
+    """The modes of a sampler's draws; see `reports.metrics.modes.find`."""
+
+    modes: list[Mode]
+    halves: tuple[int, int]
+    rest: Share
+    sits: dict[str, int | None]
+
+
+class Decided(TypedDict):
+    """The check that decided a claim."""
+
+    quantity: Literal["median_shift", "width_ratio", "coverage95", "coclustering_error", "predictive_tv"]
+    target: str
+    value: float
+    se: float | None
+    low: float | None
+    high: float | None
+    state: State
+
+
+class Claim(TypedDict):
+    """The verdict on one claim; see `reports.comparison.verdict.judge`."""
+
+    state: Literal[State, "reference"]
+    because: str
+    checks: list[Decided]
+
+
+class Scale(TypedDict):
+    """What CAVI finds under one scale of the prior; see `reports.metrics.prior.scales`."""
+
+    factor: float
+    weights: list[float]
+    occupied: Positive
+    bound: float
+    ari: list[float]
+    ari_classes: float | None
+    merged: Together
+    converged: bool
+
+
+class PriorSensitivity(TypedDict):
+    """See `reports.metrics.prior.examine`."""
+
+    scaled: str | None
+    scales: list[Scale]
+    merged: dict[str, Together]
+
+
+class Manifest(TypedDict):
+    """The whole manifest; what it holds besides is passed over."""
+
+    format: int
+    command: str
+    created: str
+    seed: Any
+    versions: dict[str, str]
+    platform: str
+    data: Data
+    model: Model
+    methods: dict[str, Method]
+    options: Options
+    reference: Reference
+    references: dict[str, Reference]
+    relabelling: dict[str, Relabelling]
+    modes: dict[str, Modes]
+    evidence: dict[str, dict[Evidence, str]]
+    verdict: dict[str, dict[Literal["weights", "locations", "spreads", "clusters", "density"], Claim]]
+    prior_sensitivity: PriorSensitivity | None
+    timings: dict[str, float | None]
+    files: dict[str, str]
+
+
+def check(manifest: dict[str, Any]) -> None:
+    """Refuse a manifest whose parts are of the right types and contradict each other.
+
+    Raises
+    ------
+    ManifestError
+    """
+    data, reference, prior = manifest["data"], manifest["reference"], manifest["prior_sensitivity"]
+    succeeded = {name for name, method in manifest["methods"].items() if method["status"] == "ok"}
+    modes = manifest["modes"].values()
+    named = {name for part in ("references", "relabelling", "modes", "evidence", "verdict") for name in manifest[part]}
+    demands = {
+        "data.features": len(set(data["features"])) == data["d"],
+        "model.prior": all(map(_numeric, manifest["model"]["prior"].values())),
+        "methods": named <= succeeded and bool(prior) == bool(succeeded),
+        "reference.method": reference["method"] in {None, *manifest["references"]},
+        "modes": len({len(found["modes"]) for found in modes}) <= 1 and all(map(_as_many_chains, modes)),
+        "prior_sensitivity.scales": prior is None or _square(prior["scales"]),
+    }
+    if wrong := [name for name, met in demands.items() if not met]:
+        raise ManifestError(f"the manifest contradicts itself ({', '.join(wrong)})")
+
+
+def _numeric(value: Any) -> bool:
+    """Whether a hyperparameter is a number or an array of numbers."""
+    try:
+        return np.asarray(value).dtype.kind in "fi"
+    except ValueError:  # ragged
+        return False
+
+
+def _as_many_chains(found: dict[str, Any]) -> bool:
+    return len({len(mode["by_chain"]) for mode in found["modes"]}) <= 1
+
+
+def _square(scales: list[dict[str, Any]]) -> bool:
+    """Whether there is every scale once, each held against every other."""
+    return [scale["factor"] for scale in scales] == list(FACTORS) and {len(s["ari"]) for s in scales} == {len(FACTORS)}
