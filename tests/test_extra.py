@@ -419,6 +419,26 @@ BAD = {
         lambda p, x: changed(p, weights=lambda a: np.full_like(a, 0.5)),
         r"weights\[0\] is the same in every draw",
     ),
+    "means of other units": (
+        lambda p, x: changed(p, means=lambda a: 1e200 * a),
+        r"means reach .*e.20\d; expected them in",
+    ),
+    "variances of other units": (
+        lambda p, x: changed(p, covariances=lambda a: 1e-200 * a),
+        r"variances reach from .*e-\d+; expected the data's units",
+    ),
+    "a closed form of other units": (
+        lambda p, x: {
+            "alpha": [1, 1],
+            "beta": [1, 1],
+            "m": np.full((2, 2), 1e200),
+            "W": [np.eye(2)] * 2,
+            "nu": [4, 4],
+        },
+        "means reach 1e.200",
+    ),
+    "a kind that is a list": (lambda p, x: tree_of(p, kind=["mcmc"]), r"is \['mcmc'\]; expected"),
+    "a kind that is a mapping": (lambda p, x: tree_of(p, kind={"a": 1}), r"is \{'a': 1\}; expected"),
     "a closed form of another size": (
         lambda p, x: {"alpha": [1, 1, 1], "beta": [1, 1], "m": np.zeros((2, 2)), "W": [np.eye(2)] * 2, "nu": [4, 4]},
         r"alpha has shape \(3,\)",
@@ -525,6 +545,16 @@ def test_the_example_in_the_readme_validates_its_vb():
     density = [result.results.trees[m]["clusters"].to_dataset()["log_predictive"].values for m in ("mine", "cavi")]
     np.testing.assert_allclose(*density, atol=1e-4)
     assert result.table().loc["mine", "khat"] < 0.7
+
+
+def test_a_netcdf_file_with_odd_attributes_is_refused(posterior, run, tmp_path):
+    import h5py
+
+    tree_of(posterior).to_netcdf(tmp_path / "x.nc", engine="h5netcdf")
+    with h5py.File(tmp_path / "x.nc", "a") as file:
+        file["posterior/weights"].attrs["scale_factor"] = "evil"
+    with pytest.raises(ValueError, match=r"added method 'mine': .*x.nc cannot be read"):
+        run({"mine": tmp_path / "x.nc"})
 
 
 def test_names_find_their_files_again(run, posterior, tmp_path):

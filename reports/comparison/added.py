@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 FEWEST_DRAWS = 100
 LONGEST_NAME, LONGEST_FILE_NAME = 40, 240
 TOLERANCE = 1e-6
+FARTHEST = 1e100
 
 # The axes of each variable after those of chain and draw, as they are called in a tree.
 AXES = {"weights": ("cluster",), "means": ("cluster", "feature"), "covariances": ("cluster", "feature", "feature_")}
@@ -152,7 +153,16 @@ def _read(path: Path) -> xr.DataTree | dict[str, np.ndarray]:
             return tree.load()
     except limits.DataError:
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+        BadZipFile,
+    ) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(
             f"{path} cannot be read ({reason}); expected a DataTree as zarr or netCDF, or a .npz file of arrays"
@@ -180,7 +190,7 @@ def _from_tree(tree: xr.DataTree, features: tuple[str, ...]) -> Raw:
                 values = values.sel({dim: list(features)})
         arrays[name] = values.values
     kind = posterior.attrs.get("kind", tree.attrs.get("kind"))
-    if kind not in KINDS:
+    if not isinstance(kind, str | None) or kind not in KINDS:
         raise ValueError(
             f'attrs["kind"] is {kind!r}; expected "mcmc" for a Markov chain or "draws" for independent draws'
         )
@@ -251,6 +261,8 @@ def _closed_form(
         if np.any(a <= least):
             raise ValueError(f"{key} is {a.min():g} for cluster {int(a.argmin())}; expected more than {least}")
     W = _positive_definite("W", W)
+    expected = np.diagonal(np.linalg.inv(W), axis1=-2, axis2=-1) / nu[:, None] / data.scale**2
+    _check_reach((m - data.centre) / data.scale, expected, data.x)
     unit = data.scale * family.unit
     m = ((m - data.centre) / data.scale - family.origin) / family.unit
     q = NormalWishart(m, beta, np.linalg.inv(W) / np.outer(unit, unit), nu)
@@ -289,7 +301,9 @@ def _held(name: str, raw: Raw, where: str, data: Data, family: Family, allocatio
     if family.covariance == "tied":
         covariances = np.broadcast_to(covariances[:, :, :1], covariances.shape)
     means = (arrays["means"] - data.centre) / data.scale
-    theta = family.from_data_units({"means": means, "covariances": covariances / np.outer(data.scale, data.scale)})
+    covariances_here = covariances / np.outer(data.scale, data.scale)
+    _check_reach(means, np.diagonal(covariances_here, axis1=-2, axis2=-1), data.x)
+    theta = family.from_data_units({"means": means, "covariances": covariances_here})
     fit = Fit(
         name,
         "variational" if kind == "draws" else kind,  # type: ignore[arg-type]
@@ -306,6 +320,18 @@ def _held(name: str, raw: Raw, where: str, data: Data, family: Family, allocatio
     )
     what = "a point" if kind == "point" else f"{draws} draws" if chains == 1 else f"{chains} × {draws} draws"
     return Added(fit, f"added: {what}{where}", kind)
+
+
+def _check_reach(means: np.ndarray, variances: np.ndarray, x: np.ndarray) -> None:
+    """Refuse clusters so far from the data, so narrow or so wide that no float holds a density of theirs."""
+    spread = np.ptp(x, axis=0)
+    if (np.abs(means - x[0]) > FARTHEST * spread).any():
+        raise ValueError(f"means reach {np.abs(means).max():.3g}; expected them in the units of the data")
+    relative = variances / spread**2
+    if not 1 / FARTHEST < relative.min() <= relative.max() < FARTHEST:
+        raise ValueError(
+            f"variances reach from {variances.min():.3g} to {variances.max():.3g}; expected the data's units"
+        )
 
 
 def _check_structure(fit: Fit, own: np.ndarray, given: np.ndarray) -> None:
