@@ -1,9 +1,50 @@
 """Shared fixtures: small data sets whose structure is known."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from mixtures.datasets import DataError, load
+
+KINDS = {
+    "numbers": "numbers that were wrong or missing: rows far away, columns nearly the same, constants, collapsed starts",
+    "files": "files and folders: replaced, interrupted, full disks, strange names, foreign contents, links",
+    "processes": "forks, spawned and stopped processes, signals",
+    "limits": "inputs and requests that memory or time cannot hold",
+    "security": "stores and names made by a stranger",
+    "errors": "bad input: one line that says what came, what is expected and what to do",
+    "tables": "tables as spreadsheets, R, pandas and NumPy export them",
+    "peers": "what users of peers ask for",
+}
+"""Kinds of hostile or unusual input; `pytest -m robustness` counts the tests of each."""
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", f"robustness(kind): an input of one of the kinds {', '.join(KINDS)}")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    marker = item.get_closest_marker("robustness")
+    report.user_properties += [("robustness", marker.args[0])] if marker else []
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """After `pytest -m robustness`: a table in Markdown, how many inputs of each kind were tried and were right."""
+    if "robustness" not in config.option.markexpr:
+        return
+    tried, right = Counter(), Counter()
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.stats.get(outcome, []):
+            if report.when == "call" or outcome == "failed":
+                kind = dict(report.user_properties)["robustness"]
+                tried[kind] += 1
+                right[kind] += outcome == "passed"
+    terminalreporter.write_line("\n| kind | tried | right |\n|---|---|---|")
+    for kind, words in KINDS.items():
+        terminalreporter.write_line(f"| {words} | {tried[kind]} | {right[kind]} |")
 
 
 @pytest.fixture
