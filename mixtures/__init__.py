@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.allocations.stick_breaking import StickBreaking
-from mixtures.errors import CollapseError, ConvergenceWarning
+from mixtures.errors import CollapseError, ConvergenceWarning, VersionWarning
 from mixtures.families.diagonal import DiagonalGaussian
 from mixtures.families.gaussian import Gaussian, NormalWishart
 from mixtures.families.spherical import SphericalGaussian
@@ -45,6 +45,7 @@ __all__ = [
     "SphericalGaussian",
     "StickBreaking",
     "TiedGaussian",
+    "VersionWarning",
 ]
 
 

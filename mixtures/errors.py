@@ -1,6 +1,14 @@
-"""What can go wrong in a fit, by name."""
+"""What can go wrong in a fit, by name, and the version that a fit was saved by."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from typing import Any
 
 import numpy as np
+
+VERSION = "_mixtures_version"
 
 
 class CollapseError(ValueError):
@@ -28,3 +36,41 @@ class DistinctRowsError(ValueError):
 
 class ConvergenceWarning(UserWarning):
     """The ascent stopped at ``max_iter`` before the bound settled."""
+
+
+class VersionWarning(UserWarning):
+    """What was saved by another version of this package is read by this one."""
+
+
+@cache
+def installed() -> str:
+    """The version of this package."""
+    from importlib.metadata import version
+
+    return version("mixtures")
+
+
+def stamped(state: dict[str, Any]) -> dict[str, Any]:
+    """The state with the version that saves it."""
+    return state | {VERSION: installed()}
+
+
+def unstamped(state: dict[str, Any], name: str) -> dict[str, Any]:
+    """The state without its version.
+
+    Warns
+    -----
+    VersionWarning
+        If that is not the version that reads it.
+    """
+    state = dict(state)
+    saved = state.pop(VERSION, None)
+    if saved != installed():
+        by = f"version {saved}" if saved else "a version that did not say so"
+        warnings.warn(
+            f"this {name} was saved by {by} of mixtures and is read by version {installed()}: its numbers may mean something "
+            "else; fit it again",
+            VersionWarning,
+            stacklevel=4,
+        )
+    return state

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from mixtures.engines.responsibilities import fold, log_sum, log_sum_draws, normalise, normalise_draws
+from mixtures.errors import stamped, unstamped
 from mixtures.model import Allocation, Family, Theta
 from mixtures.rows import blocks
 from mixtures.seeds import Rng, generator
@@ -107,6 +108,14 @@ class Fit:
     seconds: dict[str, float]
     info: dict[str, Any] = field(default_factory=dict)
     sample_stats: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is saved: every field, and the version of this package."""
+        return stamped(self.__dict__)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what was saved, with a warning where another version saved it."""
+        self.__dict__.update(unstamped(state, "Fit"))
 
     @property
     def held(self) -> Draws:

@@ -18,8 +18,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import cross_val_score
 
-from mixtures import BayesianGaussianMixture, Dirichlet, Gaussian, GaussianMixture
-from mixtures.estimators import saved
+from mixtures import BayesianGaussianMixture, Dirichlet, Gaussian, GaussianMixture, VersionWarning, errors
 from mixtures.methods import em
 
 ROOT = Path(__file__).parents[1]
@@ -330,15 +329,25 @@ def test_another_version_is_told_when_a_pickle_is_read(estimator, x, monkeypatch
         warnings.simplefilter("error")
         same = pickle.loads(text)
     assert vars(same).keys() == vars(mixture).keys()
-    monkeypatch.setattr(saved, "installed", lambda: "99.0")
-    with pytest.warns(
-        saved.VersionWarning, match=rf"this {estimator.__name__} was saved by version .* read by version 99.0"
-    ):
+    monkeypatch.setattr(errors, "installed", lambda: "99.0")
+    with pytest.warns(VersionWarning, match=rf"this {estimator.__name__} was saved by version .* read by version 99.0"):
         np.testing.assert_array_equal(pickle.loads(text).predict(x), mixture.predict(x))
     old = mixture.__reduce_ex__(4)[2] | {}
-    old.pop(saved.KEY)
-    with pytest.warns(saved.VersionWarning, match="a version that did not say so"):
+    old.pop(errors.VERSION)
+    with pytest.warns(VersionWarning, match="a version that did not say so"):
         estimator().__setstate__(old)
+
+
+def test_a_fit_knows_the_version_that_saved_it(monkeypatch):
+    text = pickle.dumps(OTHER)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        same = pickle.loads(text)
+    np.testing.assert_array_equal(same.log_predictive(LINE), OTHER.log_predictive(LINE))
+    assert vars(same).keys() == vars(OTHER).keys()
+    monkeypatch.setattr(errors, "installed", lambda: "99.0")
+    with pytest.warns(VersionWarning, match="this Fit was saved by version"):
+        pickle.loads(text)
 
 
 def test_the_readmes_example_runs(x, capsys):

@@ -299,6 +299,9 @@ def test_no_choice_is_claimed_where_one_candidate_is_left(tmp_path):
     both = select(collapsed_data(), [1, 2], ("bic",), covariance=("full", "tied"))
     assert {one.among: one.best for one in both.choices}.keys() == {"tied", "all"}
     assert "full: EM failed at K = 2" in " ".join(both.warnings)
+    across = select(collapsed_data(), [2], ("bic",), covariance=("full", "tied"))
+    assert across.choice("bic") is None
+    assert "only K = 2 tied has a value, of 2 candidates" in across.warnings[0]
     alone = select(collapsed_data(), [1], ("bic",))
     assert alone.choice("bic").best.components == 1
     none = select(collapsed_data(), [2, 3], ("bic",))

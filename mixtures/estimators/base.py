@@ -26,9 +26,8 @@ from mixtures.ascent.online import Learned, learn
 from mixtures.ascent.starts import starts
 from mixtures.engines.passes import noise, one_pass
 from mixtures.engines.responsibilities import log_sum, normalise
-from mixtures.errors import CollapseError, DistinctRowsError
+from mixtures.errors import CollapseError, DistinctRowsError, stamped, unstamped
 from mixtures.estimators.given import Start, start_of
-from mixtures.estimators.saved import stamped, unstamped
 from mixtures.estimators.structures import MATRICES, change, family_of, shape_of
 from mixtures.families.normal import LOG_2PI
 from mixtures.fit import Fit
