@@ -217,6 +217,7 @@ def test_a_fit_goes_on_from_given_parameters(x, labels):
         ({"covariances": [1.0, 2.0]}, r"'full covariances' should have the shape of \(2, 1, 1\)"),
         ({"covariances": [[[1.0]], [[-1.0]]]}, "'full covariance' should be symmetric, positive-definite"),
         ({"covariances": [1.0, 0.0], "covariance_type": "spherical"}, "'spherical covariance' should be positive"),
+        ({"n_components": 3}, "n_components is 3, and there are 2 means"),
         ({"covariance_type": "round"}, "expected one of full, tied, diag, spherical"),
     ],
 )

@@ -618,6 +618,7 @@ def test_command_writes_the_folder_and_goes_on(tmp_path, monkeypatch):
         ("[[block]]\nn = 20\ntruth = 'iris'\nK = 3\nfitted_K = 3", "contradicts itself"),
         ("[[block]]\nn = 149\ntruth = 'iris'\nfitted_K = 3", "fewer than two of the 150 rows"),
         ("replicates = 1\n[[block]]\nn = 20", "replicates is 1"),
+        ("[[block]]\nn = 20\nreg_covar = 1e-6", "reg_covar is of all blocks; write it before the first"),
         ("reg_covar = -1.0\n[[block]]\nn = 20", "reg_covar is -1.0; expected a number of at least 0"),
         ("replicates = true\n[[block]]\nn = 20", "expected a whole number"),
     ],

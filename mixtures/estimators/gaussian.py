@@ -206,6 +206,8 @@ class GaussianMixture(Mixture):
             raise ValueError(f"covariance_type is {covariance_type!r}; expected one of {', '.join(COVARIANCES)}")
         mu = validate_data(mixture, means, dtype=np.float64)
         (K, D), mixture.n_components = mu.shape, len(mu)
+        if parameters.get("n_components", K) != K:
+            raise ValueError(f"n_components is {parameters['n_components']}, and there are {K} means")
         pi = as_weights(weights, K)
         name = f"{covariance_type} covariance"
         Sigma = as_array(covariances, shape_of(covariance_type, K, D), f"{name}s").astype(np.float64)

@@ -114,6 +114,8 @@ def objectives(view: View) -> list[Figure]:
             stride = facts["info"].get("steps_per_entry")
             traces[method] = trace if stride is None else trace.set_axis((np.arange(len(trace)) + 1) * stride)
             kind = "ELBO" if facts["kind"] == "variational" else str(facts["bound_kind"] or "objective")
+            if facts["options"].get("reg_covar"):
+                kind = f"penalised {kind}"
             axes[method] = ("pass" if stride is None else "step", f"{kind} ({tree['ascent'].attrs['unit']})")
     if not traces:
         return []

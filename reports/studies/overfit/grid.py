@@ -249,6 +249,8 @@ def parse(text: str, name: str, *, replicates: int | None = None, seed: int | No
     without_mode: set[float] = set()
     for number, own in enumerate(blocks, 1):
         where = f"{name}, block {number}"
+        if early := next((key for key in own if key in TOP), None):
+            raise ValueError(f"{where}: {early} is of all blocks; write it before the first")
         _check_keys(own, BLOCK, where)
         block = _checked(shared | own, where)
         truths = _truths(block, own, where)
