@@ -10,8 +10,10 @@ import zipfile
 import numpy as np
 import pytest
 from conftest import fails
+from typer.testing import CliRunner
 
 from mixtures.datasets import limits, load
+from reports.commands.app import app
 
 TABLE = b"a,b\n" + b"1.5,2\n2,4.5\n3,1\n" * 20
 
@@ -100,3 +102,70 @@ def test_a_parquet_file_of_few_bytes_and_many_rows(tmp_path, little_memory):
     pd = pytest.importorskip("pandas")
     pd.DataFrame({"a": np.zeros(100_000)}).to_parquet(tmp_path / "d.parquet")
     fails("would take about 1.6 MB", tmp_path / "d.parquet")
+
+
+GRID = "replicates = 2\n[[block]]\nmethods = ['em']\n"
+TOO_LARGE = {
+    "compare faithful -k 2 --draws 1000000000": "4 chains of 1,000,000,000 draws",
+    "compare faithful -k 2 --chains 1000000000": "1,000,000,000 chains of 1,000 draws",
+    "compare faithful -k 2 --restarts 1000000000000": "1,000,000,000,000 starts",
+    "compare wide.csv -k 2 --covariance diag": "20,001 features",
+    "select faithful -k 1:1000000000": "1,000,000,000 numbers of clusters",
+    "select faithful --restarts 1000000000000": "1,000,000,000,000 starts",
+    "select faithful --workers 1000000": "1,000,000 processes would take about 150 TB",
+    "calibrate --simulations 1000000000": "1,000,000,000 simulations",
+    "calibrate --workers 1000000": "1,000,000 processes",
+    "calibrate --rows 100000000000": "100,000,000,000 rows",
+    "calibrate --features 1000000": "1,000,000 features",
+    "calibrate --verdicts --simulations 1000000000": "5,000,000,000 data sets",
+    "overfit --workers 1000000": "1,000,000 processes",
+    "overfit --replicates 1000000000": "fits of quick, block 1",
+    "overfit many.toml": "1,000,000,000 fits of many.toml, block 1",
+    "overfit wide.toml": "1,000,000 features",
+    "overfit pipe.toml": "a named pipe",
+    "bench --cells 1e12x2x3": "cell 1e12x2x3",
+}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    x = np.random.default_rng(0).standard_normal((5, 20_001))
+    names = ",".join(f"c{j}" for j in range(x.shape[1]))
+    np.savetxt(folder / "wide.csv", x, "%.3f", ",", header=names, comments="")
+    os.mkfifo(folder / "pipe.toml")
+    (folder / "many.toml").write_text(
+        GRID + f"n = {list(range(20, 1020))}\nK = {list(range(1, 1001))}\nD = {list(range(1, 501))}"
+    )
+    (folder / "wide.toml").write_text(GRID + "n = 20\nD = 1000000")
+    return folder
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the size of memory is known")
+@pytest.mark.parametrize("arguments", TOO_LARGE)
+def test_what_was_asked_for_is_weighed_before_the_work(arguments, inputs, monkeypatch):
+    monkeypatch.chdir(inputs)
+    before = sorted(inputs.rglob("*"))
+    result = CliRunner().invoke(app, arguments.split())
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert TOO_LARGE[arguments] in line
+    assert sorted(inputs.rglob("*")) == before
+
+
+def test_what_is_added_is_weighed_before_it_is_read(inputs, monkeypatch):
+    import xarray as xr
+
+    from reports.comparison.added import _read
+
+    monkeypatch.setattr(limits, "memory", lambda: 1e6)
+    path = inputs / "draws.nc"
+    xr.DataTree.from_dict({"posterior": xr.Dataset({"weights": ("draw", np.zeros(100_000))})}).to_netcdf(
+        path, engine="h5netcdf"
+    )
+    with pytest.raises(ValueError, match="would take about 1.6 MB of memory"):
+        _read(path)
+    os.mkfifo(inputs / "pipe.nc")
+    with pytest.raises(ValueError, match="a named pipe"):
+        _read(inputs / "pipe.nc")

@@ -88,7 +88,7 @@ def check_memory(needed: float, what: str, remedy: str) -> None:
     >>> check_memory(1e30, "10^9 draws", "ask for fewer")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    mixtures.datasets.dataset.DataError: 10^9 draws would take about 1e+18 TB of memory, and ...: ask for fewer
+    mixtures.datasets.dataset.DataError: 10^9 draws would take about 1e+15 PB of memory, and ...: ask for fewer
     """
     there = memory()
     if needed > there:
@@ -103,7 +103,7 @@ def size(number: float) -> str:
     >>> size(80), size(2.3e10), size(1.6e13)
     ('80 bytes', '23 GB', '16 TB')
     """
-    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+    for unit, name in ((1e15, "PB"), (1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if number >= unit:
             return f"{number / unit:.3g} {name}"
     return f"{number:.0f} bytes"

@@ -14,6 +14,7 @@ from mixtures.datasets.columns import AMONG_NUMBERS, MISSING, Spelling, numbers,
 DELIMITERS = ("\t", ";", ",", "|")  # the first that parts all lines alike
 BLANKS = " "  # any number of blanks and tabs
 SAMPLED_LINES = 50
+NAMED = re.compile(r"[b-dg-hj-mo-su-xz]", re.IGNORECASE)  # a letter of no number's, not even of 1e5, inf and nan
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,10 @@ def _by_first_line(delimiter: str, first: list[str], below: list[list[str]], sta
         said = f"the first line was taken as data, for it holds numbers: the columns are called {names[0]}"
         said += f" to {names[-1]}" if len(names) > 1 else ""
         return Layout(delimiter, names, 0, start, note=said)
-    numeric = [name for name in first if _value(name, spelling) is not None]
-    said = f"the first line was taken as the columns' names, such as {numeric[0]!r}" if numeric and below else ""
+    numeric = next((name for name in first if _value(name, spelling) is not None), None)
+    said = (
+        f"the first line was taken as the columns' names, such as {numeric!r}" if numeric is not None and below else ""
+    )
     return Layout(delimiter, tuple(first), 1, start, note=said)
 
 
@@ -145,6 +148,10 @@ def _is_data(first: list[str], below: list[list[str]], spelling: Spelling) -> bo
     """
     width = len(first)
     columns = [[row[j] if j < len(row) else "" for row in below] for j in range(width)]
+    for head, column in zip(first, columns, strict=True):  # settles most tables by their first column
+        named = _value(head, spelling) is None and not _is_gap(head, spelling)
+        if named and not np.isnan(_read(column, spelling)).all():
+            return False
     found = [_read(column, spelling) for column in columns]
     of_numbers = [j for j in range(width) if not _is_gap(first[j], spelling) and not np.isnan(found[j]).all()]
     heads = [_value(first[j], spelling) for j in of_numbers]
@@ -173,6 +180,8 @@ def _is_gap(entry: str, spelling: Spelling) -> bool:
 
 def _value(entry: str, spelling: Spelling) -> float | None:
     """The number that an entry is, or None."""
+    if NAMED.search(entry):
+        return None
     value = float(_read([entry], spelling)[0])
     return None if np.isnan(value) else value
 

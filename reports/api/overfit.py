@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixtures.datasets.limits import read_file
 from reports.api.kept import Kept, in_folder
 from reports.studies.overfit import grid as grids
 from reports.studies.overfit import study
@@ -126,7 +127,7 @@ def overfit(
     elif grid in grids.PRESETS or (isinstance(grid, str) and not grid.endswith(".toml")):
         name, text, asked = str(grid), grids.preset(str(grid)), f"--preset {grid}"
     else:
-        name, text, asked = str(grid), Path(grid).read_text(encoding="utf-8"), str(grid)
+        name, text, asked = str(grid), read_file(Path(grid)).decode("utf-8-sig"), str(grid)
     chosen = grids.parse(text, name, replicates=replicates, seed=seed)
 
     def run(where: Path) -> Overfitting:

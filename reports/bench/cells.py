@@ -10,6 +10,7 @@ import numpy as np
 
 from mixtures import COVARIANCES, Dirichlet
 from mixtures.ascent.starts import ENOUGH, SOFTENING, hard, nearest, seed
+from mixtures.datasets.limits import check_memory
 from mixtures.datasets.simulated import simulate
 from mixtures.model import Family
 
@@ -87,6 +88,7 @@ def _parse_cell(text: str) -> Cell:
     if len(numbers) != 3 or not all(number.is_integer() and number >= 1 for number in numbers):
         raise ValueError(f"{text!r} is no cell; give rows x features x clusters, for example 1e5x2x5")
     cell = Cell(*(int(number) for number in numbers))
+    check_memory(8 * cell.n * (2 * cell.d + cell.k), f"cell {text}", "give fewer rows")
     if cell.n < 10 * cell.k * (cell.d + 1):
         raise ValueError(f"cell {text} needs at least 10 K (D + 1) = {10 * cell.k * (cell.d + 1)} rows")
     return cell

@@ -13,6 +13,7 @@ import typer
 from mixtures import COVARIANCES
 from reports.commands.options import FAILED, Open, Scheduler, Workers, keep, names_of, one_of, refuse, relative
 from reports.commands.terminal import say
+from reports.comparison.capacity import check_workers
 from reports.comparison.progress import Rate
 
 # What goes with --verdicts, whose problems and methods are given.
@@ -96,6 +97,7 @@ def calibrate(
     try:
         settings = Settings(components, rows, features, covariance, names, seed, draws, alpha0, beta0, nu0)
         study.check(settings, folder, simulations)
+        check_workers(workers or 1)
     except (ValueError, OSError) as error:
         refuse(error)
     options = {"simulations": simulations, "workers": workers, "scheduler": scheduler}
@@ -124,6 +126,7 @@ def _verdicts(
         _check_options(context)
         settings = study.Settings(seed)
         study.check(settings, folder, seeds)
+        check_workers(workers or 1)
     except (ValueError, OSError) as error:
         refuse(error)
     options = {"seeds": seeds, "workers": workers, "scheduler": scheduler}

@@ -11,6 +11,7 @@ import typer
 
 from reports.commands.stopping import NOTHING, outcome
 from reports.commands.terminal import err, say
+from reports.comparison.capacity import MOST_CANDIDATES
 from reports.comparison.progress import Rate
 
 if TYPE_CHECKING:
@@ -60,14 +61,16 @@ def names_of(text: str | None) -> list[str] | None:
 
 def whole_numbers(text: str) -> list[int]:
     """The numbers of 1:8 or 2,3,5, or both."""
-    numbers: list[int] = []
+    ranges: list[range] = []
     for part in text.split(","):
         first, colon, last = part.strip().partition(":")
         last = last if colon else first
         if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
             raise ValueError(f"--components is {text!r}; expected numbers of clusters such as 1:8 or 2,3,5")
-        numbers += range(int(first), int(last) + 1)
-    return numbers
+        ranges.append(range(int(first), int(last) + 1))
+    if (number := sum(map(len, ranges))) > MOST_CANDIDATES:
+        raise ValueError(f"--components has {number:,} numbers of clusters; expected at most {MOST_CANDIDATES:,}")
+    return [number for own in ranges for number in own]
 
 
 def named_paths(pairs: list[str]) -> dict[str, Path]:

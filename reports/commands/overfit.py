@@ -59,6 +59,7 @@ def overfit(
     """
     from joblib import cpu_count
 
+    from mixtures.datasets.limits import read_file
     from reports.comparison.files import write_text
     from reports.studies.folder import CELLS, PAGE
     from reports.studies.overfit import grid as grids
@@ -68,7 +69,7 @@ def overfit(
         if grid is not None and preset is not None:
             raise ValueError("give a grid or --preset, not both")
         name = (preset or "quick") if grid is None else grid.stem
-        text = grids.preset(name) if grid is None else grid.read_text(encoding="utf-8-sig")
+        text = grids.preset(name) if grid is None else read_file(grid).decode("utf-8-sig")
         chosen = grids.parse(text, name if grid is None else str(grid), replicates=replicates, seed=seed)
         if cell is not None:
             terminal.show(terminal.numbers(study.again(chosen, cell)))

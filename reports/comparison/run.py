@@ -23,6 +23,7 @@ from mixtures.seeds import Rng, generator
 from reports.comparison import manifest as facts_of
 from reports.comparison.added import Added, as_added, check_names
 from reports.comparison.beside import one_core
+from reports.comparison.capacity import check_comparison
 from reports.comparison.catalogue import DEFAULT, METHODS, Options
 from reports.comparison.measure import measure
 from reports.comparison.prepared import digest, prepare
@@ -138,6 +139,7 @@ def compare(
     data = prepare(x, labels, features, truth, test_fraction, standardize, split_rng)
     if not 1 <= n_components <= len(data.x):
         raise ValueError(f"n_components is {n_components}; expected 1 to {len(data.x)}, the number of rows to fit")
+    check_comparison(data.x.shape[1], n_components, methods, settings)
     family = COVARIANCES[covariance].from_data(data.x, n_components, **(prior or {}))
     allocation = Dirichlet.symmetric(n_components, alpha0)
     if extra and test_fraction:

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from mixtures import COVARIANCES, Dirichlet
+from mixtures.datasets.limits import check_memory
 from mixtures.model import Family, Theta
+from reports.comparison.capacity import NUMBER
 from reports.comparison.run import check_known
 
 METHODS = ("em", "cavi", "advi", "advi-fullrank", "gibbs", "nuts", "exact")
@@ -76,6 +78,12 @@ class Settings:
         if self.draws < 1 or (self.draws + 1) % DIVISIBLE:
             raise ValueError(f"draws is {self.draws}; expected one less than a multiple of {DIVISIBLE}, such as 199")
         check_known("covariance structure", self.covariance, COVARIANCES)
+        n, k, d = self.n, self.n_components, self.dimension
+        check_memory(
+            NUMBER * (2 * n * d + (self.draws + 1) * k * (1 + d + d * d)),
+            f"a simulation of {n:,} rows, {d:,} features and {self.draws:,} draws (K = {k:,})",
+            "ask for fewer",
+        )
         object.__setattr__(self, "methods", tuple(dict.fromkeys(self.methods)))
         for method in self.methods:
             check_known("method", method, METHODS)

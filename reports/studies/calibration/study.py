@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixtures.errors import ConvergenceWarning
+from reports.comparison.capacity import FIT, check_fits, check_workers
 from reports.comparison.manifest import describe_model
 from reports.comparison.results import ResultsError
 from reports.studies.calibration.posteriors import POSTERIORS, Sample
@@ -93,6 +94,9 @@ def check(settings: Settings, folder: Path, simulations: int) -> None:
     """
     if simulations < FEWEST:
         raise ValueError(f"simulations is {simulations}, too few to judge an interval by; expected at least {FEWEST}")
+    k, d = settings.n_components, settings.dimension
+    ranks = len(settings.methods) * k * (1 + d + d * (d + 1) // 2)
+    check_fits(simulations, "simulations", "ask for fewer with --simulations", each=FIT + 100 * ranks)
     manifest = check_study(folder, "calibration", "a calibration", FORMAT)
     if manifest is None or not any((folder / CELLS).glob("*.parquet")):  # stopped before its first simulation
         return
@@ -139,6 +143,7 @@ def calibrate(
         See `check` and `reports.studies.workers.measure_all`.
     """
     check(settings, folder, simulations)
+    check_workers(workers)
     facts = {
         "settings": asdict(settings),
         "simulations": simulations,

@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,6 +32,8 @@ from typing import Any
 
 from mixtures import COVARIANCES, datasets
 from mixtures.datasets.dataset import nearest
+from mixtures.datasets.limits import check_memory
+from reports.comparison.capacity import NUMBER, check_fits
 from reports.comparison.prepared import digest
 
 FORMAT = 2
@@ -253,6 +256,7 @@ def parse(text: str, name: str, *, replicates: int | None = None, seed: int | No
             raise ValueError(f"{where}: {early} is of all blocks; write it before the first")
         _check_keys(own, BLOCK, where)
         block = _checked(shared | own, where)
+        _check_size(block, top, where)
         truths = _truths(block, own, where)
         without_mode |= {float(alpha) for alpha in block["alpha"] if "map" in block["methods"] and alpha < 1}
         of_methods = list(_cells(block, truths, common, ridge, where))
@@ -263,6 +267,15 @@ def parse(text: str, name: str, *, replicates: int | None = None, seed: int | No
     return Grid(
         name, str(top["title"]), str(top["claim"]), top["replicates"], ordered, tuple(sorted(without_mode)), text
     )
+
+
+def _check_size(block: Mapping[str, list[Any]], top: Mapping[str, Any], where: str) -> None:
+    """Refuse a block with more fits, or larger data sets, than memory holds."""
+    fits = top["replicates"] * math.prod(len(values) for values in block.values())
+    check_fits(fits, f"fits of {where}", "shorten its lists, or ask for fewer replicates")
+    n, K, D = (max(block[key]) for key in ("n", "K", "D"))
+    needed = NUMBER * (2 * (n + top["test"]) * D + K * D * D)
+    check_memory(needed, f"a data set of {where} ({n:,} points, {D:,} features)", "give smaller n, test, K or D")
 
 
 def _cells(

@@ -8,6 +8,7 @@ from itertools import batched
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reports.comparison.capacity import check_workers
 from reports.studies.cells import Cells
 from reports.studies.folder import CELLS, check_study, write_manifest
 from reports.studies.overfit.fits import TOGETHER
@@ -83,6 +84,7 @@ def run(
         If the folder cannot be used, the scheduler does not answer, or the workers are lost; what was finished is kept.
     """
     check_folder(folder)
+    check_workers(workers)
     manifest = write_manifest(folder, "overfit", FORMAT, _facts(grid, command, asked))
     cells = Cells(folder / CELLS, COLUMNS)
     there = cells.read()

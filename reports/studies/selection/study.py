@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy as np
 from mixtures import COVARIANCES, datasets
 from mixtures.seeds import Rng, generator
 from reports.comparison import manifest as facts_of
+from reports.comparison.capacity import MOST_CANDIDATES, check_starts, check_workers
 from reports.comparison.catalogue import check_reg_covar
 from reports.comparison.prepared import digest, prepare
 from reports.comparison.run import check_covariance, check_known
@@ -175,7 +177,9 @@ def select(
     structures = _distinct([covariance] if isinstance(covariance, str) else covariance)
     for structure in structures:
         check_covariance(structure)
-    numbers = sorted(set(components))
+    numbers = sorted(set(islice(components, MOST_CANDIDATES + 1)))
+    if len(numbers) > MOST_CANDIDATES:
+        raise ValueError(f"components has more than {MOST_CANDIDATES:,} numbers of clusters; give fewer")
     if not structures or not numbers:
         raise ValueError(f"nothing to choose from: components is {numbers} and covariance {structures}")
     data = prepare(x, None, features, None, 0.0, False, rng)
@@ -188,6 +192,8 @@ def select(
     if restarts < 1:
         raise ValueError(f"restarts is {restarts}; expected at least 1")
     check_reg_covar(reg_covar)
+    check_starts(restarts, numbers[-1], data.x.shape[1])
+    check_workers(workers)
 
     folds_rng, own_rng = rng.spawn(2)
     setting = Setting(

@@ -22,6 +22,7 @@ from mixtures.errors import ConvergenceWarning
 from mixtures.labels import align, sort_by_mean
 from mixtures.methods import exact, gibbs
 from reports.comparison import measure
+from reports.comparison.capacity import FIT, check_fits, check_workers
 from reports.comparison.catalogue import METHODS, Options
 from reports.comparison.results import ResultsError
 from reports.comparison.run import check_known
@@ -131,6 +132,8 @@ def check(settings: Settings, folder: Path, seeds: int) -> None:
     """
     if seeds < 1:
         raise ValueError(f"simulations is {seeds}; expected at least 1 seed of each problem")
+    remedy = "ask for fewer with --simulations"
+    check_fits(seeds * len(settings.problems), "data sets", remedy, each=FIT * len(list(cases())))
     manifest = check_study(folder, "verdicts", "a calibration of the verdict", FORMAT)
     if manifest is None or not any((folder / CELLS).glob("*.parquet")):  # stopped before its first cell
         return
@@ -176,6 +179,7 @@ def run(
         See `check` and `reports.studies.workers.measure_all`.
     """
     check(settings, folder, seeds)
+    check_workers(workers)
     facts = {"settings": asdict(settings), "seeds": seeds, "command": command}
     manifest = write_manifest(folder, "verdicts", FORMAT, facts)
     cells = Cells(folder / CELLS, COLUMNS)

@@ -1,0 +1,81 @@
+"""What a run takes at least: memory by what was asked for, so that what cannot be is refused before anything is computed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+
+from mixtures.datasets.dataset import counted
+from mixtures.datasets.limits import check_memory
+from reports.comparison.catalogue import METHODS, Options
+
+# Bytes: of a number, of a worker with what it has imported, and of a fit's task, row and place in tables.
+NUMBER, WORKER, FIT = 8, 150e6, 1000
+
+# How often the draws of a method are held at once: as they were drawn, aligned, in the units of the data.
+COPIES = 3
+
+# Numbers of clusters of which one is chosen.
+MOST_CANDIDATES = 10_000
+
+
+def check_comparison(d: int, k: int, methods: Collection[str], options: Options) -> None:
+    """Refuse a comparison whose draws or starts memory cannot hold.
+
+    Parameters
+    ----------
+    d, k : int
+        D and K.
+    methods : collection of str
+    options : Options
+
+    Raises
+    ------
+    ValueError
+    """
+    drawn = sum(METHODS[method].kind != "point" for method in methods)
+    one = NUMBER * k * (1 + d + d * d)  # weights, means and covariances, which are saved as whole matrices
+    check_memory(
+        COPIES * drawn * options.chains * options.draws * one,
+        f"{options.chains:,} chains of {options.draws:,} draws of {counted(drawn, 'method')} (K = {k}, {d:,} features)",
+        "ask for fewer with --draws or --chains, or use fewer columns",
+    )
+    check_starts(options.restarts, k, d)
+    if "nuts" in methods:
+        check_memory(
+            NUMBER * options.chains * (options.tune + options.draws) * k * (1 + d + d * (d + 1) // 2),
+            f"{options.chains:,} chains of {options.tune + options.draws:,} steps",
+            "ask for fewer",
+        )
+    check_memory(NUMBER * options.advi_steps, f"{options.advi_steps:,} steps of ADVI", "ask for fewer")
+
+
+def check_starts(restarts: int, k: int, d: int) -> None:
+    """Refuse more starts of EM and CAVI than memory can hold.
+
+    Raises
+    ------
+    ValueError
+    """
+    check_memory(NUMBER * restarts * k * (1 + d), f"{restarts:,} starts", "ask for fewer with --restarts")
+
+
+def check_fits(number: int, what: str, remedy: str, *, each: float = FIT) -> None:
+    """Refuse more fits, simulations or cells, each of which takes so many bytes in tables, than memory can hold.
+
+    Raises
+    ------
+    ValueError
+    """
+    check_memory(number * each, f"{number:,} {what}", remedy)
+
+
+def check_workers(workers: int) -> None:
+    """Refuse more processes than memory can hold.
+
+    Raises
+    ------
+    ValueError
+    """
+    remedy = f"give fewer with --workers; this machine has {os.cpu_count()} cores"
+    check_memory(WORKER * (workers - 1), f"{workers:,} processes", remedy)
