@@ -9,6 +9,7 @@ import typer
 
 from mixtures import COVARIANCES
 from reports.commands.options import one_of, refuse, relative, unused
+from reports.commands.stopping import outcome
 from reports.commands.terminal import out, say
 from reports.comparison.catalogue import SAMPLERS, Options
 from reports.comparison.progress import Parts
@@ -119,6 +120,7 @@ def bench(
             result.save(folder, plot_bench(result.table))
     except OSError as error:
         refuse(error)
+    outcome(f"the results are in {relative(folder)}")
     if nuts:
         for table in effective_draws(compared, sampling):
             out.print(table)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from reports.commands.options import Open, refuse
+from reports.commands.stopping import outcome
 from reports.commands.terminal import say
 
 
@@ -29,6 +30,7 @@ def report(
 
         with second_process(len(results.trees)) as executor:
             write_text(path, render(results, executor))
+            outcome(f"the page is {path}")
     except (ResultsError, OSError) as error:
         refuse(error)
     say(f"Report: {path}", whole=True)
