@@ -78,16 +78,19 @@ def go_on(
     natural = partial(method, family, allocation)
     blur = noise(family, reg_covar)
     read, as_they_are = (partial(_read, x, weights, extra) for extra in (blur, np.zeros_like(blur)))
-    assign = _first(family, allocation, s, blur)
-    centres = _move(family, family.origin, s)
+    if reg_covar == 0:
+        _refuse_few(family, s)
+    assign, centres = _first(family, allocation, s, blur), _move(family, family.origin, s)
+    s = read(assign, _at(family, centres))[1]
+    _refuse_rounding(family, centres, s, reg_covar)
     bounds: list[np.ndarray] = []
     while True:
-        about = _move(family, centres, read(assign, _at(family, centres))[1])
+        about = _move(family, centres, s)
         s, centres = read(assign, _at(family, about))[1], about
         at, left = _at(family, centres), max(1, max_iter - sum(map(len, bounds)))
         own = Own(centres, partial(_pass, read, at, blur), partial(_pass, as_they_are, at, 0 * blur), family)
         tell = partial(_told, callback, own) if callback else None
-        runs = climb(partial(_same, (natural, own.pass_)), s[None], n, tol, left, accelerate, tell)
+        runs = climb(partial(_same, (natural, own.pass_)), s[None], n, tol, left, accelerate, tell, _rounding)
         if runs.collapsed[0] and len(runs.trace) == 1:
             raise runs.errors[-1]
         bounds.append(runs.bounds(0))
@@ -95,10 +98,16 @@ def go_on(
         if not runs.collapsed[0]:
             break
         assign = _by(_at(family, centres), blur, natural(s[None])[0][0])  # a mean has moved far: about where it is now
-    if reg_covar == 0:
-        _refuse_rounding(family, centres, s)
+        s = read(assign, _at(family, centres))[1]
+    _refuse_rounding(family, centres, s, reg_covar)
     bound = np.concatenate(bounds)
     return Ascent(s, bound, bool(runs.converged[0]), {"passes": len(bound)}, own)
+
+
+def _rounding(eta: np.ndarray, s: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Bound on the rounding error of sum_n log_z_n in any units: a term is as large as over the points of its cluster."""
+    terms = np.abs(eta * s) / np.maximum(s[..., :1], 1e-9)
+    return 64 * np.finfo(float).eps * n * (1 + terms.max((-2, -1)))
 
 
 def _told(callback: Callable[[Runs, Own], object], own: Own, runs: Runs) -> None:
@@ -163,9 +172,18 @@ def _pass(
     return np.full(eta.shape[:-2], log_z), s.reshape(eta.shape)
 
 
-def _refuse_rounding(family: Any, centres: np.ndarray, s: np.ndarray) -> None:
-    """Refuse clusters on rows that differ by no more than rounding."""
+def _refuse_few(family: Any, s: np.ndarray) -> None:
+    """Refuse clusters of fewer rows than a covariance needs, before time is spent on them."""
+    few = {"full": len(family.origin) + 1, "tied": 0}.get(family.covariance, 2) - 0.5
+    if s[:, 0].min() < few:
+        raise CollapseError(f"cluster {int(np.argmin(s[:, 0]))} collapsed: too few rows are left for its covariance")
+
+
+def _refuse_rounding(family: Any, centres: np.ndarray, s: np.ndarray, reg_covar: float) -> None:
+    """Refuse clusters that are singular, or on rows that differ by no more than rounding."""
     covariances = family.to_data(family.maximum_likelihood(s))["covariances"]
-    tight = np.any(np.diagonal(covariances, axis1=-2, axis2=-1) <= (ROUNDING * centres) ** 2, axis=-1)
-    if tight.any():
+    tight = reg_covar == 0 and np.any(
+        np.diagonal(covariances, axis1=-2, axis2=-1) <= (ROUNDING * centres) ** 2, axis=-1
+    )
+    if np.any(tight):
         raise CollapseError(f"cluster {int(np.argmax(tight))} collapsed: its rows differ by rounding alone")

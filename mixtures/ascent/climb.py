@@ -298,6 +298,7 @@ def climb(
     max_iter: int,
     accelerate: bool,
     callback: Callback = None,
+    rounding_of: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> Runs:
     """Climb from R states side by side until each has settled.
 
@@ -310,6 +311,9 @@ def climb(
         Number of observations.
     tol, max_iter, accelerate, callback
         See `ascend`.
+    rounding_of : callable, optional
+        From eta, the statistics there and n to a bound on the rounding error of sum_n log_z_n; by default for coordinates in
+        which the data are of order one.
     """
     R = len(s)
     n = np.broadcast_to(np.asarray(n, dtype=float), R)
@@ -323,7 +327,7 @@ def climb(
         plain = length == 0
         lost &= plain
         rise = np.where(np.isfinite(bound), new - np.where(np.isfinite(bound), bound, 0), np.inf)
-        rounding = _rounding(eta, following, n[runs])
+        rounding = (rounding_of or _rounding)(eta, following, n[runs])
         _refuse_fall(new, rise, plain & ~lost, rounding, len(result.trace))
         taken = np.where(plain, ~lost, rise >= -rounding)
         at, image = (np.where(taken[:, None, None], a, b) for a, b in ((guess, at), (following, image)))
@@ -434,9 +438,5 @@ def _continue(
 
 
 def _rounding(eta: np.ndarray, s: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Bound on the rounding error of sum_n log_z_n: about eps times the largest term of t(x) . eta, for each of n points.
-
-    s are the statistics at eta: a term is as large as it is on average over the points of a cluster, in any units.
-    """
-    terms = np.abs(eta * s) / np.maximum(s[..., :1], 1e-9)
-    return 64 * np.finfo(float).eps * n * (1 + terms.max((-2, -1)))
+    """Bound on the rounding error of sum_n log_z_n: about eps times the largest term of t(x) . eta, for each of n points."""
+    return 64 * np.finfo(float).eps * n * (1 + np.abs(eta).max((-2, -1)))

@@ -24,7 +24,6 @@ from mixtures.families.normal import (
     check_prior,
     existing,
     frame,
-    inverse_root,
     inverse_scale,
     least_variance,
     location,
@@ -34,6 +33,7 @@ from mixtures.families.normal import (
     pack,
     refuse_collapse,
     refuse_empty,
+    smallest_eigenvalue,
     times,
     unpack,
     wishart_root,
@@ -194,7 +194,7 @@ class Gaussian(Correlated):
         refuse_empty(N)
         mu = sum_z / N[..., None]
         Sigma = sum_zz / N[..., None, None] - outer(mu)
-        refuse_collapse(least_variance(Sigma, mu**2, inverse_root), self.least)
+        refuse_collapse(least_variance(Sigma, mu**2, smallest_eigenvalue), self.least)
         return {"means": mu, "covariances": Sigma}
 
     def mode(self, s: np.ndarray) -> Theta:

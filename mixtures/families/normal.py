@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
 from math import isqrt, log, pi
@@ -273,7 +274,7 @@ def refuse_collapse(variance: np.ndarray, least: float) -> None:
         )
 
 
-def least_variance(A: np.ndarray, taken: np.ndarray, root: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def least_variance(A: np.ndarray, taken: np.ndarray, lowest: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """The smallest eigenvalue of each A in units of the mean squares of the features about the origin, shape (...).
 
     Parameters
@@ -282,18 +283,22 @@ def least_variance(A: np.ndarray, taken: np.ndarray, root: Callable[[np.ndarray]
         What is left of second moments once those of the means were taken off.
     taken : ndarray, shape (..., D)
         The diagonals of what was taken off.
-    root : callable
-        From A to the F with F^T F = A^-1. Where the bound 1 / trace of the inverse is large enough for all, that is returned.
+    lowest : callable
+        From A to a bound below the eigenvalues of each. Where over the largest square it is enough for all, that is returned.
     """
-    squares = np.maximum(np.diagonal(A, axis1=-2, axis2=-1) + taken, FLOOR)
-    try:
-        bound = 1 / (root(A) ** 2 @ squares[..., None]).sum((-2, -1))
+    with suppress(np.linalg.LinAlgError):
+        bound = lowest(A) / (A.max() + taken.max())
         if (bound > SMALLEST_VARIANCE).all():
             return bound
-    except np.linalg.LinAlgError:
-        pass
-    scale = np.sqrt(squares)
+    scale = np.sqrt(np.maximum(np.diagonal(A, axis1=-2, axis2=-1) + taken, FLOOR))
     return np.linalg.eigvalsh(A / scale[..., :, None] / scale[..., None, :])[..., 0]
+
+
+def smallest_eigenvalue(A: np.ndarray) -> np.ndarray:
+    """That of each symmetric matrix, or where it takes less time the bound 1 / tr(A^-1) below it."""
+    if A.shape[-1] <= 4:
+        return np.linalg.eigvalsh(A)[..., 0]
+    return 1 / (inverse_root(A) ** 2).sum((-2, -1))
 
 
 def over(variance: np.ndarray, taken: np.ndarray) -> np.ndarray:
@@ -401,7 +406,7 @@ class Wishart:
 
     def least_variance(self, taken: np.ndarray) -> np.ndarray:
         """`least_variance` of W^-1, shape (...)."""
-        return least_variance(self.W_inv, taken, lambda _: self.root)
+        return least_variance(self.W_inv, taken, lambda _: 1 / (self.root**2).sum((-2, -1)))
 
     def log_wishart_normaliser(self) -> np.ndarray:
         """-log B(W, nu): the log integral of |Lambda|^((nu-D-1)/2) exp(-tr(W^-1 Lambda)/2) (PRML B.79)."""

@@ -21,7 +21,6 @@ from mixtures.families.normal import (
     check_prior,
     existing,
     frame,
-    inverse_root,
     inverse_scale,
     least_variance,
     location,
@@ -31,6 +30,7 @@ from mixtures.families.normal import (
     pack,
     refuse_collapse,
     refuse_empty,
+    smallest_eigenvalue,
     times,
     unpack,
     wishart_root,
@@ -157,7 +157,7 @@ class TiedGaussian(Correlated):
         mu = sum_z / N[..., None]
         Sigma = (sum_zz - N[..., None, None] * outer(mu)).sum(-3) / N.sum(-1)[..., None, None]
         taken = (N[..., None] * mu**2).sum(-2) / N.sum(-1)[..., None]
-        refuse_collapse(least_variance(Sigma, taken, inverse_root)[..., None], self.least)
+        refuse_collapse(least_variance(Sigma, taken, smallest_eigenvalue)[..., None], self.least)
         return {"means": mu, "covariances": _repeat(Sigma, N.shape[-1])}
 
     def mode(self, s: np.ndarray) -> Theta:
