@@ -73,11 +73,25 @@ def test_same_seed_same_metrics(folder):
 
 
 def test_a_users_file_with_labels_and_a_held_out_part(folder):
-    frame(60).to_csv("mine.csv", index=False)
-    result = run("compare", "mine.csv", "-k", "2", "--label-column", "class", "--test-fraction", "0.2", *QUICK)
+    given = frame(60).astype(object)
+    given.loc[[3, 4], "class"], given.loc[5, "left"], given.loc[6, "right"] = None, "?", -999
+    Path("mine.csv").write_text(given.to_csv(sep=";").replace(".", ","))
+    result = run(
+        "compare", "mine.csv", "-k", "2", "--label-column", "class", "--test-fraction", "0.2", "--decimal", ",",
+        "--na-values", "-999,unknown", "--drop-missing", *QUICK,
+    )  # fmt: skip
     assert result.exit_code == 0, result.output
     metrics = pd.read_csv(folder / "results" / "mine-k2" / "metrics.csv")
     assert {"ari", "heldout_log_density"} <= set(metrics["metric"])
+    notes = [
+        "left out column 1, which has no name: it numbers the rows",
+        "counted as missing: '?' in 'left' (1), '-999' in 'right' (1)",
+        "2 rows without a label in 'class': fitted like the others",
+    ]
+    assert [line for line in result.stderr.splitlines() if "note" in line] == [f"note: {note}" for note in notes]
+    data = json.loads((folder / "results" / "mine-k2" / "manifest.json").read_text())["data"]
+    assert data["notes"] == notes
+    assert (data["n"] + data["n_heldout"], data["n_classes"]) == (58, 2)
 
 
 def test_report_is_made_again_from_the_folder(folder):
@@ -101,7 +115,8 @@ def test_help_names_every_option():
     text = run("compare", "--help").stdout
     for option in (
         "-k", "--methods", "--covariance", "--out", "--seed", "--test-fraction", "--label-column", "--columns",
-        "--drop-missing", "--draws", "--chains", "--sampler", "--standardize", "--restarts", "--add", "--overwrite",
+        "--drop-missing", "--na-values", "--decimal", "--thousands",
+        "--draws", "--chains", "--sampler", "--standardize", "--restarts", "--add", "--overwrite",
         "--no-report", "--open",
     ):  # fmt: skip
         assert option in text, option

@@ -12,6 +12,7 @@ from conftest import collapsed_data, three_clusters
 from mixtures import Draws, datasets
 from mixtures.methods import cavi, exact
 from reports import Results, ResultsError, compare
+from reports.comparison.prepared import prepare
 from reports.comparison.results import check_free
 from reports.metrics import label_free, recovery
 from reports.metrics.parameters import kind, scalars
@@ -70,6 +71,26 @@ def test_rows_are_split_without_loss(comparison, simulated):
     assert sorted(map(tuple, together)) == sorted(map(tuple, simulated.x))
     label_of = {tuple(row): str(label) for row, label in zip(simulated.x, simulated.labels, strict=True)}
     assert [label_of[tuple(row)] for row in data["x"].values] == list(data["label"].values)
+
+
+def test_classes_may_be_missing(simulated):
+    labels = [2**53, 2**53 + 1] * 60
+    data = prepare(
+        simulated.x, [None, float("nan"), pd.NA, *labels[3:]], None, None, 0.0, False, np.random.default_rng(0)
+    )
+    assert data.labels.tolist() == ["", "", "", *map(str, labels[3:])]
+    hidden = np.ma.array(labels, mask=[True] + [False] * 119)
+    assert prepare(simulated.x, hidden, None, None, 0.0, False, np.random.default_rng(0)).labels.tolist() == [
+        "",
+        *map(str, labels[1:]),
+    ]
+    assert prepare(simulated.x, [None] * 120, None, None, 0.0, False, np.random.default_rng(0)).labels is None
+
+
+def test_names_of_features_may_be_numbers(simulated):
+    for given, names in ((pd.DataFrame(simulated.x), None), (simulated.x, [1, 2]), (simulated.x, np.array([1, 2]))):
+        features = prepare(given, None, names, None, 0.0, False, np.random.default_rng(0)).features
+        assert features == (("0", "1") if names is None else ("1", "2"))
 
 
 def test_methods_share_one_labelling_sorted_by_the_first_feature(comparison):

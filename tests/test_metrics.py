@@ -284,6 +284,14 @@ def test_recovery_scores_by_hand():
     assert rows["calibration_error", "data"].value == pytest.approx((0.2 + 0.4 + 0.9) / 3)
 
 
+def test_recovery_leaves_out_points_whose_class_is_not_known():
+    labels = np.array(["a", "", "b", "b", ""])
+    r = np.array([[0.8, 0.2], [0.1, 0.9], [0.4, 0.6], [0.9, 0.1], [0.5, 0.5]])
+    known = [0, 2, 3]
+    assert recovery.recovery("em", r, labels) == recovery.recovery("em", r[known], labels[known])
+    assert recovery.recovery("em", r, np.full(5, "")) == []
+
+
 @pytest.mark.parametrize("K", [2, 4])
 def test_probability_scores_need_as_many_clusters_as_classes(K, rng):
     labels = np.repeat([0, 1, 2], 10)

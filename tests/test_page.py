@@ -20,13 +20,14 @@ import reports
 from reports.comparison.verdict import LIMITS, judge, of_reference
 from reports.metrics import Row
 from reports.page import quantities, render, uniformity
-from reports.page.blocks import Card, Cards, Cell, Image, Notice, Section, Table, Use, embedded
+from reports.page.blocks import Card, Cards, Cell, Facts, Image, Notice, Section, Table, Use, embedded
 from reports.page.blocks import Figure as BlockFigure
 from reports.page.build import fragment, numbered, write
 from reports.page.convergence import convergence
 from reports.page.glossary import TERMS
 from reports.page.links import LINK, Links
 from reports.page.numbers import number, with_error
+from reports.page.opening import setting
 from reports.page.sections import SECTIONS as BUILDERS
 from reports.page.view import View
 from reports.plots import style
@@ -456,6 +457,17 @@ def test_the_answer_stands_first_with_its_picture(pages):
     assert pages["full"].count('id="fig-answer"') == 1
     assert "There is no reference" in Page(pages["quick"]).sections["answer"]
     assert "the reference is not trusted" in Page(pages["untrusted"]).sections["answer"]
+
+
+def test_how_the_data_were_read_is_told(quick):
+    def facts(results):
+        return dict(next(block for block in setting(View(results)).blocks if isinstance(block, Facts)).items)
+
+    data = quick.manifest["data"] | {"notes": ["left out 'a [[b]]'", "the rest"], "n_classes": 2, "n_unlabelled": 3}
+    said = facts(replace(quick, manifest=quick.manifest | {"data": data}))
+    assert said["As read"].replace("\u2060", "") == "left out 'a [[b]]'; the rest"
+    assert said["True classes"].endswith("; 3 points without")
+    assert "As read" not in facts(quick)
 
 
 def test_where_the_prior_comes_from(quick):

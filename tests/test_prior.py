@@ -134,6 +134,8 @@ def test_classes_that_share_a_cluster_are_named_with_their_points():
     assert merged(np.eye(3)[z], labels) == [{"b": [2, 3], "c": [3, 3]}]
     assert merged(np.eye(3)[np.repeat([2, 0, 1], 3)], labels) == []
     assert merged(np.eye(2)[np.minimum(z, 1)], labels) == []  # three classes in two clusters must share
+    some = np.append(labels, [""] * 4)  # points whose class is not known
+    assert merged(np.eye(3)[np.append(z, [2, 2, 2, 2])], some) == [{"b": [2, 3], "c": [3, 3]}]
 
 
 def iris_like(em=None, trusted=True, still=True):

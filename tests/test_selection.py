@@ -312,14 +312,17 @@ def test_no_choice_is_claimed_where_one_candidate_is_left(tmp_path):
 def test_a_ridge_is_scikit_learns(x):
     """The values are of the likelihood itself, not of the objective under noise; a ridge of EM alone."""
     spikes = np.concatenate([np.zeros(40), np.random.default_rng(0).gamma(1, 5, 40)])[:, None]
-    found = select(spikes, [1, 2], ("bic", "cv", "elbo"), reg_covar=1e-4, folds=4)
+    facts = {"notes": ["left out 'a [[b]]'", "counted as missing: '?'"]}
+    found = select(spikes, [1, 2], ("bic", "cv", "elbo"), reg_covar=1e-4, folds=4, facts=facts)
     for k in (1, 2):
         model = theirs(spikes, k, reg_covar=1e-4)
         assert value(found, "bic", k) == pytest.approx(-model.bic(spikes) / 2, abs=0.05)
     assert found.choice("bic").best.components == found.choice("cv").best.components == 2
     assert value(found, "elbo", 2) == value(select(spikes, [2], ("elbo",)), "elbo", 2)
     assert not [text for text in found.warnings if "failed" in text]
-    assert "0.0001 added to every variance" in Page(render(found)).sections["setting"]
+    said = Page(render(found)).sections["setting"].replace("\u2060", "")
+    assert "0.0001 added to every variance" in said
+    assert "left out 'a [[b]]'; counted as missing: '?'" in said
     with pytest.raises(ValueError, match="reg_covar is -1"):
         select(x, [1], ("bic",), reg_covar=-1)
 

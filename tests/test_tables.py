@@ -137,6 +137,7 @@ def test_numbers_as_people_write_them(write, content, options, expected):
 def test_a_mark_in_the_wrong_place_is_never_passed_over(write):
     fails(r"'1,2' in row 1\)", write('a,b\n"1,2",2\n"3,25",4\n'), thousands=",")
     fails(r"'1\.234' in row 2\)", write("a;b\n1,5;2\n1.234;3\n"), decimal=",")
+    fails(r"'1\.5' in row 1\): leave out --decimal and", write("a;b\n1.5;2\n1.234;3\n"), decimal=",")
     fails(r"'0,123' in row 1\)", write('a,b\n"0,123",2\n"3",4\n'), thousands=",")
 
 

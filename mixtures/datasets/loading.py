@@ -13,7 +13,7 @@ import numpy as np
 
 from mixtures.datasets import builtin, files
 from mixtures.datasets.checks import check_values, missing_text
-from mixtures.datasets.columns import AMONG_NUMBERS, Spelling, numbers, strings
+from mixtures.datasets.columns import AMONG_NUMBERS, PLAIN, Spelling, numbers, strings
 from mixtures.datasets.dataset import DataError, Dataset, Table, counted, is_missing, is_numeric, listed, nearest
 from mixtures.datasets.simulated import tsmatz
 
@@ -144,7 +144,7 @@ def _places(
     places = [table.names.index(column) for column in columns]
     for j in places:
         if not is_numeric(table.columns[j]):
-            remedy = _respelled(table, j) or "leave it out of --columns, or make it the --label-column"
+            remedy = _respelled(table, j, spelling) or "leave it out of --columns, or make it the --label-column"
             raise DataError(f"{_not_a_number(table, j, spelling)}: {remedy}")
     return places, ()
 
@@ -165,7 +165,7 @@ def _all_numeric(table: Table, label: str | None, spelling: Spelling) -> tuple[l
         raise DataError(f"no column of data is left{beside}")
     text = [j for j in places if not is_numeric(table.columns[j])]
     for j in text:
-        if remedy := _respelled(table, j):
+        if remedy := _respelled(table, j, spelling):
             raise DataError(f"{_not_a_number(table, j, spelling)}: {remedy}")
     if len(text) == 1:
         raise DataError(f"{_not_a_number(table, text[0], spelling)}: {choose}, or make it the --label-column")
@@ -241,7 +241,7 @@ def _not_a_number(table: Table, place: int, spelling: Spelling) -> str:
     return f"non-numeric column {table.names[place]!r} ({str(values[row])[:30]!r} in row {row + 1}{why})"
 
 
-def _respelled(table: Table, place: int) -> str | None:
+def _respelled(table: Table, place: int, asked: Spelling) -> str | None:
     """Return the options under which a text column holds numbers, with what they make of its first entry; else None."""
     values = [value for value in table.columns[place] if value is not None]
     if not all(isinstance(value, str) and len(value) < 40 for value in values):
@@ -249,6 +249,8 @@ def _respelled(table: Table, place: int) -> str | None:
     entry = next((value for value in values if re.search(r"[^-+\d]", value) and value not in AMONG_NUMBERS), None)
     if entry is None:
         return None
+    if _floats(values, PLAIN) is not None:
+        return None if asked.plain else "leave out --decimal and --thousands"
     found: dict[float, str] = {}
     for decimal, thousands in SPELLINGS:
         spelling = Spelling((), decimal, thousands)

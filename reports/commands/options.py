@@ -102,7 +102,7 @@ def read_table(data: str, **settings: Any) -> Dataset:
     """
     from mixtures import datasets
 
-    lists = {name: names_of(settings.pop(name)) for name in ("columns", "na_values")}
+    lists = {name: names_of(settings.pop(name, None)) for name in ("columns", "na_values")}
     loaded = datasets.load(data, columns=lists["columns"], na_values=lists["na_values"] or (), **settings)
     for note in loaded.notes:
         say(f"note: {note}", err)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from reports.commands import terminal
-from reports.commands.options import Open, Scheduler, Workers, keep, one_of, refuse, relative
+from reports.commands.options import Open, Scheduler, Workers, keep, one_of, read_table, refuse, relative
 from reports.commands.terminal import say
 from reports.comparison.progress import Rate
 from reports.studies.overfit.grid import PRESETS
@@ -71,6 +71,8 @@ def overfit(
         name = (preset or "quick") if grid is None else grid.stem
         text = grids.preset(name) if grid is None else read_file(grid).decode("utf-8-sig")
         chosen = grids.parse(text, name if grid is None else str(grid), replicates=replicates, seed=seed)
+        for truth in sorted({one.truth.name for one in chosen.cells if one.truth.rows is not None}):
+            read_table(truth)
         if cell is not None:
             terminal.show(terminal.numbers(study.again(chosen, cell)))
             return

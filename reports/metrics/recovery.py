@@ -31,6 +31,8 @@ def recovery(method: str, r: np.ndarray, labels: np.ndarray, suffix: str = "") -
     from sklearn.metrics.cluster import adjusted_mutual_info_score, adjusted_rand_score
 
     known = is_known(labels)
+    if not known.any():
+        return []
     r, (classes, truth) = r[known], np.unique(labels[known], return_inverse=True)
     found = r.argmax(1)
     table = np.zeros((len(classes), r.shape[1]))

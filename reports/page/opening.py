@@ -188,7 +188,7 @@ def setting(view: View) -> Section:
     section.blocks.append(Code(symbols(model["text"]).replace("; ", "\n"), "Model (after Bishop, PRML, section 10.2)"))
     unit = "standardised features" if data["standardized"] else "the data's own units"
     labels = data["label_column"]
-    classes, unlabelled = data["n_classes"], data["n_unlabelled"]
+    classes, unlabelled = data["n_classes"], data.get("n_unlabelled")
     without = f"; {unlabelled} points without" if unlabelled else ""
     held = f"; {data['n_heldout']} more points held out" if data["n_heldout"] else "; none held out"
     section.blocks.append(
@@ -197,7 +197,7 @@ def setting(view: View) -> Section:
                 ("Data", f"{data['name']} ({data['source']})" if data["source"] else str(data["name"])),
                 ("Size", f"{data['n']} points, {data['d']} features{held}"),
                 ("Features", ", ".join(map(str, data["features"]))),
-                *(("As read", note) for note in data["notes"]),
+                *(("As read", literal("; ".join(notes))) for notes in [data.get("notes", ())] if notes),
                 ("True classes", f"{classes}, from {labels or 'the source'}{without}" if classes else "not known"),
                 ("Units", f"parameters are in {unit}"),
                 ("Digest", str(data["digest"])),

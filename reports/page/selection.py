@@ -16,7 +16,7 @@ from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Notice, Sect
 from reports.page.build import write
 from reports.page.numbers import DASH, fixed, number, seconds, with_error
 from reports.page.view import COVARIANCES
-from reports.page.words import listing, sentence, short, symbols
+from reports.page.words import listing, literal, sentence, short, symbols
 from reports.plots.selection import CONTOUR, plot_clusters, plot_selection
 from reports.studies.selection.plane import Plane
 from reports.studies.selection.study import Choice, Selection
@@ -332,7 +332,7 @@ def setting(view: View) -> Section:
     facts = [
         ("Data", f"{data['name']}: {data['n']} points of {', '.join(data['features'])}"),
         ("Source", data["source"]),
-        *(("As read", note) for note in data["notes"]),
+        ("As read", literal("; ".join(data.get("notes", ()))) or None),
         ("Known classes", None if data["n_classes"] is None else f"{data['n_classes']}, not used by any criterion"),
         *(("Model, " + s, symbols(text)) for s, text in manifest["model"]["text"].items()),
         ("Prior", f"the weak default from the data, its scale following K (Fraley & Raftery 2007), and "
