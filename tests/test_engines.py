@@ -1,9 +1,5 @@
 """The engines agree, and so do all the ways to bring the data: blocks, memory maps, weights, other number types."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from conftest import three_clusters
@@ -370,31 +366,3 @@ def test_noise_keeps_a_cluster_from_collapsing(rng):
     assert family.to_data(fit.parameters(1, rng)[1])["covariances"].min() == pytest.approx(1e-4, rel=1e-6)
     with pytest.raises(ValueError, match="reg_covar is -1"):
         em.fit(x, family, allocation, rng=rng, reg_covar=-1)
-
-
-FORKED = """
-import multiprocessing, threading, numpy as np
-from concurrent.futures import ThreadPoolExecutor
-from mixtures.engines import plain, fused
-from mixtures import Gaussian
-
-x = np.random.default_rng(0).normal(size=(30_000, 2))
-family, eta = Gaussian.from_data(x, 3), np.random.default_rng(1).normal(size=(3, 6))
-
-def work(_=None):
-    return fused.pass_(family, x, None, eta)[0].item()
-
-expected = work()
-assert threading.active_count() > 1, "no thread to lose"
-with multiprocessing.get_context("fork").Pool(1) as pool:
-    assert pool.apply_async(work).get(timeout=30) == expected
-with ThreadPoolExecutor(4) as threads:
-    assert set(threads.map(work, range(8))) == {expected}
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_a_forked_child_and_several_threads_pass_as_their_parent():
-    environment = os.environ | {"NUMBA_NUM_THREADS": "2"}
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKED]
-    subprocess.run(command, env=environment, check=True, timeout=120)
