@@ -11,7 +11,7 @@ import numpy as np
 from mixtures.engines.responsibilities import fold, log_sum, log_sum_draws, normalise, normalise_draws
 from mixtures.errors import stamped, unstamped
 from mixtures.model import Allocation, Family, Theta
-from mixtures.rows import blocks
+from mixtures.rows import blocks, check_matrix
 from mixtures.seeds import Rng, generator
 
 if TYPE_CHECKING:
@@ -184,7 +184,13 @@ class Fit:
 
         A mixture of Student-t densities for a closed form (PRML 10.81), the log of the mean density over the draws
         otherwise; for a point estimate that is the plug-in density.
+
+        Raises
+        ------
+        ValueError
+            If x is no matrix of finite real numbers.
         """
+        x = check_matrix(x)
         if isinstance(self.posterior, Conjugate):
             q = self.posterior
             log_pi = self.allocation.natural(self.allocation.mean(q.alpha))
@@ -204,6 +210,7 @@ class Fit:
         TypeError
             If the posterior is held in closed form; draw from it first.
         """
+        x = check_matrix(x)
         flat = np.concatenate([log_sum_draws(block) for _, block in self.log_rho(x)], axis=1)
         return flat.reshape(*self.held.weights.shape[:2], len(x))
 
@@ -217,7 +224,10 @@ class Fit:
         ------
         TypeError
             For an exact posterior, which knows no labelling; align draws of it.
+        ValueError
+            If x is no matrix of finite real numbers.
         """
+        x = check_matrix(x)
         if isinstance(self.posterior, Conjugate):
             eta = fold(
                 self.allocation.expected_natural(self.posterior.alpha),

@@ -91,6 +91,30 @@ def test_masked_weights_are_missing(x, model):
         cavi.fit(x, *model, rng=0, weights=weights)
 
 
+@pytest.mark.parametrize("kind", ["point", "variational", "mcmc", "exact"])
+def test_what_a_fit_is_asked_about_is_checked_as_its_data_are(x, model, kind):
+    fit = {
+        "point": lambda: em.fit(x, *model, rng=0),
+        "variational": lambda: cavi.fit(x, *model, rng=0),
+        "mcmc": lambda: gibbs.fit(x, *model, rng=0, draws=20, tune=20),
+        "exact": lambda: exact.fit(x[:8], *model),
+    }[kind]()
+    asked = [fit.log_predictive]
+    asked += [fit.responsibilities] if kind != "exact" else []
+    asked += [fit.log_likelihood] if kind in ("point", "mcmc") else []
+    for ask in asked:
+        np.testing.assert_array_equal(ask(np.ma.array(x)), ask(x))
+        for bad, message in (
+            (np.ma.masked_greater(x, 5), "missing or infinite values"),
+            (np.array([[0.0, np.nan]]), "1 missing or infinite values, the first in row 0"),
+            (np.array([[0.0, np.inf]]), "1 missing or infinite values, the first in row 0"),
+            (x + 1j, "x is complex"),
+            (x[0], r"x has shape \(2,\)"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                ask(bad)
+
+
 def test_a_mask_that_hides_nothing_changes_nothing(x, model):
     plain = cavi.fit(x, *model, rng=0)
     for given in (np.ma.array(x), np.ma.array(x, mask=np.zeros(x.shape, bool)), memoryview(x), x.tolist()):

@@ -56,6 +56,12 @@ def test_the_row_numbers_of_pandas_are_left_out(tmp_path):
         ('"","a","b"\n"u v",1.5,2\n"w",3.25,4\n"x",-1,0.5\n"y",2,9\n', "csv.csv", "it names the rows"),
         ('"a" "b"\n"1" 1.5 2\n"2" 3.25 4\n"3" -1 0.5\n"4" 2 9\n', "table.txt", "it numbers the rows"),
         ('"a" "b"\n"u v" 1.5 2\n"w" 3.25 4\n"x" -1 0.5\n"y" 2 9\n', "names.txt", "it names the rows"),
+        ("a\tb\nu v\t1.5\t2\nw\t3.25\t4\nx\t-1\t0.5\ny\t2\t9\n", "unquoted.txt", "it names the rows"),
+        (
+            ",a,b\n7,1.5,2\n3,3.25,4\n4,-1,0.5\n9,2,9\n",
+            "some.csv",
+            "its whole numbers are all different, as row numbers are",
+        ),
         ("a\tb\n1\t1.5\t2\n2\t3.25\t4\n3\t-1\t0.5\n4\t2\t9\n", "unquoted.tsv", "it numbers the rows"),
     ],
 )
@@ -66,8 +72,9 @@ def test_the_row_names_of_r_are_left_out(write, content, name, why):
     assert data.notes == (f"left out column 1, which has no name: {why}",)
 
 
-def test_a_column_after_the_last_comma_is_left_out(write):
-    data = load(write("a,b,\n1,2,\n2,5,\n4,4,\n"))
+@pytest.mark.parametrize("names", ["a,b,", "a,b"])
+def test_a_column_after_the_last_comma_is_left_out(write, names):
+    data = load(write(names + "\n1,2,\n2,5,\n4,4,\n"))
     assert data.features == ("a", "b")
     assert data.notes == ("left out column 3, which has no name: it is empty",)
 

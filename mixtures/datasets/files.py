@@ -127,8 +127,6 @@ def _read_text(path: Path, data: bytes, suffix: str, label: str | None, spelling
     data, delimiter = data[form.start :], form.delimiter
     if delimiter == text.BLANKS:
         data = text.single_blanks(data)
-    if form.short:
-        data = b'""' + delimiter.encode() + data
     places = [str(j) for j in range(len(form.names))]
     try:
         table = csv.read_csv(

@@ -197,7 +197,10 @@ def _row_names(table: Table, place: int) -> str | None:
         return None
     if not is_numeric(column):
         return "it names the rows" if place == 0 else None
-    return "it numbers the rows" if (column == np.floor(column)).all() else None
+    if not (column == np.floor(column)).all():
+        return None
+    numbers_them = column.min() in (0, 1) and np.ptp(column) == len(column) - 1
+    return "it numbers the rows" if numbers_them else "its whole numbers are all different, as row numbers are"
 
 
 def _counts_from(column: np.ndarray) -> int | None:
@@ -205,7 +208,7 @@ def _counts_from(column: np.ndarray) -> int | None:
     first = column[0]
     return (
         int(first)
-        if len(column) > 2 and first in (0, 1) and np.array_equal(column - first, range(len(column)))
+        if len(column) > 2 and first in (0, 1) and np.array_equal(column - first, np.arange(len(column)))
         else None
     )
 

@@ -29,9 +29,7 @@ class Layout:
     lines : int
         Lines of the text, from ``start`` on, that are not data: 1 if it begins with names, else 0.
     start : int
-        Where the table begins: bytes before it are comments.
-    short : bool
-        Whether the first line lacks the name of the first column, as R writes it.
+        Where the table begins: the bytes before it are comments, or names that are fewer than the columns.
     note : str
         What was guessed of the first line, if there was a choice.
     """
@@ -40,7 +38,6 @@ class Layout:
     names: tuple[str, ...]
     lines: int
     start: int = 0
-    short: bool = False
     note: str = ""
 
 
@@ -60,8 +57,12 @@ def layout(data: bytes, suffix: str, spelling: Spelling) -> Layout:
     if records and len(names) == len(records[0]):
         return Layout(delimiter, tuple(names), 0, start)
     first, *below = records or [[]]
-    if _short(first, below, lines):
-        return Layout(delimiter, ("", *first), 1, start, short=True)
+    if first and below and all(len(row) == len(first) + 1 for row in below):
+        after = start + len(lines.splitlines(keepends=True)[0].encode())
+        if all(row[-1] == "" for row in below):
+            return Layout(delimiter, (*first, ""), 0, after)
+        if _are_row_names([row[0] for row in below], lines, spelling):
+            return Layout(delimiter, ("", *first), 0, after)
     return _by_first_line(delimiter, first, below, start, spelling)
 
 
@@ -117,13 +118,11 @@ def _delimiter(lines: str, suffix: str, spelling: Spelling) -> str:
     return BLANKS if blank or suffix.startswith(".txt") else ";"
 
 
-def _short(first: list[str], below: list[list[str]], lines: str) -> bool:
-    """Whether every row has one entry more than the first line, and begins with its number or a quoted name."""
-    if not (first and below) or any(len(row) != len(first) + 1 for row in below):
-        return False
-    starts = [row[0] for row in below]
+def _are_row_names(starts: list[str], lines: str, spelling: Spelling) -> bool:
+    """Whether rows begin with what R writes there, with no name above it: their number, a quoted name, or a text."""
     numbered = starts == [str(i) for i in range(1, len(starts) + 1)]
-    return numbered or all(line.lstrip().startswith('"') for line in lines.splitlines()[1:] if line.strip())
+    quoted = all(line.lstrip().startswith('"') for line in lines.splitlines()[1:] if line.strip())
+    return numbered or quoted or (bool(np.isnan(_read(starts, spelling)).all()) and len(set(starts)) == len(starts))
 
 
 def _by_first_line(delimiter: str, first: list[str], below: list[list[str]], start: int, spelling: Spelling) -> Layout:
