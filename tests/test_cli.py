@@ -148,6 +148,7 @@ def test_version():
     assert (result.exit_code, result.stdout) == (0, f"mixtures {version('mixtures')}\n")
 
 
+@pytest.mark.robustness("numbers")
 def test_a_failing_method_leaves_the_rest_and_exits_with_one(folder):
     pd.DataFrame(collapsed_data(), columns=["x"]).to_csv("tight.csv", index=False)
     result = run("compare", "tight.csv", "-k", "2", *QUICK, "--out", "o")

@@ -185,6 +185,7 @@ def test_surplus_components_are_left_empty(prior, rng):
         assert few.weights_[0] > few.weights_[4:].max()
 
 
+@pytest.mark.robustness("peers")
 @pytest.mark.parametrize("structure", ["full", "tied", "diag", "spherical"])
 def test_draws_of_the_parameters_are_from_the_posterior(structure, rng):
     """Means and weights have the posterior's expectations, precisions of the draws average to ``precisions_``."""

@@ -21,6 +21,8 @@ from sklearn.model_selection import cross_val_score
 from mixtures import BayesianGaussianMixture, Dirichlet, Gaussian, GaussianMixture, VersionWarning, errors
 from mixtures.methods import em
 
+pytestmark = pytest.mark.robustness("peers")
+
 ROOT = Path(__file__).parents[1]
 SPOILT = np.random.default_rng(0)
 LINE = SPOILT.normal(size=(30, 1))
@@ -293,6 +295,7 @@ def test_a_callback_hears_of_components_too_tight_for_common_coordinates():
 # ------------------------------------------------------------------------------------------------ warm start
 
 
+@pytest.mark.robustness("numbers")
 @pytest.mark.filterwarnings("ignore:Best performing:sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("move", [lambda x: x + 10, lambda x: x + 1e6, lambda x: 1e6 * x, lambda x: x[::9] - 40])
 @every_structure
@@ -312,6 +315,7 @@ def test_a_warm_start_goes_on_where_the_data_have_moved(ours, sk, structure, mov
         assert score > other.fit(move(x)).score(move(x)) - 0.01
 
 
+@pytest.mark.robustness("numbers")
 def test_starting_anew_is_told(x):
     mixture = GaussianMixture(3, warm_start=True, random_state=0).fit(x)
     with pytest.warns(UserWarning, match="warm_start: from the last parameters a component lost the rows"):

@@ -133,6 +133,7 @@ def log_density(added, data):
     return added.fit.log_predictive(data.x).mean() - np.log(data.scale).sum()
 
 
+@pytest.mark.robustness("peers")
 @pytest.mark.parametrize("standardize", [False, True])
 @pytest.mark.parametrize("cls", [mixtures.GaussianMixture, sklearn.mixture.GaussianMixture])
 @pytest.mark.parametrize("structure", COVARIANCES)
@@ -149,6 +150,7 @@ def test_a_fitted_estimator_joins_as_its_point(structure, cls, standardize, x):
     assert log_density(added, data) == pytest.approx(model.score(points), abs=1e-9)
 
 
+@pytest.mark.robustness("peers")
 @pytest.mark.parametrize("prior", ["dirichlet_distribution", "dirichlet_process"])
 @pytest.mark.parametrize("structure", COVARIANCES)
 @pytest.mark.filterwarnings("ignore:Best performing:sklearn.exceptions.ConvergenceWarning")
@@ -174,6 +176,7 @@ def test_a_fitted_bayesian_estimator_joins_as_its_posterior(structure, prior, x)
     np.testing.assert_allclose(weights.mean(0), theirs.weights_, atol=0.05)
 
 
+@pytest.mark.robustness("peers")
 def test_priors_that_are_the_same_are_not_said_to_differ(x):
     family = Gaussian.from_data(x, 2)
     m0, beta0, W0_inv, nu0 = family.prior_in_data_units().values()
@@ -186,6 +189,7 @@ def test_priors_that_are_the_same_are_not_said_to_differ(x):
         assert joined(model, x, standardize=standardize)[0].fit.info["warnings"] == []
 
 
+@pytest.mark.robustness("peers")
 def test_an_estimators_features_are_put_in_order(x):
     model = mixtures.GaussianMixture(2, random_state=0).fit(pd.DataFrame(x, columns=FEATURES)[list(FEATURES[::-1])])
     added, data = joined(model, x)
@@ -194,6 +198,7 @@ def test_an_estimators_features_are_put_in_order(x):
     )
 
 
+@pytest.mark.robustness("peers")
 @pytest.mark.parametrize(
     ("estimator", "message"),
     [
@@ -217,6 +222,7 @@ def test_an_estimator_of_something_else_is_refused(estimator, message, x):
         joined(estimator, x)
 
 
+@pytest.mark.robustness("peers")
 def test_an_estimator_is_compared(run, x):
     model = mixtures.GaussianMixture(2, reg_covar=0, tol=1e-12, random_state=0).fit(x)
     result = run({"ours": model})

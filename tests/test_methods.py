@@ -407,6 +407,7 @@ def test_information_criteria_of_one_gaussian(rng):
     assert info["icl"] == pytest.approx(info["bic"])
 
 
+@pytest.mark.robustness("numbers")
 @every_structure
 def test_a_ridge_keeps_clusters_from_collapsing(covariance, rng):
     """Criteria are of the likelihood at the point, which lies above the objective under noise; of many data sets too."""
@@ -426,6 +427,7 @@ def test_a_ridge_keeps_clusters_from_collapsing(covariance, rng):
     assert many.info["log_likelihood"] == pytest.approx(L, abs=1e-3)
 
 
+@pytest.mark.robustness("numbers")
 def test_starts_that_collapsed_early_are_counted_where_few_go_on():
     """Four starts, of which one collapses in the short runs and two go on."""
 
@@ -440,6 +442,7 @@ def test_starts_that_collapsed_early_are_counted_where_few_go_on():
     assert (best.info["collapsed"], best.info["restarts"], best.info["reached"]) == (1, 4, 1)
 
 
+@pytest.mark.robustness("peers")
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("keep", [None, 2])
 def test_a_callback_hears_of_every_pass_and_may_stop(method, keep, rng):

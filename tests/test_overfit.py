@@ -201,6 +201,7 @@ def test_a_collapse_is_counted_and_its_neighbours_stay():
     assert alone["bound"] == pytest.approx(ended[0]["bound"], abs=1e-4)
 
 
+@pytest.mark.robustness("numbers")
 def test_a_ridge_is_of_maximum_likelihood_alone_and_leaves_no_collapse():
     grid = parse("reg_covar = 1e-3\n" + TINY, "ridge")
     assert {one.method: one.reg_covar for one in grid.cells} == {"em": 1e-3, "single": 1e-3, "cavi": 0.0, "oracle": 0.0}

@@ -119,6 +119,7 @@ def test_the_diagnostics_of_a_sampler_are_those_of_the_table(sampled, monkeypatc
     assert outcomes["Gibbs"]["starts at the best optimum"].text == "–"
 
 
+@pytest.mark.robustness("numbers")
 def test_starts_and_a_higher_likelihood_elsewhere_are_told(sampled):
     """The sentences of page and terminal; none where EM's likelihood is the highest, as it should be, or has a ridge."""
     assert higher_likelihood(View(sampled)) is None

@@ -369,6 +369,7 @@ def test_the_p_values_do_not_depend_on_who_else_is_there(two_methods):
     pd.testing.assert_frame_equal(*(t.reset_index(drop=True) for t in tables))
 
 
+@pytest.mark.robustness("numbers")
 def test_likelihood_at_cavis_mean_is_scipys():
     """Of columns with few values, where EM's best of several starts has been below it."""
     rng = np.random.default_rng(1)

@@ -245,6 +245,7 @@ def test_choice_by_hand():
     assert np.isnan(only.margin)
 
 
+@pytest.mark.robustness("numbers")
 def test_a_candidate_that_fails_takes_no_part(tmp_path):
     """The likelihood of two clusters grows without bound on ten copies of a point; of one it has a maximum."""
     found = select(collapsed_data(), [1, 2], ("bic", "cv", "elbo"), name="tight")
@@ -281,6 +282,7 @@ def test_chains_that_did_not_mix_choose_no_candidate(x, monkeypatch):
     assert np.isfinite(value(select(x, [1, 2, 3], ("evidence",)), "evidence", 3))
 
 
+@pytest.mark.robustness("numbers")
 def test_no_choice_is_claimed_where_one_candidate_is_left(tmp_path):
     """Not within a structure of which one K is left, nor among all; which K failed and why is told."""
     found = select(collapsed_data(), [1, 2], ("bic", "elbo"), name="tight")
@@ -309,6 +311,7 @@ def test_no_choice_is_claimed_where_one_candidate_is_left(tmp_path):
     assert "No criterion has a value" in Page(render(none)).sections["choice"]
 
 
+@pytest.mark.robustness("numbers")
 def test_a_ridge_is_scikit_learns(x):
     """The values are of the likelihood itself, not of the objective under noise; a ridge of EM alone."""
     spikes = np.concatenate([np.zeros(40), np.random.default_rng(0).gamma(1, 5, 40)])[:, None]
@@ -470,6 +473,8 @@ BAD = {
     "more folds than rows": (["faithful", "--folds", "273"], "2 to 272"),
     "one fold": (["faithful", "--folds", "1"], "2 to 272"),
     "no restart": (["faithful", "--restarts", "0"], "restarts is 0"),
+    "a ridge below zero": (["faithful", "--reg-covar", "-1"], "reg_covar is -1.0; expected a number of at least 0"),
+    "a ridge that is none": (["faithful", "--reg-covar", "nan"], "reg_covar is nan"),
     "no such data": (["faithfull"], "did you mean 'faithful'"),
     "folder in use": (["faithful", "--out", "thesis"], "is not empty"),
 }
