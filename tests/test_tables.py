@@ -194,6 +194,7 @@ def test_labels_of_64_bits_are_kept(tmp_path, write, shift):
         ('"say ""a""",b\n1,2\n2,7\n', ('say "a"', "b")),
         ("time;s,value;V\n1,2\n2,7\n", ("time;s", "value;V")),
         ("a|b\n1|2\n2|7\n", ("a", "b")),
+        ("sep=;\r\na, raw;b\r\n1;2\r\n2;7\r\n", ("a, raw", "b")),
         ("\ufeffa;b\n1;2\n2;7\n", ("a", "b")),
     ],
 )
@@ -210,6 +211,7 @@ def test_names_may_hold_what_parts_columns(write, content, features):
         ("Alice,5,7.5\nBob,6,3.2\nCarol,4,1.5\n", "x1", 3),
         ("1,2\n3,4\n5,7\n", None, 3),
         ("9172\n9350\n9483\n", None, 3),
+        ("1.0,2.0\n3.5,4\n5.1,7\n", None, 3),
         ("NA,2.5\n3,4\n5,7\n1,9\n", None, 3),
         ("?,2.5\n3,4\n5,7\n1,9\n", None, 3),
         ("1,5;2,5\n3,5;4,5\n2,5;1,5\n", None, 3),

@@ -14,6 +14,10 @@ from mixtures.datasets.columns import AMONG_NUMBERS, MISSING, Spelling, numbers,
 DELIMITERS = ("\t", ";", ",", "|")  # the first that parts all lines alike
 BLANKS = " "  # any number of blanks and tabs
 SAMPLED_LINES = 50
+WHOLE = re.compile(r"[-+]?\d+")
+SKIPPED = re.compile(
+    rb"(?:(?:[ \t]*|sep=[^\n])\r?\n)*"
+)  # before the names: empty lines, and what tells a spreadsheet the mark
 NAMED = re.compile(r"[b-dg-hj-mo-su-xz]", re.IGNORECASE)  # a letter of no number's, not even of 1e5, inf and nan
 
 
@@ -70,7 +74,7 @@ def _comments(data: bytes) -> tuple[str, int]:
     """The last of the lines that begin with #, where NumPy writes the names, without that sign; and where the table begins."""
     comment, start = b"", 3 if data.startswith(b"\xef\xbb\xbf") else 0
     while True:
-        start += len(re.compile(rb"(?:[ \t]*\r?\n)*").match(data, start).group())  # type: ignore[union-attr]
+        start += len(SKIPPED.match(data, start).group())  # type: ignore[union-attr]
         if not data.startswith(b"#", start):
             return comment.decode(), start
         end = data.find(b"\n", start) + 1 or len(data)
@@ -142,8 +146,8 @@ def _by_first_line(delimiter: str, first: list[str], below: list[list[str]], sta
 def _is_data(first: list[str], below: list[list[str]], spelling: Spelling) -> bool:
     """Whether the first line is a row like those below it.
 
-    For that, every column of numbers must begin with one. Whole numbers may be names all the same: columns are counted from
-    0 or 1, or called after evenly spaced years, and such names are far from the numbers below them.
+    For that, every column of numbers must begin with one. Those without a decimal point may be names all the same; see
+    `_may_be_names`. An entry that comes again in a column of text is none.
     """
     width = len(first)
     columns = [[row[j] if j < len(row) else "" for row in below] for j in range(width)]
@@ -158,16 +162,27 @@ def _is_data(first: list[str], below: list[list[str]], spelling: Spelling) -> bo
     if not values or len(values) < len(heads):
         return False
     of_text = (j for j in range(width) if np.isnan(found[j]).all())
-    if any(first[j] and first[j] in columns[j] for j in of_text) or not all(value.is_integer() for value in values):
+    if any(first[j] and first[j] in columns[j] for j in of_text):
+        return True
+    if not all(WHOLE.fullmatch(first[j]) for j in of_numbers):
         return True
     own = [found[j][~np.isnan(found[j])] for j in of_numbers]
+    return not _may_be_names(values, own, of_all=len(values) == width)
+
+
+def _may_be_names(values: list[float], own: list[np.ndarray], *, of_all: bool) -> bool:
+    """Whether whole numbers name columns with these entries: counted from 0 or 1, or evenly spaced and far from the entries.
+
+    Where they stand above all columns, counting from 0 or 1 is told from data by at least two of: it begins with 0, it goes on
+    to 1, and there are fractions below.
+    """
     counted = values == [values[0] + i for i in range(len(values))] and values[0] in (0, 1)
     fractional = any((column != np.floor(column)).any() for column in own)
-    if counted and (len(values) < width or (values[0] == 0) + (len(values) > 1) + fractional >= 2):
-        return False
-    if len(values) == width and (width == 1 or len(set(np.diff(values))) > 1 or values[1] <= values[0]):
+    if counted and (not of_all or (values[0] == 0) + (len(values) > 1) + fractional >= 2):
         return True
-    return all(
+    if of_all and (len(values) == 1 or len(set(np.diff(values))) > 1 or values[1] <= values[0]):
+        return False
+    return not all(
         column.min() - np.ptp(column) <= value <= column.max() + np.ptp(column)
         for value, column in zip(values, own, strict=True)
     )
