@@ -42,6 +42,7 @@ def test_html_keeps_to_itself(comparison):
     assert "<article" in body
     assert "<b>mine" not in body
     assert "http" not in html
+    assert "best of 2 starts, found" in body
 
 
 def test_every_plot_of_the_page_has_a_name_and_draws(comparison):

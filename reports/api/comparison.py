@@ -121,10 +121,11 @@ class Comparison(Shown):
         return (section(view) for section in SECTIONS)
 
     def _blocks(self, view: View) -> list[Any]:
+        from reports.page.convergence import optima
         from reports.page.glance import summary
         from reports.page.opening import verdict
 
-        return [*verdict(view).blocks, summary(view)]
+        return [*verdict(view).blocks, summary(view), *optima(view)]
 
 
 @like(run.compare)

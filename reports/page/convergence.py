@@ -36,13 +36,17 @@ def convergence(view: View) -> Section:
             slug="outcomes",
         )
     )
-    if said := starts(view):
-        section.blocks.append(Bullets([literal(sentence) for sentence in said]))
-    if (higher := higher_likelihood(view)) is not None:
-        section.blocks.append(Notice(literal(higher), "warn"))
+    section.blocks += optima(view)
     section.blocks += objectives(view)
     section.blocks += samplers(view)
     return section
+
+
+def optima(view: View) -> list[Bullets | Notice]:
+    """Return how the starts of the optimisers ended, and whether another method has a higher likelihood than EM's best."""
+    said, higher = starts(view), higher_likelihood(view)
+    found: list[Bullets | Notice] = [Bullets([literal(sentence) for sentence in said])] if said else []
+    return [*found, Notice(literal(higher), "warn")] if higher else found
 
 
 def starts(view: View) -> list[str]:
