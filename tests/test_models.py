@@ -313,6 +313,19 @@ def test_advi_fits_spheres(one_cluster):
     }
 
 
+def test_a_chain_that_pymc_cut_short_when_interrupted_is_no_result(one_cluster, monkeypatch):
+    x, family, allocation = one_cluster
+
+    def interrupted(*, draws, chains, **_):
+        return xr.DataTree.from_dict(
+            {"posterior": xr.Dataset({"v": (("chain", "draw"), np.zeros((chains, draws // 2)))})}
+        )
+
+    monkeypatch.setattr(pm, "sample", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        nuts.fit(x, family, allocation, rng=np.random.default_rng(0), draws=10, tune=10, chains=2, sampler="pymc")
+
+
 def test_advi_takes_the_steps_of_pymc_and_averages_them(one_cluster, monkeypatch):
     import jax
     import pytensor

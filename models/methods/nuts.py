@@ -407,6 +407,8 @@ def _pymc(
             compute_convergence_checks=False,
             idata_kwargs={"include_transformed": True},
         )
+    if dict(tree["posterior"].sizes) | {"chain": len(init), "draw": draws} != dict(tree["posterior"].sizes):
+        raise KeyboardInterrupt  # which PyMC swallows: it returns the draws made so far
     ended = time.perf_counter()
     v = flat.join({name: tree["posterior"][name].to_numpy() for name in flat.shapes})
     names = (
