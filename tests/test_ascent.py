@@ -7,17 +7,31 @@ import pytest
 from conftest import collapsed_data, three_clusters
 
 from mixtures import COVARIANCES, CollapseError, ConvergenceWarning, Dirichlet
+from mixtures.ascent import climb
 from mixtures.ascent.climb import _gradient
 from mixtures.ascent.starts import starts
 from mixtures.engines.passes import noise, one_pass
 from mixtures.methods import cavi, em
 
+COUNTS = ("restarts", "reached", "collapsed")
 STEPS = {"em": em.step, "map": em.map_step, "cavi": cavi.step}
 FITS = {"em": em.fit, "map": partial(em.fit, prior=True), "cavi": cavi.fit}
 MANY = {"em": em.fit_many, "map": partial(em.fit_many, prior=True), "cavi": cavi.fit_many}
 ONLINE = {"em": em.partial_fit, "map": partial(em.partial_fit, prior=True), "cavi": cavi.partial_fit}
 every_method = pytest.mark.parametrize("method", STEPS)
 every_structure = pytest.mark.parametrize("covariance", COVARIANCES)
+
+
+def test_runs_too_large_to_be_held_together_are_climbed_apart(rng, monkeypatch):
+    x = three_clusters(80, rng, separation=4.0)
+    model = COVARIANCES["full"].from_data(x, 3), Dirichlet.symmetric(3)
+    together, apart = [], []
+    for fits, numbers in ((together, 10**6), (apart, 40)):
+        monkeypatch.setattr(climb, "NUMBERS", numbers)
+        fits += [FITS[method](x, *model, rng=np.random.default_rng(1), restarts=5) for method in FITS]
+    for one, other in zip(together, apart, strict=True):
+        assert other.bound[-1] == pytest.approx(one.bound[-1], abs=1e-6)
+        assert [other.info[name] for name in COUNTS] == [one.info[name] for name in COUNTS]
 
 
 @pytest.mark.parametrize("reg_covar", [0.0, 0.1])

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 
+# Changes that are remembered, and fewer where they hold more numbers than this.
 MEMORY = 10
+NUMBERS = 8_000_000
 
 
 class QuasiNewton:
@@ -41,7 +43,8 @@ class QuasiNewton:
             curvature = -(ds * dg).sum(1)
             use = valid & self.known & (curvature > 1e-12 * np.linalg.norm(ds, axis=1) * np.linalg.norm(dg, axis=1))
             rho = np.where(use, 1 / np.where(use, curvature, 1), 0)[:, None]
-            self.pairs = [*self.pairs[1 - MEMORY :], (ds, df, dg, rho)]
+            memory = min(MEMORY, 1 + NUMBERS // (3 * s.size))
+            self.pairs = [*self.pairs, (ds, df, dg, rho)][-memory:]
         self.last, self.known = (s, f, g), valid.copy()
         slope, step, alphas = g, f, []
         for ds, df, dg, rho in reversed(self.pairs):

@@ -12,7 +12,7 @@ the rise is slow, quasi-Newton guesses at the next state are tried first and kep
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +29,9 @@ from mixtures.rows import Rows, as_rows, as_weights, count
 from mixtures.seeds import Rng, generator
 
 SHORT = 20
+
+# Numbers in the states of runs that are moved together; one run may have more.
+NUMBERS = 1_000_000
 
 # Guesses begin once a pass gains less than this many nats an observation; one that fails is tried again at this length.
 SLOW = 3e-5
@@ -159,7 +162,7 @@ def ascend(
     s = starts(x, weights, rows, family, allocation, init, restarts, rng)
     natural = partial(method, family, allocation)
     hard = s + s[..., :1] * noise(family, reg_covar)
-    s = beginnings(natural, hard, len(hard))
+    s = begun(natural, hard)
     if go_on:
         limits: dict[str, Any] = {"n": n, "tol": tol, "max_iter": max_iter, "accelerate": accelerate}
         tell = (lambda runs, own: callback(runs)) if callback else None
@@ -185,6 +188,13 @@ def beginnings(natural: Natural, s: np.ndarray, restarts: int) -> np.ndarray:
     *_, lost = attempt(natural, s, [])
     lost &= np.all(s[..., 0] > 0, axis=-1)  # a cluster without a point was given so
     return np.where(lost[:, None, None], soft, s)
+
+
+def begun(natural: Natural, hard: np.ndarray) -> np.ndarray:
+    """`beginnings` of one data set, no more of them together than `climb` moves."""
+    together = max(2, NUMBERS // hard[0].size // 2 * 2)
+    parts = [hard[first : first + together] for first in range(0, len(hard), together)]
+    return np.concatenate([beginnings(natural, part, len(part)) for part in parts])
 
 
 def unfit(hard: np.ndarray, s: np.ndarray) -> np.ndarray:
@@ -290,6 +300,19 @@ class Runs:
         return trace[np.isfinite(trace)]
 
 
+def join(parts: Sequence[Runs]) -> Runs:
+    """Runs that were not side by side."""
+    passes = max(len(part.trace) for part in parts)
+    missing = [[np.full(len(part.s), np.nan)] * (passes - len(part.trace)) for part in parts]
+    traces = zip(*(part.trace + more for part, more in zip(parts, missing, strict=True)), strict=True)
+    names = ("s", "converged", "collapsed", "passes", "end")
+    return Runs(
+        trace=[np.concatenate(row) for row in traces],
+        errors=[error for part in parts for error in part.errors],
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names},
+    )
+
+
 def climb(
     problem: Callable[[np.ndarray], tuple[Natural, Pass]],
     s: np.ndarray,
@@ -315,8 +338,35 @@ def climb(
         From eta, the statistics there and n to a bound on the rounding error of sum_n log_z_n; by default for coordinates in
         which the data are of order one.
     """
+    n = np.broadcast_to(np.asarray(n, dtype=float), len(s))
+    together = max(1, NUMBERS // s[0].size) if callback is None and len(s) else len(s)
+    parts = []
+    for first in range(0, len(s), together):
+        some = slice(first, first + together)
+        own = partial(_from, problem, first)
+        parts.append(
+            _side_by_side(own, s[some], n[some], tol, max_iter, accelerate, callback, rounding_of or _rounding)
+        )
+    return parts[0] if len(parts) == 1 else join(parts)
+
+
+def _from(problem: Callable[[np.ndarray], tuple[Natural, Pass]], first: int, runs: np.ndarray) -> tuple[Natural, Pass]:
+    """The problem of runs that are numbered from ``first`` on."""
+    return problem(first + runs)
+
+
+def _side_by_side(
+    problem: Callable[[np.ndarray], tuple[Natural, Pass]],
+    s: np.ndarray,
+    n: np.ndarray,
+    tol: float,
+    max_iter: int,
+    accelerate: bool,
+    callback: Callback,
+    rounding_of: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+) -> Runs:
+    """`climb` of as many runs as are held at once."""
     R = len(s)
-    n = np.broadcast_to(np.asarray(n, dtype=float), R)
     result = Runs(s.copy(), [], np.zeros(R, bool), np.zeros(R, bool), np.zeros(R, int), np.full(R, -np.inf), [])
     runs = np.arange(R)
     natural, pass_ = problem(runs)
@@ -327,7 +377,7 @@ def climb(
         plain = length == 0
         lost &= plain
         rise = np.where(np.isfinite(bound), new - np.where(np.isfinite(bound), bound, 0), np.inf)
-        rounding = (rounding_of or _rounding)(eta, following, n[runs])
+        rounding = rounding_of(eta, following, n[runs])
         _refuse_fall(new, rise, plain & ~lost, rounding, len(result.trace))
         taken = np.where(plain, ~lost, rise >= -rounding)
         at, image = (np.where(taken[:, None, None], a, b) for a, b in ((guess, at), (following, image)))

@@ -21,7 +21,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from mixtures import COVARIANCES
 from mixtures.allocations.dirichlet import Dirichlet
-from mixtures.ascent.climb import Ascent, Own, Runs, beginnings, climb, reach, unfit
+from mixtures.ascent.climb import Ascent, Own, Runs, begun, climb, reach, unfit
 from mixtures.ascent.online import Learned, learn
 from mixtures.ascent.starts import starts
 from mixtures.engines.passes import noise, one_pass
@@ -429,7 +429,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             pass_ = one_pass(X, weights, family, points, self.reg_covar)
             hard = s
             if task.last is None:
-                s = beginnings(natural, s, len(s))
+                s = begun(natural, s)
             told = self._told(task.listener, family, allocation, unit)
             limits: dict[str, Any] = {"n": data.n, "tol": self.tol * unit / data.n, "max_iter": self.max_iter}
             limits |= {"accelerate": True, "callback": told}
