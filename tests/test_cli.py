@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from itertools import cycle
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -425,3 +427,63 @@ def test_report_names_a_damaged_folder(lost, folder):
     assert result.exit_code == 2
     assert "damaged" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("encoding", "minus"), [("ascii", "-4."), ("latin-1", "-4."), ("utf-8", "−4.")])
+def test_what_a_terminal_cannot_show_is_replaced(encoding, minus, folder):
+    """The sign of a number above all is still a sign."""
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "COLUMNS": "200"}
+    command = [sys.executable, "-m", "reports.commands.app", "compare", "faithful", "-k", "2", *QUICK]
+    result = subprocess.run(command, capture_output=True, env=environment, check=False)
+    shown = result.stdout.decode(encoding)
+    assert result.returncode == 0, result.stderr
+    assert minus in shown
+    assert "faithful-k2/metrics.csv" in shown
+    assert b"Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["a\x1b[2J\x1b[31mred", "a\r\nERROR: all is lost", "a\u202e\u200b\x9b2J", "n" * 100_000]
+)
+def test_the_name_of_a_column_steers_no_terminal_and_fills_none(name, folder):
+    frame()[["left", "right"]].mask(lambda x: x > 5).rename(columns={"left": name}).to_csv("d.csv", index=False)
+    result = run("compare", "d.csv", "-k", "1")
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.isprintable()
+    assert len(line) < 1100
+    frame()[["left", "right"]].rename(columns={"left": name}).to_csv("d.csv", index=False)
+    result = run("compare", "d.csv", "-k", "1", "--methods", "cavi", "--draws", "100", "--no-report", "--out", "o")
+    assert result.exit_code == 0, result.stderr
+    assert all(line.isprintable() and len(line) < 1100 for line in result.stdout.splitlines())
+
+
+def test_report_follows_no_link_out_of_the_folder(folder):
+    assert run("compare", "acidity", "-k", "2", *QUICK, "--out", "o").exit_code == 0
+    Path("precious").write_text("precious")
+    Path("o/report.html").symlink_to(folder / "precious")
+    assert run("report", "o").exit_code == 0
+    assert Path("precious").read_text() == "precious"
+    assert "</html>" in Path("o/report.html").read_text()
+    Path("o/em.zarr").rename("em.zarr")
+    Path("o/em.zarr").symlink_to(folder / "em.zarr")
+    result = run("report", "o")
+    assert result.exit_code == 2
+    assert "damaged" in result.stderr
+
+
+def test_a_report_that_cannot_be_written_is_one_line(folder):
+    assert run("compare", "acidity", "-k", "2", *QUICK, "--out", "o").exit_code == 0
+    Path("o/report.html").mkdir()
+    result = run("report", "o")
+    assert result.exit_code == 2
+    assert result.stderr == "error: o/report.html: Is a directory\n"
+
+
+def test_numbers_that_the_disk_has_no_room_for_are_refused_before_the_fits(folder, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
+    result = run("compare", "faithful", "-k", "2", "--methods", "cavi,gibbs", "--out", "o")
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert "the disk has 1 MB left" in line
+    assert list(folder.iterdir()) == []

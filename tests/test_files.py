@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import pickle
 import shutil
 import signal
 import stat
@@ -351,8 +352,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_overwriting_refuses_what_no_comparison_wrote_and_names_it(name, results, tmp_path):
-    folder = results.save(tmp_path / "o")
+def test_overwriting_refuses_what_no_comparison_wrote_and_names_it(name, results, folder, tmp_path):
     FOREIGN[name](folder)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ResultsError, match=f"{name}', which no comparison wrote"):
@@ -371,3 +371,224 @@ def test_overwriting_refuses_a_manifest_of_something_else(manifest, tmp_path):
     with pytest.raises(ResultsError, match="something else than a comparison") as caught:
         check_free(tmp_path / "o", overwrite=True)
     assert len(str(caught.value)) < 500
+
+
+# Manifests and stores that are damaged.
+
+
+@pytest.fixture(scope="module")
+def saved(results, tmp_path_factory):
+    return results.save(tmp_path_factory.mktemp("saved") / "o")
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    """A copy of a comparison, to be damaged."""
+    return shutil.copytree(saved, tmp_path / "o")
+
+
+class Watched(dict):
+    """A part of a manifest that notes which keys are asked for, by its place among the types of the schema."""
+
+    def __init__(self, content, place, asked):
+        super().__init__({key: watched(value, (*place, key), asked) for key, value in content.items()})
+        self.place, self.asked = place, asked
+
+    def __getitem__(self, key):
+        self.asked.add((*self.place, key))
+        return super().__getitem__(key)
+
+
+def watched(value, place, asked):
+    if isinstance(value, dict):
+        return Watched(value, place, asked)
+    return [watched(each, (*place, i), asked) for i, each in enumerate(value)] if isinstance(value, list) else value
+
+
+def damaged(manifest, place, change):
+    """A copy of the manifest with the entry at the place deleted or replaced."""
+    copy = json.loads(json.dumps(manifest))
+    part = copy
+    for key in place[:-1]:
+        part = part[key]
+    if change == "deleted":
+        del part[place[-1]]
+    else:
+        part[place[-1]] = change
+    return copy
+
+
+def test_what_a_page_asks_of_a_manifest_is_demanded_when_it_is_read(folder):
+    """Whatever the page looks up by name: without it, or with something else in its place, the manifest is refused."""
+    from reports.page.sections import SECTIONS
+    from reports.page.view import View
+
+    path, asked = folder / "manifest.json", set()
+    manifest = json.loads(path.read_text())
+    loaded = Results.load(folder)
+    loaded.manifest = watched(loaded.manifest, (), asked)
+    for section in SECTIONS:
+        section(View(loaded))
+    assert {("methods", "cavi", "title"), ("model", "given")} < asked
+    anything = {("data", "source"), ("data", "label_column"), ("seed",)}
+    parts = {place: damaged_at(manifest, place) for place in sorted(asked, key=str)}
+    for place, part in parts.items():
+        changes = [] if by_name(place) else ["deleted"]
+        changes += [] if isinstance(part, dict) or place in anything else [{"a": [1]}]
+        for change in changes:
+            path.write_text(json.dumps(damaged(manifest, place, change)))
+            with pytest.raises(ResultsError, match=r"damaged|contradicts|written in format"):
+                assert Results.load(folder) is (place, change)  # which the failure then shows
+
+
+def by_name(place):
+    """Whether the last key is a method's, a claim's, an option's, which the page takes as it finds them."""
+    return place[-2:-1] in {
+        ("methods",),
+        ("relabelling",),
+        ("verdict",),
+        ("seconds",),
+        ("timings",),
+        ("options",),
+        ("prior",),
+    } or (place[0] == "verdict" and len(place) == 3)
+
+
+def damaged_at(manifest, place):
+    """The entry at a place."""
+    for key in place:
+        manifest = manifest[key]
+    return manifest
+
+
+CONTRADICTIONS = {
+    "more features": (("data", "features"), ["a"]),
+    "a feature twice": (("data", "features"), ["a", "a"]),
+    "a ragged prior": (("model", "prior"), {"m0": [[1], [1, 2]]}),
+    "a reference that did not run": (("reference", "method"), "gibbs"),
+    "a verdict on nobody": (("verdict", "gibbs"), {}),
+    "other K": (("model", "n_components"), 3),
+    "other N": (("data", "n"), 7),
+    "no prior sensitivity": (("prior_sensitivity",), None),
+    "a scale less": (("prior_sensitivity", "scales"), []),
+    "a method that failed has a verdict": (("methods", "em", "status"), "failed"),
+}
+
+
+@pytest.mark.parametrize("case", CONTRADICTIONS)
+def test_a_manifest_that_contradicts_itself_or_the_numbers_is_refused(case, folder):
+    place, value = CONTRADICTIONS[case]
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(damaged(json.loads(path.read_text()), place, value)))
+    with pytest.raises(ResultsError, match=r"contradicts itself|is damaged"):
+        Results.load(folder)
+
+
+def first_chunk(folder):
+    return next(path for path in sorted(folder.rglob("*")) if path.name.startswith("0"))
+
+
+DAMAGE = {
+    "a lost chunk of the data": lambda f: first_chunk(f / "data.zarr" / "x").unlink(),
+    "a lost chunk of whole numbers": lambda f: first_chunk(f / "data.zarr" / "row").unlink(),
+    "a lost chunk of draws": lambda f: first_chunk(f / "cavi.zarr" / "posterior" / "means").unlink(),
+    "a chunk cut short": lambda f: os.truncate(first_chunk(f / "cavi.zarr" / "posterior" / "means"), 20),
+    "a lost array": lambda f: shutil.rmtree(f / "data.zarr" / "x"),
+    "a lost store": lambda f: shutil.rmtree(f / "cavi.zarr"),
+    "lost metadata": lambda f: (f / "cavi.zarr" / ".zmetadata").unlink(),
+    "other metadata": lambda f: (f / "cavi.zarr" / "posterior" / "means" / ".zattrs").write_text("[]"),
+    "a word for a number": lambda f: (f / "metrics.csv").write_text(
+        (f / "metrics.csv").read_text().replace("data,", "data,oops", 1)
+    ),
+    "a row less": lambda f: (f / "metrics.csv").write_text(
+        "".join((f / "metrics.csv").read_text().splitlines(True)[:-1])
+    ),
+    "a link to the numbers of another": lambda f: (
+        (f / "em.zarr").rename(f.parent / "em"),
+        (f / "em.zarr").symlink_to(f.parent / "em"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_numbers_that_are_not_as_they_were_written_are_refused(case, folder):
+    DAMAGE[case](folder)
+    with pytest.raises(ResultsError, match="is damaged"):
+        Results.load(folder)
+
+
+def test_the_words_of_the_schema_are_those_of_the_code():
+    """Names that the types write out, since a type cannot be computed."""
+    from typing import get_args, get_type_hints
+
+    from mixtures import COVARIANCES
+    from reports.comparison import schema
+    from reports.comparison.verdict import CLAIMS, LIMITS
+    from reports.page.evidence import NUMBERS
+
+    hints = get_type_hints(schema.Manifest)
+    assert set(get_args(get_type_hints(schema.Model)["covariance"])) == set(COVARIANCES)
+    assert set(get_args(schema.Evidence)) == set(NUMBERS)
+    assert set(get_args(get_args(get_args(hints["verdict"])[1])[0])) == set(CLAIMS)
+    assert set(get_args(get_type_hints(schema.Decided)["quantity"])) == set(LIMITS)
+
+
+def test_the_size_of_the_numbers_is_known_before_they_are_there(results):
+    from reports.comparison.catalogue import Options
+    from reports.comparison.trees import size
+
+    found = sum(tree.nbytes for tree in results.trees.values())
+    assert 0.6 * found < size(1, 1, *results.data["x"].shape, 2, Options(draws=100)) < found
+
+
+@pytest.mark.parametrize("name", ["weights", "means", "covariances"])
+def test_an_added_store_that_lost_draws_is_refused(name, results, tmp_path):
+    """Where gaps are filled by zeros, as zarr's own arrays are, nobody else would notice."""
+    import zarr
+
+    from reports.comparison.added import _read
+
+    store = zarr.open_group(files.open_store(tmp_path / "d#raws", read_only=False), mode="w", zarr_format=2)
+    for key in ("weights", "means", "covariances"):
+        values = results.trees["cavi"]["posterior"][key].values[0]
+        array = store.create_array(key, data=values, chunks=(50, *values.shape[1:]))
+        array.attrs["_ARRAY_DIMENSIONS"] = ["draw", *"abc"[: values.ndim - 1]]
+    assert set(_read(tmp_path / "d#raws").data_vars) == {"weights", "means", "covariances"}
+    first_chunk(tmp_path / "d#raws" / name).unlink()
+    with pytest.raises(ValueError, match=f"lost 1 chunks of {name}"):
+        _read(tmp_path / "d#raws")
+
+
+class Executed:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+def test_no_store_of_a_stranger_runs_code(tmp_path):
+    """An array of text whose filters unpickle it."""
+    from reports.comparison.added import _read
+
+    store, mark = tmp_path / "draws.zarr", tmp_path / "executed"
+    (store / "weights").mkdir(parents=True)
+    array = {
+        "zarr_format": 2,
+        "shape": [1],
+        "chunks": [1],
+        "dtype": "|O",
+        "order": "C",
+        "fill_value": "",
+        "compressor": None,
+    }
+    filters = {"filters": [{"id": "vlen-utf8"}, {"id": "pickle", "protocol": 5}]}
+    (store / ".zgroup").write_text('{"zarr_format": 2}')
+    (store / "weights" / ".zattrs").write_text('{"_ARRAY_DIMENSIONS": ["draw"]}')
+    (store / "weights" / ".zarray").write_text(json.dumps(array | filters))
+    (store / "weights" / "0").write_bytes(pickle.dumps(Executed(mark)))
+    with pytest.raises(ValueError, match="cannot be read"):
+        _read(store)
+    assert not mark.exists()

@@ -16,8 +16,10 @@ def main() -> None:
     """Entry point of the console script."""
     stopping.listen()
     from reports.commands.parser import app
+    from reports.commands.terminal import replace_unknown
 
     stopping.begin()
+    replace_unknown()
     app(prog_name="mixtures")
 
 

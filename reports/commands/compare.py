@@ -104,8 +104,10 @@ def compare(
     from mixtures import datasets
     from reports.api.comparison import compare as compare_data
     from reports.comparison.beside import second_process
+    from reports.comparison.files import check_space
     from reports.comparison.results import PAGE, ResultsError, check_free
     from reports.comparison.run import check_covariance, check_methods
+    from reports.comparison.trees import size
 
     stages = Stages(after=["save"])
     try:
@@ -119,7 +121,7 @@ def compare(
             "reference": reference,
             "two_sample": two_sample,
         }
-        Options(**settings)
+        options = Options(**settings)
         extra = named_paths(add or [])
         loaded = read_table(
             data,
@@ -134,6 +136,9 @@ def compare(
         datasets.check_components(loaded.x, components, correlated=covariance in ("full", "tied"))
         folder = out_dir or unused(Path("results") / f"{loaded.name}-k{components}")
         check_free(folder, overwrite=overwrite)
+        points = sum(METHODS[method].kind == "point" for method in chosen)
+        n, d = loaded.x.shape
+        check_space(folder, size(len(chosen) + len(extra) - points, points, n, d, components, options))
 
         with stages, second_process(len(chosen) + len(extra)) as executor:
             result = compare_data(

@@ -146,5 +146,6 @@ def keep(rate: Rate, folder: Path) -> None:
 
 def refuse(error: Exception) -> NoReturn:
     """End the command with one line that says what cannot be used."""
-    say(f"error: {error}", err, "red")
+    where = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+    say(f"error: {where}", err, "red")
     raise typer.Exit(UNUSABLE)

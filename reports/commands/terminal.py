@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import sys
 import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.comparison.catalogue import METHODS
+from reports.plots.style import shortened
 
 if TYPE_CHECKING:
     from reports.api.comparison import Comparison
@@ -31,6 +35,15 @@ GAP = 2
 # Columns of a pipe or a file, where nothing needs to be broken.
 PIPE = 10_000
 
+# Characters of a message, and of a table's cell, that are shown at most; the middle of a longer one is left out.
+LONGEST, LONGEST_CELL = 1000, 60
+
+# Unicode's categories of characters that are not shown: control, format, surrogate, private, unassigned, line separators.
+STEERING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+# What stands for a character where the terminal's encoding has none; for others stands a question mark.
+PLAIN = {"–": "-", "−": "-", "—": "-", "‑": "-", "±": "+-", "×": "x", "…": "...", "“": '"', "”": '"', "’": "'"}
+
 STYLES = {"good": "green", "bad": "red"}
 
 
@@ -48,21 +61,46 @@ out = Whole()
 err = Whole(stderr=True)
 
 
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """What is written where an encoding fails; see `PLAIN`."""
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(PLAIN.get(c, "?") for c in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("plain", _plain)
+
+
+def replace_unknown() -> None:
+    """Let both streams of this process replace what their encoding, ASCII or Latin-1 perhaps, does not have."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="plain")
+
+
 def say(text: object, console: Console = out, style: str | None = None, *, whole: bool = False) -> None:
     """Write text as it is, with no markup and no control characters, broken between words where a terminal is too narrow.
 
-    What someone may copy, such as a path, is written ``whole``: the terminal breaks it, and knows that it did.
+    What someone may copy, such as a path, is written ``whole``: the terminal breaks it, and knows that it did. Other text is
+    shortened where it is very long, as it is with a name of many thousand characters in it.
     """
-    console.print(visible(str(text)), style=style, soft_wrap=whole, markup=False, highlight=False, emoji=False)
+    shown = visible(str(text)) if whole else shortened(visible(str(text)), LONGEST)
+    console.print(shown, style=style, soft_wrap=whole, markup=False, highlight=False, emoji=False)
 
 
 def visible(text: str) -> str:
     """Write control characters, which could steer a terminal, as escapes; a file's name or a column's may hold some.
 
+    What the terminal's encoding does not have is replaced; see `PLAIN`.
+
     >>> visible("a\\x1b[2Jb"), visible("µ_1 [red]")
     ('a\\\\x1b[2Jb', 'µ_1 [red]')
     """
-    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c)[0] == "C" else c for c in text)
+    escaped = (c.encode("unicode_escape").decode() if unicodedata.category(c) in STEERING else c for c in text)
+    return "".join(escaped).encode(out.encoding, "plain").decode(out.encoding)
+
+
+def _cell(text: str) -> str:
+    return shortened(visible(text), LONGEST_CELL)
 
 
 def show(table: Block) -> None:
@@ -77,7 +115,7 @@ def show(table: Block) -> None:
 def parts(table: Block, width: int) -> list[Table]:
     """The parts of a table on a terminal whose lines have so many characters."""
     texts = [table.columns, *([cell.text for cell in row] for row in table.rows)]
-    widths = [max(cell_len(visible(text)) for text in column) for column in zip(*texts, strict=True)]
+    widths = [max(cell_len(_cell(text)) for text in column) for column in zip(*texts, strict=True)]
     groups: list[list[int]] = [[]]
     used = widths[0]
     for i in range(1, len(widths)):
@@ -93,9 +131,9 @@ def _part(whole: Block, which: Sequence[int]) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0))
     for i in which:
         justify: Any = "right" if whole.numeric[i] else "left"
-        table.add_column(Text(visible(whole.columns[i])), justify=justify, no_wrap=True)
+        table.add_column(Text(_cell(whole.columns[i])), justify=justify, no_wrap=True)
     for row in whole.rows:
-        table.add_row(*(Text(visible(row[i].text), STYLES.get(row[i].tone, "")) for i in which))
+        table.add_row(*(Text(_cell(row[i].text), STYLES.get(row[i].tone, "")) for i in which))
     return table
 
 

@@ -25,7 +25,7 @@ from mixtures.datasets import limits
 from mixtures.model import Allocation, Family
 from reports.comparison import estimators
 from reports.comparison.catalogue import METHODS
-from reports.comparison.files import open_tree
+from reports.comparison.files import lost_chunks, open_tree
 from reports.comparison.prepared import Data
 from reports.comparison.results import file_name
 from reports.metrics.parameters import kind as kind_of
@@ -148,8 +148,12 @@ def _read(path: Path) -> xr.DataTree | dict[str, np.ndarray]:
             limits.check_arrays(path)
             with np.load(path, allow_pickle=False) as arrays:
                 return dict(arrays)
-        with open_tree(path) if path.is_dir() else xr.open_datatree(path, engine="h5netcdf") as tree:
+        with (
+            open_tree(path, consolidated=False) if path.is_dir() else xr.open_datatree(path, engine="h5netcdf") as tree
+        ):
             limits.check_memory(2 * tree.nbytes, str(path), "keep fewer draws")
+            if path.is_dir():
+                _check_chunks(path, tree)
             return tree.load()
     except limits.DataError:
         raise
@@ -167,6 +171,14 @@ def _read(path: Path) -> xr.DataTree | dict[str, np.ndarray]:
         raise ValueError(
             f"{path} cannot be read ({reason}); expected a DataTree as zarr or netCDF, or a .npz file of arrays"
         ) from error
+
+
+def _check_chunks(path: Path, tree: xr.DataTree) -> None:
+    """Refuse a zarr store that has lost a part of its draws, which would be read as if it were zeros."""
+    group = "posterior/" if "posterior" in tree.children else ""
+    for name in AXES:
+        if name in (tree["posterior"] if group else tree).data_vars and (lost := lost_chunks(path, group + name)):
+            raise ValueError(f"it has lost {lost} chunks of {group}{name}")
 
 
 def _from_tree(tree: xr.DataTree, features: tuple[str, ...]) -> Raw:

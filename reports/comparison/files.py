@@ -18,7 +18,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 try:
     import fcntl
@@ -207,11 +207,20 @@ def write_tree(tree: xr.DataTree | xr.Dataset, path: Path) -> None:
         zarr.consolidate_metadata(store, zarr_format=2)
 
 
-def open_tree(path: Path) -> xr.DataTree:
-    """Open a zarr store as a tree, whose numbers are read when they are asked for."""
+def open_tree(path: Path, *, consolidated: bool = True) -> xr.DataTree:
+    """Open a zarr store as a tree, whose numbers are read when they are asked for; ``consolidated`` is one by `write_tree`."""
     import xarray as xr
 
-    return xr.open_datatree(open_store(path), engine="zarr")  # type: ignore[arg-type]
+    store: Any = open_store(path)
+    return xr.open_datatree(store, engine="zarr", consolidated=consolidated)
+
+
+def lost_chunks(path: Path, name: str) -> int:
+    """Chunks that an array of a zarr store should have and has not; zarr reads them as the value that fills gaps."""
+    import zarr
+
+    array = zarr.open_array(open_store(path), path=name, mode="r")
+    return array.nchunks - array.nchunks_initialized
 
 
 def digest(path: Path) -> str:

@@ -5,12 +5,14 @@ A page is made from a manifest without further questions; whatever a section loo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 from msgspec import Meta
 
 from reports.comparison.manifest import ManifestError
+from reports.comparison.verdict import LIMITS
 from reports.metrics.prior import FACTORS
 
 State = Literal["agrees", "differs", "cannot tell"]
@@ -34,6 +36,8 @@ class Data(TypedDict):
     standardized: bool
     label_column: Any
     n_classes: int | None
+    n_unlabelled: int | None
+    notes: list[str]
 
 
 class Model(TypedDict):
@@ -208,6 +212,7 @@ def check(manifest: dict[str, Any]) -> None:
         "methods": named <= succeeded and bool(prior) == bool(succeeded),
         "reference.method": reference["method"] in {None, *manifest["references"]},
         "modes": len({len(found["modes"]) for found in modes}) <= 1 and all(map(_as_many_chains, modes)),
+        "verdict": all(map(_has_limits, _decided(manifest))),
         "prior_sensitivity.scales": prior is None or _square(prior["scales"]),
     }
     if wrong := [name for name, met in demands.items() if not met]:
@@ -226,6 +231,23 @@ def _as_many_chains(found: dict[str, Any]) -> bool:
     return len({len(mode["by_chain"]) for mode in found["modes"]}) <= 1
 
 
+def _decided(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The check that decided each claim, and the others beside it."""
+    for claims in manifest["verdict"].values():
+        for said in claims.values():
+            yield from said["checks"]
+
+
+def _has_limits(checked: dict[str, Any]) -> bool:
+    """Whether a check has a limit wherever its quantity has one."""
+    own = LIMITS[checked["quantity"]]
+    return (checked["low"] is None, checked["high"] is None) == (own.low is None, own.high is None)
+
+
 def _square(scales: list[dict[str, Any]]) -> bool:
     """Whether there is every scale once, each held against every other."""
-    return [scale["factor"] for scale in scales] == list(FACTORS) and {len(s["ari"]) for s in scales} == {len(FACTORS)}
+    return (
+        [scale["factor"] for scale in scales] == list(FACTORS)
+        and {len(scale["ari"]) for scale in scales} == {len(FACTORS)}
+        and len({scale["ari_classes"] is None for scale in scales}) == 1
+    )

@@ -9,6 +9,7 @@ import numpy as np
 
 from mixtures import Conjugate, Draws, Fit
 from mixtures.methods import cavi
+from reports.comparison.catalogue import Options
 from reports.comparison.prepared import Data
 from reports.metrics import Row, checks, prediction
 from reports.metrics.prediction import FEWEST_LOO_DRAWS, LARGEST_LOG_LIKELIHOOD
@@ -21,6 +22,16 @@ LARGEST_REFITTED = 2000
 PREDICTIVE_DRAWS = 50
 PREDICTIVE_POINTS = 1000
 COCLUSTERED_POINTS = 400
+
+
+def size(posteriors: int, points: int, n: int, d: int, n_components: int, options: Options) -> int:
+    """Bytes of all trees of so many posteriors and point estimates; a folder takes about as many, for draws hardly compress."""
+    chains, draws, K = options.chains, options.draws, n_components
+    kept = _kept(chains, draws, n)
+    kept = kept if chains * kept >= FEWEST_LOO_DRAWS else 0
+    scalars = draws * K * (1 + d + d * d) + kept * n + min(draws, PREDICTIVE_DRAWS) * min(n, PREDICTIVE_POINTS) * d
+    of_data = n * (d + K + 1) * 8 + min(n, COCLUSTERED_POINTS) ** 2 * 4
+    return posteriors * (chains * scalars * 8 + of_data) + points * of_data
 
 
 def tree(
