@@ -11,6 +11,8 @@ from conftest import fails
 from mixtures import datasets
 from mixtures.datasets import DataError, check_components, check_values, load
 
+pytestmark = pytest.mark.robustness("errors")
+
 FOLDER = Path(datasets.__file__).parent
 
 

@@ -461,6 +461,7 @@ BAD = {
 }
 
 
+@pytest.mark.robustness("errors")
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_result_is_refused_before_anything_runs(case, run, posterior, x):
     make, message = BAD[case]
@@ -552,6 +553,7 @@ def test_the_example_in_the_readme_validates_its_vb():
     assert result.table().loc["mine", "khat"] < 0.7
 
 
+@pytest.mark.robustness("errors")
 def test_a_netcdf_file_with_odd_attributes_is_refused(posterior, run, tmp_path):
     import h5py
 

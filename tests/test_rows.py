@@ -21,6 +21,8 @@ from mixtures.rows import as_rows, check_matrix, moments
 from mixtures.seeds import generator
 from models.methods import advi, nuts, smc
 
+pytestmark = pytest.mark.robustness("errors")
+
 
 @pytest.fixture
 def x(rng):
@@ -47,6 +49,7 @@ class Blocks:
 # ---- masked entries are missing
 
 
+@pytest.mark.robustness("numbers")
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
 def test_masked_entries_are_missing_values(x, model, dtype):
     hidden = np.ma.array((10 * x).astype(dtype), mask=np.zeros(x.shape, bool))
@@ -70,6 +73,7 @@ def test_masked_entries_are_missing_values(x, model, dtype):
             use()
 
 
+@pytest.mark.robustness("numbers")
 @pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
 def test_estimators_see_no_masked_number(x, estimator):
     hidden = np.ma.array(x, mask=np.zeros(x.shape, bool))
@@ -85,6 +89,7 @@ def test_estimators_see_no_masked_number(x, estimator):
         estimator().fit(x, sample_weight=weights)
 
 
+@pytest.mark.robustness("numbers")
 def test_masked_weights_are_missing(x, model):
     weights = np.ma.array(np.ones(len(x)), mask=np.arange(len(x)) == 7)
     with pytest.raises(ValueError, match="the weight of row 7 is nan"):
@@ -124,6 +129,7 @@ def test_a_mask_that_hides_nothing_changes_nothing(x, model):
 # ---- what is no table of real numbers
 
 
+@pytest.mark.robustness("numbers")
 def test_complex_numbers_are_refused(x, model):
     for given in (x + 0j, x.astype(np.complex64), np.ma.array(x + 5j), (x + 1j).tolist(), pd.DataFrame(x + 1j)):
         with pytest.raises(ValueError, match="x is complex"):
@@ -142,6 +148,7 @@ def test_other_things_than_numbers_are_refused(x):
         check_matrix(pd.DataFrame({"a": pd.array([1, None], "Int64")}))
 
 
+@pytest.mark.robustness("numbers")
 @pytest.mark.parametrize("fit", [em.fit, cavi.fit])
 @pytest.mark.parametrize("counts", [[4, 4, 1], [4, 0], [4, 3], [2, 4]])
 def test_every_reading_brings_as_many_rows(x, model, fit, counts):
@@ -214,6 +221,7 @@ def test_seeds_are_taken_wherever_generators_are(x, model):
         lambda rng: fit.sample(3, rng)[0],
         lambda rng: fit.as_draws(2, 3, rng).held.weights,
         lambda rng: exact.fit(x[:8], *model).draws(3, rng)["posterior"]["means"].values,
+        lambda rng: exact.fit(x[:8], *model).posterior.sample(3, rng)[0],
         lambda rng: drawn.sample(3, rng)[0],
         lambda rng: family.simulate(theta, np.array([0, 1]), rng),
         lambda rng: allocation.sample(np.ones(2), 3, rng),

@@ -15,6 +15,8 @@ from pyarrow import parquet
 
 from mixtures.datasets import load
 
+pytestmark = pytest.mark.robustness("tables")
+
 X = np.array([[1.5, 2.0], [3.25, 4.0], [-1.0, 0.5], [2.0, 9.0]])
 
 

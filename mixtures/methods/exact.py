@@ -35,7 +35,7 @@ from mixtures.fit import Fit
 from mixtures.methods.partitions import INNER, choices, convolve, labellings, members, one_hot, partitions, submasks
 from mixtures.model import Allocation, Family, Theta
 from mixtures.rows import check_matrix
-from mixtures.seeds import Rng
+from mixtures.seeds import Rng, generator
 
 LARGEST_SECONDS = 60.0
 LARGEST_BYTES = 2e9
@@ -226,8 +226,9 @@ class Exact(ABC):
             names[:, alike] = rng.permuted(np.tile(alike, (n, 1)), axis=1)
         return np.take_along_axis(names, self.canonical(n, rng), axis=1)
 
-    def sample(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, Theta]:
+    def sample(self, n: int, rng: Rng) -> tuple[np.ndarray, Theta]:
         """Independent draws of weights (n, K) and theta (n, K, ...) in the family's coordinates, under all labellings."""
+        rng = generator(rng)
         if len(self.kinds) == 1:
             s = np.broadcast_to(self.t.sum(0), (n, 1, self.t.shape[1]))
         else:
