@@ -169,3 +169,30 @@ def test_what_is_added_is_weighed_before_it_is_read(inputs, monkeypatch):
     os.mkfifo(inputs / "pipe.nc")
     with pytest.raises(ValueError, match="a named pipe"):
         _read(inputs / "pipe.nc")
+
+
+def test_a_store_that_promises_terabytes_or_holds_a_pipe(tmp_path):
+    import zarr
+
+    from reports.comparison.added import _read
+
+    path = tmp_path / "draws.zarr"
+    group = zarr.open_group(path, mode="w", zarr_format=2).create_group("posterior")
+    weights = group.create_array("weights", shape=(10**12, 2), chunks=(10**6, 2), dtype="f8")
+    weights.attrs["_ARRAY_DIMENSIONS"] = ["draw", "cluster"]
+    zarr.consolidate_metadata(str(path), zarr_format=2)
+    with pytest.raises(ValueError, match="would take about 32 TB of memory"):
+        _read(path)
+    os.mkfifo(path / "posterior" / "weights" / "0.0")
+    with pytest.raises(ValueError, match="a named pipe"):
+        _read(path)
+
+
+def test_a_results_folder_that_promises_terabytes(tmp_path, monkeypatch):
+    from reports import Results, ResultsError, compare
+
+    x = np.random.default_rng(0).standard_normal((30, 1))
+    compare(x, 1, rng=0, methods=["em"], reference="exact", draws=100).save(tmp_path / "o", report=False)
+    monkeypatch.setattr(limits, "memory", lambda: 1e4)
+    with pytest.raises(ResultsError, match="its draws would take about"):
+        Results.load(tmp_path / "o")

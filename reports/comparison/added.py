@@ -142,8 +142,8 @@ def _read(path: Path) -> xr.DataTree | dict[str, np.ndarray]:
     if not path.exists():
         raise ValueError(f"there is no file {path}")
     try:
-        if not path.is_dir():
-            limits.check_regular(path)
+        for part in (path, *path.rglob("*")):  # of a zarr folder, all that is in it
+            limits.check_regular(part)
         if path.suffix == ".npz":
             limits.check_arrays(path)
             with np.load(path, allow_pickle=False) as arrays:

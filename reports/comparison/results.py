@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from mixtures.datasets.limits import check_memory
 from reports.comparison import files
 from reports.comparison.manifest import ManifestError, read, write
 
@@ -109,8 +110,12 @@ class Results:
         try:
             _check_files(folder, names, manifest.pop("files"))
             metrics = pd.read_csv(folder / METRICS, keep_default_na=False, na_values={"value": [""], "se": [""]})
-            data = xr.open_zarr(files.open_store(folder / DATA), consolidated=True).load()
-            trees = {name: files.open_tree(folder / store_name(name)).load() for name in names}
+            data = xr.open_zarr(files.open_store(folder / DATA), consolidated=True)
+            check_memory(data.nbytes, DATA, "it holds more than was written")
+            data = data.load()
+            stores = {name: files.open_tree(folder / store_name(name)) for name in names}
+            check_memory(sum(store.nbytes for store in stores.values()), "its draws", "they are more than was written")
+            trees = {name: store.load() for name, store in stores.items()}
             _check_agree(manifest, data, trees)
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise ResultsError(f"{folder} is damaged ({error}); run the comparison again") from error
