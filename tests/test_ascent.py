@@ -1,12 +1,13 @@
 """Faster ascents: quasi-Newton steps, short runs, many data sets side by side, batches as they come."""
 
+import tracemalloc
 from functools import partial
 
 import numpy as np
 import pytest
 from conftest import collapsed_data, three_clusters
 
-from mixtures import COVARIANCES, CollapseError, ConvergenceWarning, Dirichlet
+from mixtures import COVARIANCES, CollapseError, ConvergenceWarning, DiagonalGaussian, Dirichlet, Gaussian
 from mixtures.ascent import climb
 from mixtures.ascent.climb import _gradient
 from mixtures.ascent.starts import starts
@@ -20,6 +21,18 @@ MANY = {"em": em.fit_many, "map": partial(em.fit_many, prior=True), "cavi": cavi
 ONLINE = {"em": em.partial_fit, "map": partial(em.partial_fit, prior=True), "cavi": cavi.partial_fit}
 every_method = pytest.mark.parametrize("method", STEPS)
 every_structure = pytest.mark.parametrize("covariance", COVARIANCES)
+
+
+def test_starts_hold_no_more_than_a_block_of_features(rng):
+    """1500 rows have 138 MB of features here, and 35 blocks 32 MB of statistics."""
+    x = rng.normal(size=(1500, 150))
+    family = DiagonalGaussian.from_data(x, 10)
+    family = Gaussian(family.origin, family.unit, None)
+    tracemalloc.start()
+    starts(x, None, len(x), family, Dirichlet.symmetric(10), "k-means++", 1, rng)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 30e6
 
 
 def test_runs_too_large_to_be_held_together_are_climbed_apart(rng, monkeypatch):

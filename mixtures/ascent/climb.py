@@ -197,9 +197,9 @@ def begun(natural: Natural, hard: np.ndarray) -> np.ndarray:
     return np.concatenate([beginnings(natural, part, len(part)) for part in parts])
 
 
-def unfit(hard: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """The hard starts of one data set that `beginnings` softened because no step could be taken from them, (R, K, P)."""
-    return hard[::2][np.any(s[::2] != hard[::2], axis=(1, 2))]
+def unfit(hard: np.ndarray, s: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """Runs of one data set, and their hard starts (K, P), that `beginnings` softened as no step could be taken from them."""
+    return [(run, hard[run]) for run in range(0, len(hard), 2) if np.any(s[run] != hard[run])]
 
 
 def best_of(
@@ -213,31 +213,39 @@ def best_of(
     keep: int | None = None,
     callback: Callback = None,
     go_on: GoOn | None = None,
-    others: Iterable[np.ndarray] = (),
+    others: Iterable[tuple[int, np.ndarray]] = (),
 ) -> Ascent:
-    """Climb from every state in s (R, K, P), and go on from those that collapsed and from ``others``; see `ascend`."""
+    """Climb from every state in s (R, K, P), and go on from collapsed ones and ``others`` (run, state); see `ascend`."""
     R = len(s)
     first = max_iter if keep is None else min(SHORT, max_iter)
     runs = climb(lambda _: (natural, pass_), s, n, tol, first, accelerate, callback)
     told_to_stop = len(runs.trace) < first and not np.all(runs.converged | runs.collapsed)
-    collapsed, go_on = int(runs.collapsed.sum()), None if told_to_stop else go_on
-    rescued, more = reach(go_on, runs.s[runs.collapsed]), reach(go_on, others)
-    if collapsed == R and not rescued + more:
+    go_on = None if told_to_stop else go_on
+    others = [*((int(run), runs.s[run]) for run in np.flatnonzero(runs.collapsed)), *others]
+    more = [(run, ascent) for run, state in others for ascent in reach(go_on, [state])]
+    if runs.collapsed.all() and not more:
         raise CollapseError(f"all {R} starts ended in a collapse, the last: {runs.errors[-1]}") from runs.errors[-1]
-    if keep is not None and not told_to_stop and collapsed < R:
+    ends = runs.end.copy()
+    if keep is not None and not told_to_stop and not runs.collapsed.all():
         ahead = np.argsort(-runs.end, kind="stable")[:keep]
-        runs = _continue(natural, pass_, runs, ahead[~runs.collapsed[ahead]], n, tol, max_iter, accelerate, callback)
-        collapsed += int(runs.collapsed.sum())
-    run = int(np.argmax(runs.end))
-    usual = Ascent(runs.s[run], runs.bounds(run), bool(runs.converged[run]), {"passes": int(runs.passes[run])})
-    ends = np.append(runs.end, [ascent.bound[-1] for ascent in rescued + more])
-    best = max([usual][: R - collapsed] + rescued + more, key=lambda ascent: ascent.bound[-1])
+        ahead = ahead[~runs.collapsed[ahead]]
+        runs = _continue(natural, pass_, runs, ahead, n, tol, max_iter, accelerate, callback)
+        ends[ahead] = runs.end
+    found = [ascent for _, ascent in more]
+    if not runs.collapsed.all():
+        run = int(np.argmax(runs.end))
+        found.append(
+            Ascent(runs.s[run], runs.bounds(run), bool(runs.converged[run]), {"passes": int(runs.passes[run])})
+        )
+    best = max(found, key=lambda ascent: ascent.bound[-1])
     if not best.converged and best.info["passes"] >= max_iter:
         warnings.warn(f"no convergence in {max_iter} passes; raise max_iter or tol", ConvergenceWarning, stacklevel=4)
+    for run, ascent in more:
+        ends[run] = max(ends[run], ascent.bound[-1])
     info = {
-        "restarts": R + len(more),
+        "restarts": R,
         "reached": int((ends >= best.bound[-1] - 1e-6 * n).sum()),
-        "collapsed": collapsed - len(rescued),
+        "collapsed": int(np.isneginf(ends).sum()),
     }
     return best._replace(info=best.info | info)
 

@@ -434,7 +434,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             limits: dict[str, Any] = {"n": data.n, "tol": self.tol * unit / data.n, "max_iter": self.max_iter}
             limits |= {"accelerate": True, "callback": told}
             runs = climb(lambda _: (natural, pass_), s, **limits)
-            tight = [*runs.s[runs.collapsed], *unfit(hard, s)]
+            tight = [*runs.s[runs.collapsed], *(state for _, state in unfit(hard, s))]
             more = self._rescued(task, tight, self._method, X, weights, family, allocation, **limits)
             if runs.collapsed.all() and not more:
                 raise runs.errors[-1]
