@@ -451,6 +451,22 @@ def test_command_writes_the_folder_and_prints_the_choice(folder):
     assert "results/acidity-select-2/selection.csv" in again.stdout
 
 
+@pytest.mark.parametrize("step", ["pandas.DataFrame.to_csv", "matplotlib.figure.Figure.savefig", "os.rename"])
+def test_what_interrupts_the_writing_leaves_nothing_and_the_same_can_be_asked_again(step, x, tmp_path, monkeypatch):
+    found = select(x, [1, 2], ("bic",), restarts=2)
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(step, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            found.save(tmp_path / "o", report=False)
+    assert list(tmp_path.iterdir()) == []
+    found.save(tmp_path / "o", report=False)
+    assert {path.name for path in (tmp_path / "o").iterdir()} == {"selection.csv", "selection.png", "manifest.json"}
+
+
 def test_command_exits_with_one_where_a_fit_failed(folder):
     pd.DataFrame(collapsed_data(), columns=["x"]).to_csv("tight.csv", index=False)
     result = command("tight.csv", "-k", "1:2", *QUICK)
