@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -51,12 +52,17 @@ def one_of(names: Iterable[str]) -> str:
 def names_of(text: str | None) -> list[str] | None:
     """The names in a comma-separated list; one that holds a comma stands in quotes.
 
-    >>> names_of('a, b,"length, cm"')
-    ['a', 'b', 'length, cm']
+    >>> names_of('a, b,"length, cm",\\nc')
+    ['a', 'b', 'length, cm', 'c']
     """
     if text is None:
         return None
-    return [name.strip() for line in csv.reader([text], skipinitialspace=True) for name in line if name.strip()]
+    return [
+        name.strip()
+        for line in csv.reader(StringIO(text, newline=""), skipinitialspace=True)
+        for name in line
+        if name.strip()
+    ]
 
 
 def whole_numbers(text: str) -> list[int]:
