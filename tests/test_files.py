@@ -237,10 +237,21 @@ def test_what_another_run_is_writing_is_no_leftover(tmp_path):
     assert (part / "a").exists()
     other.kill()
     other.communicate()
-    files.write_text(tmp_path / "page.html", "a file does not clear the folder around it")
-    assert (part / "a").exists()
-    files.write_folder(tmp_path / "mine", fill("again"), replace=True)
+    files.write_text(tmp_path / "page.html", "page")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "page.html"]
+
+
+def test_a_disk_without_locks_is_written_too_and_leftovers_stay_there(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    monkeypatch.setattr(files.fcntl, "flock", no_locks)
+    left = tmp_path / ".mixtures-0123456789abcdef"
+    left.touch()
+    files.write_text(tmp_path / "page.html", "page")
+    files.write_folder(tmp_path / "o", fill("new"))
+    assert held(tmp_path / "o") == "new"
+    assert sorted(tmp_path.iterdir()) == [left, tmp_path / "o", tmp_path / "page.html"]
 
 
 def test_a_users_own_hidden_files_are_no_leftovers(tmp_path):

@@ -61,6 +61,7 @@ def write_file(path: str | Path, write: Callable[[Path], object]) -> Path:
 
 def write_text(path: str | Path, text: str) -> Path:
     """Write a text file as `write_file` does; of a file's name that is no Unicode, the bytes are written as escapes."""
+    clear(Path(path).parent)
     return write_file(path, lambda part: part.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
 
@@ -118,8 +119,9 @@ def write_folder(
 def clear(folder: Path) -> None:
     """Delete what interrupted runs left in a folder, but nothing that another run is writing."""
     for left in [path for path in folder.glob(".mixtures-*") if is_leftover(path)]:
-        with suppress(OSError), _locked(left):
-            _delete(left)
+        with suppress(OSError), _locked(left, wait=False) as held:
+            if held:
+                _delete(left)
 
 
 def restore(folder: Path) -> None:
@@ -260,7 +262,7 @@ def _beside(path: Path, make: Callable[[Path], object]) -> Iterator[Path]:
         part = path.with_name(f".mixtures-{secrets.token_hex(8)}")
         try:
             make(part)
-            with _locked(part):
+            with _locked(part, wait=True):
                 if part.exists():  # else another run took it for a leftover before it was locked
                     yield part
                     return
@@ -269,21 +271,19 @@ def _beside(path: Path, make: Callable[[Path], object]) -> Iterator[Path]:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file or folder.
-
-    Raises
-    ------
-    OSError
-        If another process has it.
-    """
+def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold the lock of a file or folder, and tell whether it is held: another process may have it, or the disk has no locks."""
     if fcntl is None:
-        yield
+        yield False
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            held = True
+        except OSError:
+            held = False
+        yield held
     finally:
         os.close(descriptor)
 
