@@ -112,7 +112,9 @@ def _prepare(parent: int) -> None:
 def as_finished(function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> Generator[Any]:
     """What the function returns for each of the arguments, as it comes in; closing the generator stops the processes."""
     from joblib import Parallel, delayed
+    from joblib.externals.loky.backend import resource_tracker
 
+    resource_tracker.ensure_running()  # as in `leaving_interrupts`
     with leaving_interrupts():
         # smaller than a batch of joblib's: a result is kept as soon as it is there
         parallel = Parallel(return_as="generator_unordered", batch_size=1)
