@@ -17,8 +17,12 @@ from typing import TYPE_CHECKING, Any
 from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.allocations.stick_breaking import StickBreaking
 from mixtures.errors import CollapseError, ConvergenceWarning, VersionWarning
+from mixtures.families.bernoulli import Bernoulli
+from mixtures.families.categorical import Categorical
 from mixtures.families.diagonal import DiagonalGaussian
 from mixtures.families.gaussian import Gaussian, NormalWishart
+from mixtures.families.poisson import Poisson
+from mixtures.families.product import Product
 from mixtures.families.spherical import SphericalGaussian
 from mixtures.families.tied import TiedGaussian
 from mixtures.fit import Conjugate, Draws, Fit
@@ -32,6 +36,8 @@ COVARIANCES = {family.covariance: family for family in (Gaussian, TiedGaussian, 
 __all__ = [
     "COVARIANCES",
     "BayesianGaussianMixture",
+    "Bernoulli",
+    "Categorical",
     "CollapseError",
     "Conjugate",
     "ConvergenceWarning",
@@ -42,6 +48,8 @@ __all__ = [
     "Gaussian",
     "GaussianMixture",
     "NormalWishart",
+    "Poisson",
+    "Product",
     "SphericalGaussian",
     "StickBreaking",
     "TiedGaussian",

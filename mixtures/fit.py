@@ -258,6 +258,8 @@ class Fit:
     def log_rho(self, x: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """log pi_k + log p(x_n | theta_k) under every held draw: blocks of rows with their values (S, rows, K).
 
+        Minus infinity where x_n is impossible under theta_k, as a value is whose probability was estimated as zero.
+
         Raises
         ------
         TypeError
@@ -266,15 +268,24 @@ class Fit:
         weights, theta = self.held.flat()
         eta = fold(self.allocation.natural(weights), self.family.natural(theta))
         S, K, P = eta.shape
-        if S == 1 and np.abs(eta[..., 0]).max() > CANCELLING:
+        impossible = self.family.impossible(theta)
+        if self.family.gaussian and S == 1 and np.abs(eta[..., 0]).max() > CANCELLING:
             yield slice(None), np.concatenate([self._about_means(block) for block, _ in blocks(x)])[None]
             return
-        eta = eta.swapaxes(0, 1).reshape(K * S, P)
+
+        def by_draw(eta: np.ndarray, t: np.ndarray) -> np.ndarray:
+            return np.moveaxis((eta.swapaxes(0, 1).reshape(K * S, P) @ t.T).reshape(K, S, len(t)), 0, -1)
+
         step = max(1, BLOCK_ELEMENTS // (S * K))
         for start in range(0, len(x), step):
             rows = slice(start, start + step)
             t = self.family.features(x[rows])
-            yield rows, np.moveaxis((eta @ t.T).reshape(K, S, len(t)), 0, -1)
+            log_rho = by_draw(eta, t)
+            if self.family.has_base:
+                log_rho = log_rho + self.family.log_base(x[rows])[:, None]
+            if impossible is not None:
+                log_rho = np.where(by_draw(impossible, t) > 0.5, -np.inf, log_rho)
+            yield rows, log_rho
 
     def _about_means(self, x: np.ndarray) -> np.ndarray:
         """`log_rho` of a point estimate, each cluster about its own mean, where nothing cancels, (N, K)."""

@@ -20,8 +20,27 @@ class Family(Protocol):
 
     name: ClassVar[str]
     covariance: ClassVar[str]
-    dims: ClassVar[dict[str, tuple[str, ...]]]
-    equations: ClassVar[tuple[str, ...]]
+    gaussian: ClassVar[bool]
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of theta."""
+
+    @property
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        """The axes of every parameter in the units of x."""
+
+    @property
+    def equations(self) -> tuple[str, ...]:
+        """The generative model, line by line."""
+
+    @property
+    def affine(self) -> bool:
+        """Whether z = (x - origin) / unit; elsewhere `coordinates` alone knows what z is."""
+
+    @property
+    def has_base(self) -> bool:
+        """Whether `log_base` is more than zeros."""
 
     @property
     def origin(self) -> np.ndarray:
@@ -41,8 +60,14 @@ class Family(Protocol):
     def features(self, x: np.ndarray) -> np.ndarray:
         """Sufficient statistics t(x), led by a constant 1, (N, P)."""
 
+    def log_base(self, x: np.ndarray) -> np.ndarray:
+        """What log p(x | theta) has whatever theta is, and eta cannot hold, (N,)."""
+
     def natural(self, theta: Theta) -> np.ndarray:
-        """Natural parameters with t(x) . eta = log p(x | theta_k) in the units of x, (..., K, P)."""
+        """Natural parameters with t(x) . eta + log_base(x) = log p(x | theta_k) in the units of x, (..., K, P)."""
+
+    def impossible(self, theta: Theta) -> np.ndarray | None:
+        """Counts c (..., K, P) with t(x) . c > 0 where p(x | theta_k) is zero, which `natural` replaces by a tiny number."""
 
     def posterior(self, s: np.ndarray) -> Any:
         """Hyperparameters q given statistics s (..., K, P)."""
@@ -51,7 +76,7 @@ class Family(Protocol):
         """E_q[eta], (..., K, P)."""
 
     def log_marginal(self, s: np.ndarray, q: Any = None) -> np.ndarray:
-        """Log evidence of the points behind s, clusters given, (...); q is posterior(s), where it is at hand."""
+        """Log evidence of the points behind s, clusters given, less log_base, (...); q is posterior(s), if at hand."""
 
     def maximum_likelihood(self, s: np.ndarray) -> Theta:
         """Parameters that maximise sum(s * eta)."""

@@ -21,11 +21,16 @@ from pytensor.tensor.variable import TensorVariable
 
 from mixtures.families.diagonal import NormalGamma
 from mixtures.families.spherical import SphericalNormalGamma
-from models.observed import Eta
+from models.observed import Eta, Rename
 
 
 def normal_gamma(
-    prior: NormalGamma | SphericalNormalGamma, n_components: int, n_precisions: int, *, centred: bool
+    prior: NormalGamma | SphericalNormalGamma,
+    n_components: int,
+    n_precisions: int,
+    *,
+    centred: bool,
+    rename: Rename = str,
 ) -> tuple[TensorVariable, TensorVariable, Eta]:
     """The variable ``means`` (K, D), the variances (K, n), and the parts of eta.
 
@@ -37,16 +42,18 @@ def normal_gamma(
         K, and the number n of precisions in a cluster: D or 1.
     centred : bool
         Whether the means are free variables.
+    rename : callable, optional
+        See `models.observed.Rename`.
     """
-    K, D, dims = n_components, len(prior.m), ("cluster", "feature")
-    Lambda = pm.Gamma("lambda", prior.a, prior.b, shape=(K, n_precisions))
+    K, D, dims = n_components, len(prior.m), ("cluster", rename("feature"))
+    Lambda = pm.Gamma(rename("lambda"), prior.a, prior.b, shape=(K, n_precisions))
     F = pt.sqrt(Lambda)
     if centred:
-        means = pm.Normal("means", prior.m, 1 / (np.sqrt(prior.beta) * F), shape=(K, D), dims=dims)
+        means = pm.Normal(rename("means"), prior.m, 1 / (np.sqrt(prior.beta) * F), shape=(K, D), dims=dims)
         h = F * means
     else:
-        u = pm.Normal("u", shape=(K, D)) / np.sqrt(prior.beta)
-        means = pm.Deterministic("means", prior.m + u / F, dims=dims)
+        u = pm.Normal(rename("u"), shape=(K, D)) / np.sqrt(prior.beta)
+        means = pm.Deterministic(rename("means"), prior.m + u / F, dims=dims)
         h = prior.m * F + u
     return means, 1 / Lambda, ((pt.log(Lambda) - h**2).sum(1) / 2, F * h, -Lambda / 2)
 

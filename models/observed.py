@@ -16,12 +16,16 @@ from pytensor.tensor.variable import TensorVariable
 
 from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.families.normal import LOG_2PI, Normal
+from mixtures.model import Family
 from mixtures.rows import check_matrix
 
 Eta = tuple[TensorVariable, TensorVariable, TensorVariable]
+Statistics = Callable[[TensorVariable], tuple[TensorVariable, TensorVariable | float]]
+Rename = Callable[[str], str]
+"""What a variable, or a dim other than that of the clusters, is called where the family is a part of a product."""
 
 
-def coords(family: Normal, allocation: Dirichlet) -> dict[str, range]:
+def coords(family: Family, allocation: Dirichlet) -> dict[str, range]:
     """The model's dims and their lengths."""
     K, D = allocation.n_components, len(family.unit)
     return {"cluster": range(K), "feature": range(D), "feature_": range(D)}
@@ -44,11 +48,11 @@ def unconstrain_weights(weights: np.ndarray) -> dict[str, np.ndarray]:
 
 def observe(
     x: np.ndarray,
-    family: Normal,
+    family: Family,
     pi: TensorVariable,
     theta: dict[str, TensorVariable],
-    eta: Eta,
-    products: Callable[[TensorVariable], TensorVariable],
+    eta: TensorVariable,
+    statistics: Statistics,
 ) -> None:
     """Add the observed ``x`` (N, D), with log densities per observation and in the units of x.
 
@@ -56,39 +60,69 @@ def observe(
     ----------
     x : ndarray, shape (N, D)
         Observations, in their own units.
-    family : Normal
-        The coordinates z, and how points are simulated.
+    family : Family
+        How points are simulated.
     pi : TensorVariable, shape (K,)
     theta : dict of TensorVariable
         Cluster parameters as the family names them, each with a leading axis (K,).
+    eta : TensorVariable, shape (K, P)
+        Natural parameters.
+    statistics : callable
+        From x (N, D) to t(x) (N, P) and to the log base measure (N,), or 0.
+    """
+    x = check_matrix(x)
+    eta_k = pt.concatenate([eta[:, :1] + pt.log(pi)[:, None], eta[:, 1:]], axis=1)
+
+    def logp(value: TensorVariable, eta: TensorVariable, *_: TensorVariable) -> TensorVariable:
+        t, log_base = statistics(value)
+        log_rho = eta[0] @ t.T
+        # logsumexp over clusters: as JAX translates it, the softmax has no gradient through its maximum to spend time on.
+        return log_rho[0] - pt.special.log_softmax(log_rho, axis=0)[0] + log_base
+
+    def random(_: np.ndarray, *parameters: np.ndarray, rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
+        weights, _columns, *values = (p[0] for p in parameters)
+        labels = rng.choice(len(weights), size=size, p=weights)
+        return family.simulate(dict(zip(theta, values, strict=True)), labels, rng)
+
+    axes = (",".join(["k", *(f"a{i}_{axis}" for axis in range(1, v.ndim))]) for i, v in enumerate(theta.values()))
+    signature = ",".join(["(k,p)", "(k)", "(d)", *(f"({own})" for own in axes)]) + "->(d)"
+    columns = np.zeros(x.shape[1])  # which tells the number of columns
+    pm.CustomDist(
+        "x",
+        eta_k,
+        pi,
+        columns,
+        *theta.values(),
+        logp=logp,
+        random=random,
+        signature=signature,
+        shape=x.shape,
+        observed=x,
+    )
+
+
+def normal(
+    family: Normal, eta: Eta, products: Callable[[TensorVariable], TensorVariable]
+) -> tuple[TensorVariable, Statistics]:
+    """Natural parameters (K, P) and statistics of a Gaussian family, for `observe`.
+
+    Parameters
+    ----------
+    family : Normal
+        The coordinates z.
     eta : tuple of TensorVariable
         The parts of eta: log|Lambda|/2 - mu^T Lambda mu / 2 of shape (K,), Lambda mu (K, D), and those for the products (K, Q).
     products : callable
         From z (N, D) to the products (N, Q) in t(x).
     """
-    x = check_matrix(x)
-    N, D = x.shape
     constant, linear, quadratic = eta
-    constant += pt.log(pi) - D / 2 * LOG_2PI - family.log_volume
-    eta_k = pt.concatenate([constant[:, None], linear, quadratic], axis=1)
+    constant += -len(family.unit) / 2 * LOG_2PI - family.log_volume
 
-    def logp(value: TensorVariable, eta: TensorVariable, *_: TensorVariable) -> TensorVariable:
+    def statistics(value: TensorVariable) -> tuple[TensorVariable, float]:
         z = (value - family.origin) / family.unit
-        t = pt.concatenate([pt.ones((N, 1)), z, products(z)], axis=1)
-        log_rho = eta[0] @ t.T
-        # logsumexp over clusters: as JAX translates it, the softmax has no gradient through its maximum to spend time on.
-        return log_rho[0] - pt.special.log_softmax(log_rho, axis=0)[0]
+        return pt.concatenate([pt.ones((z.shape[0], 1)), z, products(z)], axis=1), 0.0
 
-    def random(_: np.ndarray, *parameters: np.ndarray, rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
-        weights, *values = (p[0] for p in parameters)
-        labels = rng.choice(len(weights), size=size, p=weights)
-        return family.simulate(dict(zip(theta, values, strict=True)), labels, rng)
-
-    shapes = ["(k,p)", "(k)", *("(k" + ",d" * (value.ndim - 1) + ")" for value in theta.values())]
-    signature = ",".join(shapes) + "->(d)"
-    pm.CustomDist(
-        "x", eta_k, pi, *theta.values(), logp=logp, random=random, signature=signature, shape=(N, D), observed=x
-    )
+    return pt.concatenate([constant[:, None], linear, quadratic], axis=1), statistics
 
 
 def observed(model: pm.Model) -> TensorVariable:

@@ -27,11 +27,11 @@ from pytensor.tensor.variable import TensorVariable
 from mixtures.families.gaussian import NormalWishart
 from mixtures.families.normal import times
 from mixtures.model import Theta
-from models.observed import Eta
+from models.observed import Eta, Rename
 
 
 def normal_wishart(
-    prior: NormalWishart, n_components: int, n_precisions: int, *, centred: bool
+    prior: NormalWishart, n_components: int, n_precisions: int, *, centred: bool, rename: Rename = str
 ) -> tuple[dict[str, TensorVariable], Eta]:
     """The variables ``means`` (K, D) and ``covariances`` (K, D, D), and the parts of eta.
 
@@ -43,6 +43,8 @@ def normal_wishart(
         K, and the number of precision matrices: K or 1.
     centred : bool
         Whether the means are free variables.
+    rename : callable, optional
+        See `models.observed.Rename`.
     """
     K, n, D = n_components, n_precisions, len(prior.m)
     L = np.linalg.cholesky(np.linalg.inv(prior.W_inv))
@@ -51,28 +53,30 @@ def normal_wishart(
     cells = (L.T[:, None, :, None] * np.eye(D)[None, :, None, :]).reshape(D, D, D * D)
     on_diagonal, below_diagonal = cells[range(D), range(D)], cells[np.tril_indices(D, -1)]
 
-    c = pm.ChiSquared("c", prior.nu - np.arange(D), shape=(n, D))
+    c = pm.ChiSquared(rename("c"), prior.nu - np.arange(D), shape=(n, D))
     F = pt.sqrt(c) @ on_diagonal
     if D > 1:
-        F += pm.Normal("a", shape=(n, D * (D - 1) // 2)) @ below_diagonal
+        F += pm.Normal(rename("a"), shape=(n, D * (D - 1) // 2)) @ below_diagonal
     F = F.reshape((n, D, D))
     F_inv_T = pt.linalg.solve_triangular(F.mT, pt.eye(D), lower=False)
     if centred:
-        means = _centred(prior, K, F)
+        means = _centred(prior, K, F, rename)
         h = _times(F.mT, means)
     else:
-        u = pm.Normal("u", shape=(K, D)) / np.sqrt(prior.beta)
-        means = pm.Deterministic("means", prior.m + _times(F_inv_T, u), dims=("cluster", "feature"))
+        u = pm.Normal(rename("u"), shape=(K, D)) / np.sqrt(prior.beta)
+        dims = ("cluster", rename("feature"))
+        means = pm.Deterministic(rename("means"), prior.m + _times(F_inv_T, u), dims=dims)
         h = _times(F.mT, prior.m) + u
     constant = np.log(np.diagonal(L)).sum() + (pt.log(c) - h**2).sum(1) / 2
     quadratic = np.where(i == j, -0.5, -1.0) * (F @ F.mT)[:, i, j]
     Sigma = pt.broadcast_to(F_inv_T @ F_inv_T.mT, (K, D, D))
-    covariances = pm.Deterministic("covariances", Sigma, dims=("cluster", "feature", "feature_"))
+    axes = ("cluster", rename("feature"), rename("feature_"))
+    covariances = pm.Deterministic(rename("covariances"), Sigma, dims=axes)
     eta = constant, _times(F, h), pt.broadcast_to(quadratic, (K, len(i)))
     return {"means": means, "covariances": covariances}, eta
 
 
-def _centred(prior: NormalWishart, K: int, F: TensorVariable) -> TensorVariable:
+def _centred(prior: NormalWishart, K: int, F: TensorVariable, rename: Rename) -> TensorVariable:
     """The free variable mu_k | F_k ~ N(m0, (beta0 F_k F_k^T)^-1), (K, D)."""
     D = len(prior.m)
 
@@ -87,8 +91,8 @@ def _centred(prior: NormalWishart, K: int, F: TensorVariable) -> TensorVariable:
         return m + np.linalg.solve(F.swapaxes(-1, -2), noise)[..., 0]
 
     m = np.tile(prior.m, (K, 1))
-    dims = ("cluster", "feature")
-    return pm.CustomDist("means", m, F, logp=logp, random=random, signature="(k,d),(n,d,d)->(k,d)", dims=dims)
+    dims = ("cluster", rename("feature"))
+    return pm.CustomDist(rename("means"), m, F, logp=logp, random=random, signature="(k,d),(n,d,d)->(k,d)", dims=dims)
 
 
 def unconstrain(prior: NormalWishart, n_precisions: int, theta: Theta, *, centred: bool) -> dict[str, np.ndarray]:

@@ -6,11 +6,15 @@ from scipy import integrate, optimize, stats
 from scipy.special import digamma, gammaln, softmax
 
 from mixtures import (
+    Bernoulli,
+    Categorical,
     CollapseError,
     DiagonalGaussian,
     Dirichlet,
     Gaussian,
     NormalWishart,
+    Poisson,
+    Product,
     SphericalGaussian,
     StickBreaking,
     TiedGaussian,
@@ -18,8 +22,10 @@ from mixtures import (
 from mixtures.ascent.starts import statistics
 
 SHAPES = [(1, 1), (1, 3), (2, 2), (3, 1), (4, 3)]
-FAMILIES = [Gaussian, TiedGaussian, DiagonalGaussian, SphericalGaussian]
-every_family = pytest.mark.parametrize("Family", FAMILIES, ids=lambda f: f.covariance)
+GAUSSIAN = [Gaussian, TiedGaussian, DiagonalGaussian, SphericalGaussian]
+FAMILIES = [*GAUSSIAN, Bernoulli, Categorical, Poisson, Product]
+every_structure = pytest.mark.parametrize("Family", GAUSSIAN, ids=lambda f: f.covariance)
+every_family = pytest.mark.parametrize("Family", FAMILIES, ids=lambda f: f.name)
 ALLOCATIONS = [
     *(Dirichlet.symmetric(3, alpha0) for alpha0 in (0.3, 1.0, 4.0)),
     Dirichlet(np.array([0.5, 2.0, 1.2])),
@@ -38,10 +44,72 @@ def random_W0(Family, D, rng):
     return {"full": matrix, "tied": matrix, "diag": np.diagonal(matrix), "spherical": matrix[0, 0]}[Family.covariance]
 
 
+def binary(n, D, K, rng):
+    x = (rng.random((n, D)) < rng.uniform(0.2, 0.8, D)) * 1.0
+    return x, Bernoulli.from_data(x, K, a0=rng.uniform(1.1, 3, D), b0=rng.uniform(1.1, 3, D))
+
+
+def codes(n, D, K, rng):
+    levels = [2 + d % 3 for d in range(D)]
+    x = np.column_stack([rng.integers(C, size=n) for C in levels]) * 1.0
+    return x, Categorical.from_data(x, K, levels=levels, a0=[rng.uniform(1.1, 3, C) for C in levels])
+
+
+def counts(n, D, K, rng):
+    x = rng.poisson(rng.uniform(0.5, 8, D), (n, D)) * 1.0
+    return x, Poisson.from_data(x, K, a0=rng.uniform(1.1, 3, D), b0=rng.uniform(0.2, 2, D))
+
+
+def mixed(n, D, K, rng):
+    """D columns of every kind, those of a kind not side by side, with two parts that share the names of their parameters."""
+    kinds = [(codes, Categorical), (counts, Poisson), (binary, Bernoulli)]
+    made = [(*make(n, D, K, rng), Family) for make, Family in kinds]
+    made.append((random_x(n, D, rng), None, TiedGaussian))
+    options = [
+        {"levels": made[0][1].levels, "a0": 1.3},
+        {"a0": 1.2, "b0": 0.4},
+        {"a0": 1.4, "b0": 1.2},
+        {"beta0": 0.3, "nu0": D + 1.7},
+    ]
+    columns = [np.arange(j, 4 * D, 4) for j in range(4)]
+    x = np.empty((n, 4 * D))
+    for own, (part, _, _) in zip(columns, made, strict=True):
+        x[:, own] = part
+    families = [Family for *_, Family in made]
+    return x, Product.from_data(x, K, families=families, columns=columns, hyperparameters=options)
+
+
+DISCRETE = {Bernoulli: binary, Categorical: codes, Poisson: counts, Product: mixed}
+
+
+def log_densities(family, theta, x):
+    """log p(x_n | theta_k) by SciPy, (N, K)."""
+    if isinstance(family, Product):
+        return sum(
+            log_densities(part, own, x[:, columns])
+            for columns, (part, own) in zip(family.columns, family.parts_of(theta), strict=True)
+        )
+    raw = family.to_data(theta)
+    if isinstance(family, Bernoulli):
+        each = [stats.bernoulli(mu).logpmf(x).sum(1) for mu in raw["probabilities"]]
+    elif isinstance(family, Poisson):
+        each = [stats.poisson(rates).logpmf(x).sum(1) for rates in raw["rates"]]
+    elif isinstance(family, Categorical):
+        place = np.arange(x.shape[1]), x.astype(int)
+        each = [np.log(mu[place]).sum(1) for mu in raw["probabilities"]]
+    else:
+        pairs = zip(raw["means"], raw["covariances"], strict=True)
+        each = [stats.multivariate_normal(m, C).logpdf(x) for m, C in pairs]
+    return np.transpose(each)
+
+
 def problem(D, K, rng, n=40, Family=Gaussian):
     """A family with nothing symmetric about its prior, soft statistics, and the data behind them."""
-    x = random_x(n, D, rng)
-    family = Family.from_data(x, K, m0=x[0], beta0=0.3, W0=random_W0(Family, D, rng), nu0=D + 1.7)
+    if Family in GAUSSIAN:
+        x = random_x(n, D, rng)
+        family = Family.from_data(x, K, m0=x[0], beta0=0.3, W0=random_W0(Family, D, rng), nu0=D + 1.7)
+    else:
+        x, family = DISCRETE[Family](n, D, K, rng)
     r = rng.dirichlet(np.ones(K), n)
     return family, r, statistics(x, family, r), x
 
@@ -62,10 +130,10 @@ def as_data_units(family, q, k):
 def test_natural_parameters_give_the_log_density(D, K, Family, rng):
     family, _, s, x = problem(D, K, rng, Family=Family)
     theta = draw(family, s, rng)
-    ours = family.features(x) @ family.natural(theta).T
-    raw = family.to_data(theta)
-    theirs = [stats.multivariate_normal(m, C).logpdf(x) for m, C in zip(raw["means"], raw["covariances"], strict=True)]
-    np.testing.assert_allclose(ours, np.transpose(theirs), rtol=1e-9, atol=1e-9)
+    ours = family.features(x) @ family.natural(theta).T + family.log_base(x)[:, None]
+    np.testing.assert_allclose(ours, log_densities(family, theta, x), rtol=1e-9, atol=1e-9)
+    assert set(theta) == set(family.parameters)
+    assert set(family.to_data(theta)) == set(family.dims)
 
 
 @every_family
@@ -99,7 +167,7 @@ def test_expected_natural_is_the_mean_over_draws(D, K, Family, rng):
     q = family.posterior(s)
     eta = family.natural(family.sample(q, 20_000, rng))
     error = eta.std(axis=0) / np.sqrt(len(eta))
-    z = (eta.mean(axis=0) - family.expected_natural(q)) / error
+    z = (eta.mean(axis=0) - family.expected_natural(q)) / np.maximum(error, 1e-12)
     assert np.abs(z).max() < 4.5
 
 
@@ -129,8 +197,18 @@ def test_mean_and_predictive_moments_are_those_of_draws(D, K, Family, rng):
 
     for name, value in family.mean(q).items():
         agree(theta[name], value)
-    raw = family.to_data(theta)
     mean, covariance = family.moments(q)
+    if not family.gaussian:
+        for k in range(K):
+            own = {name: v[:, k] for name, v in theta.items()}
+            z = family.coordinates(family.simulate(own, np.arange(20_000), rng))
+            if Family is Product:  # its Gaussian parts have moments in the units of x
+                z = z * family.unit + family.origin
+            agree(z, mean[k])
+            offset = z - mean[k]
+            agree(offset[:, :, None] * offset[:, None, :], covariance[k])
+        return
+    raw = family.to_data(theta)
     agree(raw["means"], mean)
     offset = raw["means"] - mean
     agree(raw["covariances"] + offset[..., :, None] * offset[..., None, :], covariance)
@@ -176,8 +254,27 @@ def test_posterior_density_is_likelihood_times_prior_over_evidence(D, K, Family,
     assert posterior == pytest.approx(joint - family.log_marginal(s), rel=1e-9)
 
 
+@pytest.mark.parametrize(("D", "K"), [(1, 1), (4, 3)])
+@pytest.mark.parametrize("Family", [Bernoulli, Categorical, Poisson], ids=lambda f: f.name)
+def test_log_prior_of_discrete_families(Family, D, K, rng):
+    """Against SciPy, feature by feature."""
+    family, _, s, _ = problem(D, K, rng, Family=Family)
+    theta, p = draw(family, s, rng), family.prior_in_data_units()
+    if Family is Bernoulli:
+        expected = stats.beta(p["a0"], p["b0"]).logpdf(theta["probabilities"]).sum()
+    elif Family is Poisson:
+        expected = stats.gamma(p["a0"], scale=1 / p["b0"]).logpdf(theta["rates"]).sum()
+    else:
+        expected = sum(
+            stats.dirichlet(a0[:C]).logpdf(mu[:C])
+            for cluster in theta["probabilities"]
+            for mu, a0, C in zip(cluster, p["a0"], family.levels, strict=True)
+        )
+    assert family.log_prior(theta) == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize(("D", "K"), SHAPES)
-@every_family
+@every_structure
 def test_log_prior_is_normal_times_wishart(D, K, Family, rng):
     """Against SciPy, from the hyperparameters in the units of x; the Jacobian brings z to x."""
     family, _, s, _ = problem(D, K, rng, Family=Family)
@@ -200,10 +297,8 @@ def test_log_prior_is_normal_times_wishart(D, K, Family, rng):
 
 def precision(theta):
     """Theta with its covariances or variances turned into precisions, and back."""
-    return {
-        name: v if name == "means" else np.linalg.inv(v) if name == "covariances" else 1 / v
-        for name, v in theta.items()
-    }
+    turned = {"covariances": np.linalg.inv, "variances": np.reciprocal}
+    return {name: turned[name](v) if name in turned else v for name, v in theta.items()}
 
 
 def direction(theta, Family, rng):
@@ -211,7 +306,14 @@ def direction(theta, Family, rng):
     steps = {name: rng.standard_normal(v.shape) for name, v in theta.items()}
     if "covariances" in steps:
         step = steps["covariances"] + steps["covariances"].swapaxes(-1, -2)
-        steps["covariances"] = np.repeat(step[:1], len(step), axis=0) if Family is TiedGaussian else step
+        tied = Family in (TiedGaussian, Product)
+        steps["covariances"] = np.repeat(step[:1], len(step), axis=0) if tied else step
+    for name, v in theta.items():
+        if v.ndim == 3 and name == "probabilities":  # of all levels, whose sum stays
+            there = v > 0
+            steps[name] = np.where(there, steps[name], 0)
+            steps[name] -= there * steps[name].sum(-1, keepdims=True) / there.sum(-1, keepdims=True)
+            steps[name] /= 10
     return steps
 
 
@@ -253,16 +355,17 @@ def test_maximum_likelihood_has_zero_gradient(D, K, Family, rng):
 def test_predictive_is_a_ratio_of_evidences(D, K, Family, rng):
     """p(x* | x, z* = k) = p(x, x*) / p(x) with x* added to cluster k."""
     family, _, s, x = problem(D, K, rng, Family=Family)
-    star = x[:1] + 0.7
+    star = x[:1] + (0.7 if family.gaussian else 0.0)
     ratios = []
     for k in range(K):
         added = s.copy()
         added[k] += family.features(star)[0]
         ratios.append(family.log_marginal(added) - family.log_marginal(s))
+    ratios += family.log_base(star)
     np.testing.assert_allclose(family.log_predictive(star, family.posterior(s))[0], ratios, rtol=1e-9)
 
 
-@every_family
+@every_structure
 def test_simulated_points_have_the_parameters_moments(Family, rng):
     family, _, s, _ = problem(2, 2, rng, Family=Family)
     theta = draw(family, s, rng)
@@ -276,7 +379,31 @@ def test_simulated_points_have_the_parameters_moments(Family, rng):
         assert np.abs((np.cov(rows.T) - Sigma) / error).max() < 4.5
 
 
-@every_family
+@pytest.mark.parametrize("Family", [Bernoulli, Categorical, Poisson, Product], ids=lambda f: f.name)
+def test_simulated_points_are_distributed_as_the_density_says(Family, rng):
+    """Shares of the values that were drawn, against their probabilities."""
+    family, _, s, _ = problem(1, 2, rng, Family=Family)
+    theta = draw(family, s, rng)
+    x = family.simulate(theta, np.repeat([0, 1], 20_000), rng)
+    assert np.isfinite(family.features(x)).all()
+    discrete = {name: v for name, v in theta.items() if name not in ("means", "covariances")}
+    parts = [(family, theta, x)]
+    if Family is Product:
+        parts = [
+            (part, own, x[:, columns])
+            for columns, (part, own) in zip(family.columns, family.parts_of(theta), strict=True)
+            if not part.gaussian
+        ]
+        assert len(parts) == len(discrete)
+    for part, own, column in parts:
+        values, where = np.unique(column, axis=0, return_inverse=True)
+        p = np.exp(log_densities(part, own, values))
+        for k in range(2):
+            found = np.bincount(where.ravel()[20_000 * k : 20_000 * (k + 1)], minlength=len(values)) / 20_000
+            assert np.abs((found - p[:, k]) / np.sqrt(p[:, k] * (1 - p[:, k]) / 20_000 + 1e-9)).max() < 5
+
+
+@every_structure
 def test_one_feature_makes_all_structures_the_full_one_for_one_cluster(Family, rng):
     x = random_x(15, 1, rng)
     ours, full = Family.from_data(x, 1), Gaussian.from_data(x, 1)
@@ -384,7 +511,7 @@ def test_predictive_is_the_student_t_of_the_book(D, rng):
     np.testing.assert_allclose(family.log_predictive(x, q), np.transpose(theirs), rtol=1e-8, atol=1e-8)
 
 
-@every_family
+@every_structure
 def test_default_prior_is_that_of_fraley_and_raftery(Family, rng):
     x = random_x(50, 3, rng)
     prior = Family.from_data(x, 4).prior_in_data_units()

@@ -36,7 +36,7 @@ FLOORS = {
 }
 
 # Where one file is one family, allocation or method, files import no other of their folder but these.
-APART = {"families": {"normal", "priors"}, "allocations": set(), "methods": {"partitions"}}
+APART = {"families": {"normal", "discrete", "priors"}, "allocations": set(), "methods": {"partitions"}}
 
 
 def imports(path, *, top_level_only):

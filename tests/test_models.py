@@ -7,7 +7,20 @@ import pymc as pm
 import pytest
 import xarray as xr
 
-from mixtures import COVARIANCES, ConvergenceWarning, Dirichlet, Draws, Fit, Gaussian
+from mixtures import (
+    COVARIANCES,
+    Bernoulli,
+    Categorical,
+    ConvergenceWarning,
+    DiagonalGaussian,
+    Dirichlet,
+    Draws,
+    Fit,
+    Gaussian,
+    Poisson,
+    Product,
+    TiedGaussian,
+)
 from mixtures.ascent.starts import statistics
 from mixtures.methods import cavi
 from models.families import twin
@@ -85,11 +98,104 @@ def test_log_joint_is_the_hand_written_one(K, D, centred, covariance, rng):
         assert float(log_joint(v)) == pytest.approx(expected, rel=1e-9)
 
 
+def discrete(kind, K, rng, n=25):
+    """Data of one kind, or of all kinds in one table, and a family with nothing symmetric about its prior."""
+    binary, counts = (rng.random((n, 3)) < 0.4) * 1.0, rng.poisson(3.0, (n, 2)) * 1.0
+    codes = np.column_stack([rng.integers(C, size=n) for C in (3, 2, 3, 1)]) * 1.0
+    levels = [3, 2, 3, 1]
+    if kind == "bernoulli":
+        return binary, Bernoulli.from_data(binary, K, a0=[1.2, 0.7, 3.0], b0=0.8)
+    if kind == "poisson":
+        return counts, Poisson.from_data(counts, K, a0=[1.5, 2.5], b0=[0.4, 0.9])
+    if kind == "categorical":
+        a0 = [rng.uniform(0.5, 2, C) for C in levels]
+        return codes, Categorical.from_data(codes, K, levels=levels, a0=a0)
+    x = np.column_stack([counts, 50 + 7 * rng.standard_normal((n, 2)), codes, 9 + rng.standard_normal((n, 3)), binary])
+    kinds = [Poisson, TiedGaussian, Categorical, DiagonalGaussian, Bernoulli]
+    columns = [[0, 1], [3, 2], [4, 5, 6, 7], [8, 9, 10], [11, 13, 12]]
+    options = [{}, {"beta0": 0.3}, {"levels": levels}, {"beta0": 0.4}, {"a0": 1.3}]
+    return x, Product.from_data(x, K, families=kinds, columns=columns, hyperparameters=options)
+
+
+def log_jacobian_of(family, theta, centred):
+    """log |d theta / d v| of the clusters alone.
+
+    mu = 1 / (1 + exp(-v)): mu (1 - mu)      lambda = exp(v): lambda      mu = softmax(y, -sum y) of C levels: C prod_c mu_c
+    """
+    if isinstance(family, Product):
+        return sum(log_jacobian_of(part, own, centred) for part, own in family.parts_of(theta))
+    if isinstance(family, Bernoulli):
+        return np.log(theta["probabilities"] * (1 - theta["probabilities"])).sum()
+    if isinstance(family, Poisson):
+        return np.log(theta["rates"]).sum()
+    if isinstance(family, Categorical):
+        several = np.array([C for C in family.levels if C > 1])
+        return len(theta["probabilities"]) * np.log(several).sum() + np.log(family.flat(theta)).sum()
+    return log_jacobian(family, np.array([1 / len(theta["means"])]), theta, centred)  # without the weights
+
+
+@pytest.mark.parametrize(
+    ("kind", "K", "centred"),
+    [
+        ("bernoulli", 2, False),
+        ("categorical", 3, False),
+        ("poisson", 2, False),
+        ("product", 1, True),
+        ("product", 3, False),
+    ],
+)
+def test_log_joint_of_every_kind_of_columns(kind, K, centred, rng):
+    x, family = discrete(kind, K, rng)
+    allocation = Dirichlet(0.7 + np.arange(K))
+    model = twin(family).build(x, family, allocation, centred=centred)
+    log_joint = model.compile_logp(mode="JAX")
+    weights = allocation.sample(allocation.alpha0, 4, rng)
+    thetas = family.sample(family.posterior(np.zeros((K, 1 + family.monomials[-1, 0]))), 4, rng)
+    log_likelihood = fit_of(family, allocation, weights, thetas).log_likelihood(x)[0].sum(1)
+    for i, pi in enumerate(weights):
+        theta = {name: a[i] for name, a in thetas.items()}
+        expected = log_likelihood[i] + allocation.log_prior(pi) + family.log_prior(theta)
+        expected += log_jacobian_of(family, theta, centred)
+        expected += np.log(K) + np.log(pi).sum() if K > 1 else 0.0
+        v = twin(family).unconstrain(family, pi, theta, centred=centred)
+        assert float(log_joint(v)) == pytest.approx(expected, rel=1e-9)
+    flat = flatten(model, ("weights", *family.parameters))
+    back = flat.constrain(flat.join(twin(family).unconstrain(family, weights, thetas, centred=centred))[0])
+    assert set(back) == {"weights", *thetas}
+    for name, value in {"weights": weights, **thetas}.items():
+        np.testing.assert_allclose(back[name], value[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["categorical", "product"])
+def test_the_twin_predicts_as_the_family_does(kind, rng):
+    x, family = discrete(kind, 2, rng)
+    allocation = Dirichlet(np.array([1.0, 2.0]))
+    with twin(family).build(x, family, allocation) as model:
+        prior = pm.draw(model["x"], draws=300, random_seed=1, mode="FAST_COMPILE")
+    assert prior.shape == (300, *x.shape)
+    q = family.posterior(np.zeros((2, 1 + family.monomials[-1, 0])))
+    theta = family.sample(q, 7500, rng)
+    weights = allocation.sample(allocation.alpha0, 7500, rng)
+    ours, _ = Fit(
+        "any",
+        "mcmc",
+        family,
+        allocation,
+        Draws(weights[None], {k: v[None] for k, v in theta.items()}),
+        np.empty(0),
+        True,
+        {},
+    ).sample(7500, rng)
+    a, b = np.median(prior[:, 0], axis=0), np.median(ours, axis=0)
+    scale = np.maximum(np.subtract(*np.quantile(ours, [0.75, 0.25], axis=0)), 1.0)
+    assert np.abs((a - b) / scale).max() < 0.6
+
+
 @every_structure
 def test_centred_means_are_drawn_from_their_prior(covariance, rng):
     """sqrt(beta0) chol(Lambda)^T (mu - m0) is standard normal whatever Lambda is."""
     x, family, allocation = model_of(2, 2, rng, covariance=covariance)
-    model, names = twin(family).build(x, family, allocation, centred=True), twin(family).PARAMETERS[1:]
+    model, names = twin(family).build(x, family, allocation, centred=True), family.parameters
     values = pm.draw([model[name] for name in names], draws=2000, random_seed=3, mode="FAST_COMPILE")
     theta = dict(zip(names, values, strict=True))
     F = np.linalg.cholesky(np.linalg.inv(family.covariances(theta)))
@@ -103,7 +209,7 @@ def test_centred_means_are_drawn_from_their_prior(covariance, rng):
 @pytest.mark.parametrize("centred", [False, True])
 def test_constraining_undoes_unconstraining(centred, covariance, rng):
     x, family, allocation = model_of(3, 2, rng, covariance=covariance)
-    flat = flatten(twin(family).build(x, family, allocation, centred=centred), twin(family).PARAMETERS)
+    flat = flatten(twin(family).build(x, family, allocation, centred=centred), ("weights", *family.parameters))
     weights, theta = parameters(family, allocation, 1, rng)
     v = flat.join(twin(family).unconstrain(family, weights, theta, centred=centred))
     assert v.shape == (1, flat.size)

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mixtures.ascent.acceleration import QuasiNewton
-from mixtures.ascent.starts import soften, starts
-from mixtures.engines.passes import Pass, noise, one_pass
+from mixtures.ascent.starts import absorbing, soften, starts
+from mixtures.engines.passes import Pass, log_base, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.model import Allocation, Family
 from mixtures.rows import Rows, as_rows, as_weights, count
@@ -160,14 +160,19 @@ def ascend(
     rows, n = count(x, weights)
     pass_ = one_pass(x, weights, family, rows * allocation.n_components, reg_covar, engine)
     s = starts(x, weights, rows, family, allocation, init, restarts, rng)
-    natural = partial(method, family, allocation)
+    natural = partial(_with_base, partial(method, family, allocation), log_base(x, weights, family))
     hard = s + s[..., :1] * noise(family, reg_covar)
-    s = begun(natural, hard)
+    s = soften(hard) if absorbing(family, init) else begun(natural, hard)
     if go_on:
         limits: dict[str, Any] = {"n": n, "tol": tol, "max_iter": max_iter, "accelerate": accelerate}
         tell = (lambda runs, own: callback(runs)) if callback else None
         go_on = partial(go_on, method, x, weights, family, allocation, reg_covar=reg_covar, callback=tell, **limits)
     return best_of(natural, pass_, s, n, tol, max_iter, accelerate, keep, callback, go_on, unfit(hard, s)), pass_
+
+
+def _with_base(natural: Natural, base: float, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    eta, extra = natural(s)
+    return eta, extra + base
 
 
 def beginnings(natural: Natural, s: np.ndarray, restarts: int) -> np.ndarray:

@@ -9,8 +9,8 @@ from functools import partial
 import numpy as np
 
 from mixtures.ascent.climb import Ascent, Method, Natural, attempt, beginnings, climb
-from mixtures.ascent.starts import starts_of_many
-from mixtures.engines.passes import Pass, entropy, noise, one_pass
+from mixtures.ascent.starts import absorbing, soften, starts_of_many
+from mixtures.engines.passes import Pass, entropy, log_base, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.model import Allocation, Family
 from mixtures.rows import check_matrix
@@ -118,7 +118,9 @@ def _together(
     owner = np.repeat(np.arange(len(xs)), restarts)
     variance = (reg_covar / np.square([family.unit for family in families]))[owner]
     every = stacked.take(owner)
-    s = beginnings(partial(method, every, allocation), s + s[..., :1] * noise(stacked, variance)[:, None], restarts)
+    hard = s + s[..., :1] * noise(stacked, variance)[:, None]
+    natural = partial(method, every, allocation)
+    s = soften(hard) if absorbing(stacked, init) else beginnings(natural, hard, restarts)
 
     def problem(runs: np.ndarray, noisy: bool = True) -> tuple[Natural, Pass]:
         own = stacked.take(owner[runs])
@@ -130,7 +132,9 @@ def _together(
     ends = runs.end.reshape(-1, restarts)
     chosen = np.arange(len(xs)) * restarts + np.argmax(ends, axis=1)
     log_z, entropies = _without_noise(*problem(chosen, noisy=False), runs.s[chosen])
-    to_data = np.array([-N * np.log(family.unit).sum() for family in families])
+    to_data = np.array(
+        [log_base(x, None, family) - N * np.log(family.unit).sum() for x, family in zip(xs, families, strict=True)]
+    )
     results: list[Ascent | CollapseError] = []
     for g, (end, best) in enumerate(zip(ends, chosen, strict=True)):
         lost = int(np.isneginf(end).sum())

@@ -189,6 +189,11 @@ def soften(s: np.ndarray) -> np.ndarray:
     return (1 - SOFTENING) * s + SOFTENING * s.mean(-2, keepdims=True)
 
 
+def absorbing(family: Family, init: object) -> bool:
+    """Whether hard starts must be softened: a value that no point of a cluster has gets probability zero, and keeps it."""
+    return not family.gaussian and isinstance(init, str)
+
+
 def seed(z: np.ndarray, weights: np.ndarray, K: int, u: np.ndarray, apart: bool = True) -> np.ndarray:
     """K distinct points of each z, drawn by weight and, if ``apart``, by squared distance from those before.
 

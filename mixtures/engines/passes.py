@@ -1,6 +1,7 @@
 """One pass over the data, wherever they are and whoever computes it: eta -> (sum_n w_n log_z_n, s).
 
 A pass over an array also takes uniform random numbers as a second argument, to draw labels in the place of responsibilities.
+What a base measure adds to log_z whatever eta is, `log_base`, is left out of it.
 """
 
 from __future__ import annotations
@@ -46,8 +47,13 @@ def one_pass(
         raise ValueError(f"reg_covar is {reg_covar}; expected at least 0")
     if engine not in ("auto", "plain", "fused"):
         raise ValueError(f"engine is {engine!r}; expected auto, plain or fused")
+    if np.any(reg_covar) and not np.any(noise(family, 1.0)):
+        raise ValueError(f"reg_covar is {reg_covar}, a variance; no feature of the {family.name} family has one")
+    if engine == "fused" and not family.affine:
+        raise ValueError(f"the fused engine takes columns of numbers; use the plain one for this {family.name} family")
     compute = plain.pass_
-    if engine == "fused" or (engine == "auto" and points * (1 + family.monomials[-1, 0]) >= FUSED_FROM):
+    large = points * (1 + family.monomials[-1, 0]) >= FUSED_FROM
+    if engine == "fused" or (engine == "auto" and large and family.affine):
         from mixtures.engines import fused
 
         compute = fused.pass_
@@ -68,6 +74,14 @@ def noise(family: Family, variance: float | np.ndarray) -> np.ndarray:
         if i == j > 0:
             extra[..., p] += relative[..., i - 1]
     return extra
+
+
+def log_base(x: Rows, weights: np.ndarray | None, family: Family) -> float:
+    """sum_n w_n log h(x_n): what the base measure adds to sum_n w_n log_z_n whatever eta is."""
+    if not family.has_base:
+        return 0.0
+    each = ((family.log_base(block), w) for block, w in blocks(x, weights))
+    return float(sum(base.sum() if w is None else base @ w for base, w in each))
 
 
 def entropy(eta: np.ndarray, log_z: np.ndarray, s: np.ndarray) -> np.ndarray:

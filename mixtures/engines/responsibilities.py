@@ -18,19 +18,27 @@ def fold(log_pi: np.ndarray, eta: np.ndarray) -> np.ndarray:
 def normalise(log_rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """log_z = logsumexp over the last axis, and responsibilities exp(log_rho - log_z).
 
+    Where all of log_rho is minus infinity, log_z is too, and the responsibilities are equal.
+
     Quickest where the last axis has the largest stride, so that the sums run along memory.
     """
     top = log_rho.max(-1, keepdims=True)
-    rho = log_rho - top
+    rho = _below(log_rho, top)
     z = np.exp(rho, out=rho).sum(-1, keepdims=True)
     rho /= z
     return (np.log(z) + top)[..., 0], rho
 
 
+def _below(log_rho: np.ndarray, top: np.ndarray) -> np.ndarray:
+    """log_rho - top; zero where both are minus infinity."""
+    nowhere = np.isneginf(top)
+    return np.where(nowhere, 0.0, log_rho - np.where(nowhere, 0.0, top)) if nowhere.any() else log_rho - top
+
+
 def log_sum(log_rho: np.ndarray) -> np.ndarray:
     """log_z alone, in less time."""
     top = log_rho.max(-1, keepdims=True)
-    rho = log_rho - top
+    rho = _below(log_rho, top)
     return np.log(np.exp(rho, out=rho).sum(-1)) + top[..., 0]
 
 

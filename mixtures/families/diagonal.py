@@ -83,6 +83,7 @@ class DiagonalGaussian(Normal):
 
     name: ClassVar[str] = "diagonal"
     covariance: ClassVar[str] = "diag"
+    parameters: ClassVar[tuple[str, ...]] = ("means", "variances")
     equations: ClassVar[tuple[str, ...]] = (
         "lambda_kd ~ Gamma(nu0/2, W0_inv_d/2)",
         "mu_kd | lambda_kd ~ N(m0_d, (beta0 lambda_kd)^-1)",

@@ -49,6 +49,10 @@ class Normal(ABC):
     prior: Any
     least: float = SMALLEST_VARIANCE
 
+    gaussian: ClassVar[bool] = True
+    affine: ClassVar[bool] = True
+    has_base: ClassVar[bool] = False
+    parameters: ClassVar[tuple[str, ...]] = ("means", "covariances")
     dims: ClassVar[dict[str, tuple[str, ...]]] = {
         "means": ("cluster", "feature"),
         "covariances": ("cluster", "feature", "feature_"),
@@ -75,6 +79,14 @@ class Normal(ABC):
         if x.shape[-1] != len(self.unit):
             raise ValueError(f"x has {x.shape[-1]} columns; the model has {len(self.unit)} features")
         return (x - self.origin) / self.unit
+
+    def log_base(self, x: np.ndarray) -> np.ndarray:
+        """Log base measure of every point, which is constant and folded into eta: zeros, shape (N,)."""
+        return np.zeros(x.shape[:-1])
+
+    def impossible(self, theta: Theta) -> None:
+        """None: every point has a positive density."""
+        return None
 
     def offsets(self, x: np.ndarray, m: np.ndarray) -> np.ndarray:
         """z_n - m of every location m (..., K, D) and point, the points along the last axis, shape (..., K, D, N)."""

@@ -83,6 +83,7 @@ class SphericalGaussian(Normal):
 
     name: ClassVar[str] = "spherical"
     covariance: ClassVar[str] = "spherical"
+    parameters: ClassVar[tuple[str, ...]] = ("means", "variances")
     equations: ClassVar[tuple[str, ...]] = (
         "lambda_k ~ Gamma(nu0/2, W0_inv/2)",
         "mu_k | lambda_k ~ N(m0, (beta0 lambda_k)^-1 I)",

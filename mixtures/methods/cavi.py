@@ -143,7 +143,7 @@ def leave_one_out(
     s = (w[:, None] * r).T @ t
     blocks = np.array_split(np.arange(len(x)), -(-len(x) * r.size // LEAVE_ONE_OUT_BLOCK))
     out = np.minimum(w, 1)
-    return np.concatenate(
+    return family.log_base(x) + np.concatenate(
         [
             _without(
                 rows,

@@ -12,7 +12,7 @@ from mixtures.ascent.centred import go_on
 from mixtures.ascent.climb import Ascent, ascend
 from mixtures.ascent.many import ascend_many, sources
 from mixtures.ascent.online import as_ascent, learn
-from mixtures.engines.passes import Pass, entropy, one_pass
+from mixtures.engines.passes import Pass, entropy, log_base, one_pass
 from mixtures.engines.responsibilities import fold
 from mixtures.errors import CollapseError
 from mixtures.fit import Draws, Fit
@@ -79,9 +79,8 @@ def fit(
     began = time.perf_counter()
     x = as_rows(x)
     method = map_step if prior else step
-    ascent, pass_ = ascend(
-        method, x, family, allocation, rng=rng, reg_covar=reg_covar, go_on=None if prior else go_on, **climb
-    )
+    going = go_on if family.gaussian and not prior else None
+    ascent, pass_ = ascend(method, x, family, allocation, rng=rng, reg_covar=reg_covar, go_on=going, **climb)
     if not prior:
         eta, _ = step(ascent.own.family if ascent.own else family, allocation, ascent.s)
         if ascent.own:
@@ -89,7 +88,8 @@ def fit(
         elif reg_covar:
             pass_ = _without_noise(x, family, allocation, **climb)
         log_z, s = pass_(eta)
-        ascent.info.update({"log_z": float(log_z), "entropy": float(entropy(eta, log_z, s))})
+        base = log_base(x, as_weights(x, climb.get("weights")), family)
+        ascent.info.update({"log_z": float(log_z) + base, "entropy": float(entropy(eta, log_z, s))})
     return _result(ascent, family, allocation, prior, time.perf_counter() - began)
 
 

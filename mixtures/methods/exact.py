@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
+from mixtures.engines.passes import log_base
 from mixtures.families.priors import check_proper
 from mixtures.fit import Fit
 from mixtures.methods.partitions import INNER, choices, convolve, labellings, members, one_hot, partitions, submasks
@@ -73,7 +74,7 @@ def fit(x: np.ndarray, family: Family, allocation: Allocation, *, rng: Rng | Non
         ``occupied``
             P(k clusters have points | x), k = 1..K, shape (K,).
         ``moments``
-            Posterior expectations that need no labels; see `Exact.moments`.
+            Posterior expectations that need no labels, of Gaussian clusters; see `Exact.moments`.
         ``terms``
             How many terms were summed.
 
@@ -97,12 +98,13 @@ def fit(x: np.ndarray, family: Family, allocation: Allocation, *, rng: Rng | Non
     check_proper(family, t.shape[1])
     posterior = (Subsets if factorises(family, allocation) else Labellings).of(t, family, allocation)
     info = {
-        "log_evidence": posterior.log_evidence(),
+        "log_evidence": posterior.log_evidence() + log_base(x, None, family),
         "coclustering": posterior.coclustering(),
         "occupied": posterior.occupied(),
-        "moments": posterior.moments(),
         "terms": int(price.terms),
     }
+    if family.gaussian:
+        info["moments"] = posterior.moments()
     return Fit(
         method="exact",
         kind="exact",

@@ -36,7 +36,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from mixtures.ascent.starts import starts
-from mixtures.engines.passes import Pass, one_pass
+from mixtures.engines.passes import Pass, log_base, one_pass
 from mixtures.engines.responsibilities import fold, log_sum
 from mixtures.errors import ConvergenceWarning
 from mixtures.families.priors import check_proper
@@ -151,7 +151,7 @@ def fit(
     theta = {name: np.stack([sweep.theta[name] for sweep in sweeps], axis=1) for name in sweeps[0].theta}
     states = np.stack([sweep.s for sweep in sweeps], axis=1)
     stats = {
-        "lp": sampler.log_joint(states),
+        "lp": sampler.log_joint(states) + log_base(x, None, family),
         "occupied": (states[..., 0] > 0).sum(-1),
         "jumped": np.stack(jumped, axis=1),
     }

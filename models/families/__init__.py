@@ -7,5 +7,5 @@ from mixtures.model import Family
 
 
 def twin(family: Family) -> ModuleType:
-    """The module with ``build``, ``unconstrain`` and the names of the PARAMETERS for the family."""
+    """The module with ``build``, ``variables`` and ``unconstrain`` for the family."""
     return import_module(f"models.families.{family.name}")

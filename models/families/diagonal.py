@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 import pymc as pm
+from pytensor.tensor.variable import TensorVariable
 
 from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.families.diagonal import DiagonalGaussian
 from mixtures.model import Theta
 from models import gamma
-from models.observed import coords, observe, unconstrain_weights, weights
-
-PARAMETERS = ("weights", "means", "variances")
+from models.observed import Rename, Statistics, coords, normal, observe, unconstrain_weights, weights
 
 
 def build(x: np.ndarray, family: DiagonalGaussian, allocation: Dirichlet, *, centred: bool = False) -> pm.Model:
@@ -28,13 +27,20 @@ def build(x: np.ndarray, family: DiagonalGaussian, allocation: Dirichlet, *, cen
     pymc.Model
         With ``weights`` (K,), ``means`` and ``variances`` (K, D), and the observed ``x`` (N, D).
     """
-    K, D = allocation.n_components, len(family.unit)
     with pm.Model(coords=coords(family, allocation)) as model:
         pi = weights(allocation)
-        means, variances, eta = gamma.normal_gamma(family.prior, K, D, centred=centred)
-        variances = pm.Deterministic("variances", variances, dims=("cluster", "feature"))
-        observe(x, family, pi, {"means": means, "variances": variances}, eta, lambda z: z**2)
+        observe(x, family, pi, *variables(family, allocation.n_components, centred=centred))
     return model
+
+
+def variables(
+    family: DiagonalGaussian, n_components: int, *, centred: bool, rename: Rename = str
+) -> tuple[dict[str, TensorVariable], TensorVariable, Statistics]:
+    """The free variables of ``n_components`` clusters: theta, eta (K, P) and the statistics, for `models.observed.observe`."""
+    K, D = n_components, len(family.unit)
+    means, variances, eta = gamma.normal_gamma(family.prior, K, D, centred=centred, rename=rename)
+    variances = pm.Deterministic(rename("variances"), variances, dims=("cluster", rename("feature")))
+    return {"means": means, "variances": variances}, *normal(family, eta, lambda z: z**2)
 
 
 def unconstrain(

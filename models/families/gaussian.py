@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 import pymc as pm
+from pytensor.tensor.variable import TensorVariable
 
 from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.families.gaussian import Gaussian
 from mixtures.model import Theta
 from models import wishart
-from models.observed import coords, observe, unconstrain_weights, weights
-
-PARAMETERS = ("weights", "means", "covariances")
+from models.observed import Rename, Statistics, coords, normal, observe, unconstrain_weights, weights
 
 
 def build(x: np.ndarray, family: Gaussian, allocation: Dirichlet, *, centred: bool = False) -> pm.Model:
@@ -38,12 +37,19 @@ def build(x: np.ndarray, family: Gaussian, allocation: Dirichlet, *, centred: bo
         With ``weights`` (K,), ``means`` (K, D), ``covariances`` (K, D, D) and the observed ``x`` (N, D), whose log density
         is per observation and in the units of x.
     """
-    K = allocation.n_components
     with pm.Model(coords=coords(family, allocation)) as model:
         pi = weights(allocation)
-        theta, eta = wishart.normal_wishart(family.prior, K, K, centred=centred)
-        observe(x, family, pi, theta, eta, wishart.pairs)
+        observe(x, family, pi, *variables(family, allocation.n_components, centred=centred))
     return model
+
+
+def variables(
+    family: Gaussian, n_components: int, *, centred: bool, rename: Rename = str
+) -> tuple[dict[str, TensorVariable], TensorVariable, Statistics]:
+    """The free variables of ``n_components`` clusters: theta, eta (K, P) and the statistics, for `models.observed.observe`."""
+    K = n_components
+    theta, eta = wishart.normal_wishart(family.prior, K, K, centred=centred, rename=rename)
+    return theta, *normal(family, eta, wishart.pairs)
 
 
 def unconstrain(family: Gaussian, weights: np.ndarray, theta: Theta, *, centred: bool = False) -> dict[str, np.ndarray]:

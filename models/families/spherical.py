@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 import pymc as pm
+from pytensor.tensor.variable import TensorVariable
 
 from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.families.spherical import SphericalGaussian
 from mixtures.model import Theta
 from models import gamma
-from models.observed import coords, observe, unconstrain_weights, weights
-
-PARAMETERS = ("weights", "means", "variances")
+from models.observed import Rename, Statistics, coords, normal, observe, unconstrain_weights, weights
 
 
 def build(x: np.ndarray, family: SphericalGaussian, allocation: Dirichlet, *, centred: bool = False) -> pm.Model:
@@ -30,11 +29,18 @@ def build(x: np.ndarray, family: SphericalGaussian, allocation: Dirichlet, *, ce
     """
     with pm.Model(coords=coords(family, allocation)) as model:
         pi = weights(allocation)
-        means, variances, eta = gamma.normal_gamma(family.prior, allocation.n_components, 1, centred=centred)
-        variances = pm.Deterministic("variances", variances[:, 0], dims="cluster")
-        theta = {"means": means, "variances": variances}
-        observe(x, family, pi, theta, eta, lambda z: (z**2).sum(1, keepdims=True))
+        observe(x, family, pi, *variables(family, allocation.n_components, centred=centred))
     return model
+
+
+def variables(
+    family: SphericalGaussian, n_components: int, *, centred: bool, rename: Rename = str
+) -> tuple[dict[str, TensorVariable], TensorVariable, Statistics]:
+    """The free variables of ``n_components`` clusters: theta, eta (K, P) and the statistics, for `models.observed.observe`."""
+    means, variances, eta = gamma.normal_gamma(family.prior, n_components, 1, centred=centred, rename=rename)
+    variances = pm.Deterministic(rename("variances"), variances[:, 0], dims="cluster")
+    theta = {"means": means, "variances": variances}
+    return theta, *normal(family, eta, lambda z: (z**2).sum(1, keepdims=True))
 
 
 def unconstrain(

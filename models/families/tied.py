@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import numpy as np
 import pymc as pm
+from pytensor.tensor.variable import TensorVariable
 
 from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.families.gaussian import NormalWishart
 from mixtures.families.tied import TiedGaussian
 from mixtures.model import Theta
 from models import wishart
-from models.observed import coords, observe, unconstrain_weights, weights
-
-PARAMETERS = ("weights", "means", "covariances")
+from models.observed import Rename, Statistics, coords, normal, observe, unconstrain_weights, weights
 
 
 def build(x: np.ndarray, family: TiedGaussian, allocation: Dirichlet, *, centred: bool = False) -> pm.Model:
@@ -31,9 +30,16 @@ def build(x: np.ndarray, family: TiedGaussian, allocation: Dirichlet, *, centred
     """
     with pm.Model(coords=coords(family, allocation)) as model:
         pi = weights(allocation)
-        theta, eta = wishart.normal_wishart(_prior(family), allocation.n_components, 1, centred=centred)
-        observe(x, family, pi, theta, eta, wishart.pairs)
+        observe(x, family, pi, *variables(family, allocation.n_components, centred=centred))
     return model
+
+
+def variables(
+    family: TiedGaussian, n_components: int, *, centred: bool, rename: Rename = str
+) -> tuple[dict[str, TensorVariable], TensorVariable, Statistics]:
+    """The free variables of ``n_components`` clusters: theta, eta (K, P) and the statistics, for `models.observed.observe`."""
+    theta, eta = wishart.normal_wishart(_prior(family), n_components, 1, centred=centred, rename=rename)
+    return theta, *normal(family, eta, wishart.pairs)
 
 
 def unconstrain(

@@ -130,7 +130,7 @@ def fit(
     s = statistics(x, family, start.responsibilities(x))
     clock.append(time.perf_counter())
     model = twin(family).build(x, family, allocation, centred=True)
-    flat = flatten(model, twin(family).PARAMETERS)
+    flat = flatten(model, ("weights", *family.parameters))
     init = _start(family, allocation, flat, s, restarts, rank, rng)
     loop, shared = _loop(model, rank, steps, learning_rate, count=counting(tell, restarts, steps))
     arguments = _arguments(shared, init, rng)
@@ -192,7 +192,7 @@ class Compiled:
             "restarts": restarts,
         }
         model = twin(family).build(np.zeros(shape), family, allocation, centred=True)
-        self._flat = flatten(model, twin(family).PARAMETERS, [observed(model)])
+        self._flat = flatten(model, ("weights", *family.parameters), [observed(model)])
         loop, self._shared = _loop(model, rank, steps, learning_rate, [observed(model)])
         arguments = _arguments(self._shared, {"mu": np.zeros((restarts, self._flat.size))}, np.random.default_rng(0))
         self._optimise = parallel(loop, *arguments, np.zeros((restarts, *shape)))

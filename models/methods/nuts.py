@@ -115,7 +115,7 @@ def fit(
     started = time.perf_counter() - began
     run = sample(
         lambda: twin(family).build(x, family, allocation),
-        twin(family).PARAMETERS,
+        ("weights", *family.parameters),
         init,
         seed=int(rng.integers(2**31)),
         draws=draws,
@@ -160,7 +160,7 @@ class Compiled:
         self.family, self.allocation, self.chains = family, allocation, chains
         self._info = {"sampler": "numpyro", "tune": tune, "target_accept": target_accept}
         model = twin(family).build(np.zeros(shape), family, allocation)
-        self._flat = flatten(model, twin(family).PARAMETERS, [observed(model)])
+        self._flat = flatten(model, ("weights", *family.parameters), [observed(model)])
         chain = _chain(self._flat, draws, tune, target_accept)
         v, data = np.zeros((chains, self._flat.size)), np.zeros((chains, *shape))
         self._sample = parallel(chain, np.arange(chains), v, data)

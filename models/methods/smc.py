@@ -103,7 +103,7 @@ def fit(
     check_proper(family, P)
     clock = [time.perf_counter()]
     model = twin(family).build(x, family, allocation)
-    flat = flatten(model, twin(family).PARAMETERS)
+    flat = flatten(model, ("weights", *family.parameters))
     nothing = np.zeros((allocation.n_components, P))
     starts = []
     for _ in range(chains):

@@ -1,0 +1,218 @@
+r"""Binary features that are independent within a cluster, and their Beta priors.
+
+    mu_kd ~ Beta(a0_d, b0_d)      x_nd | z_n = k ~ Bernoulli(mu_kd)
+
+As an exponential family (Bishop, PRML, 9.44-9.48)
+
+    t(x)  = (1, x)
+    eta_k = (sum_d log(1 - mu_kd),  log mu_k - log(1 - mu_k))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from scipy.special import betaln, digamma, xlog1py, xlogy
+
+from mixtures.families.discrete import (
+    SMALLEST,
+    Discrete,
+    check_components,
+    positive,
+    refuse_fractions,
+    refuse_outside,
+)
+from mixtures.families.normal import Batch, refuse_empty
+from mixtures.model import Theta
+from mixtures.rows import Rows, as_rows, as_weights, blocks, moments
+from mixtures.seeds import Rng, generator
+
+
+@dataclass(frozen=True)
+class Beta(Batch):
+    """Beta density of mu_d, independent over features, alone or a batch of them.
+
+    Parameters
+    ----------
+    a, b : ndarray, shape (..., D)
+        Pseudo-observations of ones and of zeros.
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+
+    def log_normaliser(self) -> np.ndarray:
+        """Log integral of mu^(a-1) (1-mu)^(b-1), summed over features, shape (...) (PRML B.6)."""
+        return betaln(self.a, self.b).sum(-1)
+
+
+@dataclass(frozen=True)
+class Bernoulli(Discrete):
+    """Clusters of binary features under Beta priors.
+
+    Parameters
+    ----------
+    prior : Beta
+        The prior of every cluster, unbatched.
+
+    Notes
+    -----
+    ``theta`` is ``{"probabilities": (..., K, D)}``, of a one.
+    """
+
+    prior: Beta
+
+    name: ClassVar[str] = "bernoulli"
+    parameters: ClassVar[tuple[str, ...]] = ("probabilities",)
+    dims: ClassVar[dict[str, tuple[str, ...]]] = {"probabilities": ("cluster", "feature")}
+    equations: ClassVar[tuple[str, ...]] = ("mu_kd ~ Beta(a0_d, b0_d)", "x_nd | z_n = k ~ Bernoulli(mu_kd)")
+
+    @classmethod
+    def from_data(
+        cls,
+        x: Rows,
+        n_components: int,
+        *,
+        a0: float | np.ndarray | None = None,
+        b0: float | np.ndarray | None = None,
+        weights: np.ndarray | None = None,
+    ) -> Bernoulli:
+        """The family of binary data, under a weak prior wherever none is given.
+
+        The default adds to a flat density 1/K of an observation that is spread as the data are: a0_d = 1 + m_d / K and b0_d =
+        1 + (1 - m_d) / K, with m_d the share of ones (Clogg et al. 1991, *JASA* 86:68-78; for latent classes Galindo-Garre &
+        Vermunt 2006, *Behaviormetrika* 33:43-59). Its mode is not at 0 or 1 unless a feature is constant.
+
+        Parameters
+        ----------
+        x : ndarray, shape (N, D), or blocks of rows
+            Zeros and ones; see `mixtures.rows.as_rows`.
+        n_components : int
+            K, which sets the weight of the default.
+        a0, b0 : float or ndarray, shape (D,), optional
+            Positive pseudo-observations of ones and of zeros; 1 and 1 are the uniform density.
+        weights : ndarray, shape (N,), optional
+            How many observations each row stands for.
+
+        Raises
+        ------
+        ValueError
+            If x holds anything but zeros and ones, or a hyperparameter is not positive.
+        """
+        check_components(n_components)
+        x = as_rows(x)
+        share = moments(x, weights).mean
+        for block, _ in blocks(x, as_weights(x, weights)):
+            refuse_fractions(block, 1, "0 or 1")
+        D = len(share)
+        a = positive("a0", 1 + np.clip(share, 0, 1) / n_components if a0 is None else a0, D)
+        b = positive("b0", 1 + np.clip(1 - share, 0, 1) / n_components if b0 is None else b0, D)
+        return cls(Beta(a, b))
+
+    @property
+    def size(self) -> int:
+        """D."""
+        return self.prior.a.shape[-1]
+
+    def features(self, x: np.ndarray) -> np.ndarray:
+        """Sufficient statistics t(x) = (1, x), shape (N, 1 + D).
+
+        Raises
+        ------
+        ValueError
+            If x holds anything but zeros and ones.
+        """
+        refuse_fractions(x, 1, "0 or 1")
+        return super().features(x)
+
+    def natural(self, theta: Theta) -> np.ndarray:
+        """Natural parameters eta, shape (..., K, P): ``features(x) @ eta.T`` is log p(x_n | mu_k) (PRML 9.48)."""
+        log_mu = np.log(np.maximum(theta["probabilities"], SMALLEST))
+        log_rest = np.log(np.maximum(1 - theta["probabilities"], SMALLEST))
+        return np.concatenate([log_rest.sum(-1, keepdims=True), log_mu - log_rest], axis=-1)
+
+    def impossible(self, theta: Theta) -> np.ndarray | None:
+        """Counts c (..., K, P): t(x) . c is how many values of x have probability zero; None where all are possible."""
+        never, always = theta["probabilities"] <= 0, theta["probabilities"] >= 1
+        if not (never | always).any():
+            return None
+        return np.concatenate([always.sum(-1, keepdims=True), never * 1.0 - always], axis=-1)
+
+    def expected_natural(self, q: Beta) -> np.ndarray:
+        """E_q[eta], shape (..., K, P), with E[log mu] = psi(a) - psi(a + b) (PRML B.21 for two outcomes)."""
+        constant = (digamma(q.b) - digamma(q.a + q.b)).sum(-1, keepdims=True)
+        return np.concatenate([constant, digamma(q.a) - digamma(q.b)], axis=-1)
+
+    def posterior(self, s: np.ndarray) -> Beta:
+        """The Beta posterior given expected sufficient statistics s, shape (..., K, P) (PRML 2.18)."""
+        N, ones = s[..., :1], s[..., 1:]
+        q = Beta(self.prior.a + ones, self.prior.b + (N - ones))
+        refuse_outside(q.a, q.b)
+        return q
+
+    def log_marginal(self, s: np.ndarray, q: Beta | None = None) -> np.ndarray:
+        """Log evidence of points with these statistics, clusters given, shape (...); see `mixtures.Gaussian.log_marginal`."""
+        q = self.posterior(s) if q is None else q
+        return (q.log_normaliser() - self.prior.log_normaliser()).sum(-1)
+
+    def maximum_likelihood(self, s: np.ndarray) -> Theta:
+        """mu_k, the mean of the points of a cluster (PRML 9.57-9.59).
+
+        Raises
+        ------
+        CollapseError
+            If a cluster is empty.
+        """
+        refuse_empty(s[..., 0])
+        return {"probabilities": np.clip(s[..., 1:] / s[..., :1], 0, 1)}
+
+    def mode(self, s: np.ndarray) -> Theta:
+        """Mode of the posterior density of mu, (a - 1) / (a + b - 2); one half where the density is flat.
+
+        Raises
+        ------
+        ValueError
+            If a0 or b0 is below 1, where the density is unbounded at 0 or 1.
+        """
+        if min(self.prior.a.min(), self.prior.b.min()) < 1:
+            raise ValueError("MAP needs a0 and b0 of at least 1: below it the posterior is unbounded at 0 or 1")
+        q = self.posterior(s)
+        a, b = np.maximum(q.a - 1, 0), np.maximum(q.b - 1, 0)
+        return {"probabilities": np.where(a + b > 0, a / np.where(a + b > 0, a + b, 1), 0.5)}
+
+    def log_density(self, theta: Theta, q: Beta) -> np.ndarray:
+        """sum_kd log Beta(mu_kd), shape (...) (PRML B.6)."""
+        mu = theta["probabilities"]
+        return ((xlogy(q.a - 1, mu) + xlog1py(q.b - 1, -mu)).sum(-1) - q.log_normaliser()).sum(-1)
+
+    def log_predictive(self, x: np.ndarray, q: Beta) -> np.ndarray:
+        """Log predictive probability under each cluster, shape (N, ..., K): a Bernoulli with the mean of mu (PRML 2.20)."""
+        return np.tensordot(self.features(x), self.natural(self.mean(q)), (1, -1))
+
+    def mean(self, q: Beta) -> Theta:
+        """E_q[mu] = a / (a + b) (PRML B.7)."""
+        return {"probabilities": q.a / (q.a + q.b)}
+
+    def moments(self, q: Beta) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (..., K, D) and covariance (..., K, D, D) of each cluster's predictive distribution (PRML B.2, B.3)."""
+        mu = self.mean(q)["probabilities"]
+        return mu, (mu * (1 - mu))[..., None] * np.eye(self.size)
+
+    def sample(self, q: Beta, size: int, rng: Rng) -> Theta:
+        """Draws of theta from q, (size, ..., K, D)."""
+        return {"probabilities": generator(rng).beta(q.a, q.b, (size, *q.a.shape))}
+
+    def simulate(self, theta: Theta, labels: np.ndarray, rng: Rng) -> np.ndarray:
+        """One point for each label, shape (N, D); theta has no batch axes."""
+        mu = theta["probabilities"][labels]
+        return (generator(rng).random(mu.shape) < mu).astype(float)
+
+    def prior_in_data_units(self) -> dict[str, np.ndarray]:
+        """The hyperparameters a0 and b0."""
+        return {"a0": self.prior.a, "b0": self.prior.b}
+
+    def n_free(self, n_components: int) -> int:
+        """Number of free cluster parameters."""
+        return n_components * self.size

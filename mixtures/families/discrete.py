@@ -1,0 +1,137 @@
+"""What the families of whole numbers share: points that are their own coordinates, and what these families refuse."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from mixtures.errors import CollapseError
+from mixtures.model import Theta
+
+SMALLEST = 1e-300
+"""Stands for a probability or a rate of zero: its logarithm is still a number, and zero times it is zero."""
+
+
+@dataclass(frozen=True)
+class Discrete(ABC):
+    """A family whose statistics are the point itself, t(x) = (1, z), in units that nothing needs to change.
+
+    Parameters
+    ----------
+    prior
+        Hyperparameters of every cluster, unbatched.
+    """
+
+    prior: Any
+
+    covariance: ClassVar[str] = "none"
+    gaussian: ClassVar[bool] = False
+    has_base: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Number of coordinates z."""
+
+    @property
+    def affine(self) -> bool:
+        """Whether z = (x - origin) / unit."""
+        return True
+
+    @property
+    def origin(self) -> np.ndarray:
+        """Zeros: z is x, or indicators of its levels."""
+        return np.zeros(self.size)
+
+    @property
+    def unit(self) -> np.ndarray:
+        """Ones."""
+        return np.ones(self.size)
+
+    @property
+    def monomials(self) -> np.ndarray:
+        """Rows (p, 0, p): t_p(x) = z_p, where z_0 = 1, shape (P, 3)."""
+        p = np.arange(1 + self.size)
+        return np.column_stack([p, 0 * p, p])
+
+    def coordinates(self, x: np.ndarray) -> np.ndarray:
+        """The points themselves, shape (N, D)."""
+        if x.shape[-1] != self.size:
+            raise ValueError(f"x has {x.shape[-1]} columns; the model has {self.size} features")
+        return x.astype(np.float64, copy=False)
+
+    def features(self, x: np.ndarray) -> np.ndarray:
+        """Sufficient statistics t(x) = (1, z), shape (N, P)."""
+        z = self.coordinates(x)
+        return np.concatenate([np.ones_like(z[..., :1]), z], axis=-1)
+
+    def log_base(self, x: np.ndarray) -> np.ndarray:
+        """Log base measure of every point, shape (N,)."""
+        return np.zeros(x.shape[:-1])
+
+    @abstractmethod
+    def log_density(self, theta: Theta, q: Any) -> np.ndarray:
+        """Log density of theta under q, summed over clusters, shape (...)."""
+
+    def log_prior(self, theta: Theta) -> np.ndarray:
+        """`log_density` of theta under the prior, shape (...)."""
+        return self.log_density(theta, self.prior)
+
+    def log_jacobian(self, n_components: int) -> float:
+        """0: theta has no units."""
+        return 0.0
+
+    def to_data(self, theta: Theta) -> Theta:
+        """Theta as it is."""
+        return dict(theta)
+
+    def from_data_units(self, theta: Theta) -> Theta:
+        """Theta as it is."""
+        return dict(theta)
+
+    @classmethod
+    def stack(cls, families: Sequence[Self]) -> Self:
+        """One family for several data sets that are given in their own coordinates z, their priors side by side."""
+        first = families[0]
+        return replace(first, prior=type(first.prior).stack([family.prior for family in families]))
+
+    def take(self, places: np.ndarray) -> Self:
+        """Of stacked data sets, those at some places."""
+        return replace(self, prior=self.prior.take(places))
+
+
+def positive(name: str, value: float | np.ndarray, D: int) -> np.ndarray:
+    """A hyperparameter as (D,) positive numbers; one number stands for all features."""
+    value = np.asarray(value, dtype=float)
+    if value.shape not in ((), (D,)) or not np.all(np.isfinite(value) & (value > 0)):
+        raise ValueError(f"{name} is {value.tolist()}; expected one positive number, or {D}, one a feature")
+    return np.broadcast_to(value, (D,)).copy()
+
+
+def refuse_outside(*hyperparameters: np.ndarray) -> None:
+    """Refuse states that no data give: hyperparameters (..., K, size) of a posterior must be positive."""
+    outside = np.any([~(h > 0).all(-1) for h in hyperparameters], axis=0)
+    if outside.any():
+        raise CollapseError(
+            "the statistics are those of no data: a posterior's parameter is not positive", outside.any(-1)
+        )
+
+
+def check_components(n_components: int) -> None:
+    """Refuse a mixture without clusters."""
+    if n_components < 1:
+        raise ValueError(f"n_components is {n_components}; a mixture needs at least 1")
+
+
+def refuse_fractions(x: np.ndarray, most: float | np.ndarray, what: str) -> None:
+    """Refuse points that are not whole numbers from 0 to ``most``, or (D,) of these; ``what`` names what was expected."""
+    bad = ~((x >= 0) & (x <= most) & (x == np.floor(x)))
+    if bad.any():
+        row, column = np.argwhere(bad.reshape(-1, x.shape[-1]))[0]
+        raise ValueError(
+            f"x is {x.reshape(-1, x.shape[-1])[row, column]:g} in row {row}, column {column}; expected {what}"
+        )

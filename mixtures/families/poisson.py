@@ -1,0 +1,232 @@
+r"""Counts that are independent within a cluster, and the Gamma priors of their rates.
+
+    lambda_kd ~ Gamma(a0_d, rate b0_d)      x_nd | z_n = k ~ Poisson(lambda_kd)
+
+As an exponential family, with the base measure h(x) = prod_d 1 / x_d! that no cluster changes,
+
+    t(x)  = (1, x)      log h(x) = -sum_d log x_d!
+    eta_k = (-sum_d lambda_kd,  log lambda_k)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from scipy.special import digamma, gammaln, xlogy
+
+from mixtures.families.discrete import (
+    SMALLEST,
+    Discrete,
+    check_components,
+    positive,
+    refuse_fractions,
+    refuse_outside,
+)
+from mixtures.families.normal import Batch, refuse_empty
+from mixtures.model import Theta
+from mixtures.rows import Rows, as_rows, as_weights, blocks, moments
+from mixtures.seeds import Rng, generator
+
+
+@dataclass(frozen=True)
+class Gamma(Batch):
+    """Gamma density of lambda_d, independent over features, alone or a batch of them.
+
+    Parameters
+    ----------
+    a : ndarray, shape (..., D)
+        Shape: pseudo-counts.
+    b : ndarray, shape (..., D)
+        Rate: pseudo-observations; E[lambda] = a / b.
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+
+    def log_normaliser(self) -> np.ndarray:
+        """Log integral of lambda^(a-1) exp(-b lambda), summed over features, shape (...) (PRML B.26)."""
+        return (gammaln(self.a) - self.a * np.log(self.b)).sum(-1)
+
+
+@dataclass(frozen=True)
+class Poisson(Discrete):
+    """Clusters of counts under Gamma priors.
+
+    Parameters
+    ----------
+    prior : Gamma
+        The prior of every cluster, unbatched.
+
+    Notes
+    -----
+    ``theta`` is ``{"rates": (..., K, D)}``, the expected counts.
+    """
+
+    prior: Gamma
+
+    name: ClassVar[str] = "poisson"
+    has_base: ClassVar[bool] = True
+    parameters: ClassVar[tuple[str, ...]] = ("rates",)
+    dims: ClassVar[dict[str, tuple[str, ...]]] = {"rates": ("cluster", "feature")}
+    equations: ClassVar[tuple[str, ...]] = ("lambda_kd ~ Gamma(a0_d, b0_d)", "x_nd | z_n = k ~ Poisson(lambda_kd)")
+
+    @classmethod
+    def from_data(
+        cls,
+        x: Rows,
+        n_components: int,
+        *,
+        a0: float | np.ndarray = 1.0,
+        b0: float | np.ndarray | None = None,
+        weights: np.ndarray | None = None,
+    ) -> Poisson:
+        """The family of counts, under a weak prior wherever none is given.
+
+        The default, a0 = 1 and b0_d one over the mean of the data, is the exponential density: of all with the mean of the data
+        the one of largest entropy (Jaynes 1968, *IEEE Transactions on Systems Science and Cybernetics* 4:227-241).
+
+        Parameters
+        ----------
+        x : ndarray, shape (N, D), or blocks of rows
+            Whole numbers of at least 0; see `mixtures.rows.as_rows`.
+        n_components : int
+            K.
+        a0 : float or ndarray, shape (D,), optional
+            Positive shape of the rates' Gamma prior.
+        b0 : float or ndarray, shape (D,), optional
+            Positive rate of the rates' Gamma prior: a number of pseudo-observations; by default a0 over the mean of the data.
+        weights : ndarray, shape (N,), optional
+            How many observations each row stands for.
+
+        Raises
+        ------
+        ValueError
+            If x holds anything but whole numbers of at least 0, a hyperparameter is not positive, or a feature is 0 in all
+            rows and b0 is not given.
+        """
+        check_components(n_components)
+        x = as_rows(x)
+        mean = moments(x, weights).mean
+        for block, _ in blocks(x, as_weights(x, weights)):
+            refuse_fractions(block, np.inf, "a count, a whole number of at least 0")
+        a = positive("a0", a0, len(mean))
+        if b0 is None:
+            if not np.all(mean > 0):
+                raise ValueError(
+                    f"feature {int(np.argmin(mean))} is 0 in all rows, which sets no scale; leave it out, or give b0"
+                )
+            b0 = a / mean
+        return cls(Gamma(a, positive("b0", b0, len(mean))))
+
+    @property
+    def size(self) -> int:
+        """D."""
+        return self.prior.a.shape[-1]
+
+    def features(self, x: np.ndarray) -> np.ndarray:
+        """Sufficient statistics t(x) = (1, x), shape (N, 1 + D).
+
+        Raises
+        ------
+        ValueError
+            If x holds anything but whole numbers of at least 0.
+        """
+        refuse_fractions(x, np.inf, "a count, a whole number of at least 0")
+        return super().features(x)
+
+    def log_base(self, x: np.ndarray) -> np.ndarray:
+        """-sum_d log x_d! of every point, shape (N,)."""
+        return -gammaln(self.coordinates(x) + 1).sum(-1)
+
+    def natural(self, theta: Theta) -> np.ndarray:
+        """Natural parameters eta, shape (..., K, P): ``features(x) @ eta.T + log_base`` is log p(x_n | lambda_k)."""
+        rates = theta["rates"]
+        return np.concatenate([-rates.sum(-1, keepdims=True), np.log(np.maximum(rates, SMALLEST))], axis=-1)
+
+    def impossible(self, theta: Theta) -> np.ndarray | None:
+        """Counts c (..., K, P): t(x) . c is positive where x has probability zero; None where all is possible."""
+        never = theta["rates"] <= 0
+        return np.concatenate([0.0 * never[..., :1], never], axis=-1) if never.any() else None
+
+    def expected_natural(self, q: Gamma) -> np.ndarray:
+        """E_q[eta], shape (..., K, P) (PRML B.27, B.30)."""
+        return np.concatenate([-(q.a / q.b).sum(-1, keepdims=True), digamma(q.a) - np.log(q.b)], axis=-1)
+
+    def posterior(self, s: np.ndarray) -> Gamma:
+        """The Gamma posterior given expected sufficient statistics s, shape (..., K, P): a0 + sum x, b0 + N."""
+        q = Gamma(self.prior.a + s[..., 1:], self.prior.b + s[..., :1])
+        refuse_outside(q.a, q.b)
+        return q
+
+    def log_marginal(self, s: np.ndarray, q: Gamma | None = None) -> np.ndarray:
+        """Log evidence of points with these statistics, clusters given, without their `log_base`, shape (...)."""
+        q = self.posterior(s) if q is None else q
+        return (q.log_normaliser() - self.prior.log_normaliser()).sum(-1)
+
+    def maximum_likelihood(self, s: np.ndarray) -> Theta:
+        """lambda_k, the mean of the points of a cluster.
+
+        Raises
+        ------
+        CollapseError
+            If a cluster is empty.
+        """
+        refuse_empty(s[..., 0])
+        return {"rates": np.maximum(s[..., 1:], 0) / s[..., :1]}
+
+    def mode(self, s: np.ndarray) -> Theta:
+        """Mode of the posterior density of lambda, (a - 1) / b.
+
+        Raises
+        ------
+        ValueError
+            If a0 is below 1, where the density is unbounded at 0.
+        """
+        if self.prior.a.min() < 1:
+            raise ValueError("MAP needs a0 of at least 1: below it the posterior is unbounded at 0")
+        q = self.posterior(s)
+        return {"rates": np.maximum(q.a - 1, 0) / q.b}
+
+    def log_density(self, theta: Theta, q: Gamma) -> np.ndarray:
+        """sum_kd log Gamma(lambda_kd), shape (...) (PRML B.26)."""
+        rates = theta["rates"]
+        return ((xlogy(q.a - 1, rates) - q.b * rates).sum(-1) - q.log_normaliser()).sum(-1)
+
+    def log_predictive(self, x: np.ndarray, q: Gamma) -> np.ndarray:
+        """Log predictive probability under each cluster, shape (N, ..., K): negative binomial in every feature.
+
+        Its size is a, its probability of a failure 1 / (b + 1) (Gelman et al. 2013, *Bayesian Data Analysis*, section 2.6).
+        """
+        t, a = self.features(x), q.a[..., None]
+        counts = (gammaln(a + t[:, 1:].T) - gammaln(a)).sum(-2)  # (..., K, N)
+        constant = (q.a * (np.log(q.b) - np.log1p(q.b))).sum(-1, keepdims=True)
+        eta = np.concatenate([constant, -np.log1p(q.b)], axis=-1)
+        base = self.log_base(x).reshape(-1, *(1,) * (eta.ndim - 1))
+        return np.tensordot(t, eta, (1, -1)) + np.moveaxis(counts, -1, 0) + base
+
+    def mean(self, q: Gamma) -> Theta:
+        """E_q[lambda] = a / b (PRML B.27)."""
+        return {"rates": q.a / q.b}
+
+    def moments(self, q: Gamma) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (..., K, D) and covariance (..., K, D, D) of each cluster's predictive distribution: E[lambda] + var(lambda)."""
+        mean = q.a / q.b
+        return mean, (mean * (1 + 1 / q.b))[..., None] * np.eye(self.size)
+
+    def sample(self, q: Gamma, size: int, rng: Rng) -> Theta:
+        """Draws of theta from q, (size, ..., K, D)."""
+        return {"rates": generator(rng).gamma(q.a, 1 / q.b, (size, *np.broadcast_shapes(q.a.shape, q.b.shape)))}
+
+    def simulate(self, theta: Theta, labels: np.ndarray, rng: Rng) -> np.ndarray:
+        """One point for each label, shape (N, D); theta has no batch axes."""
+        return generator(rng).poisson(theta["rates"][labels]).astype(float)
+
+    def prior_in_data_units(self) -> dict[str, np.ndarray]:
+        """The hyperparameters a0 and b0."""
+        return {"a0": self.prior.a, "b0": self.prior.b}
+
+    def n_free(self, n_components: int) -> int:
+        """Number of free cluster parameters."""
+        return n_components * self.size

@@ -1,0 +1,372 @@
+r"""Columns of several kinds that are independent within a cluster: a family made of families.
+
+    theta_k = (theta_k1, ..., theta_kJ)      p(x_n | z_n = k) = prod_j p_j(x_n,(j) | theta_kj)
+
+where x_(j) are the columns of part j, with the prior that part has by itself. The statistics share the constant, whose natural
+parameters are added up:
+
+    t(x)  = (1, t_1(x), ..., t_J(x))
+    eta_k = (sum_j eta_kj0,  eta_k1, ..., eta_kJ)
+
+With a part for each column this is the local independence of latent class analysis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from mixtures.model import Theta
+from mixtures.rows import Rows, as_rows, as_weights, blocks
+from mixtures.seeds import Rng, generator
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Hyperparameters of every part.
+
+    Parameters
+    ----------
+    parts : tuple
+    """
+
+    parts: tuple[Any, ...]
+
+    def permute(self, order: np.ndarray) -> Parts:
+        """The same with their clusters in another order."""
+        return Parts(tuple(part.permute(order) for part in self.parts))
+
+
+@dataclass(frozen=True)
+class Product:
+    """Clusters whose columns belong to families of their own.
+
+    Parameters
+    ----------
+    parts : tuple of Family
+        Each with its prior.
+    columns : tuple of ndarray of int
+        The columns of x that belong to each part.
+
+    Notes
+    -----
+    ``theta`` has what the parts have. A name that several parts would use is followed by the number of the part, counted from
+    one, in all of them but the first.
+    """
+
+    parts: tuple[Any, ...]
+    columns: tuple[np.ndarray, ...]
+
+    name: ClassVar[str] = "product"
+    covariance: ClassVar[str] = "none"
+    gaussian: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        columns = tuple(np.atleast_1d(np.asarray(own, dtype=int)) for own in self.columns)
+        if len(columns) != len(self.parts) or not self.parts:
+            raise ValueError(f"{len(self.parts)} parts and {len(columns)} sets of columns; expected as many of each")
+        every = np.concatenate(columns)
+        if not np.array_equal(np.sort(every), np.arange(len(every))):
+            raise ValueError(f"the parts have the columns {every.tolist()}; expected each of 0..{len(every) - 1} once")
+        object.__setattr__(self, "columns", columns)
+
+    @classmethod
+    def from_data(
+        cls,
+        x: Rows,
+        n_components: int,
+        *,
+        families: Sequence[Any],
+        columns: Sequence[Sequence[int]],
+        hyperparameters: Sequence[dict[str, Any]] | None = None,
+        weights: np.ndarray | None = None,
+    ) -> Product:
+        """The product of families in coordinates that suit ``x``, each part with its own default prior.
+
+        Parameters
+        ----------
+        x : ndarray, shape (N, D), or blocks of rows
+            See `mixtures.rows.as_rows`.
+        n_components : int
+        families : sequence of classes
+            The family of each part.
+        columns : sequence of sequences of int
+            The columns of each part; every column of x belongs to one.
+        hyperparameters : sequence of dict, optional
+            What each part's ``from_data`` is given beside.
+        weights : ndarray, shape (N,), optional
+            How many observations each row stands for.
+
+        Raises
+        ------
+        ValueError
+            If the columns are not those of x, or a part refuses its own.
+        """
+        x = as_rows(x)
+        weights = as_weights(x, weights)
+        own = [{} for _ in families] if hyperparameters is None else list(hyperparameters)
+        if not len(families) == len(columns) == len(own):
+            raise ValueError(
+                f"{len(families)} families, {len(columns)} sets of columns and {len(own)} of hyperparameters; expected as "
+                "many of each"
+            )
+        width = next(blocks(x))[0].shape[1]
+        if sorted(int(c) for part in columns for c in part) != list(range(width)):
+            raise ValueError(f"x has {width} columns; each must belong to one part, and the parts have {list(columns)}")
+        parts = tuple(
+            family.from_data(_of(x, np.asarray(part)), n_components, weights=weights, **options)
+            for family, part, options in zip(families, columns, own, strict=True)
+        )
+        return cls(parts, tuple(np.asarray(part) for part in columns))
+
+    @cached_property
+    def names(self) -> tuple[dict[str, str], ...]:
+        """What each part's parameters are called here."""
+        taken: set[str] = set()
+        names = []
+        for number, part in enumerate(self.parts, 1):
+            own = sorted({*part.parameters, *part.dims})
+            suffix = f"_{number}" if taken & set(own) else ""
+            names.append({name: name + suffix for name in own})
+            taken |= set(names[-1].values())
+        return tuple(names)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of theta."""
+        return tuple(
+            names[name] for part, names in zip(self.parts, self.names, strict=True) for name in part.parameters
+        )
+
+    @property
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        """The parts' dims; all but those of clusters are followed by the number of the part, for they differ in length."""
+        return {
+            names[name]: tuple(dim if dim == "cluster" else f"{dim}_{number}" for dim in dims)
+            for number, (part, names) in enumerate(zip(self.parts, self.names, strict=True), 1)
+            for name, dims in part.dims.items()
+        }
+
+    @property
+    def equations(self) -> tuple[str, ...]:
+        """The parts' equations, in turn."""
+        return tuple(equation for part in self.parts for equation in part.equations)
+
+    @property
+    def has_base(self) -> bool:
+        """Whether a part has a base measure that is not constant."""
+        return any(part.has_base for part in self.parts)
+
+    @property
+    def affine(self) -> bool:
+        """Whether z = (x - origin) / unit."""
+        in_order = bool(np.all(np.diff(np.concatenate(self.columns)) == 1))
+        return in_order and all(part.affine for part in self.parts)
+
+    @property
+    def prior(self) -> Parts:
+        """The parts' priors."""
+        return Parts(tuple(part.prior for part in self.parts))
+
+    @property
+    def origin(self) -> np.ndarray:
+        """Where z is zero, part by part."""
+        return np.concatenate([part.origin for part in self.parts])
+
+    @property
+    def unit(self) -> np.ndarray:
+        """How much of x one unit of z is, part by part."""
+        return np.concatenate([part.unit for part in self.parts])
+
+    @cached_property
+    def monomials(self) -> np.ndarray:
+        """Rows (p, i, j), sorted by p: t_p(x) is the sum of z_i z_j over its rows, where z_0 = 1, shape (M, 3)."""
+        rows, p, d = [np.zeros((1, 3), int)], 0, 0
+        for part in self.parts:
+            own = part.monomials[part.monomials[:, 0] > 0]
+            rows.append(own + np.array([p, d, d]) * (own > 0))
+            p, d = p + int(own[-1, 0]), d + len(part.unit)
+        return np.concatenate(rows)
+
+    @cached_property
+    def places(self) -> tuple[np.ndarray, ...]:
+        """Where in t each part's statistics are, the constant among them."""
+        ends = np.cumsum([part.monomials[-1, 0] for part in self.parts])
+        starts = np.concatenate([[0], ends[:-1]])
+        return tuple(np.append(0, np.arange(a + 1, b + 1)) for a, b in zip(starts, ends, strict=True))
+
+    def coordinates(self, x: np.ndarray) -> np.ndarray:
+        """The parts' coordinates side by side, shape (N, size)."""
+        return np.concatenate([part.coordinates(own) for part, own in self._split(x)], axis=-1)
+
+    def features(self, x: np.ndarray) -> np.ndarray:
+        """Sufficient statistics t(x) = (1, t_1(x), ..., t_J(x)), shape (N, P)."""
+        t = [part.features(own) for part, own in self._split(x)]
+        return np.concatenate([t[0], *(own[..., 1:] for own in t[1:])], axis=-1)
+
+    def log_base(self, x: np.ndarray) -> np.ndarray:
+        """The sum of the parts' log base measures, shape (N,)."""
+        return np.sum([part.log_base(own) for part, own in self._split(x)], axis=0)
+
+    def natural(self, theta: Theta) -> np.ndarray:
+        """Natural parameters eta, shape (..., K, P)."""
+        return _join([part.natural(own) for part, own in self.parts_of(theta)])
+
+    def impossible(self, theta: Theta) -> np.ndarray | None:
+        """Counts c (..., K, P): t(x) . c is positive where x has probability zero; None where all is possible."""
+        counts = [part.impossible(own) for part, own in self.parts_of(theta)]
+        if all(c is None for c in counts):
+            return None
+        batch = next(c.shape[:-1] for c in counts if c is not None)
+        empty = (np.zeros((*batch, len(place))) for place in self.places)
+        return _join([nothing if c is None else c for c, nothing in zip(counts, empty, strict=True)])
+
+    def expected_natural(self, q: Parts) -> np.ndarray:
+        """E_q[eta], shape (..., K, P)."""
+        return _join([part.expected_natural(own) for part, own in zip(self.parts, q.parts, strict=True)])
+
+    def posterior(self, s: np.ndarray) -> Parts:
+        """The parts' posteriors given expected sufficient statistics s, shape (..., K, P)."""
+        return Parts(tuple(part.posterior(own) for part, own in self._statistics(s)))
+
+    def log_marginal(self, s: np.ndarray, q: Parts | None = None) -> np.ndarray:
+        """Log evidence of points with these statistics, clusters given, without their `log_base`, shape (...)."""
+        known = (None,) * len(self.parts) if q is None else q.parts
+        each = [part.log_marginal(own, own_q) for (part, own), own_q in zip(self._statistics(s), known, strict=True)]
+        return np.sum(each, axis=0)
+
+    def maximum_likelihood(self, s: np.ndarray) -> Theta:
+        """The parts' parameters that maximise sum(s * eta)."""
+        return self._named(part.maximum_likelihood(own) for part, own in self._statistics(s))
+
+    def mode(self, s: np.ndarray) -> Theta:
+        """The modes of the parts' posteriors."""
+        return self._named(part.mode(own) for part, own in self._statistics(s))
+
+    def log_density(self, theta: Theta, q: Parts) -> np.ndarray:
+        """Log density of theta under q, summed over parts and clusters, in the parts' coordinates, shape (...)."""
+        each = [part.log_density(own, h) for (part, own), h in zip(self.parts_of(theta), q.parts, strict=True)]
+        return np.sum(each, axis=0)
+
+    def log_prior(self, theta: Theta) -> np.ndarray:
+        """`log_density` of theta under the prior, shape (...)."""
+        return np.sum([part.log_prior(own) for part, own in self.parts_of(theta)], axis=0)
+
+    def log_jacobian(self, n_components: int) -> float:
+        """What turns a log density of theta in the parts' coordinates into one in the units of x."""
+        return sum(part.log_jacobian(n_components) for part in self.parts)
+
+    def log_predictive(self, x: np.ndarray, q: Parts) -> np.ndarray:
+        """Log predictive density of each cluster under q, shape (N, ..., K): the sum of the parts'."""
+        return np.sum(
+            [part.log_predictive(own, h) for (part, own), h in zip(self._split(x), q.parts, strict=True)], axis=0
+        )
+
+    def mean(self, q: Parts) -> Theta:
+        """E_q[theta]."""
+        return self._named(part.mean(own) for part, own in zip(self.parts, q.parts, strict=True))
+
+    def moments(self, q: Parts) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and covariance of each cluster's predictive distribution, the parts side by side and uncorrelated."""
+        means, covariances = zip(
+            *(part.moments(own) for part, own in zip(self.parts, q.parts, strict=True)), strict=True
+        )
+        size = sum(mean.shape[-1] for mean in means)
+        covariance, start = np.zeros((*means[0].shape[:-1], size, size)), 0
+        for own in covariances:
+            place = slice(start, start + own.shape[-1])
+            covariance[..., place, place] = own
+            start = place.stop
+        return np.concatenate(means, axis=-1), covariance
+
+    def sample(self, q: Parts, size: int, rng: Rng) -> Theta:
+        """Draws of theta from q, (size, ..., K, ...)."""
+        rng = generator(rng)
+        return self._named(part.sample(own, size, rng) for part, own in zip(self.parts, q.parts, strict=True))
+
+    def simulate(self, theta: Theta, labels: np.ndarray, rng: Rng) -> np.ndarray:
+        """One point for each label, shape (N, D); theta has no batch axes."""
+        rng = generator(rng)
+        x = np.empty((len(labels), sum(map(len, self.columns))))
+        for columns, (part, own) in zip(self.columns, self.parts_of(theta), strict=True):
+            x[:, columns] = part.simulate(own, labels, rng)
+        return x
+
+    def to_data(self, theta: Theta) -> Theta:
+        """Parameters in the units of x."""
+        return self._named(part.to_data(own) for part, own in self.parts_of(theta))
+
+    def from_data_units(self, theta: Theta) -> Theta:
+        """The inverse of `to_data`."""
+        return self._named(part.from_data_units(own) for part, own in self.parts_of(theta))
+
+    def prior_in_data_units(self) -> dict[str, np.ndarray]:
+        """The parts' hyperparameters in the units of x; a name that several use ends in the number of the part."""
+        found: dict[str, np.ndarray] = {}
+        for number, part in enumerate(self.parts, 1):
+            own = part.prior_in_data_units()
+            suffix = f"_{number}" if set(own) & set(found) else ""
+            found |= {name + suffix: value for name, value in own.items()}
+        return found
+
+    def n_free(self, n_components: int) -> int:
+        """Number of free cluster parameters."""
+        return sum(part.n_free(n_components) for part in self.parts)
+
+    @classmethod
+    def stack(cls, families: Sequence[Self]) -> Self:
+        """One family for several data sets that are given in their own coordinates z, their priors side by side."""
+        parts = tuple(type(each[0]).stack(each) for each in zip(*(family.parts for family in families), strict=True))
+        ends = np.cumsum([len(part.unit) for part in parts])
+        return cls(parts, tuple(np.split(np.arange(ends[-1]), ends[:-1])))
+
+    def take(self, places: np.ndarray) -> Self:
+        """Of stacked data sets, those at some places."""
+        return type(self)(tuple(part.take(places) for part in self.parts), self.columns)
+
+    def _split(self, x: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+        """Each part with its own columns."""
+        width = sum(map(len, self.columns))
+        if x.shape[-1] != width:
+            raise ValueError(f"x has {x.shape[-1]} columns; the model has {width} features")
+        return ((part, x[..., own]) for part, own in zip(self.parts, self.columns, strict=True))
+
+    def _statistics(self, s: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+        """Each part with its own statistics (..., K, P_j)."""
+        return ((part, s[..., own]) for part, own in zip(self.parts, self.places, strict=True))
+
+    def parts_of(self, theta: Theta) -> Iterator[tuple[Any, Theta]]:
+        """Each part with its own parameters, under its own names."""
+        for part, names in zip(self.parts, self.names, strict=True):
+            yield part, {name: theta[here] for name, here in names.items() if here in theta}
+
+    def _named(self, thetas: Iterable[Theta]) -> Theta:
+        """The parts' parameters under the names that they have here."""
+        return {names[name]: v for names, own in zip(self.names, thetas, strict=True) for name, v in own.items()}
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Some columns of rows that come in blocks."""
+
+    x: Any
+    columns: np.ndarray
+
+    def __iter__(self) -> Iterator[Any]:
+        for block, weights in blocks(self.x):
+            own = block[:, self.columns]
+            yield own if weights is None else (own, weights)
+
+
+def _of(x: Rows, columns: np.ndarray) -> Rows:
+    return x[:, columns] if isinstance(x, np.ndarray) else _Columns(x, columns)
+
+
+def _join(parts: list[np.ndarray]) -> np.ndarray:
+    """Natural parameters of the product (..., K, P) from those of its parts."""
+    constant = np.sum([eta[..., :1] for eta in parts], axis=0)
+    return np.concatenate([constant, *(eta[..., 1:] for eta in parts)], axis=-1)
