@@ -26,6 +26,7 @@ CLASSES = {
 }
 DIGESTS = {  # SHA-256, the first 12 digits
     "acidity": "beb5e7c65a67",
+    "alzheimer": "20e5e2a0b0fe",
     "banknote": "535b057f4f60",
     "carcinoma": "3f356b8dbb34",
     "cheating": "c3a5fce1c0d5",

@@ -11,7 +11,7 @@ import numpy as np
 from mixtures.datasets import files
 from mixtures.datasets.dataset import DataError, is_missing, is_numeric, nearest
 
-NAMES = ("carcinoma", "cheating", "election", "deaths")
+NAMES = ("carcinoma", "cheating", "election", "alzheimer", "deaths")
 
 
 class Coded(NamedTuple):
@@ -38,7 +38,7 @@ def coded(name: str, columns: Sequence[str] | None = None) -> Coded:
     Parameters
     ----------
     name : str
-        One of "carcinoma", "cheating", "election" and "deaths".
+        One of "carcinoma", "cheating", "election", "alzheimer" and "deaths".
     columns : sequence of str, optional
         By default all.
 
