@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -24,6 +25,29 @@ class CollapseError(ValueError):
     def __init__(self, message: str, runs: np.ndarray | bool = True) -> None:
         super().__init__(message)
         self.runs = np.asarray(runs)
+
+
+class FeatureError(ValueError):
+    """Features that a model cannot have as they are.
+
+    Parameters
+    ----------
+    text : str
+        With {0}, {1}, ... in the places of the features.
+    features : sequence of int
+        Their numbers.
+    """
+
+    def __init__(self, text: str, features: Sequence[int]) -> None:
+        self.text, self.features = text, features
+        super().__init__(text.format(*(f"feature {j}" for j in features)))
+
+    def __reduce__(self) -> tuple[type[FeatureError], tuple[str, Sequence[int]]]:
+        return type(self), (self.text, self.features)
+
+    def named(self, names: Sequence[str]) -> str:
+        """The message with the features' names in the place of their numbers."""
+        return self.text.format(*(repr(names[j]) for j in self.features))
 
 
 class DistinctRowsError(ValueError):

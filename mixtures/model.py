@@ -48,7 +48,11 @@ class Family(Protocol):
 
     @property
     def unit(self) -> np.ndarray:
-        """How much of x one unit of z is, (D,)."""
+        """How much of x one unit of z is: a scale for each feature (D,), or a lower triangular matrix (D, D)."""
+
+    @property
+    def log_volume(self) -> float:
+        """Log Jacobian of x with respect to z, log|unit|."""
 
     @property
     def monomials(self) -> np.ndarray:
@@ -56,6 +60,18 @@ class Family(Protocol):
 
     def coordinates(self, x: np.ndarray) -> np.ndarray:
         """Points in the family's coordinates, (N, D)."""
+
+    def near(self, x: np.ndarray) -> np.ndarray:
+        """Points in coordinates whose distances tell which are near to each other, (N, D)."""
+
+    def points(self, z: np.ndarray) -> np.ndarray:
+        """The inverse of `coordinates`."""
+
+    def expand_matrix(self, A: np.ndarray) -> np.ndarray:
+        """Covariances (..., D, D) in the units of x from those of z."""
+
+    def reduce_matrix(self, A: np.ndarray) -> np.ndarray:
+        """The inverse of `expand_matrix`."""
 
     def features(self, x: np.ndarray) -> np.ndarray:
         """Sufficient statistics t(x), led by a constant 1, (N, P)."""

@@ -6,7 +6,7 @@ Whatever reads the data reads it through `blocks`, so that nothing but one block
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,9 @@ BLOCK = 16_384
 
 # Of a positive weight, and the largest is its inverse: their products and sums stay normal numbers.
 SMALLEST_WEIGHT = 1e-100
+
+# A feature whose residual on those before it is below this share of its standard deviation.
+NEARLY_DEPENDENT = 1e-2
 
 
 def as_rows(x: Rows) -> Rows:
@@ -187,6 +190,10 @@ class Moments:
         Sum of w_n (x_n - mean) (x_n - mean)^T.
     low, high : ndarray, shape (D,)
         Smallest and largest value of each feature.
+    eps : float
+        Relative rounding of the numbers as they were given.
+    root : ndarray, shape (D, D), optional
+        The lower triangular L with L L^T = scatter / n.
     """
 
     rows: int
@@ -195,6 +202,8 @@ class Moments:
     scatter: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    eps: float
+    root: np.ndarray | None = None
 
     def join(self, other: Moments) -> Moments:
         """The moments of both sets of rows together (Chan, Golub & LeVeque 1983)."""
@@ -207,11 +216,12 @@ class Moments:
             self.scatter + other.scatter + np.outer(step, step) * (self.n * other.n / n),
             np.minimum(self.low, other.low),
             np.maximum(self.high, other.high),
+            max(self.eps, other.eps),
         )
 
 
-def moments(x: Rows, weights: np.ndarray | None = None) -> Moments:
-    """Moments of the rows, those of zero weight left out.
+def moments(x: Rows, weights: np.ndarray | None = None, *, root: bool = False) -> Moments:
+    """Moments of the rows, those of zero weight left out, with the root of their covariance if asked for.
 
     Raises
     ------
@@ -228,7 +238,7 @@ def moments(x: Rows, weights: np.ndarray | None = None) -> Moments:
         result = own if result is None else result if own is None else result.join(own)
     if result is None:
         raise ValueError("x has no rows that count")
-    return result
+    return replace(result, root=_covariance_root(x, weights, result)) if root else result
 
 
 def refuse_missing(x: np.ndarray, start: int = 0) -> None:
@@ -241,7 +251,38 @@ def refuse_missing(x: np.ndarray, start: int = 0) -> None:
         )
 
 
+def root_of(rows: np.ndarray) -> np.ndarray:
+    """The lower triangular L with L L^T = rows^T rows and a diagonal of at least 0, shape (D, D), by a QR decomposition."""
+    D = rows.shape[1]
+    R = np.zeros((D, D))
+    R[: len(rows)] = np.linalg.qr(rows, mode="r")
+    return (R * np.where(np.diagonal(R) < 0, -1, 1)[:, None]).T
+
+
+def _covariance_root(x: Rows, weights: np.ndarray | None, data: Moments) -> np.ndarray:
+    """`Moments.root`: from the scatter, or by a second reading where features are nearly dependent.
+
+    The scatter has then lost the digits that tell them apart; the rows themselves still have them.
+    """
+    sd = np.sqrt(np.diagonal(data.scatter) / data.n)
+    scale = np.where(sd > 0, sd, 1)
+    if not np.all(np.isfinite(scale)):
+        return np.full(data.scatter.shape, np.nan)
+    try:
+        L = np.linalg.cholesky(data.scatter / data.n / np.outer(scale, scale))
+        if L.diagonal().min() > NEARLY_DEPENDENT:
+            return scale[:, None] * L
+    except np.linalg.LinAlgError:
+        pass
+    R = np.empty((0, len(scale)))
+    for block, w in blocks(x, weights):
+        offset = (block - data.mean) / scale
+        R = np.linalg.qr(np.concatenate([R, offset if w is None else offset * np.sqrt(w)[:, None]]), mode="r")
+    return scale[:, None] * root_of(R) / np.sqrt(data.n)
+
+
 def _block_moments(x: np.ndarray, weights: np.ndarray | None) -> Moments | None:
+    eps = float(np.finfo(x.dtype).eps)
     x = x.astype(np.float64, copy=False)
     if weights is None:
         weights = np.ones(len(x))
@@ -254,7 +295,7 @@ def _block_moments(x: np.ndarray, weights: np.ndarray | None) -> Moments | None:
         mean = x[0] + weights @ (x - x[0]) / n
         offset = x - mean
         scatter = (offset.T * weights) @ offset
-    return Moments(len(x), n, mean, scatter, x.min(0), x.max(0))
+    return Moments(len(x), n, mean, scatter, x.min(0), x.max(0), eps)
 
 
 def count(x: Rows, weights: np.ndarray | None = None) -> tuple[int, float]:

@@ -1,6 +1,6 @@
 """What the twins share: the weights, and the observed mixture of exponential families with its labels summed out.
 
-    log p(x_n | pi, theta) = logsumexp_k t(x_n) . eta_k      t(x) = (1, z, products of z)      z = (x - origin) / unit
+    log p(x_n | pi, theta) = logsumexp_k t(x_n) . eta_k      t(x) = (1, z, products of z)      z = unit^-1 (x - origin)
 
 Log pi_k is folded into the first entry of eta_k, so that the likelihood is one matrix product and its gradient another.
 """
@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
+from pytensor.tensor.linalg import solve_triangular
 from pytensor.tensor.variable import TensorVariable
 
 from mixtures.allocations.dirichlet import Dirichlet
@@ -119,7 +120,8 @@ def normal(
     constant += -len(family.unit) / 2 * LOG_2PI - family.log_volume
 
     def statistics(value: TensorVariable) -> tuple[TensorVariable, float]:
-        z = (value - family.origin) / family.unit
+        z, unit = value - family.origin, pt.as_tensor_variable(family.unit)
+        z = z / unit if unit.ndim == 1 else solve_triangular(unit, z.T, lower=True).T
         return pt.concatenate([pt.ones((z.shape[0], 1)), z, products(z)], axis=1), 0.0
 
     return pt.concatenate([constant[:, None], linear, quadratic], axis=1), statistics

@@ -80,9 +80,8 @@ def rows(result, method, metrics=None):
 def in_bishops_symbols(fit):
     """The closed form of a CAVI fit in the units of the data."""
     family, q = fit.family, fit.posterior.theta
-    W = np.linalg.inv(q.W_inv * np.outer(family.unit, family.unit))
-    m = family.origin + family.unit * q.m
-    return {"alpha": fit.posterior.alpha, "beta": q.beta, "m": m, "W": W, "nu": q.nu}
+    W = np.linalg.inv(family.expand_matrix(q.W_inv))
+    return {"alpha": fit.posterior.alpha, "beta": q.beta, "m": family.points(q.m), "W": W, "nu": q.nu}
 
 
 def tree_of(arrays, **attrs):

@@ -251,7 +251,8 @@ def test_given_starts_are_used_as_given(rng):
     x = three_clusters(60, rng)
     family, allocation = model(x, 3)
     corners = np.array([[0.0, 0.0], [5.0, 0.0], [0.0, 5.0]])
-    labels = np.argmin(((x[:, None] - corners) ** 2).sum(-1), axis=1)
+    z, seeds = family.near(x), family.near(corners)
+    labels = np.argmin(((z[:, None] - seeds) ** 2).sum(-1), axis=1)
     (from_means,) = starts(x, None, len(x), family, allocation, corners, 5, rng)
     (from_labels,) = starts(x, None, len(x), family, allocation, labels, 5, rng)
     np.testing.assert_allclose(from_means, from_labels)
@@ -508,7 +509,7 @@ def test_starts_of_many_data_sets_are_those_of_each(init, at_once, rng, monkeypa
     family, allocation = Gaussian.from_data(xs[0], 3), Dirichlet.symmetric(3)
     rngs = [np.random.default_rng(g) for g in range(5)]
     stacked = family.stack([family] * 5)
-    many = starts_of_many(family.coordinates(xs), stacked, allocation, init, 3, rngs)
+    many = starts_of_many(family.coordinates(xs), stacked, allocation, init, 3, rngs, family.near(xs))
     for g, x in enumerate(xs):
         alone = starts(x, None, 60, family, allocation, init, 3, np.random.default_rng(g))
         np.testing.assert_allclose(many[g], alone, rtol=1e-10, atol=1e-10)

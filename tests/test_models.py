@@ -252,7 +252,7 @@ def test_pymc_predicts_in_the_units_of_the_data(covariance, rng):
         )
     x_new = tree["posterior_predictive"]["x"].to_numpy()
     assert x_new.shape == (1, draws, *x.shape)
-    z = (x_new.reshape(-1, 2) - family.origin) / family.unit
+    z = family.coordinates(x_new.reshape(-1, 2))
     mu, Sigma = theta["means"][0], family.covariances(theta)[0]
     second = (pi[:, None, None] * (Sigma + mu[:, :, None] * mu[:, None, :])).sum(0)
     for sample, expected in [(z, pi @ mu), (z[:, :, None] * z[:, None, :], second)]:

@@ -144,7 +144,7 @@ def _by(at: list[Any], blur: np.ndarray, eta: np.ndarray) -> Assign:
 def _move(family: Any, centres: np.ndarray, s: np.ndarray) -> np.ndarray:
     """The means (K, D), in the units of x, that statistics (K, P) about the centres stand for."""
     refuse_empty(s[:, 0])
-    return centres + family.unit * s[:, 1 : 1 + len(family.origin)] / s[:, :1]
+    return centres + family.expand(s[:, 1 : 1 + len(family.origin)] / s[:, :1])
 
 
 def _read(

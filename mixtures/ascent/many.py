@@ -114,18 +114,19 @@ def _together(
     N, K = len(xs[0]), allocation.n_components
     z = np.stack([family.coordinates(x) for x, family in zip(xs, families, strict=True)])
     stacked = families[0].stack(families)
-    s = np.concatenate(starts_of_many(z, stacked, allocation, init, restarts, rngs))
+    near = np.stack([family.near(x) for x, family in zip(xs, families, strict=True)])
+    s = np.concatenate(starts_of_many(z, stacked, allocation, init, restarts, rngs, near))
     owner = np.repeat(np.arange(len(xs)), restarts)
-    variance = (reg_covar / np.square([family.unit for family in families]))[owner]
+    blur = np.stack([family.reduce_matrix(reg_covar * np.eye(z.shape[-1])) for family in families])[owner]
     every = stacked.take(owner)
-    hard = s + s[..., :1] * noise(stacked, variance)[:, None]
+    hard = s + s[..., :1] * noise(stacked, blur)[:, None]
     natural = partial(method, every, allocation)
     s = soften(hard) if absorbing(stacked, init) else beginnings(natural, hard, restarts)
 
     def problem(runs: np.ndarray, noisy: bool = True) -> tuple[Natural, Pass]:
         own = stacked.take(owner[runs])
         return partial(method, own, allocation), one_pass(
-            z[owner[runs]], None, own, N * K * len(s), variance[runs] if noisy else 0.0, engine
+            z[owner[runs]], None, own, N * K * len(s), blur[runs] if noisy else 0.0, engine
         )
 
     runs = climb(problem, s, N, tol, max_iter, accelerate)
@@ -133,7 +134,7 @@ def _together(
     chosen = np.arange(len(xs)) * restarts + np.argmax(ends, axis=1)
     log_z, entropies = _without_noise(*problem(chosen, noisy=False), runs.s[chosen])
     to_data = np.array(
-        [log_base(x, None, family) - N * np.log(family.unit).sum() for x, family in zip(xs, families, strict=True)]
+        [log_base(x, None, family) - N * family.log_volume for x, family in zip(xs, families, strict=True)]
     )
     results: list[Ascent | CollapseError] = []
     for g, (end, best) in enumerate(zip(ends, chosen, strict=True)):

@@ -32,6 +32,7 @@ def starts(
     init: object,
     restarts: int,
     rng: np.random.Generator,
+    metric: Family | None = None,
 ) -> np.ndarray:
     """States to climb from, shape (R, K, P): each point in the cluster of its guessed label alone; see `soften`.
 
@@ -51,6 +52,8 @@ def starts(
     restarts : int
         How many starts to make; a given start is used once.
     rng : numpy.random.Generator
+    metric : Family, optional
+        In whose coordinates points are near to each other; by default as the family's ``near`` has it.
 
     Raises
     ------
@@ -61,7 +64,7 @@ def starts(
     if restarts < 1:
         raise ValueError(f"restarts is {restarts}; expected at least 1")
     if not isinstance(init, str):
-        assign = given(x, rows, family, K, init)
+        assign = given(x, rows, metric or family, K, init)
         s, start = np.zeros((K, 1 + family.monomials[-1, 0])), 0
         for block, w in blocks(x, weights):
             s += statistics(block, family, assign(block, start), w)
@@ -72,7 +75,7 @@ def starts(
     some, w, share = sample(x, weights, rows, ENOUGH, rng)
     order = np.lexsort(some.T[::-1])
     some, w = some[order], w[order]
-    z = family.coordinates(some)[None]
+    z = (family.near(some) if metric is None else metric.coordinates(some))[None]
     together = _together(z[0].size, some[:, 0].size * K)
     parts = (guesses(z, w, K, init, len(part), [rng])[0] for part in _parts(range(restarts), together))
     return np.concatenate([statistics(some, family, r, w) for r in parts]) / share
@@ -85,6 +88,7 @@ def starts_of_many(
     init: object,
     restarts: int,
     rngs: Sequence[np.random.Generator],
+    near: np.ndarray | None = None,
 ) -> np.ndarray:
     """`starts` of G data sets of one size side by side, each with a generator of its own, shape (G, restarts, K, P).
 
@@ -98,18 +102,22 @@ def starts_of_many(
         With the coordinates of z.
     allocation, init, restarts, rngs
         See `starts`.
+    near : ndarray, shape (G, N, D), optional
+        The points in coordinates in which their distances are taken; by default z.
     """
     _, N, D = z.shape
     K = allocation.n_components
     if not isinstance(init, str) or init not in METHODS or restarts < 1:
         each = zip(z, rngs, strict=True)
         return np.stack([starts(own, None, N, family, allocation, init, restarts, rng) for own, rng in each])
-    z = np.stack([own[np.lexsort(own.T[::-1])] for own in z])
+    orders = [np.lexsort(own.T[::-1]) for own in z]
+    near = z if near is None else near
+    z, near = (np.stack([own[order] for own, order in zip(a, orders, strict=True)]) for a in (z, near))
     together = _together(restarts * N * D, restarts * N * K, N * (1 + family.monomials[-1, 0]))
     found = []
     for part in _parts(range(len(z)), together):
         own = z[part.start : part.stop]
-        r = guesses(own, np.ones(N), K, init, restarts, rngs[part.start : part.stop])
+        r = guesses(near[part.start : part.stop], np.ones(N), K, init, restarts, rngs[part.start : part.stop])
         found.append(r.swapaxes(-2, -1) @ family.features(own)[:, None])
     return np.concatenate(found)
 
@@ -152,7 +160,7 @@ def given(x: Rows, rows: int, family: Family, K: int, init: object) -> Callable[
     if guess.shape == (rows,) and np.issubdtype(guess.dtype, np.integer) and np.isin(guess, range(K)).all():
         return lambda block, start: hard(guess[start : start + len(block)], K)
     if guess.shape == (K, D) and np.all(np.isfinite(guess)):
-        return lambda block, start: hard(nearest(family.coordinates(block), family.coordinates(guess)), K)
+        return lambda block, start: hard(nearest(family.near(block), family.near(guess)), K)
     raise ValueError(
         f"a start of shape {guess.shape} is neither responsibilities ({rows}, {K}) whose rows sum to one, "
         f"integer labels ({rows},) in 0..{K - 1}, nor means ({K}, {D})"

@@ -47,7 +47,7 @@ def pass_(
     u = np.empty((*runs.shape[:2], 0)) if u is None else u.reshape(*runs.shape[:2], -1)
     by_rows = _by_rows(family, *eta.shape[-2:])
     edges = _edges(len(family.unit), eta.shape[-1], by_rows)
-    model = (family.origin, 1 / family.unit, family.monomials, edges, by_rows)
+    model = (family.origin, np.require(np.atleast_2d(family.unit), np.float64, "C"), family.monomials, edges, by_rows)
     smallest, largest = (32, len(x)) if many else (SMALLEST_PIECE, LARGEST_PIECE)
     size = min(max(-(-len(x) // PIECES), smallest), largest)
 
@@ -92,12 +92,22 @@ def _edges(D: int, P: int, by_rows: bool) -> np.ndarray:
 
 
 @njit(nogil=True, fastmath=EXACT)
-def _coordinates(x, origin, scale, z):
-    """z of the points x (n, D), below a first row of ones, (D + 1, B)."""
+def _coordinates(x, origin, unit, z):
+    """z of the points x (n, D), below a first row of ones, (D + 1, B), for scales (1, D) or a triangle (D, D)."""
     n, D = x.shape
     for d in range(D):
+        row = unit[min(d, len(unit) - 1)]
+        scale, known = 1 / row[d], d if len(unit) > 1 else 0
         for b in range(n):
-            z[d + 1, b] = (x[b, d] - origin[d]) * scale[d]
+            z[d + 1, b] = (x[b, d] - origin[d]) * scale
+        for i in range(known % 4):
+            a = row[i] * scale
+            for b in range(n):
+                z[d + 1, b] -= a * z[i + 1, b]
+        for i in range(known % 4, known, 4):
+            a0, a1, a2, a3 = row[i] * scale, row[i + 1] * scale, row[i + 2] * scale, row[i + 3] * scale
+            for b in range(n):
+                z[d + 1, b] -= a0 * z[i + 1, b] + a1 * z[i + 2, b] + a2 * z[i + 3, b] + a3 * z[i + 4, b]
 
 
 @njit(nogil=True, fastmath=EXACT)
@@ -273,7 +283,7 @@ def _read(dtype, ndim):
 
 _MODEL = (
     _read(types.float64, 1),
-    _read(types.float64, 1),
+    _read(types.float64, 2),
     _read(types.int64, 2),
     types.Array(types.int64, 1, "C"),
     types.boolean,
@@ -293,7 +303,7 @@ _MODEL = (
     nogil=True,
     cache=True,
 )
-def _pass(x, w, u, origin, scale, monomials, edges, by_rows, eta, log_z, s):
+def _pass(x, w, u, origin, unit, monomials, edges, by_rows, eta, log_z, s):
     """Add the passes of R runs eta (G, R, K, P) over each of G data sets x (G, N, D), of weights w (G, N) or empty for one.
 
     Labels are drawn with the uniform numbers u (G, R, N), or not if they are empty. The features, formed or by rows, are
@@ -309,7 +319,7 @@ def _pass(x, w, u, origin, scale, monomials, edges, by_rows, eta, log_z, s):
     for g in range(G):
         for start in range(0, N, B):
             n = min(B, N - start)
-            _coordinates(x[g, start : start + n], origin, scale, z)
+            _coordinates(x[g, start : start + n], origin, unit, z)
             for b in range(n if w.size else 0):
                 weight[b] = w[g, start + b]
             rho[:] = 0.0

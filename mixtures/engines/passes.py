@@ -38,12 +38,13 @@ def one_pass(
     family : Family
     points : int
         N times K, by which the engine is chosen.
-    reg_covar : float or ndarray, shape (..., D)
-        Variance, in squared units of x, of independent noise about every feature of every row: t(x_n) is replaced by its
-        mean over that noise. The covariances of a maximum-likelihood fit then have ``reg_covar`` added to their diagonal.
+    reg_covar : float or ndarray, shape (..., D, D)
+        Variance, in squared units of x, of independent noise about every feature of every row, or the noise's covariance:
+        t(x_n) is replaced by its mean over that noise. The covariances of a maximum-likelihood fit then have ``reg_covar``
+        added to their diagonal.
     engine : {"auto", "plain", "fused"}
     """
-    if not np.all(np.asarray(reg_covar) >= 0):
+    if np.ndim(reg_covar) == 0 and not 0 <= reg_covar < np.inf:
         raise ValueError(f"reg_covar is {reg_covar}; expected at least 0")
     if engine not in ("auto", "plain", "fused"):
         raise ValueError(f"engine is {engine!r}; expected auto, plain or fused")
@@ -66,13 +67,14 @@ def one_pass(
     return partial(_blurred, pass_, noise(family, reg_covar)) if np.any(reg_covar) else pass_
 
 
-def noise(family: Family, variance: float | np.ndarray) -> np.ndarray:
-    """What noise of a variance (..., D), or one for all, in squared units of x adds to the mean of t(x), shape (..., P)."""
-    relative = variance / family.unit**2
-    extra = np.zeros((*relative.shape[:-1], 1 + family.monomials[-1, 0]))
+def noise(family: Family, covariance: float | np.ndarray) -> np.ndarray:
+    """What noise of a covariance (..., D, D), or a variance for all features, adds to the mean of t(x), shape (..., P)."""
+    own = covariance * np.eye(len(family.origin)) if np.ndim(covariance) == 0 else np.asarray(covariance)
+    relative = family.reduce_matrix(own)
+    extra = np.zeros((*relative.shape[:-2], 1 + family.monomials[-1, 0]))
     for p, i, j in family.monomials:
-        if i == j > 0:
-            extra[..., p] += relative[..., i - 1]
+        if i > 0:
+            extra[..., p] += relative[..., i - 1, j - 1]
     return extra
 
 

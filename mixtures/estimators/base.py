@@ -26,10 +26,10 @@ from mixtures.ascent.online import Learned, learn
 from mixtures.ascent.starts import starts
 from mixtures.engines.passes import noise, one_pass
 from mixtures.engines.responsibilities import log_sum, normalise
-from mixtures.errors import CollapseError, DistinctRowsError, stamped, unstamped
+from mixtures.errors import CollapseError, DistinctRowsError, FeatureError, stamped, unstamped
 from mixtures.estimators.given import Start, start_of
-from mixtures.estimators.structures import MATRICES, change, family_of, shape_of
-from mixtures.families.normal import LOG_2PI
+from mixtures.estimators.structures import MATRICES, blurred_root, family_of, shape_of
+from mixtures.families.normal import LOG_2PI, dependence
 from mixtures.fit import Fit
 from mixtures.model import Allocation, Family
 from mixtures.rows import Moments, moments, unmasked
@@ -180,7 +180,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             raise ValueError(
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = {len(X)}"
             )
-        data = moments(X, weights)
+        data = self._moments(X, weights)
         last, previous = None, -np.inf
         if self.warm_start and hasattr(self, "means_"):
             shapes = (self.n_components, X.shape[1]), shape_of(self.covariance_type, self.n_components, X.shape[1])
@@ -197,7 +197,9 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             listener = None if callback is None else Listener(callback)
             end = self._reach(Task(X, weights, data, rng, last, start, listener), as_given, sample_weight)
         except CollapseError as error:
-            raise CollapseError(f"{ILL_DEFINED} Here, {error}.") from error
+            singular = dependence(data) if self.covariance_type in MATRICES else None
+            why = "" if singular is None else f" {self._named(singular)}, so that the covariance of X is singular."
+            raise CollapseError(f"{ILL_DEFINED} Here, {error}.{why}") from error
         self._settle(X.dtype)
 
         unit = self._bound_unit(data.n)
@@ -230,7 +232,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """
         if not hasattr(self, "_batches"):
             self.fit(X, y, sample_weight)
-            data = moments(*self._rows(X, sample_weight, reset=False))
+            data = self._moments(*self._rows(X, sample_weight, reset=False))
             family, allocation = self._model(data)
             self._batches = family, allocation, Learned(self._last(data) / data.n, data.n, 1)
             return self
@@ -351,6 +353,13 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             return X, None
         weights = _check_sample_weight(unmasked(sample_weight), X, dtype=np.float64, ensure_non_negative=True)
         return X, self._observations(weights)
+
+    def _moments(self, X: np.ndarray, weights: np.ndarray | None) -> Moments:
+        return moments(X, weights, root=self.covariance_type in MATRICES)
+
+    def _named(self, error: FeatureError) -> str:
+        """The message with the names of the features, where X has them."""
+        return error.named(self.feature_names_in_) if hasattr(self, "feature_names_in_") else str(error)
 
     def _answer(
         self,
@@ -507,12 +516,13 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """States by ``init``, or by ``init_params``, which looks at distances in the units of X, (R, K, P)."""
         X, weights, _, rng, _, start, _ = task
         try:
-            even = family_of(self.covariance_type, family.origin, np.full_like(family.unit, family.unit.mean()), None)
+            unit = np.full_like(family.origin, np.exp(family.log_volume / X.shape[1]))
+            even = family_of("spherical", family.origin, unit, None)
             init, clusters = (STARTS[self.init_params], K) if start is None else (start.guess, start.clusters)
             if start is not None and start.rows is not None:
                 weights = start.rows * (1.0 if weights is None else weights)
-            s = starts(X, weights, len(X), even, Dirichlet.symmetric(clusters), init, self.n_init, rng)
-            s = s * change(even, family) + s[..., :1] * noise(family, self.reg_covar)
+            s = starts(X, weights, len(X), family, Dirichlet.symmetric(clusters), init, self.n_init, rng, even)
+            s = s + s[..., :1] * noise(family, self.reg_covar)
             return s if clusters == K else self._spread(s, K)
         except DistinctRowsError as error:
             warnings.warn(
@@ -524,12 +534,14 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             return self._spread(self._guesses(task, family, error.distinct), K)
 
     def _frame(self, data: Moments) -> tuple[np.ndarray, np.ndarray]:
-        """Origin and unit of the family's coordinates, each (D,): mean and standard deviation, those of the noise included."""
+        """Origin and unit of the family's coordinates: mean and root of the covariance, that of the noise included."""
         with np.errstate(invalid="ignore"):
             variance = np.diagonal(data.scatter) / data.n + self.reg_covar
         if not np.all(np.isfinite(variance)):
             feature = int(np.argmax(~np.isfinite(variance)))
             raise ValueError(f"the variance of feature {feature} is too large for a number; rescale it")
+        if self.covariance_type in MATRICES:
+            return data.mean, blurred_root(data, self.reg_covar)
         if self.covariance_type == "spherical":
             variance = np.full_like(variance, variance.mean())
         return data.mean, np.sqrt(np.where(variance > 0, variance, 1))

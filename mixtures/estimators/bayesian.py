@@ -28,19 +28,21 @@ from mixtures.estimators.structures import (
     as_array,
     check_positive,
     family_of,
+    from_roots,
     gather,
+    in_data_units,
     precision_roots,
     scale_of,
     squares,
 )
 from mixtures.families.diagonal import NormalGamma
 from mixtures.families.gaussian import NormalWishart
-from mixtures.families.normal import SMALLEST_VARIANCE, outer
+from mixtures.families.normal import SMALLEST_VARIANCE, dependence, outer, substitute
 from mixtures.families.spherical import SphericalNormalGamma
 from mixtures.families.tied import SharedWishart
 from mixtures.methods import cavi
 from mixtures.model import Allocation, Family
-from mixtures.rows import Moments
+from mixtures.rows import Moments, root_of
 
 CONJUGATE: dict[str, Any] = {
     "full": NormalWishart,
@@ -276,27 +278,38 @@ class BayesianGaussianMixture(Mixture):
                 f"{D - 1}, but got {self.degrees_of_freedom_prior:.3f}."
             )
         if self.covariance_prior is None:
-            self.covariance_prior_ = self._data_covariance(data)
+            if structure in MATRICES:
+                self._prior_root = self._data_root(data)
+                self.covariance_prior_ = self._prior_root @ self._prior_root.T
+            else:
+                self.covariance_prior_ = self._data_variance(data)
             return
         shape: tuple[int, ...] = {"diag": (D,), "spherical": ()}.get(structure, (D, D))
         self.covariance_prior_ = as_array(self.covariance_prior, shape, f"{structure} covariance_prior")
         check_positive(self.covariance_prior_, f"{structure} precision")  # scikit-learn's words
+        if structure in MATRICES:
+            self._prior_root = np.linalg.cholesky(np.asarray(self.covariance_prior_, dtype=np.float64))
 
-    def _data_covariance(self, data: Moments) -> Any:
-        """The covariance of the rows in the shape of the prior, with ``reg_covar`` added where it is singular."""
-        if not data.n > 1:
-            raise ValueError(
-                f"the weights sum to {data.n:g}; they must sum to more than 1 unless covariance_prior is given"
-            )
-        full = data.scatter / (data.n - 1)
-        variances = np.diagonal(full).copy()
-        covariance: Any = {"diag": variances, "spherical": variances.mean()}.get(self.covariance_type, full)
-        scale = scale_of(self._frame(data)[1], self.covariance_type)
-        noise = self.reg_covar * (np.eye(len(data.mean)) if np.ndim(covariance) == 2 else 1.0)
-        for candidate in (covariance, covariance + noise):
-            relative = candidate / scale
-            smallest = np.linalg.eigvalsh(relative)[0] if np.ndim(relative) == 2 else relative.min()
-            if smallest > SMALLEST_VARIANCE:
+    def _data_root(self, data: Moments) -> np.ndarray:
+        """The root of the rows' covariance, (D, D), with ``reg_covar`` added where it is singular."""
+        singular = dependence(data)
+        assert data.root is not None
+        root = data.root * np.sqrt(_counted(data.n) / (data.n - 1))
+        if singular is None:
+            return root
+        if self.reg_covar > 0:
+            return root_of(np.concatenate([root.T, np.sqrt(self.reg_covar) * np.eye(len(root))]))
+        raise ValueError(
+            f"{ILL_DEFINED} Here, {self._named(singular)}: the covariance of X is singular, "
+            "so that it cannot be the covariance_prior; give one."
+        )
+
+    def _data_variance(self, data: Moments) -> Any:
+        """The variances of the rows in the shape of the prior, with ``reg_covar`` added where one is zero."""
+        variances = np.diagonal(data.scatter) / (_counted(data.n) - 1)
+        variance: Any = variances if self.covariance_type == "diag" else variances.mean()
+        for candidate in (variance, variance + self.reg_covar):
+            if np.min(candidate / scale_of(self._frame(data)[1], self.covariance_type)) > SMALLEST_VARIANCE:
                 return candidate
         raise ValueError(
             f"{ILL_DEFINED} Here, the covariance of X is singular, so that it cannot be the covariance_prior; give one."
@@ -307,8 +320,13 @@ class BayesianGaussianMixture(Mixture):
 
     def _family(self, origin: np.ndarray, unit: np.ndarray) -> Family:
         """The family under its prior, in these coordinates."""
-        m0 = (self.mean_prior_ - origin) / unit
-        W0_inv = np.asarray(self.covariance_prior_ / scale_of(unit, self.covariance_type), dtype=np.float64)
+        if self.covariance_type in MATRICES:
+            root = self._prior_root if hasattr(self, "_prior_root") else np.linalg.cholesky(self.covariance_prior_)
+            m0, B = substitute(unit, self.mean_prior_ - origin), substitute(unit, root)
+            W0_inv = B @ B.T
+        else:
+            m0 = (self.mean_prior_ - origin) / unit
+            W0_inv = np.asarray(self.covariance_prior_ / scale_of(unit, self.covariance_type), dtype=np.float64)
         beta0, nu0 = np.asarray(float(self.mean_precision_prior_)), np.asarray(float(self.degrees_of_freedom_prior_))
         if self.covariance_type == "tied":
             m0, beta0 = m0[None], beta0[None]
@@ -337,17 +355,17 @@ class BayesianGaussianMixture(Mixture):
     def _parameters(self, family: Family, allocation: Allocation, s: np.ndarray) -> dict[str, Any]:
         q_pi, q = allocation.posterior(s[:, 0]), family.posterior(s)
         W_inv, nu = (q.W_inv, q.nu) if hasattr(q, "nu") else (2 * q.b, 2 * q.a)
-        covariances = W_inv / _along(nu, W_inv) * scale_of(family.unit, self.covariance_type)
-        roots = precision_roots(covariances, self.covariance_type)
+        covariances = W_inv / _along(nu, W_inv)
+        roots = precision_roots(family, covariances, self.covariance_type)
         return {
             "weights_": allocation.mean(q_pi),
             "weight_concentration_": (np.append(q_pi.a, 1 + s[-1, 0]), np.append(q_pi.b, 0.0))
             if self._process
             else q_pi,
             "mean_precision_": q.beta,
-            "means_": family.origin + family.unit * q.m,
+            "means_": family.points(q.m),
             "degrees_of_freedom_": nu,
-            "covariances_": covariances,
+            "covariances_": in_data_units(family, covariances, self.covariance_type),
             "precisions_cholesky_": roots,
             "precisions_": squares(roots, self.covariance_type),
         }
@@ -359,15 +377,17 @@ class BayesianGaussianMixture(Mixture):
             a, b = q_pi
             q_pi = Sticks(a[:-1], b[:-1], np.arange(len(a)))
         nu = np.asarray(self.degrees_of_freedom_)
-        covariances = self.covariances_ / scale_of(family.unit, self.covariance_type)
-        m = (self.means_ - family.origin) / family.unit
-        return q_pi, self._conjugate(m, self.mean_precision_, covariances * _along(nu, covariances), nu)
+        covariances = from_roots(family, self.precisions_cholesky_, self.covariance_type)
+        m, W_inv = family.coordinates(self.means_), covariances * _along(nu, covariances)
+        return q_pi, self._conjugate(m, self.mean_precision_, W_inv, nu)
 
     def _fitted(self) -> tuple[Family, Allocation]:
         """The model in coordinates that suit the fitted components."""
-        C = self.covariances_
-        variances = np.diagonal(C, axis1=-2, axis2=-1) if self.covariance_type in MATRICES else C.reshape(len(C), -1)
-        unit = np.sqrt(np.atleast_2d(variances).mean(0)) * np.ones(self.means_.shape[1])
+        D = self.means_.shape[1]
+        if self.covariance_type in MATRICES:
+            unit = root_of(np.linalg.inv(self.precisions_cholesky_).reshape(-1, D))
+        else:
+            unit = np.sqrt(self.covariances_.reshape(len(self.covariances_), -1).mean(0)) * np.ones(D)
         return self._family(self.weights_ @ self.means_, unit), self._allocation()
 
     def _last(self, data: Moments) -> np.ndarray:
@@ -416,6 +436,13 @@ class BayesianGaussianMixture(Mixture):
                 }
                 parts.append(family.simulate(theta, np.arange(size), rng))
         return np.concatenate(parts)
+
+
+def _counted(n: float) -> float:
+    """The number of observations, which must be more than one."""
+    if not n > 1:
+        raise ValueError(f"the weights sum to {n:g}; they must sum to more than 1 unless covariance_prior is given")
+    return n
 
 
 def _along(nu: np.ndarray, a: np.ndarray) -> np.ndarray:

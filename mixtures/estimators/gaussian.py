@@ -11,7 +11,6 @@ from sklearn.utils.validation import validate_data
 from mixtures import COVARIANCES
 from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.ascent import centred
-from mixtures.engines.passes import noise
 from mixtures.estimators.base import (
     Mixture,
     Task,
@@ -23,8 +22,9 @@ from mixtures.estimators.structures import (
     check_positive,
     expected_statistics,
     family_of,
+    from_roots,
+    in_data_units,
     precision_roots,
-    scale_of,
     shape_of,
     squares,
 )
@@ -212,7 +212,9 @@ class GaussianMixture(Mixture):
         name = f"{covariance_type} covariance"
         Sigma = as_array(covariances, shape_of(covariance_type, K, D), f"{name}s").astype(np.float64)
         check_positive(Sigma, name)
-        mixture._store(mixture._of_covariances(pi / pi.sum(), mu, Sigma))
+        unit = np.eye(D) if covariance_type in MATRICES else np.ones(D)
+        family = family_of(covariance_type, np.zeros(D), unit, None)
+        mixture._store(mixture._of_covariances(family, pi / pi.sum(), mu, Sigma))
         return mixture
 
     def _observations(self, weights: np.ndarray) -> np.ndarray:
@@ -227,7 +229,7 @@ class GaussianMixture(Mixture):
         self._given(len(data.mean))
 
     def _given(self, D: int) -> dict[str, np.ndarray]:
-        """Those of the weights, means and covariances to begin from that were given."""
+        """Those of the weights, means and roots of precisions to begin from that were given."""
         K, structure = self.n_components, self.covariance_type
         given = {}
         if self.weights_init is not None:
@@ -238,7 +240,7 @@ class GaussianMixture(Mixture):
             name = f"{structure} precision"
             precisions = as_array(self.precisions_init, shape_of(structure, K, D), name)
             check_positive(precisions, name)
-            given["covariances"] = 1 / precisions if structure not in MATRICES else np.linalg.inv(precisions)
+            given["roots"] = np.linalg.cholesky(precisions) if structure in MATRICES else np.sqrt(precisions)
         return given
 
     def _model(self, data: Moments) -> tuple[Family, Allocation]:
@@ -248,45 +250,45 @@ class GaussianMixture(Mixture):
     def _starts(self, task: Task, family: Family) -> np.ndarray:
         if task.last is not None or not self._given(task.X.shape[1]):
             return super()._starts(task, family)
-        pi, means, covariances = self._begin(task, family)
-        return expected_statistics(family, task.data.n * pi, self._theta(family, means, covariances))
+        pi, means, roots = self._begin(task, family)
+        return expected_statistics(family, task.data.n * pi, self._theta(family, means, roots))
 
-    def _begin(self, task: Task, family: Family, widening: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Weights (R, K), means (R, K, D) and covariances (R, ...) to begin from, in the units of X.
-
-        ``widening`` is added to guessed variances in the family's coordinates.
-        """
+    def _begin(self, task: Task, family: Family) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Weights (R, K), means (R, K, D) and roots of precisions (R, ...) to begin from, in the units of X."""
         if task.last is not None:
-            return self.weights_[None], self.means_[None], self.covariances_[None]
+            return self.weights_[None], self.means_[None], self.precisions_cholesky_[None]
         start = {name: value[None] for name, value in self._given(task.X.shape[1]).items()}
         if len(start) < 3:
             s = self._guesses(task, family, self.n_components)
-            s = s + s[..., :1] * noise(family, widening * family.unit**2)
             theta = family.maximum_likelihood(s)
             guess = {
                 "weights": s[..., 0] / s[..., 0].sum(-1, keepdims=True),
-                "means": family.origin + family.unit * theta["means"],
-                "covariances": self._covariances(family, theta),
+                "means": family.points(theta["means"]),
+                "roots": precision_roots(family, self._covariances(theta), self.covariance_type),
             }
             start = guess | {name: np.repeat(value, len(s), axis=0) for name, value in start.items()}
-        return start["weights"], start["means"], start["covariances"]
+        return start["weights"], start["means"], start["roots"]
 
     def _last(self, data: Moments) -> np.ndarray:
         family, _ = self._model(data)
-        return expected_statistics(family, data.n * self.weights_, self._theta(family, self.means_, self.covariances_))
+        theta = self._theta(family, self.means_, self.precisions_cholesky_)
+        return expected_statistics(family, data.n * self.weights_, theta)
 
     def _parameters(self, family: Family, allocation: Allocation, s: np.ndarray) -> dict[str, Any]:
         return self._attributes(family, allocation.maximum_likelihood(s[:, 0]), family.maximum_likelihood(s))
 
     def _attributes(self, family: Family, pi: np.ndarray, theta: Theta) -> dict[str, Any]:
-        return self._of_covariances(pi, family.origin + family.unit * theta["means"], self._covariances(family, theta))
+        return self._of_covariances(family, pi, theta["means"], self._covariances(theta))
 
-    def _of_covariances(self, pi: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> dict[str, Any]:
-        roots = precision_roots(covariances, self.covariance_type)
+    def _of_covariances(
+        self, family: Family, pi: np.ndarray, means: np.ndarray, covariances: np.ndarray
+    ) -> dict[str, Any]:
+        """The attributes from parameters in the family's coordinates, with the shapes of the attributes."""
+        roots = precision_roots(family, covariances, self.covariance_type)
         return {
             "weights_": pi,
-            "means_": means,
-            "covariances_": covariances,
+            "means_": family.points(means),
+            "covariances_": in_data_units(family, covariances, self.covariance_type),
             "precisions_cholesky_": roots,
             "precisions_": squares(roots, self.covariance_type),
         }
@@ -303,20 +305,18 @@ class GaussianMixture(Mixture):
         if not lost:
             self._store(rounded)
 
-    def _theta(self, family: Family, means: np.ndarray, covariances: np.ndarray) -> Theta:
-        """Parameters in the family's coordinates from those in the units of X, with the shapes of the attributes."""
-        covariances = covariances / scale_of(family.unit, self.covariance_type)
+    def _theta(self, family: Family, means: np.ndarray, roots: np.ndarray) -> Theta:
+        """Parameters in the family's coordinates from means and roots of precisions, with the shapes of the attributes."""
+        covariances = from_roots(family, roots, self.covariance_type)
         if self.covariance_type == "tied":
             covariances = np.repeat(covariances[..., None, :, :], means.shape[-2], axis=-3)
         name = "covariances" if self.covariance_type in MATRICES else "variances"
-        return {"means": (means - family.origin) / family.unit, name: covariances}
+        return {"means": family.coordinates(means), name: covariances}
 
-    def _covariances(self, family: Family, theta: Theta) -> np.ndarray:
-        """Covariances in the units of X, with the shape of the attribute."""
+    def _covariances(self, theta: Theta) -> np.ndarray:
+        """The covariances of theta, with the shape of the attribute."""
         covariances = theta["variances" if "variances" in theta else "covariances"]
-        if self.covariance_type == "tied":
-            covariances = covariances[..., 0, :, :]
-        return covariances * scale_of(family.unit, self.covariance_type)
+        return covariances[..., 0, :, :] if self.covariance_type == "tied" else covariances
 
     def _spread(self, s: np.ndarray, K: int) -> np.ndarray:
         """Clusters beyond the distinct rows begin as copies of others."""

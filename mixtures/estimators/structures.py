@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.linalg import solve_triangular
 from sklearn.utils import check_array
 
 from mixtures import COVARIANCES
-from mixtures.families.normal import outer
+from mixtures.families.normal import inverse_root, outer, settled
 from mixtures.model import Family, Theta
+from mixtures.rows import Moments, root_of
 
 MATRICES = ("full", "tied")
 
@@ -57,18 +59,48 @@ def check_positive(precision: np.ndarray, name: str) -> None:
         raise ValueError(f"'{name}' should be symmetric, positive-definite")
 
 
+def blurred_root(data: Moments, reg_covar: float) -> np.ndarray:
+    """The unit in which the rows with noise of this variance are white, (D, D)."""
+    root = data.root
+    assert root is not None
+    if reg_covar > 0:
+        root = root_of(np.concatenate([root.T, np.sqrt(reg_covar) * np.eye(len(root))]))
+    return settled(root)
+
+
 def scale_of(unit: np.ndarray, structure: str) -> Any:
-    """What a covariance of one in the coordinates z is in the units of x."""
-    return {"diag": unit**2, "spherical": unit[0] ** 2}.get(structure, np.outer(unit, unit))
+    """What a variance of one in the coordinates z is in the units of x."""
+    return unit**2 if structure == "diag" else unit[0] ** 2
 
 
-def precision_roots(covariances: np.ndarray, structure: str) -> np.ndarray:
-    """Upper triangular U with U U^T the inverse of each covariance, or roots of inverse variances."""
+def in_data_units(family: Family, covariances: np.ndarray, structure: str) -> np.ndarray:
+    """``covariances_`` from those of z, in the same shape."""
+    if structure in MATRICES:
+        return family.expand_matrix(covariances)
+    return covariances * scale_of(family.unit, structure)
+
+
+def precision_roots(family: Family, covariances: np.ndarray, structure: str) -> np.ndarray:
+    """``precisions_cholesky_`` from the covariances of z: upper triangular U, or roots of inverse variances.
+
+    Sigma = unit S unit^T and F^T F = S^-1 make U = unit^-T F^T, with all digits that F has.
+    """
     if structure not in MATRICES:
-        return 1 / np.sqrt(covariances)
+        return 1 / np.sqrt(in_data_units(family, covariances, structure))
     sd = np.sqrt(np.diagonal(covariances, axis1=-2, axis2=-1))
-    correlations = covariances / (sd[..., :, None] * sd[..., None, :])
-    return np.triu(np.linalg.inv(np.linalg.cholesky(correlations)).swapaxes(-1, -2)) / sd[..., None]
+    F = inverse_root(covariances / sd[..., None] / sd[..., None, :]) / sd[..., None, :]
+    columns = F.reshape(-1, F.shape[-1]).T
+    rows = solve_triangular(family.unit, columns, trans="T", lower=True).T
+    return np.triu(rows.reshape(F.shape).swapaxes(-1, -2))
+
+
+def from_roots(family: Family, roots: np.ndarray, structure: str) -> np.ndarray:
+    """Covariances of z from roots R of the precisions in the units of x, R R^T."""
+    roots = np.asarray(roots, dtype=np.float64)
+    if structure not in MATRICES:
+        return 1 / roots**2 / scale_of(family.unit, structure)
+    inverse = np.linalg.inv(family.unit.T @ roots)
+    return inverse.swapaxes(-1, -2) @ inverse
 
 
 def squares(roots: np.ndarray, structure: str) -> np.ndarray:
@@ -89,10 +121,3 @@ def gather(family: Family, N: np.ndarray, first: np.ndarray, second: np.ndarray)
     M[..., 0, 0], M[..., 0, 1:], M[..., 1:, 1:] = N, first, second
     p, i, j = family.monomials.T
     return np.add.reduceat(M[..., i, j], np.flatnonzero(np.diff(p, prepend=-1)), axis=-1)
-
-
-def change(old: Family, new: Family) -> np.ndarray:
-    """What turns statistics in one family's coordinates into those in another's of the same origin, (P,)."""
-    p, i, j = new.monomials.T
-    scale = np.append(1, old.unit / new.unit)
-    return (scale[i] * scale[j])[np.flatnonzero(np.diff(p, prepend=-1))]

@@ -133,7 +133,7 @@ class DiagonalGaussian(Normal):
             if W0.shape != (D,) or not np.all(W0 > 0):
                 raise ValueError(f"W0 must be {D} positive numbers, one a feature")
             w = 1 / (W0 * unit**2)
-        m = location(m0, origin, unit)
+        m = location(m0, origin) / unit
         return cls(origin, unit, NormalGamma(m, np.asarray(float(beta0)), np.asarray(nu / 2), w / 2))
 
     def covariances(self, theta: Theta) -> np.ndarray:

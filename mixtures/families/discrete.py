@@ -58,6 +58,27 @@ class Discrete(ABC):
         p = np.arange(1 + self.size)
         return np.column_stack([p, 0 * p, p])
 
+    @property
+    def log_volume(self) -> float:
+        """0: z is x."""
+        return 0.0
+
+    def near(self, x: np.ndarray) -> np.ndarray:
+        """The points where distances tell which are near to each other, (N, D)."""
+        return self.coordinates(x)
+
+    def points(self, z: np.ndarray) -> np.ndarray:
+        """The inverse of `coordinates`."""
+        return z
+
+    def expand_matrix(self, A: np.ndarray) -> np.ndarray:
+        """Second moments (..., D, D) in the units of x from those of z."""
+        return A
+
+    def reduce_matrix(self, A: np.ndarray) -> np.ndarray:
+        """The inverse of `expand_matrix`."""
+        return A
+
     def coordinates(self, x: np.ndarray) -> np.ndarray:
         """The points themselves, shape (N, D)."""
         if x.shape[-1] != self.size:

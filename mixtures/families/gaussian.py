@@ -23,10 +23,7 @@ from mixtures.families.normal import (
     Wishart,
     check_prior,
     existing,
-    frame,
-    inverse_scale,
     least_variance,
-    location,
     log_det,
     log_student_t,
     outer,
@@ -36,6 +33,7 @@ from mixtures.families.normal import (
     smallest_eigenvalue,
     times,
     unpack,
+    white,
     wishart_root,
 )
 from mixtures.model import Theta
@@ -86,8 +84,9 @@ class Gaussian(Correlated):
 
     Parameters
     ----------
-    origin, unit : ndarray, shape (D,)
-        The coordinates z = (x - origin) / unit.
+    origin : ndarray, shape (D,)
+    unit : ndarray, shape (D, D)
+        The coordinates z with x = origin + unit z; lower triangular.
     prior : NormalWishart
         The prior of every cluster, unbatched, in the coordinates z.
 
@@ -143,13 +142,11 @@ class Gaussian(Correlated):
         ValueError
             If x is not a finite matrix with spread in every feature, or a hyperparameter is outside its range.
         """
-        data = moments(x, weights)
+        data = moments(x, weights, root=True)
         D = len(data.mean)
-        origin, unit = frame(data, n_components)
         nu = float(D + 2 if nu0 is None else nu0)
         check_prior(beta0, nu, D - 1)
-        W_inv = inverse_scale(data, n_components, W0, unit)
-        m = location(m0, origin, unit)
+        origin, unit, m, W_inv = white(data, n_components, m0, W0)
         return cls(origin, unit, NormalWishart(m, np.asarray(float(beta0)), W_inv, np.asarray(nu)))
 
     def expected_natural(self, q: NormalWishart) -> np.ndarray:
@@ -219,7 +216,7 @@ class Gaussian(Correlated):
         return ((q.nu - len(self.unit)) / 2 * log_det(Lambda) - quadratic / 2 - q.log_normaliser()).sum(-1)
 
     def log_jacobian(self, n_components: int) -> float:
-        """Log Jacobian of (mu, Lambda) in z with respect to (mu, Lambda) in x: unit^-1 and unit^(D+1) for each feature."""
+        """Log Jacobian of (mu, Lambda) in z with respect to (mu, Lambda) in x: |unit|^-1 and |unit|^(D+1)."""
         return n_components * len(self.unit) * self.log_volume
 
     def log_predictive(self, x: np.ndarray, q: NormalWishart) -> np.ndarray:
@@ -245,8 +242,8 @@ class Gaussian(Correlated):
     def prior_in_data_units(self) -> dict[str, np.ndarray]:
         """The hyperparameters m0, beta0, W0_inv and nu0 in the units of x."""
         p = self.prior
-        W0_inv = p.W_inv * np.outer(self.unit, self.unit)
-        return {"m0": self.origin + self.unit * p.m, "beta0": p.beta, "W0_inv": W0_inv, "nu0": p.nu}
+        W0_inv = self.expand_matrix(p.W_inv)
+        return {"m0": self.points(p.m), "beta0": p.beta, "W0_inv": W0_inv, "nu0": p.nu}
 
     def n_free(self, n_components: int) -> int:
         """Number of free cluster parameters."""

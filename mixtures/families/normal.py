@@ -11,11 +11,12 @@ from math import isqrt, log, pi
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from scipy.linalg import solve_triangular
 from scipy.special import digamma, gammaln
 
-from mixtures.errors import CollapseError
+from mixtures.errors import CollapseError, FeatureError
 from mixtures.model import Theta
-from mixtures.rows import Moments
+from mixtures.rows import NEARLY_DEPENDENT, Moments, root_of
 from mixtures.seeds import Rng, generator
 
 LOG_2, LOG_PI, LOG_2PI = log(2), log(pi), log(2 * pi)
@@ -27,17 +28,24 @@ SMALLEST_VARIANCE = 1e-9
 # Stands for mean squares of zero, or less where a state was guessed.
 FLOOR = 1e-200
 
+EPS = float(np.finfo(float).eps)
+
+# Features found to follow from others beyond which no more are looked for.
+MOST_DEPENDENT = 8
+
 
 @dataclass(frozen=True)
 class Normal(ABC):
     """A Gaussian family's coordinates.
 
-    Second moments about a far origin cancel, so a family works in coordinates z = (x - origin) / unit, fixed once from the
-    data; it folds the Jacobian, -sum(log unit), into the constant of eta, and every log density is in the units of x.
+    Second moments about a far origin cancel, so a family works in coordinates z with x = origin + unit z, fixed once from the
+    data; it folds the Jacobian, -log|unit|, into the constant of eta, and every log density is in the units of x.
 
     Parameters
     ----------
-    origin, unit : ndarray, shape (D,)
+    origin : ndarray, shape (D,)
+    unit : ndarray, shape (D,) or (D, D)
+        A scale for each feature where clusters know no correlations, else a lower triangular matrix.
     prior
         Hyperparameters in the coordinates z.
     least : float
@@ -60,8 +68,24 @@ class Normal(ABC):
 
     @cached_property
     def log_volume(self) -> float:
-        """Log Jacobian of x with respect to z, sum(log unit)."""
+        """Log Jacobian of x with respect to z, log|unit|."""
         return float(np.log(self.unit).sum())
+
+    def expand(self, v: np.ndarray) -> np.ndarray:
+        """unit v of differences v (..., D) of points z."""
+        return v * self.unit
+
+    def reduce(self, v: np.ndarray) -> np.ndarray:
+        """unit^-1 v of differences v (..., D) of points x."""
+        return v / self.unit
+
+    def expand_matrix(self, A: np.ndarray) -> np.ndarray:
+        """unit A unit^T of symmetric matrices (..., D, D): covariances of x from those of z."""
+        return symmetric(self.expand(self.expand(A).swapaxes(-1, -2)))
+
+    def reduce_matrix(self, A: np.ndarray) -> np.ndarray:
+        """unit^-1 A unit^-T of symmetric matrices (..., D, D): covariances of z from those of x."""
+        return symmetric(self.reduce(self.reduce(A).swapaxes(-1, -2)))
 
     @cached_property
     def log_prior_normaliser(self) -> np.ndarray:
@@ -69,7 +93,7 @@ class Normal(ABC):
         return self.prior.log_normaliser()
 
     def coordinates(self, x: np.ndarray) -> np.ndarray:
-        """The points in the family's coordinates, z = (x - origin) / unit, shape (N, D).
+        """The points in the family's coordinates, z = unit^-1 (x - origin), shape (N, D).
 
         Raises
         ------
@@ -78,7 +102,15 @@ class Normal(ABC):
         """
         if x.shape[-1] != len(self.unit):
             raise ValueError(f"x has {x.shape[-1]} columns; the model has {len(self.unit)} features")
-        return (x - self.origin) / self.unit
+        return self.reduce(x - self.origin)
+
+    def near(self, x: np.ndarray) -> np.ndarray:
+        """The points where distances tell which are near to each other, shape (N, D)."""
+        return self.coordinates(x)
+
+    def points(self, z: np.ndarray) -> np.ndarray:
+        """The points x = origin + unit z."""
+        return self.origin + self.expand(z)
 
     def log_base(self, x: np.ndarray) -> np.ndarray:
         """Log base measure of every point, which is constant and folded into eta: zeros, shape (N,)."""
@@ -116,8 +148,8 @@ class Normal(ABC):
     @classmethod
     def stack(cls, families: Sequence[Self]) -> Self:
         """One family for several data sets that are given in their own coordinates z, their priors side by side."""
-        D = len(families[0].unit)
-        return cls(np.zeros(D), np.ones(D), type(families[0].prior).stack([family.prior for family in families]))
+        unit = np.eye(*families[0].unit.shape) if families[0].unit.ndim == 2 else np.ones_like(families[0].unit)
+        return cls(np.zeros(len(unit)), unit, type(families[0].prior).stack([family.prior for family in families]))
 
     def take(self, places: np.ndarray) -> Self:
         """Of stacked data sets, those at some places."""
@@ -128,12 +160,14 @@ class Normal(ABC):
         rng = generator(rng)
         F = np.linalg.cholesky(self.covariances(theta))[labels]
         z = theta["means"][labels] + times(F, rng.standard_normal((len(labels), len(self.unit))))
-        return self.origin + self.unit * z
+        return self.points(z)
 
     def to_data(self, theta: Theta) -> Theta:
         """Means and full covariances of x from parameters of z."""
-        covariances = self.covariances(theta) * np.outer(self.unit, self.unit)
-        return {"means": self.origin + self.unit * theta["means"], "covariances": covariances}
+        return {
+            "means": self.points(theta["means"]),
+            "covariances": self.expand_matrix(self.covariances(theta)),
+        }
 
     def moments(self, q: Any) -> tuple[np.ndarray, np.ndarray]:
         """Mean (..., K, D) and covariance (..., K, D, D) of each cluster's predictive density, in the units of x.
@@ -145,13 +179,41 @@ class Normal(ABC):
 
     def from_data_units(self, theta: Theta) -> Theta:
         """Means and full covariances of z from those of x."""
-        covariances = theta["covariances"] / np.outer(self.unit, self.unit)
-        return {"means": (theta["means"] - self.origin) / self.unit, "covariances": covariances}
+        return {
+            "means": self.coordinates(theta["means"]),
+            "covariances": self.reduce_matrix(theta["covariances"]),
+        }
 
 
 @dataclass(frozen=True)
 class Correlated(Normal):
-    """The features and natural parameters of clusters whose features may be correlated."""
+    """The features and natural parameters of clusters whose features may be correlated.
+
+    Their model is the same in all linear coordinates, and so is what a fit comes to: z is white, its covariance the identity.
+    """
+
+    @cached_property
+    def log_volume(self) -> float:
+        """Log Jacobian of x with respect to z, log|unit|."""
+        return float(log_diagonal(self.unit))
+
+    def expand(self, v: np.ndarray) -> np.ndarray:
+        """unit v of differences v (..., D) of points z."""
+        return v @ self.unit.T
+
+    def reduce(self, v: np.ndarray) -> np.ndarray:
+        """unit^-1 v of differences v (..., D) of points x, by substitution."""
+        return substitute(self.unit, v.reshape(-1, len(self.unit)).T).T.reshape(v.shape)
+
+    def near(self, x: np.ndarray) -> np.ndarray:
+        """The points with each feature scaled by its own spread, or white where features are nearly dependent, shape (N, D).
+
+        Distances in the features' own spreads lead to better starts, but know nothing of a narrow direction across features.
+        """
+        spread = np.linalg.norm(self.unit, axis=1)
+        if (self.unit.diagonal() < NEARLY_DEPENDENT * spread).any():
+            return self.coordinates(x)
+        return (x - self.origin) / spread
 
     def features(self, x: np.ndarray) -> np.ndarray:
         """Sufficient statistics t(x) = (1, z_i, z_i z_j for i <= j), shape (N, P) with P = 1 + D + D (D + 1) / 2."""
@@ -210,40 +272,128 @@ def frame(data: Moments, n_components: int) -> tuple[np.ndarray, np.ndarray]:
         unit = np.sqrt(np.diagonal(data.scatter) / data.n)
     lost = ~np.isfinite(unit) | ((unit == 0) & (data.high > data.low))
     if lost.any():
-        raise ValueError(
-            f"the variance of feature {int(np.argmax(lost))} is too large or too small for a number; rescale it"
+        raise FeatureError(
+            "the variance of {0} is too large or too small for a number; rescale it", [int(np.argmax(lost))]
         )
     if not np.all(data.high > data.low):
         constant = int(np.argmin(data.high > data.low))
-        raise ValueError(f"feature {constant} is constant over all {data.rows} rows; leave it out")
+        raise FeatureError(f"{{0}} is constant over all {data.rows} rows; leave it out", [constant])
     return data.mean, unit
 
 
-def location(m0: np.ndarray | None, origin: np.ndarray, unit: np.ndarray) -> np.ndarray:
-    """The prior location of the means in the coordinates z, (D,); the origin where none is given."""
+def location(m0: np.ndarray | None, origin: np.ndarray) -> np.ndarray:
+    """How far the prior location of the means is from the origin, in the units of x, (D,); by default it is there."""
     if m0 is None:
-        return np.zeros(len(unit))
+        return np.zeros(len(origin))
     m0 = np.asarray(m0, dtype=float)
-    if m0.shape not in ((), unit.shape) or not np.all(np.isfinite(m0)):
-        raise ValueError(f"m0 must be {len(unit)} finite numbers, one a feature")
-    return (np.broadcast_to(m0, unit.shape) - origin) / unit
+    if m0.shape not in ((), origin.shape) or not np.all(np.isfinite(m0)):
+        raise ValueError(f"m0 must be {len(origin)} finite numbers, one a feature")
+    return m0 - origin
 
 
-def inverse_scale(data: Moments, n_components: int, W0: np.ndarray | None, unit: np.ndarray) -> np.ndarray:
-    """W0^-1 in the coordinates z, (D, D): from W0 in inverse squared units of x, or the covariance over K^(2/D)."""
-    D = len(unit)
-    if W0 is not None:
-        W0 = np.asarray(W0, dtype=float)
-        if W0.shape != (D, D) or not np.allclose(W0, W0.T) or np.linalg.eigvalsh(W0)[0] <= 0:
-            raise ValueError(f"W0 must be a symmetric positive definite matrix of shape ({D}, {D})")
-        return np.linalg.inv(W0) / np.outer(unit, unit)
-    covariance = data.scatter / np.outer(unit, unit) * unbiased(data)
-    if data.rows <= D or np.linalg.eigvalsh(covariance)[0] < SMALLEST_VARIANCE:
+def white(data: Moments, n_components: int, m0: np.ndarray | None, W0: np.ndarray | None) -> tuple[np.ndarray, ...]:
+    """Coordinates in which the data are white, and the prior in them: origin (D,), unit (D, D), m0 (D,) and W0^-1 (D, D).
+
+    W0 is in inverse squared units of x; by default W0^-1 is the covariance over K^(2/D).
+    """
+    origin, _ = frame(data, n_components)
+    D, root = len(origin), data.root
+    assert root is not None
+    singular = dependence(data)
+    if W0 is None:
+        if data.rows <= D:
+            raise ValueError(
+                f"the covariance of the {data.rows} rows in {D} features is singular, so that it cannot set the prior "
+                "scale; leave out features, bring more rows, or give W0"
+            )
+        if singular is not None:
+            raise FeatureError(
+                f"{singular.text}: their covariance is singular, so that it cannot set the prior scale; leave one of them "
+                "out, or give W0",
+                singular.features,
+            )
+        scale = data.n * unbiased(data) / n_components ** (2 / D)
+        return origin, root, substitute(root, location(m0, origin)), scale * np.eye(D)
+    F, unit = factor(W0, D), settled(root)
+    with np.errstate(all="ignore"):
+        inverse = np.linalg.inv(unit.T @ F)
+        W_inv = inverse.T @ inverse
+    if not (np.all(np.isfinite(W_inv)) and np.all(W_inv.diagonal() > 0)):
         raise ValueError(
-            f"the covariance of the {data.rows} rows in {D} features is singular, so that it cannot set the prior scale; "
-            "leave out features that follow from others, bring more rows, or give W0"
+            "W0 is too large or too small for the spread of the data; its order is that of an inverse variance"
         )
-    return covariance / n_components ** (2 / D)
+    return origin, unit, substitute(unit, location(m0, origin)), W_inv
+
+
+def settled(root: np.ndarray) -> np.ndarray:
+    """The root of a covariance as the unit of coordinates, (D, D).
+
+    A feature that follows from those before it but for rounding is scaled by its own spread alone, so that the dependence
+    stays to be seen.
+    """
+    spread = np.linalg.norm(root, axis=1)
+    free = np.flatnonzero(root.diagonal() > 128 * EPS * spread)
+    if len(free) == len(root):
+        return root
+    unit = np.diag(np.where(spread > 0, spread, 1))
+    unit[np.ix_(free, free)] = root_of(root[free].T)[: len(free), : len(free)]
+    return unit
+
+
+def factor(W0: np.ndarray, D: int) -> np.ndarray:
+    """The lower triangular F with F F^T = W0, which is checked."""
+    W0 = np.asarray(W0, dtype=float)
+    if W0.shape == (D, D) and np.all(np.isfinite(W0)) and np.all(W0.diagonal() > 0):
+        scale = np.sqrt(W0.diagonal())
+        C = W0 / scale / scale[:, None]
+        if np.allclose(C, C.T):
+            with suppress(np.linalg.LinAlgError):
+                return scale[:, None] * np.linalg.cholesky(C)
+    raise ValueError(f"W0 must be a symmetric positive definite matrix of shape ({D}, {D})")
+
+
+def dependence(data: Moments) -> FeatureError | None:
+    """That a feature follows from others but for rounding, with the combination: of several, the one of fewest features.
+
+    A feature's residual on those before it is compared with what rounding leaves of it and of the terms of its combination.
+    """
+    assert data.root is not None
+    L, left, j = data.root, np.arange(len(data.mean)), 0
+    found: list[tuple[int, np.ndarray, np.ndarray, float]] = []
+    rounding = 8 * data.eps * np.maximum(np.abs(data.low), np.abs(data.high))
+    while j < len(left) and len(found) < MOST_DEPENDENT:
+        spread = float(np.linalg.norm(L[j]))
+        if L[j, j] <= NEARLY_DEPENDENT * spread:
+            c = solve_triangular(L[:j, :j].T, L[j, :j]) if j else np.empty(0)
+            noise = rounding[left[j]] + np.abs(c) @ rounding[left[:j]]
+            if L[j, j] <= max(noise, 128 * EPS * spread):
+                some = np.abs(c) * np.linalg.norm(L[:j], axis=1) > 1e-9 * spread
+                found.append((left[j], left[:j][some], c[some], noise))
+                left, L = np.delete(left, j), root_of(np.delete(L, j, axis=0).T)
+                continue
+        j += 1
+    if not found:
+        return None
+    feature, others, c, noise = min(found, key=lambda each: len(each[1]))
+    short = np.array([float(f"{value:.5g}") for value in c])
+    if np.all(np.abs(c - short) <= 1e-8 * np.abs(c)):
+        c = short
+    else:
+        noise *= 1 + float((np.abs(data.mean) / np.linalg.norm(data.root, axis=1))[others].sum())
+    constant = data.mean[feature] - c @ data.mean[others]
+    terms = [(value, f" {{{place}}}") for place, value in enumerate(c, 1)]
+    if abs(constant) > noise:
+        terms.append((constant, ""))
+    return FeatureError(f"{{0}} = {_sum_of(terms)}", [int(feature), *map(int, others)])
+
+
+def _sum_of(terms: Sequence[tuple[float, str]]) -> str:
+    """Coefficients to five digits and what they multiply, as in "2 a - b + 7"."""
+    words = ""
+    for value, term in terms:
+        size = f"{abs(value):.5g}"
+        words += (" - " if value < 0 else " + ") + (term.strip() if size == "1" and term else size + term)
+    return words.removeprefix(" + ") if words.startswith(" + ") else words.replace(" - ", "-", 1)
 
 
 def unbiased(data: Moments) -> float:
@@ -318,6 +468,11 @@ def over(variance: np.ndarray, taken: np.ndarray) -> np.ndarray:
     return variance / np.maximum(variance + taken, FLOOR)
 
 
+def symmetric(A: np.ndarray) -> np.ndarray:
+    """(A + A^T) / 2 of each matrix, without the asymmetry of rounding."""
+    return (A + A.swapaxes(-1, -2)) / 2
+
+
 def existing(excess: np.ndarray) -> np.ndarray:
     """The divisor of an expectation that exists where it is positive; not a number elsewhere."""
     return np.where(excess > 0, excess, np.nan)
@@ -369,6 +524,11 @@ def unpack(s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Split s into counts (...), sums (..., D) and full second moments (..., D, D)."""
     D = (isqrt(8 * s.shape[-1] + 1) - 3) // 2
     return s[..., 0], s[..., 1 : 1 + D], s.take(places(D)[1], axis=-1)
+
+
+def substitute(L: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """L^-1 b of a lower triangular matrix (D, D) and columns (D, ...), by substitution."""
+    return solve_triangular(L, b, lower=True, check_finite=False)
 
 
 def log_det(A: np.ndarray) -> np.ndarray:

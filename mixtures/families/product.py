@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from scipy.linalg import block_diag
 
 from mixtures.model import Theta
 from mixtures.rows import Rows, as_rows, as_weights, blocks
@@ -179,8 +180,36 @@ class Product:
 
     @property
     def unit(self) -> np.ndarray:
-        """How much of x one unit of z is, part by part."""
-        return np.concatenate([part.unit for part in self.parts])
+        """How much of x one unit of z is, part by part: scales, or a triangle where a part has one."""
+        if all(part.unit.ndim == 1 for part in self.parts):
+            return np.concatenate([part.unit for part in self.parts])
+        return block_diag(*(np.diag(part.unit) if part.unit.ndim == 1 else part.unit for part in self.parts))
+
+    @property
+    def log_volume(self) -> float:
+        """Log Jacobian of x with respect to z, summed over the parts."""
+        return sum(part.log_volume for part in self.parts)
+
+    def near(self, x: np.ndarray) -> np.ndarray:
+        """The points where distances tell which are near to each other, part by part, (N, D)."""
+        return np.concatenate([part.near(own) for part, own in self._split(x)], axis=-1)
+
+    def points(self, z: np.ndarray) -> np.ndarray:
+        """Points in the order of the parts, in the units of x, shape (N, size)."""
+        return self.origin + z @ self._matrix.T
+
+    def expand_matrix(self, A: np.ndarray) -> np.ndarray:
+        """Covariances (..., size, size) in the units of x from those of z."""
+        return self._matrix @ A @ self._matrix.T
+
+    def reduce_matrix(self, A: np.ndarray) -> np.ndarray:
+        """The inverse of `expand_matrix`."""
+        half = np.linalg.solve(self._matrix, A)
+        return np.linalg.solve(self._matrix, half.swapaxes(-1, -2))
+
+    @property
+    def _matrix(self) -> np.ndarray:
+        return self.unit if self.unit.ndim == 2 else np.diag(self.unit)
 
     @cached_property
     def monomials(self) -> np.ndarray:

@@ -130,7 +130,7 @@ class SphericalGaussian(Normal):
         if W0 is not None and not (np.ndim(W0) == 0 and W0 > 0):
             raise ValueError("W0 must be one positive number")
         w = data.n * unbiased(data) / n_components ** (2 / D) if W0 is None else 1 / (W0 * unit[0] ** 2)
-        m = location(m0, origin, unit)
+        m = location(m0, origin) / unit
         prior = SphericalNormalGamma(m, np.asarray(float(beta0)), np.asarray(nu / 2), np.asarray(w / 2))
         return cls(origin, unit, prior)
 

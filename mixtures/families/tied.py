@@ -20,10 +20,7 @@ from mixtures.families.normal import (
     Wishart,
     check_prior,
     existing,
-    frame,
-    inverse_scale,
     least_variance,
-    location,
     log_det,
     log_student_t,
     outer,
@@ -33,6 +30,7 @@ from mixtures.families.normal import (
     smallest_eigenvalue,
     times,
     unpack,
+    white,
     wishart_root,
 )
 from mixtures.model import Theta
@@ -74,8 +72,9 @@ class TiedGaussian(Correlated):
 
     Parameters
     ----------
-    origin, unit : ndarray, shape (D,)
-        The coordinates z = (x - origin) / unit.
+    origin : ndarray, shape (D,)
+    unit : ndarray, shape (D, D)
+        The coordinates z with x = origin + unit z; lower triangular.
     prior : SharedWishart
         m (1, D) and beta (1,), the same for every cluster, in the coordinates z.
 
@@ -107,13 +106,11 @@ class TiedGaussian(Correlated):
         weights: np.ndarray | None = None,
     ) -> TiedGaussian:
         """The family in coordinates that suit ``x``; arguments, defaults and errors as for `mixtures.Gaussian.from_data`."""
-        data = moments(x, weights)
+        data = moments(x, weights, root=True)
         D = len(data.mean)
-        origin, unit = frame(data, n_components)
         nu = float(D + 2 if nu0 is None else nu0)
         check_prior(beta0, nu, D - 1)
-        W_inv = inverse_scale(data, n_components, W0, unit)
-        m = location(m0, origin, unit)
+        origin, unit, m, W_inv = white(data, n_components, m0, W0)
         return cls(origin, unit, SharedWishart(m[None], np.full(1, float(beta0)), W_inv, np.asarray(nu)))
 
     def expected_natural(self, q: SharedWishart) -> np.ndarray:
@@ -185,7 +182,7 @@ class TiedGaussian(Correlated):
         return (q.nu - D - 1 + K) / 2 * log_det(Lambda) - quadratic / 2 - q.log_normaliser()
 
     def log_jacobian(self, n_components: int) -> float:
-        """Log Jacobian of (mu, Lambda) in z with respect to (mu, Lambda) in x: K times unit^-1, once unit^(D+1)."""
+        """Log Jacobian of (mu, Lambda) in z with respect to (mu, Lambda) in x: K times |unit|^-1, once |unit|^(D+1)."""
         return (len(self.unit) + 1 - n_components) * self.log_volume
 
     def log_predictive(self, x: np.ndarray, q: SharedWishart) -> np.ndarray:
@@ -213,8 +210,8 @@ class TiedGaussian(Correlated):
     def prior_in_data_units(self) -> dict[str, np.ndarray]:
         """The hyperparameters m0, beta0, W0_inv and nu0 in the units of x."""
         p = self.prior
-        W0_inv = p.W_inv * np.outer(self.unit, self.unit)
-        return {"m0": self.origin + self.unit * p.m[0], "beta0": p.beta[0], "W0_inv": W0_inv, "nu0": p.nu}
+        W0_inv = self.expand_matrix(p.W_inv)
+        return {"m0": self.points(p.m[0]), "beta0": p.beta[0], "W0_inv": W0_inv, "nu0": p.nu}
 
     def n_free(self, n_components: int) -> int:
         """Number of free cluster parameters."""

@@ -165,11 +165,7 @@ def measure(model: str, seed: int, **settings_of: Any) -> dict[str, Any]:
 
 def standardised(values: dict[str, np.ndarray], family: Gaussian) -> dict[str, np.ndarray]:
     """Parameters in the units of x brought to the family's coordinates."""
-    return {
-        "weights": values["weights"],
-        "means": (values["means"] - family.origin) / family.unit,
-        "covariances": values["covariances"] / np.outer(family.unit, family.unit),
-    }
+    return {"weights": values["weights"], **family.from_data_units(values)}
 
 
 def diagnosed(fit: Fit, x: np.ndarray) -> dict[str, Any]:

@@ -275,9 +275,8 @@ def _closed_form(
     W = _positive_definite("W", W)
     expected = np.diagonal(np.linalg.inv(W), axis1=-2, axis2=-1) / nu[:, None] / data.scale**2
     _check_reach((m - data.centre) / data.scale, expected, data.x)
-    unit = data.scale * family.unit
-    m = ((m - data.centre) / data.scale - family.origin) / family.unit
-    q = NormalWishart(m, beta, np.linalg.inv(W) / np.outer(unit, unit), nu)
+    m = family.coordinates((m - data.centre) / data.scale)
+    q = NormalWishart(m, beta, family.reduce_matrix(np.linalg.inv(W) / np.outer(data.scale, data.scale)), nu)
     fit = Fit(name, "variational", family, allocation, Conjugate(alpha, q), np.empty(0), True, {})
     return Added(fit, f"added: closed form{where}", "variational")
 
@@ -327,9 +326,8 @@ def _held(name: str, raw: Raw, where: str, data: Data, family: Family, allocatio
         {},
         sample_stats=dict(raw.sample_stats),
     )
-    _check_structure(
-        fit, family.to_data(theta)["covariances"] * np.outer(data.scale, data.scale), arrays["covariances"]
-    )
+    own = family.to_data(theta)["covariances"] * np.outer(data.scale, data.scale)
+    _check_structure(fit, own, arrays["means"], arrays["covariances"])
     what = "a point" if kind == "point" else f"{draws} draws" if chains == 1 else f"{chains} × {draws} draws"
     return Added(fit, f"added: {what}{where}", kind)
 
@@ -346,12 +344,14 @@ def _check_reach(means: np.ndarray, variances: np.ndarray, x: np.ndarray) -> Non
         )
 
 
-def _check_structure(fit: Fit, own: np.ndarray, given: np.ndarray) -> None:
+def _check_structure(fit: Fit, own: np.ndarray, means: np.ndarray, given: np.ndarray) -> None:
     """Refuse covariances that have not the structure of the comparison's, and parameters that do not vary."""
     structure, D = fit.family.covariance, given.shape[-1]
     if np.any(np.abs(own - given) > TOLERANCE * _products_of_sds(given)):
         raise ValueError(f"its covariances are not {structure}; compare with the structure that they have")
-    found = scalars(fit.draws(fit.held.weights[..., 0].size, np.random.default_rng(0))["posterior"].to_dataset())
+    held = fit.draws(fit.held.weights[..., 0].size, np.random.default_rng(0))["posterior"].to_dataset()
+    as_given = {key: (held[key].dims, a) for key, a in (("means", means), ("covariances", given))}
+    found = scalars(held.assign(as_given))
     number = sum(own is not None and own.block == "spreads" for own in map(kind_of, found))
     expected = fit.family.n_free(fit.n_components) - fit.n_components * D
     if number != expected:

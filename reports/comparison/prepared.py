@@ -86,6 +86,12 @@ def prepare(
         if missing := {"weights", "means", "covariances"} - set(truth):
             raise ValueError(f"truth lacks {', '.join(sorted(missing))}")
         truth = {k: np.asarray(truth[k], dtype=float) for k in ("weights", "means", "covariances")}
+    still = (np.ptp(x[order], axis=0) == 0) & (np.ptp(x, axis=0) > 0)
+    if still.any():
+        raise ValueError(
+            f"feature {features[int(np.argmax(still))]!r} is constant over the {len(order)} rows that test_fraction "
+            f"{test_fraction:g} leaves to fit; hold out fewer rows, or leave the feature out"
+        )
     centre, scale = np.zeros(x.shape[1]), np.ones(x.shape[1])
     if standardize:
         centre, scale = x[order].mean(0), x[order].std(0)

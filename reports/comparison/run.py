@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mixtures import COVARIANCES, CollapseError, Dirichlet, Fit
+from mixtures.errors import FeatureError
 from mixtures.model import Allocation, Family
 from mixtures.seeds import Rng, generator
 from reports.comparison import manifest as facts_of
@@ -140,7 +141,10 @@ def compare(
     if not 1 <= n_components <= len(data.x):
         raise ValueError(f"n_components is {n_components}; expected 1 to {len(data.x)}, the number of rows to fit")
     check_comparison(data.x.shape[1], n_components, methods, settings)
-    family = COVARIANCES[covariance].from_data(data.x, n_components, **(prior or {}))
+    try:
+        family = COVARIANCES[covariance].from_data(data.x, n_components, **(prior or {}))
+    except FeatureError as error:
+        raise ValueError(error.named(data.features)) from error
     allocation = Dirichlet.symmetric(n_components, alpha0)
     if extra and test_fraction:
         raise ValueError("added methods may have seen the rows that test_fraction would hold out; leave it at 0")

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from mixtures import COVARIANCES, Dirichlet, Draws, Fit
+from mixtures.errors import FeatureError
 from mixtures.fit import Conjugate
 from mixtures.methods import cavi, em, exact, gibbs
 from mixtures.model import Allocation, Family
@@ -347,6 +348,9 @@ def _cross_validated(method: Any, name: str) -> Callable[[Candidate, Setting, np
             rest = np.delete(x, rows, axis=0)
             try:
                 fit = method.fit(rest, *setting.model(rest, candidate), rng=rng, tol=FOLD_TOL, **settings)
+            except FeatureError as error:
+                text = f"without fold {number} of {len(setting.folds)}, {error.text}"
+                raise FeatureError(text, error.features) from error
             except ValueError as error:
                 raise type(error)(f"without fold {number} of {len(setting.folds)}, {error}") from error
             log_p[rows] = fit.log_predictive(x[rows])

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -155,13 +156,11 @@ def diagnose(prior: float, prior_se: float, likelihood: float, likelihood_se: fl
     return OPEN
 
 
-def rescaled(family: Family, x: np.ndarray, n_components: int, factor: float) -> Family:
+def rescaled(family: Family, factor: float) -> Family:
     """The family under the same prior but for a scale W0^-1 so many times as large."""
-    prior = family.prior_in_data_units()
-    W0_inv = factor * np.asarray(prior["W0_inv"])
-    W0 = np.linalg.inv(W0_inv) if W0_inv.ndim == 2 else 1 / W0_inv
-    given = {"m0": prior["m0"], "beta0": float(prior["beta0"]), "W0": W0, "nu0": float(prior["nu0"])}
-    return type(family).from_data(x, n_components, **given)  # type: ignore[attr-defined]
+    prior = family.prior  # type: ignore[attr-defined]
+    name = "W_inv" if hasattr(prior, "W_inv") else "b"
+    return replace(family, prior=replace(prior, **{name: factor * getattr(prior, name)}))  # type: ignore[type-var]
 
 
 def scales(
@@ -199,7 +198,7 @@ def scales(
     restarts = int(np.clip(STARTED // len(x), *STARTS))
     found = []
     for factor, own in zip(FACTORS, rng.spawn(len(FACTORS)), strict=True):
-        family = rescaled(fit.family, x, fit.n_components, factor)
+        family = rescaled(fit.family, factor)
         starts: list[dict[str, Any]] = [{"restarts": restarts}, *({"init": r} for r in others.values())]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # told by `converged`

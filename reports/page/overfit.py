@@ -420,7 +420,8 @@ def _panel(view: View, part: Slice, curves: pd.DataFrame, along: str) -> Panel:
 
 def _difference(settings: Mapping[Any, Any]) -> Cell:
     tone = {1: "good", -1: "bad", 0: ""}[int(settings["decided"])]
-    return Cell(with_error(settings["mean"], settings["simultaneous"]), settings["mean"], tone=tone)
+    sort = None if missing(settings["mean"]) else settings["mean"]
+    return Cell(with_error(settings["mean"], settings["simultaneous"]), sort, tone=tone)
 
 
 def _share(x: float | None) -> Cell:

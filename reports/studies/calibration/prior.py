@@ -106,7 +106,8 @@ def model(settings: Settings) -> tuple[Family, Dirichlet]:
     D, nu0 = settings.dimension, settings.nu0
     assert nu0 is not None
     W0: Any = {"diag": np.ones(D) / nu0, "spherical": 1 / nu0}.get(settings.covariance, np.eye(D) / nu0)
-    frame = np.array([[1.0], [-1.0]]).repeat(D, axis=1)  # mean 0 and standard deviation 1
+    half = next(4**power for power in range(D) if 4**power >= D)
+    frame = np.sqrt(half) * np.concatenate([np.eye(half, D), -np.eye(half, D)])  # mean 0, covariance the identity
     family = COVARIANCES[settings.covariance].from_data(
         frame, settings.n_components, m0=np.zeros(D), beta0=settings.beta0, W0=W0, nu0=nu0
     )
