@@ -433,7 +433,29 @@ def test_the_compiled_engine_computes_the_same(kind, rng):
         em.fit(x, family, Dirichlet.symmetric(2), rng=1, engine="fused")
 
 
-# ---- what is refused
+# ---- defaults, and what is refused
+
+
+def test_default_priors_are_as_stated(rng):
+    """One plus 1/K of an observation spread as the data are; for counts, exponential with their mean."""
+    binary, counts = table("bernoulli", 40, rng)[0], table("poisson", 40, rng)[0]
+    codes = table("categorical", 40, rng)[0]
+    p = Bernoulli.from_data(binary, 4).prior_in_data_units()
+    np.testing.assert_allclose(p["a0"], 1 + binary.mean(0) / 4)
+    np.testing.assert_allclose(p["b0"], 1 + (1 - binary.mean(0)) / 4)
+    a0 = Categorical.from_data(codes, 4).prior_in_data_units()["a0"]
+    np.testing.assert_allclose(a0[0], 1 + np.bincount(codes[:, 0].astype(int), minlength=3) / 160)
+    np.testing.assert_allclose(a0[1], np.append(1 + np.bincount(codes[:, 1].astype(int)) / 160, 0))
+    p = Poisson.from_data(counts, 4).prior_in_data_units()
+    np.testing.assert_allclose(p["a0"], 1)
+    np.testing.assert_allclose(p["b0"], 1 / counts.mean(0))
+
+
+def test_the_row_of_a_wrong_value_is_counted_over_blocks():
+    x = np.zeros((20, 2))
+    x[17, 1] = 0.5
+    with pytest.raises(ValueError, match=r"x is 0\.5 in row 17, column 1"):
+        Bernoulli.from_data(Blocks(x), 2)
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,13 @@ from mixtures.families.discrete import (
     Discrete,
     check_components,
     positive,
+    read,
     refuse_fractions,
     refuse_outside,
 )
 from mixtures.families.normal import Batch, refuse_empty
 from mixtures.model import Theta
-from mixtures.rows import Rows, as_rows, as_weights, blocks, moments
+from mixtures.rows import Rows
 from mixtures.seeds import Rng, generator
 
 
@@ -102,10 +103,7 @@ class Bernoulli(Discrete):
             If x holds anything but zeros and ones, or a hyperparameter is not positive.
         """
         check_components(n_components)
-        x = as_rows(x)
-        share = moments(x, weights).mean
-        for block, _ in blocks(x, as_weights(x, weights)):
-            refuse_fractions(block, 1, "0 or 1")
+        _, share, _ = read(x, weights, 1, "0 or 1")
         D = len(share)
         a = positive("a0", 1 + np.clip(share, 0, 1) / n_components if a0 is None else a0, D)
         b = positive("b0", 1 + np.clip(1 - share, 0, 1) / n_components if b0 is None else b0, D)

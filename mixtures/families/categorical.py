@@ -22,12 +22,13 @@ from mixtures.families.discrete import (
     SMALLEST,
     Discrete,
     check_components,
+    read,
     refuse_fractions,
     refuse_outside,
 )
 from mixtures.families.normal import Batch, refuse_empty
 from mixtures.model import Theta
-from mixtures.rows import Rows, as_rows, as_weights, blocks, moments
+from mixtures.rows import Rows, as_rows, as_weights, blocks
 from mixtures.seeds import Rng, generator
 
 
@@ -108,21 +109,19 @@ class Categorical(Discrete):
         """
         check_components(n_components)
         x = as_rows(x)
-        data = moments(x, weights)
+        n, mean, high = read(x, weights, np.inf, "a code, a whole number of at least 0")
         if levels is None:
-            for block, _ in blocks(x):
-                refuse_fractions(block, np.inf, "a code, a whole number of at least 0")
-            levels = [max(2, int(high) + 1) for high in data.high]
+            levels = [max(2, int(c) + 1) for c in high]
         C = tuple(int(c) for c in levels)
-        if len(C) != len(data.mean) or min(C) < 1:
-            raise ValueError(f"levels is {list(C)}; expected {len(data.mean)} positive numbers, one a feature")
+        if len(C) != len(mean) or min(C) < 1:
+            raise ValueError(f"levels is {list(C)}; expected {len(mean)} positive numbers, one a feature")
         flat = cls(DirichletProduct(np.ones(sum(C))), C)
         if a0 is None:
             counts = np.zeros(sum(C))
             for block, w in blocks(x, as_weights(x, weights)):
                 indicators = flat.coordinates(block)
                 counts += indicators.sum(0) if w is None else w @ indicators
-            alpha = 1 + counts / data.n / n_components
+            alpha = 1 + counts / n / n_components
         elif isinstance(a0, float | int):
             alpha = np.full(sum(C), float(a0))
         else:
@@ -171,9 +170,10 @@ class Categorical(Discrete):
         refuse_fractions(
             x, np.array(self.levels) - 1, f"a code below the number of levels, which are {list(self.levels)}"
         )
-        z = np.zeros((*x.shape[:-1], self.size))
-        np.put_along_axis(z, x.astype(int) + self.first, 1.0, axis=-1)
-        return z
+        place = x.reshape(-1, x.shape[-1]).astype(np.intp) + self.first
+        z = np.zeros((len(place), self.size))
+        z.ravel()[place + self.size * np.arange(len(place))[:, None]] = 1.0
+        return z.reshape(*x.shape[:-1], self.size)
 
     def flat(self, theta: Theta) -> np.ndarray:
         """The probabilities of all levels side by side, (..., K, L)."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from mixtures.errors import CollapseError
 from mixtures.model import Theta
+from mixtures.rows import Rows, as_rows, as_weights, blocks, refuse_missing
 
 SMALLEST = 1e-300
 """Stands for a probability or a rate of zero: its logarithm is still a number, and zero times it is zero."""
@@ -142,17 +143,40 @@ def refuse_outside(*hyperparameters: np.ndarray) -> None:
         )
 
 
+def read(
+    x: Rows, weights: np.ndarray | None, most: float | np.ndarray, what: str
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Number of observations, and the mean (D,) and largest value (D,) of every feature, in one reading.
+
+    Raises
+    ------
+    ValueError
+        If a value is missing or is no whole number from 0 to ``most``, or there is no row.
+    """
+    x = as_rows(x)
+    n, start, total, high = 0.0, 0, np.zeros(()), np.zeros(())
+    for block, w in blocks(x, as_weights(x, weights)):
+        refuse_missing(block, start)
+        refuse_fractions(block, most, what, start)
+        start += len(block)
+        n += len(block) if w is None else float(w.sum())
+        total = total + (block.sum(0, dtype=np.float64) if w is None else w @ block)
+        high = np.maximum(high, block.max(0))
+    if not n > 0:
+        raise ValueError("x has no rows that count")
+    return n, total / n, high
+
+
 def check_components(n_components: int) -> None:
     """Refuse a mixture without clusters."""
     if n_components < 1:
         raise ValueError(f"n_components is {n_components}; a mixture needs at least 1")
 
 
-def refuse_fractions(x: np.ndarray, most: float | np.ndarray, what: str) -> None:
-    """Refuse points that are not whole numbers from 0 to ``most``, or (D,) of these; ``what`` names what was expected."""
+def refuse_fractions(x: np.ndarray, most: float | np.ndarray, what: str, start: int = 0) -> None:
+    """Refuse points that are not whole numbers from 0 to ``most``, or (D,) of these; ``what`` says what they should be."""
     bad = ~((x >= 0) & (x <= most) & (x == np.floor(x)))
     if bad.any():
         row, column = np.argwhere(bad.reshape(-1, x.shape[-1]))[0]
-        raise ValueError(
-            f"x is {x.reshape(-1, x.shape[-1])[row, column]:g} in row {row}, column {column}; expected {what}"
-        )
+        value = x.reshape(-1, x.shape[-1])[row, column]
+        raise ValueError(f"x is {value:g} in row {start + row}, column {column}; expected {what}")

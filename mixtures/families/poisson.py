@@ -21,13 +21,16 @@ from mixtures.families.discrete import (
     Discrete,
     check_components,
     positive,
+    read,
     refuse_fractions,
     refuse_outside,
 )
 from mixtures.families.normal import Batch, refuse_empty
 from mixtures.model import Theta
-from mixtures.rows import Rows, as_rows, as_weights, blocks, moments
+from mixtures.rows import Rows
 from mixtures.seeds import Rng, generator
+
+COUNT = "a count, a whole number of at least 0"
 
 
 @dataclass(frozen=True)
@@ -107,10 +110,7 @@ class Poisson(Discrete):
             rows and b0 is not given.
         """
         check_components(n_components)
-        x = as_rows(x)
-        mean = moments(x, weights).mean
-        for block, _ in blocks(x, as_weights(x, weights)):
-            refuse_fractions(block, np.inf, "a count, a whole number of at least 0")
+        _, mean, _ = read(x, weights, np.inf, COUNT)
         a = positive("a0", a0, len(mean))
         if b0 is None:
             if not np.all(mean > 0):
@@ -133,7 +133,7 @@ class Poisson(Discrete):
         ValueError
             If x holds anything but whole numbers of at least 0.
         """
-        refuse_fractions(x, np.inf, "a count, a whole number of at least 0")
+        refuse_fractions(x, np.inf, COUNT)
         return super().features(x)
 
     def log_base(self, x: np.ndarray) -> np.ndarray:
