@@ -268,6 +268,7 @@ def test_without_a_command_there_is_help():
     assert "Commands:" in result.stdout
 
 
+@pytest.mark.robustness("security")
 def test_what_a_user_named_is_no_markup_and_steers_no_terminal(folder):
     """Brackets are text, and control characters are written as escapes: in a table, a path and an error."""
     name = "[red]a[bold] \x1b[2J.csv"
@@ -429,6 +430,7 @@ def test_report_names_a_damaged_folder(lost, folder):
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.robustness("security")
 @pytest.mark.parametrize(("encoding", "minus"), [("ascii", "-4."), ("latin-1", "-4."), ("utf-8", "−4.")])
 def test_what_a_terminal_cannot_show_is_replaced(encoding, minus, folder):
     """The sign of a number above all is still a sign."""

@@ -19,6 +19,8 @@ from reports import Results, ResultsError, compare
 from reports.comparison import files
 from reports.comparison.results import check_free
 
+pytestmark = pytest.mark.robustness("files")
+
 
 @pytest.fixture(scope="module")
 def results():
@@ -580,6 +582,7 @@ class Executed:
         return os.mkdir, (str(self.mark),)
 
 
+@pytest.mark.robustness("security")
 def test_no_store_of_a_stranger_runs_code(tmp_path):
     """An array of text whose filters unpickle it."""
     from reports.comparison.added import _read

@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from mixtures.datasets import limits, load
 from reports.commands.app import app
 
+pytestmark = pytest.mark.robustness("limits")
+
 TABLE = b"a,b\n" + b"1.5,2\n2,4.5\n3,1\n" * 20
 
 

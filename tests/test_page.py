@@ -204,6 +204,7 @@ def test_sections_stand_in_the_order_of_the_design(pages, which):
     assert list(Page(pages[which]).sections) == SECTIONS
 
 
+@pytest.mark.robustness("security")
 @pytest.mark.parametrize("which", ["quick", "full"])
 def test_strings_from_the_data_are_escaped(pages, which):
     page = Page(pages[which])

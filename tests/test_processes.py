@@ -16,6 +16,8 @@ from sklearn.model_selection import GridSearchCV
 
 from mixtures import BayesianGaussianMixture, GaussianMixture
 
+pytestmark = pytest.mark.robustness("processes")
+
 WAIT = 30
 
 

@@ -32,6 +32,7 @@ def test_a_repr_fits_in_two_lines(comparison):
         assert part in text
 
 
+@pytest.mark.robustness("security")
 def test_html_keeps_to_itself(comparison):
     """No rule of its style reaches what is outside, what a user named is escaped, and nothing is fetched."""
     html = comparison._repr_html_()

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes of a group are read from /proc")
+pytestmark = [
+    pytest.mark.robustness("processes"),
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes of a group are read from /proc"),
+]
 
 ROOT = Path(__file__).parents[1]
 COMMAND = (sys.executable, "-m", "reports.commands.app")
