@@ -104,6 +104,7 @@ def compare(
     from mixtures import datasets
     from reports.api.comparison import compare as compare_data
     from reports.comparison.beside import second_process
+    from reports.comparison.capacity import check_comparison
     from reports.comparison.files import check_space
     from reports.comparison.results import PAGE, ResultsError, check_free
     from reports.comparison.run import check_covariance, check_methods
@@ -138,6 +139,7 @@ def compare(
         check_free(folder, overwrite=overwrite)
         points = sum(METHODS[method].kind == "point" for method in chosen)
         n, d = loaded.x.shape
+        check_comparison(d, components, chosen, options)
         check_space(folder, size(len(chosen) + len(extra) - points, points, n, d, components, options))
 
         with stages, second_process(len(chosen) + len(extra)) as executor:

@@ -62,7 +62,8 @@ def begin() -> None:
         if signal.getsignal(number) is _leave_at_once:
             signal.signal(number, _raise)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_forget)
+        # a child that hears a signal before it has forgotten all this would tell its parent of it
+        os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_forget)
 
 
 def outcome(text: str | Callable[[], str]) -> None:
@@ -153,12 +154,22 @@ def _end(number: int) -> NoReturn:
     os._exit(128 + number)
 
 
+def _hold() -> None:
+    """Keep signals from the thread that forks."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def _release() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
 def _forget() -> None:
     """Let a forked child take signals as any process does."""
     signal.set_wakeup_fd(-1)
     for number in SIGNALS:
         if signal.getsignal(number) is _raise:
             signal.signal(number, signal.SIG_DFL)
+    _release()
 
 
 def _close_output() -> None:
