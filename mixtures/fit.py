@@ -194,9 +194,9 @@ class Fit:
         if isinstance(self.posterior, Conjugate):
             q = self.posterior
             log_pi = self.allocation.natural(self.allocation.mean(q.alpha))
-            return np.concatenate(
-                [log_sum(log_pi + self.family.log_predictive(block, q.theta)) for block, _ in blocks(x)]
-            )
+            with np.errstate(over="ignore", invalid="ignore"):
+                log_p = np.concatenate([log_pi + self.family.log_predictive(block, q.theta) for block, _ in blocks(x)])
+            return log_sum(np.where(np.isnan(log_p), -np.inf, log_p))
         if not isinstance(self.posterior, Draws):
             return self.posterior.log_predictive(x)
         per_draw = (log_sum_draws(block) for _, block in self.log_rho(x))
@@ -233,7 +233,7 @@ class Fit:
                 self.allocation.expected_natural(self.posterior.alpha),
                 self.family.expected_natural(self.posterior.theta),
             )
-            return np.concatenate([normalise((eta @ self.family.features(block).T).T)[1] for block, _ in blocks(x)])
+            return np.concatenate([normalise(_log_density(eta, *self._features(block)))[1] for block, _ in blocks(x)])
         return np.concatenate([normalise_draws(block)[1].mean(0) for _, block in self.log_rho(x)])
 
     def sample(self, n: int, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
@@ -273,19 +273,28 @@ class Fit:
             yield slice(None), np.concatenate([self._about_means(block) for block, _ in blocks(x)])[None]
             return
 
-        def by_draw(eta: np.ndarray, t: np.ndarray) -> np.ndarray:
-            return np.moveaxis((eta.swapaxes(0, 1).reshape(K * S, P) @ t.T).reshape(K, S, len(t)), 0, -1)
+        def by_draw(eta: np.ndarray, t: np.ndarray, beyond: np.ndarray) -> np.ndarray:
+            log_p = _log_density(eta.swapaxes(0, 1).reshape(K * S, P), t, beyond)
+            return np.moveaxis(log_p.T.reshape(K, S, len(t)), 0, -1)
 
         step = max(1, BLOCK_ELEMENTS // (S * K))
         for start in range(0, len(x), step):
             rows = slice(start, start + step)
-            t = self.family.features(x[rows])
-            log_rho = by_draw(eta, t)
+            t, beyond = self._features(x[rows])
+            log_rho = by_draw(eta, t, beyond)
             if self.family.has_base:
                 log_rho = log_rho + self.family.log_base(x[rows])[:, None]
             if impossible is not None:
-                log_rho = np.where(by_draw(impossible, t) > 0.5, -np.inf, log_rho)
+                log_rho = np.where(by_draw(impossible, t, beyond) > 0.5, -np.inf, log_rho)
             yield rows, log_rho
+
+    def _features(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """t(x) (N, P), and which points are so far away that no number holds it, (N,); of these it is zero."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            t = self.family.features(x)
+        beyond = ~np.isfinite(t).all(1)
+        t[beyond] = 0
+        return t, beyond
 
     def _about_means(self, x: np.ndarray) -> np.ndarray:
         """`log_rho` of a point estimate, each cluster about its own mean, where nothing cancels, (N, K)."""
@@ -293,7 +302,15 @@ class Fit:
         means, own = self.family.to_data(theta)["means"][0], theta | {"means": np.zeros_like(theta["means"])}
         eta = fold(self.allocation.natural(weights), self.family.natural(own))[0]
         family: Any = self.family
-        return np.stack([replace(family, origin=mu).features(x) @ e for mu, e in zip(means, eta, strict=True)], axis=-1)
+        about = [replace(self, family=replace(family, origin=mu))._features(x) for mu in means]
+        return np.stack([_log_density(e[None], *own)[:, 0] for e, own in zip(eta, about, strict=True)], axis=-1)
+
+
+def _log_density(eta: np.ndarray, t: np.ndarray, beyond: np.ndarray) -> np.ndarray:
+    """t(x) . eta of eta (K, P) and t (N, P), in the order of `normalise`: (N, K); minus infinity for points beyond numbers."""
+    log_p = (eta @ t.T).T
+    log_p[beyond] = -np.inf
+    return log_p
 
 
 def _indices(variables: Mapping[str, tuple[tuple[str, ...], np.ndarray]]) -> dict[str, np.ndarray]:

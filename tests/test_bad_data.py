@@ -118,8 +118,8 @@ def test_truncated_array(tmp_path):
         ("a,b,a\n1,2,1\n2,3,4\n", {"columns": ["a", "b"]}, "'a' stands twice in the header"),
         ("a,b\n1,2\n2,3\n4,1\n", {"columns": ["a", "a"]}, "'a' stands twice in --columns: name it once"),
         ("a,b\n1,1\n2,2\n4,4\n", {}, "'b' holds the same values as 'a', so every covariance is singular: .*--columns"),
-        ("a,b\n1,-3\n2,-5\n4,-9\n", {}, "'b' is a linear function of 'a'"),
-        ("a,n,b,c\n1,5,2,3\n2,1,5,7\n4,1,1,5\n9,0,3,12\n7,7,0,7\n", {}, "'c' is a linear function of 'a', 'b',"),
+        ("a,b\n1,-3\n2,-5\n4,-9\n", {}, "'b' = -2 'a' - 1, so every"),
+        ("a,n,b,c\n1,5,2,3\n2,1,5,7\n4,1,1,5\n9,0,3,12\n7,7,0,7\n", {}, r"'c' = 'a' \+ 'b',"),
         (",a\n1.5,5\n2,7\n3,1\n", {}, r"column 1 has no name: name it, or .*--columns a"),
         (",a\n1,5\n1,7\n3,1\n", {}, r"column 1 has no name: name it, or .*--columns a"),
         ("eruptions,waiting\n1,2\n2,3\n", {"columns": ["Wating"]}, r"no column 'Wating': did you mean 'waiting'\?"),
@@ -144,14 +144,14 @@ def test_unused_columns_may_be_anything(write):
     assert load(path, columns="c", label_column="s").labels.tolist() == ["u", "v", "w"]
 
 
-@pytest.mark.parametrize(("shift", "scale"), [(0, 1), (1e8, 1), (1e10, 1), (0, 1e-6), (0, 1e300)])
+@pytest.mark.parametrize(("shift", "scale"), [(0, 1), (1e8, 1), (1e10, 1), (0, 1e-6), (0, 1e100)])
 def test_shifted_and_scaled_data_are_judged_alike(shift, scale):
     rng = np.random.default_rng(4)
     x = rng.normal(size=(200, 3)) * scale + shift
     check_values(x, ["a", "b", "c"])
     nearly = np.column_stack([x[:, 0], x[:, 0] + 1e-4 * scale * rng.normal(size=200)])
     check_values(nearly, ["a", "b"])
-    with pytest.raises(DataError, match="'c' is a linear function of 'a', 'b'"):
+    with pytest.raises(DataError, match=r"'c' = 0\.5 'a' - 0\.3 'b'"):
         check_values(np.column_stack([x[:, :2], 0.5 * x[:, 0] - 0.3 * x[:, 1] + 7 * scale]), ["a", "b", "c"])
     with pytest.raises(DataError, match="constant column 'b'"):
         check_values(np.column_stack([x[:, 0], np.full(200, shift + scale / 3)]), ["a", "b"])

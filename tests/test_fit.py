@@ -5,7 +5,7 @@ import pytest
 from conftest import three_clusters
 from scipy import integrate, stats
 
-from mixtures import Dirichlet, Draws, Fit, Gaussian, labels
+from mixtures import COVARIANCES, Dirichlet, Draws, Fit, Gaussian, labels
 from mixtures.methods import cavi, em
 
 
@@ -164,3 +164,16 @@ def test_points_of_another_width_are_refused(x, fits):
             fit.log_predictive(x[:, :1])
         with pytest.raises(ValueError, match="the model has 2 features"):
             fit.responsibilities(x[:, :1])
+
+
+@pytest.mark.robustness("numbers")
+@pytest.mark.parametrize("family", COVARIANCES.values(), ids=COVARIANCES)
+@pytest.mark.parametrize("method", [em, cavi])
+def test_points_beyond_all_numbers_have_no_density_and_equal_responsibilities(method, family, rng):
+    x = three_clusters(60, rng)
+    fit = method.fit(x, family.from_data(x, 2), Dirichlet.symmetric(2), rng=rng)
+    far = np.array([[1e300, 1e300], [-1e300, 1e300], [0.0, 0.0]])
+    assert np.isneginf(fit.log_predictive(far)).tolist() == [True, True, False]
+    r = fit.responsibilities(far)
+    assert r[:2].tolist() == [[0.5, 0.5]] * 2
+    assert r[2].sum() == pytest.approx(1)

@@ -51,34 +51,22 @@ def check_values(x: np.ndarray, features: Sequence[str]) -> None:
             f"{np.spacing(size[j]):.0f}: subtract a number near them from all before writing the file"
         )
     if len(x) > x.shape[1] > 1:
-        _check_independent(x, features, low / 2 + high / 2, half_range, size)
+        _check_independent(x, features)
 
 
-def _check_independent(
-    x: np.ndarray, features: Sequence[str], centre: np.ndarray, half_range: np.ndarray, size: np.ndarray
-) -> None:
-    """Raise if a column is, to rounding, a linear function of those before it.
+def _check_independent(x: np.ndarray, features: Sequence[str]) -> None:
+    """Raise if a column is, to rounding, a linear function of others."""
+    from mixtures.families.normal import dependence
+    from mixtures.rows import moments
 
-    In z = R (by QR, with a leading column of ones) the j-th diagonal entry is what the earlier columns leave of
-    column j. Below sqrt(eps) of its spread, the covariance is singular in double precision.
-    """
-    r = np.zeros((0, x.shape[1] + 1))
-    for start in range(0, len(x), 65_536):
-        z = (x[start : start + 65_536] - centre) / half_range
-        r = np.linalg.qr(np.vstack([r, np.column_stack([np.ones(len(z)), z])]), mode="r")
-    spread = np.sqrt(np.sum(r[1:, 1:] ** 2, axis=0))
-    left = np.abs(np.diag(r)[1:]) / spread
-    dependent = np.flatnonzero(left <= np.sqrt(EPS) + 8 * EPS * np.max(size / half_range))
-    if dependent.size == 0:
+    found = dependence(moments(x, root=True))
+    if found is None:
         return
-    j = int(dependent[0])
-    slope = np.linalg.solve(r[1 : j + 1, 1 : j + 1], r[1 : j + 1, j + 1])
-    others = np.flatnonzero(np.abs(slope) > 1e-6 * np.abs(slope).max()).tolist()
-    if len(others) == 1 and np.array_equal(x[:, j], x[:, others[0]]):
-        what = f"duplicated columns: {features[j]!r} holds the same values as {features[others[0]]!r}"
-    else:
-        what = f"duplicated columns: {features[j]!r} is a linear function of {listed([features[i] for i in others])}"
-    raise DataError(f"{what}, so every covariance is singular: leave one out with --columns")
+    column, *others = found.features
+    what = found.named(features)
+    if len(others) == 1 and np.array_equal(x[:, column], x[:, others[0]]):
+        what = f"duplicated columns: {features[column]!r} holds the same values as {features[others[0]]!r}"
+    raise DataError(f"{what}, so every covariance is singular: leave one of them out with --columns")
 
 
 def missing_text(missing: np.ndarray, names: Sequence[str]) -> str:
