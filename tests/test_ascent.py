@@ -27,7 +27,7 @@ def test_starts_hold_no_more_than_a_block_of_features(rng):
     """1500 rows have 138 MB of features here, and 35 blocks 32 MB of statistics."""
     x = rng.normal(size=(1500, 150))
     family = DiagonalGaussian.from_data(x, 10)
-    family = Gaussian(family.origin, family.unit, None)
+    family = Gaussian(family.origin, np.diag(family.unit), None)
     tracemalloc.start()
     starts(x, None, len(x), family, Dirichlet.symmetric(10), "k-means++", 1, rng)
     _, peak = tracemalloc.get_traced_memory()

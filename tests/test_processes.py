@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.robustness("processes")
+
 SCRIPT = """
 import multiprocessing, sys, threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -15,8 +17,6 @@ from joblib import Parallel, delayed
 from sklearn.model_selection import GridSearchCV
 
 from mixtures import BayesianGaussianMixture, GaussianMixture
-
-pytestmark = pytest.mark.robustness("processes")
 
 WAIT = 30
 

@@ -100,8 +100,8 @@ def displaced(fit: Fit, share: float, rng: np.random.Generator) -> Fit:
 
 def _spoiled(fit: Fit, change: Callable[[np.ndarray], np.ndarray], rng: np.random.Generator) -> Fit:
     """The fit with the first weight, a location and a variance changed on the scale on which each is compared."""
-    weights, theta = fit.held.weights, fit.held.theta
-    means, covariances = theta["means"].copy(), theta["covariances"].copy()
+    family, weights = fit.family, fit.held.weights
+    means, covariances = (v.copy() for v in family.to_data(fit.held.theta).values())
     K, D = means.shape[2:]
     k, f = rng.integers(K), rng.integers(D)
     means[:, :, k, f] = change(means[:, :, k, f])
@@ -114,4 +114,4 @@ def _spoiled(fit: Fit, change: Callable[[np.ndarray], np.ndarray], rng: np.rando
     odds = change(log_odds(weights[..., 0], others))
     rest = weights[..., 1:] * (expit(-odds) / others)[..., None]
     spoiled = np.concatenate([expit(odds)[..., None], rest], axis=-1)
-    return replace(fit, posterior=Draws(spoiled, theta | {"means": means, "covariances": covariances}))
+    return replace(fit, posterior=Draws(spoiled, family.from_data_units({"means": means, "covariances": covariances})))
