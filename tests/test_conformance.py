@@ -864,6 +864,7 @@ def test_labellings_are_products_over_clusters(rng):
 
 @pytest.mark.parametrize("condition", [1, 1e4, 1e8, 1e12])
 @pytest.mark.parametrize("Family", [Gaussian, TiedGaussian])
+@pytest.mark.robustness("numbers")
 def test_bounds_do_not_depend_on_the_columns_linear_coordinates(Family, condition, rng):
     """But for log|det| of each row, and of the parameters in a posterior density; rounding of the mapped columns is eps times
     their condition in units of the narrowest direction, and moves each row's density by a few times as much."""
@@ -885,6 +886,7 @@ def test_bounds_do_not_depend_on_the_columns_linear_coordinates(Family, conditio
 
 
 @pytest.mark.parametrize("Family", [Gaussian, TiedGaussian])
+@pytest.mark.robustness("numbers")
 def test_a_given_prior_mapped_along_changes_no_bound(Family, rng):
     x = np.concatenate([rng.standard_normal((n, 2)) + m for n, m in ((30, 0.0), (20, 5.0))])
     A, m0, W0 = np.array([[1.0, 1.0], [0.0, 1e-4]]), np.array([1.0, 2.0]), np.array([[2.0, 0.3], [0.3, 1.0]])
@@ -918,6 +920,7 @@ DEPENDENT = {
 
 @pytest.mark.parametrize("said", DEPENDENT)
 @pytest.mark.parametrize("Family", [Gaussian, TiedGaussian])
+@pytest.mark.robustness("numbers")
 def test_dependent_columns_are_named_with_their_combination(Family, said, rng):
     x = np.column_stack(DEPENDENT[said](*rng.standard_normal((2, 60))))
     with pytest.raises(FeatureError, match=f"^{re.escape(said)}: their covariance is singular") as caught:

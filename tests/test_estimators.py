@@ -278,6 +278,7 @@ def test_equal_rows_get_the_variance_of_the_ridge(structure, rng):
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 @every_structure
 @both
+@pytest.mark.robustness("numbers")
 def test_constant_and_dependent_features(estimator, structure, scale, rng):
     x = scale * three_clusters(60, rng)
     x = np.column_stack([x, x.sum(1), np.full(60, 7.0)])
@@ -292,6 +293,7 @@ def test_constant_and_dependent_features(estimator, structure, scale, rng):
 
 
 @both
+@pytest.mark.robustness("numbers")
 def test_features_that_depend_are_an_error_that_names_them(estimator, rng):
     x = pd.DataFrame({"metres": 1e4 * rng.standard_normal(50)}).assign(feet=lambda x: x["metres"] / 0.3048)
     with pytest.raises(ValueError, match=r"'feet' = 3\.2808 'metres'") as caught:
@@ -299,6 +301,7 @@ def test_features_that_depend_are_an_error_that_names_them(estimator, rng):
     assert str(caught.value).startswith(base.ILL_DEFINED)
 
 
+@pytest.mark.robustness("numbers")
 def test_a_ridge_far_below_the_spread_of_dependent_features_keeps_its_digits(rng):
     """Along (1, 2) lies the spread, across it the ridge alone, 1e-14 of it: the density is known in these directions."""
     x = 1e4 * rng.standard_normal((50, 1)) * [1.0, 2.0]

@@ -57,6 +57,17 @@ os.kill(os.getpid(), signal.SIGHUP)
 print("alive")
 """
 
+COLLECTED = """
+import gc, os, signal, sys
+from reports.commands import stopping
+stopping.listen()
+stopping.begin()
+gc.callbacks.append(lambda phase, _: phase == "start" and os.kill(os.getpid(), signal.SIGTERM))
+with stopping.Ending(lambda line: print(line, file=sys.stderr), SystemExit):
+    gc.collect()
+    gc.callbacks.clear()
+"""
+
 FORKED = """
 import multiprocessing, time
 from reports.commands import stopping
@@ -155,6 +166,7 @@ def runs(tmp_path_factory):
         "twice": Run(folder / "twice", STUCK, 600),
         "nohup": Run(folder / "nohup", NOHUP),
         "forked": Run(folder / "forked", FORKED),
+        "collected": Run(folder / "collected", COLLECTED),
     }
     yield started
     for run in started.values():
@@ -195,6 +207,11 @@ def test_a_signal_that_is_to_be_ignored_is_ignored(runs):
     assert runs["nohup"].out == "alive\n"
 
 
+def test_a_signal_during_the_collection_of_garbage_is_not_lost(runs):
+    assert runs["collected"].code() == 143
+    assert runs["collected"].err == "terminated; nothing was written\n"
+
+
 def test_a_forked_child_takes_signals_as_any_process(runs):
     assert runs["forked"].code() == 0, runs["forked"].err
     assert runs["forked"].out == f"{-signal.SIGTERM}\n"
@@ -217,7 +234,8 @@ def test_a_comparison_that_is_terminated(runs):
     run.send(signal.SIGTERM)
     assert run.code() == 143
     assert run.left() == []
-    assert "terminated; nothing was written" in run.err.splitlines()  # a tracker of resources may speak last
+    # a tracker of resources may speak last
+    assert "terminated; nothing was written" in run.err.splitlines(), run.err
     assert "Traceback" not in run.err
     assert not (run.folder / "o").exists()
 
@@ -228,6 +246,6 @@ def test_a_study_that_is_interrupted_with_its_workers_says_what_is_kept(runs):
     run.send(signal.SIGINT, group=True)
     assert run.code() == 130
     assert run.left() == []
-    last = run.err.splitlines()[-1]
-    assert re.fullmatch(r"interrupted; \d+ of [\d\s]+ fits are kept in o: give the same command to go on", last)
+    kept = r"interrupted; \d+ of [\d\s]+ fits are kept in o: give the same command to go on"
+    assert [line for line in run.err.splitlines() if re.fullmatch(kept, line)]
     assert "Traceback" not in run.err

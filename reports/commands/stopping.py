@@ -7,6 +7,7 @@ nothing to clear up, and the first signal ends the process.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -121,9 +122,21 @@ def _leave_at_once(number: int, frame: FrameType | None) -> None:
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
-    if _state.received is None:
-        _state.received = number
-        raise Stopped
+    if _state.received is not None:
+        return
+    if _is_swallowed(frame):
+        os.kill(os.getpid(), number)  # again, a little later
+        return
+    _state.received = number
+    raise Stopped
+
+
+def _is_swallowed(frame: FrameType | None) -> bool:
+    """Whether an exception here is shown and forgotten: in what is called by the collector of garbage."""
+    called = {getattr(callback, "__code__", None) for callback in gc.callbacks}
+    while frame is not None and frame.f_code not in called:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _insist(heard: int) -> None:
