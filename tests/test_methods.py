@@ -574,3 +574,20 @@ def test_leave_one_out_is_a_refit_without_each_point(covariance, allocation, rng
     np.testing.assert_allclose(cavi.leave_one_out(fit, x), expected, atol=1e-3)
     monkeypatch.setattr(cavi, "LEAVE_ONE_OUT_BLOCK", 7 * x.shape[0] * 3)
     np.testing.assert_allclose(cavi.leave_one_out(fit, x), expected, atol=1e-3)
+
+
+@pytest.mark.robustness("errors")
+def test_hyperparameters_beyond_what_numbers_hold_are_refused(rng):
+    x = three_clusters(60, rng)
+    large, scale = {"full": np.eye(2), "tied": np.eye(2), "diag": np.ones(2), "spherical": 1.0}, (1e-320, 1e308)
+    for name, family in COVARIANCES.items():
+        refused = [("nu0", 1e308), ("m0", 1e30), ("beta0", np.inf), *(("W0", large[name] * size) for size in scale)]
+        for hyperparameter, value in refused:
+            with pytest.raises(ValueError, match=hyperparameter):
+                family.from_data(x, 2, **{hyperparameter: value})
+        for hyperparameter, value in (("nu0", 1e15), ("m0", 1e4), ("beta0", 1e-300), ("W0", large[name] * 1e-100)):
+            model = family.from_data(x, 2, **{hyperparameter: value}), Dirichlet.symmetric(2, 1e-300)
+            assert np.isfinite(cavi.fit(x, *model, rng=rng, restarts=1).bound).all()
+    for alpha0 in (1e-320, 1e308):
+        with pytest.raises(ValueError, match="alpha0"):
+            Dirichlet.symmetric(2, alpha0)

@@ -17,8 +17,8 @@ from scipy.special import digamma, gammaln, xlogy
 
 from mixtures.seeds import Rng, generator
 
-LARGEST = 1e300
-"""Of the sum of the concentrations: log Gamma of more is no number."""
+SMALLEST, LARGEST = 1e-300, 1e300
+"""A concentration, and the sum of all: log Gamma of less or more is no number."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Dirichlet:
     Raises
     ------
     ValueError
-        If a concentration is not a positive number, or their sum is too large for the logarithm of its Gamma function.
+        If a concentration is not a positive number, or one is too small or their sum too large for the logarithm of a Gamma
+        function.
     """
 
     alpha0: np.ndarray
@@ -44,8 +45,10 @@ class Dirichlet:
         alpha0 = np.asarray(self.alpha0, dtype=float)
         if alpha0.ndim != 1 or alpha0.size == 0 or not np.all((alpha0 > 0) & np.isfinite(alpha0)):
             raise ValueError(f"alpha0 is {self.alpha0!r}; expected K positive numbers")
-        if alpha0.max() > LARGEST / alpha0.size:
-            raise ValueError(f"alpha0 is {self.alpha0!r}; expected a sum of at most {LARGEST:g}")
+        if alpha0.min() < SMALLEST or alpha0.max() > LARGEST / alpha0.size:
+            raise ValueError(
+                f"alpha0 is {self.alpha0!r}; expected at least {SMALLEST:g} each and a sum of at most {LARGEST:g}"
+            )
         object.__setattr__(self, "alpha0", alpha0)
 
     @classmethod

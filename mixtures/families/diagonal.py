@@ -125,15 +125,16 @@ class DiagonalGaussian(Normal):
         D = len(data.mean)
         origin, unit = frame(data, n_components)
         nu = float(D + 2 if nu0 is None else nu0)
-        check_prior(beta0, nu, 0)
         if W0 is None:
             w = np.full(D, data.n * unbiased(data) / n_components ** (2 / D))
         else:
             W0 = np.asarray(W0, dtype=float)
             if W0.shape != (D,) or not np.all(W0 > 0):
                 raise ValueError(f"W0 must be {D} positive numbers, one a feature")
-            w = 1 / (W0 * unit**2)
+            with np.errstate(all="ignore"):
+                w = 1 / (W0 * unit**2)
         m = location(m0, origin) / unit
+        check_prior(beta0, nu, 0, m, w)
         return cls(origin, unit, NormalGamma(m, np.asarray(float(beta0)), np.asarray(nu / 2), w / 2))
 
     def covariances(self, theta: Theta) -> np.ndarray:

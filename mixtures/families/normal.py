@@ -28,6 +28,9 @@ SMALLEST_VARIANCE = 1e-9
 # Stands for mean squares of zero, or less where a state was guessed.
 FLOOR = 1e-200
 
+# Beyond these a prior's hyperparameters leave no digits of the data; m0 is in units of their spread.
+LARGEST_NU, FURTHEST = 1e100, 1e8
+
 EPS = float(np.finfo(float).eps)
 
 # Features found to follow from others beyond which no more are looked for.
@@ -318,10 +321,6 @@ def white(data: Moments, n_components: int, m0: np.ndarray | None, W0: np.ndarra
     with np.errstate(all="ignore"):
         inverse = np.linalg.inv(unit.T @ F)
         W_inv = inverse.T @ inverse
-    if not (np.all(np.isfinite(W_inv)) and np.all(W_inv.diagonal() > 0)):
-        raise ValueError(
-            "W0 is too large or too small for the spread of the data; its order is that of an inverse variance"
-        )
     return origin, unit, substitute(unit, location(m0, origin)), W_inv
 
 
@@ -406,12 +405,24 @@ def unbiased(data: Moments) -> float:
     return 1 / (data.n - 1)
 
 
-def check_prior(beta0: float, nu0: float, smallest: float) -> None:
-    """Refuse hyperparameters under which the prior has no density."""
-    if not nu0 > smallest:
-        raise ValueError(f"nu0 is {nu0:g}; this prior needs more than {smallest:g}")
-    if not beta0 > 0:
-        raise ValueError(f"beta0 is {beta0:g}; it must be positive")
+def check_prior(beta0: float, nu0: float, smallest: float, m: np.ndarray, W_inv: np.ndarray) -> None:
+    """Refuse hyperparameters under which the prior has no density, or of which numbers cannot hold what follows from them.
+
+    m and W_inv, the variances among W0^-1, are in the coordinates z.
+    """
+    if not smallest < nu0 <= LARGEST_NU:
+        raise ValueError(f"nu0 is {nu0:g}; this prior needs more than {smallest:g}, and at most {LARGEST_NU:g}")
+    if not 0 < beta0 < np.inf:
+        raise ValueError(f"beta0 is {beta0:g}; it must be positive and finite")
+    if not np.abs(m).max() <= FURTHEST:
+        raise ValueError(
+            f"m0 is more than {FURTHEST:g} times their spread away from the data; rounding leaves nothing of these"
+        )
+    low, high = np.min(W_inv), np.max(W_inv)
+    if not 1 / FLOOR >= high >= low >= FLOOR:
+        raise ValueError(
+            "W0 is too large or too small for the spread of the data; its order is that of an inverse variance"
+        )
 
 
 def refuse_empty(N: np.ndarray) -> None:

@@ -126,11 +126,12 @@ class SphericalGaussian(Normal):
         origin, spread = frame(data, n_components)
         unit = np.full(D, np.sqrt(np.mean(spread**2)))
         nu = float(D + 2 if nu0 is None else nu0)
-        check_prior(beta0, nu, 0)
         if W0 is not None and not (np.ndim(W0) == 0 and W0 > 0):
             raise ValueError("W0 must be one positive number")
-        w = data.n * unbiased(data) / n_components ** (2 / D) if W0 is None else 1 / (W0 * unit[0] ** 2)
+        with np.errstate(all="ignore"):
+            w = data.n * unbiased(data) / n_components ** (2 / D) if W0 is None else 1 / (np.float64(W0) * unit[0] ** 2)
         m = location(m0, origin) / unit
+        check_prior(beta0, nu, 0, m, w)
         prior = SphericalNormalGamma(m, np.asarray(float(beta0)), np.asarray(nu / 2), np.asarray(w / 2))
         return cls(origin, unit, prior)
 

@@ -109,8 +109,8 @@ class TiedGaussian(Correlated):
         data = moments(x, weights, root=True)
         D = len(data.mean)
         nu = float(D + 2 if nu0 is None else nu0)
-        check_prior(beta0, nu, D - 1)
         origin, unit, m, W_inv = white(data, n_components, m0, W0)
+        check_prior(beta0, nu, D - 1, m, W_inv.diagonal())
         return cls(origin, unit, SharedWishart(m[None], np.full(1, float(beta0)), W_inv, np.asarray(nu)))
 
     def expected_natural(self, q: SharedWishart) -> np.ndarray:

@@ -20,7 +20,7 @@ from select import select
 from types import FrameType, TracebackType
 from typing import NoReturn
 
-# Seconds that a command has to come to its end, and those within which two signals are one that was sent to its group too.
+# Seconds that a command has to come to its end, and those within which a signal that comes twice was sent to its group too.
 GRACE, TOGETHER = 3.0, 0.2
 
 WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "terminal closed"}
@@ -152,7 +152,7 @@ def _insist(heard: int) -> None:
                 continue
             if first is None:
                 first = number, time.monotonic()
-            elif time.monotonic() > first[1] + TOGETHER:
+            elif number != first[0] or time.monotonic() > first[1] + TOGETHER:
                 _end(number)
 
 
