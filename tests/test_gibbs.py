@@ -111,7 +111,7 @@ def test_parameters_drawn_after_data_drawn_from_the_prior_are_from_the_prior(cov
     R, N, K = 4000, 6, 3
     _, family = problem(20, covariance)
     allocation = Dirichlet(np.array([0.5, 2.0, 1.2]))
-    prior = Sampler(family, allocation, partial(plain.pass_, family, np.empty((R, 1, 2)), None), 1, rng)
+    prior = Sampler(family, allocation, partial(plain.pass_, family, np.zeros((R, 1, 2)), None), 1, rng)
     drawn = prior.sweep(np.zeros((R, K, 1 + family.monomials[-1, 0])))
     z = (rng.random((R, N, 1)) > np.cumsum(drawn.weights, axis=1)[:, None, :-1]).sum(-1)
     clusters = {name: v.reshape(R * K, *v.shape[2:]) for name, v in drawn.theta.items()}

@@ -172,7 +172,7 @@ def test_weights_at_the_edge_of_floating_point_are_refused(x, model, weight):
 
 @pytest.mark.parametrize("alpha0", [1e308, 1e301])
 def test_concentrations_at_the_edge_of_floating_point_are_refused(x, model, alpha0):
-    with pytest.raises(ValueError, match=r"alpha0 is .*; expected a sum of at most 1e\+300"):
+    with pytest.raises(ValueError, match=r"alpha0 is .*; expected at least 1e-300 each and a sum of at most 1e\+300"):
         Dirichlet.symmetric(2, alpha0)
     assert np.isfinite(cavi.fit(x, model[0], Dirichlet.symmetric(2, 1e299), rng=0).bound[-1])
 
