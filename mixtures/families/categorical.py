@@ -116,11 +116,11 @@ class Categorical(Discrete):
         if len(C) != len(mean) or min(C) < 1:
             raise ValueError(f"levels is {list(C)}; expected {len(mean)} positive numbers, one a feature")
         flat = cls(DirichletProduct(np.ones(sum(C))), C)
+        counts = np.zeros(sum(C))
+        for block, w in blocks(x, as_weights(x, weights)):
+            indicators = flat.coordinates(block)
+            counts += indicators.sum(0) if w is None else w @ indicators
         if a0 is None:
-            counts = np.zeros(sum(C))
-            for block, w in blocks(x, as_weights(x, weights)):
-                indicators = flat.coordinates(block)
-                counts += indicators.sum(0) if w is None else w @ indicators
             alpha = 1 + counts / n / n_components
         elif isinstance(a0, float | int):
             alpha = np.full(sum(C), float(a0))
@@ -131,8 +131,6 @@ class Categorical(Discrete):
             alpha = np.concatenate(parts)
         if not np.all(np.isfinite(alpha) & (alpha > 0)):
             raise ValueError(f"a0 is {a0}; expected positive numbers")
-        for block, _ in blocks(x):
-            flat.coordinates(block)
         return replace(flat, prior=DirichletProduct(alpha))
 
     @property
