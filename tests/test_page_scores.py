@@ -1,6 +1,7 @@
 """What the page says of posteriors, clusters and predictions in tables: the numbers, their digits, and what is left out."""
 
 from copy import deepcopy
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from reports import Results, compare
 from reports.metrics import summary as posterior_summary
 from reports.metrics.agreement import Marginal
 from reports.page.clusters import clusters
+from reports.page.label_free import _some_points
 from reports.page.scores import prediction, recovery
 from reports.page.summary import summary
 from reports.page.view import View
@@ -265,3 +267,10 @@ def test_an_axis_ends_near_most_methods_when_one_is_astray():
     low, high = plot_checks(table).axes[0].get_xlim()
     assert -10 < low < -2
     assert 2 < high < 10
+
+
+@pytest.mark.parametrize(("points", "said"), [(150, False), (40, True)])
+def test_a_co_clustering_of_some_points_says_so(points, said):
+    clusters = xr.Dataset({"coclustering": (("point", "point_"), np.eye(points))}, coords={"obs": range(150)})
+    words = _some_points(SimpleNamespace(trees={"em": {"clusters": clusters}}))
+    assert ("40 evenly spaced points of 150" in words) == said == bool(words)

@@ -90,9 +90,9 @@ def limits(view: View) -> Section:
         items.append("A point estimate has no uncertainty. Its missing intervals are missing, not zero.")
     if any(m in ADVI for m in view.trees):
         items.append(
-            "ADVI's posterior is Gaussian in the unconstrained coordinates of the model (log-ratios of the weights, the means, "
-            "Bartlett's factor of each precision matrix). In other coordinates it would differ from the posterior in other "
-            "ways."
+            "ADVI's posterior is Gaussian in the unconstrained coordinates of the model (log-ratios of the weights, and of the "
+            "standardised data, which full and tied covariances whiten, the means and Bartlett's factor of each precision "
+            "matrix). In other coordinates it would differ from the posterior in other ways."
         )
     if view.has("elpd_loo_approximate"):
         items.append(

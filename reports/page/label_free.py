@@ -78,9 +78,20 @@ def label_free_table(view: View) -> Table:
         "Expected number of [[occupied|clusters in use]]; mean absolute difference of [[co-clustering|co-clustering "
         "probabilities]] from the reference; [[total-variation|total variation]] between the predictive densities; each ± "
         "Monte Carlo standard error and beside its floor, the same between two halves of the reference. Last, quantiles over "
-        "the points of the log predictive density minus the reference's (nats)"
+        f"the points of the log predictive density minus the reference's (nats){_some_points(view)}"
     )
     return Table(caption, head, rows, slug="label-free", ids=ids)
+
+
+def _some_points(view: View) -> str:
+    """Return over which points the co-clustering is taken, where they are not all."""
+    sizes = next((tree["clusters"].sizes for tree in view.trees.values() if "clusters" in tree), {})
+    some, of = sizes.get("point", 0), sizes.get("obs", 0)
+    return (
+        ""
+        if some == of
+        else f". Co-clustering is of {some} evenly spaced points of {of}: its error leaves out their choice"
+    )
 
 
 def cluster_figures(view: View, clusters: Mapping[str, xr.Dataset]) -> list[Figure]:
