@@ -24,7 +24,7 @@ class Dataset:
     name : str
         Short name, for titles.
     x : (N, D) float64 array
-        The data, in the units of the source.
+        The data, in the units of the source: numbers, counts, codes 0, 1, ... of levels; NaN is missing.
     features : tuple of D str
         Column names.
     labels : (N,) array of str, or None
@@ -35,6 +35,12 @@ class Dataset:
         Simulated sets only: ``weights`` (K,), ``means`` (K, D), ``covariances`` (K, D, D), ``labels`` (N,) of int.
     notes : tuple of str
         What was guessed in reading a file, each in one line: what was left out, taken as names or as missing.
+    kinds : tuple of D str
+        What each feature is: "gaussian", "categorical", "bernoulli" or "poisson"; by default all are Gaussian.
+    levels : dict
+        By the name of a categorical or binary feature, the names of its levels: code c of ``x`` stands for the c-th.
+    index : (N,) array of str
+        The name of each row in the source, or its number there, counted from 1.
     """
 
     name: str
@@ -44,6 +50,15 @@ class Dataset:
     source: str
     truth: dict[str, np.ndarray] | None = None
     notes: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    levels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    index: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=str))
+
+    def __post_init__(self) -> None:
+        if not self.kinds:
+            object.__setattr__(self, "kinds", ("gaussian",) * len(self.features))
+        if not len(self.index):
+            object.__setattr__(self, "index", np.arange(1, len(self.x) + 1).astype(str))
 
 
 @dataclass(frozen=True, eq=False)
