@@ -118,6 +118,19 @@ class Family(Protocol):
     def moments(self, q: Any) -> tuple[np.ndarray, np.ndarray]:
         """Mean (..., K, D) and covariance (..., K, D, D) of each cluster's predictive density, in the units of x."""
 
+    def cluster_moments(self, theta: Theta) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (..., K, M) and covariance (..., K, M, M) of a point of each cluster, in the units of x."""
+
+    def moment_names(self, features: Sequence[str]) -> tuple[str, ...]:
+        """What the M coordinates of `cluster_moments` are, given the names of the features."""
+
+    @property
+    def free(self) -> np.ndarray:
+        """Places of the coordinates of `cluster_moments` that no others determine."""
+
+    def at_boundary(self, theta: Theta, within: float) -> Theta:
+        """Theta with what lies so near to the boundary of its range, in the units of x, at it; theta itself if nothing does."""
+
     def sample(self, q: Any, size: int, rng: np.random.Generator) -> Theta:
         """Draws of theta from q, (size, ..., K, ...)."""
 

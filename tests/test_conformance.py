@@ -371,18 +371,45 @@ def test_predictive_is_a_ratio_of_evidences(D, K, Family, rng):
     np.testing.assert_allclose(family.log_predictive(star, family.posterior(s))[0], ratios, rtol=1e-9)
 
 
-@every_structure
-def test_simulated_points_have_the_parameters_moments(Family, rng):
+@every_family
+def test_simulated_points_have_the_moments_of_their_cluster(Family, rng):
+    """Within 5 standard errors, of means and of covariances by the fourth moments of the draws."""
     family, _, s, _ = problem(2, 2, rng, Family=Family)
     theta = draw(family, s, rng)
-    x = family.simulate(theta, np.repeat([0, 1], 40_000), rng)
-    raw = family.to_data(theta)
-    for k, rows in enumerate((x[:40_000], x[40_000:])):
-        Sigma = raw["covariances"][k]
-        z = (rows.mean(0) - raw["means"][k]) / np.sqrt(np.diagonal(Sigma) / 40_000)
-        assert np.abs(z).max() < 4.5
-        error = np.sqrt((Sigma**2 + np.outer(np.diagonal(Sigma), np.diagonal(Sigma))) / 40_000)
-        assert np.abs((np.cov(rows.T) - Sigma) / error).max() < 4.5
+    x = family.simulate(theta, np.repeat([0, 1], 20_000), rng)
+    z = family.points(family.coordinates(x))  # of categories the indicators
+    means, covariances = family.cluster_moments(theta)
+    for k, rows in enumerate((z[:20_000], z[20_000:])):
+        assert np.abs((rows.mean(0) - means[k]) / np.sqrt(np.diagonal(covariances[k]) / 20_000)).max() < 5
+        offset = rows - means[k]
+        squares = offset[:, :, None] * offset[:, None, :]
+        assert np.abs((squares.mean(0) - covariances[k]) / (squares.std(0) / np.sqrt(20_000) + 1e-9)).max() < 5
+
+
+@every_family
+def test_coordinates_of_moments_have_names_and_the_free_ones_determine_the_rest(Family, rng):
+    family, _, s, x = problem(3, 2, rng, Family=Family)
+    _, covariances = family.cluster_moments(draw(family, s, rng))
+    names = family.moment_names([f"x{d}" for d in range(x.shape[1])])
+    assert len(set(names)) == len(names) == covariances.shape[-1]
+    free = covariances[:, family.free][:, :, family.free]
+    assert [np.linalg.matrix_rank(C) for C in covariances] == [len(family.free)] * 2
+    assert [np.linalg.matrix_rank(C) for C in free] == [len(family.free)] * 2
+
+
+@pytest.mark.parametrize("Family", [Bernoulli, Categorical, Poisson, Product], ids=lambda f: f.name)
+def test_what_is_near_the_boundary_moves_there_and_rules_values_out(Family, rng):
+    family, _, s, _ = problem(2, 2, rng, Family=Family)
+    theta = draw(family, s, rng)
+    assert family.impossible(family.at_boundary(theta, 0.0)) is None
+    name = next(name for name in theta if name not in ("means", "covariances"))
+    levels = theta[name].shape[2:]
+    theta[name][0, 0] = np.eye(*levels, dtype=float)[1] * (1 - 2e-8) + np.eye(*levels)[0] * 2e-8 if levels else 1e-8
+    moved = family.at_boundary(theta, 1e-6)
+    assert moved[name][0, 0].flat[0] == 0
+    assert family.impossible(moved) is not None
+    for other, values in theta.items():
+        np.testing.assert_allclose(moved[other], values, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("Family", [Bernoulli, Categorical, Poisson, Product], ids=lambda f: f.name)

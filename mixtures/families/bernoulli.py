@@ -194,9 +194,18 @@ class Bernoulli(Discrete):
         return {"probabilities": q.a / (q.a + q.b)}
 
     def moments(self, q: Beta) -> tuple[np.ndarray, np.ndarray]:
-        """Mean (..., K, D) and covariance (..., K, D, D) of each cluster's predictive distribution (PRML B.2, B.3)."""
-        mu = self.mean(q)["probabilities"]
+        """Mean (..., K, D) and covariance (..., K, D, D) of each cluster's predictive distribution."""
+        return self.cluster_moments(self.mean(q))
+
+    def cluster_moments(self, theta: Theta) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (..., K, D) and covariance (..., K, D, D) of a point of each cluster (PRML B.2, B.3)."""
+        mu = theta["probabilities"]
         return mu, (mu * (1 - mu))[..., None] * np.eye(self.size)
+
+    def at_boundary(self, theta: Theta, within: float) -> Theta:
+        """Theta with the probabilities that are below ``within``, or so near to 1, at 0 or 1."""
+        mu = theta["probabilities"]
+        return {"probabilities": np.where(mu < within, 0.0, np.where(1 - mu < within, 1.0, mu))}
 
     def sample(self, q: Beta, size: int, rng: Rng) -> Theta:
         """Draws of theta from q, (size, ..., K, D)."""

@@ -262,10 +262,28 @@ class Categorical(Discrete):
 
     def moments(self, q: DirichletProduct) -> tuple[np.ndarray, np.ndarray]:
         """Mean (..., K, L) and covariance (..., K, L, L) of the indicators under each cluster's predictive distribution."""
-        mu = q.alpha / self.spread(self.totals(q.alpha))
+        return self.cluster_moments(self.mean(q))
+
+    def cluster_moments(self, theta: Theta) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (..., K, L) and covariance (..., K, L, L) of the indicators of a point of each cluster."""
+        mu = self.flat(theta)
         feature = np.repeat(np.arange(len(self.levels)), self.levels)
         same = feature[:, None] == feature
         return mu, mu[..., None] * np.eye(self.size) - same * mu[..., :, None] * mu[..., None, :]
+
+    def moment_names(self, features: Sequence[str]) -> tuple[str, ...]:
+        """The levels of every feature, such as "x1 = 0"."""
+        return tuple(f"{name} = {c}" for name, C in zip(features, self.levels, strict=True) for c in range(C))
+
+    @property
+    def free(self) -> np.ndarray:
+        """Places of all levels but the first of each feature."""
+        return np.delete(np.arange(self.size), self.first)
+
+    def at_boundary(self, theta: Theta, within: float) -> Theta:
+        """Theta with the probabilities that are below ``within`` at 0."""
+        mu = self.flat(theta)
+        return self.padded(self._shares(np.where(mu < within, 0.0, mu)))
 
     def sample(self, q: DirichletProduct, size: int, rng: Rng) -> Theta:
         """Draws of theta from q, (size, ..., K, D, C): Gamma variates over their totals, in logarithms so that none is lost."""

@@ -95,6 +95,15 @@ class Discrete(ABC):
         """Log base measure of every point, shape (N,)."""
         return np.zeros(x.shape[:-1])
 
+    def moment_names(self, features: Sequence[str]) -> tuple[str, ...]:
+        """What the coordinates are: the features."""
+        return tuple(features)
+
+    @property
+    def free(self) -> np.ndarray:
+        """Places of the coordinates that no others determine."""
+        return np.arange(self.size)
+
     @abstractmethod
     def log_density(self, theta: Theta, q: Any) -> np.ndarray:
         """Log density of theta under q, summed over clusters, shape (...)."""

@@ -172,6 +172,24 @@ class Normal(ABC):
             "covariances": self.expand_matrix(self.covariances(theta)),
         }
 
+    def cluster_moments(self, theta: Theta) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (..., K, D) and covariance (..., K, D, D) of a point of each cluster, in the units of x."""
+        clusters = self.to_data(theta)
+        return clusters["means"], clusters["covariances"]
+
+    def moment_names(self, features: Sequence[str]) -> tuple[str, ...]:
+        """The names of the features."""
+        return tuple(features)
+
+    @property
+    def free(self) -> np.ndarray:
+        """All features."""
+        return np.arange(len(self.origin))
+
+    def at_boundary(self, theta: Theta, within: float) -> Theta:
+        """Theta: where a variance is zero the likelihood has no maximum."""
+        return theta
+
     def moments(self, q: Any) -> tuple[np.ndarray, np.ndarray]:
         """Mean (..., K, D) and covariance (..., K, D, D) of each cluster's predictive density, in the units of x.
 

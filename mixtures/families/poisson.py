@@ -215,6 +215,15 @@ class Poisson(Discrete):
         mean = q.a / q.b
         return mean, (mean * (1 + 1 / q.b))[..., None] * np.eye(self.size)
 
+    def cluster_moments(self, theta: Theta) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (..., K, D) and covariance (..., K, D, D) of a point of each cluster."""
+        rates = theta["rates"]
+        return rates, rates[..., None] * np.eye(self.size)
+
+    def at_boundary(self, theta: Theta, within: float) -> Theta:
+        """Theta with the rates that are below ``within`` at 0."""
+        return {"rates": np.where(theta["rates"] < within, 0.0, theta["rates"])}
+
     def sample(self, q: Gamma, size: int, rng: Rng) -> Theta:
         """Draws of theta from q, (size, ..., K, D)."""
         return {"rates": generator(rng).gamma(q.a, 1 / q.b, (size, *np.broadcast_shapes(q.a.shape, q.b.shape)))}

@@ -301,16 +301,28 @@ class Product:
 
     def moments(self, q: Parts) -> tuple[np.ndarray, np.ndarray]:
         """Mean and covariance of each cluster's predictive distribution, the parts side by side and uncorrelated."""
-        means, covariances = zip(
-            *(part.moments(own) for part, own in zip(self.parts, q.parts, strict=True)), strict=True
+        return _side_by_side([part.moments(own) for part, own in zip(self.parts, q.parts, strict=True)])
+
+    def cluster_moments(self, theta: Theta) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and covariance of a point of each cluster, the parts side by side and uncorrelated."""
+        return _side_by_side([part.cluster_moments(own) for part, own in self.parts_of(theta)])
+
+    def moment_names(self, features: Sequence[str]) -> tuple[str, ...]:
+        """What the coordinates are, part by part."""
+        named = (
+            part.moment_names([features[c] for c in own]) for part, own in zip(self.parts, self.columns, strict=True)
         )
-        size = sum(mean.shape[-1] for mean in means)
-        covariance, start = np.zeros((*means[0].shape[:-1], size, size)), 0
-        for own in covariances:
-            place = slice(start, start + own.shape[-1])
-            covariance[..., place, place] = own
-            start = place.stop
-        return np.concatenate(means, axis=-1), covariance
+        return tuple(name for names in named for name in names)
+
+    @property
+    def free(self) -> np.ndarray:
+        """Places of the coordinates that no others determine."""
+        starts = np.cumsum([0, *(len(part.unit) for part in self.parts[:-1])])
+        return np.concatenate([start + part.free for start, part in zip(starts, self.parts, strict=True)])
+
+    def at_boundary(self, theta: Theta, within: float) -> Theta:
+        """Theta with what lies so near to the boundary of its range at it."""
+        return self._named(part.at_boundary(own, within) for part, own in self.parts_of(theta))
 
     def sample(self, q: Parts, size: int, rng: Rng) -> Theta:
         """Draws of theta from q, (size, ..., K, ...)."""
@@ -399,3 +411,15 @@ def _join(parts: list[np.ndarray]) -> np.ndarray:
     """Natural parameters of the product (..., K, P) from those of its parts."""
     constant = np.sum([eta[..., :1] for eta in parts], axis=0)
     return np.concatenate([constant, *(eta[..., 1:] for eta in parts)], axis=-1)
+
+
+def _side_by_side(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of uncorrelated parts."""
+    means, covariances = zip(*parts, strict=True)
+    size = sum(mean.shape[-1] for mean in means)
+    covariance, start = np.zeros((*means[0].shape[:-1], size, size)), 0
+    for own in covariances:
+        place = slice(start, start + own.shape[-1])
+        covariance[..., place, place] = own
+        start = place.stop
+    return np.concatenate(means, axis=-1), covariance
