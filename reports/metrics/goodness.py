@@ -1,0 +1,110 @@
+"""Fit statistics of latent class analysis: penalised likelihoods, and how far observed patterns are from expected ones.
+
+    G2 = 2 sum_c n_c log(n_c / m_c)      X2 = sum_c (n_c - m_c)^2 / m_c      m_c = N p(c)
+
+where c runs over the patterns of answers that are possible, n_c is how often one was seen and p its predictive probability
+(Goodman 1974, *Biometrika* 61:215-231).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+from scipy.special import xlogy
+
+from mixtures import Fit
+from reports.metrics import Row
+from reports.metrics.nominal import Nominal, nominal
+
+# Rows per possible pattern below which G2 and X2 are not distributed as chi-square, for which Koehler & Larntz (1980, *JASA*
+# 75:336-344) find G2 to be a poor guide.
+FEWEST_A_CELL = 5.0
+
+
+class Goodness(NamedTuple):
+    """G2 and X2, and how many patterns were seen."""
+
+    g2: float
+    x2: float
+    patterns: int
+
+
+def goodness(x: np.ndarray, log_p: np.ndarray) -> Goodness:
+    """G2 and X2 of rows (N, D) whose patterns have log probabilities log_p (N,).
+
+    Patterns that were not seen enter X2 by what the seen ones leave of N.
+    """
+    _, first, counts = np.unique(x, axis=0, return_index=True, return_counts=True)
+    expected = len(x) * np.exp(log_p[first])
+    with np.errstate(divide="ignore"):
+        g2 = 2 * (xlogy(counts, counts) - counts * (np.log(len(x)) + log_p[first])).sum()
+        x2 = ((counts - expected) ** 2 / expected).sum() + max(0.0, len(x) - expected.sum())
+    return Goodness(float(g2), float(x2), len(counts))
+
+
+def is_sparse(n: int, cells: float) -> bool:
+    """Whether a table of so many cells has too few of ``n`` rows in each for the chi-square distribution."""
+    return n < FEWEST_A_CELL * cells
+
+
+def n_parameters(fit: Fit) -> int:
+    """Number of free parameters."""
+    return fit.family.n_free(fit.n_components) + fit.allocation.n_free()
+
+
+def adjusted_bic(log_likelihood: float, p: int, n: float) -> float:
+    """-2 L + p log((n + 2) / 24): BIC adjusted for the sample size (Sclove 1987, *Psychometrika* 52:333-343)."""
+    return float(-2 * log_likelihood + p * np.log((n + 2) / 24))
+
+
+def penalised(fit: Fit, x: np.ndarray) -> list[Row]:
+    """``aic``, ``bic`` and ``sabic`` of a point estimate, at its log likelihood; those of other posteriors are not defined.
+
+    At a posterior mode they hold the likelihood there, without the prior (Fraley & Raftery 2007, *Journal of Classification*
+    24:155-181).
+    """
+    if fit.kind != "point":
+        return []
+    L, p, n = float(fit.log_predictive(x).sum()), n_parameters(fit), len(x)
+    numbers = {"aic": -2 * L + 2 * p, "bic": -2 * L + p * np.log(n), "sabic": adjusted_bic(L, p, n)}
+    numbers |= {name: fit.info[name] for name in ("aic", "bic") if name in fit.info}
+    return [Row(fit.method, name, "data", float(value)) for name, value in numbers.items()]
+
+
+def fit_statistics(fit: Fit, x: np.ndarray) -> list[Row]:
+    """What latent class analysis prints of a fit.
+
+    Parameters
+    ----------
+    fit : Fit
+        Its predictive distribution is what the patterns are compared with: at the point of a point estimate, averaged over
+        any other posterior.
+    x : ndarray, shape (N, D)
+
+    Returns
+    -------
+    list of Row
+        ``n_parameters`` of any fit. Where every column has levels and no value is missing, ``patterns``, how many different
+        rows there are; ``cells``, how many there can be; ``df``, cells less one less the parameters; ``g2`` and ``x2``; and
+        ``g2_p`` and ``x2_p``, their chi-square tail areas, of a maximum-likelihood fit with enough rows in every cell and
+        degrees of freedom.
+    """
+    method, p, levels = fit.method, n_parameters(fit), nominal(fit.family)
+    rows = [Row(method, "n_parameters", "data", p)]
+    if not levels.whole or np.isnan(x).any():
+        return rows
+    found, df = goodness(x, fit.log_predictive(x)), levels.cells - 1 - p
+    rows += [Row(method, name, "data", value) for name, value in found._asdict().items()]
+    rows += [Row(method, "cells", "data", levels.cells), Row(method, "df", "data", df)]
+    if method == "em" and has_reference(len(x), levels, p):
+        rows += [
+            Row(method, f"{name}_p", "data", float(stats.chi2.sf(getattr(found, name), df))) for name in ("g2", "x2")
+        ]
+    return rows
+
+
+def has_reference(n: int, levels: Nominal, p: int) -> bool:
+    """Whether G2 and X2 of ``n`` rows and ``p`` parameters can be held against a chi-square distribution."""
+    return not is_sparse(n, levels.cells) and levels.cells - 1 - p > 0
