@@ -8,8 +8,8 @@ from scipy import stats
 
 from mixtures import Bernoulli, Categorical, Dirichlet, Draws, Fit, Gaussian, Poisson, Product
 from mixtures.datasets.coded import coded
-from mixtures.methods import cavi, em, gibbs
-from reports.metrics import classes, goodness, residuals
+from mixtures.methods import cavi, em
+from reports.metrics import classes, discrete_checks, goodness, residuals
 from reports.metrics.nominal import nominal, probabilities
 
 # Stouffer & Toby's role conflict data by Goodman (1974, Biometrika 61:215-231): answers 1111, 1112, ..., 2222.
@@ -132,11 +132,8 @@ def test_expected_pairs_are_those_of_simulated_rows(rng):
     """Of a point, of draws, and in closed form of a variational posterior, whose factors are independent."""
     x = values()
     family, allocation = Bernoulli.from_data(x, 2), Dirichlet.symmetric(2)
-    for fit in (
-        fitted(x, 2),
-        cavi.fit(x, family, allocation, rng=1),
-        gibbs.fit(x, family, allocation, rng=1, draws=60, tune=60),
-    ):
+    variational = cavi.fit(x, family, allocation, rng=1)
+    for fit in (fitted(x, 2), variational, variational.as_draws(1, 100, rng)):
         expected = residuals.expected_pairs(fit)
         y, _ = fit.sample(20000, rng)
         both = (y[:, 0] * y[:, 3]).mean()
@@ -194,3 +191,72 @@ def test_carcinoma_is_classified_as_published():
     modal = sorted(row.value for row in found if row.metric == "class_share_modal")
     assert shares == pytest.approx([0.1817, 0.3736, 0.4447], abs=5e-5)
     assert modal == pytest.approx([0.1949, 0.3729, 0.4322], abs=5e-5)
+
+
+# ---- statistics of replicated data sets
+
+
+def test_shares_associations_and_scores_are_those_of_tables(rng):
+    y = (rng.random((3, 50, 4)) < [0.2, 0.5, 0.7, 0.9]) * 1.0
+    found = discrete_checks.nominal(y, "abcd", [("no", "yes")] * 4)
+    for r, x in enumerate(y):
+        table = stats.contingency.crosstab(x[:, 0], x[:, 2]).count + 0.5
+        odds = table[0, 0] * table[1, 1] / (table[0, 1] * table[1, 0])
+        assert found["log odds ratio[a, c]"][r] == pytest.approx(np.log(odds))
+        assert found["share[d, yes]"][r] == x[:, 3].mean()
+        assert found["sd of the total score"][r] == pytest.approx(x.sum(1).std())
+        assert found["share with total score 3"][r] == np.mean(x.sum(1) == 3)
+        assert found["distinct patterns"][r] == len(np.unique(x, axis=0))
+    assert len(found) == 4 + 6 + 6 + 1
+    other = discrete_checks.nominal(y, "abcd", [("no", "yes")] * 3 + [("left", "right")])
+    assert "sd of the total score" not in other
+
+
+def test_columns_of_several_levels_are_associated_by_cramers_v(rng):
+    y = rng.integers(3, size=(2, 60, 3)) * 1.0
+    y[..., 1] = np.minimum(y[..., 1], 1)
+    found = discrete_checks.nominal(y, "abc", [tuple("xyz"), ("no", "yes"), tuple("xyz")])
+    for r, x in enumerate(y):
+        table = stats.contingency.crosstab(x[:, 0], x[:, 1]).count
+        expected = stats.contingency.association(table, method="cramer")
+        assert found["Cramér's V[a, b]"][r] == pytest.approx(expected, rel=1e-5)
+        assert found["share[c, z]"][r] == np.mean(x[:, 2] == 2)
+    assert "share[b, no]" not in found
+
+
+def test_many_columns_have_a_statistic_each_and_very_many_few():
+    y = np.random.default_rng(1).integers(2, size=(2, 40, 30)) * 1.0
+    names = [f"i{j}" for j in range(30)]
+    found = discrete_checks.nominal(y, names, [("0", "1")] * 30)
+    assert sum(name.startswith("mean log odds ratio[") for name in found) == 30
+    own = discrete_checks._log_odds_ratios(y)[1, 4]
+    assert found["mean log odds ratio[i4]"][1] == pytest.approx(np.delete(own, 4).mean())
+    assert {"smallest total score", "largest total score"} < set(found)
+    wide = np.tile(y, (1, 1, 4))
+    found = discrete_checks.nominal(wide, [f"i{j}" for j in range(120)], [("0", "1")] * 120)
+    assert len(found) == 6
+
+
+def test_g2_is_that_of_the_table(rng):
+    """By `goodness`, which counts patterns by sorting rows."""
+    x = coded("carcinoma").x
+    fit = fitted(x, 2)
+    log_p = fit.log_predictive(x)
+    assert discrete_checks.g2(x[None], log_p[None])[0] == pytest.approx(goodness.goodness(x, log_p).g2)
+    counted = discrete_checks.pattern_counts(x[None])[0]
+    np.testing.assert_array_equal(np.sort(counted[counted > 0]), np.sort(np.unique(x, axis=0, return_counts=True)[1]))
+    wide = rng.integers(4, size=(2, 500, 9)) * 1.0
+    distinct = (discrete_checks.pattern_counts(wide) > 0).sum(-1)
+    assert distinct.tolist() == [len(np.unique(own, axis=0)) for own in wide]
+
+
+def test_counts_have_dispersion_and_zeros(rng):
+    y = rng.poisson([0.0, 1.5, 4.0], size=(2, 40, 3)) * 1.0
+    found = discrete_checks.counts(y, "abc")
+    for r, x in enumerate(y):
+        assert found["variance / mean[b]"][r] == pytest.approx(x[:, 1].var(ddof=1) / x[:, 1].mean())
+        assert found["share of zeros[b]"][r] == np.mean(x[:, 1] == 0)
+        assert (found["mean[c]"][r], found["largest[c]"][r]) == (x[:, 2].mean(), x[:, 2].max())
+        assert found["variance / mean[a]"][r] == 1
+        top = np.linalg.eigvalsh(np.corrcoef(x[:, 1:].T))[-1]
+        assert found["largest correlation eigenvalue of counts"][r] == pytest.approx(top)
