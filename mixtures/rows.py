@@ -186,12 +186,14 @@ class Moments:
     n : float
         Sum of the weights: the number of observations.
     mean : ndarray, shape (D,)
-    scatter : ndarray, shape (D, D)
-        Sum of w_n (x_n - mean) (x_n - mean)^T.
+    squares : ndarray, shape (D,)
+        Sum of w_n (x_n - mean)^2.
     low, high : ndarray, shape (D,)
         Smallest and largest value of each feature.
     eps : float
         Relative rounding of the numbers as they were given.
+    scatter : ndarray, shape (D, D), optional
+        Sum of w_n (x_n - mean) (x_n - mean)^T, of which squares is the diagonal; only where the root was asked for.
     root : ndarray, shape (D, D), optional
         The lower triangular L with L L^T = scatter / n.
     """
@@ -199,24 +201,28 @@ class Moments:
     rows: int
     n: float
     mean: np.ndarray
-    scatter: np.ndarray
+    squares: np.ndarray
     low: np.ndarray
     high: np.ndarray
     eps: float
+    scatter: np.ndarray | None = None
     root: np.ndarray | None = None
 
     def join(self, other: Moments) -> Moments:
         """The moments of both sets of rows together (Chan, Golub & LeVeque 1983)."""
         n = self.n + other.n
         step = other.mean - self.mean
+        between = self.n * other.n / n
+        both = self.scatter is not None and other.scatter is not None
         return Moments(
             self.rows + other.rows,
             n,
             self.mean + step * (other.n / n),
-            self.scatter + other.scatter + np.outer(step, step) * (self.n * other.n / n),
+            self.squares + other.squares + step**2 * between,
             np.minimum(self.low, other.low),
             np.maximum(self.high, other.high),
             max(self.eps, other.eps),
+            self.scatter + other.scatter + np.outer(step, step) * between if both else None,  # type: ignore[operator]
         )
 
 
@@ -234,7 +240,7 @@ def moments(x: Rows, weights: np.ndarray | None = None, *, root: bool = False) -
     for block, w in blocks(x, weights):
         refuse_missing(block, start)
         start += len(block)
-        own = _block_moments(block, w)
+        own = _block_moments(block, w, root)
         result = own if result is None else result if own is None else result.join(own)
     if result is None:
         raise ValueError("x has no rows that count")
@@ -264,7 +270,8 @@ def _covariance_root(x: Rows, weights: np.ndarray | None, data: Moments) -> np.n
 
     The scatter has then lost the digits that tell them apart; the rows themselves still have them.
     """
-    sd = np.sqrt(np.diagonal(data.scatter) / data.n)
+    assert data.scatter is not None
+    sd = np.sqrt(data.squares / data.n)
     scale = np.where(sd > 0, sd, 1)
     if not np.all(np.isfinite(scale)):
         return np.full(data.scatter.shape, np.nan)
@@ -281,7 +288,7 @@ def _covariance_root(x: Rows, weights: np.ndarray | None, data: Moments) -> np.n
     return scale[:, None] * root_of(R) / np.sqrt(data.n)
 
 
-def _block_moments(x: np.ndarray, weights: np.ndarray | None) -> Moments | None:
+def _block_moments(x: np.ndarray, weights: np.ndarray | None, scattered: bool) -> Moments | None:
     eps = float(np.finfo(x.dtype).eps)
     x = x.astype(np.float64, copy=False)
     if weights is None:
@@ -294,8 +301,9 @@ def _block_moments(x: np.ndarray, weights: np.ndarray | None) -> Moments | None:
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         mean = x[0] + weights @ (x - x[0]) / n
         offset = x - mean
-        scatter = (offset.T * weights) @ offset
-    return Moments(len(x), n, mean, scatter, x.min(0), x.max(0), eps)
+        scatter = (offset.T * weights) @ offset if scattered else None
+        squares = weights @ offset**2 if scatter is None else scatter.diagonal()
+    return Moments(len(x), n, mean, squares, x.min(0), x.max(0), eps, scatter)
 
 
 def count(x: Rows, weights: np.ndarray | None = None) -> tuple[int, float]:

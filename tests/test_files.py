@@ -386,6 +386,57 @@ def test_overwriting_refuses_a_manifest_of_something_else(manifest, tmp_path):
     assert len(str(caught.value)) < 500
 
 
+def test_an_earlier_format_is_a_comparison_all_the_same(results, folder):
+    """It cannot be read, but what `mixtures` wrote itself is replaced when asked to, and nothing else with it."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    kept = ("command", "created", "versions", "data", "model", "methods", "platform", "seed")
+    (folder / "manifest.json").write_text(json.dumps({"format": 3} | {name: manifest[name] for name in kept}))
+    with pytest.raises(ResultsError, match=r"was written in format 3, not \d+; run the comparison again"):
+        Results.load(folder)
+    with pytest.raises(ResultsError, match="holds an earlier comparison; give --overwrite"):
+        check_free(folder, overwrite=False)
+    (folder / "notes.txt").touch()
+    with pytest.raises(ResultsError, match=r"holds 'notes\.txt', which no comparison wrote"):
+        results.save(folder, overwrite=True)
+    (folder / "notes.txt").unlink()
+    results.save(folder, overwrite=True)
+    assert Results.load(folder).manifest["created"] == results.manifest["created"]
+
+
+def test_page_and_numbers_change_together(results, folder):
+    """While the page is drawn the earlier numbers stand with their page, and then the new ones with theirs."""
+    (folder / "report.html").write_text("the earlier page")
+    os.utime(folder / "manifest.json", (0, 0))
+    seen = []
+
+    def page():
+        seen.append((os.stat(folder / "manifest.json").st_mtime, (folder / "report.html").read_text()))
+        return "the new page"
+
+    results.save(folder, overwrite=True, page=page)
+    assert seen == [(0, "the earlier page")]
+    assert os.stat(folder / "manifest.json").st_mtime > 0
+    assert (folder / "report.html").read_text() == "the new page"
+    assert Results.load(folder).trees.keys() == results.trees.keys()
+
+
+def test_a_page_that_cannot_be_drawn_costs_no_fits(results, tmp_path, monkeypatch):
+    from reports import page
+    from reports.api.comparison import Comparison
+
+    def broken(*_):
+        def draw():
+            raise ZeroDivisionError
+
+        return draw
+
+    monkeypatch.setattr(page, "begin_to_render", broken)
+    with pytest.raises(ZeroDivisionError):
+        Comparison({}, {}, results).save(tmp_path / "o")
+    assert not (tmp_path / "o" / "report.html").exists()
+    assert Results.load(tmp_path / "o").trees.keys() == results.trees.keys()
+
+
 # Manifests and stores that are damaged.
 
 
@@ -552,6 +603,15 @@ def test_the_size_of_the_numbers_is_known_before_they_are_there(results):
 
     found = sum(tree.nbytes for tree in results.trees.values())
     assert 0.6 * found < size(1, 1, *results.data["x"].shape, 2, Options(draws=100)) < found
+
+
+def test_a_disk_without_room_is_refused_before_the_fits(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
+    began = []
+    x = np.random.default_rng(0).standard_normal((20, 2))
+    with pytest.raises(OSError, match=r"the disk has 0\.001 MB left"):
+        compare(x, 2, rng=0, methods=("em", "cavi"), room=tmp_path / "o", progress=lambda *event: began.append(event))
+    assert not began
 
 
 @pytest.mark.parametrize("name", ["weights", "means", "covariances"])

@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import os
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 from conftest import fails
 from typer.testing import CliRunner
 
-from mixtures.datasets import limits, load
+from mixtures import COVARIANCES
+from mixtures.datasets import DataError, check_rows, files, limits, load
 from reports.commands.app import app
 
 pytestmark = pytest.mark.robustness("limits")
@@ -104,6 +106,61 @@ def test_a_parquet_file_of_few_bytes_and_many_rows(tmp_path, little_memory):
     pd = pytest.importorskip("pandas")
     pd.DataFrame({"a": np.zeros(100_000)}).to_parquet(tmp_path / "d.parquet")
     fails("would take about 1.6 MB", tmp_path / "d.parquet")
+
+
+def test_a_feather_file_of_few_bytes_and_many_rows(tmp_path, little_memory):
+    pd = pytest.importorskip("pandas")
+    pd.DataFrame({"a": np.zeros(100_000)}).to_feather(tmp_path / "d.feather")
+    fails("would take about 1.6 MB", tmp_path / "d.feather")
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv.gz", ".txt", ".npy", ".parquet", ".feather"])
+def test_a_table_too_wide_for_its_rows_is_refused_before_it_is_read(ending, tmp_path, monkeypatch):
+    """By its first lines or its schema; the rest is not looked at, here a row that is none."""
+    path, x = tmp_path / f"d{ending}", np.random.default_rng(0).standard_normal((30, 1500)).round(2)
+    if ending == ".npy":
+        np.save(path, x)
+        monkeypatch.setattr(np.lib.format, "read_array", None)
+    elif ending in (".parquet", ".feather"):
+        pd = pytest.importorskip("pandas")
+        frame = pd.DataFrame(x).add_prefix("c").assign(label="a")
+        getattr(frame, f"to{ending.replace('.', '_')}")(path)
+        monkeypatch.setattr(files, "_check_rows", None)
+    else:
+        mark = {".csv": ",", ".tsv.gz": "\t", ".txt": " "}[ending]
+        lines = [[f"c{j}" for j in range(1500)] + ["label"], *([*map(str, row), "a"] for row in x)]
+        lines[-1] = ["?"]
+        text = "\n".join(mark.join(line) for line in lines).encode()
+        path.write_bytes(gzip.compress(text) if ending.endswith(".gz") else text)
+    seen = []
+
+    def check(rows, features):
+        seen.append((rows, features))
+        raise DataError("too wide")
+
+    with pytest.raises(DataError, match="too wide"):
+        load(path, check=check)
+    assert seen == [(30, 1500)]
+
+
+def test_a_wide_table_of_which_columns_are_chosen_is_read(tmp_path):
+    path = tmp_path / "d.csv"
+    x = np.random.default_rng(0).standard_normal((30, 1500)).round(2)
+    np.savetxt(path, x, "%.2f", ",", header=",".join(f"c{j}" for j in range(1500)), comments="")
+    assert np.array_equal(load(path, columns=["c3", "c7"], check=check_rows).x, x[:, [3, 7]])
+    with pytest.raises(DataError, match="30 rows for 1500 features: a full covariance needs at least 1501 rows"):
+        load(path, check=check_rows)
+
+
+@pytest.mark.parametrize("covariance", ["diag", "spherical"])
+def test_independent_features_take_no_matrix(covariance):
+    """3000 x 3000 numbers would be 72 MB."""
+    x = np.random.default_rng(0).standard_normal((20, 3000))
+    tracemalloc.start()
+    COVARIANCES[covariance].from_data(x, 2)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10e6
 
 
 GRID = "replicates = 2\n[[block]]\nmethods = ['em']\n"

@@ -1,7 +1,7 @@
 """Data to fit: real sets with their provenance, a user's own files, and simulators that keep the truth."""
 
 from mixtures.datasets.builtin import Description, describe, names
-from mixtures.datasets.checks import check_components, check_values
+from mixtures.datasets.checks import check_components, check_rows, check_values
 from mixtures.datasets.dataset import DataError, Dataset
 from mixtures.datasets.loading import load
 from mixtures.datasets.simulated import mean_distances, simulate, tsmatz
@@ -11,6 +11,7 @@ __all__ = [
     "Dataset",
     "Description",
     "check_components",
+    "check_rows",
     "check_values",
     "describe",
     "load",

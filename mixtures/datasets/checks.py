@@ -69,6 +69,20 @@ def _check_independent(x: np.ndarray, features: Sequence[str]) -> None:
     raise DataError(f"{what}, so every covariance is singular: leave one of them out with --columns")
 
 
+def check_rows(n: int, d: int) -> None:
+    """Raise where N rows are too few for the covariance of D features.
+
+    Raises
+    ------
+    DataError
+    """
+    if n <= d:
+        raise DataError(
+            f"{counted(n, 'row')} for {counted(d, 'feature')}: a full covariance needs at least {d + 1} rows; "
+            "give more rows or fewer columns with --columns"
+        )
+
+
 def missing_text(missing: np.ndarray, names: Sequence[str]) -> str:
     """Say how many entries are missing, in how many rows and in which columns; ``missing`` is (N, D) of bool."""
     per_column = missing.sum(axis=0)
@@ -109,11 +123,8 @@ def check_components(x: np.ndarray, n_components: int, *, correlated: bool = Tru
         raise DataError(f"the number of clusters must be at least 1, got {n_components}: give another with -k")
     if n_components > n:
         raise DataError(f"{n_components} clusters but only {counted(n, 'row')}: ask for at most {n} with -k")
-    if correlated and n <= d:
-        raise DataError(
-            f"{counted(n, 'row')} for {counted(d, 'feature')}: a full covariance needs at least {d + 1} rows; "
-            "give more rows or fewer columns with --columns"
-        )
+    if correlated:
+        check_rows(n, d)
     # sorting all rows of a large table is slow, and its first rows nearly always answer
     distinct = len(np.unique(x[: 64 * n_components], axis=0))
     if distinct < n_components:

@@ -10,6 +10,7 @@ import lzma
 import os
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any
@@ -25,6 +26,10 @@ ARROW = (".parquet", ".feather")
 PACKED = (".gz", ".bz2", ".xz", ".zip")
 SUFFIXES = (*TEXT, *(text + packed for text in TEXT for packed in PACKED), *ARROW, ".npy")
 FORMATS = f"{', '.join(TEXT)} (also {', '.join(PACKED)}), {', '.join(ARROW)}, .npy"
+# Tables of fewer columns are read in less time than a glance at their size would save.
+WIDE = 1000
+# Refuses what has at most so many rows and at least so many columns of numbers.
+Check = Callable[[int, int], object]
 # what NumPy raises for a header that is none
 UNREADABLE_ARRAY = (
     ValueError,
@@ -38,7 +43,7 @@ UNREADABLE_ARRAY = (
 )
 
 
-def read(path: Path, label: str | None = None, spelling: Spelling = PLAIN) -> Table:
+def read(path: Path, label: str | None = None, spelling: Spelling = PLAIN, check: Check | None = None) -> Table:
     """Read a table from a file, the format told by the file's extension.
 
     Parameters
@@ -48,6 +53,8 @@ def read(path: Path, label: str | None = None, spelling: Spelling = PLAIN) -> Ta
         The column of class labels, which are kept as they are.
     spelling : Spelling
         How numbers and missing ones are written.
+    check : callable, optional
+        Refuses what is too wide for its rows: see `mixtures.datasets.load`.
 
     Raises
     ------
@@ -68,10 +75,10 @@ def read(path: Path, label: str | None = None, spelling: Spelling = PLAIN) -> Ta
     if not data.strip():
         raise DataError(f"{str(path)!r} is empty: give a file with a header line and at least two rows")
     if suffix == ".npy":
-        return _read_npy(path, data, label, spelling)
+        return _read_npy(path, data, label, spelling, check)
     if suffix in ARROW:
-        return _read_arrow(path, data, suffix, label, spelling)
-    return _read_text(path, data, suffix, label, spelling)
+        return _read_arrow(path, data, suffix, label, spelling, check)
+    return _read_text(path, data, suffix, label, spelling, check)
 
 
 def _unpacked(path: Path, data: bytes, suffix: str) -> bytes:
@@ -110,7 +117,9 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     return DataError(f"cannot read {str(path)!r}: {reason or type(error).__name__}; check the file or write it again")
 
 
-def _read_text(path: Path, data: bytes, suffix: str, label: str | None, spelling: Spelling) -> Table:
+def _read_text(
+    path: Path, data: bytes, suffix: str, label: str | None, spelling: Spelling, check: Check | None
+) -> Table:
     import pyarrow as pa
     from pyarrow import csv
 
@@ -121,6 +130,9 @@ def _read_text(path: Path, data: bytes, suffix: str, label: str | None, spelling
     if b"\0" in data:
         raise DataError(f"{str(path)!r} is not a text file: its name says {suffix}, but it holds binary data")
     try:
+        if check and (wide := text.extent(data, suffix, spelling, WIDE)):
+            rows, names = wide
+            check(rows, len(names) - (label in names))
         form = text.layout(data, suffix, spelling)
     except python_csv.Error as error:
         raise _unreadable(path, error) from error
@@ -152,28 +164,31 @@ def _read_text(path: Path, data: bytes, suffix: str, label: str | None, spelling
     return Table(form.names, tuple(columns), codes, (form.note,) if form.note else ())
 
 
-def _read_arrow(path: Path, data: bytes, suffix: str, label: str | None, spelling: Spelling) -> Table:
+def _read_arrow(
+    path: Path, data: bytes, suffix: str, label: str | None, spelling: Spelling, check: Check | None
+) -> Table:
     import pyarrow as pa
     from pyarrow import feather, parquet
 
     try:
         stream = io.BytesIO(data)  # so that no folder's name is read as a partition
-        if suffix == ".feather":
-            table = feather.read_table(stream)
-        else:
-            source = parquet.ParquetFile(stream)
-            cells = source.metadata.num_rows * source.metadata.num_columns
-            limits.check_memory(16 * cells, repr(str(path)), "give fewer rows")
+        source = None if suffix == ".feather" else parquet.ParquetFile(stream)
+        if source:
+            _weigh(path, source.metadata.num_rows, source.schema_arrow, label, check)
             table = source.read()
+        else:
+            if data.startswith(b"ARROW1"):  # its first version says nothing of its size
+                _weigh(path, *_feather(data), label, check)
+            table = feather.read_table(stream)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
     _check_rows(path, table)
     # pandas keeps a row index that is not 0, 1, 2, ... under this name
-    kept = [j for j, name in enumerate(table.column_names) if not name.startswith("__index_level_")]
-    names = tuple(table.column_names[j] for j in kept)
+    kept = [(j, name) for j, name in enumerate(table.column_names) if not name.startswith("__index_level_")]
+    names = tuple(name for _, name in kept)
     columns, codes = [], {}
-    for j, name in enumerate(names):
-        column = table.column(kept[j])
+    for j, (place, name) in enumerate(kept):
+        column = table.column(place)
         if name == label:
             columns.append(labels(column.to_pylist(), spelling))
         else:
@@ -182,13 +197,35 @@ def _read_arrow(path: Path, data: bytes, suffix: str, label: str | None, spellin
     return Table(names, tuple(columns), codes)
 
 
+def _feather(data: bytes) -> tuple[int, Any]:
+    """Rows and schema of a Feather file, without unpacking its columns."""
+    import pyarrow as pa
+    from pyarrow import dataset
+
+    source = dataset.IpcFileFormat().make_fragment(pa.BufferReader(data))
+    return source.count_rows(), source.physical_schema
+
+
+def _weigh(path: Path, rows: int, schema: Any, label: str | None, check: Check | None) -> None:
+    """Refuse a table of more cells than memory holds, or too wide for its rows."""
+    import pyarrow as pa
+
+    limits.check_memory(16 * rows * len(schema), repr(str(path)), "give fewer rows")
+    if check and len(schema) > WIDE:
+        kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+        own = [field for field in schema if field.name != label and not field.name.startswith("__index_level_")]
+        check(rows, sum(any(is_kind(field.type) for is_kind in kinds) for field in own))
+
+
 def _check_rows(path: Path, table: Any) -> None:
     if table.num_rows == 0 or table.num_columns == 0:
         raise DataError(f"{str(path)!r} has a header but no rows: give a file with at least two rows")
 
 
-def _read_npy(path: Path, data: bytes, label: str | None, spelling: Spelling) -> Table:
-    limits.check_array(path, io.BytesIO(data), len(data))
+def _read_npy(path: Path, data: bytes, label: str | None, spelling: Spelling, check: Check | None) -> Table:
+    shape = limits.check_array(path, io.BytesIO(data), len(data))
+    if check and len(shape) == 2 and shape[1] > WIDE:
+        check(shape[0], shape[1] - (label is not None))
     try:
         x = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     except UNREADABLE_ARRAY as error:

@@ -161,8 +161,10 @@ def unpack(path: Path, packed: BinaryIO, unpacked: IO[bytes] | io.BufferedIOBase
     return b"".join(parts)
 
 
-def check_array(path: Path, head: BinaryIO, held: int, name: str = "") -> None:
+def check_array(path: Path, head: BinaryIO, held: int, name: str = "") -> tuple[int, ...]:
     """Refuse an array in NumPy's format that holds less than its header promises, or more than memory does.
+
+    Its shape is returned, () where the header does not tell.
 
     Parameters
     ----------
@@ -182,10 +184,10 @@ def check_array(path: Path, head: BinaryIO, held: int, name: str = "") -> None:
     try:
         version = np.lib.format.read_magic(head)
         if version not in HEADERS:
-            return
+            return ()
         shape, _, dtype = HEADERS[version](head)
     except NO_HEADER:  # who reads it says so
-        return
+        return ()
     promised = math.prod(shape) * dtype.itemsize
     what = f"{str(path)!r}{f', array {name!r},' if name else ''}"
     if promised > held - head.tell() and not dtype.hasobject:
@@ -194,6 +196,7 @@ def check_array(path: Path, head: BinaryIO, held: int, name: str = "") -> None:
             "again"
         )
     check_memory(2 * promised, f"{what} of shape {shape}", "give fewer rows")
+    return shape
 
 
 def check_arrays(path: Path) -> None:

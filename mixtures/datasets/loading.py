@@ -30,6 +30,7 @@ def load(
     na_values: Sequence[str] = (),
     decimal: str = ".",
     thousands: str | None = None,
+    check: files.Check | None = None,
 ) -> Dataset:
     """Load a built-in data set by name, or a user's own file by path.
 
@@ -54,6 +55,9 @@ def load(
         The decimal mark of a text.
     thousands : str, optional
         What parts the thousands in a text.
+    check : callable, optional
+        Called with the rows, at most, and the numeric columns, at least, of a file of more than a thousand columns before it is
+        read, unless ``columns`` chooses some: what it raises refuses the file.
 
     Returns
     -------
@@ -88,7 +92,7 @@ def load(
         path = Path(name).expanduser()
         if not os.path.exists(path):
             raise DataError(_not_found(name, path))
-        table, source = files.read(path, label_column, spelling), name
+        table, source = files.read(path, label_column, spelling, None if columns is not None else check), name
         name = path.name.split(".")[0] or path.name
     places, notes = _places(table, label_column, columns, spelling)
     features = tuple(table.names[j] for j in places)

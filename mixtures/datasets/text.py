@@ -14,6 +14,7 @@ from mixtures.datasets.columns import AMONG_NUMBERS, MISSING, Spelling, numbers,
 DELIMITERS = ("\t", ";", ",", "|")  # the first that parts all lines alike
 BLANKS = " "  # any number of blanks and tabs
 SAMPLED_LINES = 50
+GLANCE = 4  # lines that tell the size of a wide table
 WHOLE = re.compile(r"[-+]?\d+")
 SKIPPED = re.compile(
     rb"(?:(?:[ \t]*|sep=[^\n])\r?\n)*"
@@ -70,6 +71,37 @@ def layout(data: bytes, suffix: str, spelling: Spelling) -> Layout:
     return _by_first_line(delimiter, first, below, start, spelling)
 
 
+def extent(data: bytes, suffix: str, spelling: Spelling, least: int) -> tuple[int, list[str]] | None:
+    """At most how many rows a text has, and the heads of the columns that hold numbers in the first lines below these.
+
+    None of a table of ``least`` columns or fewer.
+
+    Raises
+    ------
+    csv.Error
+        See `layout`.
+    """
+    _, start = _comments(data)
+    end = data.find(b"\n", start) + 1 or len(data)
+    if max(data.count(mark.encode(), start, end) for mark in (*DELIMITERS, BLANKS)) < least:
+        return None
+    lines = _first_lines(data, start, GLANCE)
+    delimiter = "\t" if suffix.startswith(".tsv") else _delimiter(lines, suffix, spelling)
+    first, *below = _records(lines, delimiter) or [[]]
+    names = [name for name, *column in zip(first, *below, strict=False) if all(_is_number(e, spelling) for e in column)]
+    is_named = not all(_is_number(entry, spelling) for entry in first)
+    return data.rstrip().count(b"\n", start) + (not is_named), names
+
+
+def _is_number(entry: str, spelling: Spelling) -> bool:
+    """Whether Python reads an entry as a number; `_value` knows more, and takes longer."""
+    entry = entry.replace(spelling.thousands or " ", "").replace(spelling.decimal, ".")
+    try:
+        return bool(np.isfinite(float(entry)))
+    except ValueError:
+        return False
+
+
 def _comments(data: bytes) -> tuple[str, int]:
     """The last of the lines that begin with #, where NumPy writes the names, without that sign; and where the table begins."""
     comment, start = b"", 3 if data.startswith(b"\xef\xbb\xbf") else 0
@@ -81,9 +113,9 @@ def _comments(data: bytes) -> tuple[str, int]:
         comment, start = data[start:end].lstrip(b"#").strip(), end
 
 
-def _first_lines(data: bytes, start: int) -> str:
+def _first_lines(data: bytes, start: int, lines: int = SAMPLED_LINES) -> str:
     end = start
-    for _ in range(SAMPLED_LINES):
+    for _ in range(lines):
         end = data.find(b"\n", end) + 1
         if not end:
             return data[start:].decode()

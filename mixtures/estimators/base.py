@@ -536,7 +536,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     def _frame(self, data: Moments) -> tuple[np.ndarray, np.ndarray]:
         """Origin and unit of the family's coordinates: mean and root of the covariance, that of the noise included."""
         with np.errstate(invalid="ignore"):
-            variance = np.diagonal(data.scatter) / data.n + self.reg_covar
+            variance = data.squares / data.n + self.reg_covar
         if not np.all(np.isfinite(variance)):
             feature = int(np.argmax(~np.isfinite(variance)))
             raise ValueError(f"the variance of feature {feature} is too large for a number; rescale it")

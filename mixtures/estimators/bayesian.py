@@ -306,7 +306,7 @@ class BayesianGaussianMixture(Mixture):
 
     def _data_variance(self, data: Moments) -> Any:
         """The variances of the rows in the shape of the prior, with ``reg_covar`` added where one is zero."""
-        variances = np.diagonal(data.scatter) / (_counted(data.n) - 1)
+        variances = data.squares / (_counted(data.n) - 1)
         variance: Any = variances if self.covariance_type == "diag" else variances.mean()
         for candidate in (variance, variance + self.reg_covar):
             if np.min(candidate / scale_of(self._frame(data)[1], self.covariance_type)) > SMALLEST_VARIANCE:

@@ -290,7 +290,7 @@ def frame(data: Moments, n_components: int) -> tuple[np.ndarray, np.ndarray]:
     if n_components < 1:
         raise ValueError(f"n_components is {n_components}; a mixture needs at least 1")
     with np.errstate(invalid="ignore"):
-        unit = np.sqrt(np.diagonal(data.scatter) / data.n)
+        unit = np.sqrt(data.squares / data.n)
     lost = ~np.isfinite(unit) | ((unit == 0) & (data.high > data.low))
     if lost.any():
         raise FeatureError(

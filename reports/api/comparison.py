@@ -12,7 +12,7 @@ from mixtures import Fit
 from reports.api.shown import Shown, like
 from reports.comparison import run
 from reports.comparison.files import write_text
-from reports.comparison.results import PAGE, Results
+from reports.comparison.results import Results, ResultsError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,9 +76,10 @@ class Comparison(Shown):
     def save(
         self, folder: str | Path, *, report: bool = True, overwrite: bool = False, executor: Executor | None = None
     ) -> Path:
-        """Write metrics, manifest and draws into a folder, and then, unless ``report`` is false, the page.
+        """Write metrics, manifest, draws and, unless ``report`` is false, the page: one folder in one move.
 
-        An ``executor`` draws a part of the page meanwhile; see `reports.comparison.beside`.
+        An ``executor`` draws a part of the page meanwhile; see `reports.comparison.beside`. Where the page cannot be drawn, the
+        numbers are written without it.
 
         Raises
         ------
@@ -90,9 +91,13 @@ class Comparison(Shown):
         from reports.page import begin_to_render
 
         page = begin_to_render(self.results, executor)
-        folder = self.results.save(folder, overwrite=overwrite)
-        write_text(folder / PAGE, page())
-        return folder
+        try:
+            return self.results.save(folder, overwrite=overwrite, page=page)
+        except (OSError, ResultsError):
+            raise
+        except Exception:  # a defect of the page costs no fits
+            self.results.save(folder, overwrite=overwrite)
+            raise
 
     def __repr__(self) -> str:
         from reports.page.words import listing

@@ -105,10 +105,8 @@ def compare(
     from reports.api.comparison import compare as compare_data
     from reports.comparison.beside import second_process
     from reports.comparison.capacity import check_comparison
-    from reports.comparison.files import check_space
     from reports.comparison.results import PAGE, ResultsError, check_free
     from reports.comparison.run import check_covariance, check_methods
-    from reports.comparison.trees import size
 
     stages = Stages(after=["save"])
     try:
@@ -124,8 +122,17 @@ def compare(
         }
         options = Options(**settings)
         extra = named_paths(add or [])
+        check_covariance(covariance)
+        correlated = covariance in ("full", "tied")
+
+        def check(rows: int, features: int) -> None:
+            if correlated:
+                datasets.check_rows(rows, features)
+            check_comparison(features, components, chosen, options)
+
         loaded = read_table(
             data,
+            check=check,
             label_column=label_column,
             columns=columns,
             drop_missing=drop_missing,
@@ -133,15 +140,9 @@ def compare(
             decimal=decimal,
             thousands=thousands,
         )
-        check_covariance(covariance)
-        datasets.check_components(loaded.x, components, correlated=covariance in ("full", "tied"))
+        datasets.check_components(loaded.x, components, correlated=correlated)
         folder = out_dir or unused(Path("results") / f"{loaded.name}-k{components}")
         check_free(folder, overwrite=overwrite)
-        points = sum(METHODS[method].kind == "point" for method in chosen)
-        n, d = loaded.x.shape
-        check_comparison(d, components, chosen, options)
-        check_space(folder, size(len(chosen) + len(extra) - points, points, n, d, components, options))
-
         with stages, second_process(len(chosen) + len(extra)) as executor:
             result = compare_data(
                 loaded.x,
@@ -154,6 +155,7 @@ def compare(
                 truth=loaded.truth,
                 extra=extra,
                 name=loaded.name,
+                room=folder,
                 test_fraction=test_fraction,
                 standardize=standardize,
                 facts={
@@ -170,7 +172,7 @@ def compare(
             stages.tell("save", "running")
 
             def save(folder: Path) -> Path:
-                outcome(partial(_written, folder, result.results.manifest, report))
+                outcome(partial(_written, folder, result.results.manifest))
                 return result.save(folder, report=report, overwrite=overwrite, executor=executor)
 
             folder = save_in(save, folder, renumber=out_dir is None)
@@ -192,9 +194,9 @@ def compare(
         raise typer.Exit(FAILED)
 
 
-def _written(folder: Path, manifest: dict[str, Any], report: bool) -> str:
+def _written(folder: Path, manifest: dict[str, Any]) -> str:
     """What a folder has of a comparison that a signal ends while it is written."""
-    from reports.comparison.results import MANIFEST, PAGE
+    from reports.comparison.results import MANIFEST
 
     try:
         there = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -202,6 +204,4 @@ def _written(folder: Path, manifest: dict[str, Any], report: bool) -> str:
         return NOTHING
     if any(there.get(name) != manifest[name] for name in ("created", "command")):
         return f"nothing was written, and the earlier comparison in {relative(folder)} is as it was"
-    if report and not (folder / PAGE).exists():
-        return f"the numbers are in {relative(folder)}, without a page: mixtures report {relative(folder)} writes it"
     return f"the results are in {relative(folder)}"

@@ -92,6 +92,7 @@ def select(
     import numpy as np
     from joblib import cpu_count
 
+    from mixtures import datasets
     from reports.api.selection import select as choose
     from reports.comparison.results import ResultsError, check_empty
     from reports.studies.selection import study as selection
@@ -99,8 +100,10 @@ def select(
     started: list[int] = []
     try:
         structures = COVARIANCES if covariance == "all" else names_of(covariance)
+        correlated = {"full", "tied"} & set(structures or ())
         loaded = read_table(
             data,
+            check=datasets.check_rows if correlated else None,
             label_column=label_column,
             columns=columns,
             drop_missing=drop_missing,

@@ -30,7 +30,7 @@ def write(path: Path, manifest: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(manifest, indent=2, default=lambda value: value.tolist()) + "\n")
 
 
-def read(path: Path, schema: Any, what: str, version: int) -> dict[str, Any]:
+def read(path: Path, schema: Any, what: str, version: int, *, older: Any = None) -> dict[str, Any]:
     """Read a manifest and check it, whole, against its schema.
 
     Parameters
@@ -42,6 +42,8 @@ def read(path: Path, schema: Any, what: str, version: int) -> dict[str, Any]:
         Of what it is, in words with its article.
     version : int
         The format that it must be of.
+    older : type, optional
+        What one of an earlier format must hold to be read too.
 
     Raises
     ------
@@ -59,7 +61,9 @@ def read(path: Path, schema: Any, what: str, version: int) -> dict[str, Any]:
         raise ManifestError(
             f"{path} is damaged, or not the manifest of {what} ({type(error).__name__}: {error})"
         ) from error
-    if written != version:
+    if older is not None and type(written) is int and written < version:
+        schema = older
+    elif written != version:
         raise ManifestError(f"{path} was written in format {written!r}, not {version}")
     try:
         msgspec.convert(manifest, schema)

@@ -7,8 +7,9 @@ page ``report.html``. The page is made from these alone, so that it can be made 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -55,7 +56,7 @@ class Results:
     data: xr.Dataset
     trees: dict[str, xr.DataTree]
 
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+    def save(self, folder: str | Path, *, overwrite: bool = False, page: Callable[[], str] | None = None) -> Path:
         """Write the folder in one move: it is there whole, or not at all.
 
         Parameters
@@ -63,6 +64,8 @@ class Results:
         folder : path
         overwrite : bool
             Replace an earlier comparison.
+        page : callable, optional
+            Gives the page, which goes with the numbers.
 
         Raises
         ------
@@ -78,18 +81,20 @@ class Results:
 
         check()
         try:
-            return files.write_folder(folder, self._fill, replace=overwrite, check=check)
+            return files.write_folder(folder, partial(self._fill, page), replace=overwrite, check=check)
         except OSError:  # another run may have written there since
             check_free(folder, overwrite=overwrite)
             raise
 
-    def _fill(self, folder: Path) -> None:
+    def _fill(self, page: Callable[[], str] | None, folder: Path) -> None:
         self.metrics.to_csv(folder / METRICS, index=False)
         files.write_tree(self.data, folder / DATA)
         for name, tree in self.trees.items():
             files.write_tree(tree, folder / store_name(name))
         digests = {path.name: files.digest(path) for path in sorted(folder.iterdir())}
         write(folder / MANIFEST, self.manifest | {"files": digests})
+        if page:
+            files.write_text(folder / PAGE, page())
 
     @classmethod
     def load(cls, folder: str | Path) -> Results:
@@ -168,7 +173,7 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
     if not folder.exists() or not any(folder.iterdir()):
         return
     try:
-        manifest = _read_manifest(folder)
+        manifest = _read_manifest(folder, or_older=True)
     except ResultsError as error:
         raise ResultsError(
             f"{folder} holds something else than a comparison ({error}); give another folder with --out"
@@ -206,7 +211,7 @@ def _not_ours(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
             yield path.name
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path, *, or_older: bool = False) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
         if not path.is_file():
@@ -215,8 +220,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             )
         from reports.comparison import schema
 
-        manifest = read(path, schema.Manifest, "a comparison", FORMAT)
-        schema.check(manifest)
+        manifest = read(path, schema.Manifest, "a comparison", FORMAT, older=schema.Earlier if or_older else None)
+        if manifest["format"] == FORMAT:
+            schema.check(manifest)
     except ManifestError as error:
         raise ResultsError(f"{error}; run the comparison again") from error
     return manifest

@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,10 +27,12 @@ from reports.comparison.added import Added, as_added, check_names
 from reports.comparison.beside import one_core
 from reports.comparison.capacity import check_comparison
 from reports.comparison.catalogue import DEFAULT, METHODS, Options
+from reports.comparison.files import check_space
 from reports.comparison.measure import measure
 from reports.comparison.prepared import digest, prepare
 from reports.comparison.progress import Asked, Watch, watched
 from reports.comparison.results import COLUMNS, FORMAT, Results
+from reports.comparison.trees import size
 from reports.metrics import Row
 from reports.metrics.agreement import WORST
 from reports.metrics.parameters import BLOCKS
@@ -68,6 +71,7 @@ def compare(
     facts: Mapping[str, Any] | None = None,
     progress: Asked = None,
     executor: Executor | None = None,
+    room: Path | None = None,
     **options: Any,
 ) -> Compared:
     """Fit one Bayesian Gaussian mixture by several methods and measure how they differ.
@@ -115,6 +119,8 @@ def compare(
         None is silent.
     executor : concurrent.futures.Executor, optional
         Works out leave-one-out while the rest is measured; the numbers are the same. See `reports.comparison.beside`.
+    room : Path, optional
+        Where the results will be saved: refused before the fits if the disk has no room for them.
     **options
         ``draws``, ``chains``, ``tune``, ``sampler``, ``restarts``, ``reg_covar``, ``advi_steps``, ``reference``,
         ``two_sample``; see `reports.comparison.catalogue.Options`.
@@ -127,6 +133,8 @@ def compare(
     ------
     ValueError
         If an argument is outside its range. A method that fails does not raise: it is found under ``failures``.
+    OSError
+        If there is no ``room``.
     """
     began = time.perf_counter()
     assert isinstance(progress, Watch)  # `watched` has made it one
@@ -141,6 +149,11 @@ def compare(
     if not 1 <= n_components <= len(data.x):
         raise ValueError(f"n_components is {n_components}; expected 1 to {len(data.x)}, the number of rows to fit")
     check_comparison(data.x.shape[1], n_components, methods, settings)
+    if room:
+        points = sum(METHODS[method].kind == "point" for method in methods)
+        posteriors = len(methods) + len(extra or ()) - points
+        n, d = data.x.shape
+        check_space(room, size(posteriors, points, n, d, n_components, settings))
     try:
         family = COVARIANCES[covariance].from_data(data.x, n_components, **(prior or {}))
     except FeatureError as error:

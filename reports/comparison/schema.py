@@ -23,6 +23,17 @@ Together = list[dict[str, tuple[int, int]]]
 """Groups of classes that share a cluster: by class how many of its points are there, and how many it has."""
 
 
+class Earlier(TypedDict):
+    """What the manifest of a comparison had in every format: enough to know one, and which files are its own."""
+
+    command: str
+    created: str
+    versions: dict[str, str]
+    data: dict[str, Any]
+    model: dict[str, Any]
+    methods: dict[str, dict[str, Any]]
+
+
 class Data(TypedDict):
     """See `reports.comparison.manifest.describe_data`."""
 
