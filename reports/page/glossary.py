@@ -28,6 +28,7 @@ BISHOP = "Bishop 2006, Pattern Recognition and Machine Learning"
 PSIS = "Vehtari, Simpson, Gelman, Yao & Gabry 2024, Journal of Machine Learning Research 25"
 LOO = "Vehtari, Gelman & Gabry 2017, Statistics and Computing 27"
 RHAT = "Vehtari, Gelman, Simpson, Carpenter & Bürkner 2021, Bayesian Analysis 16"
+LATENT_GOLD = "Vermunt & Magidson 2016, Technical Guide for Latent GOLD 5.1"
 CONCEPTUAL = "Betancourt 2017, A Conceptual Introduction to Hamiltonian Monte Carlo"
 
 _TERMS = (
@@ -626,6 +627,73 @@ _TERMS = (
         "−ICL / 2 = −BIC / 2 + Σ<sub>n</sub> Σ<sub>k</sub> r<sub>nk</sub> log r<sub>nk</sub>",
         "Biernacki, Celeux & Govaert 2000, IEEE Transactions on Pattern Analysis and Machine Intelligence 22",
         ("ICL",),
+    ),
+    Term(
+        "sabic",
+        "SABIC",
+        "Sample-size adjusted [[bic|BIC]]: its penalty counts fewer points, so that it chooses more clusters than BIC does. "
+        "Smaller is better.",
+        "SABIC = −2 L + p log((N + 2) / 24)",
+        "Sclove 1987, Psychometrika 52",
+        ("SABIC",),
+    ),
+    Term(
+        "g2",
+        "G² and X²",
+        "How far the numbers of rows with each pattern of answers, n<sub>c</sub>, are from those that the model expects, "
+        "m<sub>c</sub>: the likelihood ratio statistic G² and Pearson's X². With many rows a pattern, both have a "
+        "chi-square distribution on the [[df|degrees of freedom]] where the model is true.",
+        "G² = 2 Σ<sub>c</sub> n<sub>c</sub> log(n<sub>c</sub> / m<sub>c</sub>), "
+        "X² = Σ<sub>c</sub> (n<sub>c</sub> − m<sub>c</sub>)² / m<sub>c</sub>",
+        "Goodman 1974, Biometrika 61",
+        ("G²", "X²"),
+    ),
+    Term(
+        "df",
+        "degrees of freedom",
+        "How many numbers of a table of patterns the model leaves free: the possible patterns less one, less the free "
+        "parameters. Below zero the model is not identified.",
+        "df = Π<sub>d</sub> C<sub>d</sub> − 1 − p",
+        "Goodman 1974, Biometrika 61",
+        ("degrees of freedom",),
+    ),
+    Term(
+        "bvr",
+        "bivariate residual",
+        "Pearson's X² of the two-way table of two columns against what the model expects, over its degrees of freedom. "
+        "It says whether the classes explain how the two go together. It has no chi-square distribution; values far "
+        "above 1 deserve a look, and a p-value comes from replicated data.",
+        "BVR<sub>ij</sub> = Σ<sub>ab</sub> (n<sub>ab</sub> − m<sub>ab</sub>)² / m<sub>ab</sub> / "
+        "((C<sub>i</sub> − 1)(C<sub>j</sub> − 1))",
+        f"{LATENT_GOLD}; Oberski, van Kollenburg & Vermunt 2013, Advances in Data Analysis and Classification 7",
+        ("bivariate residual", "bivariate residuals"),
+    ),
+    Term(
+        "local-independence",
+        "local independence",
+        "Within a class the columns are independent of each other: whatever association they have in the whole table is due "
+        "to the classes.",
+        "p(x | z = k) = Π<sub>d</sub> p(x<sub>d</sub> | z = k)",
+        "Lazarsfeld & Henry 1968, Latent Structure Analysis",
+        ("local independence",),
+    ),
+    Term(
+        "entropy-r2",
+        "entropy R²",
+        "By what share knowing a row lowers the entropy H of its class: 1 where every row's class is certain, 0 where the "
+        "columns say nothing of it. Relative entropy takes log K for the entropy of the classes, as if they were of one size.",
+        "1 − mean<sub>n</sub> H(r<sub>n</sub>) / H(mean<sub>n</sub> r<sub>n</sub>)",
+        f"{LATENT_GOLD}; Ramaswamy, DeSarbo, Reibstein & Robinson 1993, Marketing Science 12",
+        ("entropy R²", "relative entropy"),
+    ),
+    Term(
+        "classification-error",
+        "classification error",
+        "The expected share of points whose class is not the one that they are assigned to, their most probable one: the mean "
+        "[[uncertainty|classification uncertainty]].",
+        "1 − mean<sub>n</sub> max<sub>k</sub> r<sub>nk</sub>",
+        LATENT_GOLD,
+        ("classification error", "classification errors"),
     ),
     Term(
         "one-se",
