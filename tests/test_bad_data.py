@@ -100,17 +100,16 @@ def test_truncated_array(tmp_path):
     ("content", "options", "message"),
     [
         (
-            "a,s,t,b\n1,u,v,2\n2,u,w,5\n",
-            {},
-            "non-numeric columns 's', 't': choose the numeric columns with --columns a,b, or make one .*--label-column",
-        ),
-        (
             "a,s,b\n1,2,2\n2,oops,5\n",
             {},
-            r"non-numeric column 's' \('oops' in row 2\): .*--columns a,b.*--label-column",
+            r"non-numeric column 's' \('oops' in row 2\), though 1 of 2 entries are numbers: .*--na-values.*--categorical s$",
         ),
-        ("a,s\n1,u\n2,v\n", {"columns": ["a", "s"]}, r"non-numeric column 's' \('u' in row 1\): leave it out"),
-        ("a,s\n1,true\n2,false\n", {}, r"non-numeric column 's' \('true' in row 1\)"),
+        (
+            "a,s\n1,u\n2,v\n",
+            {"columns": ["a", "s"], "family": "gaussian"},
+            r"non-numeric column 's' \('u' in row 1\): leave it out",
+        ),
+        ("a,s\n1,true\n2,false\n", {"family": "gaussian"}, r"non-numeric column 's' \('true' in row 1\)"),
         ("a,b\n1,2\n2,inf\n-inf,3\n", {}, "2 infinite values, the first in column 'b', row 2"),
         ("a,b\n1,2\n1,3\n1,5\n", {}, "constant column 'a': leave it out with --columns"),
         ("a\n1\n", {}, "only 1 row: no column varies"),
@@ -129,8 +128,9 @@ def test_truncated_array(tmp_path):
         ("a,b\n1,2\n2,3\n", {"label_column": "b", "columns": ["a", "b"]}, "column 'b' is the label: .*--label-column"),
         ("a\n1\n2\n", {"label_column": "a"}, "no column of data is left beside the label 'a'"),
         ("a,b\n1,2\n2,3\n", {"columns": []}, "no columns chosen"),
-        ("a,b\n1,\n,3\n", {"drop_missing": True}, "no row is left without a missing value"),
-        ("a,b\n1,\n2,\n", {}, r"2 missing values in 2 of 2 rows \(b: 2\)"),
+        ("a,b\n1,\n,3\n", {"missing": "drop"}, "no row is left without a missing value"),
+        ("a,b\n1,\n2,\n", {}, r"no value in column 'b': 2 missing values in 2 of 2 rows \(b: 2\); leave it out"),
+        ("a,b\n1,\n2,\n", {"missing": "model"}, "no value in column 'b'"),
         ("a,k\n1,\n2,NA\n4,\n", {"label_column": "k"}, "no row has a label in 'k': choose another --label-column"),
     ],
 )

@@ -88,6 +88,7 @@ def test_a_users_file_with_labels_and_a_held_out_part(folder):
     notes = [
         "left out column 1, which has no name: it numbers the rows",
         "counted as missing: '?' in 'left' (1), '-999' in 'right' (1)",
+        "left out 2 rows with missing values: 5, 6",
         "2 rows without a label in 'class': fitted like the others",
     ]
     assert [line for line in result.stderr.splitlines() if "note" in line] == [f"note: {note}" for note in notes]
@@ -195,8 +196,8 @@ BAD = {
     "no such file": (lambda: ["data/none.csv"], "none.csv"),
     "empty file": (lambda: [write("d.csv", "")], "empty"),
     "unreadable file": (lambda: [write("d.parquet", "not parquet")], "d.parquet"),
-    "words among numbers": (lambda: [saved(frame())], "class"),
-    "missing values": (lambda: [missing(), "--label-column", "class"], "--drop-missing"),
+    "words among numbers": (lambda: [saved(frame().assign(left=[*range(29), "oops"]))], "'oops' in row 30"),
+    "missing values": (lambda: [missing(), "--label-column", "class"], "--missing drop"),
     "infinities": (lambda: [saved(frame()[["left"]].assign(right=np.inf))], "infinit"),
     "constant column": (lambda: [saved(frame()[["left"]].assign(right=1.0))], "constant"),
     "repeated column": (lambda: [saved(frame()[["left"]].assign(right=frame()["left"]))], "same values"),

@@ -35,6 +35,7 @@ DIGESTS = {  # SHA-256, the first 12 digits
     "election": "a195b42ebd70",
     "faithful": "2da9ef67231a",
     "galaxies": "9d02dad4e05d",
+    "heart": "410f456dce17",
     "penguins": "3c4c14fd9d1b",
 }
 
@@ -100,7 +101,10 @@ def test_penguins_drop_only_rows_that_miss_a_chosen_value():
     by_sex = load("penguins", label_column="sex", columns=["body_mass_g", "bill_depth_mm"])
     np.testing.assert_array_equal(by_sex.x, kept[["body_mass_g", "bill_depth_mm"]])
     assert by_sex.labels.tolist() == kept["sex"].fillna("").tolist()
-    assert by_sex.notes == ("9 rows without a label in 'sex': fitted like the others",)
+    assert by_sex.notes == (
+        "left out 2 rows with missing values: 4, 272",
+        "9 rows without a label in 'sex': fitted like the others",
+    )
 
 
 def test_loading_text_needs_neither_pandas_nor_scikit_learn():
@@ -338,7 +342,7 @@ def test_parquet_types(tmp_path):
 
 def test_missing_values_are_counted_or_dropped(write):
     path = write("a,b,k\n1,2,u\nNA,,v\n3,nan,v\n4,7,\n5,1,u\n")
-    fails(r"3 missing values in 2 of 5 rows \(a: 1, b: 2\): .*--drop-missing", path, columns=["a", "b"])
+    fails(r"3 missing values in 2 of 5 rows \(a: 1, b: 2\): .*--missing drop", path, columns=["a", "b"])
     fails(r"3 missing values in 2 of 5 rows \(a: 1, b: 2\)", path, label_column="k")
     data = load(path, label_column="k", drop_missing=True)
     np.testing.assert_array_equal(data.x, [[1, 2], [4, 7], [5, 1]])

@@ -3,7 +3,7 @@
 from mixtures.datasets.builtin import Description, describe, names
 from mixtures.datasets.checks import check_components, check_rows, check_values
 from mixtures.datasets.dataset import DataError, Dataset
-from mixtures.datasets.loading import load
+from mixtures.datasets.loading import from_frame, load
 from mixtures.datasets.simulated import mean_distances, simulate, tsmatz
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "check_rows",
     "check_values",
     "describe",
+    "from_frame",
     "load",
     "mean_distances",
     "names",

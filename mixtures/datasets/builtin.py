@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,11 @@ import numpy as np
 
 from mixtures.datasets import files
 from mixtures.datasets.dataset import Table
+from mixtures.datasets.kinds import Asked
 from mixtures.datasets.simulated import tsmatz
+
+FILES = {"penguins-whole": "penguins"}
+PIXELS = tuple(f"r{row}c{column}" for row in range(8) for column in range(8))
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,22 @@ class Description:
     source: str
     label: str | None = None
     columns: tuple[str, ...] | None = None
-    drop_missing: bool = False
+    missing: str | None = None
+    counts: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    family: str | None = None
+
+    def asked(self, asked: Asked, columns: Sequence[str] | None) -> Asked:
+        """The kinds that were asked for, and for columns of which nothing was said those of this data set."""
+        if asked.family is not None:
+            return asked
+        known = {*asked.counts, *asked.categorical}
+        chosen = None if columns is None else set(columns)
+        counts, categorical = (
+            tuple(name for name in own if name not in known and (chosen is None or name in chosen))
+            for own in (self.counts, self.categorical)
+        )
+        return Asked(asked.counts + counts, asked.categorical + categorical, self.family)
 
 
 _MEASURES = ("bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g")
@@ -44,7 +64,45 @@ CATALOGUE = {
             "Palmer penguins, rows with missing values left out; Horst, Hill & Gorman (2020)",
             "species",
             _MEASURES,
-            drop_missing=True,
+            missing="drop",
+        ),
+        Description(
+            "penguins-whole",
+            333,
+            6,
+            3,
+            "The same with island and sex, rows with missing values left out",
+            "species",
+            ("island", *_MEASURES, "sex"),
+            missing="drop",
+        ),
+        Description(
+            "heart",
+            270,
+            12,
+            2,
+            "Statlog heart data, UCI repository; R VarSelLCM::heart",
+            "disease",
+            counts=("age",),
+            categorical=(
+                "sex",
+                "chest_pain",
+                "fasting_blood_sugar",
+                "rest_ecg",
+                "exercise_angina",
+                "slope",
+                "major_vessels",
+                "thal",
+            ),
+        ),
+        Description(
+            "digits",
+            1797,
+            64,
+            10,
+            "Handwritten digits, 8 x 8 pixels, each of at least half the darkness or not; scikit-learn load_digits",
+            "digit",
+            family="bernoulli",
         ),
         Description("iris", 150, 4, 3, "Fisher (1936), scikit-learn load_iris", "species"),
         Description("wine", 178, 13, 3, "Forina et al. (1988), scikit-learn load_wine", "cultivar"),
@@ -56,8 +114,8 @@ CATALOGUE = {
 def names() -> tuple[str, ...]:
     """Return the names of the built-in data sets.
 
-    >>> names()
-    ('faithful', 'galaxies', 'acidity', 'banknote', 'diabetes', 'penguins', 'iris', 'wine', 'tsmatz')
+    >>> names()[:6]
+    ('faithful', 'galaxies', 'acidity', 'banknote', 'diabetes', 'penguins')
     """
     return tuple(CATALOGUE)
 
@@ -78,7 +136,9 @@ def read(name: str, label: str | None = None) -> Table:
         return Table((*data.features, "cluster"), (*data.x.T, np.asarray(data.labels, dtype=object)))
     if name in ("iris", "wine"):
         return _from_scikit_learn(name)
-    return files.read(Path(__file__).with_name(f"{name}.csv"), label)
+    if name == "digits":
+        return _digits()
+    return files.read(Path(__file__).with_name(f"{FILES.get(name, name)}.csv"), label)
 
 
 def _from_scikit_learn(name: str) -> Table:
@@ -88,3 +148,12 @@ def _from_scikit_learn(name: str) -> Table:
     features = [feature.replace(" (cm)", "_cm").replace(" ", "_") for feature in bunch.feature_names]
     labels = np.asarray(bunch.target_names)[bunch.target].astype(object)
     return Table((*features, str(CATALOGUE[name].label)), (*bunch.data.T, labels))
+
+
+def _digits() -> Table:
+    """Scikit-learn's digits; of the 0 to 16 of a pixel it is kept whether it is at least 8."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    dark = (bunch.data >= 8).astype(float)
+    return Table((*PIXELS, "digit"), (*dark.T, bunch.target.astype(str).astype(object)))

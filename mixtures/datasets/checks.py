@@ -12,22 +12,37 @@ EPS = np.finfo(np.float64).eps
 COARSE = 1e-6  # share of a column's range that rounding may take
 
 
-def check_values(x: np.ndarray, features: Sequence[str]) -> None:
-    """Raise where a data matrix has values that no Gaussian mixture can be fitted to.
+def check_values(
+    x: np.ndarray,
+    features: Sequence[str],
+    kinds: Sequence[str] | None = None,
+    *,
+    gaps: bool = False,
+    varies: bool = True,
+) -> None:
+    """Raise where a data matrix has values that no mixture of these kinds can be fitted to.
 
     Parameters
     ----------
     x : (N, D) float64 array
     features : D column names, for the messages
+    kinds : D of "gaussian", "bernoulli", "categorical", "poisson", optional
+        By default all are Gaussian.
+    gaps : bool
+        Whether values may be missing, as NaN.
+    varies : bool
+        Whether a column of numbers or counts must hold different values, and, where Gaussian, none that others determine; new
+        rows need not.
 
     Raises
     ------
     DataError
-        For NaN, infinities, constant columns, whole numbers beyond 2**53 that lose the digits in which they differ, and
-        columns that are a linear function of others.
+        For infinities; for NaN unless ``gaps``; for constant columns; and among Gaussian columns for whole numbers beyond
+        2**53 that lose the digits in which they differ, and for columns that are a linear function of others.
     """
-    if np.isnan(x).any():
-        raise DataError(f"{missing_text(np.isnan(x), features)}: leave them out with --drop-missing")
+    missing = np.isnan(x)
+    if missing.any() and not gaps:
+        raise DataError(f"{missing_text(missing, features)}: leave these rows out with --missing drop")
     infinite = np.isinf(x)
     if infinite.any():
         row, column = np.argwhere(infinite)[0].tolist()
@@ -35,21 +50,29 @@ def check_values(x: np.ndarray, features: Sequence[str]) -> None:
             f"{counted(int(infinite.sum()), 'infinite value')}, the first in column {features[column]!r}, "
             f"row {row + 1}: correct or remove the row, or leave the column out with --columns"
         )
-    low, high = x.min(axis=0), x.max(axis=0)
+    if not varies:
+        return
+    low, high = np.fmin.reduce(x, axis=0), np.fmax.reduce(x, axis=0)
     size = np.maximum(np.abs(low), np.abs(high))
     half_range = high / 2 - low / 2
-    constant = [features[j] for j in np.flatnonzero(half_range <= 2 * EPS * size).tolist()]
+    levels = np.array([kind in ("bernoulli", "categorical") for kind in kinds or [""] * x.shape[1]])
+    constant = [features[j] for j in np.flatnonzero(~levels & (half_range <= 2 * EPS * size)).tolist()]
     if constant:
         what = "only 1 row: no column varies" if len(x) == 1 else f"constant column {listed(constant)}"
         remedy = "give more rows" if len(x) == 1 else "leave it out with --columns"
         raise DataError(f"{what}: {remedy}")
-    coarse = np.flatnonzero((size >= 2.0**53) & (np.spacing(size) > COARSE * 2 * half_range))
+    gaussian = np.ones(x.shape[1], dtype=bool) if kinds is None else np.array([kind == "gaussian" for kind in kinds])
+    coarse = np.flatnonzero(gaussian & (size >= 2.0**53) & (np.spacing(size) > COARSE * 2 * half_range))
     if coarse.size:
         j = int(coarse[0])
         raise DataError(
             f"column {features[j]!r} has numbers near {high[j]:.3g}, which are rounded to multiples of "
             f"{np.spacing(size[j]):.0f}: subtract a number near them from all before writing the file"
         )
+    if not gaussian.all():
+        x, features = x[:, gaussian], [features[j] for j in np.flatnonzero(gaussian).tolist()]
+    if missing.any():
+        x = x[~np.isnan(x).any(axis=1)]
     if len(x) > x.shape[1] > 1:
         _check_independent(x, features)
 
@@ -94,16 +117,21 @@ def missing_text(missing: np.ndarray, names: Sequence[str]) -> str:
     )
 
 
-def check_components(x: np.ndarray, n_components: int, *, correlated: bool = True) -> None:
+def check_components(
+    x: np.ndarray, n_components: int, *, correlated: bool = True, kinds: Sequence[str] | None = None
+) -> None:
     """Raise where the data are too few for K clusters.
 
     Parameters
     ----------
     x : (N, D) array
+        NaN is missing.
     n_components : int
         The number of clusters K.
     correlated : bool
-        Whether a cluster's features may be correlated, which takes more rows than features.
+        Whether a cluster's Gaussian features may be correlated, which takes more rows than such features.
+    kinds : D of "gaussian", "bernoulli", "categorical", "poisson", optional
+        By default all features are Gaussian.
 
     Raises
     ------
@@ -118,7 +146,8 @@ def check_components(x: np.ndarray, n_components: int, *, correlated: bool = Tru
         ...
     mixtures.datasets.dataset.DataError: 2 clusters but only 1 distinct row: ask for at most 1 with -k
     """
-    n, d = x.shape
+    n = len(x)
+    d = x.shape[1] if kinds is None else sum(kind == "gaussian" for kind in kinds)
     if n_components < 1:
         raise DataError(f"the number of clusters must be at least 1, got {n_components}: give another with -k")
     if n_components > n:
@@ -126,10 +155,20 @@ def check_components(x: np.ndarray, n_components: int, *, correlated: bool = Tru
     if correlated:
         check_rows(n, d)
     # sorting all rows of a large table is slow, and its first rows nearly always answer
-    distinct = len(np.unique(x[: 64 * n_components], axis=0))
+    distinct = n_patterns(x[: 64 * n_components])
     if distinct < n_components:
-        distinct = len(np.unique(x, axis=0))
+        distinct = n_patterns(x)
     if distinct < n_components:
+        what = "distinct row" if d else "distinct pattern"
         raise DataError(
-            f"{n_components} clusters but only {counted(distinct, 'distinct row')}: ask for at most {distinct} with -k"
+            f"{n_components} clusters but only {counted(distinct, what)}: ask for at most {distinct} with -k"
         )
+
+
+def n_patterns(x: np.ndarray) -> int:
+    """How many different rows there are, a missing value counted as one of its own.
+
+    >>> n_patterns(np.array([[0, np.nan], [0, np.nan], [0, 1]]))
+    2
+    """
+    return len(np.unique(np.where(np.isnan(x), np.inf, x), axis=0))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mixtures.datasets.dataset import DataError
+from mixtures.datasets.dataset import Categories, DataError
 
 # what R, NumPy and pandas write for a missing value, and what stands for one only among numbers
 MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None")
@@ -141,12 +141,28 @@ def from_arrow(column: Any, spelling: Spelling) -> tuple[np.ndarray, Counter[str
 
     kind = pa.types
     if not any(is_kind(column.type) for is_kind in (kind.is_integer, kind.is_floating, kind.is_decimal, kind.is_null)):
-        return objects(column.to_pylist()), Counter()
+        return objects([_entry(value, spelling) for value in column.to_pylist()]), Counter()
     values = np.full(len(column), np.nan)
     present = _flags(column.is_valid())
     if present.any():
         values[present] = _floats(column.drop_null().cast(pa.float64(), safe=False))
     return blanked(values, spelling)
+
+
+def declared(column: Any) -> Categories:
+    """The categories that the type of an Arrow column declares, in their order."""
+    found = {
+        label: None for chunk in column.chunks for level in chunk.dictionary.to_pylist() if (label := as_label(level))
+    }
+    return Categories(tuple(found), column.type.ordered)
+
+
+def _entry(value: Any, spelling: Spelling) -> Any:
+    """An entry that is no number, text without blanks around it, and None where missing."""
+    if not isinstance(value, str):
+        return value
+    value = value.strip()
+    return None if value in MISSING or value in spelling.na_values else value
 
 
 def texts(column: Any, spelling: Spelling) -> np.ndarray:
@@ -163,10 +179,11 @@ def labels(values: Sequence[Any] | np.ndarray, spelling: Spelling) -> np.ndarray
     >>> labels([2**53 + 1, 1.0, "1.0", "a", None, float("nan")], Spelling()).tolist()
     ['9007199254740993', '1', '1', 'a', None, None]
     """
-    return objects([_label(value, spelling) for value in values])
+    return objects([as_label(value, spelling) for value in values])
 
 
-def _label(value: Any, spelling: Spelling) -> str | None:
+def as_label(value: Any, spelling: Spelling = PLAIN) -> str | None:
+    """An entry as the text of a class or a level, None where it is missing."""
     if value is None or value != value:
         return None
     whole = isinstance(value, float) and value.is_integer()

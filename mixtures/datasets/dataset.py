@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -61,18 +62,27 @@ class Dataset:
             object.__setattr__(self, "index", np.arange(1, len(self.x) + 1).astype(str))
 
 
+class Categories(NamedTuple):
+    """What a file or a DataFrame declares of a column's categories: their names, and whether they are in order."""
+
+    levels: tuple[str, ...]
+    ordered: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """Columns as read: a float64 array where numeric (NaN is missing), else an object array (None is missing).
 
     ``codes`` counts, by a column's place, the entries taken as missing that do not say so, such as "?"; ``notes`` holds
-    what else was guessed in reading.
+    what else was guessed in reading; ``categories`` has, by place, what is declared; ``index`` names the rows, (N,) of str.
     """
 
     names: tuple[str, ...]
     columns: tuple[np.ndarray, ...]
     codes: dict[int, Counter[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    categories: dict[int, Categories] = field(default_factory=dict)
+    index: np.ndarray | None = None
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return the first column of this name."""

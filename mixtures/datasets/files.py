@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from mixtures.datasets import limits, text
-from mixtures.datasets.columns import PLAIN, Spelling, blanked, from_arrow, labels, numbers, texts
+from mixtures.datasets.columns import PLAIN, Spelling, as_label, blanked, declared, from_arrow, labels, numbers, texts
 from mixtures.datasets.dataset import DataError, Table
 
 TEXT = (".csv", ".tsv", ".txt")
@@ -184,9 +184,10 @@ def _read_arrow(
         raise _unreadable(path, error) from error
     _check_rows(path, table)
     # pandas keeps a row index that is not 0, 1, 2, ... under this name
-    kept = [(j, name) for j, name in enumerate(table.column_names) if not name.startswith("__index_level_")]
+    of_index = [name for name in table.column_names if name.startswith("__index_level_")]
+    kept = [(j, name) for j, name in enumerate(table.column_names) if name not in of_index]
     names = tuple(name for _, name in kept)
-    columns, codes = [], {}
+    columns, codes, categories = [], {}, {}
     for j, (place, name) in enumerate(kept):
         column = table.column(place)
         if name == label:
@@ -194,7 +195,13 @@ def _read_arrow(
         else:
             values, codes[j] = from_arrow(column, spelling)
             columns.append(values)
-    return Table(names, tuple(columns), codes)
+            if pa.types.is_dictionary(column.type):
+                categories[j] = declared(column)
+    index = None
+    if of_index:
+        parts = zip(*(table.column(name).to_pylist() for name in of_index), strict=True)
+        index = np.array([", ".join(as_label(part) or "" for part in row) for row in parts])
+    return Table(names, tuple(columns), codes, categories=categories, index=index)
 
 
 def _feather(data: bytes) -> tuple[int, Any]:
