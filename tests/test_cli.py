@@ -132,7 +132,7 @@ def test_help_names_every_option():
         ("compare", "--sampler [numpyro|nutpie|pymc]"),
         ("compare", "--reference [auto|exact|nuts|gibbs]"),
         ("calibrate", "--covariance [full|tied|diag|spherical]"),
-        ("overfit", "--preset [quick|small-data|prior|misspecified]"),
+        ("overfit", "--preset [quick|small-data|prior|misspecified|discrete]"),
         ("bench", "--sampler [numpyro|nutpie|pymc]"),
     ],
 )

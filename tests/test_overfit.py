@@ -27,9 +27,9 @@ from reports.studies.cells import Cells, CellsError
 from reports.studies.overfit import summary
 from reports.studies.overfit.fits import fit, plug_in
 from reports.studies.overfit.grid import PRESETS, Cell, Truth, parse, preset
-from reports.studies.overfit.measure import COLUMNS, _moments, _occupied, _within, measure
+from reports.studies.overfit.measure import COLUMNS, _occupied, _within, measure
 from reports.studies.overfit.study import again, check_folder, missing, run
-from reports.studies.overfit.truths import Mixture, replicate
+from reports.studies.overfit.truths import Mixture, overall, replicate
 
 TINY = """
 replicates = 3
@@ -85,7 +85,8 @@ def test_density_integrates_to_one_and_has_the_moments_of_the_draws(shape):
     grid = np.linspace(-400, 400, 800_001)[:, None]
     p = np.exp(mixture.log_predictive(grid))
     x, labels = mixture.sample(40_000, np.random.SeedSequence(1))
-    mean, variance = _moments(mixture.weights, mixture.means, mixture.covariances)
+    mean, covariance = mixture.moments
+    variance = np.diagonal(covariance)
     assert np.trapezoid(p, grid[:, 0]) == pytest.approx(1, abs=1e-4)
     assert np.trapezoid(p * grid[:, 0], grid[:, 0]) == pytest.approx(mean[0], abs=1e-3)
     assert np.trapezoid(p * (grid[:, 0] - mean) ** 2, grid[:, 0]) == pytest.approx(variance[0], abs=0.02)
@@ -172,7 +173,8 @@ def test_moments_and_intervals(rng):
     weights, means, covariances = np.array([0.4, 0.6]), rng.normal(size=(2, 2)), np.array([np.eye(2), 3 * np.eye(2)])
     labels = rng.choice(2, 200_000, p=weights)
     x = means[labels] + np.sqrt(np.array([1.0, 3.0]))[labels, None] * rng.standard_normal((200_000, 2))
-    mean, variance = _moments(weights, means, covariances)
+    mean, covariance = overall(weights, means, covariances)
+    variance = np.diagonal(covariance)
     np.testing.assert_allclose(mean, x.mean(0), atol=5 * x.std() / np.sqrt(len(x)))
     np.testing.assert_allclose(variance, x.var(0), rtol=0.03)
     draws = rng.standard_normal((4000, 3))
@@ -299,6 +301,7 @@ def test_coverage_of_a_model_that_lacks_the_truth_is_set_apart():
     }
     columns = ["truth", "true_k", "k", "cover_density", "cover_weight"]
     table = pd.DataFrame(rows, columns=columns).assign(**others, cover_mean=1.0, cover_variance=np.nan)
+    table = table.assign(concentration=np.nan, levels=np.nan, cover_dependence=np.nan)
     table = pd.concat([table, table])
     found = summary.coverages(table[summary.contained(table)])
     assert list(zip(found["measure"].str.removeprefix("cover_"), found["k"], found["mean"], strict=True)) == [
@@ -331,7 +334,7 @@ def test_a_share_of_none_is_not_certain():
     table = pd.DataFrame({"method": "em", "n": 20, "near": 0.0, "gap": values})
     near, gap = (summary.curve(table, "n", measure).iloc[0] for measure in ("near", "gap"))
     wilson = binomtest(0, 30).proportion_ci(method="wilson")
-    assert (near["mean"], near["low"], near["high"]) == pytest.approx((0.0, wilson.low, wilson.high), abs=1e-12)
+    assert (near["centre"], near["low"], near["high"]) == pytest.approx((0.0, wilson.low, wilson.high), abs=1e-12)
     expected = t.interval(0.95, 29, values.mean(), values.std(ddof=1) / np.sqrt(30))
     assert (gap["low"], gap["high"]) == pytest.approx(expected)
 

@@ -94,12 +94,14 @@ def overfit(
 ) -> Overfitting:
     """Measure when EM overfits few data, whether variational Bayes does too, and where it loses.
 
+    Of discrete data, too: how often an estimate is 0, and a value that occurs thereby impossible.
+
     Parameters
     ----------
     grid : str, Path or mapping
-        A preset ("quick", "small-data", "prior", "misspecified"), the path of a TOML file, or what such a file would hold:
-        keys of one block, as in ``{"n": [20, 100], "methods": ["em", "cavi"]}``, or under "block" a list of several. See
-        `reports.studies.overfit.grid`.
+        A preset ("quick", "small-data", "prior", "misspecified", "discrete"), the path of a TOML file, or what such a file
+        would hold: keys of one block, as in ``{"n": [20, 100], "methods": ["em", "cavi"]}``, or under "block" a list of
+        several. See `reports.studies.overfit.grid`.
     folder : str or Path, optional
         Where the numbers are kept as they come in; an earlier study of the same kind goes on in it. Without one they are kept
         as long as the result is; `Overfitting.save` keeps them.

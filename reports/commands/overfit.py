@@ -55,6 +55,8 @@ def overfit(
 
       mixtures overfit --preset small-data --workers 8
 
+      mixtures overfit --preset discrete
+
       mixtures overfit mine.toml --replicates 500 -o results/mine
     """
     from joblib import cpu_count

@@ -53,6 +53,13 @@ class Cell:
     note: str = ""
     href: str = ""
 
+    @property
+    def sorted(self) -> str:
+        """The number it is sorted by as a browser reads it."""
+        if self.sort is None:
+            return ""
+        return f"{self.sort:.10g}".replace("inf", "Infinity")
+
 
 @dataclass(frozen=True)
 class Table:

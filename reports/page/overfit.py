@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
-
-import pandas as pd
+from collections.abc import Callable
 
 from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Notice, Section, Table, image, value
 from reports.page.build import write
-from reports.page.numbers import DASH, fixed, number, percent, with_error
+from reports.page.numbers import DASH, fixed, percent, with_error
+from reports.page.overfit_discrete import boundary, boundary_measures
+from reports.page.overfit_figures import add, difference_cell, simple
 from reports.page.overfit_findings import findings, overlap, short_answer, simultaneous_words
-from reports.page.overfit_view import NAMES, PANELS, View, as_number, half_free, missing
-from reports.page.words import listing, sentence
-from reports.plots.overfit import Panel, plot_choices, plot_curves
+from reports.page.overfit_view import NAMES, PANELS, View, as_number, missing
+from reports.page.words import listing
+from reports.plots.overfit import plot_choices
 from reports.studies.overfit import summary
 from reports.studies.overfit.fits import TITLES
 from reports.studies.overfit.study import Study
-from reports.studies.overfit.summary import COVERAGES, SETTINGS, Slice
-
-if TYPE_CHECKING:
-    import matplotlib.figure
+from reports.studies.overfit.summary import COVERAGES, SETTINGS
 
 
 def render(study: Study, folder: str = "") -> str:
@@ -65,7 +61,7 @@ def design(view: View) -> Section:
             f"{fixed(first.test, 0)} from a simulated truth; of a real data set all rows that are not fitted",
         ),
         ("Starts", f"{first.restarts} for EM and CAVI, k-means++"),
-        ("Prior", "the weak default from each data set (Fraley & Raftery 2007), Dirichlet(α) on the weights"),
+        ("Prior", f"the weak default from each data set ({listing(view.priors)}), Dirichlet(α) on the weights"),
         ("Seed", str(first.seed)),
     ]
     if ridge := max(cell.reg_covar for cell in grid.cells):
@@ -91,17 +87,16 @@ def measures(view: View) -> Section:
         "Prior and averaging apart: CAVI is scored by its [[predictive|posterior predictive density]] and, as “plug-in”, by "
         "the density at its posterior mean. Plug-in minus EM is the effect of the prior; predictive minus plug-in is the "
         "effect of averaging over the posterior.",
-        "Smallest variance: of any fitted cluster in any direction, relative to the smallest true one. A fit fails when every "
-        f"start collapses; it has nearly collapsed when this ratio is below {summary.COLLAPSED:g}.",
+        *boundary_measures(view),
         "Occupied clusters: expected number of clusters with at least one point.",
         "[[frequentist-coverage|Coverage]]: share of central 95% intervals that contain the true value of a quantity without "
-        "labels: the mean and the variance of each feature, the log density at 20 test points, the largest weight. A point "
-        "estimate has no intervals, and so no coverage.",
+        f"labels: {listing([*view.covered, 'the largest weight'])}. A point estimate has no intervals, and so no coverage.",
         "Clusters: adjusted Rand index and calibration error of the responsibilities on test points of known class.",
         "Failures are counted: a mean is over the replicates in which the method ended, with their number beside it; a paired "
         "difference is over those in which both methods ended; where wins are counted, a failed fit loses.",
-        "± is half the width of a 95% interval (Student’s t over the replicates); shares have Wilson’s interval. An interval "
-        "holds for one number; where settings are counted, the intervals are simultaneous over the whole study.",
+        "± is half the width of a 95% interval (Student’s t over the replicates); shares have Wilson’s interval, medians one "
+        "between two of the values, by the binomial distribution. An interval holds for one number; where settings are "
+        "counted, the intervals are simultaneous over the whole study.",
     ]
     if overlap(view):
         items.append(overlap(view))
@@ -116,20 +111,21 @@ def score(view: View) -> Section | None:
         "Loss against the true density, in nats a point; for real data, whose density is unknown, the test score itself.",
     )
     known, real = view.known(True), view.known(False)
-    _add(view, section, known, "n", "kl", "loss (nats a point)", log_y=True,
+    mean = "median" if view.discrete else "mean"
+    add(view, section, known, "n", "kl", "loss (nats a point)", log_y=True,
          caption="Loss against the number of points, both axes logarithmic; lower is better.")  # fmt: skip
-    _add(view, section, real, "n", "test", "test score (nats a point)",
+    add(view, section, real, "n", "test", "test score (nats a point)",
          caption="Test score against the number of points, real data; higher is better.")  # fmt: skip
     rows = [
         [Cell(view.words(settings)), Cell(view.label(settings["other"]), method=settings["other"]),
-         _difference(settings), value(settings["both"]), Cell(percent(settings["wins"]), settings["wins"])]
+         difference_cell(settings), value(settings["both"]), Cell(percent(settings["wins"]), settings["wins"])]
         for settings in view.differences.to_dict("records")
     ]  # fmt: skip
     if rows:
         section.blocks.append(
             Table(
-                "CAVI’s posterior predictive minus each other method: mean paired difference in test score, nats a point, with "
-                f"its simultaneous 95% interval ({simultaneous_words(view)}); coloured where that excludes zero. "
+                f"CAVI’s posterior predictive minus each other method: {mean} paired difference in test score, nats a point, "
+                f"with its simultaneous 95% interval ({simultaneous_words(view)}); coloured where that excludes zero. "
                 f"{overlap(view)}".strip(),
                 ["setting", "other method", "difference", "pairs", "CAVI higher"],
                 rows,
@@ -141,7 +137,7 @@ def score(view: View) -> Section | None:
 
 def gap(view: View) -> Section | None:
     """Train minus test against n."""
-    return _simple(view, "gap", "Gap against n", "Train score minus test score: how much better a fit scores on its own data.",
+    return simple(view, "gap", "Gap against n", "Train score minus test score: how much better a fit scores on its own data.",
                    "n", "gap", "train − test (nats a point)")  # fmt: skip
 
 
@@ -150,9 +146,9 @@ def against_k(view: View) -> Section | None:
     section = Section(
         "k", "Test score against K", "Too few clusters cannot fit the true density, too many fit the noise."
     )
-    _add(view, section, view.known(True), "k", "kl", "loss (nats a point)", log_y=True, log_x=False,
+    add(view, section, view.known(True), "k", "kl", "loss (nats a point)", log_y=True, log_x=False,
          caption="Loss against the number of fitted clusters; lower is better. Dotted: the true number.")  # fmt: skip
-    _add(view, section, view.known(False), "k", "test", "test score (nats a point)", log_x=False,
+    add(view, section, view.known(False), "k", "test", "test score (nats a point)", log_x=False,
          caption="Test score against the number of fitted clusters, real data; higher is better.")  # fmt: skip
     return section if section.blocks else None
 
@@ -172,12 +168,15 @@ def selection(view: View) -> Section | None:
     if not parts:
         return None
     figure = plot_choices([(view.words(part.settings, "k"), found) for part, found in parts[:PANELS]])
+    ruled_out = any(found["infinite"].any() for _, found in parts)
     caption = (
         "Share of replicates in which the true K is chosen, where there is one, and loss of the choice. Lines: 95% intervals. "
         "Hollow: choices by the test score, whose loss is 0."
     )
     if len(parts) > PANELS:
         caption += f" The first {PANELS} of {len(parts)} settings; the table has all."
+    if ruled_out:
+        caption += " Losses are means over the choices with a finite test score; the table has the share of the others."
     section.blocks.append(
         Figure(caption, [image(figure, "How often the true K is chosen, and the loss of the choice")])
     )
@@ -193,9 +192,10 @@ def selection(view: View) -> Section | None:
                  Cell(DASH) if missing(row["right"]) else Cell(right, row["right"]),
                  Cell(with_error(row["loss"], row["loss_half"]), row["loss"]),
                  Cell(DASH) if missing(row["kl"]) else Cell(with_error(row["kl"], row["kl_half"]), row["kl"]),
-                 *shares, _share(row["none"] / row["total"])]
+                 *([_share(row["infinite"] / row["total"])] if ruled_out else []), *shares, _share(row["none"] / row["total"])]
             )  # fmt: skip
     columns = ["setting", "criterion", "true K chosen", "loss of the choice", "loss against the truth"]
+    columns += ["infinite loss"] if ruled_out else []
     columns += [*(f"K\u00a0=\u00a0{k:g}" for k in ks), "no choice"]
     section.blocks.append(
         Table(
@@ -215,8 +215,12 @@ def collapse(view: View) -> Section | None:
         "The likelihood of a mixture is unbounded: it grows without limit as the variance of a cluster on few points goes to "
         "zero. A prior on the covariances prevents this.",
     )
-    fits = view.table[~view.table["method"].isin(("oracle", "cavi-plugin", "single"))]
-    _add(view, section, fits[fits["true_k"].notna()], "n", "near", "share nearly collapsed", share=True,
+    fits = view.table[
+        ~view.table["method"].isin(("oracle", "cavi-plugin", "single")) & view.table["covariance"].notna()
+    ]
+    if fits.empty:
+        return None
+    add(view, section, fits[fits["true_k"].notna()], "n", "near", "share nearly collapsed", share=True,
          caption=f"Share of fits with a variance below {summary.COLLAPSED:g} of the smallest true one.")  # fmt: skip
     rows = []
     for method, n in sorted(
@@ -248,7 +252,7 @@ def collapse(view: View) -> Section | None:
 
 def occupied(view: View) -> Section | None:
     """Occupied clusters against alpha."""
-    return _simple(
+    return simple(
         view, "occupied", "Occupied clusters against α",
         "As n grows, the posterior of a mixture with superfluous clusters empties them where α is below d/2 and spreads the "
         "points over all where it is above (Rousseau & Mengersen 2011); d is the number of free parameters of a cluster.",
@@ -266,7 +270,7 @@ def coverage(view: View) -> Section | None:
     )
     for name in view.coverages["measure"].drop_duplicates():
         what = COVERAGES[str(name)]
-        _add(view, section, view.table, "n", name, "coverage", level=0.95, share=True,
+        add(view, section, view.table, "n", name, "coverage", level=0.95, share=True,
              caption=f"Coverage of 95% intervals for {what}.")  # fmt: skip
     return section if section.blocks else None
 
@@ -283,7 +287,7 @@ def clusters(view: View) -> Section | None:
         ("calibration_error", "Calibration error (0 is best)"),
     ):
         own = view.table[view.table["method"] != "single"]
-        _add(
+        add(
             view,
             section,
             own,
@@ -297,7 +301,7 @@ def clusters(view: View) -> Section | None:
 
 
 SECTIONS: tuple[Callable[[View], Section | None], ...] = (
-    claim, score, findings, gap, against_k, selection, collapse, occupied, coverage, clusters,
+    claim, boundary, score, findings, gap, against_k, selection, collapse, occupied, coverage, clusters,
 )  # fmt: skip
 
 
@@ -306,8 +310,8 @@ def failures(view: View, folder: str) -> Section:
     section = Section(
         "failures",
         "Worst fits",
-        "Failed fits, at most three of each method, then the fits with the largest loss against the true density or, on real "
-        "data, against the best method on the same points.",
+        "Fits that failed or scored minus infinity, at most three of each method, then the fits with the largest loss against "
+        "the true density or, on real data, against the best method on the same points.",
     )
     rows = []
     for row in summary.worst(view.table).to_dict("records"):
@@ -333,95 +337,13 @@ def limits(view: View) -> Section:
     items = [
         "The truths of a setting are drawn at random, and means are over them: one truth may behave otherwise.",
         "All methods but maximum likelihood use the default prior, whose scale comes from the data; only α is varied.",
-        "EM’s mean score is over the replicates in which it ended; a failed fit has no score.",
+        "A score’s mean or median is over the replicates in which the method ended; a failed fit has no score.",
         "A few nearly collapsed fits move a mean log density and its t-interval; medians and counts of wins are robust.",
         "A test score judges densities, not parameters or clusters; those have their own sections.",
     ]
     if overlap(view):
         items.append(overlap(view))
     return Section("limits", "Limits", "What this page cannot tell.", [Bullets(items)])
-
-
-def _with_interval(row: Mapping[Any, Any], measure: str) -> str:
-    if measure in summary.SHARES:
-        return f"{row['mean']:.1%} ({row['low']:.0%} to {row['high']:.0%})"
-    return with_error(row["mean"], row["high"] - row["mean"])
-
-
-def _simple(view: View, id: str, title: str, lead: str, along: str, measure: str, ylabel: str) -> Section | None:
-    section = Section(id, title, lead)
-    _add(view, section, view.table, along, measure, ylabel, caption=f"{title}.")
-    return section if section.blocks else None
-
-
-def _add(
-    view: View,
-    section: Section,
-    table: pd.DataFrame,
-    along: str,
-    measure: str,
-    ylabel: str,
-    *,
-    caption: str,
-    **draw: Any,
-) -> None:
-    """Append a figure and its table, where there is something to show."""
-    shown = table[table["method"] != "oracle"] if measure in ("kl", "gap", "occupied") else table
-    if measure == "occupied":
-        shown = shown[~shown["method"].isin(("single", "cavi-plugin"))]
-    parts = [
-        (part, curves)
-        for part in summary.slices(shown, along)
-        if (curves := summary.curve(part.table, along, measure))["x"].nunique() > 1
-    ]
-    if not parts:
-        return
-    panels = [_panel(view, part, curves, along) for part, curves in parts[:PANELS]]
-    more = f" The first {PANELS} of {len(parts)} settings; the table has all." if len(parts) > PANELS else ""
-    figure: matplotlib.figure.Figure = plot_curves(panels, NAMES[along], ylabel, **{"log_x": along != "k"} | draw)
-    hollow = any((panel.curves["count"] < panel.curves["total"]).any() for panel in panels)
-    note = " Hollow marks: some replicates failed or have no such number." if hollow else ""
-    if any(missing(part.settings["true_k"]) for part, _ in parts):
-        note += f" {overlap(view)}"
-    seen = _seen(view, panels[0], NAMES[along], measure)
-    section.blocks.append(Figure(f"{caption} Bands: 95% intervals.{more}{note} {seen}", [image(figure, seen)]))
-    rows = [
-        [Cell(view.words(part.settings, along)), Cell(view.label(row["method"]), method=row["method"]), value(row["x"]),
-         Cell(_with_interval(row, measure), row["mean"]), value(row["median"]),
-         Cell(f"{row['count']} of {row['total']}", row["count"])]
-        for part, curves in parts
-        for row in curves.to_dict("records")
-    ]  # fmt: skip
-    columns = ["setting", "method", NAMES[along], "mean", "median", "replicates"]
-    section.blocks.append(Table(f"{sentence(ylabel)} by method and {NAMES[along]}", columns, rows, fold=True))
-
-
-def _seen(view: View, panel: Panel, along: str, measure: str) -> str:
-    """The means at both ends of the first panel, as seen in the figure."""
-    said = []
-    for x in (panel.curves["x"].min(), panel.curves["x"].max()):
-        here = panel.curves[panel.curves["x"] == x].to_dict("records")
-        here.sort(key=lambda row: view.methods.index(row["method"]))
-        means = [percent(row["mean"]) if measure in summary.SHARES else number(row["mean"]) for row in here]
-        of = [f"{view.label(row['method'])} {mean}" for row, mean in zip(here, means, strict=True)]
-        said.append(f"at {along} = {x:g}, {listing(of)}")
-    return sentence(f"{panel.title}: {'; '.join(said)}.")
-
-
-def _panel(view: View, part: Slice, curves: pd.DataFrame, along: str) -> Panel:
-    mark, name = None, ""
-    true = part.settings.get("true_k")
-    if along == "k" and not missing(true):
-        mark, name = float(true), "true K"  # type: ignore[arg-type]
-    if along == "alpha":
-        mark, name = half_free(part.settings), "d/2"
-    return Panel(view.words(part.settings, along), curves, mark, name)
-
-
-def _difference(settings: Mapping[Any, Any]) -> Cell:
-    tone = {1: "good", -1: "bad", 0: ""}[int(settings["decided"])]
-    sort = None if missing(settings["mean"]) else settings["mean"]
-    return Cell(with_error(settings["mean"], settings["simultaneous"]), sort, tone=tone)
 
 
 def _share(x: float | None) -> Cell:

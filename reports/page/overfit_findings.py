@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
 from reports.page.blocks import Bullets, Section
 from reports.page.numbers import number, percent, with_error
+from reports.page.overfit_boundary import boundaries, medians_with_n, ruled_out
 from reports.page.overfit_view import PANELS, View, as_number, half_free, missing
 from reports.page.words import listing, sentence
 from reports.studies.overfit import summary
+from reports.studies.overfit.grid import KINDS
 from reports.studies.overfit.summary import COVERAGES, Difference, Slice
 
 NEGLIGIBLE = 0.01
@@ -22,11 +25,11 @@ def short_answer(view: View) -> str:
     found = view.differences
     if found.empty:
         return "CAVI is not part of this study."
-    parts = []
+    parts, opening = [], ruled_out(view)
     for other, part in found.groupby("other", sort=False):
         better, worse = int((part["decided"] > 0).sum()), int((part["decided"] < 0).sum())
         parts.append(f"above that of {view.label(str(other))} in {better} of {len(part)} settings and below in {worse}")
-    text = (
+    text = (f"{opening} " if opening else "") + (
         f"The test score of CAVI’s posterior predictive is {'; '.join(parts)}. Counted are settings where the simultaneous 95% "
         f"interval of the [[paired|paired difference]] excludes zero ({simultaneous_words(view)})."
     )
@@ -42,7 +45,14 @@ def short_answer(view: View) -> str:
 
 def simultaneous_words(view: View) -> str:
     """How the simultaneous intervals were made."""
-    return f"Student’s t, Bonferroni over the {int(view.differences['half'].notna().sum())} differences of this study"
+    found = view.differences
+    medians = found["median"].notna()
+    kinds = [
+        "Student’s t" if found["simultaneous"].notna().any() else "",
+        "of medians, by order statistics" if medians.any() else "",
+    ]
+    count = int((medians | found["simultaneous"].notna()).sum())
+    return f"{listing([kind for kind in kinds if kind])}, Bonferroni over the {count} differences of this study"
 
 
 def overlap(view: View) -> str:
@@ -66,6 +76,7 @@ def findings(view: View) -> Section:
     items = [
         *_covered(view),
         *_losses(view),
+        *boundaries(view),
         *_with_n(view),
         *_with_k(view),
         *_selected(view),
@@ -99,7 +110,8 @@ def _coverage(view: View, row: dict) -> str:
 
 def _losses(view: View) -> Iterator[str]:
     for other, part in view.differences.groupby("other", sort=False):
-        lost = part[part["decided"] < 0].sort_values("mean")
+        lost = part[part["decided"] < 0]
+        lost = lost.assign(by=lost["median"].fillna(lost["mean"])).sort_values("by")
         rival = view.label(str(other))
         if lost.empty:
             yield f"CAVI’s test score is in none of {len(part)} settings below that of {rival} by its simultaneous interval."
@@ -107,13 +119,23 @@ def _losses(view: View) -> Iterator[str]:
         settings = lost.iloc[0].to_dict()
         yield (
             f"CAVI’s test score is below that of {rival} in {len(lost)} of {len(part)} settings, most at "
-            f"{view.words(settings)}: by {with_error(-settings['mean'], settings['simultaneous'])} nats a point "
-            "(simultaneous interval)."
+            f"{view.words(settings)}: by {_by(settings)} nats a point (simultaneous interval)."
         )
+
+
+def _by(settings: dict) -> str:
+    """How far CAVI's test score is below another, with its simultaneous interval."""
+    if missing(settings["median"]):
+        return with_error(-settings["mean"], settings["simultaneous"])
+    median, low, high = (number(-settings[name]) for name in ("median", "high", "low"))
+    return f"a median of {median} ({low} to {high})"
 
 
 def _with_n(view: View) -> Iterator[str]:
     for part in _main(view, "n"):
+        if part.settings["truth"] in KINDS:
+            yield from medians_with_n(view, part)
+            continue
         xs = sorted(part.table.loc[part.table["method"] == "cavi", "n"].unique())
         by_n = {n: d for n in xs if (d := summary.paired(_at(part, "n", n), "cavi", "em")) is not None and d.both > 1}
         if len(by_n) < 2:
@@ -159,9 +181,14 @@ def _with_k(view: View) -> Iterator[str]:
             own = part.table[part.table["method"] == method]
             scores = own.pivot_table(index="replicate", columns="k", values="test", aggfunc="first")
             if base in scores and ks[-1] in scores:
-                change = (scores[ks[-1]] - scores[base]).dropna().to_numpy()
-                if len(change) > 1:
-                    said.append(f"{view.label(method)} {with_error(*summary.interval(change))}")
+                ended = scores[[ks[-1], base]].dropna()
+                change = ended.loc[np.isfinite(ended).all(axis=1)].diff(axis=1, periods=-1).iloc[:, 0].to_numpy()
+                lost = len(ended) - len(change)
+                infinite = f" ({lost} of {len(ended)} infinite, left out)" if lost else ""
+                if lost and len(change) < 2:
+                    said.append(f"{view.label(method)} infinite in {lost} of {len(ended)}")
+                elif len(change) > 1:
+                    said.append(f"{view.label(method)} {with_error(*summary.interval(change))}{infinite}")
         if said:
             yield (
                 f"Change of the test score from K = {base:g} to K = {ks[-1]:g} ({view.words(part.settings, 'k')}), nats a "
@@ -174,7 +201,7 @@ def _selected(view: View) -> Iterator[str]:
         found = summary.selection(part.table, as_number(part.settings["true_k"]))
         found = found[found["right"].notna() & ~found["criterion"].str.startswith("test score")]
         if len(found):
-            said = [f"{row['criterion']} {row['right']:.0%} (loss {with_error(row['loss'], row['loss_half'])})"
+            said = [f"{row['criterion']} {row['right']:.0%} (loss {_loss(row)})"
                     for row in found.sort_values("right").to_dict("records")]  # fmt: skip
             yield (
                 f"Replicates in which each criterion chooses the true K ({view.words(part.settings, 'k')}), fewest first: "
@@ -182,9 +209,16 @@ def _selected(view: View) -> Iterator[str]:
             )
 
 
+def _loss(row: dict) -> str:
+    """The mean loss of a criterion's choices, and how many are infinite."""
+    finite = with_error(row["loss"], row["loss_half"])
+    return f"{finite}, infinite in {row['infinite']} of {row['total']}" if row["infinite"] else finite
+
+
 def _collapses(view: View) -> Iterator[str]:
     for method, own in view.table[~view.table["method"].isin(("oracle", "cavi-plugin"))].groupby("method", sort=False):
         failed, near = own["failed"].sum(), own["near"].sum()
+        nearly = " or nearly collapsed" if own["near"].notna().any() else ""
         if failed or near:
             rates = own.groupby("n")[["failed", "near"]].mean()
             few = rates.index.min()
@@ -194,7 +228,7 @@ def _collapses(view: View) -> Iterator[str]:
             text += f"; at n = {few}, {percent(rates['failed'][few])} failed"
             yield f"{text}{'' if missing(rates['near'][few]) else f' and {percent(rates["near"][few])} nearly collapsed'}."
         elif method in ("cavi", "map"):
-            yield f"{view.label(str(method))}: none of {len(own)} fits failed or nearly collapsed."
+            yield f"{view.label(str(method))}: none of {len(own)} fits failed{nearly}."
 
 
 def _with_alpha(view: View) -> Iterator[str]:

@@ -14,9 +14,10 @@ import pandas as pd
 from reports.page.numbers import fixed
 from reports.plots import style
 from reports.studies.overfit import summary
-from reports.studies.overfit.grid import Grid
+from reports.studies.overfit.grid import KINDS, Grid, Truth
 from reports.studies.overfit.study import Study
-from reports.studies.overfit.summary import SETTINGS, Slice
+from reports.studies.overfit.summary import COVERAGES, SETTINGS, Slice
+from reports.studies.overfit.truths import prior
 
 PANELS = 9
 """Panels of a figure, and settings with a sentence each, at most; the tables have all."""
@@ -27,10 +28,18 @@ NAMES = {
     "d": "D",
     "separation": "separation",
     "imbalance": "imbalance",
+    "concentration": "concentration",
+    "levels": "levels",
     "covariance": "covariance",
     "n": "n",
     "k": "fitted K",
     "alpha": "α",
+}
+
+PRIORS = {
+    "bernoulli": "Galindo-Garre & Vermunt 2006 for probabilities",
+    "categorical": "Galindo-Garre & Vermunt 2006 for probabilities",
+    "poisson": "Jaynes 1968 for rates",
 }
 
 RIVALS = ("em", "map", "gibbs", "nuts", "advi", "advi-fullrank", "single")
@@ -84,6 +93,23 @@ class View:
         return [name for name in SETTINGS if self.table[name].nunique() > 1]
 
     @cached_property
+    def discrete(self) -> bool:
+        """Whether there are truths of a discrete kind."""
+        return bool(self.table["truth"].isin(KINDS).any())
+
+    @property
+    def priors(self) -> list[str]:
+        """Sources of the default priors."""
+        truths = set(self.table["truth"])
+        gaussian = ["Fraley & Raftery 2007"] if self.table["covariance"].notna().any() else []
+        return [*gaussian, *dict.fromkeys(source for kind, source in PRIORS.items() if kind in truths)]
+
+    @property
+    def covered(self) -> list[str]:
+        """What the intervals whose coverage is measured are for, but the largest weight, which needs the true K."""
+        return [what for name, what in COVERAGES.items() if name != "cover_weight" and self.table[name].notna().any()]
+
+    @cached_property
     def differences(self) -> pd.DataFrame:
         """CAVI against every other method under every setting."""
         return summary.against(self.table, "cavi", RIVALS)
@@ -126,6 +152,9 @@ class View:
 def half_free(settings: dict[str, Any]) -> float:
     """Half the number of free parameters of one cluster, its covariance included where it is its own."""
     d = int(settings["d"])
+    if settings["truth"] in KINDS:
+        levels = None if missing(settings["levels"]) else int(settings["levels"])
+        return prior(Truth(str(settings["truth"]), d, levels=levels)).n_free(1) / 2
     own = {"full": d * (d + 1) // 2, "tied": 0, "diag": d, "spherical": 1}[str(settings["covariance"])]
     return (d + own) / 2
 

@@ -35,7 +35,7 @@ def plot_curves(
     level: float | None = None,
     share: bool = False,
 ) -> Figure:
-    """Draw means with 95% bands; a hollow mark stands for a mean over the replicates that did not fail.
+    """Draw means or medians with 95% bands; a hollow mark is over the replicates that did not fail; no line where infinite.
 
     Parameters
     ----------
@@ -123,13 +123,15 @@ def _draw(ax: Axes, panel: Panel, *, log_x: bool, log_y: bool, share: bool) -> N
         flat = part["x"].isna().all()
         x = xs[[0, -1]] if flat else part["x"].to_numpy()
         mean, low, high = (
-            np.repeat(part[name].to_numpy(), 2) if flat else part[name].to_numpy() for name in ("mean", "low", "high")
+            np.repeat(part[name].to_numpy(), 2) if flat else part[name].to_numpy() for name in ("centre", "low", "high")
         )
+        mean = np.where(np.isfinite(mean), mean, np.nan)
         if log_y:
             low = np.maximum(low, mean / 30)  # a band on a logarithmic axis has to end
         if share:
             low, high = np.maximum(low, 0), np.minimum(high, 1)
-        ax.fill_between(x, low, high, color=look.colour, alpha=veil, linewidth=0)
+        bounded = np.isfinite(mean) & np.isfinite(low) & np.isfinite(high)
+        ax.fill_between(x, low, high, where=bounded, color=look.colour, alpha=veil, linewidth=0)
         ax.plot(x, mean, color=look.colour, linestyle=look.line, linewidth=1.7)
         if not flat:
             whole = (part["count"] == part["total"]).to_numpy()

@@ -44,7 +44,7 @@ METHODS = {
     "nuts": Look("NUTS", "#26292e", "s", "-"),
     "smc": Look("SMC", "#7a3e1d", "p", (0, (2, 1))),
     "exact": Look("Exact", "#6f7780", "X", "-"),
-    "single": Look("one Gaussian", "#8a8f98", "_", (0, (1, 2))),
+    "single": Look("one cluster", "#8a8f98", "_", (0, (1, 2))),
     "oracle": Look("oracle", "#a3abb5", "*", "-"),
 }
 SPARE = ("#9e6fc9", "#a65628", "#6a9f00", "#e377c2")

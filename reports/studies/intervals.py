@@ -29,3 +29,17 @@ def cases(shares: np.ndarray) -> float:
     S, mean = len(shares), float(shares.mean())
     one = mean * (1 - mean)
     return float(S * one / ((shares.var() * S + one) / S)) if one > 0 else float(S)
+
+
+def median_interval(values: np.ndarray, alpha: float) -> tuple[float, float, float]:
+    """The median of values and an interval between two of them that holds the true one with at least 1 - alpha.
+
+    By the binomial distribution of how many lie below it (David & Nagaraja 2003, *Order Statistics*, section 7.1), whatever
+    their distribution; values may be infinite, and with too few of them the ends are.
+    """
+    x, n = np.sort(values), len(values)
+    middle = x[(n - 1) // 2], x[n // 2]
+    with np.errstate(invalid="ignore"):  # of minus and plus infinity none
+        median = middle[0] if middle[0] == middle[1] else (middle[0] + middle[1]) / 2
+    j = int(stats.binom.ppf(alpha / 2, n, 0.5))
+    return float(median), *((float(x[j - 1]), float(x[n - j])) if j else (-np.inf, np.inf))

@@ -13,14 +13,16 @@ import numpy as np
 from mixtures import COVARIANCES, Dirichlet, Fit
 from mixtures.labels import align
 from mixtures.methods import cavi, em, gibbs
+from mixtures.model import Family
 from reports.comparison.catalogue import METHODS, Options
+from reports.metrics.boundary import to_boundary
 from reports.metrics.optimum import at_mean
 from reports.studies.overfit.grid import Cell
-from reports.studies.overfit.truths import Replicate
+from reports.studies.overfit.truths import Replicate, prior
 
 TITLES = {
     "oracle": "the true density",
-    "single": "one Gaussian, maximum likelihood",
+    "single": "one cluster, maximum likelihood",
     "em": "EM, maximum likelihood",
     "map": "EM, posterior mode under the prior of CAVI",
     "cavi": "CAVI, posterior predictive",
@@ -51,10 +53,9 @@ def fit(cell: Cell, data: Sequence[Replicate]) -> list[Outcome]:
 
 
 def _fit(cell: Cell, data: Sequence[Replicate]) -> list[Outcome]:
-    assert cell.covariance is not None
     k = cell.k or 1
     xs = [one.x for one in data]
-    families = [COVARIANCES[cell.covariance].from_data(x, k) for x in xs]
+    families = [_family(cell, x, k) for x in xs]
     allocation = Dirichlet.symmetric(k, cell.alpha or 1.0)
     rngs = [np.random.default_rng(one.fit) for one in data]
     # one engine: which is quicker depends on how many data sets there are, and so would the last digits
@@ -63,7 +64,8 @@ def _fit(cell: Cell, data: Sequence[Replicate]) -> list[Outcome]:
         return [*em.fit_many(xs, families, allocation, rng=rngs, prior=True, **climb)]
     if cell.method in ("em", "single"):
         climb |= {"restarts": 1 if cell.method == "single" else cell.restarts, "reg_covar": cell.reg_covar}
-        return [*em.fit_many(xs, families, allocation, rng=rngs, **climb)]
+        ends = em.fit_many(xs, families, allocation, rng=rngs, **climb)
+        return [to_boundary(end, x) if isinstance(end, Fit) else end for end, x in zip(ends, xs, strict=True)]
     if cell.method == "cavi":
         return [*cavi.fit_many(xs, families, allocation, rng=rngs, **climb)]
     if cell.method == "gibbs":
@@ -83,6 +85,15 @@ def _fit(cell: Cell, data: Sequence[Replicate]) -> list[Outcome]:
     ]
 
 
+def _family(cell: Cell, x: np.ndarray, k: int) -> Family:
+    """The family that is fitted, under its weak default prior from x; categories have the levels of the truth."""
+    if cell.covariance is not None:
+        return COVARIANCES[cell.covariance].from_data(x, k)
+    known: dict[str, Any] = {"levels": [cell.truth.levels] * cell.truth.d} if cell.truth.levels else {}
+    kind: Any = type(prior(cell.truth))
+    return kind.from_data(x, k, **known)
+
+
 def plug_in(fit: Fit) -> Fit:
-    """The point at E_q[pi], E_q[mu], E_q[Sigma] of a closed-form posterior: what its predictive is without averaging."""
+    """The point at E_q[pi], E_q[theta] of a closed-form posterior: what its predictive is without averaging."""
     return replace(at_mean(fit), method="cavi-plugin")

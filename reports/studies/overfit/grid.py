@@ -3,7 +3,7 @@
     replicates = 40                     # data sets of each truth
 
     [[block]]
-    truth = "gaussian"                  # also "heavy tails", "skew", or the name of a data set
+    truth = "gaussian"                  # also "heavy tails", "skew", a discrete kind, or the name of a data set
     K = 3
     D = 2
     separation = [2.0, 4.0]
@@ -12,8 +12,12 @@
     alpha = [0.1, 1.0]
     methods = ["em", "cavi"]
 
+A discrete kind is "bernoulli", "categorical" or "poisson": latent classes whose probabilities or rates are drawn from
+Beta(a, a), Dirichlet(a, ..., a), or a Gamma density of shape a and mean 2, where a is the `concentration`; categories have so
+many `levels`.
+
 A cell is one method under one setting. Its name is a digest of all that its numbers depend on, so that grids share the cells
-they have in common. The oracle and a single Gaussian are measured beside the methods of every block.
+they have in common. The oracle and a single cluster are measured beside the methods of every block.
 """
 
 from __future__ import annotations
@@ -39,9 +43,15 @@ from reports.comparison.prepared import digest
 FORMAT = 2
 """Of the cells and their numbers: one more whenever the same cell would be measured otherwise."""
 
-PRESETS = ("quick", "small-data", "prior", "misspecified")
+PRESETS = ("quick", "small-data", "prior", "misspecified", "discrete")
 
 SHAPES = ("gaussian", "heavy tails", "skew")
+"""Simulated clusters with means and covariances."""
+
+KINDS = ("bernoulli", "categorical", "poisson")
+"""Simulated classes of features that are all of one discrete kind."""
+
+SIMULATED = (*SHAPES, *KINDS)
 
 METHODS = ("em", "map", "cavi", "gibbs", "advi", "advi-fullrank", "nuts")
 
@@ -55,15 +65,20 @@ class Truth:
     Parameters
     ----------
     name : str
-        One of `SHAPES`, or a data set.
+        One of `SIMULATED`, or a data set.
     d : int
         Number of features.
     k, separation, imbalance : optional
-        Of a simulated mixture; see `mixtures.datasets.simulate`. With one cluster there is only k.
+        Of a simulated mixture; see `mixtures.datasets.simulate`. With one cluster there is only k; discrete kinds have no
+        separation.
     rows : int, optional
         Of a data set.
     digest : str, optional
         Of a data set's values.
+    concentration : float, optional
+        Of a discrete kind: how alike its classes are.
+    levels : int, optional
+        Of categories.
     """
 
     name: str
@@ -73,6 +88,18 @@ class Truth:
     imbalance: float | None = None
     rows: int | None = None
     digest: str | None = None
+    concentration: float | None = None
+    levels: int | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """What tells this truth from every other; what Gaussian truths do not have is left out."""
+        optional = ("concentration", "levels")
+        return {name: x for name, x in asdict(self).items() if name not in optional or x is not None}
+
+    @property
+    def discrete(self) -> bool:
+        """Whether it is a simulated one of a discrete kind."""
+        return self.name in KINDS
 
     @property
     def known(self) -> bool:
@@ -94,6 +121,7 @@ class Cell:
     k : int or None
         Fitted K.
     covariance : str or None
+        Of Gaussian clusters.
     alpha : float or None
         Dirichlet concentration of each cluster.
     seed : int
@@ -132,6 +160,8 @@ class Cell:
             "d": truth.d,
             "separation": truth.separation,
             "imbalance": truth.imbalance,
+            "concentration": truth.concentration,
+            "levels": truth.levels,
             "n": self.n,
             "k": self.k,
             "covariance": self.covariance,
@@ -142,6 +172,7 @@ class Cell:
 @cache
 def _digest(cell: Cell) -> str:
     settings = {name: value for name, value in asdict(cell).items() if name != "reg_covar" or value}
+    settings["truth"] = cell.truth.facts()
     text = json.dumps([FORMAT, settings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -186,6 +217,8 @@ BLOCK: dict[str, Any] = {
     "D": 2,
     "separation": 3.0,
     "imbalance": 1.0,
+    "concentration": 1.0,
+    "levels": 3,
     "n": None,
     "fitted_K": None,
     "covariance": "full",
@@ -193,7 +226,10 @@ BLOCK: dict[str, Any] = {
     "methods": ["em", "map", "cavi"],
 }
 
-OF_SIMULATED = ("K", "D", "separation", "imbalance")
+OF_SIMULATED = ("K", "D", "separation", "imbalance", "concentration", "levels")
+
+OF_SHAPES = ("separation", "covariance")
+OF_KINDS = ("concentration", "levels")
 
 
 def preset(name: str) -> str:
@@ -282,7 +318,7 @@ def _cells(
     block: Mapping[str, Any], truths: list[Truth], common: Mapping[str, int], ridge: float, where: str
 ) -> Iterator[Cell]:
     """The cells of the methods that a block asks for."""
-    for truth, n, covariance in itertools.product(truths, block["n"], block["covariance"]):
+    for truth, n, covariance in _models(block, truths):
         if truth.rows is not None and n > truth.rows - 2:
             raise ValueError(
                 f"{where} contradicts itself: n = {n} leaves fewer than two of the {truth.rows} rows of {truth.name} "
@@ -295,29 +331,44 @@ def _cells(
                 raise ValueError(f"{where} contradicts itself: {k} clusters cannot be fitted to n = {n} points")
             for method, alpha in itertools.product(block["methods"], block["alpha"]):
                 if method != "map" or alpha >= 1:
-                    own = (None, ridge) if method == "em" else (float(alpha), 0.0)
+                    own = (None, ridge if covariance else 0.0) if method == "em" else (float(alpha), 0.0)
                     yield Cell(truth, n, method, k, covariance, own[0], **common, reg_covar=own[1])
 
 
 def _beside(block: Mapping[str, Any], truths: list[Truth], common: Mapping[str, int], ridge: float) -> Iterator[Cell]:
-    """The oracle, where there is one, and a single Gaussian."""
-    for truth, n in itertools.product(truths, block["n"]):
-        for covariance in block["covariance"]:
-            yield Cell(truth, n, "single", None, covariance, None, **common, reg_covar=ridge)
+    """The oracle, where there is one, and a single cluster."""
+    for truth, n, covariance in _models(block, truths):
+        yield Cell(truth, n, "single", None, covariance, None, **common, reg_covar=ridge if covariance else 0.0)
         if truth.known:
             yield Cell(truth, n, "oracle", None, None, None, **common)
 
 
+def _models(block: Mapping[str, Any], truths: list[Truth]) -> Iterator[tuple[Truth, int, str | None]]:
+    """Every truth and n with the covariance structures to fit; a discrete kind has none."""
+    for truth, n in itertools.product(truths, block["n"]):
+        for covariance in [None] if truth.discrete else block["covariance"]:
+            yield truth, n, covariance
+
+
 def _truths(block: Mapping[str, Any], own: Mapping[str, Any], where: str) -> list[Truth]:
     names = block["truth"]
-    data = [name for name in names if name not in SHAPES]
+    data = [name for name in names if name not in SIMULATED]
     if len(data) == len(names) and (stray := [key for key in OF_SIMULATED if key in own]):
         raise ValueError(f"{where} contradicts itself: {stray[0]} is of simulated truths, and {data[0]} is a data set")
+    for keys, kind, others in ((OF_KINDS, KINDS, "a discrete kind"), (OF_SHAPES, SHAPES, "Gaussian clusters")):
+        if not set(names) & set(kind) and not data and (stray := [key for key in keys if key in own]):
+            raise ValueError(f"{where} contradicts itself: {stray[0]} is of {others}, and {names[0]} is none")
     truths = [_data(name, where) for name in data]
-    factors = [block[key] for key in OF_SIMULATED]
-    for name, k, d, separation, imbalance in itertools.product([n for n in names if n in SHAPES], *factors):
-        one = k == 1  # without effect on a single cluster
-        truths.append(Truth(name, d, k, None if one else float(separation), None if one else float(imbalance)))
+    for name, k, d, imbalance in itertools.product(
+        [n for n in names if n in SIMULATED], block["K"], block["D"], block["imbalance"]
+    ):
+        weights = None if k == 1 else float(imbalance)  # without effect on a single cluster
+        if name in SHAPES:
+            truths += [Truth(name, d, k, None if k == 1 else float(s), weights) for s in block["separation"]]
+            continue
+        for a, levels in itertools.product(block["concentration"], block["levels"]):
+            own_levels = levels if name == "categorical" else None
+            truths.append(Truth(name, d, k, None, weights, concentration=float(a), levels=own_levels))
     return list(dict.fromkeys(truths))
 
 
@@ -326,8 +377,8 @@ def _data(name: str, where: str) -> Truth:
     try:
         x = datasets.load(name).x
     except ValueError as error:
-        known = (*SHAPES, *datasets.names())
-        remedy = _meant(str(name), known) or f"; simulated are {', '.join(SHAPES)}"
+        known = (*SIMULATED, *datasets.names())
+        remedy = _meant(str(name), known) or f"; simulated are {', '.join(SIMULATED)}"
         raise ValueError(f"{where}: truth is {name!r}: {error}{remedy if '?' not in str(error) else ''}") from error
     return Truth(name, x.shape[1], rows=len(x), digest=digest(x))
 
@@ -337,13 +388,14 @@ def _checked(block: Mapping[str, Any], where: str) -> dict[str, list[Any]]:
     listed = {key: _listed(value, f"{where}: {key}") for key, value in block.items() if value is not None}
     if "n" not in listed:
         raise ValueError(f"{where}: n is missing; give the numbers of points to fit, as in n = [20, 100]")
-    for key, least in (("K", 1), ("D", 1), ("n", 2), ("fitted_K", 1)):
+    for key, least in (("K", 1), ("D", 1), ("n", 2), ("fitted_K", 1), ("levels", 2)):
         for value in listed.get(key, []):
             _check_whole(value, least, f"{where}: {key}")
     for key, fits, words in (
         ("separation", lambda v: v >= 0, "of at least 0"),
         ("imbalance", lambda v: v >= 1, "of at least 1"),
         ("alpha", lambda v: v > 0, "above 0"),
+        ("concentration", lambda v: v > 0, "above 0"),
     ):
         for value in listed[key]:
             if not (_is_number(value) and fits(value)):

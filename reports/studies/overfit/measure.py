@@ -10,10 +10,11 @@ import numpy as np
 
 from mixtures import Fit
 from mixtures.fit import Conjugate
+from reports.metrics.boundary import at_boundary, impossible
 from reports.metrics.recovery import recovery
 from reports.studies.overfit.fits import fit, plug_in
 from reports.studies.overfit.grid import Cell
-from reports.studies.overfit.truths import Mixture, Replicate, replicate
+from reports.studies.overfit.truths import Known, Mixture, Replicate, overall, replicate
 
 COLUMNS = {
     "cell": "string",
@@ -24,6 +25,8 @@ COLUMNS = {
     "d": "int64",
     "separation": "float64",
     "imbalance": "float64",
+    "concentration": "float64",
+    "levels": "float64",
     "n": "int64",
     "k": "int64",
     "covariance": "string",
@@ -33,11 +36,14 @@ COLUMNS = {
     "train": "float64",
     "kl": "float64",
     "kl_se": "float64",
+    "boundary": "float64",
+    "impossible": "float64",
     "smallest_variance": "float64",
     "starts_collapsed": "float64",
     "occupied": "float64",
     "cover_mean": "float64",
     "cover_variance": "float64",
+    "cover_dependence": "float64",
     "cover_density": "float64",
     "cover_weight": "float64",
     "ari": "float64",
@@ -80,7 +86,7 @@ def _scores(cell: Cell, data: Replicate, outcome: Any) -> Iterator[tuple[str, di
         for method in methods:
             yield method, {"failure": f"{type(outcome).__name__}: {outcome}"}
         return
-    if isinstance(outcome, Mixture):
+    if not isinstance(outcome, Fit):
         yield cell.method, _prediction(data, outcome) | _clusters(data, outcome)
         return
     common = {
@@ -92,24 +98,31 @@ def _scores(cell: Cell, data: Replicate, outcome: Any) -> Iterator[tuple[str, di
         "occupied": _occupied(outcome, data.x),
     }
     point = plug_in(outcome) if isinstance(outcome.posterior, Conjugate) else outcome
-    spread = _smallest_variance(data, point)
+    extreme = _smallest_variance(data, point) if point.family.gaussian else {"boundary": float(at_boundary(point))}
     covered = {} if outcome.kind == "point" else _coverage(data, outcome)
-    yield cell.method, common | _prediction(data, outcome) | spread | covered
+    yield cell.method, common | _prediction(data, outcome) | extreme | covered
     if cell.method == "cavi":
-        yield "cavi-plugin", common | _prediction(data, point) | spread
+        yield "cavi-plugin", common | _prediction(data, point) | extreme
 
 
-def _prediction(data: Replicate, density: Mixture | Fit) -> dict[str, float]:
-    """Mean log density in nats a point, on points seen and unseen, and what it falls short of the true one."""
+def _prediction(data: Replicate, density: Known | Fit) -> dict[str, float]:
+    """Mean log density in nats a point, on points seen and unseen, and what it falls short of the true one.
+
+    Of discrete points also the share of the unseen that are impossible; where there are any, the mean is minus infinity.
+    """
     test = density.log_predictive(data.test)
     scores = {"test": float(test.mean()), "train": float(density.log_predictive(data.x).mean())}
+    if isinstance(density, Fit) and not density.family.gaussian:
+        scores["impossible"] = impossible(test)
     if data.truth is None or density is data.truth:
         return scores
     lost = data.truth.log_predictive(data.test) - test
+    if not np.isfinite(lost).all():
+        return scores | {"kl": float(lost.mean())}
     return scores | {"kl": float(lost.mean()), "kl_se": float(lost.std(ddof=1) / np.sqrt(len(lost)))}
 
 
-def _clusters(data: Replicate, density: Mixture | Fit) -> dict[str, float]:
+def _clusters(data: Replicate, density: Known | Fit) -> dict[str, float]:
     """How well unseen points are given to their classes, where these are known."""
     if data.labels is None:
         return {}
@@ -131,11 +144,11 @@ def _occupied(fit: Fit, x: np.ndarray) -> float:
 
 def _smallest_variance(data: Replicate, fit: Fit) -> dict[str, float]:
     """Smallest variance of a cluster in any direction over the smallest true one, the median over draws if any."""
-    if data.truth is None:
+    if not isinstance(data.truth, Mixture):
         return {}
-    covariances = fit.family.to_data(fit.held.flat()[1])["covariances"]
+    _, covariances = fit.family.cluster_moments(fit.held.flat()[1])
     smallest = np.linalg.eigvalsh(covariances)[..., 0].min(-1)
-    return {"smallest_variance": float(np.median(smallest) / np.linalg.eigvalsh(data.truth.covariances).min())}
+    return {"smallest_variance": float(np.median(smallest) / data.truth.smallest_variance)}
 
 
 def _coverage(data: Replicate, fit: Fit) -> dict[str, float]:
@@ -146,26 +159,20 @@ def _coverage(data: Replicate, fit: Fit) -> dict[str, float]:
     rng = np.random.default_rng(data.draws)
     drawn = fit.as_draws(1, DRAWS, rng)
     weights, theta = drawn.held.flat()
-    theta = fit.family.to_data(theta)
     points = data.test[:FIXED]
-    mean, variance = _moments(weights, theta["means"], theta["covariances"])
-    true_mean, true_variance = _moments(truth.weights, truth.means, truth.covariances)
+    means, covariances = fit.family.cluster_moments(theta)
+    (mean, covariance), (true_mean, true_covariance) = overall(weights, means, covariances), truth.moments
     covered = {
         "cover_mean": _within(mean, true_mean),
-        "cover_variance": _within(variance, true_variance),
         "cover_density": _within(drawn.log_likelihood(points)[0], truth.log_predictive(points)),
     }
+    if fit.family.gaussian:
+        covered["cover_variance"] = _within(np.diagonal(covariance, axis1=-2, axis2=-1), np.diagonal(true_covariance))
+    elif (pairs := np.triu((covariances == 0).all((0, 1)))).any():  # of features that a cluster holds independent
+        covered["cover_dependence"] = _within(covariance[:, pairs], true_covariance[pairs])
     if fit.n_components == len(truth.weights) and np.ptp(truth.weights) > 0:
         covered["cover_weight"] = _within(weights.max(-1, keepdims=True), truth.weights.max(keepdims=True))
     return covered
-
-
-def _moments(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of every feature under mixtures with weights (..., K), each of shape (..., D)."""
-    w = weights[..., None]
-    mean = (w * means).sum(-2)
-    second = (w * (np.diagonal(covariances, axis1=-2, axis2=-1) + means**2)).sum(-2)
-    return mean, second - mean**2
 
 
 def _within(draws: np.ndarray, value: np.ndarray) -> float:

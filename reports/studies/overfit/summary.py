@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import gammaln
 
-from reports.studies.intervals import wilson_of_means
+from reports.studies.intervals import median_interval, wilson_of_means
+from reports.studies.overfit.grid import KINDS
 
-SETTINGS = ("truth", "true_k", "d", "separation", "imbalance", "covariance", "n", "k", "alpha")
+SETTINGS = (
+    "truth", "true_k", "d", "separation", "imbalance", "concentration", "levels", "covariance", "n", "k", "alpha",
+)  # fmt: skip
 
 BESIDE = ("oracle", "single")
 
@@ -30,11 +33,12 @@ COVERAGES = {
     "cover_weight": "the largest weight",
     "cover_density": "the log density at a point",
     "cover_variance": "the variance of a feature",
+    "cover_dependence": "the covariance of two features",
     "cover_mean": "the mean of a feature",
 }
 """Coverage of 95% intervals, by what they are for."""
 
-SHARES = ("near", *COVERAGES)
+SHARES = ("near", "boundary", "infinite", *COVERAGES)
 """Measures that are shares of cases."""
 
 ERROR = 0.05
@@ -107,23 +111,30 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean()), float(half)
 
 
-def curve(table: pd.DataFrame, along: str, measure: str) -> pd.DataFrame:
-    """Mean of a measure by method along a setting.
+def curve(table: pd.DataFrame, along: str, measure: str, *, medians: bool = False) -> pd.DataFrame:
+    """Mean of a measure by method along a setting, or its median, which infinite values do not spoil.
 
     Returns
     -------
     DataFrame
-        Columns method, x (missing for a method that the setting does not concern), mean, low and high (the ends of its 95%
-        interval, Wilson's for `SHARES`), median, count (of numbers) and total (of replicates).
+        Columns method, x (missing for a method that the setting does not concern), centre (the mean, or the median), low and
+        high (the ends of its 95% interval: Wilson's for `SHARES`, of a median between two of the values), median, count (of
+        numbers), infinite (how many of them) and total (of replicates).
     """
     rows = []
     for (method, x), part in table.groupby(["method", along], dropna=False, sort=True):
         values = part[measure].dropna().to_numpy(float)
-        if len(values):
-            mean, half = interval(values)
-            low, high = wilson_of_means(values)[1:] if measure in SHARES else (mean - half, mean + half)
-            rows.append((method, x, mean, low, high, float(np.median(values)), len(values), len(part)))
-    return pd.DataFrame(rows, columns=["method", "x", "mean", "low", "high", "median", "count", "total"])
+        if not len(values):
+            continue
+        if medians:
+            centre, low, high = median_interval(values, ERROR)
+        else:
+            centre, half = interval(values)
+            low, high = wilson_of_means(values)[1:] if measure in SHARES else (centre - half, centre + half)
+        infinite = int(np.isinf(values).sum())
+        rows.append((method, x, centre, low, high, median_interval(values, ERROR)[0], len(values), infinite, len(part)))
+    columns = ["method", "x", "centre", "low", "high", "median", "count", "infinite", "total"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def paired(table: pd.DataFrame, first: str, second: str, measure: str = "test") -> Difference | None:
@@ -132,7 +143,8 @@ def paired(table: pd.DataFrame, first: str, second: str, measure: str = "test") 
     if a.empty or b.empty:
         return None
     both = pd.concat([a, b], axis=1, join="inner").to_numpy(float)
-    difference = both[:, 0] - both[:, 1]
+    with np.errstate(invalid="ignore"):  # of two infinite ones
+        difference = both[:, 0] - both[:, 1]
     mean, half = interval(difference[np.isfinite(difference)])
     scored = np.nan_to_num(both, nan=-np.inf)
     wins = np.where(scored[:, 0] == scored[:, 1], 0.5, scored[:, 0] > scored[:, 1])
@@ -153,35 +165,57 @@ def against(table: pd.DataFrame, first: str, others: Sequence[str]) -> pd.DataFr
     -------
     DataFrame
         The settings, ``other``, the fields of `Difference`, ``simultaneous``, half the width of an interval that holds at 95%
-        together with those of all other rows, and ``decided``: 1 if that interval is above zero, -1 if below, else 0.
+        together with those of all other rows, and ``decided``: 1 if that interval is above zero, -1 if below, else 0. Of
+        discrete data, where scores may be infinite, the interval is that of the ``median`` difference, from ``low`` to
+        ``high``, and excludes zero where the sign test rejects; the others have no median.
     """
-    rows = [
-        key | {"other": other} | difference._asdict()
-        for key, own in settings_of(table, first)
-        for other in others
-        if (difference := paired(own, first, other)) is not None
-    ]
+    rows, medians = [], []
+    for key, own in settings_of(table, first):
+        for other in others:
+            if (difference := paired(own, first, other)) is not None:
+                rows.append(key | {"other": other} | difference._asdict())
+                medians.append(ordered_differences(own, first, other) if key["truth"] in KINDS else np.empty(0))
     found = pd.DataFrame(rows, columns=[*SETTINGS, "other", *Difference._fields])
-    wide = simultaneous(found["half"].to_numpy(float), found["both"].to_numpy(float))
-    decided = np.where(np.abs(found["mean"].to_numpy(float)) > wide, np.sign(found["mean"].to_numpy(float)), 0)
-    return found.assign(simultaneous=wide, decided=decided.astype(int))
+    by_median = np.array([len(values) > 0 for values in medians], bool)
+    half = np.where(by_median, np.nan, found["half"].to_numpy(float))
+    intervals = int(np.isfinite(half).sum() + by_median.sum())
+    wide = simultaneous(half, found["both"].to_numpy(float), intervals)
+    mean = found["mean"].to_numpy(float)
+    level = ERROR / max(intervals, 1)
+    ends = [median_interval(values, level) if len(values) else (np.nan,) * 3 for values in medians]
+    median, low, high = np.array(ends, float).reshape(-1, 3).T
+    with np.errstate(invalid="ignore"):
+        decided = np.where(np.abs(mean) > wide, np.sign(mean), 0) + (low > 0) - (high < 0)
+    found["both"] = np.where(by_median, [len(values) for values in medians], found["both"])
+    return found.assign(simultaneous=wide, median=median, low=low, high=high, decided=decided.astype(int))
 
 
-def simultaneous(half: np.ndarray, n: np.ndarray) -> np.ndarray:
+def ordered_differences(table: pd.DataFrame, first: str, second: str) -> np.ndarray:
+    """First test score minus second, sorted, over the replicates in which both methods ended; of two equal ones zero."""
+    a, b = (table[table["method"] == m].set_index("replicate")["test"] for m in (first, second))
+    both = pd.concat([a, b], axis=1, join="inner").dropna().to_numpy(float)
+    with np.errstate(invalid="ignore"):  # of two infinite ones
+        difference = both[:, 0] - both[:, 1]
+    return np.sort(np.where(both[:, 0] == both[:, 1], 0, difference))
+
+
+def simultaneous(half: np.ndarray, n: np.ndarray, intervals: int | None = None) -> np.ndarray:
     """Half widths (M,) of t-intervals of n values each that all hold together with 95%, from those of single ones.
 
-    By Bonferroni's inequality, so whatever the dependence between them. A missing one does not count.
+    By Bonferroni's inequality, so whatever the dependence between them, over so many intervals: by default over those that
+    are not missing.
     """
     from scipy.special import stdtrit
 
-    intervals = np.isfinite(half).sum()
+    intervals = int(np.isfinite(half).sum()) if intervals is None else intervals
     with np.errstate(invalid="ignore"):
         return half * stdtrit(n - 1, 1 - ERROR / 2 / max(intervals, 1)) / stdtrit(n - 1, 0.975)
 
 
 def contained(table: pd.DataFrame) -> pd.Series:
-    """Whether the fitted model contains the truth: Gaussian clusters, full covariances and at least the true K."""
-    return (table["truth"] == "gaussian") & (table["covariance"] == "full") & (table["k"] >= table["true_k"])
+    """Whether the fitted model contains the truth: at least the true K, of Gaussian clusters full covariances."""
+    gaussian = (table["truth"] == "gaussian") & (table["covariance"] == "full")
+    return (gaussian | table["truth"].isin(KINDS)) & (table["k"] >= table["true_k"])
 
 
 def coverages(table: pd.DataFrame) -> pd.DataFrame:
@@ -203,10 +237,20 @@ def coverages(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_outcomes(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with the gap between train and test, whether a fit failed, and whether it has all but collapsed."""
+    """The table with what follows from it.
+
+    The gap between train and test; whether a fit failed, or has all but collapsed; of discrete data whether its test score is
+    minus infinity.
+    """
     collapsed = (table["smallest_variance"] < COLLAPSED).astype(float).where(table["smallest_variance"].notna())
     failed = table["failure"].notna()
-    return table.assign(gap=table["train"] - table["test"], failed=failed.astype(float), near=collapsed.mask(failed))
+    infinite = (table["impossible"] > 0).astype(float).where(table["impossible"].notna())
+    return table.assign(
+        gap=table["train"] - table["test"],
+        failed=failed.astype(float),
+        near=collapsed.mask(failed),
+        infinite=infinite.mask(failed),
+    )
 
 
 def chosen(table: pd.DataFrame) -> pd.DataFrame:
@@ -227,7 +271,7 @@ def chosen(table: pd.DataFrame) -> pd.DataFrame:
         scored = ended.assign(score=score(ended)).dropna(subset="score")
         of = scored.loc[scored.groupby("replicate")["score"].idxmax()].set_index("replicate")
         best = scored.groupby("replicate")["test"].max()
-        own = pd.DataFrame({"k": of["k"], "loss": best - of["test"], "kl": of["kl"]})
+        own = pd.DataFrame({"k": of["k"], "loss": (best - of["test"]).where(best > -np.inf), "kl": of["kl"]})
         own = own.reindex(sorted(fits["replicate"].unique())).rename_axis("replicate").reset_index()
         rows.append(own.assign(criterion=criterion, method=method))
     columns = ["criterion", "method", "replicate", "k", "loss", "kl"]
@@ -241,8 +285,9 @@ def selection(table: pd.DataFrame, true_k: float) -> pd.DataFrame:
     -------
     DataFrame
         Columns criterion, method, right (share of all replicates, none where the true K is unknown or was not fitted) with its
-        95% Wilson interval low to high, none (replicates without a choice), total, loss and kl with half the width of their 95%
-        intervals, and of (from K to how often it was chosen).
+        95% Wilson interval low to high, none (replicates without a choice), total, infinite (choices whose test score is minus
+        infinity), loss and kl of the others with half the width of their 95% intervals, and of (from K to how often it was
+        chosen).
     """
     from scipy.stats import binomtest
 
@@ -253,20 +298,23 @@ def selection(table: pd.DataFrame, true_k: float) -> pd.DataFrame:
         interval95 = binomtest(hits, total).proportion_ci(method="wilson") if fitted else (np.nan, np.nan)
         row = {"criterion": criterion, "method": method, "right": hits / total if fitted else np.nan}
         row |= {"low": interval95[0], "high": interval95[1], "none": int(own["k"].isna().sum()), "total": total}
+        row["infinite"] = int(np.isinf(own["kl"]).sum())
         for measure in ("loss", "kl"):
-            row[measure], row[f"{measure}_half"] = interval(own[measure].dropna().to_numpy(float))
+            values = own[measure].dropna().to_numpy(float)
+            row[measure], row[f"{measure}_half"] = interval(values[np.isfinite(values)])
         rows.append(row | {"of": own["k"].value_counts().sort_index().to_dict()})
     return pd.DataFrame(rows)
 
 
 def worst(table: pd.DataFrame, number: int = 15) -> pd.DataFrame:
-    """Replicates that failed, the same number for every method at most, then those whose test score fell furthest.
+    """Replicates that failed or scored minus infinity, three of every method at most, then those whose score fell furthest.
 
     The fall is that below the oracle or, where there is none, below the best method on the same data.
     """
     fits = table[~table["method"].isin(("oracle", "cavi-plugin"))]
-    failed = fits[fits["failure"].notna()].groupby("method", sort=True).head(3)
+    lost_all = fits["failure"].notna() | np.isneginf(fits["test"])
+    failed = fits[lost_all].groupby("method", sort=True).head(3)
     best = fits.groupby(["truth", "n", "replicate", "true_k", "d", "separation", "imbalance"], dropna=False)["test"]
     lost = fits["kl"].fillna(best.transform("max") - fits["test"])
-    rest = fits.assign(lost=lost)[fits["failure"].isna()].nlargest(max(0, number - len(failed)), "lost")
+    rest = fits.assign(lost=lost)[~lost_all].nlargest(max(0, number - len(failed)), "lost")
     return pd.concat([failed, rest])

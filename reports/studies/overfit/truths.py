@@ -7,21 +7,27 @@ first of those for a larger one, and the starts of a fit come from the same sour
 
 Whatever the shape of a cluster, its mean is mu_k and its covariance Sigma_k; e_n has independent entries for Gaussian and for
 skew clusters (standardised gamma), and is spherical for heavy tails (standardised Student-t).
+
+Of a discrete kind a truth is a family with its parameters, drawn from that family's prior:
+
+.. math:: \theta_k \sim p(\theta), \qquad x_n \mid z_n = k \sim p(x \mid \theta_k)
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from scipy.special import gammaln, logsumexp, softmax, xlogy
 
-from mixtures import datasets
+from mixtures import Bernoulli, Categorical, Dirichlet, Draws, Fit, Poisson, datasets
 from mixtures.datasets.simulated import simulate
 from mixtures.families.normal import LOG_2PI, log_student_t
+from mixtures.model import Family
 from reports.studies.overfit.grid import Truth
 
 # Of heavy tails: the variance exists, the kurtosis does not.
@@ -29,6 +35,9 @@ DOF = 4.0
 
 # Of a skew cluster along each axis; that of an exponential is 2.
 SKEWNESS = 1.5
+
+# Of counts, over the prior of their rates.
+MEAN = 2.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,16 @@ class Mixture:
             log_p = -(D * LOG_2PI + (e**2).sum(1)) / 2 - log_volume
         return (np.log(self.weights)[:, None] + log_p).T
 
+    @property
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (D,) and covariance (D, D) of a point."""
+        return overall(self.weights, self.means, self.covariances)
+
+    @property
+    def smallest_variance(self) -> float:
+        """Of any cluster in any direction."""
+        return float(np.linalg.eigvalsh(self.covariances).min())
+
     def log_predictive(self, x: np.ndarray) -> np.ndarray:
         """Log density of every point in nats, shape (N,); minus infinity where no skew cluster reaches."""
         return logsumexp(self._log_joint(x), axis=1)
@@ -89,6 +108,57 @@ class Mixture:
     def responsibilities(self, x: np.ndarray) -> np.ndarray:
         """Probability of each cluster for each point, shape (N, K)."""
         return softmax(self._log_joint(x), axis=1)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Known latent classes: the oracle of a discrete kind.
+
+    Parameters
+    ----------
+    fit : Fit
+        The point at the true parameters.
+    """
+
+    fit: Fit
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Those of the classes, (K,)."""
+        return self.fit.held.weights[0, 0]
+
+    def sample(self, n: int, source: np.random.SeedSequence) -> tuple[np.ndarray, np.ndarray]:
+        """Points (n, D) and labels (n,); the first of them are the same for every n."""
+        of_labels, of_points = (np.random.default_rng(child) for child in source.spawn(2))
+        K = len(self.weights)
+        labels = np.minimum(np.searchsorted(np.cumsum(self.weights), of_labels.random(n), side="right"), K - 1)
+        theta = {name: v[0, 0] for name, v in self.fit.held.theta.items()}
+        return self.fit.family.simulate(theta, labels, of_points), labels
+
+    @property
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (M,) and covariance (M, M) of a point; see `mixtures.model.Family.cluster_moments`."""
+        means, covariances = self.fit.family.cluster_moments(self.fit.held.theta)
+        return overall(self.weights, means[0, 0], covariances[0, 0])
+
+    def log_predictive(self, x: np.ndarray) -> np.ndarray:
+        """Log probability of every point in nats, shape (N,)."""
+        return self.fit.log_predictive(x)
+
+    def responsibilities(self, x: np.ndarray) -> np.ndarray:
+        """Probability of each class for each point, shape (N, K)."""
+        return self.fit.responsibilities(x)
+
+
+Known = Mixture | Classes
+
+
+def overall(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (..., M) and covariance (..., M, M) of mixtures with weights (..., K) from those of their clusters."""
+    mean = (weights[..., None] * means).sum(-2)
+    offset = means - mean[..., None, :]
+    within = covariances + offset[..., :, None] * offset[..., None, :]
+    return mean, (weights[..., None, None] * within).sum(-3)
 
 
 @dataclass(frozen=True)
@@ -101,7 +171,7 @@ class Replicate:
         Points to fit and to test on.
     labels : ndarray, shape (T,), or None
         Classes of the test points, where they are known.
-    truth : Mixture or None
+    truth : Mixture, Classes or None
     fit, draws : numpy.random.SeedSequence
         Of the starts of a fit, and of draws from its posterior.
     """
@@ -109,7 +179,7 @@ class Replicate:
     x: np.ndarray
     test: np.ndarray
     labels: np.ndarray | None
-    truth: Mixture | None
+    truth: Known | None
     fit: np.random.SeedSequence
     draws: np.random.SeedSequence
 
@@ -122,25 +192,50 @@ def replicate(truth: Truth, n: int, test: int, seed: int, number: int) -> Replic
         order = np.random.default_rng(fitted).permutation(len(x))
         rest = order[n:]
         return Replicate(x[order[:n]], x[rest], None if labels is None else labels[rest], None, fit, draws)
-    mixture = _mixture(truth, seed, number)
+    mixture = _known(truth, seed, number)
     x, _ = mixture.sample(n, fitted)
     held, labels = mixture.sample(test, tested)
     return Replicate(x, held, labels.astype(str), mixture, fit, draws)
 
 
 @lru_cache(maxsize=1000)
-def _mixture(truth: Truth, seed: int, number: int) -> Mixture:
+def _known(truth: Truth, seed: int, number: int) -> Known:
     assert truth.k is not None
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(*_words(truth), number, 0)))
     separation, imbalance = truth.separation or 0.0, truth.imbalance or 1.0
+    if truth.discrete:
+        return Classes(_classes(truth, imbalance, rng))
     known = simulate(1, truth.k, truth.d, separation=separation, imbalance=imbalance, rng=rng).truth
     assert known is not None
     return Mixture(truth.name, known["weights"], known["means"], known["covariances"])
 
 
+def _classes(truth: Truth, imbalance: float, rng: np.random.Generator) -> Fit:
+    """A point drawn from the prior of its kind, with weights that fall geometrically as those of Gaussian clusters do."""
+    assert truth.k is not None
+    family = prior(truth)
+    q = family.posterior(np.zeros((truth.k, 1 + family.monomials[-1, 0])))
+    theta = {name: v[None] for name, v in family.sample(q, 1, rng).items()}
+    weights = imbalance ** -np.linspace(0, 1, truth.k)
+    held = Draws((weights / weights.sum())[None, None], theta)
+    return Fit("oracle", "point", family, Dirichlet.symmetric(truth.k), held, np.empty(0), True, {})
+
+
+def prior(truth: Truth) -> Family:
+    """The family of a discrete kind with the prior from which its parameters are drawn."""
+    a, frame = truth.concentration or 1.0, np.ones((1, truth.d))
+    given: dict[str, Any] = {"levels": [truth.levels] * truth.d} if truth.levels else {}
+    made: dict[str, Any] = {
+        "bernoulli": lambda: Bernoulli.from_data(frame, 1, a0=a, b0=a),
+        "categorical": lambda: Categorical.from_data(frame, 1, a0=a, **given),
+        "poisson": lambda: Poisson.from_data(frame, 1, a0=a, b0=a / MEAN),
+    }
+    return made[truth.name]()
+
+
 def _words(truth: Truth) -> list[int]:
     """128 bits that belong to this truth alone."""
-    digest = hashlib.sha256(json.dumps(asdict(truth), sort_keys=True).encode()).digest()
+    digest = hashlib.sha256(json.dumps(truth.facts(), sort_keys=True).encode()).digest()
     return np.frombuffer(digest[:16], "<u4").tolist()
 
 
