@@ -118,6 +118,7 @@ def test_help_names_every_option():
     text = run("compare", "--help").stdout
     for option in (
         "-k", "--methods", "--covariance", "--out", "--seed", "--test-fraction", "--label-column", "--columns",
+        "--index-column", "--counts", "--categorical", "--family", "--missing",
         "--drop-missing", "--na-values", "--decimal", "--thousands",
         "--draws", "--chains", "--sampler", "--standardize", "--restarts", "--add", "--overwrite",
         "--no-report", "--open",
@@ -197,6 +198,17 @@ BAD = {
     "empty file": (lambda: [write("d.csv", "")], "empty"),
     "unreadable file": (lambda: [write("d.parquet", "not parquet")], "d.parquet"),
     "words among numbers": (lambda: [saved(frame().assign(left=[*range(29), "oops"]))], "'oops' in row 30"),
+    "no such family": (lambda: [saved(frame()), "--family", "normal"], "expected one of gaussian, bernoulli"),
+    "counts that are none": (lambda: [saved(frame()), "--counts", "left"], "is to hold counts and has"),
+    "a binary column of three levels": (
+        lambda: [saved(frame()[["left"]].assign(k=["u", "v", "w"] * 10)), "--family", "bernoulli"],
+        "--family bernoulli takes two",
+    ),
+    "10,000 levels": (
+        lambda: [saved(pd.DataFrame({"a": np.arange(20_000) ** 2, "k": [f"t{i % 10_000}" for i in range(20_000)]}))],
+        "column 'k' has 10,000 levels",
+    ),
+    "two ways with gaps": (lambda: [missing(), "--missing", "error", "--drop-missing"], "contradict each other"),
     "missing values": (lambda: [missing(), "--label-column", "class"], "--missing drop"),
     "infinities": (lambda: [saved(frame()[["left"]].assign(right=np.inf))], "infinit"),
     "constant column": (lambda: [saved(frame()[["left"]].assign(right=1.0))], "constant"),

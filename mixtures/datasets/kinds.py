@@ -19,6 +19,7 @@ from mixtures.datasets.columns import AMONG_NUMBERS, PLAIN, Spelling, as_label, 
 from mixtures.datasets.dataset import DataError, Table, counted, is_missing, is_numeric, listed
 
 KINDS = ("gaussian", "bernoulli", "categorical", "poisson")
+MISSING_VALUES = ("model", "drop", "error")
 NOMINAL = "nominal"  # categorical, or bernoulli where there are two levels
 OF_LEVELS = (NOMINAL, "bernoulli", "categorical")
 

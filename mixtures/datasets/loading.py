@@ -15,13 +15,12 @@ from mixtures.datasets.checks import check_values, missing_text
 from mixtures.datasets.choosing import Choice, choose
 from mixtures.datasets.columns import PLAIN, Spelling
 from mixtures.datasets.dataset import DataError, Dataset, Table, counted, is_missing, listed, nearest
-from mixtures.datasets.kinds import Asked, encode, encode_like
+from mixtures.datasets.kinds import MISSING_VALUES, Asked, encode, encode_like
 from mixtures.datasets.simulated import tsmatz
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MISSING_VALUES = ("model", "drop", "error")
 REMEDIES = "leave these rows out with --missing drop, or columns with --columns"
 
 

@@ -15,7 +15,15 @@ from mixtures import COVARIANCES
 from reports.commands.options import (
     FAILED,
     FILES,
+    Categorical,
+    Columns,
+    Counts,
     Decimal,
+    DropMissing,
+    FamilyOption,
+    IndexColumn,
+    LabelColumn,
+    Missing,
     NaValues,
     Open,
     Thousands,
@@ -50,11 +58,14 @@ def compare(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness.")] = 0,
     test_fraction: Annotated[float, typer.Option(help="Share of the rows held out, 0 to below 1.")] = 0.0,
-    label_column: Annotated[str | None, typer.Option(help="Column with known classes; no method sees it.")] = None,
-    columns: Annotated[
-        str | None, typer.Option(metavar="LIST", help="Comma-separated columns to use.", show_default="all numeric")
-    ] = None,
-    drop_missing: Annotated[bool, typer.Option("--drop-missing", help="Leave out rows with missing values.")] = False,
+    label_column: LabelColumn = None,
+    index_column: IndexColumn = None,
+    columns: Columns = None,
+    counts: Counts = None,
+    categorical: Categorical = None,
+    family: FamilyOption = None,
+    missing: Missing = None,
+    drop_missing: DropMissing = False,
     na_values: NaValues = None,
     decimal: Decimal = ".",
     thousands: Thousands = None,
@@ -95,7 +106,9 @@ def compare(
 
       mixtures compare tsmatz -k 3 --methods em,cavi
 
-      mixtures compare mine.csv -k 3 --label-column species --drop-missing
+      mixtures compare mine.csv -k 3 --label-column species --missing drop
+
+      mixtures compare survey.csv -k 3 --counts children --categorical town
 
       mixtures compare faithful -k 2 --add mine=draws.nc
     """
@@ -132,9 +145,14 @@ def compare(
 
         loaded = read_table(
             data,
-            check=check,
+            check=check if family in (None, "gaussian") else None,
             label_column=label_column,
+            index_column=index_column,
             columns=columns,
+            counts=counts,
+            categorical=categorical,
+            family=family,
+            missing=missing,
             drop_missing=drop_missing,
             na_values=na_values,
             decimal=decimal,

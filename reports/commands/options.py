@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from mixtures.datasets.dataset import counted
+from mixtures.datasets.kinds import KINDS, MISSING_VALUES
 from reports.commands.stopping import NOTHING, outcome
 from reports.commands.terminal import err, say
 from reports.comparison.capacity import MOST_CANDIDATES
@@ -20,6 +22,16 @@ if TYPE_CHECKING:
 
 # Exit codes: a method failed and the others are there, the input cannot be used, interrupted from the keyboard.
 FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
+
+
+def one_of(names: Iterable[str]) -> str:
+    """How help shows an option that has few values.
+
+    >>> one_of(["full", "tied"])
+    '[full|tied]'
+    """
+    return f"[{'|'.join(names)}]"
+
 
 Workers = Annotated[
     int | None,
@@ -36,17 +48,40 @@ Decimal = Annotated[str, typer.Option(metavar="MARK", help="Decimal mark of a te
 Thousands = Annotated[
     str | None, typer.Option(metavar="MARK", help="Mark between thousands in a text file.", show_default="none")
 ]
+LabelColumn = Annotated[str | None, typer.Option(help="Column with known classes; no method sees it.")]
+IndexColumn = Annotated[
+    str | None, typer.Option(help="Column that names the rows.", show_default="one that does, or their numbers")
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(metavar="LIST", help="Comma-separated columns to use.", show_default="all but labels and row names"),
+]
+Counts = Annotated[
+    str | None, typer.Option(metavar="LIST", help="Comma-separated columns of counts, which are taken as Poisson.")
+]
+Categorical = Annotated[
+    str | None,
+    typer.Option(metavar="LIST", help="Comma-separated columns of whole numbers that stand for categories."),
+]
+FamilyOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar=one_of(KINDS),
+        help="What all other columns are.",
+        show_default="numbers Gaussian, text categorical",
+    ),
+]
+Missing = Annotated[
+    str | None,
+    typer.Option(
+        metavar=one_of(MISSING_VALUES),
+        help="Rows with missing values: refuse them, or leave them out.",
+        show_default="error",
+    ),
+]
+DropMissing = Annotated[bool, typer.Option("--drop-missing", help="The same as --missing drop.")]
 FILES = "a CSV, Parquet, Feather or .npy file"
 Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser when it is written.")]
-
-
-def one_of(names: Iterable[str]) -> str:
-    """How help shows an option that has few values.
-
-    >>> one_of(["full", "tied"])
-    '[full|tied]'
-    """
-    return f"[{'|'.join(names)}]"
 
 
 def names_of(text: str | None) -> list[str] | None:
@@ -93,7 +128,7 @@ def named_paths(pairs: list[str]) -> dict[str, Path]:
 
 
 def read_table(data: str, **settings: Any) -> Dataset:
-    """The table that a command is about, after a line on each thing that was guessed in reading it.
+    """The table that a command is about, after a line on each thing that was guessed in reading it and on what its columns are.
 
     Parameters
     ----------
@@ -108,11 +143,22 @@ def read_table(data: str, **settings: Any) -> Dataset:
     """
     from mixtures import datasets
 
-    lists = {name: names_of(settings.pop(name, None)) for name in ("columns", "na_values")}
-    loaded = datasets.load(data, columns=lists["columns"], na_values=lists["na_values"] or (), **settings)
+    lists = {name: names_of(settings.pop(name, None)) or () for name in ("na_values", "counts", "categorical")}
+    loaded = datasets.load(data, columns=names_of(settings.pop("columns", None)), **(settings | lists))
     for note in loaded.notes:
         say(f"note: {note}", err)
+    if set(loaded.kinds) != {"gaussian"}:
+        say(f"columns: {described(loaded)}", err)
     return loaded
+
+
+def described(data: Dataset) -> str:
+    """What each column of a data set was taken as."""
+    levels = {name: f" ({counted(len(own), 'level')})" for name, own in data.levels.items()}
+    named: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    for name, kind in zip(data.features, data.kinds, strict=True):
+        named[kind].append(name + (levels[name] if kind == "categorical" else ""))
+    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in named.items() if names)
 
 
 def relative(path: Path) -> Path:
