@@ -258,8 +258,9 @@ def test_columns_that_are_not_of_their_kind(write, content, options, message):
 
 def test_columns_that_are_neither_numbers_nor_text_are_named(tmp_path):
     days = pa.array(np.arange("2020-01-01", "2020-01-09", dtype="datetime64[D]"))
-    parquet.write_table(pa.table({"day": days, "a": np.arange(8.0) ** 2}), tmp_path / "d.parquet")
+    parquet.write_table(pa.table({"day": days, "a": np.arange(8.0) ** 2, "b": [[1], [2]] * 4}), tmp_path / "d.parquet")
     fails(r"non-numeric column 'day' \('2020-01-01' in row 1\): leave it out with --columns", tmp_path / "d.parquet")
+    fails("column 'b' has several values a row", tmp_path / "d.parquet", categorical=["b", "day"], columns=["b", "day"])
 
 
 def test_clusters_and_patterns_of_discrete_data():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,6 +98,8 @@ def kind_of(table: Table, place: int, asked: Asked, spelling: Spelling) -> str:
     if is_numeric(table.columns[place]):
         return wanted or "gaussian"
     if wanted in OF_LEVELS:
+        if any(isinstance(value, list | dict) for value in table.columns[place]):
+            raise DataError(f"column {table.names[place]!r} has several values a row: leave it out with --columns")
         return wanted
     if wanted is not None:
         remedy = _respelled(table, place, spelling) or "leave it out with --columns, or take it with --categorical"
@@ -108,20 +111,20 @@ def kind_of(table: Table, place: int, asked: Asked, spelling: Spelling) -> str:
 
 def _refuse_numbers(table: Table, place: int, spelling: Spelling) -> None:
     """Refuse text that was meant as numbers, at least half of it, and what is neither text nor true or false."""
-    values = table.columns[place]
-    present = [value for value in values if value is not None]
+    values = [value for value in table.columns[place].tolist() if value is not None]
     said = f"or take it as categories with --categorical {_quoted(table.names[place])}"
-    if not all(isinstance(value, str | bool) for value in present):
+    if not all(isinstance(value, str | bool) for value in values):
         raise DataError(f"{not_a_number(table, place, spelling)}: leave it out with --columns, {said}")
+    times = Counter(values)
     if remedy := _respelled(table, place, spelling):
         raise DataError(f"{not_a_number(table, place, spelling)}: {remedy}")
-    of_numbers = sum(isinstance(value, str) and NUMBER.fullmatch(value) is not None for value in present)
-    levels = len(set(present))
-    if of_numbers == len(present) and (levels > MANY_LEVELS or levels == len(present)):
+    of_numbers = sum(n for value, n in times.items() if isinstance(value, str) and NUMBER.fullmatch(value))
+    levels, n = len(times), times.total()
+    if of_numbers == n and (levels > MANY_LEVELS or levels == n):
         raise DataError(f"{not_a_number(table, place, spelling)}: store it as numbers, {said}")
-    if len(present) > of_numbers >= len(present) / 2:
+    if n > of_numbers >= n / 2:
         raise DataError(
-            f"{not_a_number(table, place, spelling)}, though {of_numbers} of {len(present)} entries are numbers: correct "
+            f"{not_a_number(table, place, spelling)}, though {of_numbers} of {n} entries are numbers: correct "
             f"the others, count them as missing with --na-values, leave the column out with --columns, {said}"
         )
 
@@ -146,6 +149,7 @@ def _respelled(table: Table, place: int, asked: Spelling) -> str | None:
     values = [value for value in table.columns[place] if value is not None]
     if not all(isinstance(value, str) and len(value) < 40 for value in values):
         return None
+    values = [*dict.fromkeys(values)]
     entry = next((value for value in values if re.search(r"[^-+\d]", value) and value not in AMONG_NUMBERS), None)
     if entry is None:
         return None
