@@ -50,6 +50,10 @@ class FeatureError(ValueError):
         return self.text.format(*(repr(names[j]) for j in self.features))
 
 
+class SingularError(FeatureError, CollapseError):
+    """Features that depend on each other, so that every cluster's covariance is singular."""
+
+
 class DistinctRowsError(ValueError):
     """There are fewer distinct rows than clusters to seed; ``distinct`` says how many."""
 

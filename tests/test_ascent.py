@@ -12,6 +12,7 @@ from mixtures.ascent import climb
 from mixtures.ascent.climb import _gradient
 from mixtures.ascent.starts import starts
 from mixtures.engines.passes import noise, one_pass
+from mixtures.errors import SingularError
 from mixtures.methods import cavi, em
 
 COUNTS = ("restarts", "reached", "collapsed")
@@ -226,3 +227,39 @@ def test_bad_rates_are_refused(change, message, rng):
     x = rng.standard_normal((60, 1))
     with pytest.raises(ValueError, match=message):
         cavi.partial_fit(x, COVARIANCES["full"].from_data(x, 1), Dirichlet.symmetric(1), rng=rng, **change)
+
+
+@pytest.mark.robustness("numbers")
+@every_structure
+def test_many_fits_go_on_as_one_does_where_clusters_are_tight(covariance):
+    """Three clusters 10^6 of their standard deviations apart: about one origin no digit of a variance is left."""
+    rng = np.random.default_rng(0)
+    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    xs = [np.concatenate([corner + 1e-6 * rng.standard_normal((12, 2)) for corner in corners]) for _ in range(2)]
+    families = [COVARIANCES[covariance].from_data(x, 3) for x in xs]
+    allocation = Dirichlet.symmetric(3)
+    together = em.fit_many(xs, families, allocation, rng=[1, 2], restarts=4)
+    for fit, x, family, seed in zip(together, xs, families, (1, 2), strict=True):
+        apart = em.fit(x, family, allocation, rng=seed, restarts=4)
+        assert fit.bound[-1] == pytest.approx(apart.bound[-1], rel=1e-12)
+        assert fit.info == pytest.approx(apart.info)
+        of_groups = np.array([part.mean(0) for part in np.split(x, 3)])
+        means = family.to_data({name: v[0, 0] for name, v in fit.held.theta.items()})["means"]
+        np.testing.assert_allclose(sorted(means.tolist()), sorted(of_groups.tolist()), atol=1e-12)
+
+
+@pytest.mark.robustness("numbers")
+@pytest.mark.parametrize("covariance", ["full", "tied"])
+@pytest.mark.parametrize("K", [1, 2])
+def test_features_that_depend_are_named_with_the_combination(covariance, K):
+    """Under a given prior scale nothing before EM asks for the data's own covariance."""
+    x = np.random.default_rng(0).standard_normal((40, 2))
+    x = np.column_stack([x, 2 * x[:, 0] - x[:, 1] + 3])
+    family, allocation = COVARIANCES[covariance].from_data(x, K, W0=np.eye(3)), Dirichlet.symmetric(K)
+    with pytest.raises(
+        SingularError, match=r"feature 2 = 2 feature 0 - feature 1 \+ 3: every covariance is singular"
+    ) as caught:
+        em.fit(x, family, allocation, rng=0, restarts=2)
+    assert isinstance(caught.value, CollapseError)
+    assert caught.value.named("abc").startswith("'c' = 2 'a' - 'b' + 3: ")
+    assert np.isfinite(em.fit(x, family, allocation, rng=0, restarts=2, reg_covar=1e-3).bound[-1])

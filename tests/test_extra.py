@@ -1,10 +1,13 @@
 """Results made elsewhere that join a comparison: what is accepted, what is refused, and that the numbers are the same."""
 
+import os
+import pickle
 import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 import pymc as pm
@@ -601,6 +604,16 @@ def test_a_browser_runs_nothing_that_came_from_a_name(page, tmp_path):
     assert "&lt;u&gt;x&lt;/u&gt;" in document
 
 
+class Mark:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch, x, posterior):
     """A working folder with the data, some draws, and some files that are none."""
@@ -609,6 +622,10 @@ def folder(tmp_path, monkeypatch, x, posterior):
     np.savez("draws.npz", **independent(posterior))
     np.savez("heavy.npz", **changed(posterior, weights=lambda a: 1.2 * a))
     np.savez("names.npz", w=posterior["weights"])
+    for name, dump in {"mine.pkl": pickle.dump, "mine.joblib": joblib.dump, "mine": pickle.dump}.items():
+        with open(name, "wb") as file:
+            dump(Mark(tmp_path / "executed"), file)
+    Path("old.p").write_bytes(pickle.dumps({}, 0))
     Path("notes.nc").write_text("not netCDF")
     Path("notes.npz").write_text("not npz")
     return tmp_path
@@ -639,6 +656,10 @@ def test_results_join_from_the_shell(folder):
         (["mine=nowhere.nc"], "there is no file nowhere.nc"),
         (["mine=heavy.npz"], "weights sum to 1.2"),
         (["mine=names.npz"], "it lacks weights, means, covariances"),
+        (["mine=mine.pkl"], "mine.pkl is a pickle, which may run any code when it is read: load it in Python and give"),
+        (["mine=mine.joblib"], "extra={'mine': estimator}, or save its weights (K,), means (K, D) and covariances"),
+        (["mine=mine"], "numpy.savez('mine.npz', weights=..., means=..., covariances=...)"),
+        (["mine=old.p"], "old.p is a pickle"),
         (["mine=notes.nc"], "notes.nc cannot be read"),
         (["mine=notes.npz"], "notes.npz cannot be read"),
         (["mine=."], "cannot be read"),

@@ -1,6 +1,8 @@
 """Rows as they may be given, and the seeds of random numbers: taken right, or refused in one line."""
 
+import importlib
 import inspect
+import pkgutil
 
 import numpy as np
 import pandas as pd
@@ -238,3 +240,31 @@ def test_seeds_are_taken_wherever_generators_are(x, model):
 def test_the_methods_of_pymc_take_seeds():
     for method in (advi, nuts, smc):
         assert "generator(rng)" in inspect.getsource(method.fit)
+
+
+def test_every_metric_takes_a_seed(x, model):
+    """The public functions of `reports.metrics`, of which three are tried."""
+    from reports import metrics
+    from reports.metrics.evidence import importance
+    from reports.metrics.quality import khat_interval
+    from reports.metrics.two_sample import accuracy
+
+    modules = [
+        importlib.import_module(f"reports.metrics.{found.name}") for found in pkgutil.iter_modules(metrics.__path__)
+    ]
+    asked = [
+        function
+        for module in modules
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__ and name[0] != "_" and "rng" in inspect.signature(function).parameters
+    ]
+    assert len(asked) >= 11
+    assert [function.__name__ for function in asked if "rng = generator(rng)" not in inspect.getsource(function)] == []
+    fit, ratios = cavi.fit(x, *model, rng=3), np.random.default_rng(0).standard_normal(200)
+    groups = ratios[:100, None], ratios[100:, None] + 1
+    for use in (
+        lambda rng: importance(fit, x, rng).value,
+        lambda rng: [row.value for row in khat_interval("cavi", ratios, rng)],
+        lambda rng: accuracy(*groups, rng),
+    ):
+        np.testing.assert_array_equal(use(7), use(np.random.default_rng(7)))

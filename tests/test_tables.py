@@ -349,3 +349,47 @@ def test_odd_headers_of_arrays(write, header):
     text = header.encode() + b"\n"
     data = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + b"0" * 800
     fails("cannot read|is empty|holds a|promises", write(data, "d.npy"))
+
+
+# ---- lines above the names, and tabs among blanks
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "above"),
+    [
+        ("one.csv", "Results of 2020\na,b\n{}", "'Results of 2020'"),
+        ("gap.csv", "Results of 2020\n\n\na,b\n{}", "'Results of 2020'"),
+        ("marks.csv", "Results, of, our, own, study\nAsk us\na,b\n{}", "'Results, of, our, own, study' and more"),
+        ("quoted.csv", '"Results, all of them"\na,b\n{}', "'\"Results, all of them\"'"),
+        ("excel.csv", "\ufeffGröße\r\na;b\r\n{}", "'Größe'"),
+        ("tabs.tsv", "Results of 2020\na\tb\n{}", "'Results of 2020'"),
+        ("fewer.txt", "Results\na b\n{}", "'Results'"),
+        ("more.txt", "Table 1: results of 2020\na b\n{}", "'Table 1: results of 2020'"),
+    ],
+)
+def test_lines_above_the_names_are_left_out(name, text, above, tmp_path):
+    mark = {".csv": ",", ".tsv": "\t", ".txt": " "}[name[-4:]] if "excel" not in name else ";"
+    rows = "\n".join(mark.join(map(str, row)) for row in X)
+    (tmp_path / name).write_text(text.format(rows), encoding="utf-8", newline="")
+    data = load(tmp_path / name)
+    assert data.features == ("a", "b")
+    assert np.array_equal(data.x, X)
+    assert data.notes == (f"left out what stands above the names of the columns: {above}",)
+
+
+@pytest.mark.parametrize("name", ["d.txt", "d.csv"])
+@pytest.mark.parametrize("line", [0, 2, None])
+def test_a_tab_among_blanks_is_a_blank(name, line, tmp_path):
+    rows = [["a", "b", "c"], *([*map(str, row), "7.5"] for row in X)]
+    lines = [
+        "\t".join(row[:2]) + " " + row[2] if i == line or line is None else " ".join(row) for i, row in enumerate(rows)
+    ]
+    (tmp_path / name).write_text("\n".join(lines))
+    data = load(tmp_path / name, columns=["a", "b"])
+    assert np.array_equal(data.x, X)
+    assert not data.notes
+
+
+def test_names_that_R_writes_above_its_row_names_are_no_title(tmp_path):
+    (tmp_path / "d.csv").write_text("mpg,cyl\nMazda,21,6\nFiat,20.5,4\nVW,30,4\n")
+    assert load(tmp_path / "d.csv").notes == ("left out column 1, which has no name: it names the rows",)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import numpy as np
 
-from mixtures.ascent.climb import Ascent, Method, Natural, attempt, beginnings, climb
+from mixtures.ascent.climb import Ascent, Method, Natural, Runs, attempt, beginnings, climb, reach, unfit
 from mixtures.ascent.starts import absorbing, soften, starts_of_many
 from mixtures.engines.passes import Pass, entropy, log_base, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
@@ -34,6 +34,7 @@ def ascend_many(
     accelerate: bool = True,
     reg_covar: float = 0.0,
     engine: str = "auto",
+    go_on: Callable[..., Ascent] | None = None,
 ) -> list[Ascent | CollapseError]:
     """`mixtures.ascent.climb.ascend` for G data sets of one shape; where every start collapsed, the error.
 
@@ -46,7 +47,7 @@ def ascend_many(
     allocation : Allocation
     rngs : sequence of numpy.random.Generator
         Source of the starts of each data set.
-    init, restarts, tol, max_iter, accelerate, reg_covar, engine
+    init, restarts, tol, max_iter, accelerate, reg_covar, engine, go_on
         See `mixtures.ascent.climb.ascend`.
 
     Raises
@@ -83,6 +84,7 @@ def ascend_many(
             accelerate=accelerate,
             reg_covar=reg_covar,
             engine=engine,
+            go_on=go_on,
         )
     unsettled = sum(isinstance(result, Ascent) and not result.converged for result in results)
     if unsettled:
@@ -110,6 +112,7 @@ def _together(
     accelerate: bool,
     reg_covar: float,
     engine: str,
+    go_on: Callable[..., Ascent] | None,
 ) -> list[Ascent | CollapseError]:
     N, K = len(xs[0]), allocation.n_components
     z = np.stack([family.coordinates(x) for x, family in zip(xs, families, strict=True)])
@@ -136,22 +139,40 @@ def _together(
     to_data = np.array(
         [log_base(x, None, family) - N * family.log_volume for x, family in zip(xs, families, strict=True)]
     )
+    limits = {"n": N, "tol": tol, "max_iter": max_iter, "accelerate": accelerate, "reg_covar": reg_covar}
     results: list[Ascent | CollapseError] = []
-    for g, (end, best) in enumerate(zip(ends, chosen, strict=True)):
-        lost = int(np.isneginf(end).sum())
-        if lost == restarts:
+    for g, (end, best) in enumerate(zip(ends + to_data[:, None], chosen, strict=True)):
+        found = []
+        if not np.all(np.isneginf(end)):
+            info = {
+                "passes": int(runs.passes[best]),
+                "log_z": float(log_z[g] + to_data[g]),
+                "entropy": float(entropies[g]),
+            }
+            found.append(Ascent(runs.s[best], runs.bounds(best) + to_data[g], bool(runs.converged[best]), info))
+        if go_on:
+            from_here = partial(go_on, method, xs[g], None, families[g], allocation, **limits)
+            for run, state in _too_tight(runs, hard, s, slice(g * restarts, (g + 1) * restarts)):
+                for ascent in reach(from_here, [state]):
+                    found.append(ascent)
+                    end[run] = max(end[run], ascent.bound[-1])
+        if not found:
             results.append(CollapseError(f"all {restarts} starts ended in a collapse"))
             continue
-        info = {
-            "passes": int(runs.passes[best]),
+        highest = max(found, key=lambda ascent: ascent.bound[-1])
+        counts = {
             "restarts": restarts,
-            "reached": int((end >= end.max() - 1e-6 * N).sum()),
-            "collapsed": lost,
-            "log_z": float(log_z[g] + to_data[g]),
-            "entropy": float(entropies[g]),
+            "reached": int((end >= highest.bound[-1] - 1e-6 * N).sum()),
+            "collapsed": int(np.isneginf(end).sum()),
         }
-        results.append(Ascent(runs.s[best], runs.bounds(best) + to_data[g], bool(runs.converged[best]), info))
+        results.append(highest._replace(info=highest.info | counts))
     return results
+
+
+def _too_tight(runs: Runs, hard: np.ndarray, s: np.ndarray, own: slice) -> list[tuple[int, np.ndarray]]:
+    """Runs of one data set, and their states (K, P), in which a cluster was too tight for its digits; see `unfit`."""
+    lost = [(int(run), runs.s[own][run]) for run in np.flatnonzero(runs.collapsed[own])]
+    return lost + unfit(hard[own], s[own])
 
 
 def _without_noise(natural: Natural, pass_: Pass, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from mixtures.datasets.columns import AMONG_NUMBERS, MISSING, Spelling, numbers,
 DELIMITERS = ("\t", ";", ",", "|")  # the first that parts all lines alike
 BLANKS = " "  # any number of blanks and tabs
 SAMPLED_LINES = 50
+MOST_TITLES = 5  # lines above a table
 GLANCE = 4  # lines that tell the size of a wide table
 WHOLE = re.compile(r"[-+]?\d+")
 SKIPPED = re.compile(
@@ -56,6 +57,12 @@ def layout(data: bytes, suffix: str, spelling: Spelling) -> Layout:
     """
     comment, start = _comments(data)
     lines = _first_lines(data, start)
+    if title := _title(lines, suffix, spelling):
+        table = layout(data[start + len(title.encode()) :], suffix, spelling)
+        top, *more = title.strip().splitlines()
+        said = f"left out what stands above the names of the columns: {top.strip()[:40]!r}{' and more' if more else ''}"
+        note = f"{said}; {table.note}" if table.note else said
+        return replace(table, start=start + len(title.encode()) + table.start, note=note)
     delimiter = "\t" if suffix.startswith(".tsv") else _delimiter(lines, suffix, spelling)
     records = _records(lines, delimiter)
     names = _records(comment, delimiter)[0] if comment.strip() else []
@@ -102,6 +109,32 @@ def _is_number(entry: str, spelling: Spelling) -> bool:
         return False
 
 
+def _title(lines: str, suffix: str, spelling: Spelling) -> str:
+    """The lines above those of a table, "" where there are none: they have other numbers of entries than all that follow.
+
+    What follows begins with names, none of them a number, and has numbers below.
+    """
+    rows = [line for line in lines.splitlines(keepends=True) if line.strip()]
+    if len(rows) < 4 or any("\n" in entry for entry in re.findall(r'"[^"]*"', lines)):
+        return ""
+    plain = [re.sub(r'"[^"]*"', "x", row) for row in rows]
+    marks = ("\t",) if suffix.startswith(".tsv") else tuple(mark for mark in DELIMITERS if mark != spelling.decimal)
+    counts = {mark: [row.count(mark) for row in plain] for mark in marks} | {
+        BLANKS: [len(r.split()) - 1 for r in plain]
+    }
+    for mark, own in counts.items():
+        above = len(own) - next((i for i, count in enumerate(reversed(own)) if count != own[-1]), len(own))
+        if own[-1] and not above:
+            return ""
+        if not (own[-1] and above <= MOST_TITLES and len(own) - above > 2):
+            continue
+        names, *below = _records("".join(rows[above:]), mark)
+        of_names = not any(_is_number(name, spelling) for name in names)
+        if of_names and any(all(_is_number(e, spelling) for e in column) for column in zip(*below, strict=False)):
+            return lines[: lines.index(rows[above], len("".join(rows[:above])))]
+    return ""
+
+
 def _comments(data: bytes) -> tuple[str, int]:
     """The last of the lines that begin with #, where NumPy writes the names, without that sign; and where the table begins."""
     comment, start = b"", 3 if data.startswith(b"\xef\xbb\xbf") else 0
@@ -142,14 +175,17 @@ def _delimiter(lines: str, suffix: str, spelling: Spelling) -> str:
     """
     plain = [line for line in re.sub(r'"[^"]*"', '""', lines).splitlines() if line.strip()] or [""]
     marks = [mark for mark in DELIMITERS if mark != spelling.decimal]
+    words, *of_others = (len(line.split()) for line in plain)
+    blank = len(set(of_others)) == 1 and of_others[0] > 1 and words in (of_others[0], of_others[0] - 1)
     for mark in marks:
         first, *others = (line.count(mark) for line in plain)
         if len(set(others)) == 1 and others[0] >= 1 and first in (others[0], max(others[0] - 1, 1)):
+            finer = mark == "\t" and blank and of_others[0] > others[0] + 1
+            if finer and all(_is_number(word, spelling) for line in plain[1:] for word in line.split()):
+                return BLANKS  # a tab that stands for a blank in every line
             return mark
-    first, *others = (len(line.split()) for line in plain)
-    blank = len(set(others)) == 1 and others[0] > 1 and first in (others[0], others[0] - 1)
     most = max(marks, key=plain[0].count)
-    if plain[0].count(most) and not (blank and suffix.startswith(".txt")):
+    if plain[0].count(most) and not (blank and (suffix.startswith(".txt") or most == "\t")):
         return most
     return BLANKS if blank or suffix.startswith(".txt") else ";"
 

@@ -14,10 +14,11 @@ from mixtures.ascent.many import ascend_many, sources
 from mixtures.ascent.online import as_ascent, learn
 from mixtures.engines.passes import Pass, entropy, log_base, one_pass
 from mixtures.engines.responsibilities import fold
-from mixtures.errors import CollapseError
+from mixtures.errors import CollapseError, SingularError
+from mixtures.families.normal import dependence
 from mixtures.fit import Draws, Fit
 from mixtures.model import Allocation, Family
-from mixtures.rows import Rows, as_rows, as_weights, count
+from mixtures.rows import Rows, as_rows, as_weights, count, moments
 from mixtures.seeds import Rng
 
 
@@ -74,23 +75,45 @@ def fit(
     Raises
     ------
     CollapseError
-        If every start ended with a cluster on too few points, where the likelihood has no maximum.
+        If every start ended with a cluster on too few points, where the likelihood has no maximum; a `SingularError` that
+        names the features if these depend on each other.
     """
     began = time.perf_counter()
     x = as_rows(x)
     method = map_step if prior else step
     going = go_on if family.gaussian and not prior else None
-    ascent, pass_ = ascend(method, x, family, allocation, rng=rng, reg_covar=reg_covar, go_on=going, **climb)
+    try:
+        ascent, pass_ = ascend(method, x, family, allocation, rng=rng, reg_covar=reg_covar, go_on=going, **climb)
+    except CollapseError as error:
+        raise singular(x, family, climb.get("weights")) or error from None
     if not prior:
-        eta, _ = step(ascent.own.family if ascent.own else family, allocation, ascent.s)
         if ascent.own:
             pass_ = ascent.own.without_noise
         elif reg_covar:
             pass_ = _without_noise(x, family, allocation, **climb)
-        log_z, s = pass_(eta)
-        base = log_base(x, as_weights(x, climb.get("weights")), family)
-        ascent.info.update({"log_z": float(log_z) + base, "entropy": float(entropy(eta, log_z, s))})
+        _describe(ascent, pass_, family, allocation, log_base(x, as_weights(x, climb.get("weights")), family))
     return _result(ascent, family, allocation, prior, time.perf_counter() - began)
+
+
+def singular(x: Rows, family: Family, weights: np.ndarray | None = None) -> SingularError | None:
+    """That the data themselves have no covariance matrix of full rank, where the clusters need one, with the features."""
+    if getattr(family, "covariance", None) not in ("full", "tied"):
+        return None
+    found = dependence(moments(x, weights, root=True))
+    if found is None:
+        return None
+    return SingularError(
+        f"{found.text}: every covariance is singular, and the likelihood has no maximum; leave one of them out, give a "
+        "positive reg_covar, or a prior (by MAP or variational Bayes)",
+        found.features,
+    )
+
+
+def _describe(ascent: Ascent, pass_: Pass, family: Family, allocation: Allocation, base: float = 0.0) -> None:
+    """Note the log likelihood of the data at the end of an ascent, and the entropy of the responsibilities, in nats."""
+    eta, _ = step(ascent.own.family if ascent.own else family, allocation, ascent.s)
+    log_z, s = pass_(eta)
+    ascent.info.update({"log_z": float(log_z) + base, "entropy": float(entropy(eta, log_z, s))})
 
 
 def _without_noise(
@@ -137,7 +160,13 @@ def fit_many(
     """
     began = time.perf_counter()
     method = map_step if prior else step
-    ascents = ascend_many(method, xs, families, allocation, rngs=sources(rng, len(xs)), reg_covar=reg_covar, **climb)
+    going = go_on if families and families[0].gaussian and not prior else None
+    ascents = ascend_many(
+        method, xs, families, allocation, rngs=sources(rng, len(xs)), reg_covar=reg_covar, go_on=going, **climb
+    )
+    for family, ascent in zip(families, ascents, strict=True):
+        if isinstance(ascent, Ascent) and ascent.own:
+            _describe(ascent, ascent.own.without_noise, family, allocation)
     seconds = (time.perf_counter() - began) / max(1, len(xs))
     if prior:  # its density was taken in the coordinates z
         jacobians = [family.log_jacobian(allocation.n_components) for family in families]

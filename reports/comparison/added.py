@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     Result = Fit | xr.DataTree | xr.Dataset | Mapping[str, np.ndarray] | str | Path
 
 FEWEST_DRAWS = 100
+PICKLES = (".pkl", ".pickle", ".joblib", ".cloudpickle", ".sav", ".pck", ".p")
 LONGEST_NAME, LONGEST_FILE_NAME = 40, 240
 TOLERANCE = 1e-6
 FARTHEST = 1e100
@@ -144,6 +145,12 @@ def _read(path: Path) -> xr.DataTree | dict[str, np.ndarray]:
     try:
         for part in (path, *path.rglob("*")):  # of a zarr folder, all that is in it
             limits.check_regular(part)
+        if path.is_file() and _is_pickle(path):
+            raise limits.DataError(
+                f"{path} is a pickle, which may run any code when it is read: load it in Python and give the estimator as "
+                f"extra={{{path.stem!r}: estimator}}, or save its weights (K,), means (K, D) and covariances (K, D, D) in the "
+                "units of the data by numpy.savez('mine.npz', weights=..., means=..., covariances=...)"
+            )
         if path.suffix == ".npz":
             limits.check_arrays(path)
             with np.load(path, allow_pickle=False) as arrays:
@@ -171,6 +178,13 @@ def _read(path: Path) -> xr.DataTree | dict[str, np.ndarray]:
         raise ValueError(
             f"{path} cannot be read ({reason}); expected a DataTree as zarr or netCDF, or a .npz file of arrays"
         ) from error
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file is one by `pickle`, `joblib` or `cloudpickle`: by its name, or by its first bytes."""
+    with open(path, "rb") as file:
+        begins = file.read(2)
+    return path.suffix.lower() in PICKLES or (begins[:1] == b"\x80" and begins[1:] in b"\2\3\4\5")
 
 
 def _check_chunks(path: Path, tree: xr.DataTree) -> None:

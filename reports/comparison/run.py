@@ -174,7 +174,7 @@ def compare(
         tell(method, "running")
         step = partial(progress.step, method)
         fit, entries[method] = _run(
-            method, data.x, family, allocation, settings, next(iter(fits.values()), None), own_rng, step
+            method, data.x, data.features, family, allocation, settings, next(iter(fits.values()), None), own_rng, step
         )
         if fit is not None:
             fits[method] = fit
@@ -293,6 +293,7 @@ def summary(results: Results) -> pd.DataFrame:
 def _run(
     method: str,
     x: np.ndarray,
+    features: Sequence[str],
     family: Family,
     allocation: Allocation,
     options: Options,
@@ -317,7 +318,11 @@ def _run(
             imported = time.perf_counter() - began
             fit = module.fit(x, family, allocation, rng=rng, **settings)
         except CollapseError as error:
-            entry["error"] = f"{type(error).__name__}: {error}{f'; try {spec.remedy}' if spec.remedy else ''}"
+            if isinstance(error, FeatureError):  # it says what to do
+                text = error.named(features)
+            else:
+                text = f"{error}{f'; try {spec.remedy}' if spec.remedy else ''}"
+            entry["error"] = f"{type(error).__name__}: {text}"
             entry["traceback"] = traceback.format_exc()
         except Exception as error:  # whatever a method raises, the others go on and the report shows it
             entry["error"] = f"{type(error).__name__}: {error}"

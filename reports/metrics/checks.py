@@ -15,6 +15,7 @@ import numpy as np
 from mixtures import Fit
 from mixtures.engines.responsibilities import fold, log_sum_draws
 from mixtures.model import Family, Theta
+from mixtures.seeds import Rng, generator
 from reports.metrics import Row
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ LOWEST_MODE = 0.05
 DISCREPANCIES = ("mean of −log p", "largest −log p")
 
 
-def check(fit: Fit, x: np.ndarray, features: tuple[str, ...], rng: np.random.Generator) -> tuple[list[Row], xr.Dataset]:
+def check(fit: Fit, x: np.ndarray, features: tuple[str, ...], rng: Rng) -> tuple[list[Row], xr.Dataset]:
     """Compare data sets replicated from a fit with the data; a point estimate replicates without its uncertainty.
 
     Parameters
@@ -47,7 +48,7 @@ def check(fit: Fit, x: np.ndarray, features: tuple[str, ...], rng: np.random.Gen
     x : ndarray, shape (N, D)
     features : tuple of str
         Names of the columns.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
 
     Returns
     -------
@@ -58,6 +59,7 @@ def check(fit: Fit, x: np.ndarray, features: tuple[str, ...], rng: np.random.Gen
     found : Dataset
         ``replicated`` (replicate, statistic) and ``observed`` (statistic), which is zero for `DISCREPANCIES`.
     """
+    rng = generator(rng)
     import xarray as xr
 
     x = x[np.linspace(0, len(x), min(len(x), LARGEST), endpoint=False).astype(int)]
@@ -90,8 +92,9 @@ def check(fit: Fit, x: np.ndarray, features: tuple[str, ...], rng: np.random.Gen
     return rows, found
 
 
-def replicate(family: Family, weights: np.ndarray, theta: Theta, n: int, rng: np.random.Generator) -> np.ndarray:
+def replicate(family: Family, weights: np.ndarray, theta: Theta, n: int, rng: Rng) -> np.ndarray:
     """One simulated data set of ``n`` points for each of R draws, shape (R, n, D)."""
+    rng = generator(rng)
     R, K = weights.shape
     below = np.cumsum(weights, axis=1)[:, None, :-1]
     own = (rng.random((R, n, 1)) > below).sum(-1) + K * np.arange(R)[:, None]

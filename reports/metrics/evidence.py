@@ -29,6 +29,7 @@ from mixtures.engines.responsibilities import fold
 from mixtures.families.priors import check_proper
 from mixtures.labels import LARGEST, assignment
 from mixtures.model import Allocation, Family
+from mixtures.seeds import Rng, generator
 from reports.metrics import Row, quality
 
 METRIC = "log_evidence"
@@ -41,7 +42,7 @@ LARGEST_PASSES, LARGEST_SUM = 5e8, 3e7
 BLOCK_ELEMENTS = 2_000_000
 
 
-def evidence(fit: Fit, x: np.ndarray, rng: np.random.Generator) -> tuple[list[Row], dict[str, str]]:
+def evidence(fit: Fit, x: np.ndarray, rng: Rng) -> tuple[list[Row], dict[str, str]]:
     """Everything that one method has to say about the evidence, and why what it should have said is missing.
 
     Parameters
@@ -49,7 +50,7 @@ def evidence(fit: Fit, x: np.ndarray, rng: np.random.Generator) -> tuple[list[Ro
     fit : Fit
         Draws of a variational fit must be as the method left them, not relabelled one by one.
     x : ndarray, shape (N, D)
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
 
     Returns
     -------
@@ -59,6 +60,7 @@ def evidence(fit: Fit, x: np.ndarray, rng: np.random.Generator) -> tuple[list[Ro
     missing : dict of str
         By target, the reason why there is no such row.
     """
+    rng = generator(rng)
     rows, missing = [], {}
     if fit.kind == "exact":
         rows.append(Row(fit.method, METRIC, "exact", float(fit.info["log_evidence"][-1])))
@@ -83,7 +85,7 @@ def evidence(fit: Fit, x: np.ndarray, rng: np.random.Generator) -> tuple[list[Ro
     return rows, missing
 
 
-def bridge(fit: Fit, x: np.ndarray, rng: np.random.Generator) -> Row:
+def bridge(fit: Fit, x: np.ndarray, rng: Rng) -> Row:
     """The log evidence by bridge sampling from posterior draws, over all labellings.
 
     The first half of every chain gives the labellings of q, the second the posterior draws, both thinned evenly. The
@@ -99,7 +101,7 @@ def bridge(fit: Fit, x: np.ndarray, rng: np.random.Generator) -> Row:
     fit : Fit
         With draws from the posterior under any labellings.
     x : ndarray, shape (N, D)
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
         Source of the labellings and of the draws of q.
 
     Raises
@@ -108,6 +110,7 @@ def bridge(fit: Fit, x: np.ndarray, rng: np.random.Generator) -> Row:
         If there are too few draws, weights that do not sum to one, an improper prior, clusters that are not exchangeable a
         priori, or more points or clusters than can be summed over.
     """
+    rng = generator(rng)
     from arviz_stats.base import array_stats
 
     _check(fit, len(x))
@@ -189,7 +192,7 @@ def log_permanent(a: np.ndarray) -> np.ndarray:
     return paired[2**K - 1]
 
 
-def importance(fit: Fit, x: np.ndarray, rng: np.random.Generator) -> Row:
+def importance(fit: Fit, x: np.ndarray, rng: Rng) -> Row:
     """The log evidence by Pareto-smoothed importance sampling from a variational posterior, over all labellings.
 
     Draws are counted where no other names of their clusters agree better with the labelling of q, and K! makes up for the
@@ -202,13 +205,14 @@ def importance(fit: Fit, x: np.ndarray, rng: np.random.Generator) -> Row:
     fit : Fit
         In closed form, or with draws as ADVI left them and their ``log_ratio`` log p(x, v) - log q(v) in ``sample_stats``.
     x : ndarray, shape (N, D)
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
 
     Raises
     ------
     ValueError
         If fewer than 100 draws are in the labelling of q, or clusters that are not exchangeable a priori.
     """
+    rng = generator(rng)
     _check_exchangeable(fit, len(x))
     size = int(np.clip(LARGEST_PASSES / (len(x) * fit.n_components), FEWEST, 2 * DRAWS))
     drawn = fit.as_draws(1, size, rng) if isinstance(fit.posterior, Conjugate) else fit

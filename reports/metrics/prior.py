@@ -28,6 +28,7 @@ from mixtures import ConvergenceWarning, Fit
 from mixtures.engines.responsibilities import log_sum, log_sum_draws
 from mixtures.methods import cavi
 from mixtures.model import Family
+from mixtures.seeds import Rng, generator
 from reports.metrics import Row
 from reports.metrics.parameters import scalars
 from reports.metrics.recovery import is_known
@@ -58,7 +59,7 @@ def examine(
     reference: Mapping[str, Any],
     x: np.ndarray,
     labels: np.ndarray | None,
-    rng: np.random.Generator,
+    rng: Rng,
 ) -> tuple[dict[str, Any], list[Row]]:
     """What the manifest says of prior sensitivity, and the sensitivity of every parameter.
 
@@ -75,8 +76,9 @@ def examine(
     x : ndarray, shape (N, D)
     labels : ndarray, shape (N,), optional
         Known classes.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
     """
+    rng = generator(rng)
     method = reference["method"]
     facts = {
         "scaled": method if reference["trusted"] else None,
@@ -168,7 +170,7 @@ def scales(
     x: np.ndarray,
     labels: np.ndarray | None,
     others: Mapping[str, np.ndarray],
-    rng: np.random.Generator,
+    rng: Rng,
 ) -> list[dict[str, Any]]:
     """CAVI's best optimum under priors of other scales, beside that under the prior itself.
 
@@ -181,7 +183,7 @@ def scales(
         Known classes.
     others : mapping of ndarray, shape (N, K)
         Responsibilities of fits, from which CAVI starts besides its own starts, so that no optimum already known is missed.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
         Source of the starts.
 
     Returns
@@ -192,6 +194,7 @@ def scales(
         its most probable clusters with those under each of the scales in turn, and with the classes (``ari_classes``), the
         classes that it puts in one cluster (``merged``; see `merged`), and whether it ``converged``.
     """
+    rng = generator(rng)
     from sklearn.metrics.cluster import adjusted_rand_score
 
     known = None if labels is None else is_known(labels)

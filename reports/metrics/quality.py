@@ -13,6 +13,7 @@ import numpy as np
 
 from mixtures import Conjugate, Fit
 from mixtures.engines.responsibilities import log_sum, log_sum_draws
+from mixtures.seeds import Rng, generator
 from reports.metrics import Row
 from reports.metrics.agreement import IQR, Marginal, worst
 from reports.metrics.parameters import kind, natural, scalars
@@ -80,8 +81,9 @@ def khat(method: str, ratios: np.ndarray) -> Row:
     return Row(method, "khat", "all", smoothed(ratios)[1])
 
 
-def khat_interval(method: str, ratios: np.ndarray, rng: np.random.Generator) -> list[Row]:
+def khat_interval(method: str, ratios: np.ndarray, rng: Rng) -> list[Row]:
     """``khat_low`` and ``khat_high``: the central 90% of k-hat over 100 resamples of the ratios with replacement."""
+    rng = generator(rng)
     found = [smoothed(rng.choice(ratios, len(ratios)))[1] for _ in range(RESAMPLES)]
     if np.isnan(found).any():
         return []

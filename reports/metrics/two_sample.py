@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixtures.seeds import Rng, generator
 from reports.metrics import Row
 from reports.metrics.agreement import halves
 from reports.metrics.parameters import scalars
@@ -26,18 +27,20 @@ FOLDS = 5
 LARGEST_SAMPLE = 2000
 
 
-def two_sample(method: str, posterior: xr.Dataset, reference: xr.Dataset, rng: np.random.Generator) -> list[Row]:
+def two_sample(method: str, posterior: xr.Dataset, reference: xr.Dataset, rng: Rng) -> list[Row]:
     """``two_sample_accuracy``: how often a classifier is right about whose a draw is, the method's or the reference's.
 
     Lopez-Paz & Oquab 2017, *ICLR*, arXiv:1610.06545. Draws are thinned to their smallest effective sample size, since
     neighbours in a chain would give away whose they are. A point estimate, or fewer than five independent draws to a fold, has
     no row.
     """
+    rng = generator(rng)
     return _compared(method, "two_sample_accuracy", scalars(posterior), scalars(reference), rng)
 
 
-def floor(reference: str, posterior: xr.Dataset, rng: np.random.Generator) -> list[Row]:
+def floor(reference: str, posterior: xr.Dataset, rng: Rng) -> list[Row]:
     """``two_sample_floor``: the same between two halves of the reference's draws."""
+    rng = generator(rng)
     first, second = zip(*(halves(values) for values in scalars(posterior).values()), strict=True)
     return _compared(reference, "two_sample_floor", dict(enumerate(first)), dict(enumerate(second)), rng)
 
@@ -52,8 +55,9 @@ def _compared(method: str, metric: str, a: Draws, b: Draws, rng: np.random.Gener
     return [Row(method, metric, "all", *accuracy(_some(one, size), _some(other, size), rng))]
 
 
-def accuracy(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+def accuracy(a: np.ndarray, b: np.ndarray, rng: Rng) -> tuple[float, float]:
     """Cross-validated accuracy of telling samples a from b, both (n, d), with its binomial standard error."""
+    rng = generator(rng)
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedKFold, cross_val_score
     from threadpoolctl import threadpool_limits
