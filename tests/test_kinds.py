@@ -10,6 +10,7 @@ import pytest
 from conftest import fails
 from pyarrow import feather, parquet
 
+from mixtures import datasets
 from mixtures.datasets import DataError, check_components, check_values, from_frame, load
 
 pytestmark = pytest.mark.robustness("tables")
@@ -332,3 +333,31 @@ def test_digits_are_binary_pictures():
     assert not data.x[:, 0].any()
     assert data.notes == ("the same in all rows: 'r0c0'; kept, though nothing of clusters is told by it",)
     assert np.unique(data.labels).tolist() == list("0123456789")
+
+
+@pytest.mark.parametrize("entry", datasets.describe(), ids=lambda entry: entry.name)
+def test_the_catalogue_says_what_the_features_hold(entry):
+    kinds = set(load(entry.name).kinds)
+    assert entry.holds == {
+        ("gaussian",): "numbers",
+        ("bernoulli",): "binary",
+        ("categorical",): "categories",
+        ("poisson",): "counts",
+    }.get(tuple(kinds), "mixed")
+
+
+def test_deaths_has_a_row_for_each_day():
+    """Numbers of days as Lange (2010, table 2.6) prints them."""
+    x = load("deaths").x[:, 0].astype(int)
+    assert np.bincount(x).tolist() == [162, 267, 271, 185, 111, 61, 27, 8, 3, 1]
+
+
+def test_election_keeps_its_gaps_where_they_are_modelled():
+    whole, complete = load("election", missing="model"), load("election")
+    assert (len(whole.x), len(complete.x)) == (1785, 1311)
+    assert whole.levels == complete.levels
+    rows = np.flatnonzero(~np.isnan(whole.x).any(axis=1))
+    np.testing.assert_array_equal(complete.x, whole.x[rows])
+    assert complete.index.tolist() == whole.index[rows].tolist()
+    by_own_word = load("election", columns=["VOTE3", "GENDER"], categorical=["GENDER"], missing="drop")
+    assert by_own_word.kinds == ("gaussian", "bernoulli")

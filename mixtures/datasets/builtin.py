@@ -14,12 +14,19 @@ from mixtures.datasets.kinds import Asked
 from mixtures.datasets.simulated import tsmatz
 
 FILES = {"penguins-whole": "penguins"}
+"""The file of a data set that has not its own name."""
+
 PIXELS = tuple(f"r{row}c{column}" for row in range(8) for column in range(8))
+"""The features of ``digits``."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """One row of the catalogue: rows and features as loaded by default, and the number of classes if labelled."""
+    """One row of the catalogue: rows and features as loaded by default, and the number of classes if labelled.
+
+    ``holds`` says in a word what the features are; ``columns``, ``missing``, ``counts``, ``categorical`` and ``family`` are
+    what `mixtures.datasets.load` takes of this set where it is not told otherwise.
+    """
 
     name: str
     n: int
@@ -27,6 +34,7 @@ class Description:
     classes: int | None
     source: str
     label: str | None = None
+    holds: str = "numbers"
     columns: tuple[str, ...] | None = None
     missing: str | None = None
     counts: tuple[str, ...] = ()
@@ -63,9 +71,12 @@ CATALOGUE = {
             3,
             "Palmer penguins, rows with missing values left out; Horst, Hill & Gorman (2020)",
             "species",
-            _MEASURES,
+            columns=_MEASURES,
             missing="drop",
         ),
+        Description("iris", 150, 4, 3, "Fisher (1936), scikit-learn load_iris", "species"),
+        Description("wine", 178, 13, 3, "Forina et al. (1988), scikit-learn load_wine", "cultivar"),
+        Description("tsmatz", 1000, 2, 3, "Simulated: three overlapping clusters, RandomState(1000)", "cluster"),
         Description(
             "penguins-whole",
             333,
@@ -73,6 +84,7 @@ CATALOGUE = {
             3,
             "The same with island and sex, rows with missing values left out",
             "species",
+            "mixed",
             ("island", *_MEASURES, "sex"),
             missing="drop",
         ),
@@ -83,6 +95,7 @@ CATALOGUE = {
             2,
             "Statlog heart data, UCI repository; R VarSelLCM::heart",
             "disease",
+            "mixed",
             counts=("age",),
             categorical=(
                 "sex",
@@ -102,11 +115,57 @@ CATALOGUE = {
             10,
             "Handwritten digits, 8 x 8 pixels, each of at least half the darkness or not; scikit-learn load_digits",
             "digit",
+            "binary",
             family="bernoulli",
         ),
-        Description("iris", 150, 4, 3, "Fisher (1936), scikit-learn load_iris", "species"),
-        Description("wine", 178, 13, 3, "Forina et al. (1988), scikit-learn load_wine", "cultivar"),
-        Description("tsmatz", 1000, 2, 3, "Simulated: three overlapping clusters, RandomState(1000)", "cluster"),
+        Description(
+            "carcinoma",
+            118,
+            7,
+            None,
+            "Seven pathologists' ratings of slides; Agresti (2002), R poLCA::carcinoma",
+            holds="binary",
+            family="bernoulli",
+        ),
+        Description(
+            "cheating",
+            319,
+            4,
+            None,
+            "Students on cheating; Dayton (1998), R poLCA::cheating",
+            holds="binary",
+            columns=("LIEEXAM", "LIEPAPER", "FRAUD", "COPYEXAM"),
+            family="bernoulli",
+        ),
+        Description(
+            "alzheimer",
+            240,
+            6,
+            None,
+            "Symptoms of early Alzheimer's disease; Moran et al. (2004), R BayesLCA::Alzheimer",
+            holds="binary",
+            family="bernoulli",
+        ),
+        Description(
+            "election",
+            1311,
+            12,
+            None,
+            "US National Election Study 2000, two candidates' traits, rows with missing values left out; R poLCA::election",
+            holds="categories",
+            columns=tuple(trait + of for of in "GB" for trait in ("MORAL", "CARES", "KNOW", "LEAD", "DISHON", "INTEL")),
+            missing="drop",
+        ),
+        Description(
+            "deaths",
+            1096,
+            1,
+            None,
+            "Deaths a day in the London Times; Lange (2010, table 2.6)",
+            holds="counts",
+            columns=("deaths",),
+            counts=("deaths",),
+        ),
     )
 }
 
@@ -138,7 +197,10 @@ def read(name: str, label: str | None = None) -> Table:
         return _from_scikit_learn(name)
     if name == "digits":
         return _digits()
-    return files.read(Path(__file__).with_name(f"{FILES.get(name, name)}.csv"), label)
+    table = files.read(Path(__file__).with_name(f"{FILES.get(name, name)}.csv"), label)
+    if name == "deaths":  # a row for each number of deaths, and the days that had it
+        return Table(("deaths",), (np.repeat(table["deaths"], table["days"].astype(int)),))
+    return table
 
 
 def _from_scikit_learn(name: str) -> Table:

@@ -16,10 +16,11 @@ def datasets() -> None:
         ("name", "left"),
         ("rows", "right"),
         ("features", "right"),
+        ("of", "left"),
         ("classes", "right"),
         ("source", "left"),
     ):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     for d in sets.describe():
-        table.add_row(d.name, str(d.n), str(d.d), "–" if d.classes is None else str(d.classes), d.source)
+        table.add_row(d.name, str(d.n), str(d.d), d.holds, "–" if d.classes is None else str(d.classes), d.source)
     out.print(table)
