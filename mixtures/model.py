@@ -7,20 +7,25 @@ batch axes before that of the clusters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
 Theta = dict[str, np.ndarray]
+Coords = dict[str, tuple[tuple[str, ...], np.ndarray]]
+"""By the name of a coordinate, the axes that it is along and its labels."""
 
 
 class Family(Protocol):
     """An emission family: p(x | theta_k) with a conjugate prior on theta_k, in coordinates z of its own."""
 
     name: ClassVar[str]
-    covariance: ClassVar[str]
     gaussian: ClassVar[bool]
+
+    @property
+    def covariance(self) -> str:
+        """The structure of the clusters' covariances, "none" where there are none."""
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -29,6 +34,13 @@ class Family(Protocol):
     @property
     def dims(self) -> dict[str, tuple[str, ...]]:
         """The axes of every parameter in the units of x."""
+
+    @property
+    def hyperparameters(self) -> tuple[str, ...]:
+        """The names under which the prior's hyperparameters can be given."""
+
+    def coords(self, features: Sequence[str], levels: Mapping[str, Sequence[str]] | None = None) -> Coords:
+        """Labels of the axes in `dims`, of the features' names and, by feature, those of its levels."""
 
     @property
     def equations(self) -> tuple[str, ...]:
@@ -145,6 +157,15 @@ class Family(Protocol):
 
     def prior_in_data_units(self) -> dict[str, np.ndarray]:
         """The hyperparameters by name, in the units of x."""
+
+    def rescaled(self, factor: float) -> Self:
+        """The family under a prior whose scale is so many times as large: of covariances, or of pseudo-observations."""
+
+    def cumulative(self, theta: Theta, x: np.ndarray, feature: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """P(X < x_n) and P(X <= x_n) of one feature under each cluster of theta in the units of x, each (..., K, N).
+
+        None where its values have no order, or no more than two of them.
+        """
 
     def n_free(self, n_components: int) -> int:
         """Number of free cluster parameters."""

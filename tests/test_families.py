@@ -454,23 +454,23 @@ def test_default_priors_are_as_stated(rng):
 def test_the_row_of_a_wrong_value_is_counted_over_blocks():
     x = np.zeros((20, 2))
     x[17, 1] = 0.5
-    with pytest.raises(ValueError, match=r"x is 0\.5 in row 17, column 1"):
+    with pytest.raises(ValueError, match=r"x is 0\.5 in row 17, feature 1"):
         Bernoulli.from_data(Blocks(x), 2)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Bernoulli.from_data(np.array([[0.0, 1], [2, 0]]), 2), r"x is 2 in row 1, column 0; expected 0 or 1"),
+        (lambda: Bernoulli.from_data(np.array([[0.0, 1], [2, 0]]), 2), r"x is 2 in row 1, feature 0; expected 0 or 1"),
         (lambda: Bernoulli.from_data(np.eye(2), 2, a0=0.0), "a0 is 0.0; expected one positive"),
         (lambda: Bernoulli.from_data(np.eye(2), 2, b0=[1.0, 2.0, 3.0]), "or 2, one a feature"),
         (lambda: Bernoulli.from_data(np.eye(2), 0), "at least 1"),
-        (lambda: Poisson.from_data(np.array([[1.0], [-1]]), 2), "x is -1 in row 1, column 0; expected a count"),
-        (lambda: Poisson.from_data(np.array([[1.0], [1.5]]), 2), "x is 1.5 in row 1, column 0; expected a count"),
+        (lambda: Poisson.from_data(np.array([[1.0], [-1]]), 2), "x is -1 in row 1, feature 0; expected a count"),
+        (lambda: Poisson.from_data(np.array([[1.0], [1.5]]), 2), "x is 1.5 in row 1, feature 0; expected a count"),
         (lambda: Poisson.from_data(np.array([[1.0, 0], [2, 0]]), 2), "feature 1 is 0 in all rows"),
         (
             lambda: Categorical.from_data(np.array([[0.0], [3]]), 2, levels=[3]),
-            "x is 3 in row 1, column 0; expected a code",
+            "x is 3 in row 1, feature 0; expected a code",
         ),
         (lambda: Categorical.from_data(np.array([[0.0], [0.5]]), 2), "x is 0.5 in row 1"),
         (lambda: Categorical.from_data(np.eye(2), 2, levels=[2]), "expected 2 positive numbers"),

@@ -587,13 +587,13 @@ def test_the_words_of_the_schema_are_those_of_the_code():
 
     from mixtures import COVARIANCES
     from reports.comparison import schema
-    from reports.comparison.verdict import CLAIMS, LIMITS
+    from reports.comparison.verdict import EVERY, LIMITS
     from reports.page.evidence import NUMBERS
 
     hints = get_type_hints(schema.Manifest)
-    assert set(get_args(get_type_hints(schema.Model)["covariance"])) == set(COVARIANCES)
+    assert set(get_args(get_type_hints(schema.Model)["covariance"])) == {*COVARIANCES, "none"}
     assert set(get_args(schema.Evidence)) == set(NUMBERS)
-    assert set(get_args(get_args(get_args(hints["verdict"])[1])[0])) == set(CLAIMS)
+    assert set(get_args(get_args(get_args(hints["verdict"])[1])[0])) == set(EVERY)
     assert set(get_args(get_type_hints(schema.Decided)["quantity"])) == set(LIMITS)
 
 

@@ -22,7 +22,7 @@ FLOORS = {
         ("families", "allocations"),
         ("ascent",),
         ("methods",),
-        ("estimators", "datasets"),
+        ("estimators", "datasets", "tables"),
     ),
     "reports": (
         ("metrics",),
@@ -36,7 +36,7 @@ FLOORS = {
 }
 
 # Where one file is one family, allocation or method, files import no other of their folder but these.
-APART = {"families": {"normal", "discrete", "priors"}, "allocations": set(), "methods": {"partitions"}}
+APART = {"families": {"normal", "discrete", "parameters", "priors"}, "allocations": set(), "methods": {"partitions"}}
 
 
 def imports(path, *, top_level_only):

@@ -359,7 +359,7 @@ def test_leave_one_out_agrees_with_the_closed_form(rng):
     tree["log_likelihood"] = xr.DataTree(xr.Dataset({"x": (("chain", "draw", "obs"), values.reshape(1, 4000, -1))}))
     tree["observed_data"] = xr.DataTree(xr.Dataset({"x": (("obs", "feature"), x)}, coords=names))
     tree["posterior"] = xr.DataTree(tree["posterior"].to_dataset().assign_coords(names | {"feature_": ["a", "b"]}))
-    rows, pointwise = prediction.leave_one_out("cavi", tree)
+    rows, pointwise = prediction.leave_one_out("cavi", tree, family, rng)
     rows = by_name(rows)
     monte_carlo = np.sqrt(
         (np.exp(-values).reshape(4000, -1).var(0) / np.exp(-values).reshape(4000, -1).mean(0) ** 2).sum() / 4000

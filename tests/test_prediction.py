@@ -108,7 +108,7 @@ def test_leave_one_out_of_chains_is_arvizs(rng):
     }
     tree = xr.DataTree.from_dict(groups)
     theirs = arviz_stats.loo(tree, pointwise=True)
-    rows, pointwise = prediction.leave_one_out("nuts", tree)
+    rows, pointwise = prediction.leave_one_out("nuts", tree, fit.family, rng)
     found = by_metric(rows)
     np.testing.assert_allclose(pointwise["elpd"], theirs.elpd_i, rtol=1e-9)
     np.testing.assert_allclose(pointwise["pareto_k"], theirs.pareto_k, rtol=1e-6)
@@ -172,7 +172,7 @@ def fitted(x, K=1, seed=0):
 
 def p_values(fit, x, rng):
     names = tuple(f"x{d}" for d in range(x.shape[1]))
-    rows, found = checks.check(fit, x, names, rng)
+    rows, found = checks.check(fit, x, names, ["gaussian"] * len(names), rng)
     return {row.target: row for row in rows if row.metric == "ppc_p"}, rows, found
 
 

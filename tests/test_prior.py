@@ -9,7 +9,7 @@ import xarray as xr
 from mixtures import COVARIANCES, Dirichlet, Gaussian
 from mixtures.methods import cavi, exact
 from reports.metrics import prior
-from reports.metrics.prior import CONFLICT, NONE, OPEN, STRONG, diagnose, merged, power_scaling, rescaled, scales
+from reports.metrics.prior import CONFLICT, NONE, OPEN, STRONG, diagnose, merged, power_scaling, scales
 from reports.page.prior import merging
 
 
@@ -87,7 +87,7 @@ def test_a_rescaled_prior_differs_in_its_scale_alone(covariance, rng):
     x = 100 + rng.standard_normal((30, 2)) * [1, 20]
     family = COVARIANCES[covariance].from_data(x, 3, beta0=0.3, nu0=7.0, m0=np.array([90.0, 80.0]))
     before = family.prior_in_data_units()
-    after = rescaled(family, 4.0).prior_in_data_units()
+    after = family.rescaled(4.0).prior_in_data_units()
     for name, value in before.items():
         np.testing.assert_allclose(after[name], (4 if name == "W0_inv" else 1) * np.asarray(value), rtol=1e-9)
 
@@ -105,7 +105,7 @@ def test_scales_say_what_cavi_finds_under_each(rng):
     for scale in found:
         assert scale["ari"] == [1, 1, 1]
         assert (scale["ari_classes"], scale["occupied"], scale["merged"], scale["converged"]) == (1, 2, [], True)
-    other = cavi.fit(x, rescaled(fit.family, 4.0), fit.allocation, rng=rng)
+    other = cavi.fit(x, fit.family.rescaled(4.0), fit.allocation, rng=rng)
     assert found[2]["bound"] == pytest.approx(other.bound[-1], abs=1e-5)
 
 

@@ -10,6 +10,7 @@ As an exponential family (Bishop, PRML, 9.44-9.48)
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,7 +27,7 @@ from mixtures.families.discrete import (
     refuse_outside,
 )
 from mixtures.families.normal import Batch, refuse_empty
-from mixtures.model import Theta
+from mixtures.model import Coords, Theta
 from mixtures.rows import Rows
 from mixtures.seeds import Rng, generator
 
@@ -67,6 +68,7 @@ class Bernoulli(Discrete):
 
     name: ClassVar[str] = "bernoulli"
     parameters: ClassVar[tuple[str, ...]] = ("probabilities",)
+    hyperparameters: ClassVar[tuple[str, ...]] = ("a0", "b0")
     dims: ClassVar[dict[str, tuple[str, ...]]] = {"probabilities": ("cluster", "feature")}
     equations: ClassVar[tuple[str, ...]] = ("mu_kd ~ Beta(a0_d, b0_d)", "x_nd | z_n = k ~ Bernoulli(mu_kd)")
 
@@ -108,6 +110,11 @@ class Bernoulli(Discrete):
         a = positive("a0", 1 + np.clip(share, 0, 1) / n_components if a0 is None else a0, D)
         b = positive("b0", 1 + np.clip(1 - share, 0, 1) / n_components if b0 is None else b0, D)
         return cls(Beta(a, b))
+
+    def coords(self, features: Sequence[str], levels: Mapping[str, Sequence[str]] | None = None) -> Coords:
+        """Labels of the axes in `dims`; ``level_name`` (feature) is what a one is called, "1" by default."""
+        ones = [str((levels or {}).get(feature, "01")[1]) for feature in features]
+        return super().coords(features) | {"level_name": (("feature",), np.array(ones))}
 
     @property
     def size(self) -> int:

@@ -10,7 +10,7 @@ As an exponential family, with an indicator for every level c of every feature d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, Self
@@ -27,7 +27,7 @@ from mixtures.families.discrete import (
     refuse_outside,
 )
 from mixtures.families.normal import Batch, refuse_empty
-from mixtures.model import Theta
+from mixtures.model import Coords, Theta
 from mixtures.rows import Rows, as_rows, as_weights, blocks
 from mixtures.seeds import Rng, generator
 
@@ -70,6 +70,7 @@ class Categorical(Discrete):
 
     name: ClassVar[str] = "categorical"
     parameters: ClassVar[tuple[str, ...]] = ("probabilities",)
+    hyperparameters: ClassVar[tuple[str, ...]] = ("a0",)
     dims: ClassVar[dict[str, tuple[str, ...]]] = {"probabilities": ("cluster", "feature", "level")}
     equations: ClassVar[tuple[str, ...]] = ("mu_kd ~ Dirichlet(a0_d)", "x_nd | z_n = k ~ Categorical(mu_kd)")
 
@@ -137,6 +138,23 @@ class Categorical(Discrete):
     def size(self) -> int:
         """L, the number of levels of all features."""
         return sum(self.levels)
+
+    def coords(self, features: Sequence[str], levels: Mapping[str, Sequence[str]] | None = None) -> Coords:
+        """Labels of the axes in `dims`: of the features, and of levels by their codes.
+
+        ``level_name`` (feature, level) has the levels' own names, by default their codes, and is empty behind the last.
+        """
+        given, codes = levels or {}, np.arange(max(self.levels))
+        names = np.full(self.filled.shape, "", dtype=object)
+        for d, (feature, C) in enumerate(zip(features, self.levels, strict=True)):
+            own = [str(level) for level in given.get(feature, codes[:C])]
+            if len(own) != C or len(set(own)) != C or not all(own):
+                raise ValueError(f"{feature!r} has the levels {own}; expected {C} distinct names, none of them empty")
+            names[d, :C] = own
+        return super().coords(features) | {
+            "level": (("level",), codes),
+            "level_name": (("feature", "level"), names.astype(str)),
+        }
 
     @property
     def affine(self) -> bool:

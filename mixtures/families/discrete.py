@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from mixtures.errors import CollapseError
-from mixtures.model import Theta
+from mixtures.errors import CollapseError, FeatureError
+from mixtures.model import Coords, Theta
 from mixtures.rows import Rows, as_rows, as_weights, blocks, refuse_missing
 
 SMALLEST = 1e-300
@@ -37,6 +37,10 @@ class Discrete(ABC):
     @abstractmethod
     def size(self) -> int:
         """Number of coordinates z."""
+
+    def coords(self, features: Sequence[str], levels: Mapping[str, Sequence[str]] | None = None) -> Coords:
+        """Labels of the axes in `dims`, of the features' names and, by feature, those of its levels."""
+        return {"feature": (("feature",), np.array(features))}
 
     @property
     def affine(self) -> bool:
@@ -120,6 +124,15 @@ class Discrete(ABC):
         """Theta as it is."""
         return dict(theta)
 
+    def rescaled(self, factor: float) -> Self:
+        """The family under a prior of so many times as many pseudo-observations, and of the same mean."""
+        own = {field.name: factor * getattr(self.prior, field.name) for field in fields(self.prior)}
+        return replace(self, prior=type(self.prior)(**own))
+
+    def cumulative(self, theta: Theta, x: np.ndarray, feature: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """None: levels have no order."""
+        return None
+
     def from_data_units(self, theta: Theta) -> Theta:
         """Theta as it is."""
         return dict(theta)
@@ -188,4 +201,4 @@ def refuse_fractions(x: np.ndarray, most: float | np.ndarray, what: str, start: 
     if bad.any():
         row, column = np.argwhere(bad.reshape(-1, x.shape[-1]))[0]
         value = x.reshape(-1, x.shape[-1])[row, column]
-        raise ValueError(f"x is {value:g} in row {start + row}, column {column}; expected {what}")
+        raise FeatureError(f"x is {value:g} in row {start + row}, {{0}}; expected {what}", [int(column)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy.linalg import solve_triangular
-from scipy.special import digamma, gammaln
+from scipy.special import digamma, gammaln, ndtr
 
 from mixtures.errors import CollapseError, FeatureError
-from mixtures.model import Theta
+from mixtures.model import Coords, Theta
 from mixtures.rows import NEARLY_DEPENDENT, Moments, root_of
 from mixtures.seeds import Rng, generator
 
@@ -64,6 +64,7 @@ class Normal(ABC):
     affine: ClassVar[bool] = True
     has_base: ClassVar[bool] = False
     parameters: ClassVar[tuple[str, ...]] = ("means", "covariances")
+    hyperparameters: ClassVar[tuple[str, ...]] = ("m0", "beta0", "W0", "nu0")
     dims: ClassVar[dict[str, tuple[str, ...]]] = {
         "means": ("cluster", "feature"),
         "covariances": ("cluster", "feature", "feature_"),
@@ -73,6 +74,10 @@ class Normal(ABC):
     def log_volume(self) -> float:
         """Log Jacobian of x with respect to z, log|unit|."""
         return float(np.log(self.unit).sum())
+
+    def coords(self, features: Sequence[str], levels: Mapping[str, Sequence[str]] | None = None) -> Coords:
+        """Labels of the axes in `dims`, of the features' names."""
+        return {dim: ((dim,), np.array(features)) for dim in ("feature", "feature_")}
 
     def expand(self, v: np.ndarray) -> np.ndarray:
         """unit v of differences v (..., D) of points z."""
@@ -197,6 +202,17 @@ class Normal(ABC):
         """
         theta = self.to_data(self.mean(q))
         return theta["means"], theta["covariances"] * (1 + 1 / q.beta)[..., None, None]
+
+    def rescaled(self, factor: float) -> Self:
+        """The family under the same prior but for a scale W0^-1 so many times as large."""
+        name = "W_inv" if hasattr(self.prior, "W_inv") else "b"
+        return replace(self, prior=replace(self.prior, **{name: factor * getattr(self.prior, name)}))
+
+    def cumulative(self, theta: Theta, x: np.ndarray, feature: int) -> tuple[np.ndarray, np.ndarray]:
+        """P(X <= x_n) of one feature under each cluster of theta in the units of x, (..., K, N), twice."""
+        mean, sd = theta["means"][..., feature], np.sqrt(theta["covariances"][..., feature, feature])
+        p = ndtr((x[:, feature] - mean[..., None]) / sd[..., None])
+        return p, p
 
     def from_data_units(self, theta: Theta) -> Theta:
         """Means and full covariances of z from those of x."""

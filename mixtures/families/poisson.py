@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import digamma, gammaln, xlogy
+from scipy.special import digamma, gammaln, pdtr, xlogy
 
+from mixtures.errors import FeatureError
 from mixtures.families.discrete import (
     SMALLEST,
     Discrete,
@@ -72,6 +73,7 @@ class Poisson(Discrete):
     name: ClassVar[str] = "poisson"
     has_base: ClassVar[bool] = True
     parameters: ClassVar[tuple[str, ...]] = ("rates",)
+    hyperparameters: ClassVar[tuple[str, ...]] = ("a0", "b0")
     dims: ClassVar[dict[str, tuple[str, ...]]] = {"rates": ("cluster", "feature")}
     equations: ClassVar[tuple[str, ...]] = ("lambda_kd ~ Gamma(a0_d, b0_d)", "x_nd | z_n = k ~ Poisson(lambda_kd)")
 
@@ -114,8 +116,8 @@ class Poisson(Discrete):
         a = positive("a0", a0, len(mean))
         if b0 is None:
             if not np.all(mean > 0):
-                raise ValueError(
-                    f"feature {int(np.argmin(mean))} is 0 in all rows, which sets no scale; leave it out, or give b0"
+                raise FeatureError(
+                    "{0} is 0 in all rows, which sets no scale; leave it out, or give b0", [int(np.argmin(mean))]
                 )
             b0 = a / mean
         return cls(Gamma(a, positive("b0", b0, len(mean))))
@@ -231,6 +233,12 @@ class Poisson(Discrete):
     def simulate(self, theta: Theta, labels: np.ndarray, rng: Rng) -> np.ndarray:
         """One point for each label, shape (N, D); theta has no batch axes."""
         return generator(rng).poisson(theta["rates"][labels]).astype(float)
+
+    def cumulative(self, theta: Theta, x: np.ndarray, feature: int) -> tuple[np.ndarray, np.ndarray]:
+        """P(X < x_n) and P(X <= x_n) of one feature under each cluster of theta, each (..., K, N)."""
+        rate = theta["rates"][..., feature, None]
+        counts = x[:, feature]
+        return np.where(counts > 0, pdtr(np.maximum(counts - 1, 0), rate), 0.0), pdtr(counts, rate)
 
     def prior_in_data_units(self) -> dict[str, np.ndarray]:
         """The hyperparameters a0 and b0."""

@@ -13,7 +13,7 @@ With a part for each column this is the local independence of latent class analy
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -21,7 +21,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from scipy.linalg import block_diag
 
-from mixtures.model import Theta
+from mixtures.errors import FeatureError
+from mixtures.model import Coords, Theta
 from mixtures.rows import Rows, as_rows, as_weights, blocks
 from mixtures.seeds import Rng, generator
 
@@ -63,7 +64,6 @@ class Product:
     columns: tuple[np.ndarray, ...]
 
     name: ClassVar[str] = "product"
-    covariance: ClassVar[str] = "none"
     gaussian: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -118,23 +118,23 @@ class Product:
         width = next(blocks(x))[0].shape[1]
         if sorted(int(c) for part in columns for c in part) != list(range(width)):
             raise ValueError(f"x has {width} columns; each must belong to one part, and the parts have {list(columns)}")
-        parts = tuple(
-            family.from_data(_of(x, np.asarray(part)), n_components, weights=weights, **options)
-            for family, part, options in zip(families, columns, own, strict=True)
-        )
-        return cls(parts, tuple(np.asarray(part) for part in columns))
+        parts = []
+        for family, part, options in zip(families, columns, own, strict=True):
+            try:
+                parts.append(family.from_data(_of(x, np.asarray(part)), n_components, weights=weights, **options))
+            except FeatureError as error:
+                raise FeatureError(error.text, [part[j] for j in error.features]) from error
+        return cls(tuple(parts), tuple(np.asarray(part) for part in columns))
+
+    @property
+    def covariance(self) -> str:
+        """The covariance structure of the Gaussian part, "none" where there is none."""
+        return next((part.covariance for part in self.parts if part.covariance != "none"), "none")
 
     @cached_property
     def names(self) -> tuple[dict[str, str], ...]:
         """What each part's parameters are called here."""
-        taken: set[str] = set()
-        names = []
-        for number, part in enumerate(self.parts, 1):
-            own = sorted({*part.parameters, *part.dims})
-            suffix = f"_{number}" if taken & set(own) else ""
-            names.append({name: name + suffix for name in own})
-            taken |= set(names[-1].values())
-        return tuple(names)
+        return numbered_apart([sorted({*part.parameters, *part.dims}) for part in self.parts])
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -147,10 +147,24 @@ class Product:
     def dims(self) -> dict[str, tuple[str, ...]]:
         """The parts' dims; all but those of clusters are followed by the number of the part, for they differ in length."""
         return {
-            names[name]: tuple(dim if dim == "cluster" else f"{dim}_{number}" for dim in dims)
+            names[name]: _numbered(dims, number)
             for number, (part, names) in enumerate(zip(self.parts, self.names, strict=True), 1)
             for name, dims in part.dims.items()
         }
+
+    def coords(self, features: Sequence[str], levels: Mapping[str, Sequence[str]] | None = None) -> Coords:
+        """Labels of the axes in `dims`: those of the parts, of the features that belong to them."""
+        return {
+            f"{name}_{number}": (_numbered(dims, number), labels)
+            for number, (part, columns) in enumerate(zip(self.parts, self.columns, strict=True), 1)
+            for name, (dims, labels) in part.coords([features[c] for c in columns], levels).items()
+        }
+
+    @property
+    def hyperparameters(self) -> tuple[str, ...]:
+        """The parts' hyperparameters; those of a part that shares a name with one before end in the number of the part."""
+        each = numbered_apart([part.hyperparameters for part in self.parts])
+        return tuple(name for own in each for name in own.values())
 
     @property
     def equations(self) -> tuple[str, ...]:
@@ -347,12 +361,23 @@ class Product:
 
     def prior_in_data_units(self) -> dict[str, np.ndarray]:
         """The parts' hyperparameters in the units of x; a name that several use ends in the number of the part."""
-        found: dict[str, np.ndarray] = {}
-        for number, part in enumerate(self.parts, 1):
-            own = part.prior_in_data_units()
-            suffix = f"_{number}" if set(own) & set(found) else ""
-            found |= {name + suffix: value for name, value in own.items()}
-        return found
+        each = [part.prior_in_data_units() for part in self.parts]
+        return {
+            names[name]: value
+            for names, own in zip(numbered_apart([list(own) for own in each]), each, strict=True)
+            for name, value in own.items()
+        }
+
+    def rescaled(self, factor: float) -> Self:
+        """The product of the parts under priors whose scales are so many times as large."""
+        return type(self)(tuple(part.rescaled(factor) for part in self.parts), self.columns)
+
+    def cumulative(self, theta: Theta, x: np.ndarray, feature: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """P(X < x_n) and P(X <= x_n) of one feature, as its part has them."""
+        for columns, (part, own) in zip(self.columns, self.parts_of(theta), strict=True):
+            if feature in columns:
+                return part.cumulative(own, x[:, columns], int(np.flatnonzero(columns == feature)[0]))
+        raise ValueError(f"there is no feature {feature}")
 
     def n_free(self, n_components: int) -> int:
         """Number of free cluster parameters."""
@@ -405,6 +430,21 @@ class _Columns:
 
 def _of(x: Rows, columns: np.ndarray) -> Rows:
     return x[:, columns] if isinstance(x, np.ndarray) else _Columns(x, columns)
+
+
+def _numbered(dims: tuple[str, ...], number: int) -> tuple[str, ...]:
+    return tuple(dim if dim == "cluster" else f"{dim}_{number}" for dim in dims)
+
+
+def numbered_apart(names: Sequence[Sequence[str]]) -> tuple[dict[str, str], ...]:
+    """What each part's names are in the product: followed by the number of the part where one before has one of them."""
+    taken: set[str] = set()
+    found = []
+    for number, own in enumerate(names, 1):
+        suffix = f"_{number}" if taken & set(own) else ""
+        found.append({name: name + suffix for name in own})
+        taken |= set(found[-1].values())
+    return tuple(found)
 
 
 def _join(parts: list[np.ndarray]) -> np.ndarray:

@@ -96,7 +96,7 @@ def compare(
     report: Annotated[bool, typer.Option(help="Write the page, not only the numbers.")] = True,
     open_: Open = False,
 ) -> None:
-    """Fit one Gaussian mixture to DATA by several methods, compare them, and write a report.
+    """Fit one mixture to DATA by several methods, compare them, and write a report.
 
     The folder gets report.html (one self-contained page), metrics.csv, manifest.json and every method's draws as zarr.
 
@@ -105,6 +105,8 @@ def compare(
       mixtures compare faithful -k 2
 
       mixtures compare tsmatz -k 3 --methods em,cavi
+
+      mixtures compare carcinoma -k 2
 
       mixtures compare mine.csv -k 3 --label-column species --missing drop
 
@@ -158,7 +160,7 @@ def compare(
             decimal=decimal,
             thousands=thousands,
         )
-        datasets.check_components(loaded.x, components, correlated=correlated)
+        datasets.check_components(loaded.x, components, correlated=correlated, kinds=loaded.kinds)
         folder = out_dir or unused(Path("results") / f"{loaded.name}-k{components}")
         check_free(folder, overwrite=overwrite)
         with stages, second_process(len(chosen) + len(extra)) as executor:
@@ -170,6 +172,9 @@ def compare(
                 covariance=covariance,
                 labels=loaded.labels,
                 features=loaded.features,
+                kinds=loaded.kinds,
+                levels=loaded.levels,
+                index=loaded.index,
                 truth=loaded.truth,
                 extra=extra,
                 name=loaded.name,

@@ -19,13 +19,15 @@ COPIES = 3
 MOST_CANDIDATES = 10_000
 
 
-def check_comparison(d: int, k: int, methods: Collection[str], options: Options) -> None:
+def check_comparison(d: int, k: int, methods: Collection[str], options: Options, each: int | None = None) -> None:
     """Refuse a comparison whose draws or starts memory cannot hold.
 
     Parameters
     ----------
     d, k : int
         D and K.
+    each : int, optional
+        How many numbers theta has for one cluster; by default those of means and covariances.
     methods : collection of str
     options : Options
 
@@ -34,7 +36,8 @@ def check_comparison(d: int, k: int, methods: Collection[str], options: Options)
     ValueError
     """
     drawn = sum(METHODS[method].kind != "point" for method in methods)
-    one = NUMBER * k * (1 + d + d * d)  # weights, means and covariances, which are saved as whole matrices
+    one = NUMBER * k * (1 + (d + d * d if each is None else each))  # the weights too; matrices are saved whole
+    free = d + d * (d + 1) // 2 if each is None else each
     check_memory(
         COPIES * drawn * options.chains * options.draws * one,
         f"{options.chains:,} chains of {options.draws:,} draws of {counted(drawn, 'method')} (K = {k}, {d:,} features)",
@@ -43,7 +46,7 @@ def check_comparison(d: int, k: int, methods: Collection[str], options: Options)
     check_starts(options.restarts, k, d)
     if "nuts" in methods:
         check_memory(
-            NUMBER * options.chains * (options.tune + options.draws) * k * (1 + d + d * (d + 1) // 2),
+            NUMBER * options.chains * (options.tune + options.draws) * k * (1 + free),
             f"{options.chains:,} chains of {options.tune + options.draws:,} steps",
             "ask for fewer",
         )

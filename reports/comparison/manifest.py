@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mixtures import Dirichlet
+from mixtures.families.parameters import blocks_of
 from mixtures.model import Family
 from reports.comparison.files import write_text
 from reports.comparison.prepared import Data
@@ -100,11 +101,20 @@ def describe_model(family: Family, allocation: Dirichlet, given: Iterable[str] =
     return {
         "family": family.name,
         "covariance": family.covariance,
+        "blocks": {block: list(names) for block, names in blocks_of(family.parameters).items()},
         "n_components": len(allocation.alpha0),
         "alpha0": float(allocation.alpha0[0]),
         "text": "; ".join((*allocation.equations, *family.equations)),
         "prior": {name: np.asarray(value).tolist() for name, value in family.prior_in_data_units().items()},
         "given": sorted(given),
+    }
+
+
+def describe_columns(data: Data) -> dict[str, Any]:
+    """What every feature holds, and the names of the levels of those that have some."""
+    return {
+        "kinds": dict(zip(data.features, data.kinds, strict=True)),
+        "levels": {name: list(levels) for name, levels in data.levels.items()},
     }
 
 

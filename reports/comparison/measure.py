@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mixtures import Conjugate, Dirichlet, Draws, Fit, Gaussian, labels
+from mixtures import Conjugate, Dirichlet, Draws, Fit, labels
 from mixtures.engines.responsibilities import log_sum_draws
+from mixtures.families.parameters import blocks_of
+from mixtures.tables import parameters_of
 from reports.comparison import references, trees
 from reports.comparison.beside import begin
 from reports.comparison.catalogue import METHODS, REFERENCES, Options
 from reports.comparison.prepared import Data
-from reports.comparison.verdict import CLAIMS, judge, of_reference
+from reports.comparison.verdict import EVERY, judge, of_reference
 from reports.metrics import (
     Row,
     agreement,
@@ -107,6 +109,7 @@ def measure(
             posteriors[method],
             likelihoods.get(method),
             data,
+            deepcopy(common),
         )
         for method, fit in fits.items()
     }
@@ -161,7 +164,7 @@ def measure(
     for method, tree in saved.items():
         found = left_out[method]()
         # The same random numbers and labels for all, so that chance sets the methods less apart.
-        found["checks"] = checks.check(fits[method], data.x, data.features, deepcopy(common))
+        found["checks"] = checks.check(fits[method], data.x, data.features, data.kinds, deepcopy(common))
         rows += [row for those, _ in found.values() for row in those]
         saved[method] = tree.assign({group: type(tree)(dataset) for group, (_, dataset) in found.items()})
 
@@ -225,9 +228,11 @@ def independent(fit: Fit) -> bool:
 def _verdicts(
     fits: dict[str, Fit], rows: dict[str, list[Row]], judged: dict[str, dict[str, Any]], against: dict[str, Any]
 ) -> dict[str, Any]:
-    """The verdict on every method: claims that one cluster has no parameters for are absent."""
-    several = next(iter(fits.values())).n_components > 1
-    claims = [claim for claim in CLAIMS if several or claim not in ("weights", "clusters")]
+    """The verdict on every method: claims for which the model has no parameters are absent."""
+    one = next(iter(fits.values()))
+    said = {*blocks_of(one.family.parameters), "clusters", "density"}
+    said -= {"weights", "clusters"} if one.n_components == 1 else set()
+    claims = [claim for claim in EVERY if claim in said]
     return {
         method: of_reference(against, claims)
         if method == against["method"]
@@ -287,8 +292,7 @@ def best_draw(fit: Fit, x: np.ndarray) -> Fit:
 def _posterior(fit: Fit, data: Data) -> xr.Dataset:
     """All held draws in the units of the data, features by name."""
     tree = fit.draws(fit.held.weights[..., 0].size, np.random.default_rng(0))
-    names = {"feature": list(data.features), "feature_": list(data.features)}
-    return tree["posterior"].to_dataset().assign_coords(names)
+    return tree["posterior"].to_dataset().assign_coords(fit.family.coords(data.features, data.levels))
 
 
 def _ratios(fit: Fit, drawn: Fit, data: Data) -> np.ndarray:
@@ -339,8 +343,8 @@ def _oracle(data: Data) -> list[Row]:
     """Predictive density and cluster recovery of the parameters that generated the data."""
     assert data.truth is not None
     K = len(data.truth["weights"])
-    family, allocation = Gaussian.from_data(data.x, K), Dirichlet.symmetric(K)
-    theta = family.from_data_units({name: data.truth[name] for name in family.dims})
+    family, allocation = data.model(K, "full"), Dirichlet.symmetric(K)
+    theta = family.from_data_units({name: data.truth[name] for name in parameters_of(data.kinds)})
     posterior = Draws(data.truth["weights"][None, None], {name: v[None, None] for name, v in theta.items()})
     truth = Fit("oracle", "point", family, allocation, posterior, np.empty(0), True, {})
     rows = _densities({"oracle": truth}, data, None)

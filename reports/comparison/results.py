@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-FORMAT = 7
+FORMAT = 8
 COLUMNS = ("method", "metric", "target", "value", "se")
 MANIFEST, PAGE, METRICS, DATA = "manifest.json", "report.html", "metrics.csv", "data.zarr"
 

@@ -22,6 +22,7 @@ from mixtures import COVARIANCES, CollapseError, Dirichlet, Fit
 from mixtures.errors import FeatureError
 from mixtures.model import Allocation, Family
 from mixtures.seeds import Rng, generator
+from mixtures.tables import numbers_of
 from reports.comparison import manifest as facts_of
 from reports.comparison.added import Added, as_added, check_names
 from reports.comparison.beside import one_core
@@ -60,6 +61,9 @@ def compare(
     methods: Sequence[str] = DEFAULT,
     labels: Sequence[Any] | np.ndarray | None = None,
     features: Sequence[str] | None = None,
+    kinds: Sequence[str] | Mapping[str, str] | None = None,
+    levels: Mapping[str, Sequence[str]] | None = None,
+    index: Sequence[Any] | np.ndarray | None = None,
     truth: Mapping[str, np.ndarray] | None = None,
     name: str = "data",
     test_fraction: float = 0.0,
@@ -74,11 +78,12 @@ def compare(
     room: Path | None = None,
     **options: Any,
 ) -> Compared:
-    """Fit one Bayesian Gaussian mixture by several methods and measure how they differ.
+    """Fit one Bayesian mixture by several methods and measure how they differ.
 
     Parameters
     ----------
     x : ndarray or DataFrame, shape (N, D)
+        Numbers, counts, codes 0..C-1 of categories, zeros and ones; a DataFrame may hold text, categories and booleans.
     n_components : int
         K.
     rng : numpy.random.Generator or int
@@ -92,20 +97,30 @@ def compare(
         NaN) are fitted as the others.
     features : sequence of str, optional
         Names of the columns.
+    kinds : sequence of str, or mapping, optional
+        What the columns hold, one a column or by name: "gaussian" numbers (the default), "poisson" counts, "categorical" codes,
+        "bernoulli" zeros and ones; they decide the family (`mixtures.tables.family_of`). Of a DataFrame text, categories and
+        booleans are nominal by default.
+    levels : mapping, optional
+        By categorical or binary column, the names of its levels in the order of its codes; by default the codes.
+    index : sequence, shape (N,), optional
+        What the rows are called; by default their numbers, counted from 1, or the index of a DataFrame.
     truth : mapping, optional
-        ``weights``, ``means`` and ``covariances`` that generated the data, for the oracle.
+        ``weights`` and the clusters' parameters that generated the data, for the oracle: ``means`` and ``covariances`` of
+        numbers, ``rates`` of counts, ``probabilities`` of categories.
     name : str
         Name of the data.
     test_fraction : float
         Share of the rows held out for the predictive density, 0 to below 1.
     standardize : bool
-        Report in units of each feature's standard deviation. The methods themselves do not depend on units.
+        Report in units of each feature's standard deviation, of those that are numbers. The methods do not depend on units.
     covariance : {"full", "tied", "diag", "spherical"}
-        Structure of the clusters' covariances, each an exact conjugate model of its own.
+        Structure of the clusters' covariances of numbers, each an exact conjugate model of its own.
     alpha0 : float
         Concentration of the symmetric Dirichlet prior.
     prior : mapping, optional
-        ``m0``, ``beta0``, ``W0``, ``nu0`` of the prior of the clusters; see `mixtures.Gaussian.from_data`.
+        Hyperparameters of the prior of the clusters, by the names of the family: ``m0``, ``beta0``, ``W0``, ``nu0`` of
+        Gaussian columns, ``a0`` and ``b0`` of others; see ``from_data`` of the families and `mixtures.tables.family_of`.
     extra : mapping, optional
         Results made elsewhere that join the comparison, by name: draws, a point, a posterior in closed form, a `Fit`, a fitted
         `GaussianMixture` or `BayesianGaussianMixture`, of scikit-learn too, or the path of a file, in the units of x as given;
@@ -145,19 +160,19 @@ def compare(
     methods = check_methods([methods] if isinstance(methods, str) else methods)
     check_covariance(covariance)
     split_rng, sample_rng, *method_rngs = rng.spawn(2 + len(METHODS))
-    data = prepare(x, labels, features, truth, test_fraction, standardize, split_rng)
+    data = prepare(
+        x, labels, features, truth, test_fraction, standardize, split_rng, kinds=kinds, levels=levels, index=index
+    )
     if not 1 <= n_components <= len(data.x):
         raise ValueError(f"n_components is {n_components}; expected 1 to {len(data.x)}, the number of rows to fit")
-    check_comparison(data.x.shape[1], n_components, methods, settings)
+    each = numbers_of(data.kinds, data.n_levels)
+    check_comparison(data.x.shape[1], n_components, methods, settings, each)
     if room:
         points = sum(METHODS[method].kind == "point" for method in methods)
         posteriors = len(methods) + len(extra or ()) - points
         n, d = data.x.shape
-        check_space(room, size(posteriors, points, n, d, n_components, settings))
-    try:
-        family = COVARIANCES[covariance].from_data(data.x, n_components, **(prior or {}))
-    except FeatureError as error:
-        raise ValueError(error.named(data.features)) from error
+        check_space(room, size(posteriors, points, n, d, n_components, settings, each))
+    family = data.model(n_components, covariance, prior)
     allocation = Dirichlet.symmetric(n_components, alpha0)
     if extra and test_fraction:
         raise ValueError("added methods may have seen the rows that test_fraction would hold out; leave it at 0")
@@ -195,7 +210,7 @@ def compare(
         "versions": facts_of.versions(),
         "platform": f"{platform.system()} {platform.machine()}",
         "data": facts_of.describe_data(data, digest(x), name, standardize, facts),
-        "model": facts_of.describe_model(family, allocation, prior or ()),
+        "model": facts_of.describe_model(family, allocation, prior or ()) | facts_of.describe_columns(data),
         "methods": entries,
         "options": asdict(settings),
     }

@@ -55,7 +55,10 @@ class Model(TypedDict):
     """See `reports.comparison.manifest.describe_model`."""
 
     family: str
-    covariance: Literal["full", "tied", "diag", "spherical"]
+    covariance: Literal["full", "tied", "diag", "spherical", "none"]
+    kinds: dict[str, Literal["gaussian", "poisson", "categorical", "bernoulli"]]
+    levels: dict[str, list[str]]
+    blocks: dict[str, list[str]]
     n_components: Positive
     alpha0: float
     text: str
@@ -200,7 +203,9 @@ class Manifest(TypedDict):
     relabelling: dict[str, Relabelling]
     modes: dict[str, Modes]
     evidence: dict[str, dict[Evidence, str]]
-    verdict: dict[str, dict[Literal["weights", "locations", "spreads", "clusters", "density"], Claim]]
+    verdict: dict[
+        str, dict[Literal["weights", "locations", "spreads", "probabilities", "rates", "clusters", "density"], Claim]
+    ]
     prior_sensitivity: PriorSensitivity | None
     timings: dict[str, float | None]
     files: dict[str, str]
@@ -219,6 +224,7 @@ def check(manifest: dict[str, Any]) -> None:
     named = {name for part in ("references", "relabelling", "modes", "evidence", "verdict") for name in manifest[part]}
     demands = {
         "data.features": len(set(data["features"])) == data["d"],
+        "model.kinds": list(manifest["model"]["kinds"]) == data["features"],
         "model.prior": all(map(_numeric, manifest["model"]["prior"].values())),
         "methods": named <= succeeded and bool(prior) == bool(succeeded),
         "reference.method": reference["method"] in {None, *manifest["references"]},

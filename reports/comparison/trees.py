@@ -24,12 +24,18 @@ PREDICTIVE_POINTS = 1000
 COCLUSTERED_POINTS = 400
 
 
-def size(posteriors: int, points: int, n: int, d: int, n_components: int, options: Options) -> int:
-    """Bytes of all trees of so many posteriors and point estimates; a folder takes about as many, for draws hardly compress."""
+def size(
+    posteriors: int, points: int, n: int, d: int, n_components: int, options: Options, each: int | None = None
+) -> int:
+    """Bytes of all trees of so many posteriors and point estimates; a folder takes about as many, for draws hardly compress.
+
+    Theta has ``each`` numbers for one cluster, by default those of means and covariances.
+    """
     chains, draws, K = options.chains, options.draws, n_components
     kept = _kept(chains, draws, n)
     kept = kept if chains * kept >= FEWEST_LOO_DRAWS else 0
-    scalars = draws * K * (1 + d + d * d) + kept * n + min(draws, PREDICTIVE_DRAWS) * min(n, PREDICTIVE_POINTS) * d
+    scalars = draws * K * (1 + (d + d * d if each is None else each)) + kept * n
+    scalars += min(draws, PREDICTIVE_DRAWS) * min(n, PREDICTIVE_POINTS) * d
     of_data = n * (d + K + 1) * 8 + min(n, COCLUSTERED_POINTS) ** 2 * 4
     return posteriors * (chains * scalars * 8 + of_data) + points * of_data
 
@@ -100,6 +106,7 @@ def leave_one_out(
     posterior: xr.Dataset,
     log_likelihood: xr.Dataset | None,
     data: Data,
+    rng: np.random.Generator,
 ) -> dict[str, tuple[list[Row], xr.Dataset]]:
     """Rows and pointwise values by group of the tree: from posterior draws, by refits for CAVI, through weighted draws of q."""
     import xarray as xr
@@ -112,7 +119,7 @@ def leave_one_out(
             "log_likelihood": log_likelihood,
             "observed_data": observed,
         }
-        found["loo"] = prediction.leave_one_out(fit.method, xr.DataTree.from_dict(groups))
+        found["loo"] = prediction.leave_one_out(fit.method, xr.DataTree.from_dict(groups), fit.family, rng)
     if fit.method == "cavi" and len(data.x) <= LARGEST_REFITTED:
         found["loo_refitted"] = prediction.refitted(
             fit.method, cavi.leave_one_out(fit, data.x), fit.log_predictive(data.x)

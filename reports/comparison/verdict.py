@@ -24,12 +24,18 @@ from reports.metrics import Row
 from reports.metrics.parameters import BLOCKS
 from reports.metrics.parameters import kind as kind_of
 
-CLAIMS = (*BLOCKS, "clusters", "density")
+EVERY = (*BLOCKS, "clusters", "density")
+"""All claims, in the order in which they are shown."""
+
+CLAIMS = ("weights", "locations", "spreads", "clusters", "density")
+"""Those on Gaussian clusters."""
 
 TITLES = {
     "weights": "Weights",
     "locations": "Locations",
     "spreads": "Spreads and correlations",
+    "probabilities": "Probabilities",
+    "rates": "Rates",
     "clusters": "Clusters",
     "density": "Predictive density",
 }
@@ -76,9 +82,7 @@ LIMITS = {
 """From the metric to its limits. They are conventions, chosen once for all data; each says what it means."""
 
 MEASURED = {
-    "weights": ("median_shift", "width_ratio", "coverage95"),
-    "locations": ("median_shift", "width_ratio", "coverage95"),
-    "spreads": ("median_shift", "width_ratio", "coverage95"),
+    **dict.fromkeys(BLOCKS, ("median_shift", "width_ratio", "coverage95")),
     "clusters": ("coclustering_error",),
     "density": ("predictive_tv",),
 }
@@ -122,7 +126,7 @@ def judge(
         Why the method itself cannot be relied on, such as an optimiser that did not converge: then nothing agrees, and
         what does not differ says so.
     claims : sequence of str
-        Those of `CLAIMS` that say something of this model: one cluster has no weights.
+        Those of `EVERY` that say something of this model: one cluster has no weights.
 
     Returns
     -------

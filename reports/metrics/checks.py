@@ -8,7 +8,8 @@ Analysis*, section 6.3). The parameters have seen x, so that p is nearer to 1/2 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -39,15 +40,17 @@ LOWEST_MODE = 0.05
 DISCREPANCIES = ("mean of −log p", "largest −log p")
 
 
-def check(fit: Fit, x: np.ndarray, features: tuple[str, ...], rng: Rng) -> tuple[list[Row], xr.Dataset]:
+def check(
+    fit: Fit, x: np.ndarray, features: Sequence[str], kinds: Sequence[str], rng: Rng
+) -> tuple[list[Row], xr.Dataset]:
     """Compare data sets replicated from a fit with the data; a point estimate replicates without its uncertainty.
 
     Parameters
     ----------
     fit : Fit
     x : ndarray, shape (N, D)
-    features : tuple of str
-        Names of the columns.
+    features, kinds : sequence of str
+        Names of the columns, and what they hold; see `mixtures.tables.KINDS`.
     rng : numpy.random.Generator or int
 
     Returns
@@ -64,14 +67,14 @@ def check(fit: Fit, x: np.ndarray, features: tuple[str, ...], rng: Rng) -> tuple
 
     x = x[np.linspace(0, len(x), min(len(x), LARGEST), endpoint=False).astype(int)]
     n, D = x.shape
-    axis = _principal_axis(x)
-    observed = {name: values[0] for name, values in statistics(x[None], features, axis).items()}
+    of = Statistics.of(x, features, kinds)
+    observed = {name: values[0] for name, values in of(x[None]).items()}
     weights, theta = fit.parameters(min(REPLICATES, REPLICATED_POINTS // n), rng)
     parts = []
     for some in np.array_split(np.arange(len(weights)), -(-len(weights) * n * D * D // BLOCK_ELEMENTS)):
         own = weights[some], {name: v[some] for name, v in theta.items()}
         y = replicate(fit.family, *own, n, rng)
-        parts.append(statistics(y, features, axis) | _discrepancies(fit, *own, y, x))
+        parts.append(of(y) | _discrepancies(fit, *own, y, x))
     replicated = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     rows = []
@@ -100,6 +103,35 @@ def replicate(family: Family, weights: np.ndarray, theta: Theta, n: int, rng: Rn
     own = (rng.random((R, n, 1)) > below).sum(-1) + K * np.arange(R)[:, None]
     flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in theta.items()}
     return family.simulate(flat, own.ravel(), rng).reshape(R, n, -1)
+
+
+class Statistics(NamedTuple):
+    """What is checked of columns of several kinds: of numbers, those of `statistics`.
+
+    Parameters
+    ----------
+    features : tuple of str
+        The columns that hold numbers.
+    columns : ndarray of int
+        Their places.
+    axis : ndarray
+        The direction in them along which modes are counted.
+    """
+
+    features: tuple[str, ...]
+    columns: np.ndarray
+    axis: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray, features: Sequence[str], kinds: Sequence[str]) -> Statistics:
+        """Those that suit the data (N, D)."""
+        columns = np.flatnonzero(np.array(kinds) == "gaussian")
+        axis = _principal_axis(x[:, columns]) if len(columns) else np.empty(0)
+        return cls(tuple(f for f, kind in zip(features, kinds, strict=True) if kind == "gaussian"), columns, axis)
+
+    def __call__(self, y: np.ndarray) -> dict[str, np.ndarray]:
+        """The statistics of data sets (R, n, D), (R,) each."""
+        return statistics(y[..., self.columns], self.features, self.axis) if self.features else {}
 
 
 def statistics(y: np.ndarray, features: tuple[str, ...], axis: np.ndarray) -> dict[str, np.ndarray]:
@@ -133,8 +165,11 @@ def statistics(y: np.ndarray, features: tuple[str, ...], axis: np.ndarray) -> di
 def _discrepancies(fit: Fit, weights: np.ndarray, theta: Theta, y: np.ndarray, x: np.ndarray) -> dict[str, np.ndarray]:
     """Mean and largest -log p(y_rn | theta_r) of the replicates (R, n, D), minus those of x under the same draw, in nats."""
     eta = fold(fit.allocation.natural(weights), fit.family.natural(theta))
-    t = fit.family.features(y.reshape(-1, x.shape[1])).reshape(*y.shape[:2], -1)
+    flat = y.reshape(-1, x.shape[1])
+    t = fit.family.features(flat).reshape(*y.shape[:2], -1)
     of_y, of_x = (-log_sum_draws((eta @ each.mT).mT) for each in (t, fit.family.features(x)))
+    if fit.family.has_base:
+        of_y, of_x = of_y - fit.family.log_base(flat).reshape(y.shape[:2]), of_x - fit.family.log_base(x)
     differences = of_y.mean(1) - of_x.mean(1), of_y.max(1) - of_x.max(1)
     return dict(zip(DISCREPANCIES, differences, strict=True))
 

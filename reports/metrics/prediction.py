@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixtures.model import Family
 from reports.metrics import Row, quality
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ def paired_difference(method: str, against: str, metric: str, log_p: np.ndarray,
     return Row(method, metric, against, (log_p - other).mean(), _error(log_p - other))
 
 
-def leave_one_out(method: str, tree: xr.DataTree) -> tuple[list[Row], xr.Dataset]:
+def leave_one_out(
+    method: str, tree: xr.DataTree, family: Family, rng: np.random.Generator
+) -> tuple[list[Row], xr.Dataset]:
     """Expected log predictive density by Pareto-smoothed importance sampling (Vehtari, Gelman & Gabry 2017), in nats.
 
     Only for draws from the posterior itself: the weights 1 / p(x_n | theta) turn p(theta | x) into p(theta | x_-n), and an
@@ -35,6 +38,10 @@ def leave_one_out(method: str, tree: xr.DataTree) -> tuple[list[Row], xr.Dataset
     ----------
     tree : DataTree
         Groups ``posterior`` and ``log_likelihood`` with the same draws, and ``observed_data``.
+    family : Family
+        Of the clusters.
+    rng : numpy.random.Generator
+        Source of the numbers that spread the transform of a count evenly over its step.
 
     Returns
     -------
@@ -42,7 +49,8 @@ def leave_one_out(method: str, tree: xr.DataTree) -> tuple[list[Row], xr.Dataset
         ``elpd_loo``, ``p_loo``, ``elpd_loo_mcse``, the Monte Carlo error of the first, which its standard error over the points
         leaves out, and ``loo_khat_bad``, the number of points whose k-hat is too large.
     pointwise : Dataset
-        ``elpd`` and ``pareto_k`` (obs), and ``pit`` (obs, feature), the leave-one-out probability integral transform.
+        ``elpd`` and ``pareto_k`` (obs), and ``pit`` (obs, feature), the leave-one-out probability integral transform of every
+        feature whose values have an order.
     """
     import xarray as xr
 
@@ -53,12 +61,13 @@ def leave_one_out(method: str, tree: xr.DataTree) -> tuple[list[Row], xr.Dataset
     S, good_k = len(log_p), quality.limit(len(log_p))
     elpd = weighted(log_weights, log_p)
     p = float((weighted(-np.log(S), log_p) - elpd).sum())
-    pit = _pit(posterior, log_weights, x)
     pointwise = xr.Dataset(
-        {"elpd": ("obs", elpd), "pareto_k": ("obs", pareto_k), "pit": (("obs", "feature"), pit)},
-        coords={"feature": x["feature"]},
-        attrs={"p": p, "n_samples": S, "good_k": good_k},
+        {"elpd": ("obs", elpd), "pareto_k": ("obs", pareto_k)}, attrs={"p": p, "n_samples": S, "good_k": good_k}
     )
+    pit = _pit(posterior, log_weights, x.values, family, rng)
+    if pit:
+        names = x["feature"].values[list(pit)]
+        pointwise = pointwise.assign(pit=(("obs", "feature"), np.stack(list(pit.values()), axis=1)), feature=names)
     rows = [
         Row(method, "elpd_loo", "data", elpd.sum(), np.sqrt(elpd.size) * elpd.std(ddof=1)),
         Row(method, "p_loo", "data", p),
@@ -171,23 +180,31 @@ def _monte_carlo(log_weights: np.ndarray, log_likelihood: np.ndarray) -> float:
     return float(array_stats.mcse(chains * draws * influence.reshape(chains, draws), method="mean"))
 
 
-def _pit(posterior: xr.Dataset, log_weights: np.ndarray, x: xr.DataArray) -> np.ndarray:
-    """P(replicate <= x_n | all points but n) of every feature, shape (N, D), from leave-one-out weights (S, N).
+def _pit(
+    posterior: xr.Dataset, log_weights: np.ndarray, x: np.ndarray, family: Family, rng: np.random.Generator
+) -> dict[int, np.ndarray]:
+    """P(replicate <= x_n | all points but n) of every feature in order (N,), from leave-one-out weights (S, N).
 
-    The distribution function of each feature's mixture stands in for simulated replicates.
+    The distribution function of each feature's mixture stands in for simulated replicates. A count's is drawn evenly between
+    those below and at it, and so uniform too under the true model (Czado, Gneiting & Held 2009, *Biometrics* 65:1254-1261).
     """
-    from scipy.special import ndtr, softmax
+    from scipy.special import softmax
 
     draws = posterior.stack(s=("chain", "draw")).transpose("s", "cluster", ...)
-    weights, means = draws["weights"].values, draws["means"].values
-    sds = np.sqrt(np.diagonal(draws["covariances"].values, axis1=-2, axis2=-1))
+    weights, theta = draws["weights"].values, {name: draws[name].values for name in family.dims}
     loo = softmax(log_weights, axis=0)
-    pit = np.zeros(x.shape)
+    found: dict[int, np.ndarray] = {}
     for d in range(x.shape[1]):
+        ends = np.zeros((2, len(x)))
         for k in range(weights.shape[1]):
-            standard = (x.values[:, d] - means[:, [k], d]) / sds[:, [k], d]
-            pit[:, d] += (loo * weights[:, [k]] * ndtr(standard)).sum(0)
-    return np.clip(pit, 0, 1)
+            below = family.cumulative({name: v[:, [k]] for name, v in theta.items()}, x, d)
+            if below is None:
+                break
+            ends += [(loo * weights[:, [k]] * each[:, 0]).sum(0) for each in below]
+        else:
+            low, high = ends
+            found[d] = np.clip(low + (high - low) * (rng.random(len(x)) if (high > low).any() else 0), 0, 1)
+    return found
 
 
 def _error(values: np.ndarray) -> float:

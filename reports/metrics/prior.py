@@ -6,20 +6,20 @@ Power-scaling (Kallioinen, Paananen, Bürkner & Vehtari 2024, *Statistics and Co
 
 for a near 1, by importance weights p(theta)^(a - 1) or p(x | theta)^(a - 1) of the draws at hand. The sensitivity of a
 parameter is the derivative, with respect to log2 a, of the cumulative Jensen-Shannon distance between its marginal
-distributions. The prior is the joint density of (pi, mu, Lambda). Neither it nor the likelihood knows how clusters are named,
+distributions. The prior is the joint density of pi and theta. Neither it nor the likelihood knows how clusters are named,
 so draws may be relabelled before.
 
 A posterior with several modes can move by more than such derivatives see: the draws know only the modes that they are in.
 Hence CAVI under three priors, whose scale W0^-1 of the clusters' covariances (the "scale" of Fraley & Raftery 2007, *Journal
 of Classification* 24:155-181) is a quarter of the one given, that one, and four times as large: a cluster is then expected to
-be half, as and twice as wide.
+be half, as and twice as wide. Of probabilities and rates it is the number of pseudo-observations that is a quarter or four
+times as large, and the mean stays.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +27,6 @@ import numpy as np
 from mixtures import ConvergenceWarning, Fit
 from mixtures.engines.responsibilities import log_sum, log_sum_draws
 from mixtures.methods import cavi
-from mixtures.model import Family
 from mixtures.seeds import Rng, generator
 from reports.metrics import Row
 from reports.metrics.parameters import scalars
@@ -158,13 +157,6 @@ def diagnose(prior: float, prior_se: float, likelihood: float, likelihood_se: fl
     return OPEN
 
 
-def rescaled(family: Family, factor: float) -> Family:
-    """The family under the same prior but for a scale W0^-1 so many times as large."""
-    prior = family.prior  # type: ignore[attr-defined]
-    name = "W_inv" if hasattr(prior, "W_inv") else "b"
-    return replace(family, prior=replace(prior, **{name: factor * getattr(prior, name)}))  # type: ignore[type-var]
-
-
 def scales(
     fit: Fit,
     x: np.ndarray,
@@ -201,7 +193,7 @@ def scales(
     restarts = int(np.clip(STARTED // len(x), *STARTS))
     found = []
     for factor, own in zip(FACTORS, rng.spawn(len(FACTORS)), strict=True):
-        family = rescaled(fit.family, factor)
+        family = fit.family.rescaled(factor)
         starts: list[dict[str, Any]] = [{"restarts": restarts}, *({"init": r} for r in others.values())]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # told by `converged`

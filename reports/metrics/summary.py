@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reports.metrics.agreement import Marginal
-from reports.metrics.parameters import KINDS, natural
+from reports.metrics.parameters import KINDS, by_feature, natural
 from reports.metrics.quality import moments
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def parameters(posterior: xr.Dataset, khat: Mapping[str, float], *, independent:
     Parameters
     ----------
     posterior : Dataset
-        ``weights``, ``means`` and ``covariances`` (chain, draw, cluster, ...), of more than one draw.
+        ``weights`` and the clusters' parameters (chain, draw, cluster, ...), of more than one draw.
     khat : mapping
         Parameter -> Pareto k-hat of its draws, which says whether its mean and its sd exist.
     independent : bool
@@ -71,8 +71,8 @@ def _sd(values: np.ndarray, independent: bool) -> tuple[float, float]:
     return sd, float(array_stats.mcse(values, method="sd"))
 
 
-def clusters(posterior: xr.Dataset, responsibilities: xr.DataArray) -> xr.Dataset:
-    """Size, weight, location and spread of every cluster.
+def clusters(posterior: xr.Dataset, responsibilities: xr.DataArray) -> tuple[xr.Dataset, dict[str, xr.Dataset]]:
+    """Size and weight of every cluster, and what it says of every feature.
 
     Parameters
     ----------
@@ -83,20 +83,23 @@ def clusters(posterior: xr.Dataset, responsibilities: xr.DataArray) -> xr.Datase
 
     Returns
     -------
-    Dataset
-        ``size`` (cluster), the sum of the responsibilities, and ``members`` (cluster), the points that belong there most
-        probably; ``weight`` (quantile, cluster), ``location`` and ``spread``, the sd of a cluster's points,
-        (quantile, cluster, feature): median and central 90% interval, missing for a point estimate.
+    sizes : Dataset
+        ``size`` (cluster), the sum of the responsibilities, ``members`` (cluster), the points that belong there most probably,
+        and ``weight`` (quantile, cluster): median and central 90% interval, missing for a point estimate.
+    by_feature : dict of Dataset
+        By feature, the quantiles (quantile, cluster) of what `reports.metrics.parameters.by_feature` says of it.
     """
     import xarray as xr
 
-    weights = posterior["weights"].transpose("chain", "draw", "cluster")
-    covariances = posterior["covariances"].transpose("chain", "draw", "cluster", "feature", "feature_")
-    means = posterior["means"].transpose("chain", "draw", "cluster", "feature")
-    sds = means.copy(data=np.sqrt(np.diagonal(covariances.values, axis1=-2, axis2=-1)))
+    quantiles = [INTERVAL[0], 0.5, INTERVAL[1]]
+    point = posterior.sizes["chain"] * posterior.sizes["draw"] == 1
+
+    def summarised(drawn: xr.Dataset) -> xr.Dataset:
+        found = drawn.quantile(quantiles, ("chain", "draw"))
+        return found.where(found["quantile"] == 0.5) if point else found
+
     r = responsibilities.transpose("obs", "cluster").values
-    drawn = xr.Dataset({"weight": weights, "location": means, "spread": sds})
-    found = drawn.quantile([INTERVAL[0], 0.5, INTERVAL[1]], ("chain", "draw"))
-    if weights.isel(cluster=0).size == 1:
-        found = found.where(found["quantile"] == 0.5)
-    return found.assign(size=("cluster", r.sum(0)), members=("cluster", np.bincount(r.argmax(1), minlength=r.shape[1])))
+    members = np.bincount(r.argmax(1), minlength=r.shape[1])
+    sizes = summarised(xr.Dataset({"weight": posterior["weights"]}))
+    sizes = sizes.assign(size=("cluster", r.sum(0)), members=("cluster", members))
+    return sizes, {feature: summarised(drawn) for feature, drawn in by_feature(posterior).items()}

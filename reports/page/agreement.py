@@ -11,7 +11,7 @@ import pandas as pd
 
 from reports.comparison.verdict import LIMITS
 from reports.metrics.agreement import WORST
-from reports.metrics.parameters import BLOCKS, kind, scaled
+from reports.metrics.parameters import BLOCKS, KINDS, kind, scaled
 from reports.page import quantities
 from reports.page.blocks import Cell, Facts, Figure, Notice, Section, Table, image, row_id, value
 from reports.page.cells import error_cell, khat_cell, name_cell
@@ -37,8 +37,8 @@ def agreement(view: View) -> Section:
     section = Section(
         "agreement",
         "Posterior agreement",
-        "How far each posterior lies from the reference, in blocks (weights, locations, spreads) and parameter by parameter: "
-        "is it in the right place, and is it as wide as it should be?",
+        f"How far each posterior lies from the reference, in blocks ({', '.join(view.blocks)}) and parameter by parameter: is "
+        "it in the right place, and is it as wide as it should be?",
     )
     if not view.trees:
         return no_fit(section)
@@ -49,11 +49,12 @@ def agreement(view: View) -> Section:
         from reports.plots.intervals import plot_intervals
 
         blocks = quantities.interval_blocks(view.trees)
+        named = listing([block for block in view.blocks if block != "spreads"])
         section.blocks.append(
             Figure(
-                "Medians of weights and locations, with central 90% intervals where the method has a posterior.",
+                f"Medians of {named}, with central 90% intervals where the method has a posterior.",
                 [image(plot_intervals(blocks), "")],
-                alt=f"Weights and locations by method. {weights_words(view)}",
+                alt=f"{named.capitalize()} by method. {weights_words(view)}",
                 slug="intervals",
             )
         )
@@ -79,7 +80,7 @@ def agreement_blocks(view: View, reference: str) -> list:
     table = view.metrics[view.metrics["metric"].isin([*MEASURES, "wasserstein_floor"])]
     table = table[table["target"].str.contains("[", regex=False)]
     return [
-        measures(label),
+        measures(view, label),
         block_table(view, others, label),
         *distance_figure(view, table, reference),
         *forest_blocks(view, reference, label),
@@ -90,15 +91,23 @@ def agreement_blocks(view: View, reference: str) -> list:
     ]
 
 
-def measures(label: str) -> Facts:
+def scales(view: View) -> str:
+    """Return on which scales the parameters of the model are compared."""
+    names = [name for own in view.manifest["model"]["blocks"].values() for name in own]
+    by_scale: dict[str, list[str]] = {}
+    for name in names:
+        by_scale.setdefault(KINDS[name].on_scale, []).append(KINDS[name].title)
+    plain = by_scale.pop("as they are", [])
+    said = listing([f"{listing(titles)} by {scale}" for scale, titles in by_scale.items()])
+    rest = f"; {listing(plain)} are compared as they are" if plain else ""
+    return f"Compared are {said}, so that means and variances of what is compared exist{rest}."
+
+
+def measures(view: View, label: str) -> Facts:
     """Return the definitions of what is measured."""
     return Facts(
         [
-            (
-                "Scales",
-                "Weights are compared by their log odds, variances by their logarithms and correlations by Fisher's z, so that "
-                "means and variances of what is compared exist; locations are compared as they are.",
-            ),
+            ("Scales", scales(view)),
             (
                 "Median shift",
                 f"Difference of the medians in units of the spread under {label}: its interquartile range over 1.349, which is "
@@ -330,8 +339,9 @@ def forest_blocks(view: View, reference: str, label: str) -> list[Figure]:
             slug="forest",
         ),
         Figure(
-            f"Marginal posteriors, {some_of(dense, names)}, the furthest from {label} first, in the data's units; variances by "
-            "their logarithms. Curves should lie on each other; a taller and narrower one claims more certainty.",
+            f"Marginal posteriors, {some_of(dense, names)}, the furthest from {label} first, in the data's units"
+            f"{'; variances by their logarithms' if view.numbers else ''}. Curves should lie on each other; a taller and "
+            "narrower one claims more certainty.",
             [image(marginals, "")],
             alt=f"Density curves of {listing(dense)} by method. {intervals_words(view, dense[0])}",
             slug="marginals",

@@ -72,6 +72,16 @@ def cost(view: View) -> Section:
     return section
 
 
+COORDINATES = {
+    "gaussian": "and of the standardised data, which full and tied covariances whiten, the means and Bartlett's factor of each "
+    "precision matrix",
+    "poisson": "logarithms of the rates",
+    "categorical": "log-ratios of the probabilities of levels",
+    "bernoulli": "log odds of the probabilities",
+}
+"""What ADVI's posterior is Gaussian in, by the kind of the columns."""
+
+
 def limits(view: View) -> Section:
     """What this page cannot say."""
     section = Section("limits", "Limits", "What this page cannot tell.")
@@ -89,10 +99,11 @@ def limits(view: View) -> Section:
     if any(m in view.points for m in view.trees):
         items.append("A point estimate has no uncertainty. Its missing intervals are missing, not zero.")
     if any(m in ADVI for m in view.trees):
+        coordinates = [words for kind, words in COORDINATES.items() if kind in view.kinds.values()]
         items.append(
-            "ADVI's posterior is Gaussian in the unconstrained coordinates of the model (log-ratios of the weights, and of the "
-            "standardised data, which full and tied covariances whiten, the means and Bartlett's factor of each precision "
-            "matrix). In other coordinates it would differ from the posterior in other ways."
+            "ADVI's posterior is Gaussian in the unconstrained coordinates of the model (log-ratios of the weights"
+            f"{''.join(f', {words}' for words in coordinates)}). In other coordinates it would differ from the posterior in "
+            "other ways."
         )
     if view.has("elpd_loo_approximate"):
         items.append(

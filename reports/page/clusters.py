@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from reports.metrics.parameters import separation
 from reports.metrics.summary import clusters as described
 from reports.page import quantities
 from reports.page.blocks import Cell, Figure, Notice, Section, Table, image
@@ -25,11 +26,13 @@ SHOWN = 2000
 
 
 def clusters(view: View) -> Section:
-    """Size, weight, location and spread of every cluster by method, and the points of uncertain cluster."""
+    """Size, weight and place of every cluster by method, and the points of uncertain cluster."""
     section = Section(
         "clusters",
         "Clusters",
-        "How large each cluster is, where it lies and how wide it is, and which points might as well belong to another.",
+        "How large each cluster is, where it lies and how wide it is, and which points might as well belong to another."
+        if view.gaussian
+        else "How large each cluster is, what it is like, and which points might as well belong to another.",
     )
     if not view.trees:
         return no_fit(section)
@@ -45,20 +48,32 @@ def clusters(view: View) -> Section:
     section.blocks.append(
         Notice(
             "A cluster's size is the sum of the points' responsibilities, averaged over draws; its members are the points that "
-            "belong to it most probably. Its mean and sd are those of its density in each feature. Medians, with the central "
-            f"90% interval below.{some}"
+            f"belong to it most probably. {said(view)} Medians, with the central 90% interval below.{some}"
         )
     )
     if view.n_clusters > 1:
-        section.blocks.append(uncertainty_figure(view, features))
+        section.blocks.append(uncertainty_figure(view))
     return section
+
+
+def said(view: View) -> str:
+    """Return what the columns of a table of clusters are."""
+    kinds = set(view.kinds.values())
+    own = {
+        "gaussian": "Its mean and sd are those of its density in each feature.",
+        "poisson": "Its rate is the count that it expects.",
+    }
+    words = [text for kind, text in own.items() if kind in kinds]
+    if kinds & {"bernoulli", "categorical"}:
+        words.append("P(a level) is the probability that it gives to the level; of two levels the second is shown.")
+    return " ".join(words)
 
 
 def separating(view: View) -> list[str]:
     """Return the features that part the clusters best, in the data's order."""
-    separation = quantities.separation(view.trees[view.base])
-    best = separation.sortby(separation, ascending=False)["feature"].values[:FEATURES]
-    return [str(f) for f in separation["feature"].values if f in best]
+    apart = separation(view.trees[view.base]["posterior"].to_dataset())
+    best = sorted(apart, key=lambda feature: -apart[feature])[:FEATURES]
+    return [feature for feature in view.kinds if feature in best]
 
 
 def cluster_table(view: View, methods: list[str], features: list[str]) -> Table:
@@ -69,10 +84,11 @@ def cluster_table(view: View, methods: list[str], features: list[str]) -> Table:
         m: described(tree["posterior"].to_dataset(), tree["clusters"].to_dataset()["responsibilities"])
         for m, tree in trees.items()
     }
+    columns = [(f, str(title)) for f in features for title in found[methods[0]][1][f].data_vars]
     rows = []
     for k in range(view.n_clusters):
         for method in methods:
-            own = found[method].isel(cluster=k)
+            own, by_feature = found[method][0].isel(cluster=k), found[method][1]
             size, members = float(own["size"]), int(own["members"])
             rows.append(
                 [
@@ -81,10 +97,10 @@ def cluster_table(view: View, methods: list[str], features: list[str]) -> Table:
                     Cell(fixed(size, 1), size),
                     Cell(str(members), members),
                     _interval(own["weight"]),
-                    *(_interval(own[name].sel(feature=f)) for f in features for name in ("location", "spread")),
+                    *(_interval(by_feature[f][title].isel(cluster=k)) for f, title in columns),
                 ]
             )
-    head = ["size", "members", "weight", *(f"{f}: {what}" for f in features for what in ("mean", "sd"))]
+    head = ["size", "members", "weight", *(f"{f}: {title}" for f, title in columns)]
     if several:
         caption = "Clusters of the other methods. A point estimate has no intervals"
         return Table(caption, ["cluster", "method", *head], rows, fold=True, slug="clusters-of-others")
@@ -97,7 +113,7 @@ def _interval(of: xr.DataArray) -> Cell:
     return interval_cell(float(median), float(low), float(high))
 
 
-def uncertainty_figure(view: View, features: list[str]) -> Figure:
+def uncertainty_figure(view: View) -> Figure:
     """Return the points by their uncertainty under the base, and the uncertainties of all methods."""
     from reports.plots.uncertainty import plot_uncertainty
 
@@ -105,9 +121,19 @@ def uncertainty_figure(view: View, features: list[str]) -> Figure:
         m: 1 - tree["clusters"]["responsibilities"].transpose("obs", "cluster").values.max(1)
         for m, tree in view.trees.items()
     }
+    n = len(curves[view.base])
+    counts = {m: int((u > UNCERTAIN).sum()) for m, u in curves.items()}
+    seen = f"Points with an uncertainty above {percent(UNCERTAIN)}, of {n}: " + ", ".join(
+        f"{view.label(m)} {count}" for m, count in counts.items()
+    )
+    what = "Uncertainty of a point's cluster: 1 less the probability of its most probable one."
+    good = f"Methods should agree; a point between two clusters has 0.5. {seen}."
+    if not view.numbers:
+        picture = plot_uncertainty(None, "", curves)
+        return Figure(f"{what} All points, by method. {good}", [image(picture, seen)], slug="uncertainty")
     base = view.base
-    pair = quantities.feature_pairs(view.trees[base], limit=1)
-    shown = list(pair[0]) if pair else features[:1]
+    pair = quantities.feature_pairs(view.number_trees[base], limit=1)
+    shown = list(pair[0]) if pair else view.numbers[:1]
     points = (
         view.data[["x"]]
         .sel(feature=shown)
@@ -117,16 +143,9 @@ def uncertainty_figure(view: View, features: list[str]) -> Figure:
         )
     )
     some = np.argsort(curves[base], kind="stable")[-SHOWN:]
-    n = len(curves[base])
-    counts = {m: int((u > UNCERTAIN).sum()) for m, u in curves.items()}
-    seen = f"Points with an uncertainty above {percent(UNCERTAIN)}, of {n}: " + ", ".join(
-        f"{view.label(m)} {count}" for m, count in counts.items()
-    )
     which = f"the {SHOWN} least certain points" if n > SHOWN else "every point"
     return Figure(
-        "Uncertainty of a point's cluster: 1 less the probability of its most probable one. Left, "
-        f"{which} under {view.label(base)}, the larger the less certain; right, all points by method. Methods should agree; a "
-        f"point between two clusters has 0.5. {seen}.",
+        f"{what} Left, {which} under {view.label(base)}, the larger the less certain; right, all points by method. {good}",
         [
             image(
                 plot_uncertainty(points.isel(obs=some), f"Uncertain points, {view.label(base)}", curves),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from reports.comparison.verdict import CLAIMS
+from reports.comparison.verdict import EVERY
 from reports.page.blocks import Cell, Table
 from reports.page.cells import error_cell, time_cell
 from reports.page.numbers import DASH, fixed, number
@@ -27,7 +27,7 @@ QUANTITIES: dict[str, tuple[str, Callable[[float, float], Cell]]] = {
 def summary(view: View) -> Table:
     """Return the verdict on every method in three states, then a few numbers, then seconds; what nobody has is left out."""
     judged = view.manifest["verdict"]
-    claims = [claim for claim in CLAIMS if any(claim in own for own in judged.values())]
+    claims = [claim for claim in EVERY if any(claim in own for own in judged.values())]
     metrics = [metric for metric in QUANTITIES if view.has(metric)]
     parts = [part for part in ("compile", "run") if any(part in f["seconds"] for f in view.methods.values())]
     rows = []

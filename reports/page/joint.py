@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import xarray as xr
 
 from reports.page import quantities
 from reports.page.agreement import lost_correlations
@@ -28,27 +29,30 @@ def joint(view: View) -> Section:
     )
     if not view.trees:
         return no_fit(section)
-    x = view.data["x"]
+    if view.numbers:
+        section.blocks.append(fit_figure(view))
+    section.blocks += pair_figure(view)
+    return section
+
+
+def fit_figure(view: View) -> Figure:
+    """Return the clusters over the data, in the features that hold numbers."""
+    x = view.data["x"].sel(feature=view.numbers)
     rows = np.unique(np.linspace(0, x.sizes["obs"] - 1, min(POINT_LIMIT, x.sizes["obs"])).astype(int))
     if x.sizes["feature"] == 1:
         from reports.plots.density import plot_density
 
         feature = str(x["feature"].values[0])
         values = x.isel(feature=0).values
-        curves = {m: quantities.density_curves(tree, feature, values) for m, tree in view.trees.items()}
+        curves = {m: quantities.density_curves(tree, feature, values) for m, tree in view.number_trees.items()}
         picture = plot_density(x.isel(feature=0, obs=rows).rename(feature), curves)
-        section.blocks.append(
-            Figure(
-                "Fitted density over the data, with its parts by cluster. The band holds 95% of the posterior's densities.",
-                [image(picture, "")],
-                alt=f"Density of {feature} by method over a histogram. {centres_words(view, [feature])}",
-                slug="density",
-            )
+        return Figure(
+            "Fitted density over the data, with its parts by cluster. The band holds 95% of the posterior's densities.",
+            [image(picture, "")],
+            alt=f"Density of {feature} by method over a histogram. {centres_words(view, [feature])}",
+            slug="density",
         )
-    else:
-        section.blocks.append(ellipse_figure(view, rows))
-    section.blocks += pair_figure(view)
-    return section
+    return ellipse_figure(view, x.isel(obs=rows), rows)
 
 
 def pair_figure(view: View) -> list[Figure]:
@@ -80,20 +84,21 @@ def pair_figure(view: View) -> list[Figure]:
     ]
 
 
-def ellipse_figure(view: View, rows: np.ndarray) -> Figure:
+def ellipse_figure(view: View, x: xr.DataArray, rows: np.ndarray) -> Figure:
     """Return the ellipses over the data, for at most three pairs of features."""
     from reports.plots.ellipses import plot_ellipses
 
-    pairs = quantities.feature_pairs(view.trees[view.base], 3 if len(view.trees) < 5 else 2)
-    x = view.data["x"].isel(obs=rows)
+    pairs = quantities.feature_pairs(view.number_trees[view.base], 3 if len(view.trees) < 5 else 2)
     trees = {}
-    for method, tree in view.trees.items():
+    for method, tree in view.number_trees.items():
         trees[method] = tree.copy(deep=False)
         trees[method]["clusters"] = tree["clusters"].to_dataset()[["responsibilities"]].isel(obs=rows)
-    d = view.data.sizes["feature"]
+    d = len(view.numbers)
     some = f" {len(pairs)} of {d * (d - 1) // 2} pairs of features, those that part the clusters best." if d > 2 else ""
     regions = {
-        pair: {m: quantities.cluster_regions(tree["posterior"].to_dataset(), pair) for m, tree in view.trees.items()}
+        pair: {
+            m: quantities.cluster_regions(tree["posterior"].to_dataset(), pair) for m, tree in view.number_trees.items()
+        }
         for pair in pairs
     }
     inner, outer = (percent(prob) for prob in quantities.REGION_PROBS)
@@ -110,7 +115,7 @@ def ellipse_figure(view: View, rows: np.ndarray) -> Figure:
 def centres_words(view: View, features: Sequence[str]) -> str:
     """Return where the clusters lie in these features, by method."""
     said = []
-    for method, tree in view.trees.items():
+    for method, tree in view.number_trees.items():
         means = tree["posterior"].to_dataset()["means"].sel(feature=list(features)).median(("chain", "draw"))
         centres = (", ".join(number(float(m)) for m in of) for of in means.transpose("cluster", "feature").values)
         said.append(f"{view.label(method)} {' and '.join(f'({centre})' for centre in centres)}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from reports.comparison.verdict import CLAIMS, LIMITS, NAMES
+from mixtures.tables import KINDS, merged
+from reports.comparison.verdict import EVERY, LIMITS, NAMES
 from reports.metrics.parameters import BLOCKS
 from reports.page import answer, quantities
 from reports.page.blocks import Card, Cards, Cell, Code, Facts, Figure, Notice, Section, Table, Use, image, row_id
@@ -24,7 +25,7 @@ def opening(view: View) -> Section:
     section = Section("answer", "Answer", "What the numbers below come to, on these data and under this model.")
     titles = ("Posterior", "Reference", "Use")
     section.blocks.append(Facts(list(zip(titles, answer.sentences(view.manifest), strict=True))))
-    if view.trees:
+    if view.trees and view.numbers:
         section.blocks.append(overview(view))
     return section
 
@@ -33,13 +34,13 @@ def overview(view: View) -> Figure:
     """Return the picture of the data with every method's clusters."""
     from reports.plots.overview import plot_overview
 
-    x = view.data["x"]
+    x = view.data["x"].sel(feature=view.numbers)
     rows = np.unique(np.linspace(0, x.sizes["obs"] - 1, min(POINT_LIMIT, x.sizes["obs"])).astype(int))
     d = x.sizes["feature"]
     if d > 2:
-        x = x.sel(feature=list(quantities.feature_pairs(view.trees[view.base], 1)[0]))
+        x = x.sel(feature=list(quantities.feature_pairs(view.number_trees[view.base], 1)[0]))
     x = x.isel(obs=rows)
-    shown = {m: quantities.overview(x, tree, rows) for m, tree in view.trees.items()}
+    shown = {m: quantities.overview(x, tree, rows) for m, tree in view.number_trees.items()}
     return Figure(
         overview_caption(view, [str(f) for f in x["feature"].values]),
         [image(plot_overview(x, shown, view.reference), "", raster=True)],
@@ -57,10 +58,9 @@ def overview_caption(view: View, features: list[str]) -> str:
         )
     inner, outer = (percent(prob) for prob in quantities.REGION_PROBS)
     d = view.data.sizes["feature"]
+    of = "features" if view.gaussian else "features, of those that hold numbers,"
     which = (
-        f" Shown are {literal(listing(features))}, the two of {d} features that part the clusters best."
-        if d > 2
-        else ""
+        f" Shown are {literal(listing(features))}, the two of {d} {of} that part the clusters best." if d > 2 else ""
     )
     against = (
         f" Dashed grey: the {outer} regions of {view.label(view.reference)}, the reference; where a method agrees with it, "
@@ -139,7 +139,7 @@ def uses(view: View, method: str) -> list[Use]:
     ):
         said = next(iter(judged.values()))
         return [Use("all claims", said["state"], literal(said["because"]))]
-    return [use(view, method, claim, judged[claim]) for claim in CLAIMS if claim in judged]
+    return [use(view, method, claim, judged[claim]) for claim in EVERY if claim in judged]
 
 
 def use(view: View, method: str, claim: str, said: dict[str, Any]) -> Use:
@@ -185,7 +185,7 @@ def setting(view: View) -> Section:
             )
         )
     section.blocks.append(Code(manifest["command"], "Command"))
-    section.blocks.append(Code(symbols(model["text"]).replace("; ", "\n"), "Model (after Bishop, PRML, section 10.2)"))
+    section.blocks.append(Code(symbols(model["text"]).replace("; ", "\n"), f"Model (after {SOURCES[model['family']]})"))
     unit = "standardised features" if data["standardized"] else "the data's own units"
     labels = data["label_column"]
     classes, unlabelled = data["n_classes"], data.get("n_unlabelled")
@@ -196,12 +196,12 @@ def setting(view: View) -> Section:
             [
                 ("Data", f"{data['name']} ({data['source']})" if data["source"] else str(data["name"])),
                 ("Size", f"{data['n']} points, {data['d']} features{held}"),
-                ("Features", ", ".join(map(str, data["features"]))),
+                ("Features", features(view)),
                 *(("As read", literal("; ".join(notes))) for notes in [data.get("notes", ())] if notes),
                 ("True classes", f"{classes}, from {labels or 'the source'}{without}" if classes else "not known"),
-                ("Units", f"parameters are in {unit}"),
+                *([("Units", f"parameters are in {unit}")] if view.numbers else []),
                 ("Digest", str(data["digest"])),
-                ("Clusters", f"K = {model['n_components']}, {model['covariance']} covariance"),
+                ("Clusters", clusters_words(model)),
                 ("Prior of the weights", f"Dirichlet, α0 = {short(model['alpha0'])}"),
                 ("Prior of the clusters", "; ".join(f"{symbols(name)} = {short(prior[name])}" for name in prior)),
                 ("Where it comes from", prior_words(manifest)),
@@ -243,6 +243,44 @@ def shared(view: View) -> str:
     return "All methods run here were given the same data, model and prior."
 
 
+SOURCES = {
+    **dict.fromkeys(("gaussian", "tied", "diagonal", "spherical"), "Bishop, PRML, section 10.2"),
+    "bernoulli": "Bishop, PRML, section 9.3.3",
+    "categorical": "Goodman 1974, latent class analysis",
+    "poisson": "Gelman et al., Bayesian Data Analysis, section 2.6",
+    "product": "Bishop, PRML, sections 9.3.3 and 10.2: columns independent within a cluster, but for numbers among each other",
+}
+"""Where the model of a family is described."""
+
+HOLDS = {"gaussian": "numbers", "poisson": "counts", "categorical": "categories", "bernoulli": "two levels"}
+"""What a column of each kind holds."""
+
+
+def features(view: View) -> str:
+    """Return the names of the features, with what they hold where these are not all numbers."""
+    if view.gaussian:
+        return literal(", ".join(view.kinds))
+    levels = view.manifest["model"]["levels"]
+    named = [
+        f"{name} ({', '.join(levels[name])})" if len(levels.get(name, ())) in range(1, MOST_LEVELS + 1) else name
+        for name in view.kinds
+    ]
+    by_kind = {
+        kind: [text for text, own in zip(named, view.kinds.values(), strict=True) if own == kind] for kind in HOLDS
+    }
+    return literal("; ".join(f"{HOLDS[kind]}: {', '.join(own)}" for kind, own in by_kind.items() if own))
+
+
+MOST_LEVELS = 6
+"""Levels of a feature that are named."""
+
+
+def clusters_words(model: dict[str, Any]) -> str:
+    """Return how many clusters there are, and what their covariances are like where there are any."""
+    k, covariance = model["n_components"], model["covariance"]
+    return f"K = {k}" if covariance == "none" else f"K = {k}, {covariance} covariance"
+
+
 SCALES = {
     "full": "their covariance matrix over K^(2/D)",
     "tied": "their covariance matrix over K^(2/D)",
@@ -252,21 +290,63 @@ SCALES = {
 """Where the default W0⁻¹ comes from, by covariance structure."""
 
 
+class Default(NamedTuple):
+    """How hyperparameters of one kind of columns are computed where they are not given, after whom, and those from the data."""
+
+    source: str
+    rules: dict[str, str]
+    computed: tuple[str, ...]
+
+
+def defaults(model: dict[str, Any]) -> list[Default]:
+    """Return the defaults of the model's prior, for every kind of its columns in turn."""
+    kinds = merged(list(model["kinds"].values()))
+    found, taken = [], set[str]()
+    for part, kind in enumerate((kind for kind in KINDS if kind in kinds), 1):
+        own = _default(kind, model["covariance"])
+        suffix = f"_{part}" if taken & set(own.rules) else ""
+        taken |= set(own.rules)
+        rules = {
+            name + suffix: rule.replace("a0", f"a0{suffix}").replace("b0", f"b0{suffix}")
+            for name, rule in own.rules.items()
+        }
+        found.append(Default(own.source, rules, tuple(name + suffix for name in own.computed)))
+    return found
+
+
+def _default(kind: str, covariance: str) -> Default:
+    shares = "the shares of the levels over K"
+    return {
+        "gaussian": lambda: Default(
+            "Fraley & Raftery (2007, section 3.1)",
+            {
+                "m0": "m0 is the mean of the data",
+                "W0": f"W0⁻¹ {SCALES[covariance]}",
+                "nu0": "ν0 = D + 2",
+                "beta0": "β0 = 0.01",
+            },
+            ("m0", "W0"),
+        ),
+        "poisson": lambda: Default(
+            "Jaynes (1968)", {"a0": "a0 = 1", "b0": "b0 is 1 over the mean of the data"}, ("b0",)
+        ),
+        "categorical": lambda: Default("Clogg et al. (1991)", {"a0": f"a0 is 1 plus {shares}"}, ("a0",)),
+        "bernoulli": lambda: Default(
+            "Clogg et al. (1991)", {"a0": f"a0 and b0 are 1 plus {shares}", "b0": ""}, ("a0", "b0")
+        ),
+    }[kind]()
+
+
 def prior_words(manifest: dict[str, Any]) -> str:
     """Return which hyperparameters of the clusters were given and how the others were computed."""
     model = manifest["model"]
-    rules = {
-        "m0": "m0 is the mean of the data",
-        "W0": f"W0⁻¹ {SCALES[model['covariance']]}",
-        "nu0": "ν0 = D + 2",
-        "beta0": "β0 = 0.01",
-    }
-    given = [name for name in rules if name in model["given"]]
-    rest = [rule for name, rule in rules.items() if name not in given]
-    words = f"Given: {listing([symbols(name) for name in given])}. " if given else ""
-    if rest:
-        words += f"By default, after Fraley & Raftery (2007, section 3.1): {listing(rest)}. "
-    if "m0" not in given or "W0" not in given:
+    given, every = set(model["given"]), defaults(model)
+    named = [name for default in every for name in default.rules if name in given]
+    words = f"Given: {listing([symbols(name) for name in named])}. " if named else ""
+    for default in every:
+        if rest := [rule for name, rule in default.rules.items() if name not in given and rule]:
+            words += f"By default, after {default.source}: {listing(rest)}. "
+    if any(name not in given for default in every for name in default.computed):
         words += (
             "So the prior was computed from the points that the methods were then fitted to, and these are used twice; "
             "[[#prior-sensitivity|prior sensitivity]] shows what the prior decides."

@@ -34,7 +34,7 @@ def prior_sensitivity(view: View) -> Section:
         "prior-sensitivity",
         "Prior sensitivity",
         "How far the conclusions rest on the [[prior]]: how the posterior moves when prior or likelihood counts a little more "
-        "or less, and what [[cavi|CAVI]] finds under priors that expect clusters half and twice as wide.",
+        f"or less, and what [[cavi|CAVI]] finds under priors {expecting(view)}.",
     )
     facts = view.manifest["prior_sensitivity"]
     if not view.trees or not facts:
@@ -44,6 +44,23 @@ def prior_sensitivity(view: View) -> Section:
     section.blocks += power_scaling(view, facts)
     section.blocks += scales(view, facts)
     return section
+
+
+def expecting(view: View) -> str:
+    """Return what the other priors are like."""
+    words = ["that expect clusters half and twice as wide"] if view.numbers else []
+    return listing(words if view.gaussian else [*words, "of a quarter and four times as many pseudo-observations"])
+
+
+def changed(view: View) -> str:
+    """Return what the three priors differ in."""
+    widths = (
+        "W0⁻¹, the scale of the clusters' covariances, a quarter of the one in use, that one, and four times as large, so that "
+        "clusters are expected to be half, as and twice as wide"
+    )
+    own = listing([block for block in view.blocks if block in ("probabilities", "rates")] or [""])
+    counts = f"the pseudo-observations of {own}, a quarter of those in use, those, and four times as many"
+    return widths if view.gaussian else counts if not view.numbers else f"{widths}; and with it {counts}"
 
 
 def merging(view: View, facts: dict[str, Any]) -> str | None:
@@ -162,7 +179,8 @@ def scales(view: View, facts: dict[str, Any]) -> list[Notice | Table]:
         ]
         for scale in found
     ]
-    head = ["scale W0⁻¹", "weights", "clusters occupied", "ELBO (nats)", *(f"against × {SCALE[f]}" for f in FACTORS)]
+    scale_ = "scale W0⁻¹" if view.gaussian else "scale" if view.numbers else "weight of the prior"
+    head = [scale_, "weights", "clusters occupied", "ELBO (nats)", *(f"against × {SCALE[f]}" for f in FACTORS)]
     head += ["against the classes"] if classes else []
     pairs = list(combinations(range(len(found)), 2))
     i, j = min(pairs, key=lambda pair: found[pair[0]]["ari"][pair[1]])
@@ -176,10 +194,9 @@ def scales(view: View, facts: dict[str, Any]) -> list[Notice | Table]:
         )
         tone = "info"
     caption = (
-        "CAVI's best optimum under three priors: W0⁻¹, the scale of the clusters' covariances, a quarter of the one in use, "
-        "that one, and four times as large, so that clusters are expected to be half, as and twice as wide. The other "
-        "hyperparameters stay. The difference of two ELBOs is about the log Bayes factor between the priors. The last "
-        "columns are adjusted Rand indices between most probable clusters, 1 where they are the same"
+        f"CAVI's best optimum under three priors: {changed(view)}. The other hyperparameters stay. The difference of two ELBOs "
+        "is about the log Bayes factor between the priors. The last columns are adjusted Rand indices between most probable "
+        "clusters, 1 where they are the same"
     )
     late = [SCALE[scale["factor"]] for scale in found if not scale["converged"]]
     blocks: list[Notice | Table] = [Notice(text, tone), Table(caption, head, rows, slug="prior-scales")]

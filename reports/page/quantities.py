@@ -46,9 +46,21 @@ def scalars(tree: xr.DataTree) -> xr.Dataset:
 
     A covariance matrix gives its variances and correlations: `correlations[0, eruptions, waiting]`.
     """
-    posterior = thinned(tree["posterior"].to_dataset())[["weights", "means", "covariances"]]
+    posterior = thinned(tree["posterior"].to_dataset())
     named = {name: (("chain", "draw"), values) for name, values in parameters.natural(posterior).items()}
     return xr.Dataset(named, coords={"chain": posterior["chain"], "draw": posterior["draw"]})
+
+
+def of_numbers(tree: xr.DataTree) -> xr.DataTree:
+    """Return a tree whose posterior has weights, means and covariances alone, along `feature` and `feature_`."""
+    posterior = tree["posterior"].to_dataset()
+    own = posterior[["weights", *(name for name in ("means", "covariances") if name in posterior)]]
+    if "covariances" in own:
+        _, feature, feature_ = own["covariances"].dims[2:]
+        own = own.rename({feature: "feature", feature_: "feature_"})
+    found = tree.copy(deep=False)
+    found["posterior"] = xr.DataTree(own)
+    return found
 
 
 def as_tree(dataset: xr.Dataset) -> xr.DataTree:
@@ -112,7 +124,7 @@ def shown(
     scalars: Mapping[str, xr.Dataset], points: Mapping[str, Mapping[str, float]], names: Sequence[str]
 ) -> tuple[dict[str, xr.Dataset], dict[str, dict[str, float]]]:
     """Return draws and point values of these variables as they are drawn: variances by their logarithms, and named so."""
-    logs = {name: f"log {name}" if name.startswith("variances[") else name for name in names}
+    logs = {name: f"log {name}" if (own := parameters.kind(name)) and own.scale is np.log else name for name in names}
     draws = {
         method: xr.Dataset({new: np.log(d[old]) if new != old else d[old] for old, new in logs.items()})
         for method, d in scalars.items()
@@ -175,16 +187,17 @@ def estimates(tree: xr.DataTree) -> dict[str, tuple[float, float, float]]:
 
 
 def interval_blocks(trees: Mapping[str, xr.DataTree]) -> dict[str, pd.DataFrame]:
-    """Return one table for the weights and one for each feature's means: method, cluster, median, low, high."""
-    features = [str(f) for f in next(iter(trees.values()))["posterior"].to_dataset()["feature"].values]
-    blocks: dict[str, list[dict[str, Any]]] = {"weights": [], **{f"means, {f}": [] for f in features}}
+    """Return one table for the weights and one for each feature's locations: method, cluster, median, low, high.
+
+    Locations are means, rates, or the probabilities of a feature's levels.
+    """
+    blocks: dict[str, list[dict[str, Any]]] = {"weights": []}
     for method, tree in trees.items():
         for name, (median, low, high) in estimates(tree).items():
             variable, inside = name[:-1].split("[", 1)
-            cluster, _, feature = inside.partition(", ")
-            if variable in ("weights", "means"):
-                title = "weights" if variable == "weights" else f"means, {feature}"
-                blocks[title].append(
+            cluster, _, place = inside.partition(", ")
+            if parameters.KINDS[variable].block != "spreads":
+                blocks.setdefault(f"{variable}, {place}" if place else variable, []).append(
                     {"method": method, "cluster": int(cluster), "median": median, "low": low, "high": high}
                 )
     return {title: pd.DataFrame(rows) for title, rows in blocks.items() if rows}
@@ -209,18 +222,10 @@ def block_order(matrix: np.ndarray) -> np.ndarray:
     return leaves_list(linkage(squareform(np.clip(distance, 0, None), checks=False), "average"))
 
 
-def separation(tree: xr.DataTree) -> xr.DataArray:
-    """Return how far apart the clusters lie in each feature: the variance of their locations over their mean variance."""
-    posterior = tree["posterior"].to_dataset()[["means", "covariances"]].median(("chain", "draw"))
-    variances = np.einsum("kdd->kd", posterior["covariances"].transpose("cluster", "feature", "feature_").values)
-    means = posterior["means"].transpose("cluster", "feature")
-    return means.var("cluster").copy(data=means.values.var(0) / variances.mean(0))
-
-
 def feature_pairs(tree: xr.DataTree, limit: int = 3) -> list[tuple[str, str]]:
     """Return the pairs of features in which the clusters lie furthest apart, at most `limit`."""
-    apart = separation(tree)
-    features, by_feature = [str(f) for f in apart["feature"].values], apart.values
+    apart = parameters.separation(tree["posterior"].to_dataset())
+    features, by_feature = list(apart), list(apart.values())
     pairs = [(i, j) for i in range(len(features)) for j in range(i + 1, len(features))]
     best = sorted(pairs, key=lambda p: -(by_feature[p[0]] + by_feature[p[1]]))[:limit]
     return [(features[i], features[j]) for i, j in sorted(best)]
@@ -394,12 +399,12 @@ def loo_pit(pointwise: xr.Dataset) -> xr.DataTree:
     return xr.DataTree.from_dict({"loo_pit": xr.Dataset(values)})
 
 
-def by_feature(tree: xr.DataTree) -> xr.DataTree:
-    """Return `posterior_predictive` and `observed_data` with one variable a feature."""
+def by_feature(tree: xr.DataTree, features: Sequence[str]) -> xr.DataTree:
+    """Return `posterior_predictive` and `observed_data` with one variable for each of these features."""
     groups = {}
     for group in ("posterior_predictive", "observed_data"):
         x = tree[group].to_dataset()["x"]
-        groups[group] = xr.Dataset({panel_name(f): x.sel(feature=f).drop_vars("feature") for f in x["feature"].values})
+        groups[group] = xr.Dataset({panel_name(f): x.sel(feature=f).drop_vars("feature") for f in features})
     return xr.DataTree.from_dict(groups)
 
 

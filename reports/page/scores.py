@@ -16,6 +16,9 @@ from reports.page.trust import no_fit
 from reports.page.view import View
 from reports.page.words import listing
 
+# Kinds of features whose values have an order, so that they have a distribution function.
+ORDERED = ("gaussian", "poisson")
+
 # Statistics that are drawn, and rows of a table that stands open.
 PANELS = 9
 FOLDED = 16
@@ -107,10 +110,10 @@ def checks(view: View) -> Section:
     from reports.plots.predictive import plot_predictive
 
     checked = {m: t for m, t in view.trees.items() if m in view.posteriors and "posterior_predictive" in t}
-    if checked:
+    if checked and set(ORDERED) & set(view.kinds.values()):
         pictures = [
             image(
-                plot_predictive(m, quantities.by_feature(t)),
+                plot_predictive(m, quantities.by_feature(t, [f for f, kind in view.kinds.items() if kind in ORDERED])),
                 f"Posterior predictive check of {view.label(m)}",
                 raster=True,
             )
@@ -124,7 +127,8 @@ def checks(view: View) -> Section:
                 slug="ecdf",
             )
         )
-    if sampled := [m for m, route in view.loo if route == "loo"]:
+    sampled = [m for m, route in view.loo if route == "loo" and "pit" in view.trees[m]["loo"].to_dataset()]
+    if sampled:
         section.blocks.append(_loo_pit(view, sampled))
     return section
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,18 @@ COVARIANCES = {
     "diag": "diagonal covariances",
     "spherical": "spherical covariances",
 }
+
+FAMILIES = {
+    "gaussian": "Gaussian mixture",
+    "tied": "Gaussian mixture",
+    "diagonal": "Gaussian mixture",
+    "spherical": "Gaussian mixture",
+    "bernoulli": "mixture of Bernoulli distributions (latent classes)",
+    "categorical": "mixture of categorical distributions (latent classes)",
+    "poisson": "mixture of Poisson distributions",
+    "product": "mixture of several kinds of columns",
+}
+"""From the name of a family to what its mixture is called."""
 
 ADVI = ("advi", "advi-fullrank")
 
@@ -66,6 +79,31 @@ class View:
     def n_clusters(self) -> int:
         """K."""
         return int(self.manifest["model"]["n_components"])
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """What every feature holds, one of `mixtures.tables.KINDS`."""
+        return dict(self.manifest["model"]["kinds"])
+
+    @property
+    def numbers(self) -> list[str]:
+        """The features that hold numbers, whose clusters are Gaussian."""
+        return [feature for feature, kind in self.kinds.items() if kind == "gaussian"]
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether all features hold numbers."""
+        return len(self.numbers) == len(self.kinds)
+
+    @property
+    def blocks(self) -> list[str]:
+        """The blocks of parameters that the model has."""
+        return list(self.manifest["model"]["blocks"])
+
+    @cached_property
+    def number_trees(self) -> dict[str, xr.DataTree]:
+        """The trees with the clusters' means and covariances of `numbers` alone as their posteriors."""
+        return {m: quantities.of_numbers(tree) for m, tree in self.trees.items()}
 
     @property
     def reference(self) -> str | None:
@@ -151,12 +189,7 @@ class View:
         """The page's one line: what was fitted to what, by whom."""
         data = self.manifest["data"]
         methods = ", ".join(self.label(m) for m in self.methods)
-        covariance, k = self.manifest["model"]["covariance"], self.n_clusters
-        clusters = f"{k} cluster{'s' if k > 1 else ''}"
-        return (
-            f"A Gaussian mixture of {clusters} with {COVARIANCES[covariance]} fitted to {data['n']} points in {data['d']}-D by "
-            f"{methods}."
-        )
+        return f"{mixture(self.manifest['model'])} fitted to {data['n']} points in {data['d']}-D by {methods}."
 
     def kind(self, method: str) -> str:
         """A method's kind, in words."""
@@ -189,3 +222,11 @@ class View:
         if key not in self._values.index:
             return np.nan
         return float(np.ravel(np.asarray(self._values.loc[key, column], dtype=float))[0])
+
+
+def mixture(model: Mapping[str, Any]) -> str:
+    """Return what is fitted, in words: a mixture of so many clusters, and of what."""
+    k, covariance = model["n_components"], model["covariance"]
+    clusters = f"{k} cluster{'s' if k > 1 else ''}"
+    structure = f" with {COVARIANCES[covariance]}" if covariance in COVARIANCES else ""
+    return f"A {FAMILIES[model['family']]} of {clusters}{structure}"

@@ -19,22 +19,23 @@ LARGEST, SMALLEST = 60, 3
 
 
 @style.drawing()
-def plot_uncertainty(points: xr.Dataset, title: str, curves: Mapping[str, np.ndarray]) -> Figure:
+def plot_uncertainty(points: xr.Dataset | None, title: str, curves: Mapping[str, np.ndarray]) -> Figure:
     """Draw points by their uncertainty under one method, and the uncertainties in falling order, one line a method.
 
     Parameters
     ----------
     points
         `x` (obs, feature), one feature or two, `cluster` (obs), the most probable one, and `uncertainty` (obs), 1 less the
-        largest responsibility.
+        largest responsibility; without them the lines alone.
     title
         Of the first panel.
     curves
         Method -> uncertainty of every point, in any order.
     """
-    figure, axes = style.panels(1, 2, height=3.4)
-    _points(axes[0, 0], points, title)
-    _curves(axes[0, 1], curves)
+    figure, axes = style.panels(1, 1 if points is None else 2, height=3.4)
+    if points is not None:
+        _points(axes[0, 0], points, title)
+    _curves(axes[0, -1], curves)
     style.legend(figure, curves)
     return figure
 

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import expit
 
 from mixtures import Draws, Fit
-from reports.metrics.parameters import log_odds
+from mixtures.families.parameters import log_odds
 
 # Where replaced draws have their means, in the family's units: no draw of the others reaches so far.
 FAR = 1e6
