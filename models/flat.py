@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
+import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +21,9 @@ from pytensor.tensor.variable import TensorVariable
 
 if TYPE_CHECKING:
     import jax
+
+COMPILED_CALL = "compiled call"
+"""Name of the thread that makes one."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +106,64 @@ def can_run_in_parallel(n: int) -> bool:
 
 
 def parallel(function: Callable, *args: Any) -> Callable:
-    """``function`` mapped over the first axis of ``args`` and compiled for them: on one host device each, else in turn."""
+    """``function`` mapped over the first axis of ``args`` and compiled for them: on one host device each, else in turn.
+
+    An interrupt from the keyboard ends the wait for it; see `interruptible`.
+    """
     import jax
 
     n = len(jax.tree.leaves(args)[0])
     if can_run_in_parallel(n):
-        return jax.pmap(function, devices=jax.local_devices()[:n]).lower(*args).compile()
-    return jax.jit(lambda *a: jax.lax.map(lambda each: function(*each), a)).lower(*args).compile()
+        mapped: Any = jax.pmap(function, devices=jax.local_devices()[:n])
+    else:
+        mapped = jax.jit(lambda *a: jax.lax.map(lambda each: function(*each), a))
+    compiled = interruptible(mapped.lower(*args).compile)()
+    return interruptible(lambda *a: jax.block_until_ready(compiled(*a)))
+
+
+def interruptible(function: Callable) -> Callable:
+    """``function``, of which Python's main thread waits for the answer such that KeyboardInterrupt is raised meanwhile.
+
+    Python handles a signal in its main thread, between two of its own instructions; a compiled call that the main thread made
+    itself would keep it waiting. So the call is made by another thread. JAX has no way to end it: after an interrupt it goes on
+    by itself until it is done or the process ends, and its answer is dropped.
+    """
+
+    def call(*args: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            return function(*args)
+        answer: Future[Any] = Future()
+
+        def work() -> None:
+            try:
+                answer.set_result(function(*args))
+            except BaseException as error:  # the caller's, who gets it
+                answer.set_exception(error)
+
+        thread = threading.Thread(target=work, name=COMPILED_CALL, daemon=True)
+        thread.start()
+        try:
+            while not answer.done():
+                wait([answer], timeout=0.2)  # without an end Windows hears no interrupt
+        except BaseException:
+            _left.append(thread)
+            raise
+        return answer.result()
+
+    return call
+
+
+def _leave() -> None:
+    """End the process at its exit where a compiled call still goes on: Python's own way out aborts then."""
+    if any(thread.is_alive() for thread in _left):
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(130 if isinstance(getattr(sys, "last_exc", None), KeyboardInterrupt) else 0)
+
+
+_left: list[threading.Thread] = []
+atexit.register(_leave)
 
 
 def counting(tell: Callable[[int, int], None] | None, loops: int, steps: int) -> Callable[[Any], None]:

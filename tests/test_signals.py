@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -250,3 +251,25 @@ def test_a_study_that_is_interrupted_with_its_workers_says_what_is_kept(runs):
     kept = r"interrupted; \d+ of [\d\s]+ fits are kept in o: give the same command to go on"
     assert [line for line in run.err.splitlines() if re.fullmatch(kept, line)]
     assert "Traceback" not in run.err
+
+
+def test_an_interrupt_does_not_wait_for_a_compiled_call():
+    """Of Python's main thread; the call is left to end by itself, and what it raises comes through where it is waited for."""
+    from models.flat import COMPILED_CALL, interruptible
+    from reports.commands import stopping
+
+    ended = threading.Event()
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    began = time.monotonic()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interruptible(lambda seconds: (time.sleep(seconds), ended.set()))(1.0)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert time.monotonic() - began < 0.9
+    assert ended.wait(5)
+    assert stopping.COMPILED_CALL == COMPILED_CALL
+    assert interruptible(lambda a, b: a + b)(1, 2) == 3
+    with pytest.raises(ZeroDivisionError):
+        interruptible(lambda: 1 / 0)()

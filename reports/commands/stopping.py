@@ -26,6 +26,9 @@ GRACE, TOGETHER = 3.0, 0.2
 WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "terminal closed"}
 SIGNALS = {getattr(signal, name): word for name, word in WORDS.items() if hasattr(signal, name)}
 
+# How `models.flat` calls the thread of a compiled call, which an interrupt leaves to itself.
+COMPILED_CALL = "compiled call"
+
 NOTHING = "nothing was written"
 
 
@@ -109,6 +112,8 @@ class Ending:
                 self.say(_line(number))
             except OSError:  # the terminal has gone
                 _close_output()
+        if any(thread.name == COMPILED_CALL for thread in threading.enumerate()):
+            _end(number)  # Python's own way out would abort
         raise self.leave(128 + number) from None
 
 

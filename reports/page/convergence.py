@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -31,12 +33,13 @@ def convergence(view: View) -> Section:
     section.blocks.append(
         Table(
             "Outcome of each run",
-            ["method", "outcome", "starts at the best optimum", "failed starts", "notes"],
+            ["method", "outcome", "starts", "notes"],
             [outcome(view, method) for method in view.methods],
             slug="outcomes",
         )
     )
-    section.blocks += optima(view)
+    if higher := higher_likelihood(view):
+        section.blocks.append(Notice(literal(higher), "warn"))
     section.blocks += objectives(view)
     section.blocks += samplers(view)
     return section
@@ -51,15 +54,18 @@ def optima(view: View) -> list[Bullets | Notice]:
 
 def starts(view: View) -> list[str]:
     """Return how often the starts of each optimiser found its best optimum, and how many failed, a sentence a method."""
-    said = []
-    for method, facts in view.methods.items():
-        info = facts["info"]
-        number_of, reached, lost = info.get("restarts"), info.get("reached"), info.get("collapsed")
-        if number_of and reached is not None:
-            found = "found once" if reached == 1 else f"found {reached} times"
-            collapsed = f"; {lost} collapsed" if lost else ""
-            said.append(f"{view.label(method)}: best of {number_of} starts, {found}{collapsed}.")
-    return said
+    ended = {view.label(method): started(facts["info"]) for method, facts in view.methods.items()}
+    return [f"{label}: {words}." for label, words in ended.items() if words]
+
+
+def started(info: Mapping[str, Any]) -> str:
+    """Return how the starts of one run ended, as in "best of 10 starts, found 4 times; 3 collapsed"; "" where it has none."""
+    number_of, reached = info.get("restarts"), info.get("reached")
+    if not number_of or reached is None:
+        return ""
+    found = "found once" if reached == 1 else f"found {reached} times"
+    lost = [f"; {info[name]} {name}" for name in ("collapsed", "failed") if info.get(name)]
+    return f"best of {number_of} starts, {found}{''.join(lost)}"
 
 
 def higher_likelihood(view: View) -> str | None:
@@ -89,8 +95,6 @@ def outcome(view: View, method: str) -> list[Cell]:
     facts = view.methods[method]
     info, failed = facts["info"], facts["status"] != "ok"
     words = OUTCOMES["mcmc" if facts["kind"] == "mcmc" else "else"].get(facts["converged"], DASH)
-    starts, best = info.get("restarts"), info.get("reached")
-    lost = info.get("collapsed", info.get("failed"))
     notes = [facts["error"]] if failed else list(facts["warnings"])
     if not failed and method in ADVI:
         notes.append("all starts are in one mode")
@@ -102,8 +106,7 @@ def outcome(view: View, method: str) -> list[Cell]:
         Cell("✗ failed", tone="bad")
         if failed
         else Cell(words, tone={True: "good", False: "bad"}.get(facts["converged"], "")),
-        Cell(f"{best} of {starts}" if starts and best is not None else DASH),
-        Cell(f"{lost} of {starts}" if starts and lost is not None else DASH),
+        Cell(started(info) or DASH),
         Cell("; ".join(map(str, notes)) or DASH),
     ]
 
