@@ -77,7 +77,7 @@ def test_patterns_that_were_not_seen_count():
 
 
 def test_the_adjusted_bic_counts_fewer_rows():
-    assert goodness.adjusted_bic(-293.7050, 23, 118) == pytest.approx(587.41 + 23 * np.log(5))
+    assert em.criteria(-293.7050, 0.0, 23, 118)["sabic"] == pytest.approx(587.41 + 23 * np.log(5))
 
 
 def test_other_posteriors_have_no_penalised_likelihood_and_numbers_no_patterns(rng):

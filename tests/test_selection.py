@@ -61,12 +61,18 @@ def x():
 @pytest.mark.parametrize("covariance", COVARIANCES)
 def test_penalised_likelihoods_are_those_of_scikit_learn(covariance, x):
     """On -2 log scales divided by -2; two optimisers that stop at 1e-9 nats a point agree to 1e-4 in total."""
-    found = select(x, [1, 3], ("aic", "bic", "icl"), covariance=covariance)
+    found = select(x, [1, 3], ("aic", "bic", "sabic", "icl"), covariance=covariance)
     for k in (1, 3):
         model = theirs(x, k, covariance)
         entropy = entr(model.predict_proba(x)).sum()
         for criterion, expected in (("aic", model.aic(x)), ("bic", model.bic(x)), ("icl", model.bic(x) + 2 * entropy)):
             assert value(found, criterion, k, covariance) == pytest.approx(-expected / 2, abs=1e-4)
+        p = model._n_parameters()
+        sabic = -2 * 60 * model.score(x) + p * np.log(62 / 24)
+        assert value(found, "sabic", k, covariance) == pytest.approx(-sabic / 2, abs=1e-4)
+    own, r = found.fits.set_index("components").loc[3], theirs(x, 3, covariance).predict_proba(x)
+    assert own["em_entropy_r2"] == pytest.approx(1 - entr(r).sum(1).mean() / entr(r.mean(0)).sum(), abs=1e-4)
+    assert np.isnan(found.fits["em_entropy_r2"].iloc[0])
 
 
 def test_cross_validation_is_that_of_refits(x):
@@ -378,6 +384,7 @@ def test_page_says_what_the_numbers_say(three, tmp_path):
     html = render(three)
     page = Page(html)
     sections = ["choice", "clusters", "curves", "values", "fits", "meaning", "setting", "limits", "glossary"]
+    assert "2 of 2" in page.sections["fits"]  # the starts that were continued and reached the best optimum
     assert list(page.sections) == sections
     assert page.tags.count("script") == 1
     assert {address[1:] for address in page.addresses if address.startswith("#")} <= set(page.ids)

@@ -70,7 +70,7 @@ def fit(
     -------
     Fit
         Of kind "point". For maximum likelihood ``info`` holds the ``log_likelihood`` of x at the point, which with
-        ``reg_covar`` is above the objective in ``bound``, and its AIC, BIC and ICL; see `criteria`.
+        ``reg_covar`` is above the objective in ``bound``, and its AIC, BIC, SABIC and ICL; see `criteria`.
 
     Raises
     ------
@@ -248,10 +248,11 @@ def _result(ascent: Ascent, family: Family, allocation: Allocation, prior: bool,
 
 
 def criteria(log_likelihood: float, entropy: float, p: int, n: float) -> dict[str, float]:
-    """AIC, BIC and ICL of a maximum-likelihood fit, on the scale of -2 log likelihood, smaller being better.
+    """AIC, BIC, SABIC and ICL of a maximum-likelihood fit, on the scale of -2 log likelihood, smaller being better.
 
-    AIC = -2 L + 2 p (Akaike 1974); BIC = -2 L + p log N (Schwarz 1978); ICL = BIC + 2 times the entropy of the
-    responsibilities (Biernacki, Celeux & Govaert 2000).
+    AIC = -2 L + 2 p (Akaike 1974); BIC = -2 L + p log N (Schwarz 1978); SABIC = -2 L + p log((N + 2) / 24), adjusted for the
+    sample size (Sclove 1987, *Psychometrika* 52:333-343); ICL = BIC + 2 times the entropy of the responsibilities
+    (Biernacki, Celeux & Govaert 2000).
 
     Parameters
     ----------
@@ -263,4 +264,9 @@ def criteria(log_likelihood: float, entropy: float, p: int, n: float) -> dict[st
         Number of observations.
     """
     bic = -2 * log_likelihood + p * np.log(n)
-    return {"aic": float(-2 * log_likelihood + 2 * p), "bic": float(bic), "icl": float(bic + 2 * entropy)}
+    return {
+        "aic": float(-2 * log_likelihood + 2 * p),
+        "bic": float(bic),
+        "sabic": float(-2 * log_likelihood + p * np.log((n + 2) / 24)),
+        "icl": float(bic + 2 * entropy),
+    }

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
-from scipy.special import xlogy
+from scipy.special import entr, xlogy
 
 from mixtures import Fit
+from mixtures.methods.em import criteria
 from reports.metrics import Row
 from reports.metrics.nominal import Nominal, nominal
 
@@ -54,23 +55,17 @@ def n_parameters(fit: Fit) -> int:
     return fit.family.n_free(fit.n_components) + fit.allocation.n_free()
 
 
-def adjusted_bic(log_likelihood: float, p: int, n: float) -> float:
-    """-2 L + p log((n + 2) / 24): BIC adjusted for the sample size (Sclove 1987, *Psychometrika* 52:333-343)."""
-    return float(-2 * log_likelihood + p * np.log((n + 2) / 24))
-
-
 def penalised(fit: Fit, x: np.ndarray) -> list[Row]:
-    """``aic``, ``bic`` and ``sabic`` of a point estimate, at its log likelihood; those of other posteriors are not defined.
+    """``aic``, ``bic``, ``sabic`` and ``icl`` of a point estimate; see `mixtures.methods.em.criteria`.
 
     At a posterior mode they hold the likelihood there, without the prior (Fraley & Raftery 2007, *Journal of Classification*
-    24:155-181).
+    24:155-181). Those of other posteriors are not defined.
     """
     if fit.kind != "point":
         return []
-    L, p, n = float(fit.log_predictive(x).sum()), n_parameters(fit), len(x)
-    numbers = {"aic": -2 * L + 2 * p, "bic": -2 * L + p * np.log(n), "sabic": adjusted_bic(L, p, n)}
-    numbers |= {name: fit.info[name] for name in ("aic", "bic") if name in fit.info}
-    return [Row(fit.method, name, "data", float(value)) for name, value in numbers.items()]
+    L, entropy = float(fit.log_predictive(x).sum()), float(entr(fit.responsibilities(x)).sum())
+    numbers = criteria(L, entropy, n_parameters(fit), len(x))
+    return [Row(fit.method, name, "data", fit.info.get(name, value)) for name, value in numbers.items()]
 
 
 def fit_statistics(fit: Fit, x: np.ndarray) -> list[Row]:

@@ -123,7 +123,7 @@ def choice(view: View) -> Section:
     section = Section(
         "choice",
         "Choice",
-        "All criteria are in nats for the whole data set, and larger is better: AIC, BIC and ICL are divided by −2.",
+        "All criteria are in nats for the whole data set, and larger is better: AIC, BIC, SABIC and ICL are divided by −2.",
     )
     if not view.criteria:
         section.blocks.append(Notice("No criterion has a value for any candidate; the reasons are below.", "warn"))
@@ -303,8 +303,10 @@ def fits(view: View) -> Section:
         "em_reached": "EM starts at the best optimum",
         "em_collapsed": "failed EM starts",
         "em_fewest_points": "smallest cluster of EM (points)",
+        "em_entropy_r2": "entropy R² (EM)",
         "cavi_reached": "CAVI starts at the best optimum",
         "cavi_empty": "empty clusters (CAVI)",
+        "cavi_entropy_r2": "entropy R² (CAVI)",
         "gibbs_rhat": "R-hat (Gibbs)",
         "gibbs_khat_bad": "high k-hat in LOO (points)",
         "gibbs_evidence": "evidence by",
@@ -313,7 +315,10 @@ def fits(view: View) -> Section:
     table = view.selection.fits
     shown = [name for name in columns if name in table]
     rows = [
-        [*_row_head(view, Candidate(row["covariance"], row["components"])), *(_fact(name, row[name]) for name in shown)]
+        [
+            *_row_head(view, Candidate(row["covariance"], row["components"])),
+            *(_fact(name, row[name], manifest["continued"]) for name in shown),
+        ]
         for row in table.to_dict("records")
     ]
     section.blocks.append(Table("How the fits went", [*_head(view), *(columns[name] for name in shown)], rows))
@@ -412,10 +417,19 @@ def _number(x: Any, se: Any) -> Cell:
     return Cell(with_error(x, se) if se > 0.05 else fixed(x, 1), float(x))
 
 
-def _fact(name: str, x: Any) -> Cell:
-    decimals = {"em_log_likelihood": 1, "em_fewest_points": 1, "gibbs_rhat": 3}
+def _fact(name: str, x: Any, continued: int) -> Cell:
+    """How a fit went; of the starts at the best optimum also how many could be there."""
+    decimals = {
+        "em_log_likelihood": 1,
+        "em_fewest_points": 1,
+        "gibbs_rhat": 3,
+        "em_entropy_r2": 3,
+        "cavi_entropy_r2": 3,
+    }
     if pd.isna(x) or isinstance(x, str):
         return Cell(WAYS.get(x, x) if isinstance(x, str) else DASH)
+    if name.endswith("_reached"):
+        return Cell(f"{x:.0f} of {continued}", x)
     return Cell(fixed(x, decimals[name]), x) if name in decimals else value(x)
 
 
