@@ -263,3 +263,26 @@ def test_features_that_depend_are_named_with_the_combination(covariance, K):
     assert isinstance(caught.value, CollapseError)
     assert caught.value.named("abc").startswith("'c' = 2 'a' - 'b' + 3: ")
     assert np.isfinite(em.fit(x, family, allocation, rng=0, restarts=2, reg_covar=1e-3).bound[-1])
+
+
+@pytest.mark.robustness("numbers")
+@pytest.mark.parametrize("method", ONLINE)
+def test_a_batch_unlike_those_before_it_is_named(method):
+    """Batches at an offset are learned as they are without; one that leaves the first by 10^7 is refused with what to do."""
+    rng, allocation = np.random.default_rng(0), Dirichlet.symmetric(2)
+    x = three_clusters(120, rng)
+    learn, means = ONLINE[method], []
+    for offset in (0.0, 1e7):
+        family, fit = COVARIANCES["full"].from_data(x[:60] + offset, 2), None
+        for first in (0, 60):
+            fit = learn(x[first : first + 60] + offset, family, allocation, rng=0, previous=fit)
+        own = family.to_data({name: v[0, 0] for name, v in fit.as_draws(1, 1, 0).held.theta.items()})["means"] - offset
+        means.append(own[own[:, 0].argsort()])
+    if method != "cavi":  # of that it is a draw
+        np.testing.assert_allclose(*means, atol=1e-5)
+    family = COVARIANCES["full"].from_data(x[:60], 2)
+    fit = learn(x[:60], family, allocation, rng=0)
+    with pytest.raises(
+        CollapseError, match=r"the rows of batch 2 lie .* begin with rows that look like the whole \(shuffle"
+    ):
+        learn(x[60:] + 1e7, family, allocation, rng=0, previous=fit)

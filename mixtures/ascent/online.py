@@ -14,9 +14,13 @@ import numpy as np
 
 from mixtures.ascent.climb import Ascent, Method, ascend
 from mixtures.engines.passes import one_pass
+from mixtures.errors import CollapseError
 from mixtures.model import Allocation, Family
 from mixtures.rows import Rows, as_rows, as_weights, count
 from mixtures.seeds import Rng
+
+# Standard deviations from the coordinates' origin beyond which a batch may leave no digits.
+FAR = 1e3
 
 
 class Learned(NamedTuple):
@@ -70,6 +74,11 @@ def learn(
         See `mixtures.engines.passes.one_pass`.
     **climb
         For the first batch: see `mixtures.ascent.climb.ascend`.
+
+    Raises
+    ------
+    CollapseError
+        If a cluster has collapsed on the first batch, or a later one lies so far from it that no digits are left.
     """
     if not 0.5 < kappa <= 1:
         raise ValueError(f"kappa is {kappa}; expected more than 1/2, at most 1")
@@ -86,7 +95,30 @@ def learn(
     eta, _ = method(family, allocation, previous.s[None] * (total or previous.n))
     _, s = one_pass(x, weights, family, rows * allocation.n_components, reg_covar)(eta[0])
     rho = (fresh / n) ** kappa
-    return Learned((1 - rho) * previous.s + rho * s / fresh, n, previous.batches + 1)
+    learned = Learned((1 - rho) * previous.s + rho * s / fresh, n, previous.batches + 1)
+    _refuse_strangers(method, family, allocation, learned, s)
+    return learned
+
+
+def _refuse_strangers(method: Method, family: Family, allocation: Allocation, learned: Learned, s: np.ndarray) -> None:
+    """Refuse a batch so far from those before it that the coordinates of these leave no digits of what was learned.
+
+    Raises
+    ------
+    CollapseError
+    """
+    if not family.gaussian:
+        return
+    away = np.abs(s[:, 1 : 1 + len(family.origin)].sum(0)).max() / s[:, 0].sum()
+    if away > FAR:
+        try:
+            method(family, allocation, learned.s[None] * learned.n)
+        except CollapseError as error:
+            raise CollapseError(
+                f"the rows of batch {learned.batches} lie {away:.2g} standard deviations from those that the coordinates were "
+                "made from, and no digits of the covariances are left; begin with rows that look like the whole (shuffle "
+                f"them), or fit all of it at once, as blocks of rows ({error})"
+            ) from error
 
 
 def as_ascent(learned: Learned, total: float | None) -> Ascent:
