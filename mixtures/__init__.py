@@ -15,6 +15,7 @@ Equation numbers refer to C. M. Bishop, *Pattern Recognition and Machine Learnin
 from typing import TYPE_CHECKING, Any
 
 from mixtures.allocations.dirichlet import Dirichlet
+from mixtures.allocations.markov import Markov
 from mixtures.allocations.stick_breaking import StickBreaking
 from mixtures.errors import CollapseError, ConvergenceWarning, VersionWarning
 from mixtures.families.bernoulli import Bernoulli
@@ -26,6 +27,7 @@ from mixtures.families.product import Product
 from mixtures.families.spherical import SphericalGaussian
 from mixtures.families.tied import TiedGaussian
 from mixtures.fit import Conjugate, Draws, Fit
+from mixtures.rows import Sequences
 
 if TYPE_CHECKING:
     from mixtures.estimators import BayesianGaussianMixture, GaussianMixture
@@ -47,9 +49,11 @@ __all__ = [
     "Fit",
     "Gaussian",
     "GaussianMixture",
+    "Markov",
     "NormalWishart",
     "Poisson",
     "Product",
+    "Sequences",
     "SphericalGaussian",
     "StickBreaking",
     "TiedGaussian",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -31,6 +32,7 @@ class Draws:
     Parameters
     ----------
     weights : ndarray, shape (chain, draw, K)
+        Or what the allocation has in their place, (chain, draw, K, ...).
     theta : dict of ndarray, shape (chain, draw, K, ...)
         Cluster parameters in the family's coordinates.
     """
@@ -41,16 +43,18 @@ class Draws:
     def flat(self) -> tuple[np.ndarray, Theta]:
         """Weights (S, K) and theta (S, K, ...) with chains and draws in one axis."""
         S = self.weights.shape[0] * self.weights.shape[1]
-        return self.weights.reshape(S, -1), {name: v.reshape(S, *v.shape[2:]) for name, v in self.theta.items()}
+        return self.weights.reshape(S, *self.weights.shape[2:]), {
+            name: v.reshape(S, *v.shape[2:]) for name, v in self.theta.items()
+        }
 
     def permute(self, order: np.ndarray) -> Draws:
         """The same draws with their clusters in the order (chain, draw, K) or (K,)."""
-        order = np.broadcast_to(order, self.weights.shape)
+        order = np.broadcast_to(order, self.weights.shape[:3])
 
         def take(a: np.ndarray) -> np.ndarray:
             return np.take_along_axis(a, order.reshape(order.shape + (1,) * (a.ndim - 3)), axis=2)
 
-        return Draws(take(self.weights), {name: take(v) for name, v in self.theta.items()})
+        return Draws(permuted(self.weights, order), {name: take(v) for name, v in self.theta.items()})
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ class Conjugate:
 
     def permute(self, order: np.ndarray) -> Conjugate:
         """The same posterior with its clusters in the order (K,)."""
-        return Conjugate(self.alpha[order], self.theta.permute(order))
+        alpha = permuted(self.alpha, order) if isinstance(self.alpha, np.ndarray) else self.alpha[order]
+        return Conjugate(alpha, self.theta.permute(order))
 
 
 class Mixed(Protocol):
@@ -159,16 +164,17 @@ class Fit:
         Returns
         -------
         xarray.DataTree
-            Group ``posterior`` with ``weights`` (chain, draw, cluster) and the family's parameters, and ``sample_stats``
-            where the method has them. Held chains stay apart when n is all of their draws; otherwise there is one chain.
+            Group ``posterior`` with ``weights`` (chain, draw, cluster), or what the allocation has in their place, and the
+            family's parameters, and ``sample_stats`` where the method has them. Held chains stay apart when n is all of their
+            draws; otherwise there is one chain.
         """
         import xarray as xr
 
         weights, theta = self.parameters(n, rng)
-        whole = isinstance(self.posterior, Draws) and n == self.held.weights[..., 0].size
+        whole = isinstance(self.posterior, Draws) and n == math.prod(self.held.weights.shape[:2])
         chains = len(self.held.weights) if whole else 1
-        values = {"weights": weights, **self.family.to_data(theta)}
-        dims: dict[str, tuple[str, ...]] = {"weights": ("cluster",), **self.family.dims}
+        values = {**self.allocation.named(weights), **self.family.to_data(theta)}
+        dims: dict[str, tuple[str, ...]] = {**self.allocation.dims, **self.family.dims}
         variables = {
             name: (("chain", "draw", *dims[name]), v.reshape(chains, n // chains, *v.shape[1:]))
             for name, v in values.items()
@@ -236,6 +242,14 @@ class Fit:
             return np.concatenate([normalise(_log_density(eta, *self._features(block)))[1] for block, _ in blocks(x)])
         return np.concatenate([normalise_draws(block)[1].mean(0) for _, block in self.log_rho(x)])
 
+    def each_responsibilities(self, x: np.ndarray, every: int = 1) -> Iterator[tuple[slice, slice, np.ndarray]]:
+        """Probabilities of the clusters (S, rows, K) under every held draw, in blocks, and which draws and rows these are.
+
+        Rows are counted among each ``every``-th of x.
+        """
+        for rows, log_rho in self.log_rho(x[::every]):
+            yield slice(None), rows, normalise_draws(log_rho)[1]
+
     def sample(self, n: int, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
         """``n`` points (n, D) in the units of x from the posterior predictive, with their labels (n,)."""
         rng = generator(rng)
@@ -250,13 +264,20 @@ class Fit:
         return replace(
             self,
             posterior=Draws(
-                weights.reshape(chains, draws, -1),
+                weights.reshape(chains, draws, *weights.shape[1:]),
                 {name: v.reshape(chains, draws, *v.shape[1:]) for name, v in theta.items()},
             ),
         )
 
     def log_rho(self, x: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """log pi_k + log p(x_n | theta_k) under every held draw: blocks of rows with their values (S, rows, K).
+
+        Minus infinity as in `log_density`.
+        """
+        return self._log_rho(x, self.allocation.natural(self.held.flat()[0]))
+
+    def log_density(self, x: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """log p(x_n | theta_k) under every held draw: blocks of rows with their values (S, rows, K).
 
         Minus infinity where x_n is impossible under theta_k, as a value is whose probability was estimated as zero.
 
@@ -265,12 +286,16 @@ class Fit:
         TypeError
             If the posterior is held in closed form; draw from it first.
         """
-        weights, theta = self.held.flat()
-        eta = fold(self.allocation.natural(weights), self.family.natural(theta))
+        return self._log_rho(x, np.zeros((len(self.held.flat()[0]), self.n_components)))
+
+    def _log_rho(self, x: np.ndarray, log_pi: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """`log_rho` with these log weights (S, K)."""
+        _, theta = self.held.flat()
+        eta = fold(log_pi, self.family.natural(theta))
         S, K, P = eta.shape
         impossible = self.family.impossible(theta)
         if self.family.gaussian and S == 1 and np.abs(eta[..., 0]).max() > CANCELLING:
-            yield slice(None), np.concatenate([self._about_means(block) for block, _ in blocks(x)])[None]
+            yield slice(None), np.concatenate([self._about_means(block, log_pi) for block, _ in blocks(x)])[None]
             return
 
         def by_draw(eta: np.ndarray, t: np.ndarray, beyond: np.ndarray) -> np.ndarray:
@@ -296,14 +321,23 @@ class Fit:
         t[beyond] = 0
         return t, beyond
 
-    def _about_means(self, x: np.ndarray) -> np.ndarray:
+    def _about_means(self, x: np.ndarray, log_pi: np.ndarray) -> np.ndarray:
         """`log_rho` of a point estimate, each cluster about its own mean, where nothing cancels, (N, K)."""
-        weights, theta = self.held.flat()
+        _, theta = self.held.flat()
         means, own = self.family.to_data(theta)["means"][0], theta | {"means": np.zeros_like(theta["means"])}
-        eta = fold(self.allocation.natural(weights), self.family.natural(own))[0]
+        eta = fold(log_pi, self.family.natural(own))[0]
         family: Any = self.family
         about = [replace(self, family=replace(family, origin=mu))._features(x) for mu in means]
         return np.stack([_log_density(e[None], *own)[:, 0] for e, own in zip(eta, about, strict=True)], axis=-1)
+
+
+def permuted(weights: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Weights (..., K) or, of a chain, starts beside transitions (..., K, 1 + K), with their clusters in the order (..., K)."""
+    if weights.ndim == order.ndim:
+        return np.take_along_axis(weights, order, axis=-1)
+    columns = np.concatenate([np.zeros_like(order[..., :1]), 1 + order], axis=-1)
+    rows = np.take_along_axis(weights, order[..., None], axis=-2)
+    return np.take_along_axis(rows, columns[..., None, :], axis=-1)
 
 
 def _log_density(eta: np.ndarray, t: np.ndarray, beyond: np.ndarray) -> np.ndarray:

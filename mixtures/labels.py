@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mixtures.engines.responsibilities import normalise_draws
 from mixtures.fit import Conjugate, Fit
 
 # Enough points to tell labellings apart; more would only cost time.
@@ -67,7 +66,7 @@ def align(fit: Fit, reference: np.ndarray, x: np.ndarray) -> Aligned:
     fit : Fit
     reference : ndarray, shape (N, K)
         Responsibilities that define the labelling.
-    x : ndarray, shape (N, D)
+    x : ndarray, shape (N, D), or Sequences
         The points they belong to; at most 1000 of them, evenly spaced, are used.
 
     Returns
@@ -75,15 +74,16 @@ def align(fit: Fit, reference: np.ndarray, x: np.ndarray) -> Aligned:
     Aligned
     """
     every = max(1, -(-len(x) // LARGEST))
-    x, reference = x[::every], reference[::every]
+    reference = reference[::every]
     if isinstance(fit.posterior, Conjugate):
-        order = assignment(reference.T @ fit.responsibilities(x))
+        own = fit.responsibilities(x[::every]) if fit.allocation.independent else fit.responsibilities(x)[::every]
+        order = assignment(reference.T @ own)
         moved = float(np.any(order != np.arange(len(order))))
         return Aligned(replace(fit, posterior=fit.posterior.permute(order)), moved, 0.0)
-    chains, draws, K = fit.held.weights.shape
+    chains, draws, K = fit.held.weights.shape[:3]
     overlap = np.zeros((chains * draws, K, K))
-    for rows, log_rho in fit.log_rho(x):
-        overlap += np.einsum("nj,snk->sjk", reference[rows], normalise_draws(log_rho)[1], optimize=True)
+    for some, rows, r in fit.each_responsibilities(x, every):
+        overlap[some] += np.einsum("nj,snk->sjk", reference[rows], r, optimize=True)
     orders = assignments(overlap).reshape(chains, draws, K)
     moved = np.any(orders != np.arange(K), axis=-1).mean()
     switched = 1 - np.mean([agreement(chain) for chain in orders])

@@ -179,22 +179,55 @@ class Family(Protocol):
 
 
 class Allocation(Protocol):
-    """How the labels arise: weights with a conjugate prior, whose sufficient statistics are the cluster counts."""
+    """How the labels arise: weights with a conjugate prior, whose sufficient statistics are counts of the labels.
 
-    equations: ClassVar[tuple[str, ...]]
+    Of independent labels the counts are those of the clusters (..., K), which the statistics of the points hold. Labels that
+    depend on each other have counts and weights (..., K, C), in columns of their own behind those of the points.
+    """
+
+    independent: ClassVar[bool]
+    fits: ClassVar[Any]
+    """The class of a fit."""
+    dims: ClassVar[dict[str, tuple[str, ...]]]
+    """The axes of what `named` gives."""
+
+    @property
+    def equations(self) -> tuple[str, ...]:
+        """The generative model, line by line."""
 
     @property
     def n_components(self) -> int:
         """K."""
 
+    def rows(self, x: Any) -> Any:
+        """The rows as this allocation takes them."""
+
+    def split(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The counts of the labels, and the statistics of the clusters' points (..., K, P), in a state s."""
+
+    def begin(self, s: np.ndarray, x: Any, weights: np.ndarray | None) -> np.ndarray:
+        """The states that an ascent begins with from the statistics of the points (..., K, P)."""
+
+    def labelled(self, z: np.ndarray, x: Any, k: int) -> np.ndarray:
+        """Counts of labels z (..., N) in 0..k-1 of these rows."""
+
+    def permute(self, s: np.ndarray, order: np.ndarray) -> np.ndarray:
+        """States s with their clusters in the order (..., K)."""
+
+    def named(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """The weights by name."""
+
+    def unlabelled(self, weights: np.ndarray) -> np.ndarray:
+        """Some numbers that follow from the weights whatever the clusters are called, (..., M)."""
+
     def natural(self, weights: np.ndarray) -> np.ndarray:
-        """Log weights, (..., K)."""
+        """Log weights, in the shape of the counts."""
 
     def posterior(self, counts: np.ndarray) -> Any:
-        """Hyperparameters given counts (..., K)."""
+        """Hyperparameters given counts."""
 
     def expected_natural(self, q: Any) -> np.ndarray:
-        """Expected log weights, (..., K)."""
+        """Expected log weights, in the shape of the counts."""
 
     def log_marginal(self, counts: np.ndarray) -> np.ndarray:
         """Log probability of one labelling with these counts, (...)."""
@@ -203,10 +236,10 @@ class Allocation(Protocol):
         """The same prior for the first k clusters alone."""
 
     def maximum_likelihood(self, counts: np.ndarray) -> np.ndarray:
-        """Weights that maximise sum(counts * log weights), (..., K)."""
+        """Weights that maximise sum(counts * log weights)."""
 
     def mode(self, counts: np.ndarray) -> np.ndarray:
-        """Weights that maximise sum(counts * log weights) + log prior, (..., K)."""
+        """Weights that maximise sum(counts * log weights) + log prior."""
 
     def log_density(self, weights: np.ndarray, q: Any) -> np.ndarray:
         """Log density of the weights under q, (...)."""
@@ -215,10 +248,10 @@ class Allocation(Protocol):
         """`log_density` under the prior, (...)."""
 
     def mean(self, q: Any) -> np.ndarray:
-        """Expected weights under q, (K,)."""
+        """Expected weights under q."""
 
     def sample(self, q: Any, size: int, rng: np.random.Generator) -> np.ndarray:
-        """Draws of the weights from q, (size, K)."""
+        """Draws of the weights from q, (size, ...)."""
 
     def n_free(self) -> int:
         """Number of free weights."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ def as_rows(x: Rows) -> Rows:
         If x is an array that is not a matrix with at least one row and one column, is complex or holds other things than
         numbers, or if x is blocks that can be read only once.
     """
+    if isinstance(x, Sequences):
+        return x
     if isinstance(x, Iterator):
         raise ValueError("x is an iterator, which ends after one reading; give an iterable that starts anew each time")
     if not _is_array(x):
@@ -79,6 +82,87 @@ def unmasked(x: Any) -> Any:
     return as_real(x) if isinstance(x, np.ma.MaskedArray) else x
 
 
+class Sequences:
+    """Rows in the order of time, of one sequence or of several one after another.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, D)
+        A memory map among them.
+    lengths : sequence of int, shape (S,), optional
+        Number of rows of each sequence; by default there is one.
+
+    Attributes
+    ----------
+    edges : ndarray of int, shape (S + 1,)
+        Where each sequence begins, and where the last one ends.
+
+    Raises
+    ------
+    ValueError
+        If x is no matrix, or the lengths are not positive whole numbers that add up to its rows.
+
+    Examples
+    --------
+    >>> Sequences(np.zeros((5, 1)), [2, 3]).edges.tolist()
+    [0, 2, 5]
+    """
+
+    x: np.ndarray
+    edges: np.ndarray
+
+    def __init__(self, x: Any, lengths: Any = None) -> None:
+        if isinstance(x, Sequences):
+            x, lengths = x.x, x.lengths if lengths is None else lengths
+        x = as_rows(x)
+        if not isinstance(x, np.ndarray):
+            raise ValueError("x comes in blocks; sequences need one array or memory map")
+        given = np.atleast_1d(len(x) if lengths is None else np.asarray(lengths))
+        whole = (
+            given.ndim == 1 and given.dtype.kind in "iuf" and np.all(given == np.floor(given)) and np.all(given >= 1)
+        )
+        if not whole or given.size == 0:
+            raise ValueError(f"lengths is {_shown(given)}; expected the number of rows of each sequence, at least 1")
+        if given.sum() != len(x):
+            raise ValueError(
+                f"the lengths of the {len(given)} sequences add up to {given.sum():g}; x has {len(x)} rows"
+            )
+        self.x = x
+        self.edges = np.append(0, np.cumsum(given.astype(np.int64)))
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of rows of each sequence, (S,)."""
+        return np.diff(self.edges)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D)."""
+        return self.x.shape
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.x)
+
+    def slices(self) -> Iterator[slice]:
+        """The rows of each sequence."""
+        return (slice(int(start), int(stop)) for start, stop in pairwise(self.edges))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """The sequences in turn."""
+        return (self.x[rows] for rows in self.slices())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The rows."""
+        return np.array(self.x, dtype=dtype, copy=copy)
+
+
+def _shown(values: np.ndarray, most: int = 6) -> str:
+    """An array for a message, the first few of many values."""
+    few = ", ".join(str(v) for v in values.ravel()[:most])
+    return f"[{few}, ...]" if values.size > most else f"[{few}]"
+
+
 class Repeated:
     """Blocks that are read again and again, and must bring the same number of rows each time.
 
@@ -111,7 +195,7 @@ class Repeated:
 
 
 def as_weights(x: Rows, weights: np.ndarray | None) -> np.ndarray | None:
-    """Weights of the rows of x as float64, shape (N,); None where every row counts once.
+    """Weights of the rows of x as float64, shape (N,); None where every row counts once. Sequences have one each, (S,).
 
     Raises
     ------
@@ -121,19 +205,21 @@ def as_weights(x: Rows, weights: np.ndarray | None) -> np.ndarray | None:
     """
     if weights is None:
         return None
+    if isinstance(x, Sequences):
+        return np.repeat(_checked(weights, len(x.edges) - 1, "one a sequence"), x.lengths)
     if not isinstance(x, np.ndarray):
         raise ValueError("blocks bring their own weights: give pairs (x, weights) instead of weights")
     return _checked(weights, len(x))
 
 
-def _checked(weights: np.ndarray, n: int) -> np.ndarray:
+def _checked(weights: np.ndarray, n: int, each: str = "one a row") -> np.ndarray:
     weights = as_real(weights).astype(np.float64, copy=False)
     if weights.shape != (n,):
-        raise ValueError(f"weights have shape {weights.shape}; expected ({n},), one a row")
+        raise ValueError(f"weights have shape {weights.shape}; expected ({n},), {each}")
     bad = ~(np.isfinite(weights) & (weights >= 0))
     if bad.any():
         row = int(np.argmax(bad))
-        raise ValueError(f"the weight of row {row} is {weights[row]}; expected a number of at least 0")
+        raise ValueError(f"the weight of {each.split()[-1]} {row} is {weights[row]}; expected a number of at least 0")
     if not weights.any():
         raise ValueError("all weights are zero; at least one row must count")
     low, high = weights[weights > 0].min(), weights.max()
@@ -154,6 +240,8 @@ def blocks(x: Rows, weights: np.ndarray | None = None) -> Iterator[tuple[np.ndar
         If a block is not a matrix of real numbers, or has another number of columns than the first, or if there are more
         or fewer rows than in an earlier reading.
     """
+    if isinstance(x, Sequences):
+        x = x.x
     if isinstance(x, np.ndarray):
         for start in range(0, len(x), BLOCK):
             rows = slice(start, start + BLOCK)

@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import digamma, gammaln, xlogy
 
+from mixtures.allocations.independent import Independent
 from mixtures.seeds import Rng, generator
 
 SMALLEST, LARGEST = 1e-300, 1e300
@@ -22,7 +23,7 @@ SMALLEST, LARGEST = 1e-300, 1e300
 
 
 @dataclass(frozen=True)
-class Dirichlet:
+class Dirichlet(Independent):
     """Weights pi under Dirichlet(alpha0).
 
     Parameters

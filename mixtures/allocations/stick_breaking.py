@@ -18,6 +18,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import betaln, digamma, xlogy
 
+from mixtures.allocations.independent import Independent
 from mixtures.errors import CollapseError
 from mixtures.seeds import Rng, generator
 
@@ -43,7 +44,7 @@ class Sticks:
 
 
 @dataclass(frozen=True)
-class StickBreaking:
+class StickBreaking(Independent):
     """Weights pi from K - 1 sticks under Beta(1, gamma0).
 
     Parameters

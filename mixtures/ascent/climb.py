@@ -22,7 +22,7 @@ import numpy as np
 
 from mixtures.ascent.acceleration import QuasiNewton
 from mixtures.ascent.starts import absorbing, soften, starts
-from mixtures.engines.passes import Pass, log_base, noise, one_pass
+from mixtures.engines.passes import Pass, blur, log_base, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.model import Allocation, Family
 from mixtures.rows import Rows, as_rows, as_weights, count
@@ -106,7 +106,7 @@ def ascend(
     ----------
     method : callable
         From (family, allocation, s) to eta and to what the bound adds to sum_n log_z_n.
-    x : ndarray, shape (N, D), or blocks of rows
+    x : ndarray, shape (N, D), Sequences, or blocks of rows
         See `mixtures.rows.as_rows`.
     family, allocation : Family, Allocation
     rng : numpy.random.Generator or int
@@ -155,13 +155,13 @@ def ascend(
         raise ValueError(f"tol is {tol} and max_iter {max_iter}; expected tol >= 0 and max_iter >= 1")
     if keep is not None and keep < 1:
         raise ValueError(f"keep is {keep}; expected at least 1")
-    x = as_rows(x)
+    x = allocation.rows(as_rows(x))
     weights = as_weights(x, weights)
     rows, n = count(x, weights)
     pass_ = one_pass(x, weights, family, rows * allocation.n_components, reg_covar, engine)
     s = starts(x, weights, rows, family, allocation, init, restarts, rng)
     natural = partial(_with_base, partial(method, family, allocation), log_base(x, weights, family))
-    hard = s + s[..., :1] * noise(family, reg_covar)
+    hard = blur(s, noise(family, reg_covar))
     s = soften(hard) if absorbing(family, init) else begun(natural, hard)
     if go_on:
         limits: dict[str, Any] = {"n": n, "tol": tol, "max_iter": max_iter, "accelerate": accelerate}

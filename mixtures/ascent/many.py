@@ -10,7 +10,7 @@ import numpy as np
 
 from mixtures.ascent.climb import Ascent, Method, Natural, Runs, attempt, beginnings, climb, reach, unfit
 from mixtures.ascent.starts import absorbing, soften, starts_of_many
-from mixtures.engines.passes import Pass, entropy, log_base, noise, one_pass
+from mixtures.engines.passes import Pass, blur, entropy, log_base, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.model import Allocation, Family
 from mixtures.rows import check_matrix
@@ -120,16 +120,16 @@ def _together(
     near = np.stack([family.near(x) for x, family in zip(xs, families, strict=True)])
     s = np.concatenate(starts_of_many(z, stacked, allocation, init, restarts, rngs, near))
     owner = np.repeat(np.arange(len(xs)), restarts)
-    blur = np.stack([family.reduce_matrix(reg_covar * np.eye(z.shape[-1])) for family in families])[owner]
+    spread = np.stack([family.reduce_matrix(reg_covar * np.eye(z.shape[-1])) for family in families])[owner]
     every = stacked.take(owner)
-    hard = s + s[..., :1] * noise(stacked, blur)[:, None]
+    hard = blur(s, noise(stacked, spread)[:, None])
     natural = partial(method, every, allocation)
     s = soften(hard) if absorbing(stacked, init) else beginnings(natural, hard, restarts)
 
     def problem(runs: np.ndarray, noisy: bool = True) -> tuple[Natural, Pass]:
         own = stacked.take(owner[runs])
         return partial(method, own, allocation), one_pass(
-            z[owner[runs]], None, own, N * K * len(s), blur[runs] if noisy else 0.0, engine
+            z[owner[runs]], None, own, N * K * len(s), spread[runs] if noisy else 0.0, engine
         )
 
     runs = climb(problem, s, N, tol, max_iter, accelerate)

@@ -88,7 +88,7 @@ def learn(
         ascent, _ = ascend(method, x, family, allocation, rng=rng, weights=weights, reg_covar=reg_covar, **climb)
         n = float(ascent.s[:, 0].sum())
         return Learned(ascent.s / n, n, 1)
-    x = as_rows(x)
+    x = allocation.rows(as_rows(x))
     weights = as_weights(x, weights)
     rows, fresh = count(x, weights)
     n = previous.n + fresh

@@ -63,13 +63,15 @@ def starts(
     K = allocation.n_components
     if restarts < 1:
         raise ValueError(f"restarts is {restarts}; expected at least 1")
+    if isinstance(init, Fit) and not init.allocation.independent and not allocation.independent:
+        return init.state(x, weights)[None]  # type: ignore[attr-defined]
     if not isinstance(init, str):
         assign = given(x, rows, metric or family, K, init)
         s, start = np.zeros((K, 1 + family.monomials[-1, 0])), 0
         for block, w in blocks(x, weights):
             s += statistics(block, family, assign(block, start), w)
             start += len(block)
-        return s[None]
+        return allocation.begin(s[None], x, weights)
     if init not in METHODS:
         raise ValueError(f"init is {init!r}; expected one of {', '.join(METHODS)}, an array, or a Fit")
     some, w, share = sample(x, weights, rows, ENOUGH, rng)
@@ -78,7 +80,7 @@ def starts(
     z = (family.near(some) if metric is None else metric.coordinates(some))[None]
     together = _together(z[0].size, some[:, 0].size * K)
     parts = (guesses(z, w, K, init, len(part), [rng])[0] for part in _parts(range(restarts), together))
-    return np.concatenate([statistics(some, family, r, w) for r in parts]) / share
+    return allocation.begin(np.concatenate([statistics(some, family, r, w) for r in parts]) / share, x, weights)
 
 
 def starts_of_many(

@@ -11,9 +11,9 @@ from functools import partial
 
 import numpy as np
 
-from mixtures.engines import plain
+from mixtures.engines import plain, sequences
 from mixtures.model import Family
-from mixtures.rows import Rows, blocks
+from mixtures.rows import Rows, Sequences, blocks
 
 Pass = Callable[..., tuple[np.ndarray, np.ndarray]]
 
@@ -33,7 +33,7 @@ def one_pass(
 
     Parameters
     ----------
-    x : ndarray, shape (N, D), or (R, N, D) for R data sets with a run each, or blocks of rows
+    x : ndarray, shape (N, D), or (R, N, D) for R data sets with a run each, Sequences, or blocks of rows
     weights : ndarray, shape (N,) or (R, N), or None
     family : Family
     points : int
@@ -58,7 +58,9 @@ def one_pass(
         from mixtures.engines import fused
 
         compute = fused.pass_
-    if isinstance(x, np.ndarray):
+    if isinstance(x, Sequences):
+        pass_ = sequences.one_pass(family, x, weights, engine)
+    elif isinstance(x, np.ndarray):
         pass_ = partial(compute, family, x, weights)
         if compute is plain.pass_ and x.shape[-2] <= plain.BLOCK:  # one block: its features serve every pass
             pass_ = partial(plain.over, family.features(x), weights)
@@ -76,6 +78,16 @@ def noise(family: Family, covariance: float | np.ndarray) -> np.ndarray:
         if i > 0:
             extra[..., p] += relative[..., i - 1, j - 1]
     return extra
+
+
+def blur(s: np.ndarray, extra: np.ndarray) -> np.ndarray:
+    """Statistics (..., K, P), or states with more columns, of t(x) + extra in the place of t(x); extra_0 = 0 and t_0 = 1."""
+    return s + s[..., :1] * _widened(extra, s.shape[-1])
+
+
+def _widened(extra: np.ndarray, columns: int) -> np.ndarray:
+    """The numbers (..., P) with zeros behind."""
+    return np.concatenate([extra, np.zeros((*extra.shape[:-1], columns - extra.shape[-1]))], axis=-1)
 
 
 def log_base(x: Rows, weights: np.ndarray | None, family: Family) -> float:
@@ -104,8 +116,7 @@ def _over_blocks(
 
 def _blurred(pass_: Pass, extra: np.ndarray, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The pass with t(x) + extra in the place of t(x); extra_0 = 0 and t_0 = 1."""
-    extra = extra[..., None, :]
     constant = eta.copy()
-    constant[..., 0] += (eta * extra).sum(-1)
+    constant[..., 0] += (eta * _widened(extra, eta.shape[-1])[..., None, :]).sum(-1)
     log_z, s = pass_(constant)
-    return log_z, s + s[..., :1] * extra
+    return log_z, blur(s, extra[..., None, :])

@@ -9,7 +9,12 @@ COMPILED_FROM = 100_000
 
 
 def fold(log_pi: np.ndarray, eta: np.ndarray) -> np.ndarray:
-    """Natural parameters (..., K, P) with the log weights (..., K) folded into their constant."""
+    """Natural parameters (..., K, P) with the log weights (..., K) folded into their constant.
+
+    Those of labels that depend on each other have columns of their own (..., K, C), and stand behind.
+    """
+    if log_pi.ndim == eta.ndim:
+        return np.concatenate([eta, log_pi], axis=-1)
     eta = eta.copy()
     eta[..., 0] += log_pi
     return eta

@@ -28,9 +28,10 @@ def step(family: Family, allocation: Allocation, s: np.ndarray) -> tuple[np.ndar
     With q(z) at its optimum the ELBO (PRML 10.70) is sum_n log_z_n - KL(q(pi) || p(pi)) - sum_k KL(q(theta_k) || p(theta_k)),
     and each divergence is sum(s * eta) minus a log marginal likelihood.
     """
-    q_pi, q_theta = allocation.posterior(s[..., 0]), family.posterior(s)  # 10.57-10.63
+    labels, points = allocation.split(s)
+    q_pi, q_theta = allocation.posterior(labels), family.posterior(points)  # 10.57-10.63
     eta = fold(allocation.expected_natural(q_pi), family.expected_natural(q_theta))  # 10.64-10.66
-    kl = (s * eta).sum((-2, -1)) - allocation.log_marginal(s[..., 0]) - family.log_marginal(s, q_theta)
+    kl = (s * eta).sum((-2, -1)) - allocation.log_marginal(labels) - family.log_marginal(points, q_theta)
     return eta, -kl  # the pass: 10.46, 10.49, 10.51-10.53
 
 
@@ -101,13 +102,13 @@ def partial_fit(
 
 
 def _result(ascent: Ascent, family: Family, allocation: Allocation, seconds: float) -> Fit:
-    s = ascent.s
-    return Fit(
+    labels, points = allocation.split(ascent.s)
+    return allocation.fits(
         method="cavi",
         kind="variational",
         family=family,
         allocation=allocation,
-        posterior=Conjugate(allocation.posterior(s[:, 0]), family.posterior(s)),
+        posterior=Conjugate(allocation.posterior(labels), family.posterior(points)),
         bound=ascent.bound,
         converged=ascent.converged,
         seconds={"run": seconds},

@@ -24,17 +24,19 @@ from mixtures.seeds import Rng
 
 def step(family: Family, allocation: Allocation, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """M-step for maximum likelihood: eta, and 0, for the bound is log p(x | pi, theta) = sum_n log_z_n."""
-    pi = allocation.maximum_likelihood(s[..., 0])  # 9.22
-    theta = family.maximum_likelihood(s)  # 9.17, 9.19
+    labels, points = allocation.split(s)
+    pi = allocation.maximum_likelihood(labels)  # 9.22, 13.18, 13.19
+    theta = family.maximum_likelihood(points)  # 9.17, 9.19
     eta = fold(allocation.natural(pi), family.natural(theta))
     return eta, np.zeros(s.shape[:-2])  # the pass: 9.13, 9.14
 
 
 def map_step(family: Family, allocation: Allocation, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """M-step for the posterior mode (PRML section 9.4): eta, and the log prior density of (pi, theta) in the units of x."""
-    pi, theta = allocation.mode(s[..., 0]), family.mode(s)
+    labels, points = allocation.split(s)
+    pi, theta = allocation.mode(labels), family.mode(points)
     eta = fold(allocation.natural(pi), family.natural(theta))
-    return eta, allocation.log_prior(pi) + family.log_prior(theta) + family.log_jacobian(pi.shape[-1])
+    return eta, allocation.log_prior(pi) + family.log_prior(theta) + family.log_jacobian(allocation.n_components)
 
 
 def fit(
@@ -79,9 +81,9 @@ def fit(
         names the features if these depend on each other.
     """
     began = time.perf_counter()
-    x = as_rows(x)
+    x = allocation.rows(as_rows(x))
     method = map_step if prior else step
-    going = go_on if family.gaussian and not prior else None
+    going = go_on if family.gaussian and allocation.independent and not prior else None
     try:
         ascent, pass_ = ascend(method, x, family, allocation, rng=rng, reg_covar=reg_covar, go_on=going, **climb)
     except CollapseError as error:
@@ -120,7 +122,6 @@ def _without_noise(
     x: Rows, family: Family, allocation: Allocation, *, weights: Any = None, engine: str = "auto", **others: Any
 ) -> Pass:
     """The pass over the data as they are."""
-    x = as_rows(x)
     weights = as_weights(x, weights)
     rows, _ = count(x, weights)
     return one_pass(x, weights, family, rows * allocation.n_components, engine=engine)
@@ -223,18 +224,19 @@ def partial_fit(
 
 def _result(ascent: Ascent, family: Family, allocation: Allocation, prior: bool, seconds: float) -> Fit:
     s, info = ascent.s, ascent.info
+    labels, points = allocation.split(s)
     if not prior and len(ascent.bound):
         p = family.n_free(len(s)) + allocation.n_free()
         info = {name: fact for name, fact in info.items() if name != "log_z"} | {"log_likelihood": info["log_z"]}
         info |= criteria(info["log_likelihood"], info["entropy"], p, s[:, 0].sum())
     if prior:
-        pi, theta = allocation.mode(s[:, 0]), family.mode(s)
+        pi, theta = allocation.mode(labels), family.mode(points)
     else:
         own = ascent.own.family if ascent.own else family
-        pi, theta = allocation.maximum_likelihood(s[:, 0]), own.maximum_likelihood(s)
+        pi, theta = allocation.maximum_likelihood(labels), own.maximum_likelihood(points)
     if ascent.own:
         theta = theta | {"means": family.coordinates(ascent.own.centres) + theta["means"]}
-    return Fit(
+    return allocation.fits(
         method="map" if prior else "em",
         kind="point",
         family=family,

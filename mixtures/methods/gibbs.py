@@ -43,7 +43,7 @@ from mixtures.families.priors import check_proper
 from mixtures.fit import Draws, Fit
 from mixtures.labels import assignments
 from mixtures.model import Allocation, Family, Theta
-from mixtures.rows import check_matrix
+from mixtures.rows import Sequences, check_matrix
 from mixtures.seeds import Rng, generator
 
 RHAT = 1.01
@@ -75,7 +75,7 @@ def fit(
 
     Parameters
     ----------
-    x : ndarray, shape (N, D)
+    x : ndarray, shape (N, D), or Sequences
     family, allocation : Family, Allocation
         The model with its priors, which must be proper.
     rng : numpy.random.Generator or int
@@ -128,11 +128,12 @@ def fit(
             "no more than the walkers"
         )
     clock = [time.perf_counter()]
-    x = check_matrix(x)
-    pass_ = one_pass(x, None, family, walkers * len(x) * allocation.n_components, engine=engine)
+    rows = allocation.rows(x if isinstance(x, Sequences) else check_matrix(x))
+    x = check_matrix(np.asarray(x))
+    pass_ = one_pass(rows, None, family, walkers * len(x) * allocation.n_components, engine=engine)
     clock.append(time.perf_counter())
-    s = starts(x, None, len(x), family, allocation, "k-means++", walkers, rng)
-    check_proper(family, s.shape[-1])
+    s = starts(rows, None, len(x), family, allocation, "k-means++", walkers, rng)
+    check_proper(family, allocation.split(s)[1].shape[-1])
     sampler = Sampler(family, allocation, pass_, len(x), rng)
     tuned = tune * walkers
     total = tuned + draws * chains
@@ -155,8 +156,9 @@ def fit(
         "occupied": (states[..., 0] > 0).sum(-1),
         "jumped": np.stack(jumped, axis=1),
     }
-    spread = (states**2 / np.maximum(states[..., :1], 1)).sum(2)
-    unlabelled = np.concatenate([stats["lp"][..., None], np.sort(weights, axis=-1), spread], axis=-1)
+    _, points = allocation.split(states)
+    spread = (points**2 / np.maximum(points[..., :1], 1)).sum(2)
+    unlabelled = np.concatenate([stats["lp"][..., None], allocation.unlabelled(weights), spread], axis=-1)
     worst = float(split_rhat(unlabelled).max())
     clock.append(time.perf_counter())
     if not worst < RHAT:
@@ -164,7 +166,7 @@ def fit(
             f"the largest split R-hat is {worst:.3g}; raise draws or walkers", ConvergenceWarning, stacklevel=2
         )
     compiled, ran = np.diff(clock)
-    return Fit(
+    return allocation.fits(
         method="gibbs",
         kind="mcmc",
         family=family,
@@ -287,8 +289,9 @@ class Sampler:
     def sweep(self, s: np.ndarray) -> Sweep:
         """Exchange names, then draw pi and theta given s, then z given pi and theta."""
         s, exchanged = self.exchange(s)
-        theta = {name: v[0] for name, v in self.family.sample(self.family.posterior(s), 1, self.rng).items()}
-        posteriors = [self.allocation.posterior(counts) for counts in s[..., 0]]
+        labels, points = self.allocation.split(s)
+        theta = {name: v[0] for name, v in self.family.sample(self.family.posterior(points), 1, self.rng).items()}
+        posteriors = [self.allocation.posterior(counts) for counts in labels]
         weights = np.array([self.allocation.sample(q, 1, self.rng)[0] for q in posteriors])
         eta = fold(self.allocation.natural(weights), self.family.natural(theta))
         return Sweep(weights, theta, eta, *self.draw(eta), exchanged)
@@ -303,53 +306,57 @@ class Sampler:
         chain, order = np.arange(C), np.tile(np.arange(K), (C, 1))
         one, other = self.rng.integers(K, size=(2, C))
         order[chain, one], order[chain, other] = other, one
-        new = _take(s, order)
-        before, after = self.allocation.log_marginal(np.stack([s[..., 0], new[..., 0]]))
-        return self._metropolis(s, new, after - before)
+        new = self._take(s, order)
+        return self._metropolis(s, new, self._log_labels(new) - self._log_labels(s))
 
     def propose(self, library: Library, *shape: int) -> Proposals:
         """So many labellings from q, which know nothing of the chains."""
         _, s = self.draw(library.eta[self.rng.integers(len(library.eta), size=math.prod(shape))])
-        in_order = np.all(s == _take(s, self._order(s, library.reference)), axis=(1, 2))
+        in_order = np.all(s == self._take(s, self._order(s, library.reference)), axis=(1, 2))
         log_weight = np.where(in_order, self._log_weight(s, library), -np.inf)
         return Proposals(s.reshape(*shape, *s.shape[1:]), log_weight.reshape(shape))
 
     def jump(self, s: np.ndarray, library: Library, proposals: Proposals) -> tuple[np.ndarray, np.ndarray]:
         """Go on from the proposals, one for each chain, where they are accepted (C,)."""
         order = self._order(s, library.reference)
-        new = _take(proposals.s, np.argsort(order, axis=1))
-        before, after = self.allocation.log_marginal(np.stack([s[..., 0], new[..., 0]]))
-        log_ratio = after + proposals.log_weight - (before + self._log_weight(_take(s, order), library))
+        new = self._take(proposals.s, np.argsort(order, axis=1))
+        before = self._log_labels(s) + self._log_weight(self._take(s, order), library)
+        log_ratio = self._log_labels(new) + proposals.log_weight - before
         return self._metropolis(s, new, log_ratio)
 
     def _log_weight(self, s: np.ndarray, library: Library) -> np.ndarray:
         empty = (s[..., 0] == 0).sum(-1)
-        return self.family.log_marginal(s) - gammaln(1 + empty) - library.log_q(s)
+        return self.family.log_marginal(self.allocation.split(s)[1]) - gammaln(1 + empty) - library.log_q(s)
 
     def library(self, sweeps: list[Sweep]) -> Library:
         """The parameters of some sweeps, in the order of those that led to the most probable labelling."""
         eta, log_z, s = (np.concatenate(parts) for parts in zip(*((w.eta, w.log_z, w.s) for w in sweeps), strict=True))
         reference = eta[np.argmax(self.log_joint(s))]
-        return Library(_take(eta, self._order(s, reference)), log_z, reference)
+        return Library(self._take(eta, self._order(s, reference)), log_z, reference)
 
     def log_joint(self, s: np.ndarray) -> np.ndarray:
         """log p(x, z) in nats, shape (...)."""
-        return self.family.log_marginal(s) + self.allocation.log_marginal(s[..., 0])
+        labels, points = self.allocation.split(s)
+        return self.family.log_marginal(points) + self.allocation.log_marginal(labels)
+
+    def _log_labels(self, s: np.ndarray) -> np.ndarray:
+        """log p(z), shape (...)."""
+        return self.allocation.log_marginal(self.allocation.split(s)[0])
+
+    def _take(self, s: np.ndarray, order: np.ndarray) -> np.ndarray:
+        """The clusters of s (C, K, ...) in the order (C, K)."""
+        return self.allocation.permute(s, order)
 
     def _order(self, s: np.ndarray, reference: np.ndarray) -> np.ndarray:
         """For each cluster of the reference, the one of s that takes its place, (C, K); those without points at random."""
         names = self.rng.permuted(np.tile(np.arange(s.shape[1]), (len(s), 1)), axis=1)
-        overlaps = reference @ _take(s, names).swapaxes(1, 2)
-        return _take(names, assignments(overlaps))
+        (_, own), (_, points) = (self.allocation.split(a) for a in (reference, self._take(s, names)))
+        overlaps = own @ points.swapaxes(1, 2)
+        return np.take_along_axis(names, assignments(overlaps), axis=1)
 
     def _metropolis(self, s: np.ndarray, new: np.ndarray, log_ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         accepted = np.log(self.rng.random(len(s))) < log_ratio
         return np.where(accepted[:, None, None], new, s), accepted
-
-
-def _take(s: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """The clusters of s (C, K, ...) in the order (C, K)."""
-    return s[np.arange(len(s))[:, None], order]
 
 
 def split_rhat(v: np.ndarray) -> np.ndarray:

@@ -1,0 +1,329 @@
+"""The one pass over sequences: forward-backward on log rho (Rabiner 1989; PRML section 13.2).
+
+    forward     alpha_t(k) = p(z_t = k | x_1 .. x_t)          rho_t (alpha_(t-1) A) over its sum p(x_t | x_1 .. x_(t-1))
+    backward    r_t(k)     = p(z_t = k | x_1 .. x_T)          alpha_t (A u_(t+1)),  u_t = r_t / (alpha_(t-1) A)
+    transitions sum_t p(z_t = j, z_(t+1) = k | x_1 .. x_T)    A_jk sum_t alpha_t(j) u_(t+1)(k)
+
+The state s, and eta with it, has 1 + K columns behind those of the points: what starts in each state beside log pi, and what
+goes from it to each state beside log A. So sum(s * eta) is the expected log joint density here too, and log_z is the log
+normaliser of each sequence, whether eta are natural parameters or expected ones, under which pi and A do not sum to one.
+
+Rows are read in spans. A sequence longer than a span is filtered from one end to the other, with the filtered probabilities
+kept where spans end, and then smoothed from the last span to the first, each filtered again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from mixtures.engines.responsibilities import drawn, log_sum, normalise
+from mixtures.model import Family
+from mixtures.rows import Sequences
+
+# Numbers of log rho held at once, and features that are formed once and kept.
+SPAN, KEPT = 4_000_000, 10_000_000
+
+# Sequences go to threads in so many parts, whose sums are added in order.
+PARTS = 16
+
+# Steps times states squared below which starting threads costs more than it saves.
+SEQUENTIAL = 50_000
+
+# Rows from which equal ones are looked for, in so many columns at most.
+MANY, FEW_COLUMNS, LOOKED_AT = 2000, 16, 1000
+
+
+def split(eta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The parts of eta (..., K, P + 1 + K): those of the points (..., K, P), log pi (..., K) and log A (..., K, K)."""
+    K = eta.shape[-2]
+    return eta[..., : -1 - K], eta[..., -1 - K], eta[..., -K:]
+
+
+def join(s: np.ndarray, first: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """The inverse of `split`."""
+    return np.concatenate([s, first[..., None], pairs], axis=-1)
+
+
+def plain(
+    family: Family, x: Sequences, weights: np.ndarray | None, eta: np.ndarray, u: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of log_z and the expected statistics, or those of states drawn at random: the readable reference, in logarithms.
+
+    Parameters
+    ----------
+    family : Family
+    x : Sequences
+    weights : ndarray, shape (N,), or None
+        How often each sequence counts, row by row.
+    eta : ndarray, shape (..., K, P + 1 + K)
+    u : ndarray, shape (..., N), optional
+        Uniform random numbers: states are then drawn, the last one first (Frühwirth-Schnatter 2006, algorithm 11.5).
+
+    Returns
+    -------
+    log_z : ndarray, shape (...)
+        Log normalisers of the sequences, summed by weight, in nats.
+    s : ndarray, shape (..., K, P + 1 + K)
+    """
+    own, log_pi, log_A = split(eta)
+    log_z, s = np.zeros(eta.shape[:-2]), np.zeros_like(eta)
+    for rows in x.slices():
+        t = family.features(x.x[rows])
+        log_rho = (own @ t.T).swapaxes(-1, -2)
+        each, r, pairs = through(log_rho, log_pi, log_A, None if u is None else u[..., rows])
+        w = 1.0 if weights is None else weights[rows.start]
+        log_z = log_z + w * each
+        s += w * join(r.swapaxes(-1, -2) @ t, r[..., 0, :], pairs)
+    return log_z, s
+
+
+def through(
+    log_rho: np.ndarray, log_pi: np.ndarray, log_A: np.ndarray, u: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """log_z (...), smoothed or drawn r (..., T, K) and transitions (..., K, K) of one sequence of log_rho (..., T, K)."""
+    alpha, before = np.empty_like(log_rho), np.empty_like(log_rho)
+    log_z = np.zeros(log_rho.shape[:-2])
+    for t in range(log_rho.shape[-2]):
+        before[..., t, :] = log_sum((alpha[..., t - 1, :, None] + log_A).swapaxes(-1, -2)) if t else log_pi
+        alpha[..., t, :] = before[..., t, :] + log_rho[..., t, :]  # PRML 13.59
+        scale = log_sum(alpha[..., t, :])
+        alpha[..., t, :] -= scale[..., None]
+        log_z = log_z + scale  # PRML 13.63
+    r, pairs = np.empty_like(log_rho), np.zeros_like(log_A)
+    for t in range(log_rho.shape[-2] - 1, -1, -1):
+        log_p = alpha[..., t, :]
+        if u is not None:
+            if t + 1 < log_rho.shape[-2]:
+                log_p = log_p + (r[..., t + 1, None, :] * log_A).sum(-1)
+            r[..., t, :] = drawn(normalise(log_p)[1], u[..., t])
+            if t + 1 < log_rho.shape[-2]:
+                pairs += r[..., t, :, None] * r[..., t + 1, None, :]
+        elif t + 1 < log_rho.shape[-2]:
+            with np.errstate(divide="ignore"):
+                log_u = np.log(r[..., t + 1, None, :]) - before[..., t + 1, None, :]
+            pair = np.exp(log_p[..., None] + log_A + log_u)  # PRML 13.65
+            r[..., t, :] = pair.sum(-1)
+            pairs += pair
+        else:
+            r[..., t, :] = np.exp(log_p)
+    return log_z, r, pairs
+
+
+@dataclass(frozen=True)
+class Points:
+    """The points of a pass: their log densities, and their statistics.
+
+    Parameters
+    ----------
+    family : Family
+    x : ndarray, shape (N, D)
+    """
+
+    family: Family
+    x: np.ndarray
+
+    @cached_property
+    def distinct(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Features of the distinct rows (U, P), and which of them each row is (N,), where rows are few and often repeated."""
+        N, D = self.x.shape
+        if N < MANY or D > FEW_COLUMNS:
+            return None
+        some = self.x[:: -(-N // LOOKED_AT)]
+        if 2 * len(np.unique(some, axis=0)) > len(some):
+            return None
+        rows, place = np.unique(self.x, axis=0, return_inverse=True)
+        return (self.family.features(rows), place.reshape(-1)) if 4 * len(rows) <= N else None
+
+    @cached_property
+    def kept(self) -> np.ndarray | None:
+        """The features of all rows (N, P), where they are not too many."""
+        return self.family.features(self.x) if len(self.x) * self.width <= KEPT else None
+
+    @property
+    def width(self) -> int:
+        """P."""
+        return int(1 + self.family.monomials[-1, 0])
+
+    def features(self, rows: slice) -> np.ndarray:
+        """t(x) of some rows, (n, P)."""
+        return self.family.features(self.x[rows]) if self.kept is None else self.kept[rows]
+
+    def log_rho(self, rows: slice, eta: np.ndarray) -> np.ndarray:
+        """t(x) . eta_k of some rows under R runs eta (R, K, P), shape (R, n, K)."""
+        if self.distinct is None:
+            return np.matmul(self.features(rows), eta.swapaxes(-1, -2))
+        t, place = self.distinct
+        return np.take(t @ eta.swapaxes(-1, -2), place[rows], axis=1)
+
+    def statistics(self, rows: slice, r: np.ndarray) -> np.ndarray:
+        """sum_n r_nk t(x_n) over some rows, shape (R, K, P), of r (R, n, K)."""
+        if self.distinct is None:
+            return r.swapaxes(-1, -2) @ self.features(rows)
+        from mixtures.engines import chains
+
+        t, place = self.distinct
+        totals = np.zeros((len(r), len(t), r.shape[-1]))
+        chains.add_up(r, place[rows], totals)
+        return totals.swapaxes(-1, -2) @ t
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The pass over sequences in compiled loops.
+
+    Parameters
+    ----------
+    points : Points
+    x : Sequences
+    weights : ndarray, shape (N,), or None
+    """
+
+    points: Points
+    x: Sequences
+    weights: np.ndarray | None
+
+    def __call__(self, eta: np.ndarray, u: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Sum of log_z and the statistics; see `plain`."""
+        runs = eta.reshape(-1, *eta.shape[-2:])
+        own, log_pi, log_A = (np.ascontiguousarray(part) for part in split(runs))
+        R, K, _ = own.shape
+        uniform = np.empty((R, 0)) if u is None else u.reshape(R, -1)
+        each = np.ones(len(self.x.lengths)) if self.weights is None else self.weights[self.x.edges[:-1]]
+        log_z, s, first, pairs = np.zeros(R), np.zeros_like(own), np.zeros((R, K)), np.zeros((R, K, K))
+        rows = max(1, SPAN // (R * K))
+        for some in self._groups(rows):
+            edges = self.x.edges[some.start : some.stop + 1]
+            if edges[-1] - edges[0] > rows:
+                for run in range(R):
+                    parts = self._long(slice(*edges), SPAN // K, own[[run]], log_pi[run], log_A[run], uniform[run])
+                    for total, part in zip((log_z, s, first, pairs), parts, strict=True):
+                        total[run] += each[some.start] * part
+                continue
+            here = slice(edges[0], edges[-1])
+            r = self.points.log_rho(here, own)
+            _smooth(r, edges - edges[0], each[some], log_pi, log_A, uniform[:, here], log_z, pairs)
+            first += r[:, edges[:-1] - edges[0]].sum(1)
+            s += self.points.statistics(here, r)
+        return log_z.reshape(eta.shape[:-2]), join(s, first, pairs).reshape(eta.shape)
+
+    def _groups(self, rows: int) -> Iterator[slice]:
+        """Groups of sequences that have at most so many rows together, or of one that has more."""
+        edges, i = self.x.edges, 0
+        while i < len(edges) - 1:
+            j = max(i + 1, int(np.searchsorted(edges, edges[i] + rows, side="right")) - 1)
+            yield slice(i, j)
+            i = j
+
+    def _long(
+        self, rows: slice, size: int, eta: np.ndarray, log_pi: np.ndarray, log_A: np.ndarray, u: np.ndarray
+    ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+        """log_z, s (K, P), starts (K,) and transitions (K, K) of one sequence under one run, in spans of so many rows."""
+        from mixtures.engines import chains
+
+        none, spans = np.empty(0), [slice(a, min(a + size, rows.stop)) for a in range(rows.start, rows.stop, size)]
+
+        def forward(span: slice, log_first: np.ndarray) -> tuple[float, bool, np.ndarray, np.ndarray]:
+            log_rho = self.points.log_rho(span, eta)[0]
+            alpha = np.empty_like(log_rho)
+            return *chains.forward(log_rho, log_first, log_A, alpha, none), alpha, log_rho
+
+        firsts = [log_pi]
+        for span in spans[:-1]:
+            _, in_logs, alpha, _ = forward(span, firsts[-1])
+            with np.errstate(divide="ignore"):
+                last = alpha[-1] if in_logs else np.log(alpha[-1])
+            firsts.append(log_sum((last[:, None] + log_A).T))
+        log_z, s, pairs = 0.0, np.zeros_like(eta), np.zeros_like(log_A)
+        smoothed, state = none, -1
+        for span, log_first in zip(reversed(spans), reversed(firsts), strict=True):
+            own_z, in_logs, alpha, r = forward(span, log_first)
+            if u.size:
+                state = chains.sample(alpha, in_logs, log_A, state, u[span], 1.0, r, pairs)
+            else:
+                chains.backward(alpha, in_logs, log_A, smoothed, 1.0, r, pairs)
+                smoothed = r[0].copy()
+            log_z += own_z
+            s += self.points.statistics(span, r[None])
+        return log_z, s[0], r[0], pairs
+
+
+def _smooth(
+    r: np.ndarray,
+    edges: np.ndarray,
+    weights: np.ndarray,
+    log_pi: np.ndarray,
+    log_A: np.ndarray,
+    u: np.ndarray,
+    log_z: np.ndarray,
+    pairs: np.ndarray,
+) -> None:
+    """`mixtures.engines.chains.smooth`, run by run and in parts of the sequences, on as many threads as there are."""
+    from mixtures.engines import chains
+
+    (R, n, K), S = r.shape, len(edges) - 1
+    alpha, u = np.empty_like(r), np.ascontiguousarray(u)
+    if R * n * K * K < SEQUENTIAL or R * S == 1:
+        chains.smooth(r, alpha, edges, weights, log_pi, log_A, u, log_z, pairs)
+        return
+    cuts = np.unique(np.linspace(0, S, 1 + max(1, PARTS // R)).astype(int))
+    tasks = [(slice(run, run + 1), slice(a, b)) for run in range(R) for a, b in pairwise(cuts)]
+    found = [(np.zeros(1), np.zeros((1, K, K))) for _ in tasks]
+
+    def work(task: int) -> None:
+        run, some = tasks[task]
+        rows, own = slice(edges[some.start], edges[some.stop]), edges[some.start : some.stop + 1]
+        parts = r[run, rows], alpha[run, rows], own - own[0], weights[some], log_pi[run], log_A[run], u[run, rows]
+        chains.smooth(*parts, *found[task])  # type: ignore[call-arg]
+
+    from mixtures.engines.softmax import pool
+
+    list(pool().map(work, range(len(tasks))))
+    for (run, _), (own_z, own_pairs) in zip(tasks, found, strict=True):
+        log_z[run] += own_z
+        pairs[run] += own_pairs
+
+
+def one_pass(family: Family, x: Sequences, weights: np.ndarray | None, engine: str) -> Callable[..., Any]:
+    """The pass over these sequences, as a function of eta (..., K, P + 1 + K) and uniform numbers (..., N) or None."""
+    if engine == "plain":
+        return partial(plain, family, x, weights)
+    return Compiled(Points(family, x.x), x, weights)
+
+
+def filtered(
+    log_rho: np.ndarray, log_pi: np.ndarray, log_A: np.ndarray, edges: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """p(z_t = k | x_1 .. x_t) (R, N, K) and log p(x_t | x_1 .. x_(t-1)) (R, N) of whole sequences under R runs."""
+    from mixtures.engines import chains
+
+    log_rho = np.ascontiguousarray(log_rho)
+    alpha, scales = np.empty_like(log_rho), np.empty(log_rho.shape[:2])
+    log_pi, log_A = map(np.ascontiguousarray, (log_pi, log_A))
+    chains.filtered(log_rho, alpha, edges, log_pi, log_A, scales)
+    return alpha, scales
+
+
+def smoothed(log_rho: np.ndarray, log_pi: np.ndarray, log_A: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """p(z_t = k | x_1 .. x_T) of whole sequences under R runs, (R, N, K)."""
+    (R, _, K), r = log_rho.shape, np.array(log_rho, order="C")
+    log_pi, log_A = map(np.ascontiguousarray, (log_pi, log_A))
+    _smooth(r, edges, np.ones(len(edges) - 1), log_pi, log_A, np.empty((R, 0)), np.zeros(R), np.zeros((R, K, K)))
+    return r
+
+
+def viterbi(
+    log_rho: np.ndarray, log_pi: np.ndarray, log_A: np.ndarray, edges: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The most probable states (N,) of sequences of log_rho (N, K), and the log joint density along each, (S,)."""
+    from mixtures.engines import chains
+
+    log_rho, log_pi, log_A = map(np.ascontiguousarray, (log_rho, log_pi, log_A))
+    states = np.empty(len(log_rho), np.int64)
+    values = [chains.viterbi(log_rho[a:b], log_pi, log_A, states[a:b]) for a, b in pairwise(edges)]
+    return states, np.array(values)
