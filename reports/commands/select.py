@@ -98,6 +98,8 @@ def select(
 
       mixtures select faithful --covariance all --criteria bic,icl,evidence
 
+      mixtures select carcinoma --components 1:4
+
       mixtures select mine.csv --components 1:5 --label-column species
     """
     import numpy as np
@@ -145,6 +147,8 @@ def select(
                 restarts=restarts,
                 reg_covar=reg_covar,
                 features=loaded.features,
+                kinds=loaded.kinds,
+                levels=loaded.levels,
                 name=loaded.name,
                 facts={
                     "command": shlex.join(["mixtures", *sys.argv[1:]]),

@@ -372,6 +372,7 @@ def _densities(fits: dict[str, Fit], data: Data, against: str | None) -> list[Ro
             continue
         log_p = {method: fit.log_predictive(points) for method, fit in fits.items()}
         for method, value in log_p.items():
+            rows += prediction.impossible(method, f"{name}_impossible", value)
             rows.append(prediction.log_density(method, f"{name}_log_density", value))
             if against is not None and method != against:
                 rows.append(

@@ -272,7 +272,8 @@ def _with_reference(
 def summary(results: Results) -> pd.DataFrame:
     """The main numbers of a comparison, one row a method; NaN where a number does not apply.
 
-    Of what is measured on every parameter, the worst of all blocks.
+    Of what is measured on every parameter, the worst of all blocks; of an optimiser its ``starts`` and how many of them found
+    its best optimum (``starts_at_best``).
     """
     import pandas as pd
 
@@ -302,7 +303,13 @@ def summary(results: Results) -> pd.DataFrame:
         own = rows[rows["target"].isin(BLOCKS) & (rows["metric"] == metric)]
         parts.append(own.loc[own["value"].map(WORST[metric]).groupby(own["method"]).idxmax()])
     wide = pd.concat(parts).pivot(index="method", columns="metric", values="value")
-    return wide.reindex(index=list(results.manifest["methods"]), columns=[c for c in columns if c in wide])
+    wide = wide.reindex(index=list(results.manifest["methods"]), columns=[c for c in columns if c in wide])
+    info = {method: entry["info"] for method, entry in results.manifest["methods"].items()}
+    for column, name in (("starts", "restarts"), ("starts_at_best", "reached")):
+        known = {method: own[name] for method, own in info.items() if own.get(name) is not None and "restarts" in own}
+        if known:
+            wide[column] = pd.Series(known, dtype=float)
+    return wide
 
 
 def _run(

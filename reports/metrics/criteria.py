@@ -16,10 +16,12 @@ import numpy as np
 from scipy.special import gammaln
 
 from mixtures import COVARIANCES, Dirichlet, Draws, Fit
+from mixtures.datasets.dataset import counted
 from mixtures.errors import FeatureError
 from mixtures.fit import Conjugate
 from mixtures.methods import cavi, em, exact, gibbs
-from mixtures.model import Allocation, Family
+from mixtures.model import Allocation, Family, Theta
+from mixtures.tables import family_of
 from reports.metrics.classes import entropy_r2
 from reports.metrics.evidence import bridge
 from reports.metrics.optimum import log_likelihood
@@ -32,6 +34,10 @@ FOLD_TOL = 1e-7
 
 # An expected number of points below which a cluster of CAVI's counts as empty.
 EMPTY = 0.5
+
+
+# Stands for the covariance structure where no column holds numbers.
+NO_COVARIANCE = "none"
 
 
 class Candidate(NamedTuple):
@@ -139,6 +145,10 @@ class Setting:
         A candidate's random numbers depend on this and on the candidate, not on what else is asked for.
     reg_covar : float
         Added by EM to the diagonal of every covariance; see `mixtures.methods.em.fit`.
+    kinds : tuple of str, optional
+        What the columns hold; by default all are numbers.
+    n_levels : tuple of int, optional
+        Number of levels of every column; see `mixtures.tables.family_of`.
     """
 
     x: np.ndarray
@@ -149,15 +159,18 @@ class Setting:
     prior: Mapping[str, Any]
     seed: tuple[int, ...]
     reg_covar: float = 0.0
+    kinds: tuple[str, ...] | None = None
+    n_levels: tuple[int, ...] | None = None
 
     def model(self, x: np.ndarray, candidate: Candidate) -> tuple[Family, Allocation]:
         """The family and the allocation of a candidate for some rows."""
-        K = candidate.components
-        return COVARIANCES[candidate.covariance].from_data(x, K, **self.prior), Dirichlet.symmetric(K, self.alpha0)
+        K, kinds = candidate.components, self.kinds or ("gaussian",) * x.shape[1]
+        family = family_of(x, K, kinds, covariance=candidate.covariance, prior=self.prior, n_levels=self.n_levels)
+        return family, Dirichlet.symmetric(K, self.alpha0)
 
     def rng(self, candidate: Candidate, part: str) -> np.random.Generator:
         """The random numbers of one part of the work on a candidate."""
-        own = list(COVARIANCES).index(candidate.covariance), candidate.components, list(PARTS).index(part)
+        own = [*COVARIANCES, NO_COVARIANCE].index(candidate.covariance), candidate.components, list(PARTS).index(part)
         return np.random.default_rng([*self.seed, *own])
 
 
@@ -175,10 +188,8 @@ class Clustering:
     method : str
         "em", whose parameters are those of maximum likelihood, or "cavi", with the means of q.
     weights : ndarray, shape (K,)
-    means : ndarray, shape (K, D)
-        In the units of x.
-    covariances : ndarray, shape (K, D, D)
-        Not a number where q has no mean of them.
+    theta : dict of ndarray
+        The clusters' parameters in the units of x, as the family names them; not a number where q has no mean of them.
     labels : ndarray of int, shape (N,)
         The cluster with the highest responsibility.
     probability : ndarray, shape (N,)
@@ -187,10 +198,19 @@ class Clustering:
 
     method: str
     weights: np.ndarray
-    means: np.ndarray
-    covariances: np.ndarray
+    theta: Theta
     labels: np.ndarray
     probability: np.ndarray
+
+    @property
+    def means(self) -> np.ndarray:
+        """Of the columns that hold numbers, (K, D)."""
+        return self.theta["means"]
+
+    @property
+    def covariances(self) -> np.ndarray:
+        """Of the columns that hold numbers, (K, D, D)."""
+        return self.theta["covariances"]
 
     @classmethod
     def of(cls, fit: Fit, x: np.ndarray) -> Clustering:
@@ -199,8 +219,8 @@ class Clustering:
             weights, theta = fit.allocation.mean(fit.posterior.alpha), fit.family.mean(fit.posterior.theta)
         else:
             weights, theta = fit.held.weights[0, 0], {name: v[0, 0] for name, v in fit.held.theta.items()}
-        clusters, r = fit.family.to_data(theta), fit.responsibilities(x)
-        return cls(fit.method, weights, clusters["means"], clusters["covariances"], r.argmax(1), r.max(1))
+        r = fit.responsibilities(x)
+        return cls(fit.method, weights, fit.family.to_data(theta), r.argmax(1), r.max(1))
 
 
 @dataclass
@@ -319,14 +339,14 @@ def _gibbs(candidate: Candidate, setting: Setting, rng: np.random.Generator) -> 
 
 def _one_cluster(x: np.ndarray, family: Family, criteria: list[str]) -> Found:
     """Evidence and leave-one-out scores of one cluster, whose posterior is conjugate: p(x_n | x_-n) = p(x) / p(x_-n)."""
-    found, t = Found(), family.features(x)
+    found, t, base = Found(), family.features(x), family.log_base(x)
     s = t.sum(0)
     log_evidence = float(family.log_marginal(s[None]))
     if "evidence" in criteria:
-        found.values["evidence"] = log_evidence, 0.0
+        found.values["evidence"] = float(log_evidence + base.sum()), 0.0
         found.facts["evidence"] = "closed form"
     if "loo" in criteria:
-        found.add("loo", log_evidence - family.log_marginal((s - t)[:, None]))
+        found.add("loo", log_evidence - family.log_marginal((s - t)[:, None]) + base)
         found.facts["loo"] = "closed form"
     return found
 
@@ -364,6 +384,12 @@ def _cross_validated(method: Any, name: str) -> Callable[[Candidate, Setting, np
             except ValueError as error:
                 raise type(error)(f"without fold {number} of {len(setting.folds)}, {error}") from error
             log_p[rows] = fit.log_predictive(x[rows])
+        if lost := int(np.isneginf(log_p).sum()):
+            found.missing[name] = (
+                f"minus infinity: {counted(lost, 'point')} of {len(x)} would be impossible under the fit to the other folds, "
+                "which estimates the probability of a value of theirs as zero"
+            )
+            return found
         found.add(name, log_p)
         return found
 

@@ -21,6 +21,12 @@ def log_density(method: str, metric: str, log_p: np.ndarray) -> Row:
     return Row(method, metric, "data", log_p.mean(), _error(log_p))
 
 
+def impossible(method: str, metric: str, log_p: np.ndarray) -> list[Row]:
+    """How many points have a predictive density of zero, if any: the mean log density is then minus infinity."""
+    lost = int(np.isneginf(log_p).sum())
+    return [Row(method, metric, "data", float(lost))] if lost else []
+
+
 def paired_difference(method: str, against: str, metric: str, log_p: np.ndarray, other: np.ndarray) -> Row:
     """Mean difference in nats a point from another method on the same points, with its paired standard error."""
     return Row(method, metric, against, (log_p - other).mean(), _error(log_p - other))

@@ -41,6 +41,7 @@ def prediction(view: View) -> Section:
                 "No held-out part was asked for (--test-fraction), so only training and leave-one-out scores are shown."
             )
         )
+    section.blocks += _impossible(view)
     section.blocks.append(_scores_figure(view))
     columns = {
         "train_log_density": "training",
@@ -66,6 +67,21 @@ def prediction(view: View) -> Section:
     )
     section.blocks += leave_one_out(view)
     return section
+
+
+def _impossible(view: View) -> list[Notice]:
+    """Return which methods give probability zero to points, so that their score is minus infinity and shown as a dash."""
+    said = []
+    for part, words, n in (
+        ("train", "points", view.manifest["data"]["n"]),
+        ("heldout", "held-out points", view.manifest["data"]["n_heldout"]),
+    ):
+        for row in view.table(f"{part}_impossible").to_dict("records"):
+            said.append(
+                f"{view.label(row['method'])} gives probability zero to {row['value']:.0f} of {n} {words}: the score is minus "
+                "infinity. A value that a cluster has not shown yet was estimated as impossible."
+            )
+    return [Notice(text, "warn") for text in said]
 
 
 def _scores_figure(view: View) -> Figure:

@@ -15,7 +15,7 @@ from reports.metrics.criteria import CRITERIA, Candidate
 from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Notice, Section, Table, image, value
 from reports.page.build import write
 from reports.page.numbers import DASH, fixed, number, seconds, with_error
-from reports.page.view import COVARIANCES
+from reports.page.view import COVARIANCES, FAMILIES
 from reports.page.words import listing, literal, sentence, short, symbols
 from reports.plots.selection import CONTOUR, plot_clusters, plot_selection
 from reports.studies.selection.plane import Plane
@@ -57,9 +57,11 @@ class View:
     def subtitle(self) -> str:
         """The page's one line."""
         data, ks = self.manifest["data"], self.manifest["components"]
-        structures = listing([COVARIANCES[s] for s in self.structures])
+        structures = listing([COVARIANCES[s] for s in self.structures if s in COVARIANCES] or [""])
         numbers = f"K = {ks[0]} to {ks[-1]}" if len(ks) > 1 else f"K = {ks[0]}"
-        return f"Gaussian mixtures with {structures}, {numbers}, for {data['n']} points in {data['d']}-D."
+        mixtures = FAMILIES[self.manifest["model"]["family"]].replace("ixture", "ixtures", 1)
+        what = f"{mixtures}{f' with {structures}' if structures else ''}"
+        return f"{what[0].upper()}{what[1:]}, {numbers}, for {data['n']} points in {data['d']}-D."
 
     @property
     def structures(self) -> list[str]:
@@ -86,8 +88,19 @@ class View:
 
     @cached_property
     def plane(self) -> Plane:
-        """Where clusters are drawn."""
-        return Plane.of(self.selection.x, self.manifest["data"]["features"])
+        """Where clusters are drawn: among the features that hold numbers."""
+        return Plane.of(self.x, self.numbers)
+
+    @property
+    def numbers(self) -> list[str]:
+        """The features that hold numbers, whose clusters can be drawn as normals."""
+        return [feature for feature, kind in self.manifest["model"]["kinds"].items() if kind == "gaussian"]
+
+    @property
+    def x(self) -> np.ndarray:
+        """The data in those features, (N, D)."""
+        features = self.manifest["data"]["features"]
+        return self.selection.x[:, [features.index(feature) for feature in self.numbers]]
 
     def candidate(self, candidate: Candidate | None) -> str:
         """A candidate in a table."""
@@ -181,7 +194,7 @@ def verdict(view: View) -> Iterator[str]:
 
 def clusters(view: View) -> Section | None:
     """The clusters of the candidates that are chosen."""
-    if not view.drawn:
+    if not (view.drawn and view.numbers):
         return None
     section = Section(
         "clusters",
@@ -189,7 +202,7 @@ def clusters(view: View) -> Section | None:
         "The clusters of each candidate that a criterion chooses, the choice of the most criteria first.",
     )
     titles = [(_panel_title(view, c, those), view.selection.clusterings[c]) for c, those in view.drawn.items()]
-    drawing = plot_clusters(view.selection.x, view.plane, titles)
+    drawing = plot_clusters(view.x, view.plane, titles)
     section.blocks.append(Figure(_clusters_caption(view), [image(drawing, _clusters_alt(view))]))
     return section
 

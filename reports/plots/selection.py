@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from reports.metrics.criteria import CRITERIA, Clustering
+from reports.metrics.criteria import CRITERIA, NO_COVARIANCE, Clustering
 from reports.plots import style
 from reports.plots.ellipses import ellipse
 from reports.studies.selection.plane import Plane
@@ -31,6 +31,7 @@ STRUCTURES = {
     "tied": Look("#c05a00", "s", (0, (5, 1.5))),
     "diag": Look("#3a8a4d", "^", (0, (4, 1, 1, 1))),
     "spherical": Look("#8a4f9e", "D", (0, (1, 1))),
+    NO_COVARIANCE: Look("#1f5fa8", "o", "-"),
 }
 
 # Nats below the best up to which the axis is linear.
@@ -174,7 +175,7 @@ def _legend(figure: Figure, structures: list[str]) -> None:
     handles = [
         Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.line, markerfacecolor="white", label=name)
         for name, look in STRUCTURES.items()
-        if name in structures
+        if name in structures and name != NO_COVARIANCE
     ]
     handles += [
         Line2D([], [], color=style.MUTED, marker=marker, linestyle="", markersize=size, label=name)

@@ -15,14 +15,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixtures import COVARIANCES, datasets
+from mixtures import datasets
 from mixtures.seeds import Rng, generator
 from reports.comparison import manifest as facts_of
 from reports.comparison.capacity import MOST_CANDIDATES, check_starts, check_workers
 from reports.comparison.catalogue import check_reg_covar
 from reports.comparison.prepared import digest, prepare
 from reports.comparison.run import check_covariance, check_known
-from reports.metrics.criteria import CRITERIA, PART_TITLES, Candidate, Clustering, Found, Setting, climb, examine
+from reports.metrics.criteria import (
+    CRITERIA,
+    NO_COVARIANCE,
+    PART_TITLES,
+    Candidate,
+    Clustering,
+    Found,
+    Setting,
+    climb,
+    examine,
+)
 from reports.metrics.optimum import HIGHER
 from reports.metrics.prediction import paired_difference
 from reports.metrics.reference import RHAT
@@ -129,6 +139,8 @@ def select(
     alpha0: float = 1.0,
     prior: Mapping[str, Any] | None = None,
     features: Sequence[str] | None = None,
+    kinds: Sequence[str] | Mapping[str, str] | None = None,
+    levels: Mapping[str, Sequence[str]] | None = None,
     name: str = "data",
     facts: Mapping[str, Any] | None = None,
     workers: int = 1,
@@ -144,7 +156,7 @@ def select(
     rng : numpy.random.Generator or int
         Source of all randomness. What is found for a candidate depends neither on the other candidates nor on ``workers``.
     covariance : str or sequence of str
-        The structures to choose from: full, tied, diag, spherical.
+        The structures of numbers to choose from: full, tied, diag, spherical; where no column holds numbers there is none.
     criteria : sequence of str, optional
         Of `reports.metrics.criteria.CRITERIA`; by default all, but above 5000 points none that needs draws from the posterior.
     folds : int
@@ -153,7 +165,7 @@ def select(
         Starts of EM and CAVI, half as many in every fold; the tenth part that is ahead after 20 passes is continued.
     reg_covar : float
         Added by EM to the diagonal of every covariance, in squared units of the data, so that no cluster collapses.
-    alpha0, prior, features, name, facts
+    alpha0, prior, features, kinds, levels, name, facts
         See `reports.compare`.
     workers : int
         Processes.
@@ -182,10 +194,12 @@ def select(
         raise ValueError(f"components has more than {MOST_CANDIDATES:,} numbers of clusters; give fewer")
     if not structures or not numbers:
         raise ValueError(f"nothing to choose from: components is {numbers} and covariance {structures}")
-    data = prepare(x, None, features, None, 0.0, False, rng)
+    data = prepare(x, None, features, None, 0.0, False, rng, kinds=kinds, levels=levels)
+    if "gaussian" not in data.kinds:
+        structures = (NO_COVARIANCE,)
     correlated = any(structure in ("full", "tied") for structure in structures)
     for number in (numbers[0], numbers[-1]):
-        datasets.check_components(data.x, number, correlated=correlated)
+        datasets.check_components(data.x, number, correlated=correlated, kinds=data.kinds)
     criteria = check_criteria(CRITERIA if criteria is None else criteria, sampled=criteria or len(x) <= LARGEST_SAMPLED)
     if any(CRITERIA[criterion].part.startswith("cv") for criterion in criteria) and not 2 <= folds <= len(data.x):
         raise ValueError(f"folds is {folds}; expected 2 to {len(data.x)}, the number of rows")
@@ -205,6 +219,8 @@ def select(
         dict(prior or {}),
         tuple(own_rng.integers(2**63, size=2).tolist()),
         reg_covar,
+        data.kinds,
+        tuple(data.n_levels),
     )
     candidates = [Candidate(structure, number) for structure in structures for number in numbers]
     models = {candidate: setting.model(data.x, candidate) for candidate in candidates}
@@ -235,8 +251,12 @@ def select(
         "model": {
             "alpha0": alpha0,
             "prior": {name: np.asarray(x).tolist() for name, x in setting.prior.items()},
-            "text": {s: "; ".join((*model[1].equations, *COVARIANCES[s].equations)) for s in structures},
-        },
+            "family": model[0].name,
+            "text": {
+                s: "; ".join((*model[1].equations, *models[Candidate(s, numbers[0])][0].equations)) for s in structures
+            },
+        }
+        | facts_of.describe_columns(data),
         "components": numbers,
         "covariances": list(structures),
         "criteria": list(criteria),
