@@ -96,7 +96,9 @@ def test_the_default_start_is_as_good_as_scikit_learns(rng):
     z, _ = make_blobs(500, 5, centers=10, random_state=0)
     ours, sk = [], []
     for seed in range(30):
-        labels = initial.guesses(z[None], np.ones(500), 10, "k-means", 1, [np.random.default_rng(seed)])[0, 0].argmax(1)
+        labels = initial.guesses(z[None], np.ones(500), 10, "k-means", range(1), [np.random.default_rng(seed)])[
+            0, 0
+        ].argmax(1)
         ours.append(sum(((z[labels == k] - z[labels == k].mean(0)) ** 2).sum() for k in set(labels)))
         sk.append(KMeans(10, n_init=1, random_state=seed).fit(z).inertia_)
     assert np.mean(ours) < 1.1 * np.mean(sk)

@@ -20,8 +20,9 @@ from mixtures import (
     StickBreaking,
 )
 from mixtures.ascent import starts as initial
-from mixtures.ascent.climb import beginnings, best_of
+from mixtures.ascent.climb import beginnings, best_of, climb_from_best
 from mixtures.ascent.starts import lloyd, nearest, seed, starts, starts_of_many, statistics
+from mixtures.datasets import load
 from mixtures.engines.plain import pass_
 from mixtures.labels import align, assignment, assignments
 from mixtures.methods import cavi, em
@@ -232,7 +233,8 @@ def test_relabelled_start_gives_the_relabelled_fit(method, rng):
 @pytest.mark.parametrize("method", METHODS)
 def test_same_seed_same_fit(method):
     x = three_clusters(100, np.random.default_rng(3))
-    one, two, other = (METHODS[method](x, *model(x, 3), rng=np.random.default_rng(seed)) for seed in (7, 7, 8))
+    rngs = [np.random.default_rng(seed) for seed in (7, 7, 8)]
+    one, two, other = (METHODS[method](x, *model(x, 3), rng=rng, init="random") for rng in rngs)
     assert np.array_equal(one.bound, two.bound)
     assert not np.array_equal(one.bound, other.bound)
 
@@ -386,6 +388,45 @@ def test_the_best_of_several_starts_is_kept_and_counted():
     assert best.bound[-1] == 5.0
     assert best.info == {"passes": 2, "restarts": 4, "reached": 2, "collapsed": 1}
     assert best.s[0, 0] == 1
+
+
+def test_the_next_best_candidate_of_a_start_replaces_one_that_collapses():
+    """Of states (id, pass), 1 is far ahead of 2 until it collapses in pass 15; 3 collapses in the short run, and 4 lags."""
+
+    def natural(s):
+        lost = ((s[:, 0, 0] == 1) & (s[:, 0, 1] >= 15)) | ((s[:, 0, 0] == 3) & (s[:, 0, 1] >= 2))
+        if lost.any():
+            raise CollapseError("cluster 0 collapsed", lost)
+        return s, 0.0
+
+    def one_pass(eta):
+        return np.array([0, 100, 50, 200, 10])[eta[:, 0, 0].astype(int)] + np.minimum(eta[:, 0, 1], 20), eta + np.array(
+            [0, 1]
+        )
+
+    s = np.array([[4, 0], [1, 0], [2, 0], [4, 0], [3, 0], [3, 0], [3, 0], [3, 0], [3, 0]], dtype=float)[:, None]
+    heard = []
+    runs, tight = climb_from_best(
+        lambda _: (natural, one_pass), s, 1, 3, 1e-9, 100, False, lambda runs: heard.append(runs.end.copy())
+    )
+    np.testing.assert_array_equal(runs.end, [70, 30, -np.inf])
+    np.testing.assert_array_equal(runs.collapsed, [False, False, True])
+    np.testing.assert_array_equal(runs.bounds(0), 50 + np.r_[:21, 20])
+    assert [run for run, _ in tight] == [0, 1, 2]
+    np.testing.assert_array_equal(tight[0][1], [[1, 14]])
+    assert {end.shape for end in heard} == {(3,)}
+    assert heard[12][0] == 112
+    np.testing.assert_array_equal(heard[-1], runs.end)
+
+
+def test_a_start_is_the_best_of_short_runs(monkeypatch):
+    """On iris few single runs of EM find the best optimum of three clusters, and most of the best of six do."""
+    x = load("iris").x
+    reached = []
+    for number in (1, 6):
+        monkeypatch.setattr("mixtures.ascent.climb.CANDIDATES", number)
+        reached.append(em.fit(x, *model(x, 3), rng=np.random.default_rng(0), restarts=10).info["reached"])
+    assert reached[0] <= 5 < 9 <= reached[1]
 
 
 def test_the_bound_belongs_to_the_state_that_is_returned(rng):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -28,7 +28,13 @@ from mixtures.model import Allocation, Family
 from mixtures.rows import Rows, as_rows, as_weights, count
 from mixtures.seeds import Rng, generator
 
+# Passes of a run before those ahead are chosen: where a few of all starts go on, and among the candidates of one start.
 SHORT = 20
+TRIAL = 10
+
+# Candidates of a start at most, and terms r_nk t_p at most in a pass of all of them.
+CANDIDATES = 6
+TERMS = 2_000_000
 
 # Numbers in the states of runs that are moved together; one run may have more.
 NUMBERS = 1_000_000
@@ -39,7 +45,24 @@ SHORTER = 0.25
 
 Method = Callable[[Family, Allocation, np.ndarray], tuple[np.ndarray, np.ndarray]]
 Natural = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+Problem = Callable[[np.ndarray], tuple[Natural, Pass]]
 Callback = Callable[["Runs"], object] | None
+
+
+class Listener:
+    """A callback, and whether it wants no more."""
+
+    def __init__(self, callback: Callable[[Any], Any] | None) -> None:
+        self.callback, self.stopped = callback, False
+
+    def __call__(self, step: Any) -> None:
+        """Tell it of a step."""
+        try:
+            if self.callback is not None:
+                self.callback(step)
+        except StopIteration:
+            self.stopped = True
+            raise
 
 
 class Own(NamedTuple):
@@ -102,6 +125,8 @@ def ascend(
 ) -> tuple[Ascent, Pass]:
     """Climb from every start and keep the highest end.
 
+    A start is the best of six short runs (`climb_from_best`), of fewer where a pass takes long.
+
     Parameters
     ----------
     method : callable
@@ -116,8 +141,8 @@ def ascend(
     init, restarts
         See `mixtures.initial.starts`.
     keep : int, optional
-        Continue only this many runs, those ahead after 20 passes (short runs of EM; Biernacki, Celeux & Govaert 2003); by
-        default all.
+        Continue only this many runs, those ahead after 20 passes, every start being one candidate; by default all go on, and
+        each is the best of `candidates` short runs.
     tol : float
         A run has converged when a step raises the bound by at most ``tol`` nats an observation; relative to N, so that the
         units of the data, which shift the bound, do not matter.
@@ -159,7 +184,8 @@ def ascend(
     weights = as_weights(x, weights)
     rows, n = count(x, weights)
     pass_ = one_pass(x, weights, family, rows * allocation.n_components, reg_covar, engine)
-    s = starts(x, weights, rows, family, allocation, init, restarts, rng)
+    each = candidates(rows * allocation.n_components, family) if isinstance(init, str) and keep is None else 1
+    s = starts(x, weights, rows, family, allocation, init, restarts, rng, candidates=each)
     natural = partial(_with_base, partial(method, family, allocation), log_base(x, weights, family))
     hard = blur(s, noise(family, reg_covar))
     s = soften(hard) if absorbing(family, init) else begun(natural, hard)
@@ -167,7 +193,8 @@ def ascend(
         limits: dict[str, Any] = {"n": n, "tol": tol, "max_iter": max_iter, "accelerate": accelerate}
         tell = (lambda runs, own: callback(runs)) if callback else None
         go_on = partial(go_on, method, x, weights, family, allocation, reg_covar=reg_covar, callback=tell, **limits)
-    return best_of(natural, pass_, s, n, tol, max_iter, accelerate, keep, callback, go_on, unfit(hard, s)), pass_
+    others = unfit(hard, s, each)
+    return best_of(natural, pass_, s, n, tol, max_iter, accelerate, keep, callback, go_on, others, each), pass_
 
 
 def _with_base(natural: Natural, base: float, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -202,9 +229,18 @@ def begun(natural: Natural, hard: np.ndarray) -> np.ndarray:
     return np.concatenate([beginnings(natural, part, len(part)) for part in parts])
 
 
-def unfit(hard: np.ndarray, s: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """Runs of one data set, and their hard starts (K, P), that `beginnings` softened as no step could be taken from them."""
-    return [(run, hard[run]) for run in range(0, len(hard), 2) if np.any(s[run] != hard[run])]
+def unfit(hard: np.ndarray, s: np.ndarray, each: int = 1) -> list[tuple[int, np.ndarray]]:
+    """Starts of one data set that `beginnings` softened as no step could be taken from them, and how they were (K, P).
+
+    Of ``each`` candidates of a start, the first such.
+    """
+    found = {run // each: hard[run] for run in reversed(range(0, len(hard), 2)) if np.any(s[run] != hard[run])}
+    return sorted(found.items(), key=lambda start: start[0])
+
+
+def candidates(points: int, family: Family) -> int:
+    """How many short runs each start is the best of, for N times K ``points``: six, fewer where a pass takes long."""
+    return int(np.clip(TERMS // (points * (1 + family.monomials[-1, 0])), 1, CANDIDATES))
 
 
 def best_of(
@@ -219,22 +255,26 @@ def best_of(
     callback: Callback = None,
     go_on: GoOn | None = None,
     others: Iterable[tuple[int, np.ndarray]] = (),
+    each: int = 1,
 ) -> Ascent:
-    """Climb from every state in s (R, K, P), and go on from collapsed ones and ``others`` (run, state); see `ascend`."""
-    R = len(s)
+    """Climb from s (R ``each``, K, P), and go on from collapsed runs and ``others`` (start, state); see `ascend`."""
+    R = len(s) // each
     first = max_iter if keep is None else min(SHORT, max_iter)
-    runs = climb(lambda _: (natural, pass_), s, n, tol, first, accelerate, callback)
+
+    def problem(runs: np.ndarray) -> tuple[Natural, Pass]:
+        return natural, pass_
+
+    runs, tight = climb_from_best(problem, s, n, each, tol, first, accelerate, callback)
     told_to_stop = len(runs.trace) < first and not np.all(runs.converged | runs.collapsed)
     go_on = None if told_to_stop else go_on
-    others = [*((int(run), runs.s[run]) for run in np.flatnonzero(runs.collapsed)), *others]
-    more = [(run, ascent) for run, state in others for ascent in reach(go_on, [state])]
+    more = [(run, ascent) for run, state in [*tight, *others] for ascent in reach(go_on, [state])]
     if runs.collapsed.all() and not more:
         raise CollapseError(f"all {R} starts ended in a collapse, the last: {runs.errors[-1]}") from runs.errors[-1]
     ends = runs.end.copy()
     if keep is not None and not told_to_stop and not runs.collapsed.all():
         ahead = np.argsort(-runs.end, kind="stable")[:keep]
         ahead = ahead[~runs.collapsed[ahead]]
-        runs = _continue(natural, pass_, runs, ahead, n, tol, max_iter, accelerate, callback)
+        runs = _continue(problem, runs.take(ahead), ahead, n, tol, max_iter - SHORT + 1, accelerate, callback)
         ends[ahead] = runs.end
     found = [ascent for _, ascent in more]
     if not runs.collapsed.all():
@@ -312,22 +352,111 @@ class Runs:
         trace = np.array([row[run] for row in self.trace])
         return trace[np.isfinite(trace)]
 
+    def take(self, which: np.ndarray) -> Runs:
+        """Some of the runs, in this order."""
+        arrays = {name: getattr(self, name)[which] for name in EACH}
+        return Runs(trace=[row[which] for row in self.trace], errors=self.errors, **arrays)
+
+    def put(self, which: np.ndarray, others: Runs) -> Runs:
+        """The runs with others in the place of some."""
+        order = np.arange(len(self.s))
+        order[which] = len(order) + np.arange(len(which))
+        return join([self, others]).take(order)
+
+
+EACH = ("s", "converged", "collapsed", "passes", "end")
+
 
 def join(parts: Sequence[Runs]) -> Runs:
     """Runs that were not side by side."""
     passes = max(len(part.trace) for part in parts)
     missing = [[np.full(len(part.s), np.nan)] * (passes - len(part.trace)) for part in parts]
     traces = zip(*(part.trace + more for part, more in zip(parts, missing, strict=True)), strict=True)
-    names = ("s", "converged", "collapsed", "passes", "end")
     return Runs(
         trace=[np.concatenate(row) for row in traces],
         errors=[error for part in parts for error in part.errors],
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names},
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in EACH},
     )
 
 
+def climb_from_best(
+    problem: Problem,
+    s: np.ndarray,
+    n: float | np.ndarray,
+    each: int,
+    tol: float,
+    max_iter: int,
+    accelerate: bool,
+    callback: Callback = None,
+) -> tuple[Runs, list[tuple[int, np.ndarray]]]:
+    """`climb` from R starts, each the best of several candidates after ten passes, and the next best where that one collapses.
+
+    Fewer passes do once every start has a candidate that has converged.
+
+    Short runs find better optima than as many passes spent on more starts (Biernacki, Celeux & Govaert 2003, *CSDA*
+    41:561-575). A start has collapsed once all of its candidates have.
+
+    Parameters
+    ----------
+    problem, n, tol, max_iter, accelerate
+        See `climb`.
+    s : ndarray, shape (R each, K, P)
+        The candidates of a start one after another.
+    each : int
+        How many candidates a start has.
+    callback : callable, optional
+        Called with the `Runs` of the R starts, each by the candidate ahead.
+
+    Returns
+    -------
+    runs : Runs
+        Of the R starts.
+    tight : list of (int, ndarray)
+        Starts of which a candidate collapsed, and its last state (K, P).
+    """
+    if each == 1:
+        runs = climb(problem, s, n, tol, max_iter, accelerate, callback)
+        return runs, [(int(run), runs.s[run]) for run in np.flatnonzero(runs.collapsed)]
+    n = np.broadcast_to(np.asarray(n, dtype=float), len(s))
+    listener = Listener(callback)
+    short = climb(problem, s, n, tol, min(TRIAL, max_iter), accelerate, partial(_listen, listener, each))
+    ranked = _ranked(short, each)
+    runs, wanted = short.take(ranked[0]), ~short.converged[ranked[0]]
+    tight = {int(run) // each: short.s[run] for run in np.flatnonzero(short.collapsed)[::-1]}
+    for candidate in ranked:
+        going = np.flatnonzero(wanted & ~short.collapsed[candidate])
+        if listener.stopped or len(short.trace) == max_iter or not len(going):
+            break
+        own = candidate[going]
+        tell = callback and partial(_tell_of, listener, runs, going)
+        rest = _continue(problem, short.take(own), own, n[own], tol, max_iter - len(short.trace) + 1, accelerate, tell)
+        runs = runs.put(going, rest)
+        wanted = runs.collapsed
+        tight = {int(run): runs.s[run] for run in np.flatnonzero(wanted)} | tight
+    return runs, sorted(tight.items(), key=lambda start: start[0])
+
+
+def _ranked(short: Runs, each: int) -> np.ndarray:
+    """Numbers of the candidates of every start, the highest bound first, shape (each, R)."""
+    order = np.argsort(-short.end.reshape(-1, each), axis=1, kind="stable")
+    return (order + each * np.arange(len(order))[:, None]).T
+
+
+def _listen(listener: Listener, each: int, short: Runs) -> None:
+    """Tell of the candidates ahead, and end the short runs once every start has one that has converged."""
+    if listener.callback:
+        listener(short.take(_ranked(short, each)[0]))
+    if np.all(short.converged.reshape(-1, each).any(axis=1)):
+        raise StopIteration
+
+
+def _tell_of(listener: Listener, runs: Runs, going: np.ndarray, rest: Runs) -> None:
+    """Tell of the runs, some of which go on."""
+    listener(runs.put(going, rest))
+
+
 def climb(
-    problem: Callable[[np.ndarray], tuple[Natural, Pass]],
+    problem: Problem,
     s: np.ndarray,
     n: float | np.ndarray,
     tol: float,
@@ -356,20 +485,20 @@ def climb(
     parts = []
     for first in range(0, len(s), together):
         some = slice(first, first + together)
-        own = partial(_from, problem, first)
+        own = partial(_numbered, problem, np.arange(first, len(s)))
         parts.append(
             _side_by_side(own, s[some], n[some], tol, max_iter, accelerate, callback, rounding_of or _rounding)
         )
     return parts[0] if len(parts) == 1 else join(parts)
 
 
-def _from(problem: Callable[[np.ndarray], tuple[Natural, Pass]], first: int, runs: np.ndarray) -> tuple[Natural, Pass]:
-    """The problem of runs that are numbered from ``first`` on."""
-    return problem(first + runs)
+def _numbered(problem: Problem, numbers: np.ndarray, runs: np.ndarray) -> tuple[Natural, Pass]:
+    """The problem of runs that have these numbers in it."""
+    return problem(numbers[runs])
 
 
 def _side_by_side(
-    problem: Callable[[np.ndarray], tuple[Natural, Pass]],
+    problem: Problem,
     s: np.ndarray,
     n: np.ndarray,
     tol: float,
@@ -477,27 +606,27 @@ def _refuse_fall(bound: np.ndarray, rise: np.ndarray, plain: np.ndarray, roundin
 
 
 def _continue(
-    natural: Natural,
-    pass_: Pass,
+    problem: Problem,
     short: Runs,
-    ahead: np.ndarray,
-    n: float,
+    numbers: np.ndarray,
+    n: float | np.ndarray,
     tol: float,
     max_iter: int,
     accelerate: bool,
     callback: Callback,
 ) -> Runs:
-    """Take the runs ahead to their end; the others stay where they are, and are not counted."""
-    rest = climb(lambda _: (natural, pass_), short.s[ahead], n, tol, max(1, max_iter - SHORT), accelerate, callback)
-    return Runs(
-        rest.s,
-        [row[ahead] for row in short.trace] + rest.trace[1:],
-        rest.converged,
-        rest.collapsed,
-        short.passes[ahead] + rest.passes,
-        rest.end,
-        short.errors + rest.errors,
-    )
+    """Take short runs, which have these numbers in the problem, to their end; their last pass, made again, counts once."""
+
+    def whole(rest: Runs) -> Runs:
+        passes = short.passes + rest.passes - 1
+        return replace(rest, trace=short.trace + rest.trace[1:], passes=passes, errors=short.errors + rest.errors)
+
+    def tell(rest: Runs) -> None:
+        if callback and len(rest.trace) > 1:
+            callback(whole(rest))
+
+    own = partial(_numbered, problem, numbers)
+    return whole(climb(own, short.s, n, tol, max(1, max_iter), accelerate, callback and tell))
 
 
 def _rounding(eta: np.ndarray, s: np.ndarray, n: np.ndarray) -> np.ndarray:

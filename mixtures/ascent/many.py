@@ -8,7 +8,17 @@ from functools import partial
 
 import numpy as np
 
-from mixtures.ascent.climb import Ascent, Method, Natural, Runs, attempt, beginnings, climb, reach, unfit
+from mixtures.ascent.climb import (
+    Ascent,
+    Method,
+    Natural,
+    attempt,
+    beginnings,
+    candidates,
+    climb_from_best,
+    reach,
+    unfit,
+)
 from mixtures.ascent.starts import absorbing, soften, starts_of_many
 from mixtures.engines.passes import Pass, blur, entropy, log_base, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
@@ -67,7 +77,9 @@ def ascend_many(
         )
     if len({x.shape for x in xs}) > 1 or len({type(family) for family in families}) > 1:
         raise ValueError("the data sets must have one shape and the families one class; fit the others apart")
-    together = max(1, TOGETHER // restarts)
+    N = len(xs[0]) if xs else 0
+    each = candidates(N * allocation.n_components, families[0]) if xs and isinstance(init, str) else 1
+    together = max(1, TOGETHER // (restarts * each))
     results: list[Ascent | CollapseError] = []
     for first in range(0, len(xs), together):
         some = slice(first, first + together)
@@ -85,6 +97,7 @@ def ascend_many(
             reg_covar=reg_covar,
             engine=engine,
             go_on=go_on,
+            each=each,
         )
     unsettled = sum(isinstance(result, Ascent) and not result.converged for result in results)
     if unsettled:
@@ -113,29 +126,30 @@ def _together(
     reg_covar: float,
     engine: str,
     go_on: Callable[..., Ascent] | None,
+    each: int,
 ) -> list[Ascent | CollapseError]:
     N, K = len(xs[0]), allocation.n_components
     z = np.stack([family.coordinates(x) for x, family in zip(xs, families, strict=True)])
     stacked = families[0].stack(families)
     near = np.stack([family.near(x) for x, family in zip(xs, families, strict=True)])
-    s = np.concatenate(starts_of_many(z, stacked, allocation, init, restarts, rngs, near))
-    owner = np.repeat(np.arange(len(xs)), restarts)
+    s = np.concatenate(starts_of_many(z, stacked, allocation, init, restarts, rngs, near, each))
+    owner = np.repeat(np.arange(len(xs)), restarts * each)
     spread = np.stack([family.reduce_matrix(reg_covar * np.eye(z.shape[-1])) for family in families])[owner]
     every = stacked.take(owner)
     hard = blur(s, noise(stacked, spread)[:, None])
     natural = partial(method, every, allocation)
-    s = soften(hard) if absorbing(stacked, init) else beginnings(natural, hard, restarts)
+    s = soften(hard) if absorbing(stacked, init) else beginnings(natural, hard, restarts * each)
 
     def problem(runs: np.ndarray, noisy: bool = True) -> tuple[Natural, Pass]:
         own = stacked.take(owner[runs])
         return partial(method, own, allocation), one_pass(
-            z[owner[runs]], None, own, N * K * len(s), spread[runs] if noisy else 0.0, engine
+            z[owner[runs]], None, own, N * K * len(s) // each, spread[runs] if noisy else 0.0, engine
         )
 
-    runs = climb(problem, s, N, tol, max_iter, accelerate)
+    runs, tight = climb_from_best(problem, s, N, each, tol, max_iter, accelerate)
     ends = runs.end.reshape(-1, restarts)
     chosen = np.arange(len(xs)) * restarts + np.argmax(ends, axis=1)
-    log_z, entropies = _without_noise(*problem(chosen, noisy=False), runs.s[chosen])
+    log_z, entropies = _without_noise(*problem(chosen * each, noisy=False), runs.s[chosen])
     to_data = np.array(
         [log_base(x, None, family) - N * family.log_volume for x, family in zip(xs, families, strict=True)]
     )
@@ -152,7 +166,7 @@ def _together(
             found.append(Ascent(runs.s[best], runs.bounds(best) + to_data[g], bool(runs.converged[best]), info))
         if go_on:
             from_here = partial(go_on, method, xs[g], None, families[g], allocation, **limits)
-            for run, state in _too_tight(runs, hard, s, slice(g * restarts, (g + 1) * restarts)):
+            for run, state in _too_tight(tight, hard, s, restarts, each, g):
                 for ascent in reach(from_here, [state]):
                     found.append(ascent)
                     end[run] = max(end[run], ascent.bound[-1])
@@ -169,10 +183,14 @@ def _together(
     return results
 
 
-def _too_tight(runs: Runs, hard: np.ndarray, s: np.ndarray, own: slice) -> list[tuple[int, np.ndarray]]:
-    """Runs of one data set, and their states (K, P), in which a cluster was too tight for its digits; see `unfit`."""
-    lost = [(int(run), runs.s[own][run]) for run in np.flatnonzero(runs.collapsed[own])]
-    return lost + unfit(hard[own], s[own])
+def _too_tight(
+    tight: list[tuple[int, np.ndarray]], hard: np.ndarray, s: np.ndarray, restarts: int, each: int, g: int
+) -> list[tuple[int, np.ndarray]]:
+    """Starts of data set g, and their states (K, P), in which a cluster was too tight for its digits; see `unfit`."""
+    first = g * restarts
+    lost = [(start - first, state) for start, state in tight if first <= start < first + restarts]
+    own = slice(first * each, (first + restarts) * each)
+    return lost + unfit(hard[own], s[own], each)
 
 
 def _without_noise(natural: Natural, pass_: Pass, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -33,8 +33,9 @@ def starts(
     restarts: int,
     rng: np.random.Generator,
     metric: Family | None = None,
+    candidates: int = 1,
 ) -> np.ndarray:
-    """States to climb from, shape (R, K, P): each point in the cluster of its guessed label alone; see `soften`.
+    """States to climb from, shape (R C, K, P): each point in the cluster of its guessed label alone; see `soften`.
 
     Parameters
     ----------
@@ -44,16 +45,18 @@ def starts(
         N.
     family, allocation : Family, Allocation
     init : str, ndarray or Fit
-        "k-means++" (nearest of K seeds; Arthur & Vassilvitskii 2007), "k-means" (Lloyd's algorithm from the best such),
-        "rows" (nearest of K distinct rows), "random" (uniform on the simplex for every point), or one given start:
-        responsibilities (N, K), labels (N,) of integers, means (K, D), or a `Fit`. The named ones look at no more than
-        20,000 rows, chosen at random; all but "random" depend neither on the order of the rows, nor on whether a row is
-        repeated or has a weight.
+        "k-means++" (nearest of K seeds; Arthur & Vassilvitskii 2007), "k-means" (Lloyd's algorithm from the best such; of
+        several candidates, the second half stays at the seeds), "rows" (nearest of K distinct rows), "random" (uniform on
+        the simplex for every point), or one given start: responsibilities (N, K), labels (N,) of integers, means (K, D), or a
+        `Fit`. The named ones look at no more than 20,000 rows, chosen at random; all but "random" depend neither on the order
+        of the rows, nor on whether a row is repeated or has a weight.
     restarts : int
-        How many starts to make; a given start is used once.
+        How many starts to make, R; a given start is used once, R C being 1.
     rng : numpy.random.Generator
     metric : Family, optional
         In whose coordinates points are near to each other; by default as the family's ``near`` has it.
+    candidates : int
+        C, states for each start, one after another; see `mixtures.ascent.climb.climb_from_best`.
 
     Raises
     ------
@@ -79,7 +82,8 @@ def starts(
     some, w = some[order], w[order]
     z = (family.near(some) if metric is None else metric.coordinates(some))[None]
     together = _together(z[0].size, some[:, 0].size * K)
-    parts = (guesses(z, w, K, init, len(part), [rng])[0] for part in _parts(range(restarts), together))
+    every = _parts(range(restarts * candidates), together)
+    parts = (guesses(z, w, K, init, part, [rng], candidates)[0] for part in every)
     return allocation.begin(np.concatenate([statistics(some, family, r, w) for r in parts]) / share, x, weights)
 
 
@@ -91,8 +95,9 @@ def starts_of_many(
     restarts: int,
     rngs: Sequence[np.random.Generator],
     near: np.ndarray | None = None,
+    candidates: int = 1,
 ) -> np.ndarray:
-    """`starts` of G data sets of one size side by side, each with a generator of its own, shape (G, restarts, K, P).
+    """`starts` of G data sets of one size side by side, each with a generator of its own, shape (G, R C, K, P).
 
     A given start is used once for each.
 
@@ -106,6 +111,8 @@ def starts_of_many(
         See `starts`.
     near : ndarray, shape (G, N, D), optional
         The points in coordinates in which their distances are taken; by default z.
+    candidates : int
+        See `starts`.
     """
     _, N, D = z.shape
     K = allocation.n_components
@@ -115,11 +122,12 @@ def starts_of_many(
     orders = [np.lexsort(own.T[::-1]) for own in z]
     near = z if near is None else near
     z, near = (np.stack([own[order] for own, order in zip(a, orders, strict=True)]) for a in (z, near))
-    together = _together(restarts * N * D, restarts * N * K, N * (1 + family.monomials[-1, 0]))
+    runs = range(restarts * candidates)
+    together = _together(len(runs) * N * D, len(runs) * N * K, N * (1 + family.monomials[-1, 0]))
     found = []
     for part in _parts(range(len(z)), together):
         own = z[part.start : part.stop]
-        r = guesses(near[part.start : part.stop], np.ones(N), K, init, restarts, rngs[part.start : part.stop])
+        r = guesses(near[part.start : part.stop], np.ones(N), K, init, runs, rngs[part.start : part.stop], candidates)
         found.append(r.swapaxes(-2, -1) @ family.features(own)[:, None])
     return np.concatenate(found)
 
@@ -134,21 +142,30 @@ def _parts(whole: range, size: int) -> list[range]:
 
 
 def guesses(
-    z: np.ndarray, weights: np.ndarray, K: int, init: str, restarts: int, rngs: Sequence[np.random.Generator]
+    z: np.ndarray,
+    weights: np.ndarray,
+    K: int,
+    init: str,
+    runs: range,
+    rngs: Sequence[np.random.Generator],
+    candidates: int = 1,
 ) -> np.ndarray:
-    """Responsibilities (G, restarts, N, K) for the points z (G, N, D) of weights (N,), by one of `METHODS`."""
+    """Responsibilities (G, R, N, K) for the points z (G, N, D) of weights (N,) and the R runs of each, by one of `METHODS`."""
     G, N, _ = z.shape
     if init == "random":
-        return np.stack([rng.dirichlet(np.ones(K), (restarts, N)) for rng in rngs])
+        return np.stack([rng.dirichlet(np.ones(K), (len(runs), N)) for rng in rngs])
     tries = 2 + int(np.log(K)) if init == "k-means" else 1
-    u = np.concatenate([rng.random((restarts, 1 + (K - 1) * tries)) for rng in rngs])
+    u = np.concatenate([rng.random((len(runs), 1 + (K - 1) * tries)) for rng in rngs])
     z = z - np.median(
         z, axis=1, keepdims=True
     )  # about the bulk of the rows, wherever others are, distances keep their digits
-    z = np.repeat(z, restarts, axis=0)
+    z = np.repeat(z, len(runs), axis=0)
     centres = seed(z, weights, K, u, apart=init != "rows")
-    labels = lloyd(z, weights, centres) if init == "k-means" else nearest(z, centres)
-    return hard(labels, K).reshape(G, restarts, N, K)
+    labels = nearest(z, centres)
+    if init == "k-means":
+        moved = np.tile(np.array(runs) % candidates < (candidates + 1) // 2, G)
+        labels[moved] = lloyd(z[moved], weights, centres[moved])
+    return hard(labels, K).reshape(G, len(runs), N, K)
 
 
 def given(x: Rows, rows: int, family: Family, K: int, init: object) -> Callable[[np.ndarray, int], np.ndarray]:

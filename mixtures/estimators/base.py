@@ -21,7 +21,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from mixtures import COVARIANCES
 from mixtures.allocations.dirichlet import Dirichlet
-from mixtures.ascent.climb import Ascent, Own, Runs, begun, climb, reach, unfit
+from mixtures.ascent.climb import Ascent, Listener, Own, Runs, begun, candidates, climb_from_best, reach, unfit
 from mixtures.ascent.online import Learned, learn
 from mixtures.ascent.starts import starts
 from mixtures.engines.passes import noise, one_pass
@@ -68,21 +68,6 @@ class Step(NamedTuple):
     iteration: int
     lower_bounds: np.ndarray
     estimator: Callable[[], Any]
-
-
-class Listener:
-    """A callback, and whether it wants no more."""
-
-    def __init__(self, callback: Callable[[Step], Any]) -> None:
-        self.callback, self.stopped = callback, False
-
-    def __call__(self, step: Step) -> None:
-        """Tell it of a step."""
-        try:
-            self.callback(step)
-        except StopIteration:
-            self.stopped = True
-            raise
 
 
 class Task(NamedTuple):
@@ -442,9 +427,10 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             told = self._told(task.listener, family, allocation, unit)
             limits: dict[str, Any] = {"n": data.n, "tol": self.tol * unit / data.n, "max_iter": self.max_iter}
             limits |= {"accelerate": True, "callback": told}
-            runs = climb(lambda _: (natural, pass_), s, **limits)
-            tight = [*runs.s[runs.collapsed], *(state for _, state in unfit(hard, s))]
-            more = self._rescued(task, tight, self._method, X, weights, family, allocation, **limits)
+            each = max(1, len(s) // self.n_init)
+            runs, tight = climb_from_best(lambda _: (natural, pass_), s, each=each, **limits)
+            states = [state for _, state in [*tight, *unfit(hard, s, each)]]
+            more = self._rescued(task, states, self._method, X, weights, family, allocation, **limits)
             if runs.collapsed.all() and not more:
                 raise runs.errors[-1]
             traces = [runs.bounds(int(run)) for run in np.flatnonzero(~runs.collapsed)] + [end.bound for end in more]
@@ -509,10 +495,13 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         return own
 
     def _starts(self, task: Task, family: Family) -> np.ndarray:
-        """States to climb from, (R, K, P): the last one, or ``n_init`` new ones."""
-        return self._guesses(task, family, self.n_components) if task.last is None else task.last
+        """States to climb from: the last one (1, K, P), or candidates of ``n_init`` new ones (n_init C, K, P)."""
+        if task.last is not None:
+            return task.last
+        each = candidates(len(task.X) * self.n_components, family)
+        return self._guesses(task, family, self.n_components, each)
 
-    def _guesses(self, task: Task, family: Family, K: int) -> np.ndarray:
+    def _guesses(self, task: Task, family: Family, K: int, each: int = 1) -> np.ndarray:
         """States by ``init``, or by ``init_params``, which looks at distances in the units of X, (R, K, P)."""
         X, weights, _, rng, _, start, _ = task
         try:
@@ -521,7 +510,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             init, clusters = (STARTS[self.init_params], K) if start is None else (start.guess, start.clusters)
             if start is not None and start.rows is not None:
                 weights = start.rows * (1.0 if weights is None else weights)
-            s = starts(X, weights, len(X), family, Dirichlet.symmetric(clusters), init, self.n_init, rng, even)
+            s = starts(X, weights, len(X), family, Dirichlet.symmetric(clusters), init, self.n_init, rng, even, each)
             s = s + s[..., :1] * noise(family, self.reg_covar)
             return s if clusters == K else self._spread(s, K)
         except DistinctRowsError as error:
@@ -531,7 +520,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-            return self._spread(self._guesses(task, family, error.distinct), K)
+            return self._spread(self._guesses(task, family, error.distinct, each), K)
 
     def _frame(self, data: Moments) -> tuple[np.ndarray, np.ndarray]:
         """Origin and unit of the family's coordinates: mean and root of the covariance, that of the noise included."""

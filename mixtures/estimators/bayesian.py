@@ -71,7 +71,7 @@ class BayesianGaussianMixture(Mixture):
     max_iter : int, default=100
         Steps at most; 0 leaves the posterior at its start.
     n_init : int, default=1
-        How many starts to climb from.
+        How many starts to climb from, each the best of six candidates after ten steps; of fewer where X is large.
     init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
         Where to begin: k-means; the rows nearest to each of K seeds far apart; random responsibilities; the rows nearest to
         each of K rows drawn at random.
@@ -157,7 +157,8 @@ class BayesianGaussianMixture(Mixture):
     - ``reg_covar`` acts in the E-step too, so that the objective, the ELBO less half of reg_covar times the expected trace of
       the precisions, rises in every step. ``lower_bounds_`` are this objective, moved by a constant so that the last is
       ``lower_bound_``.
-    - Starts are drawn from other random numbers, and are a little blurred: each row gives every component a small share.
+    - Starts are drawn from other random numbers. Each is the best of six short runs, and every other of these is a little
+      blurred: each row gives every component a small share.
       Under the process prior, in which weights fall with k, the largest cluster of a start comes first.
     - ``sample_weight`` counts rows: twice the weights are twice the evidence.
     - The posterior is in float64 whatever the type of X.

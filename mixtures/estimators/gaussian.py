@@ -52,7 +52,7 @@ class GaussianMixture(Mixture):
     max_iter : int, default=100
         Steps at most; 0 leaves the parameters at their start.
     n_init : int, default=1
-        How many starts to climb from.
+        How many starts to climb from, each the best of six candidates after ten steps; of fewer where X is large.
     init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
         Where to begin: k-means; the rows nearest to each of K seeds far apart; random responsibilities; the rows nearest to
         each of K rows drawn at random.
@@ -109,7 +109,8 @@ class GaussianMixture(Mixture):
       those of scikit-learn's M-step, and the objective, the mean log likelihood less half of reg_covar times the expected
       trace of the precision, rises in every step. The end differs from scikit-learn's by a share of about reg_covar over the
       variance. ``lower_bounds_`` are this objective, moved by a constant so that the last is ``lower_bound_``.
-    - Starts are drawn from other random numbers, and are a little blurred: each row gives every component a small share.
+    - Starts are drawn from other random numbers. Each is the best of six short runs, and every other of these is a little
+      blurred: each row gives every component a small share.
     - A component far tighter than the spread of the data keeps its digits (`mixtures.ascent.centred`). One that loses all
       its rows, or that collapses while ``reg_covar`` is 0, is an error that names it.
     - Float32 parameters are float64 ones rounded at the end, or left as they are where the range of float32 is too small.

@@ -706,10 +706,12 @@ _TERMS = (
     Term(
         "restarts",
         "restarts",
-        "Runs of one optimiser from different starts, of which the best is kept. Starts are drawn by k-means++: far "
-        "from each other, at points of the data.",
+        "Runs of one optimiser from different starts, of which the best is kept. A start of EM or CAVI is the best of six "
+        "short runs of ten passes (of fewer where the data are large), which begin at clusters around points of the data "
+        "that k-means++ draws far from each other. If it collapses, the next best takes its place; a start has collapsed "
+        "once all six have.",
         "",
-        "Arthur & Vassilvitskii 2007, ACM-SIAM Symposium on Discrete Algorithms",
+        "Arthur & Vassilvitskii 2007, ACM-SIAM Symposium on Discrete Algorithms; Biernacki, Celeux & Govaert 2003, CSDA 41",
         ("restarts", "k-means++"),
     ),
     # Prediction
