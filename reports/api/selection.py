@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reports.api.shown import Shown, like
-from reports.comparison.files import write_folder, write_text
+from reports.comparison.files import write_file, write_folder, write_text
 from reports.comparison.manifest import write
 from reports.comparison.results import check_empty
 from reports.metrics.criteria import CRITERIA
 from reports.studies.selection import study
+from reports.studies.selection.bootstrap import is_kept
 from reports.studies.selection.study import CSV, MANIFEST, PAGE, PLOT
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Selection(Shown, study.Selection):
     def save(self, folder: str | Path, *, report: bool = True) -> Path:
         """Write the table, the plot, the manifest and, unless ``report`` is false, the page into a new folder, in one move.
 
+        Into the folder where the replicates of its bootstrap test are kept they are written one by one.
+
         Raises
         ------
         ResultsError
@@ -64,13 +67,16 @@ class Selection(Shown, study.Selection):
         from reports.plots.selection import plot_selection
 
         def fill(part: Path) -> None:
-            self.table.to_csv(part / CSV, index=False)
-            plot_selection(self.table).savefig(part / PLOT, dpi=160)
+            write_file(part / CSV, lambda path: self.table.to_csv(path, index=False))
+            write_file(part / PLOT, lambda path: plot_selection(self.table).savefig(path, dpi=160, format="png"))
             write(part / MANIFEST, self.manifest)
             if report:
                 self.to_html(part / PAGE)
 
         folder = Path(folder)
+        if is_kept(folder):
+            fill(folder)
+            return folder
         check_empty(folder)
         write_folder(folder, fill)
         return folder

@@ -27,6 +27,7 @@ from reports.commands.options import (
     Open,
     Thousands,
     Workers,
+    keep,
     names_of,
     read_table,
     refuse,
@@ -54,8 +55,8 @@ def select(
         str | None,
         typer.Option(
             metavar="LIST",
-            help="Comma-separated, from: aic, bic, icl, cv, cv-cavi, elbo, elbo-logk, loo, evidence.",
-            show_default="all; above 5000 points without loo and evidence",
+            help="Comma-separated, from: aic, bic, sabic, icl, cv, cv-cavi, elbo, elbo-logk, loo, evidence, blrt.",
+            show_default="all but blrt; above 5000 points without loo and evidence",
         ),
     ] = None,
     folds: Annotated[int, typer.Option(help="Folds of the cross-validation.")] = 10,
@@ -66,6 +67,10 @@ def select(
         float,
         typer.Option(help="Added by EM to every variance, in squared units of the data: no cluster collapses."),
     ] = 0.0,
+    replicates: Annotated[
+        int, typer.Option(help="Data sets that blrt draws for each K; each fit to one has a fifth of --restarts.")
+    ] = 199,
+    level: Annotated[float, typer.Option(help="Level at which blrt rejects a K.")] = 0.05,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness.")] = 0,
     workers: Workers = None,
     label_column: LabelColumn = None,
@@ -82,7 +87,10 @@ def select(
     out_dir: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--out", help="Folder for the results.", show_default="results/DATA-select, numbered if taken"
+            "-o",
+            "--out",
+            help="Folder for the results; with blrt an earlier one goes on.",
+            show_default="results/DATA-select, numbered if taken; with blrt results/DATA-select-blrt",
         ),
     ] = None,
     report: Annotated[bool, typer.Option(help="Write the page, not only the numbers.")] = True,
@@ -90,7 +98,9 @@ def select(
 ) -> None:
     """Choose the number of clusters K of DATA by every criterion, and say by how much.
 
-    The folder gets report.html (one self-contained page), selection.csv, selection.png and manifest.json.
+    The folder gets report.html (one self-contained page), selection.csv, selection.png and manifest.json. With blrt, the
+    bootstrap likelihood ratio test, also blrt.json and cells/, its replicates: interrupt it at any moment and give the same
+    command again, or ask for more --replicates, and it goes on where it was.
 
     Examples:
 
@@ -101,6 +111,8 @@ def select(
       mixtures select carcinoma --components 1:4
 
       mixtures select mine.csv --components 1:5 --label-column species
+
+      mixtures select faithful --components 1:4 --criteria bic,blrt --replicates 499
     """
     import numpy as np
     from joblib import cpu_count
@@ -129,9 +141,15 @@ def select(
             decimal=decimal,
             thousands=thousands,
         )
-        folder = out_dir or unused(Path("results") / f"{loaded.name}-select")
-        check_empty(folder)
+        asked = names_of(criteria)
+        resumes = "blrt" in (asked or ())
+        default = Path("results") / f"{loaded.name}-select{'-blrt' if resumes else ''}"
+        folder = out_dir or (default if resumes else unused(default))
+        if not resumes:
+            check_empty(folder)
         with Rate("parts") as rate:
+            if resumes:
+                keep(rate, folder)
 
             def tell(done: int, total: int) -> None:
                 started.append(done)
@@ -142,7 +160,10 @@ def select(
                 whole_numbers(components),
                 rng=np.random.default_rng(seed),
                 covariance=tuple(structures or ()),
-                criteria=names_of(criteria),
+                criteria=asked,
+                replicates=replicates,
+                level=level,
+                folder=folder if resumes else None,
                 folds=folds,
                 restarts=restarts,
                 reg_covar=reg_covar,
@@ -161,7 +182,7 @@ def select(
                 workers=workers or cpu_count(),
                 progress=tell,
             )
-        folder = out_dir or unused(folder)  # another run may have taken it since
+        folder = folder if out_dir or resumes else unused(folder)  # another run may have taken it since
         outcome(lambda: f"the results are in {relative(folder)}" if (folder / selection.MANIFEST).exists() else NOTHING)
         result.save(folder, report=report)
     except (ResultsError, OSError) as error:

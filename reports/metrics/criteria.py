@@ -121,7 +121,19 @@ CRITERIA = {
         "may favour one more cluster, which stays empty. A difference below one nat is not worth more than a bare mention, "
         "one above five is very strong (Kass & Raftery 1995).",
     ),
+    "blrt": Criterion(
+        "BLRT",
+        "blrt",
+        "Bootstrap likelihood ratio test of K against K + 1 clusters (McLachlan 1987): the p-value is the share of data sets "
+        "drawn from the fit of K clusters whose likelihood gains as much from one cluster more. Chosen is the smallest K that "
+        "is not rejected, each smaller one being rejected (Nylund, Asparouhov & Muthén 2007). The test takes the shape of the "
+        "clusters as given, and with many points rejects any K where that is wrong. Where starts miss the optimum of K + 1 "
+        "clusters in the drawn data, the p-value is too small.",
+    ),
 }
+
+TESTS = ("blrt",)
+"""Criteria that are a p-value and no sum of nats; see `reports.studies.selection.bootstrap`."""
 
 
 @dataclass(frozen=True)

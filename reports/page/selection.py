@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.metrics.criteria import CRITERIA, Candidate
+from reports.metrics.criteria import CRITERIA, TESTS, Candidate
 from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Notice, Section, Table, image, value
 from reports.page.build import write
 from reports.page.numbers import DASH, fixed, number, seconds, with_error
+from reports.page.selection_test import bootstrap
 from reports.page.view import COVARIANCES, FAMILIES
 from reports.page.words import listing, literal, sentence, short, symbols
 from reports.plots.selection import CONTOUR, plot_clusters, plot_selection
@@ -74,6 +75,11 @@ class View:
         table = self.selection.table
         valued = set(table.loc[table["value"].notna(), "criterion"])
         return [c for c in self.manifest["criteria"] if c in valued]
+
+    @property
+    def scored(self) -> list[str]:
+        """Those of them that are in nats."""
+        return [c for c in self.criteria if c not in TESTS]
 
     @property
     def chosen(self) -> dict[str, Choice]:
@@ -136,7 +142,8 @@ def choice(view: View) -> Section:
     section = Section(
         "choice",
         "Choice",
-        "All criteria are in nats for the whole data set, and larger is better: AIC, BIC, SABIC and ICL are divided by −2.",
+        "All criteria are in nats for the whole data set, and larger is better: AIC, BIC, SABIC and ICL are divided by −2."
+        + (" The bootstrap test has p-values, and no margin." if view.selection.tests else ""),
     )
     if not view.criteria:
         section.blocks.append(Notice("No criterion has a value for any candidate; the reasons are below.", "warn"))
@@ -151,7 +158,8 @@ def choice(view: View) -> Section:
         "the evidence. Last column: the candidate with the fewest parameters among those within one standard error of the best."
     )
     head = ["criterion", "K chosen", "second best", "margin (nats)", "one-standard-error rule"]
-    section.blocks.append(Table(caption, head, [_choice(view, criterion) for criterion in view.criteria]))
+    shown = [c for c in view.criteria if not several or c not in TESTS]
+    section.blocks.append(Table(caption, head, [_choice(view, criterion) for criterion in shown]))
     if several:
         rows = [_row(view, one) for one in view.selection.choices if one.among != "all"]
         section.blocks.append(Table("Choices within each structure", head, rows, fold=True))
@@ -250,14 +258,16 @@ def _clusters_alt(view: View) -> str:
     return "; ".join(said)
 
 
-def curves(view: View) -> Section:
+def curves(view: View) -> Section | None:
     """The figure."""
+    if view.criteria and not view.scored:
+        return None
     section = Section(
         "curves",
         "Criteria against K",
         "Difference of each candidate from the best of its criterion, in nats; linear down to −10, logarithmic below.",
     )
-    if view.criteria:
+    if view.scored:
         said = next(verdict(view), "No criterion makes a choice.")
         caption = (
             "Filled: the choice within a covariance structure. Bands: one standard error of the difference from it. Crosses: "
@@ -267,8 +277,10 @@ def curves(view: View) -> Section:
     return section
 
 
-def values(view: View) -> Section:
+def values(view: View) -> Section | None:
     """All values, and why some are missing."""
+    if view.criteria and not view.scored:
+        return None
     section = Section("values", "Values", "In nats for the whole data set, with standard errors; larger is better.")
     table = view.selection.table
     several = " of its structure" if len(view.structures) > 1 else ""
@@ -279,9 +291,9 @@ def values(view: View) -> Section:
         rows = []
         for key, part in table.groupby(["covariance", "components"], sort=False):
             candidate, of = _candidate(key), part.set_index("criterion")
-            cells = [_number(of.loc[one, name], of.loc[one, error]) for one in view.criteria]
+            cells = [_number(of.loc[one, name], of.loc[one, error]) for one in view.scored]
             rows.append([*_row_head(view, candidate), *cells])
-        columns = [*_head(view), *(short_title(one) for one in view.criteria)]
+        columns = [*_head(view), *(short_title(one) for one in view.scored)]
         section.blocks.append(Table(caption, columns, rows, fold=name == "value"))
     lost = table[table["missing"].notna()]
     if len(lost):
@@ -386,7 +398,7 @@ def limits(view: View) -> Section:
 
 
 SECTIONS: tuple[Callable[[View], Section | None], ...] = (
-    choice, clusters, curves, values, fits, meaning, setting, limits,
+    choice, clusters, curves, bootstrap, values, fits, meaning, setting, limits,
 )  # fmt: skip
 
 

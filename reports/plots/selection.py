@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from reports.metrics.criteria import CRITERIA, NO_COVARIANCE, Clustering
+from reports.metrics.criteria import CRITERIA, NO_COVARIANCE, TESTS, Clustering
 from reports.plots import style
 from reports.plots.ellipses import ellipse
 from reports.studies.selection.plane import Plane
@@ -55,6 +55,7 @@ def plot_selection(table: pd.DataFrame) -> Figure:
     table
         Of `reports.studies.selection.study.Selection`.
     """
+    table = table[~table["criterion"].isin(TESTS)]
     criteria = list(dict.fromkeys(table.loc[table["value"].notna(), "criterion"]))
     cols = min(3, max(1, len(criteria)))
     figure, axes = style.panels(-(-max(1, len(criteria)) // cols), cols, height=2.5, width=3 * cols, sharey=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NotRequired, TypedDict
 
 from reports.comparison.files import clear, is_leftover
@@ -75,6 +77,16 @@ def write_manifest(folder: Path, study: str, version: int, facts: Mapping[str, A
     folder.mkdir(parents=True, exist_ok=True)
     write(_path(folder, study), manifest)
     return manifest
+
+
+@contextmanager
+def temporary(folder: str | Path | None) -> Iterator[Path]:
+    """The folder, or one that is there for as long as the context."""
+    if folder is not None:
+        yield Path(folder)
+        return
+    with TemporaryDirectory(prefix="mixtures-") as made:
+        yield Path(made) / "study"
 
 
 def _path(folder: Path, study: str) -> Path:

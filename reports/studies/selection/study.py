@@ -8,9 +8,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from reports.metrics.criteria import (
     CRITERIA,
     NO_COVARIANCE,
     PART_TITLES,
+    TESTS,
     Candidate,
     Clustering,
     Found,
@@ -36,7 +38,10 @@ from reports.metrics.criteria import (
 from reports.metrics.optimum import HIGHER
 from reports.metrics.prediction import paired_difference
 from reports.metrics.reference import RHAT
-from reports.studies.workers import Progress, as_finished, processes, telling
+from reports.studies.folder import temporary
+from reports.studies.selection import bootstrap
+from reports.studies.selection.bootstrap import Plan, RatioTest
+from reports.studies.workers import Progress, Tell, as_finished, processes, telling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,12 +93,12 @@ class Selection:
     table : DataFrame
         A row a criterion and candidate: ``criterion``, ``covariance``, ``components``, ``value`` and ``se`` in nats (larger is
         better), ``difference`` from the best of the same criterion and structure with ``difference_se``, and ``missing``, the
-        reason why there is no value.
+        reason why there is no value. Of a test, the value is its p-value with its Monte Carlo error, and has no difference.
     fits : DataFrame
         A row a candidate: ``covariance``, ``components``, ``parameters`` (free ones) and how each fit went.
     choices : list of Choice
-        For each criterion, within each structure and then, of several, among all. Where of several candidates only one has a
-        value, there is no choice.
+        For each criterion, within each structure and then, of several, among all; tests choose within a structure alone.
+        Where of several candidates only one has a value, there is no choice.
     warnings : list of str
         What speaks against believing some of the numbers.
     manifest : dict
@@ -101,6 +106,8 @@ class Selection:
         The data.
     clusterings : dict
         The clusters of each chosen candidate; a candidate to which neither EM nor CAVI could be fitted has none.
+    tests : list of RatioTest
+        Of each candidate, where the bootstrap test is among the criteria.
     """
 
     table: pd.DataFrame
@@ -110,6 +117,7 @@ class Selection:
     manifest: dict[str, Any]
     x: np.ndarray
     clusterings: dict[Candidate, Clustering]
+    tests: list[RatioTest] = field(default_factory=list)
 
     def choice(self, criterion: str, among: str | None = None) -> Choice | None:
         """What a criterion chooses within a structure, or among all candidates; None where it has no value."""
@@ -143,6 +151,9 @@ def select(
     levels: Mapping[str, Sequence[str]] | None = None,
     name: str = "data",
     facts: Mapping[str, Any] | None = None,
+    replicates: int = 199,
+    level: float = 0.05,
+    folder: str | Path | None = None,
     workers: int = 1,
     progress: Progress = None,
 ) -> Selection:
@@ -158,7 +169,8 @@ def select(
     covariance : str or sequence of str
         The structures of numbers to choose from: full, tied, diag, spherical; where no column holds numbers there is none.
     criteria : sequence of str, optional
-        Of `reports.metrics.criteria.CRITERIA`; by default all, but above 5000 points none that needs draws from the posterior.
+        Of `reports.metrics.criteria.CRITERIA`; by default all but tests, and above 5000 points none that needs draws from the
+        posterior.
     folds : int
         Of the cross-validation, 2 to N.
     restarts : int
@@ -167,6 +179,12 @@ def select(
         Added by EM to the diagonal of every covariance, in squared units of the data, so that no cluster collapses.
     alpha0, prior, features, kinds, levels, name, facts
         See `reports.compare`.
+    replicates, level : int, float
+        Of the bootstrap test ("blrt"): data sets drawn for each K, each fitted from a fifth of the ``restarts``, and the level
+        at which a K is rejected.
+    folder : str or Path, optional
+        Where the replicates of the bootstrap test are kept as they come in; an earlier test of the same data and settings goes
+        on in it. Without one they are not kept.
     workers : int
         Processes.
     progress : bool or callable, optional
@@ -200,7 +218,8 @@ def select(
     correlated = any(structure in ("full", "tied") for structure in structures)
     for number in (numbers[0], numbers[-1]):
         datasets.check_components(data.x, number, correlated=correlated, kinds=data.kinds)
-    criteria = check_criteria(CRITERIA if criteria is None else criteria, sampled=criteria or len(x) <= LARGEST_SAMPLED)
+    asked = [name for name in CRITERIA if name not in TESTS] if criteria is None else criteria
+    criteria = check_criteria(asked, sampled=criteria or len(x) <= LARGEST_SAMPLED)
     if any(CRITERIA[criterion].part.startswith("cv") for criterion in criteria) and not 2 <= folds <= len(data.x):
         raise ValueError(f"folds is {folds}; expected 2 to {len(data.x)}, the number of rows")
     if restarts < 1:
@@ -208,6 +227,7 @@ def select(
     check_reg_covar(reg_covar)
     check_starts(restarts, numbers[-1], data.x.shape[1])
     check_workers(workers)
+    plan = Plan(replicates, level, max(1, restarts // 5))
 
     folds_rng, own_rng = rng.spawn(2)
     setting = Setting(
@@ -224,20 +244,31 @@ def select(
     )
     candidates = [Candidate(structure, number) for structure in structures for number in numbers]
     models = {candidate: setting.model(data.x, candidate) for candidate in candidates}
-    parts = _distinct(CRITERIA[criterion].part for criterion in criteria)
+    parts = [part for part in _distinct(CRITERIA[criterion].part for criterion in criteria) if part not in TESTS]
     # the long ones first, so that no worker is left with one at the end
     tasks = sorted(((c, part) for c in candidates for part in parts), key=lambda task: -task[0].components)
     found: dict[tuple[Candidate, str], Found] = {}
-    with telling(progress, "parts") as tell, processes(workers), warnings.catch_warnings():
-        tell(0, len(tasks))
+    tests: list[RatioTest] = []
+    with telling(progress, "parts") as tell, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="A worker stopped")  # joblib's, which starts another
-        with closing(as_finished(_examine, ((task, setting) for task in tasks))) as results:
+        if "blrt" in criteria:
+            own_facts = bootstrap.depends(setting, plan)
+            with temporary(folder) as where:
+                tests = bootstrap.run(
+                    setting, plan, candidates, where, own_facts, workers=workers, tell=_before(tell, len(tasks))
+                )
+        more = len(candidates) * bootstrap.parts(plan) if tests else 0
+        if tasks:
+            tell(more, more + len(tasks))
+        with processes(workers), closing(as_finished(_examine, ((task, setting) for task in tasks))) as results:
             for task, result in results:
                 found[task] = result
-                tell(len(found), len(tasks))
+                tell(more + len(found), more + len(tasks))
 
     free = {c: family.n_free(c.components) + allocation.n_free() for c, (family, allocation) in models.items()}
-    table, choices = _table(criteria, candidates, free, found)
+    table, choices = _table([name for name in criteria if name not in TESTS], candidates, free, found)
+    if tests:
+        table, choices = _with_tests(table, choices, tests)
     fits = _fits(candidates, free, found)
     model = models[candidates[0]]
     manifest = {
@@ -264,6 +295,7 @@ def select(
         "restarts": restarts,
         "reg_covar": reg_covar,
         "continued": climb(restarts)["keep"],
+        "bootstrap": bootstrap.described(plan, tests) if tests else None,
         "failures": [
             {
                 "covariance": c.covariance,
@@ -276,7 +308,7 @@ def select(
         ],
         "choices": [asdict(choice) | _named(choice) for choice in choices],
     }
-    selection = Selection(table, fits, choices, [], manifest, data.x, {})
+    selection = Selection(table, fits, choices, [], manifest, data.x, {}, tests)
     for candidate, those in selection.chosen.items():
         if (clustering := _clustering(candidate, those, found, setting)) is not None:
             selection.clusterings[candidate] = clustering
@@ -345,7 +377,7 @@ def _clustering(
 
     A fit that no criterion asked for is made.
     """
-    by_em = all(CRITERIA[criterion].part in ("em", "cv") for criterion in criteria)
+    by_em = all(CRITERIA[criterion].part in ("em", "cv", *TESTS) for criterion in criteria)
     parts = ("em", "cavi") if by_em else ("cavi", "em")
     there = [one.clustering for part in parts if (one := found.get((candidate, part))) and one.clustering]
     return there[0] if there else examine(candidate, parts[0], setting).clustering
@@ -428,7 +460,7 @@ def _warnings(selection: Selection) -> list[str]:
     at_edge = [
         CRITERIA[c.criterion].title
         for c in selection.choices
-        if c == selection.choice(c.criterion) and c.best.components == largest > 1
+        if c == selection.choice(c.criterion) and c.best.components == largest > 1 and c.criterion not in TESTS
     ]
     if at_edge:
         said.append(
@@ -444,7 +476,7 @@ def _without_choice(selection: Selection) -> Iterator[str]:
     several = selection.fits["covariance"].nunique() > 1
     by_survivors: dict[tuple[Candidate, ...], list[str]] = {}
     for criterion in selection.manifest["criteria"]:
-        if selection.choice(criterion) is None:
+        if selection.choice(criterion) is None and criterion not in TESTS:
             own = selection.table[(selection.table["criterion"] == criterion) & selection.table["value"].notna()]
             left = tuple(Candidate(*key) for key in own[["covariance", "components"]].itertuples(index=False))
             by_survivors.setdefault(left, []).append(CRITERIA[criterion].title)
@@ -452,6 +484,18 @@ def _without_choice(selection: Selection) -> Iterator[str]:
         alone = " and ".join(f"K = {c.components}{f' {c.covariance}' if several else ''}" for c in left)
         only = f"only {alone} has a value, of {len(candidates)} candidates" if left else "no candidate has a value"
         yield f"{_listed(titles)}: no choice, as {only}."
+    for structure in selection.manifest["covariances"] if selection.tests else ():
+        chosen, why = bootstrap.sequential(_of(selection.tests, structure))
+        if chosen is None:
+            yield f"BLRT{f', {structure}' if several else ''}: no choice, as {why}."
+        for one in _of(selection.tests, structure):
+            if one.needed is not None and (chosen is None or one.candidate.components <= chosen.candidate.components):
+                low, high = one.interval
+                yield (
+                    f"BLRT{f', {structure}' if several else ''}: K = {one.candidate.components} is {one.answer} within Monte "
+                    f"Carlo error alone (p = {one.p:.2g}, 95% interval {low:.2g} to {high:.2g}); about {one.needed} replicates "
+                    "would tell."
+                )
 
 
 def _failures(selection: Selection) -> Iterator[str]:
@@ -530,6 +574,31 @@ def _doubts(fits: pd.DataFrame) -> list[str]:
     if heavy:
         said.append(f"LOO has points with a high k-hat at K = {_listed(heavy)}, whose scores are unreliable.")
     return said
+
+
+def _of(tests: Iterable[RatioTest], structure: str) -> list[RatioTest]:
+    return [one for one in tests if one.candidate.covariance == structure]
+
+
+def _with_tests(
+    table: pd.DataFrame, choices: list[Choice], tests: Sequence[RatioTest]
+) -> tuple[pd.DataFrame, list[Choice]]:
+    """All values and choices with those of the bootstrap test, which chooses by its sequence and has no margin."""
+    import pandas as pd
+
+    rows = [
+        {"criterion": "blrt", **one.candidate._asdict(), "value": one.p, "se": one.se, "missing": one.missing}
+        for one in tests
+    ]
+    own = pd.DataFrame(rows, columns=table.columns)
+    found = [bootstrap.sequential(_of(tests, structure))[0] for structure in _distinct(own["covariance"])]
+    more = [Choice("blrt", one.candidate.covariance, one.candidate, None, np.nan, np.nan, None) for one in found if one]
+    return pd.concat([part for part in (table, own) if len(part)], ignore_index=True), [*choices, *more]
+
+
+def _before(tell: Tell, rest: int) -> Tell:
+    """A function to tell that has so many parts of the work still before it."""
+    return lambda done, total: tell(done, total + rest)
 
 
 def _listed(items: Sequence[object]) -> str:
