@@ -42,6 +42,7 @@ SECTIONS = [
     "agreement",
     "summary",
     "joint",
+    "classes",
     "clusters",
     "label-free",
     "prior-sensitivity",

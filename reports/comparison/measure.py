@@ -24,7 +24,9 @@ from reports.metrics import (
     Row,
     agreement,
     checks,
+    classes,
     evidence,
+    goodness,
     label_free,
     modes,
     optimum,
@@ -33,6 +35,7 @@ from reports.metrics import (
     quality,
     recovery,
     reference,
+    residuals,
     two_sample,
 )
 from reports.metrics.parameters import scalars
@@ -119,6 +122,8 @@ def measure(
             rows += quality.tail_khat(method, posteriors[method], independent=independent(fit))
         rows += _own(fit, drawn[method], averaged[method], ratios.get(method), data, streams[method])
         rows += optimum.log_likelihood(fit, data.x, likelihoods.get(method))
+        rows += goodness.fit_statistics(scored[method], data.x) + goodness.penalised(fit, data.x)
+        rows += classes.classes(method, averaged[method])
     checked = {method: diagnosed(fit, posteriors[method]) for method, fit in fits.items() if fit.kind == "mcmc"}
     rows += [row for those in checked.values() for row in those]
     judged = {
@@ -164,7 +169,9 @@ def measure(
     for method, tree in saved.items():
         found = left_out[method]()
         # The same random numbers and labels for all, so that chance sets the methods less apart.
-        found["checks"] = checks.check(fits[method], data.x, data.features, data.kinds, deepcopy(common))
+        found["checks"] = checks.check(fits[method], data.x, data.features, data.kinds, deepcopy(common), data.levels)
+        if (unexplained := residuals.residuals(fits[method], data.x, data.features)) is not None:
+            found["residuals"] = unexplained
         rows += [row for those, _ in found.values() for row in those]
         saved[method] = tree.assign({group: type(tree)(dataset) for group, (_, dataset) in found.items()})
 
@@ -322,7 +329,6 @@ def _own(
         rows.append(Row(method, "bound", "data", bound, error))
         if fit.kind == "variational":
             rows.append(Row(method, "bound_all_labellings", "data", bound + log_labellings, error))
-    rows += [Row(method, name, "data", fit.info[name]) for name in ("aic", "bic", "icl") if name in fit.info]
     if ratios is not None:
         rows.append(quality.khat(method, ratios))
         rows += quality.khat_interval(method, ratios, rng.spawn(1)[0])

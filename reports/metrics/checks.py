@@ -8,8 +8,8 @@ Analysis*, section 6.3). The parameters have seen x, so that p is nearer to 1/2 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from mixtures import Fit
 from mixtures.engines.responsibilities import fold, log_sum_draws
 from mixtures.model import Family, Theta
 from mixtures.seeds import Rng, generator
-from reports.metrics import Row
+from reports.metrics import Row, discrete_checks
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,11 +37,17 @@ BINS = 1024
 LOWEST_MODE = 0.05
 
 # Names of the discrepancies, which are shown as those of y_r minus those of x under the same draw.
-DISCREPANCIES = ("mean of −log p", "largest −log p")
+G2 = "G²"
+DISCREPANCIES = ("mean of −log p", "largest −log p", G2)
 
 
 def check(
-    fit: Fit, x: np.ndarray, features: Sequence[str], kinds: Sequence[str], rng: Rng
+    fit: Fit,
+    x: np.ndarray,
+    features: Sequence[str],
+    kinds: Sequence[str],
+    rng: Rng,
+    levels: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[list[Row], xr.Dataset]:
     """Compare data sets replicated from a fit with the data; a point estimate replicates without its uncertainty.
 
@@ -52,6 +58,8 @@ def check(
     features, kinds : sequence of str
         Names of the columns, and what they hold; see `mixtures.tables.KINDS`.
     rng : numpy.random.Generator or int
+    levels : mapping
+        By nominal feature, the names of its levels in the order of their codes.
 
     Returns
     -------
@@ -67,14 +75,15 @@ def check(
 
     x = x[np.linspace(0, len(x), min(len(x), LARGEST), endpoint=False).astype(int)]
     n, D = x.shape
-    of = Statistics.of(x, features, kinds)
+    of = Statistics(x, features, kinds, levels or {})
     observed = {name: values[0] for name, values in of(x[None]).items()}
     weights, theta = fit.parameters(min(REPLICATES, REPLICATED_POINTS // n), rng)
     parts = []
-    for some in np.array_split(np.arange(len(weights)), -(-len(weights) * n * D * D // BLOCK_ELEMENTS)):
+    blocks = min(len(weights), -(-len(weights) * n * max(D * D, of.width) // BLOCK_ELEMENTS))
+    for some in np.array_split(np.arange(len(weights)), blocks):
         own = weights[some], {name: v[some] for name, v in theta.items()}
         y = replicate(fit.family, *own, n, rng)
-        parts.append(of(y) | _discrepancies(fit, *own, y, x))
+        parts.append(of(y) | _discrepancies(fit, *own, y, x, g2=of.g2))
     replicated = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     rows = []
@@ -105,33 +114,53 @@ def replicate(family: Family, weights: np.ndarray, theta: Theta, n: int, rng: Rn
     return family.simulate(flat, own.ravel(), rng).reshape(R, n, -1)
 
 
-class Statistics(NamedTuple):
-    """What is checked of columns of several kinds: of numbers, those of `statistics`.
+class Statistics:
+    """The statistics that suit columns of these kinds: of numbers `statistics`, of others those of `discrete_checks`.
 
     Parameters
     ----------
-    features : tuple of str
-        The columns that hold numbers.
-    columns : ndarray of int
-        Their places.
-    axis : ndarray
-        The direction in them along which modes are counted.
+    x : ndarray, shape (N, D)
+    features, kinds : sequence of str
+    levels : mapping
+        By nominal feature, the names of its levels in the order of their codes.
     """
 
-    features: tuple[str, ...]
-    columns: np.ndarray
-    axis: np.ndarray
-
-    @classmethod
-    def of(cls, x: np.ndarray, features: Sequence[str], kinds: Sequence[str]) -> Statistics:
-        """Those that suit the data (N, D)."""
-        columns = np.flatnonzero(np.array(kinds) == "gaussian")
-        axis = _principal_axis(x[:, columns]) if len(columns) else np.empty(0)
-        return cls(tuple(f for f, kind in zip(features, kinds, strict=True) if kind == "gaussian"), columns, axis)
+    def __init__(
+        self, x: np.ndarray, features: Sequence[str], kinds: Sequence[str], levels: Mapping[str, Sequence[str]]
+    ) -> None:
+        self.columns = {kind: np.flatnonzero(np.isin(kinds, own)) for kind, own in TOGETHER.items()}
+        self.names = {kind: tuple(features[int(j)] for j in own) for kind, own in self.columns.items()}
+        self.levels = [tuple(levels[name]) for name in self.names["nominal"]]
+        numbers = self.columns["numbers"]
+        self.axis = _principal_axis(x[:, numbers]) if len(numbers) else np.empty(0)
+        # Where every row is a pattern of its own, G2 says no more than the mean of -log p.
+        whole = len(self.levels) == len(kinds)
+        self.g2 = whole and bool((discrete_checks.pattern_counts(x[None]) > 1).any())
 
     def __call__(self, y: np.ndarray) -> dict[str, np.ndarray]:
         """The statistics of data sets (R, n, D), (R,) each."""
-        return statistics(y[..., self.columns], self.features, self.axis) if self.features else {}
+        numbers, counts, nominal = (y[..., own] for own in self.columns.values())
+        found: dict[str, np.ndarray] = {}
+        if self.names["numbers"]:
+            found |= statistics(numbers, self.names["numbers"], self.axis)
+        if self.names["counts"]:
+            found |= discrete_checks.counts(counts, self.names["counts"])
+        if self.names["nominal"]:
+            found |= discrete_checks.nominal(nominal, self.names["nominal"], self.levels)
+        if sum(bool(own) for own in self.names.values()) > 1:
+            there = discrete_checks.indicators(nominal, list(map(len, self.levels))) if self.levels else nominal
+            every = np.concatenate([numbers, counts, there], axis=-1)
+            found["largest correlation eigenvalue, all columns"] = discrete_checks.largest_eigenvalue(every)
+        return found
+
+    @property
+    def width(self) -> int:
+        """How many numbers a row becomes, for blocks of bounded size."""
+        return sum(map(len, self.levels)) + sum(map(len, self.names.values()))
+
+
+TOGETHER = {"numbers": ("gaussian",), "counts": ("poisson",), "nominal": ("bernoulli", "categorical")}
+"""Kinds of columns that share statistics."""
 
 
 def statistics(y: np.ndarray, features: tuple[str, ...], axis: np.ndarray) -> dict[str, np.ndarray]:
@@ -162,16 +191,23 @@ def statistics(y: np.ndarray, features: tuple[str, ...], axis: np.ndarray) -> di
     return found | {"modes" if D == 1 else "modes on the principal axis": _modes(axis @ y)}
 
 
-def _discrepancies(fit: Fit, weights: np.ndarray, theta: Theta, y: np.ndarray, x: np.ndarray) -> dict[str, np.ndarray]:
-    """Mean and largest -log p(y_rn | theta_r) of the replicates (R, n, D), minus those of x under the same draw, in nats."""
+def _discrepancies(
+    fit: Fit, weights: np.ndarray, theta: Theta, y: np.ndarray, x: np.ndarray, *, g2: bool = False
+) -> dict[str, np.ndarray]:
+    """Mean and largest -log p(y_rn | theta_r) of the replicates (R, n, D), minus those of x under the same draw, in nats.
+
+    And, where it is asked for, G2 of the patterns likewise; see `reports.metrics.goodness`.
+    """
     eta = fold(fit.allocation.natural(weights), fit.family.natural(theta))
     flat = y.reshape(-1, x.shape[1])
     t = fit.family.features(flat).reshape(*y.shape[:2], -1)
     of_y, of_x = (-log_sum_draws((eta @ each.mT).mT) for each in (t, fit.family.features(x)))
     if fit.family.has_base:
         of_y, of_x = of_y - fit.family.log_base(flat).reshape(y.shape[:2]), of_x - fit.family.log_base(x)
-    differences = of_y.mean(1) - of_x.mean(1), of_y.max(1) - of_x.max(1)
-    return dict(zip(DISCREPANCIES, differences, strict=True))
+    differences = [of_y.mean(1) - of_x.mean(1), of_y.max(1) - of_x.max(1)]
+    if g2:
+        differences.append(discrete_checks.g2(y, -of_y) - discrete_checks.g2(x[None], -of_x))
+    return dict(zip(DISCREPANCIES, differences, strict=False))
 
 
 def _principal_axis(x: np.ndarray) -> np.ndarray:

@@ -32,16 +32,16 @@ class Goodness(NamedTuple):
     patterns: int
 
 
-def goodness(x: np.ndarray, log_p: np.ndarray) -> Goodness:
-    """G2 and X2 of rows (N, D) whose patterns have log probabilities log_p (N,).
+def goodness(counts: np.ndarray, log_p: np.ndarray) -> Goodness:
+    """G2 and X2 of patterns that were seen so often (M,), and have these log probabilities (M,).
 
     Patterns that were not seen enter X2 by what the seen ones leave of N.
     """
-    _, first, counts = np.unique(x, axis=0, return_index=True, return_counts=True)
-    expected = len(x) * np.exp(log_p[first])
+    n = counts.sum()
+    expected = n * np.exp(log_p)
     with np.errstate(divide="ignore"):
-        g2 = 2 * (xlogy(counts, counts) - counts * (np.log(len(x)) + log_p[first])).sum()
-        x2 = ((counts - expected) ** 2 / expected).sum() + max(0.0, len(x) - expected.sum())
+        g2 = 2 * (xlogy(counts, counts) - counts * (np.log(n) + log_p)).sum()
+        x2 = ((counts - expected) ** 2 / expected).sum() + max(0.0, n - expected.sum())
     return Goodness(float(g2), float(x2), len(counts))
 
 
@@ -90,7 +90,8 @@ def fit_statistics(fit: Fit, x: np.ndarray) -> list[Row]:
     rows = [Row(method, "n_parameters", "data", p)]
     if not levels.whole or np.isnan(x).any():
         return rows
-    found, df = goodness(x, fit.log_predictive(x)), levels.cells - 1 - p
+    patterns, counts = np.unique(x, axis=0, return_counts=True)
+    found, df = goodness(counts, fit.log_predictive(patterns)), levels.cells - 1 - p
     rows += [Row(method, name, "data", value) for name, value in found._asdict().items()]
     rows += [Row(method, "cells", "data", levels.cells), Row(method, "df", "data", df)]
     if method == "em" and has_reference(len(x), levels, p):

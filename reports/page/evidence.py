@@ -70,7 +70,7 @@ NUMBERS = {
 
 
 def evidence(view: View) -> Section:
-    """Estimates, bounds and approximations of the log evidence, and penalised likelihoods."""
+    """Estimates, bounds and approximations of the log evidence."""
     section = Section(
         "evidence",
         "Evidence",
@@ -102,13 +102,6 @@ def evidence(view: View) -> Section:
     for method, missing in view.manifest["evidence"].items():
         for target, reason in missing.items():
             section.blocks.append(Notice(f"{view.label(method)} gives no {NUMBERS[target].name}: {reason}.", "warn"))
-    criteria = [
-        [name_cell(view, m), *(hundredths(view.value(m, criterion), math.nan) for criterion in ("aic", "bic", "icl"))]
-        for m in view.trees
-        if not math.isnan(view.value(m, "bic"))
-    ]
-    if criteria:
-        section.blocks.append(Table("Criteria, smaller being better", ["method", "AIC", "BIC", "ICL"], criteria))
     return section
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from mixtures.tables import KINDS, merged
 from reports.comparison.verdict import EVERY, LIMITS, NAMES
 from reports.metrics.parameters import BLOCKS
-from reports.page import answer, quantities
+from reports.page import answer, profiles, quantities
 from reports.page.blocks import Card, Cards, Cell, Code, Facts, Figure, Notice, Section, Table, Use, image, row_id
 from reports.page.cells import name_cell
 from reports.page.numbers import DASH, percent
@@ -25,8 +25,8 @@ def opening(view: View) -> Section:
     section = Section("answer", "Answer", "What the numbers below come to, on these data and under this model.")
     titles = ("Posterior", "Reference", "Use")
     section.blocks.append(Facts(list(zip(titles, answer.sentences(view.manifest), strict=True))))
-    if view.trees and view.numbers:
-        section.blocks.append(overview(view))
+    if view.trees:
+        section.blocks.append(overview(view) if view.gaussian else profiles.overview(view))
     return section
 
 
@@ -34,13 +34,13 @@ def overview(view: View) -> Figure:
     """Return the picture of the data with every method's clusters."""
     from reports.plots.overview import plot_overview
 
-    x = view.data["x"].sel(feature=view.numbers)
+    x = view.data["x"]
     rows = np.unique(np.linspace(0, x.sizes["obs"] - 1, min(POINT_LIMIT, x.sizes["obs"])).astype(int))
     d = x.sizes["feature"]
     if d > 2:
-        x = x.sel(feature=list(quantities.feature_pairs(view.number_trees[view.base], 1)[0]))
+        x = x.sel(feature=list(quantities.feature_pairs(view.trees[view.base], 1)[0]))
     x = x.isel(obs=rows)
-    shown = {m: quantities.overview(x, tree, rows) for m, tree in view.number_trees.items()}
+    shown = {m: quantities.overview(x, tree, rows) for m, tree in view.trees.items()}
     return Figure(
         overview_caption(view, [str(f) for f in x["feature"].values]),
         [image(plot_overview(x, shown, view.reference), "", raster=True)],
@@ -58,9 +58,10 @@ def overview_caption(view: View, features: list[str]) -> str:
         )
     inner, outer = (percent(prob) for prob in quantities.REGION_PROBS)
     d = view.data.sizes["feature"]
-    of = "features" if view.gaussian else "features, of those that hold numbers,"
     which = (
-        f" Shown are {literal(listing(features))}, the two of {d} {of} that part the clusters best." if d > 2 else ""
+        f" Shown are {literal(listing(features))}, the two of {d} features that part the clusters best."
+        if d > 2
+        else ""
     )
     against = (
         f" Dashed grey: the {outer} regions of {view.label(view.reference)}, the reference; where a method agrees with it, "

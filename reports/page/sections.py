@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from reports.page.agreement import agreement
 from reports.page.blocks import Section
+from reports.page.classes import classes
 from reports.page.closing import cost, limits
 from reports.page.clusters import clusters
 from reports.page.convergence import convergence
@@ -29,6 +30,7 @@ SECTIONS: tuple[Callable[[View], Section], ...] = (
     agreement,
     summary,
     joint,
+    classes,
     clusters,
     label_free,
     prior_sensitivity,
