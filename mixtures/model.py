@@ -211,6 +211,9 @@ class Allocation(Protocol):
     def labelled(self, z: np.ndarray, x: Any, k: int) -> np.ndarray:
         """Counts of labels z (..., N) in 0..k-1 of these rows."""
 
+    def ahead(self, weights: np.ndarray, last: np.ndarray) -> np.ndarray:
+        """Weights (..., K) of the label after the last, which is ``last`` (...)."""
+
     def permute(self, s: np.ndarray, order: np.ndarray) -> np.ndarray:
         """States s with their clusters in the order (..., K)."""
 

@@ -11,16 +11,20 @@ from test_conformance import FAMILIES, every_family, problem
 from test_sequences import chain, enumerated, paths
 
 from mixtures import (
+    Bernoulli,
     CollapseError,
     Dirichlet,
     Gaussian,
     Markov,
     Poisson,
     Sequences,
+    TiedGaussian,
 )
 from mixtures.allocations.stationary import stationary
+from mixtures.datasets import load_series
+from mixtures.engines.passes import one_pass
 from mixtures.labels import align
-from mixtures.methods import cavi, em
+from mixtures.methods import cavi, em, exact, gibbs
 from mixtures.sequences import given
 
 ALLOCATIONS = [
@@ -354,3 +358,140 @@ def test_what_a_point_estimate_tells_is_the_sum_over_paths(Family, rng):
     np.testing.assert_allclose(fit.forecast(x, 3), [r[-1] @ A @ A @ A], atol=1e-9)
     joined = [fit.log_likelihood(np.concatenate([x, y[None]])).item() - log_z for y in x]
     np.testing.assert_allclose(fit.log_forecast(x, x)[0], joined, rtol=1e-7, atol=1e-9)
+
+
+def point(family, initial, A, **theta):
+    return given(family, Markov.symmetric(len(A)), initial, np.array(A), theta)
+
+
+def test_earthquakes_with_a_stationary_start():
+    """Zucchini & MacDonald (2009), chapters 3 and 4; digits beyond theirs from a general optimiser of their likelihood."""
+    rows = load_series("earthquakes").rows
+    fit = em.fit(rows, Poisson.from_data(rows, 2), Markov.symmetric(2, start="stationary"), rng=1, restarts=4)
+    assert fit.info["log_likelihood"] == pytest.approx(-342.3183, abs=5e-5)
+    assert (fit.info["aic"], fit.info["bic"]) == pytest.approx((692.64, 703.33), abs=5e-3)
+    rates = fit.held.theta["rates"].ravel()
+    weights = fit.held.weights[0, 0][np.argsort(rates)]
+    np.testing.assert_allclose(np.sort(rates), [15.472, 26.125], atol=5e-4)
+    np.testing.assert_allclose(weights[:, 0], [0.6608, 0.3392], atol=5e-5)
+    np.testing.assert_allclose(np.sort(weights[:, 1:], axis=1), [[0.0660, 0.9340], [0.1285, 0.8715]], atol=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("K", "log_likelihood", "rates"),
+    [(2, -341.8787, [15.4208, 26.0182]), (3, -328.5275, [13.1338, 19.7132, 29.7097])],
+)
+def test_earthquakes_with_a_free_start(K, log_likelihood, rates):
+    """Zucchini & MacDonald (2009), tables 4.1 and 4.2."""
+    rows = load_series("earthquakes").rows
+    fit = em.fit(rows, Poisson.from_data(rows, K), Markov.symmetric(K), rng=1, restarts=4)
+    assert fit.info["log_likelihood"] == pytest.approx(log_likelihood, abs=5e-5)
+    np.testing.assert_allclose(np.sort(fit.held.theta["rates"].ravel()), rates, atol=5e-5)
+    if K == 2:
+        A = fit.held.weights[0, 0, np.argsort(fit.held.theta["rates"].ravel()), 1:]
+        np.testing.assert_allclose(np.sort(A, axis=1), [[0.07163, 0.92837], [0.11903, 0.88097]], atol=5e-6)
+
+
+def test_speed_of_responses():
+    """Visser & Speekenbrink (2010), section 4.1, where the three series are taken for one."""
+    rows = Sequences(load_series("speed").of("rt").x)
+    fit = em.fit(rows, Gaussian.from_data(rows, 2), Markov.symmetric(2), rng=1, restarts=4)
+    assert fit.info["log_likelihood"] == pytest.approx(-88.73, abs=5e-3)
+    assert (fit.info["aic"], fit.info["bic"]) == pytest.approx((191.5, 220.1), abs=0.05)
+    one = em.fit(rows, Gaussian.from_data(rows, 1), Markov.symmetric(1), rng=1, restarts=1)
+    assert one.info["log_likelihood"] == pytest.approx(-305.33, abs=5e-3)
+
+
+def test_the_federal_funds_rate_at_given_parameters():
+    """Stata 14 manual, mswitch: log likelihood, filtered and smoothed probabilities of the first state, to 1e-6."""
+    series = load_series("fedfunds")
+    family = TiedGaussian.from_data(series.rows, 2)
+    A = [[0.9820939, 0.0179061], [0.0503587, 0.9496413]]
+    theta = {"means": [[3.70877], [9.556793]], "covariances": np.full((2, 1, 1), 2.107562**2)}
+    fit = point(family, None, A, **theta)
+    assert fit.log_likelihood(series.rows).item() == pytest.approx(-508.63592, abs=5e-6)
+    index = list(series.data.index)
+    when = [index.index(quarter) for quarter in ("1956Q1", "1973Q1", "1984Q4", "1990Q1")]
+    filtered, smoothed = fit.filtered(series.rows)[when, 0], fit.responsibilities(series.rows)[when, 0]
+    np.testing.assert_allclose(filtered, [0.9999228, 0.9818339, 0.0016472, 0.0067634], atol=1e-6)
+    np.testing.assert_allclose(smoothed, [0.999996, 0.5537605, 0.0000347, 0.0003805], atol=1e-6)
+
+
+def test_the_umbrella_chain():
+    """Russell & Norvig (2010), section 15.2."""
+    x = np.array([[1.0], [1.0], [0.0], [1.0], [1.0]])
+    fit = point(Bernoulli.from_data(x, 2), [0.5, 0.5], [[0.7, 0.3], [0.3, 0.7]], probabilities=[[0.9], [0.2]])
+    assert fit.log_likelihood(x).item() == pytest.approx(-3.3725, abs=5e-5)
+    np.testing.assert_allclose(fit.responsibilities(x)[:, 0], [0.8673, 0.8204, 0.3075, 0.8204, 0.8673], atol=5e-5)
+    path = fit.viterbi(x)
+    assert path.states.tolist() == [0, 0, 1, 0, 0]
+    assert path.log_joint == pytest.approx([-4.4590], abs=5e-5)
+
+
+def test_a_published_ascent_by_em():
+    """tsmatz/hmm-lds-em-algorithm: 100 steps of EM from a start near a saddle, whose states differ by their start alone."""
+    rows = load_series("tsmatz-hmm").rows
+    family, A = Gaussian.from_data(rows, 3), 0.3 + 0.1 * np.eye(3)
+    same = {"means": np.ones((3, 2)), "covariances": np.tile([[1.0, 0.5], [0.5, 1.0]], (3, 1, 1))}
+    first = point(family, [0.3, 0.3, 0.4], A, **same)
+    assert first.log_likelihood(rows).item() == pytest.approx(-117303.0104, abs=5e-5)
+    pass_, s = one_pass(rows, None, family, 3000), first.state(rows)
+    for _ in range(100):
+        log_z, s = pass_(em.step(family, Markov.symmetric(3), s)[0])
+    assert log_z == pytest.approx(-4408.3980, abs=5e-5)
+    counts, points = Markov.symmetric(3).split(s)
+    theta = family.to_data(family.maximum_likelihood(points))
+    order = np.argsort(-theta["means"][:, 0])
+    np.testing.assert_allclose(
+        theta["means"][order], [[16.0733, 0.9699], [0.9901, 16.0155], [-4.9809, -5.0423]], atol=5e-5
+    )
+    expected = [[0.7193, 0.1253, 0.1554], [0, 0.4864, 0.5136], [0.3660, 0.3301, 0.3039]]
+    A = Markov.symmetric(3).maximum_likelihood(counts)[:, 1:]
+    np.testing.assert_allclose(A[np.ix_(order, order)], expected, atol=5e-5)
+
+
+EXACT = [Markov.symmetric(2, 0.8, 0.6, sticky=1.0), Markov(np.array([0.5, 1.5]), np.array([[2.0, 0.7], [1.1, 3.0]]))]
+
+
+@pytest.mark.parametrize("allocation", EXACT, ids=["alike", "uneven"])
+@pytest.mark.parametrize("Family", [Gaussian, TiedGaussian, Poisson], ids=lambda f: f.name)
+def test_exact_sums_are_those_over_all_paths(Family, allocation, rng):
+    family, _, _, x = problem(1, 2, rng, n=20, Family=Family)
+    rows = Sequences(x[:7], [4, 3])
+    fit = exact.fit(rows, family, allocation)
+    log_joint = joint_of_paths(family, allocation, rows)
+    assert fit.info["log_evidence"][-1] == pytest.approx(logsumexp(log_joint), rel=1e-10)
+    z, p = paths(7, 2), np.exp(log_joint - logsumexp(log_joint))
+    np.testing.assert_allclose(
+        fit.info["coclustering"], np.einsum("p,ptk,psk->ts", p, np.eye(2)[z], np.eye(2)[z]), atol=1e-10
+    )
+    alpha = allocation.posterior(allocation.labelled(z, rows, 2))
+    A = fit.draws(4000, rng)["posterior"]["transitions"].values[0]
+    stays = np.trace(A, axis1=1, axis2=2)
+    expected = p @ np.trace(allocation.mean(alpha)[:, :, 1:], axis1=1, axis2=2)
+    assert abs(stays.mean() - expected) < 4 * stays.std() / np.sqrt(len(stays))
+    ahead = Sequences(np.vstack([rows.x, rows.x[:1]]), [4, 4])
+    joined = logsumexp(joint_of_paths(family, allocation, ahead)) - logsumexp(log_joint)
+    assert fit.posterior.log_predictive(rows.x[:1]) == pytest.approx(joined, rel=1e-9)
+
+
+@pytest.mark.parametrize(("Family", "allocation"), [(Gaussian, EXACT[0]), (Poisson, EXACT[1])], ids=["alike", "uneven"])
+def test_gibbs_samples_the_exact_posterior(Family, allocation, rng):
+    family, _, _, x = problem(1, 2, rng, n=20, Family=Family)
+    rows = Sequences(x[:7], [4, 3])
+    fit = gibbs.fit(rows, family, allocation, rng=rng, draws=400, tune=40, walkers=4)
+    log_joint, z = joint_of_paths(family, allocation, rows), paths(7, 2)
+    p = np.exp(log_joint - logsumexp(log_joint))
+    mean = allocation.mean(allocation.posterior(allocation.labelled(z, rows, 2)))
+    lp = fit.sample_stats["lp"]
+    stays = np.trace(fit.held.weights[..., 1:], axis1=-2, axis2=-1)
+    starts = (fit.held.weights[..., 0] ** 2).sum(-1)
+    alpha = allocation.posterior(allocation.labelled(z, rows, 2))[..., 0]
+    squares = (alpha * (alpha + 1)).sum(-1) / (alpha.sum(-1) * (alpha.sum(-1) + 1))
+    for found, expected in (
+        (lp, p @ log_joint),
+        (stays, p @ np.trace(mean[..., 1:], axis1=1, axis2=2)),
+        (starts, p @ squares),
+    ):
+        batches = found.reshape(-1, 50).mean(1)
+        assert abs(batches.mean() - expected) < 4 * batches.std() / np.sqrt(len(batches))

@@ -33,6 +33,10 @@ class Independent:
         """Counts (..., k) of labels (..., N)."""
         return np.stack([(z == j).sum(-1) for j in range(k)], axis=-1)
 
+    def ahead(self, weights: np.ndarray, last: np.ndarray) -> np.ndarray:
+        """Weights (..., K) of the label after the last."""
+        return weights
+
     def permute(self, s: np.ndarray, order: np.ndarray) -> np.ndarray:
         """States s (..., K, P) with their clusters in the order (..., K)."""
         return np.take_along_axis(s, order[..., None], axis=-2)

@@ -156,6 +156,16 @@ class Markov:
         before = one_hot[..., np.flatnonzero(within) - 1, :]
         return np.concatenate([starts[..., None], before.swapaxes(-1, -2) @ after], axis=-1)
 
+    def ahead(self, weights: np.ndarray, last: np.ndarray) -> np.ndarray:
+        """Probabilities (..., K) of the label after the last (...), from start beside transitions (..., K, 1 + K)."""
+        return np.take_along_axis(weights[..., 1:], last[..., None, None], axis=-2)[..., 0, :]
+
+    @property
+    def exchangeable(self) -> bool:
+        """Whether the prior is the same whatever the states are called."""
+        own = np.eye(self.n_components, dtype=bool)
+        return all(np.ptp(a) == 0 for a in (self.alpha0, self.a0[own], self.a0[~own]) if a.size)
+
     def permute(self, s: np.ndarray, order: np.ndarray) -> np.ndarray:
         """States or weights (..., K, C), the last K columns of which are those of states, in the order (..., K)."""
         columns = np.broadcast_to(np.arange(s.shape[-1]), (*order.shape[:-1], s.shape[-1])).copy()

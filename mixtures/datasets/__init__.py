@@ -4,20 +4,24 @@ from mixtures.datasets.builtin import Description, describe, names
 from mixtures.datasets.checks import check_components, check_rows, check_values
 from mixtures.datasets.dataset import DataError, Dataset
 from mixtures.datasets.loading import from_frame, load
+from mixtures.datasets.series import Series, load_series, simulate_series
 from mixtures.datasets.simulated import mean_distances, simulate, tsmatz
 
 __all__ = [
     "DataError",
     "Dataset",
     "Description",
+    "Series",
     "check_components",
     "check_rows",
     "check_values",
     "describe",
     "from_frame",
     "load",
+    "load_series",
     "mean_distances",
     "names",
     "simulate",
+    "simulate_series",
     "tsmatz",
 ]

@@ -35,7 +35,7 @@ from mixtures.families.priors import check_proper
 from mixtures.fit import Fit
 from mixtures.methods.partitions import INNER, choices, convolve, labellings, members, one_hot, partitions, submasks
 from mixtures.model import Allocation, Family, Theta
-from mixtures.rows import check_matrix
+from mixtures.rows import Sequences, check_matrix
 from mixtures.seeds import Rng, generator
 
 LARGEST_SECONDS = 60.0
@@ -54,7 +54,7 @@ def fit(x: np.ndarray, family: Family, allocation: Allocation, *, rng: Rng | Non
 
     Parameters
     ----------
-    x : ndarray, shape (N, D)
+    x : ndarray, shape (N, D), or Sequences
     family, allocation : Family, Allocation
         The model with its priors, which must be proper.
     rng : numpy.random.Generator or int, optional
@@ -84,7 +84,8 @@ def fit(x: np.ndarray, family: Family, allocation: Allocation, *, rng: Rng | Non
         If the sum would take too long or too much memory (see `cost`), or the prior is improper.
     """
     began = time.perf_counter()
-    x = check_matrix(x)
+    rows = allocation.rows(x if isinstance(x, Sequences) else check_matrix(x))
+    x = check_matrix(np.asarray(rows))
     price = cost(len(x), family, allocation)
     if not price.affordable:
         most = bisect(range(1, len(x)), 0, key=lambda n: not cost(n, family, allocation).affordable)
@@ -96,16 +97,16 @@ def fit(x: np.ndarray, family: Family, allocation: Allocation, *, rng: Rng | Non
         )
     t = family.features(x)
     check_proper(family, t.shape[1])
-    posterior = (Subsets if factorises(family, allocation) else Labellings).of(t, family, allocation)
+    posterior = (Subsets if factorises(family, allocation) else Labellings).of(t, family, allocation, rows)
     info = {
         "log_evidence": posterior.log_evidence() + log_base(x, None, family),
         "coclustering": posterior.coclustering(),
         "occupied": posterior.occupied(),
         "terms": int(price.terms),
     }
-    if family.gaussian:
+    if family.gaussian and allocation.independent:
         info["moments"] = posterior.moments()
-    return Fit(
+    return allocation.fits(
         method="exact",
         kind="exact",
         family=family,
@@ -158,6 +159,8 @@ def factorises(family: Family, allocation: Allocation) -> bool:
 
 def exchangeable(allocation: Allocation, n: int) -> bool:
     """Whether p(z) is the same whatever the clusters are called, judged by labellings of up to n points in one cluster."""
+    if not allocation.independent:
+        return bool(allocation.exchangeable)  # type: ignore[attr-defined]
     counts = np.arange(1, n + 1)[:, None, None] * np.eye(allocation.n_components)
     return bool(np.ptp(allocation.log_marginal(counts), axis=1).max() < 1e-9)
 
@@ -175,12 +178,15 @@ class Exact(ABC):
         The points' sufficient statistics.
     kinds : ndarray, shape (K,)
         Clusters with one prior have one number.
+    rows : ndarray or Sequences
+        The points as the allocation takes them.
     """
 
     family: Family
     allocation: Allocation
     t: np.ndarray
     kinds: np.ndarray
+    rows: Any
 
     @property
     @abstractmethod
@@ -190,7 +196,10 @@ class Exact(ABC):
     @property
     @abstractmethod
     def weights(self) -> np.ndarray:
-        """Weight of each state's clusters in the predictive density, E[pi_k; state | x], shape (J,) or (J, K)."""
+        """Weight of each state's clusters in the predictive density, E[pi_k; state | x], shape (J,) or (J, K).
+
+        Of a chain that is the density of the step after the last.
+        """
 
     @abstractmethod
     def indicators(self, states: np.ndarray) -> np.ndarray:
@@ -230,13 +239,16 @@ class Exact(ABC):
 
     def sample(self, n: int, rng: Rng) -> tuple[np.ndarray, Theta]:
         """Independent draws of weights (n, K) and theta (n, K, ...) in the family's coordinates, under all labellings."""
-        rng = generator(rng)
-        if len(self.kinds) == 1:
-            s = np.broadcast_to(self.t.sum(0), (n, 1, self.t.shape[1]))
+        rng, K = generator(rng), len(self.kinds)
+        if K == 1:
+            z, s = np.zeros((1, len(self.t)), dtype=int), np.broadcast_to(self.t.sum(0), (n, 1, self.t.shape[1]))
         else:
-            s = np.eye(len(self.kinds))[self.labels(n, rng)].swapaxes(1, 2) @ self.t
+            z = self.labels(n, rng)
+            s = np.eye(K)[z].swapaxes(1, 2) @ self.t
         theta = self.family.sample(self.family.posterior(s), 1, rng)
-        weights = [self.allocation.sample(self.allocation.posterior(counts), 1, rng)[0] for counts in s[..., 0]]
+        labelled = self.allocation.labelled(z, self.rows, K)
+        counts = np.broadcast_to(labelled, (n, *labelled.shape[1:]))
+        weights = [self.allocation.sample(self.allocation.posterior(each), 1, rng)[0] for each in counts]
         return np.array(weights), {name: v[0] for name, v in theta.items()}
 
     def log_predictive(self, x: np.ndarray) -> np.ndarray:
@@ -297,7 +309,7 @@ class Subsets(Exact):
     tables: dict[tuple[int, ...], np.ndarray]
 
     @classmethod
-    def of(cls, t: np.ndarray, family: Family, allocation: Any) -> Subsets:
+    def of(cls, t: np.ndarray, family: Family, allocation: Any, rows: Any) -> Subsets:
         """Marginal likelihoods of all subsets, and the convolutions."""
         N, K = len(t), allocation.n_components
         sets = np.arange(2**N)
@@ -312,7 +324,7 @@ class Subsets(Exact):
             if len(occupied) < K:
                 *others, last = occupied
                 tables[occupied] = convolve(tables[tuple(others)], log_g[last]) if others else log_g[last]
-        return cls(family, allocation, t, kinds, log_g, tables)
+        return cls(family, allocation, t, kinds, rows, log_g, tables)
 
     @cached_property
     def p(self) -> np.ndarray:
@@ -422,14 +434,14 @@ class Labellings(Exact):
     log_m: np.ndarray
 
     @classmethod
-    def of(cls, t: np.ndarray, family: Family, allocation: Allocation) -> Labellings:
+    def of(cls, t: np.ndarray, family: Family, allocation: Allocation, rows: Any) -> Labellings:
         """The labellings and their marginal likelihoods."""
         K = allocation.n_components
         alike = exchangeable(allocation, len(t))
         z = labellings(len(t), K, alike)
         width = K * (len(t) + t.shape[1] ** 2)
-        log_m = [family.log_marginal(one_hot(z[rows], K) @ t) for rows in blocks(len(z), width)]
-        return cls(family, allocation, t, np.zeros(K, int) if alike else np.arange(K), z, np.concatenate(log_m))
+        log_m = [family.log_marginal(one_hot(z[some], K) @ t) for some in blocks(len(z), width)]
+        return cls(family, allocation, t, np.zeros(K, int) if alike else np.arange(K), rows, z, np.concatenate(log_m))
 
     @cached_property
     def counts(self) -> np.ndarray:
@@ -445,7 +457,9 @@ class Labellings(Exact):
     @cached_property
     def weights(self) -> np.ndarray:
         """p(z | x) E[pi_k | z], shape (J, K)."""
-        return self.p[:, None] * self.allocation.mean(self.allocation.posterior(self.counts))
+        counts = self.allocation.labelled(self.z, self.rows, len(self.kinds))
+        mean = self.allocation.mean(self.allocation.posterior(counts))
+        return self.p[:, None] * self.allocation.ahead(mean, self.z[:, -1])
 
     def indicators(self, states: np.ndarray) -> np.ndarray:
         """Which points are in the clusters of these labellings, shape (B, K, N)."""
@@ -467,7 +481,8 @@ class Labellings(Exact):
         """Log probability of the data and a state under the first k clusters, for the states that use no others."""
         own = self.z.max(1) < k
         counts = self.counts[own, :k]
-        log_p = self.log_m[own] + self.allocation.first(k).log_marginal(counts)
+        labelled = self.allocation.labelled(self.z[own], self.rows, k)
+        log_p = self.log_m[own] + self.allocation.first(k).log_marginal(labelled)
         if not self.kinds.any():  # k! / (k - blocks)! labellings have these blocks
             log_p += gammaln(k + 1) - gammaln(k + 1 - (counts > 0).sum(1))
         return log_p
