@@ -193,7 +193,8 @@ def test_more_than_two_features_are_drawn_on_principal_axes(rng):
     assert plane.names[0] == f"principal axis 1 ({100 * values[0] / 4:.0f}% of the variance)"
     other = Plane.of(x * [1, 1e4, 1e-3, 7], list("abcd")).points(x * [1, 1e4, 1e-3, 7])
     np.testing.assert_allclose(np.abs(other), np.abs(points), atol=1e-6)
-    clustering = Clustering("em", np.ones(1), x.mean(0)[None], np.cov(x.T)[None], np.zeros(200, int), np.ones(200))
+    theta = {"means": x.mean(0)[None], "covariances": np.cov(x.T)[None]}
+    clustering = Clustering("em", np.ones(1), theta, np.zeros(200, int), np.ones(200))
     np.testing.assert_allclose(plane.covariances(clustering)[0], np.cov(points.T), atol=1e-9)
     np.testing.assert_allclose(plane.points(clustering.means)[0], 0, atol=1e-9)
     few = Plane.of(x[:, :2], ["a", "b"])

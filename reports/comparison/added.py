@@ -2,7 +2,9 @@
 
 A result is one of
 
-    draws or a point    ``weights`` (K,), ``means`` (K, D), ``covariances`` (K, D, D), led by axes (draw) or (chain, draw)
+    draws or a point    ``weights`` (K,) and the clusters' parameters, led by axes (draw) or (chain, draw): ``means`` (K, D) and
+                        ``covariances`` (K, D, D) of numbers, ``rates`` (K, D) of counts, ``probabilities`` (K, D) of ones, or
+                        (K, D, C) of levels
     q in closed form    ``alpha`` (K,), ``beta`` (K,), ``m`` (K, D), ``W`` (K, D, D), ``nu`` (K,): PRML 10.57 and 10.59
     a fit               `mixtures.Fit`, as any method of this package returns it
     an estimator        `GaussianMixture` or `BayesianGaussianMixture`, fitted, of scikit-learn or of this package
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,10 +29,18 @@ from mixtures.model import Allocation, Family
 from reports.comparison import estimators
 from reports.comparison.catalogue import METHODS
 from reports.comparison.files import lost_chunks, open_tree
+from reports.comparison.held import (
+    axes,
+    check_reach,
+    check_structure,
+    numbers,
+    parameters,
+    positive_definite,
+    shapes,
+    simplex,
+)
 from reports.comparison.prepared import Data
 from reports.comparison.results import file_name
-from reports.metrics.parameters import kind as kind_of
-from reports.metrics.parameters import scalars
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,11 +50,7 @@ if TYPE_CHECKING:
 FEWEST_DRAWS = 100
 PICKLES = (".pkl", ".pickle", ".joblib", ".cloudpickle", ".sav", ".pck", ".p")
 LONGEST_NAME, LONGEST_FILE_NAME = 40, 240
-TOLERANCE = 1e-6
-FARTHEST = 1e100
 
-# The axes of each variable after those of chain and draw, as they are called in a tree.
-AXES = {"weights": ("cluster",), "means": ("cluster", "feature"), "covariances": ("cluster", "feature", "feature_")}
 CLOSED_FORM = ("alpha", "beta", "m", "W", "nu")
 # What a tree says that it holds, and what that is here: the package's own variational and exact draws are independent.
 KINDS = {None: None, "mcmc": "mcmc", "draws": "draws", "variational": "draws", "exact": "draws", "point": None}
@@ -60,11 +67,12 @@ class Added(NamedTuple):
 
 
 class Raw(NamedTuple):
-    """What was found in a result: its arrays, the kind it says it is of, and the sampler's statistics."""
+    """What was found in a result: its arrays, the kind it says it is of, the sampler's statistics, and all names in it."""
 
     arrays: Mapping[str, np.ndarray]
     kind: str | None = None
     sample_stats: Mapping[str, np.ndarray] = {}
+    names: tuple[str, ...] = ()
 
 
 def check_names(names: Iterable[str]) -> None:
@@ -109,32 +117,38 @@ def as_added(name: str, result: Result, data: Data, family: Family, allocation: 
     try:
         where = f" from {Path(result).name}" if isinstance(result, str | Path) else ""
         if isinstance(result, str | Path):
-            result = _read(Path(result))
+            result = _read(Path(result), axes(family))
         if estimators.is_mixture(result):
             return _estimator(name, result, data, family, allocation)
         if isinstance(result, Fit):
             return _own_fit(name, result, data, family, allocation)
         if isinstance(result, xr.DataTree | xr.Dataset):
-            raw = _from_tree(result if isinstance(result, xr.DataTree) else xr.DataTree(result), data.features)
+            raw = _from_tree(result if isinstance(result, xr.DataTree) else xr.DataTree(result), data, family)
         elif isinstance(result, Mapping):
-            raw = Raw({str(key): np.asarray(a) for key, a in result.items()})
+            raw = Raw({str(key): np.asarray(a) for key, a in result.items()}, names=tuple(map(str, result)))
         else:
             raise ValueError(
                 f"it is a {type(result).__name__}; expected a DataTree, a mapping of arrays, a Fit, a fitted "
                 "GaussianMixture or BayesianGaussianMixture, or a path"
             )
-        if missing := [key for key in AXES if key not in raw.arrays]:
-            if all(key in raw.arrays for key in CLOSED_FORM):
+        if missing := [key for key in axes(family) if key not in raw.arrays]:
+            if family.gaussian and all(key in raw.arrays for key in CLOSED_FORM):
                 return _closed_form(name, raw.arrays, where, data, family, allocation)
-            raise ValueError(
-                f"it lacks {', '.join(missing)}; expected {', '.join(AXES)}, or in closed form {', '.join(CLOSED_FORM)}"
-            )
+            raise ValueError(_lacking(missing, raw, family))
         return _held(name, raw, where, data, family, allocation)
     except ValueError as error:
         raise ValueError(f"added method {name!r}: {error}") from error
 
 
-def _read(path: Path) -> xr.DataTree | dict[str, np.ndarray]:
+def _lacking(missing: list[str], raw: Raw, family: Family) -> str:
+    """What a result lacks, and what it has of nearly the same name."""
+    near = [(key, found[0]) for key in missing if (found := get_close_matches(key, raw.names, n=1, cutoff=0.5))]
+    hint = "".join(f"; is {found!r} meant to be {key!r}?" for key, found in near)
+    closed = f", or in closed form {', '.join(CLOSED_FORM)}" if family.gaussian else ""
+    return f"it lacks {', '.join(missing)}{hint}; expected {', '.join(axes(family))}{closed}".replace("?;", "?")
+
+
+def _read(path: Path, names: Iterable[str]) -> xr.DataTree | dict[str, np.ndarray]:
     """The arrays of a .npz file, or the tree of a zarr folder or a netCDF file."""
     from zipfile import BadZipFile
 
@@ -160,7 +174,7 @@ def _read(path: Path) -> xr.DataTree | dict[str, np.ndarray]:
         ):
             limits.check_memory(2 * tree.nbytes, str(path), "keep fewer draws")
             if path.is_dir():
-                _check_chunks(path, tree)
+                _check_chunks(path, tree, names)
             return tree.load()
     except limits.DataError:
         raise
@@ -187,33 +201,34 @@ def _is_pickle(path: Path) -> bool:
     return path.suffix.lower() in PICKLES or (begins[:1] == b"\x80" and begins[1:] in b"\2\3\4\5")
 
 
-def _check_chunks(path: Path, tree: xr.DataTree) -> None:
+def _check_chunks(path: Path, tree: xr.DataTree, names: Iterable[str]) -> None:
     """Refuse a zarr store that has lost a part of its draws, which would be read as if it were zeros."""
     group = "posterior/" if "posterior" in tree.children else ""
-    for name in AXES:
+    for name in names:
         if name in (tree["posterior"] if group else tree).data_vars and (lost := lost_chunks(path, group + name)):
             raise ValueError(f"it has lost {lost} chunks of {group}{name}")
 
 
-def _from_tree(tree: xr.DataTree, features: tuple[str, ...]) -> Raw:
+def _from_tree(tree: xr.DataTree, data: Data, family: Family) -> Raw:
     """The posterior's arrays, axes in their order: by name where the dims are those of this package, else as they stand."""
     posterior = tree["posterior"] if "posterior" in tree.children else tree
+    coords = family.coords(data.features, data.levels)
     arrays = {}
-    for name, axes in AXES.items():
+    for name, own in axes(family).items():
         if name not in posterior.data_vars:
             continue
         values = posterior.to_dataset()[name]
-        dims = ("chain", "draw", *axes)
+        dims = ("chain", "draw", *own)
         if ("chain" in values.dims) != ("draw" in values.dims):
             raise ValueError(f"{name} has dims {values.dims}; expected both chain and draw, or neither for a point")
         named = set(values.dims) <= set(dims)
         values = values.transpose(*(dims if named else dims[:2]), ..., missing_dims="ignore")
-        for dim in {"feature", "feature_"} & set(values.indexes):
-            labels = values[dim].values.tolist()
+        for dim in (dim for dim in own if dim.startswith("feature") and dim in values.indexes):
+            features, labels = coords[dim][1].tolist(), values[dim].values.tolist()
             if all(isinstance(label, str) for label in labels):
                 if sorted(labels) != sorted(features):
-                    raise ValueError(f"{name} has the features {labels}; the data have {list(features)}: rename them")
-                values = values.sel({dim: list(features)})
+                    raise ValueError(f"{name} has the features {labels}; the data have {features}: rename them")
+                values = values.sel({dim: features})
         arrays[name] = values.values
     kind = posterior.attrs.get("kind", tree.attrs.get("kind"))
     if not isinstance(kind, str | None) or kind not in KINDS:
@@ -228,11 +243,15 @@ def _from_tree(tree: xr.DataTree, features: tuple[str, ...]) -> Raw:
             for stat, v in tree["sample_stats"].data_vars.items()
             if set(v.dims) == {"chain", "draw"} and v.dtype.kind in "bfiu"
         }
-    return Raw(arrays, kind, stats)
+    return Raw(arrays, kind, stats, tuple(map(str, posterior.data_vars)))
 
 
 def _estimator(name: str, estimator: Any, data: Data, family: Family, allocation: Allocation) -> Added:
     """A fitted estimator: a point, or a posterior in closed form or as draws."""
+    if not family.gaussian:
+        raise ValueError(
+            f"a {type(estimator).__name__} is of numbers alone; the comparison's columns are {family.name}"
+        )
     prior = _in_units_given(family.prior_in_data_units(), data) | {"alpha0": getattr(allocation, "alpha0", np.nan)}
     found = estimators.answer(estimator, allocation.n_components, family.covariance, data.features, prior)
     where = f" by {found.title}"
@@ -259,6 +278,7 @@ def _own_fit(name: str, fit: Fit, data: Data, family: Family, allocation: Alloca
     for what, own, expected in (
         ("K", fit.n_components, allocation.n_components),
         ("covariance", fit.family.covariance, family.covariance),
+        ("family", fit.family.name, family.name),
         ("number of features", len(fit.family.unit), len(family.unit)),
     ):
         if own != expected:
@@ -279,16 +299,16 @@ def _closed_form(
         raise ValueError(f"a closed form is of full covariances, not {family.covariance}; give draws instead")
     K, D = allocation.n_components, len(family.unit)
     tails: dict[str, tuple[int, ...]] = {"alpha": (K,), "beta": (K,), "m": (K, D), "W": (K, D, D), "nu": (K,)}
-    alpha, beta, m, W, nu = (_numbers(key, arrays[key]) for key in CLOSED_FORM)
+    alpha, beta, m, W, nu = (numbers(key, arrays[key]) for key in CLOSED_FORM)
     for key, a in zip(CLOSED_FORM, (alpha, beta, m, W, nu), strict=True):
         if a.shape != tails[key]:
             raise ValueError(f"{key} has shape {a.shape}; expected {tails[key]}")
     for key, a, least in (("alpha", alpha, 0), ("beta", beta, 0), ("nu", nu, D - 1)):
         if np.any(a <= least):
             raise ValueError(f"{key} is {a.min():g} for cluster {int(a.argmin())}; expected more than {least}")
-    W = _positive_definite("W", W)
+    W = positive_definite("W", W)
     expected = np.diagonal(np.linalg.inv(W), axis1=-2, axis2=-1) / nu[:, None] / data.scale**2
-    _check_reach((m - data.centre) / data.scale, expected, data.x)
+    check_reach((m - data.centre) / data.scale, expected, data.x)
     m = family.coordinates((m - data.centre) / data.scale)
     q = NormalWishart(m, beta, family.reduce_matrix(np.linalg.inv(W) / np.outer(data.scale, data.scale)), nu)
     fit = Fit(name, "variational", family, allocation, Conjugate(alpha, q), np.empty(0), True, {})
@@ -297,16 +317,16 @@ def _closed_form(
 
 def _held(name: str, raw: Raw, where: str, data: Data, family: Family, allocation: Allocation) -> Added:
     """A posterior held as draws, or a point."""
-    K, D = allocation.n_components, len(family.unit)
-    arrays = {}
-    for key, tail in {"weights": (K,), "means": (K, D), "covariances": (K, D, D)}.items():
-        a = _numbers(key, raw.arrays[key])
+    K, arrays = allocation.n_components, {}
+    for key, tail in shapes(family, data, K).items():
+        a = numbers(key, raw.arrays[key])
         lead = max(0, a.ndim - len(tail))
         if a.shape[lead:] != tail or lead > 2:
             last = ", ".join(map(str, tail))
+            of = f"the data have {len(data.features)} features" if family.gaussian else _along(key, data, family)
             raise ValueError(
                 f"{key} has shape {a.shape}; expected (chain, draw, {last}) or (draw, {last}), or for a point {tail}: "
-                f"K is {K}, and the data have {D} features"
+                f"K is {K}, and {of}"
             )
         arrays[key] = a.reshape((1,) * (2 - lead) + a.shape)
     chains, draws = shape = arrays["weights"].shape[:2]
@@ -322,71 +342,35 @@ def _held(name: str, raw: Raw, where: str, data: Data, family: Family, allocatio
         if v.shape != shape:
             raise ValueError(f"sample_stats has {stat} of shape {v.shape}; the posterior has {shape}")
 
-    covariances = _positive_definite("covariances", arrays["covariances"])
-    if family.covariance == "tied":
-        covariances = np.broadcast_to(covariances[:, :, :1], covariances.shape)
-    means = (arrays["means"] - data.centre) / data.scale
-    covariances_here = covariances / np.outer(data.scale, data.scale)
-    _check_reach(means, np.diagonal(covariances_here, axis1=-2, axis2=-1), data.x)
-    theta = family.from_data_units({"means": means, "covariances": covariances_here})
+    theta = parameters(arrays, data, family)
     fit = Fit(
         name,
         "variational" if kind == "draws" else kind,  # type: ignore[arg-type]
         family,
         allocation,
-        Draws(_simplex(arrays["weights"]), theta),
+        Draws(simplex(arrays["weights"]), theta),
         np.empty(0),
         True,
         {},
         sample_stats=dict(raw.sample_stats),
     )
-    own = family.to_data(theta)["covariances"] * np.outer(data.scale, data.scale)
-    _check_structure(fit, own, arrays["means"], arrays["covariances"])
+    given = {key: arrays[key] for key in family.dims}
+    check_structure(fit, _as_given(family.to_data(theta), data), given, data)
     what = "a point" if kind == "point" else f"{draws} draws" if chains == 1 else f"{chains} × {draws} draws"
     return Added(fit, f"added: {what}{where}", kind)
 
 
-def _check_reach(means: np.ndarray, variances: np.ndarray, x: np.ndarray) -> None:
-    """Refuse clusters so far from the data, so narrow or so wide that no float holds a density of theirs."""
-    spread = np.ptp(x, axis=0)
-    if (np.abs(means - x[0]) > FARTHEST * spread).any():
-        raise ValueError(f"means reach {np.abs(means).max():.3g}; expected them in the units of the data")
-    relative = variances / spread**2
-    if not 1 / FARTHEST < relative.min() <= relative.max() < FARTHEST:
-        raise ValueError(
-            f"variances reach from {variances.min():.3g} to {variances.max():.3g}; expected the data's units"
-        )
+def _along(key: str, data: Data, family: Family) -> str:
+    """Which columns a parameter is of, in words."""
+    features = family.coords(data.features, data.levels)[axes(family)[key][1]][1] if key != "weights" else data.features
+    return f"{key} is along {', '.join(map(str, features))}"
 
 
-def _check_structure(fit: Fit, own: np.ndarray, means: np.ndarray, given: np.ndarray) -> None:
-    """Refuse covariances that have not the structure of the comparison's, and parameters that do not vary."""
-    structure, D = fit.family.covariance, given.shape[-1]
-    if np.any(np.abs(own - given) > TOLERANCE * _products_of_sds(given)):
-        raise ValueError(f"its covariances are not {structure}; compare with the structure that they have")
-    held = fit.draws(fit.held.weights[..., 0].size, np.random.default_rng(0))["posterior"].to_dataset()
-    as_given = {key: (held[key].dims, a) for key, a in (("means", means), ("covariances", given))}
-    found = scalars(held.assign(as_given))
-    number = sum(own is not None and own.block == "spreads" for own in map(kind_of, found))
-    expected = fit.family.n_free(fit.n_components) - fit.n_components * D
-    if number != expected:
-        raise ValueError(
-            f"its covariances have {number} distinct entries that are not always zero, and covariance={structure!r} has "
-            f"{expected}; compare with the structure that they have"
-        )
-    for target, values in found.items():
-        if values.size > 1 and np.ptp(values) == 0:
-            raise ValueError(f"{target} is the same in every draw; give a point estimate as one draw")
-
-
-def _numbers(key: str, a: Any) -> np.ndarray:
-    """The array in float64, all of it finite."""
-    a = np.asarray(a)
-    if a.dtype.kind not in "fiu":
-        raise ValueError(f"{key} holds {a.dtype}; expected real numbers")
-    a = a.astype(np.float64)
-    if bad := int((~np.isfinite(a)).sum()):
-        raise ValueError(f"{key} has {bad} missing or infinite values; leave those draws out")
-    return a
+def _as_given(theta: Mapping[str, np.ndarray], data: Data) -> dict[str, np.ndarray]:
+    """Parameters in the units of the data as they were given, from those of the comparison."""
+    own = data.scale[[kind == "gaussian" for kind in data.kinds]]
+    units = {"covariances": np.outer(own, own)}
+    return {name: values * units.get(name, 1.0) for name, values in theta.items()}
 
 
 def _enough(shape: tuple[int, ...], kind: str) -> None:
@@ -395,39 +379,3 @@ def _enough(shape: tuple[int, ...], kind: str) -> None:
     number, where = (draws, " in each chain") if kind == "mcmc" else (chains * draws, "")
     if number < FEWEST_DRAWS:
         raise ValueError(f"it has {number} draws{where}; expected at least {FEWEST_DRAWS}, or one for a point estimate")
-
-
-def _simplex(weights: np.ndarray) -> np.ndarray:
-    """Weights (chain, draw, K) that add up to one, to rounding."""
-    if np.any(weights < 0):
-        raise ValueError(f"weights are as small as {weights.min():g}; expected numbers of at least 0")
-    total = weights.sum(-1)
-    off = np.abs(total - 1)
-    if np.any(off > TOLERANCE):
-        chain, draw = np.unravel_index(off.argmax(), off.shape)
-        raise ValueError(
-            f"weights sum to {total[chain, draw]:g} in chain {chain}, draw {draw}; expected 1, to within {TOLERANCE:g}: divide "
-            "them by their sum"
-        )
-    return weights / total[..., None]
-
-
-def _positive_definite(key: str, matrices: np.ndarray) -> np.ndarray:
-    """Matrices (..., K, D, D) that are symmetric, to rounding, and positive definite."""
-    variances = np.diagonal(matrices, axis1=-2, axis2=-1)
-    if np.any(variances <= 0):
-        raise ValueError(f"{key} has {variances.min():g} on a diagonal; expected positive numbers")
-    correlations = matrices / _products_of_sds(matrices)
-    if np.any(np.abs(correlations - correlations.mT) > TOLERANCE):
-        raise ValueError(f"{key} are not symmetric; expected covariance matrices, not factors of them")
-    smallest = np.linalg.eigvalsh((correlations + correlations.mT) / 2)[..., 0]
-    if np.any(smallest <= matrices.shape[-1] * np.finfo(float).eps):
-        k = np.unravel_index(smallest.argmin(), smallest.shape)[-1]
-        raise ValueError(f"{key} are not positive definite, that of cluster {k} for one; leave such draws out")
-    return (matrices + matrices.mT) / 2
-
-
-def _products_of_sds(covariances: np.ndarray) -> np.ndarray:
-    """sd_i sd_j, by which a covariance is a correlation, (..., D, D)."""
-    sds = np.sqrt(np.diagonal(covariances, axis1=-2, axis2=-1))
-    return sds[..., :, None] * sds[..., None, :]

@@ -135,7 +135,7 @@ def bridge(fit: Fit, x: np.ndarray, rng: Rng) -> Row:
     g, f = expit(log_z - log_ratio[0]), expit(log_ratio[1] - log_z)
     n_eff = float(array_stats.ess(g.reshape(chains, -1), method="mean"))
     se = np.sqrt(f.var() / (len(f) * f.mean() ** 2) + g.var() / (n_eff * g.mean() ** 2))
-    return Row(fit.method, METRIC, "bridge", log_z, float(se))
+    return Row(fit.method, METRIC, "bridge", log_z + float(family.log_base(x).sum()), float(se))
 
 
 def acceptance_ratio(posterior: np.ndarray, proposal: np.ndarray) -> float:

@@ -1,0 +1,249 @@
+"""Comparisons of columns that are no numbers: every family by the hand-written methods, its numbers and its page."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mixtures import Dirichlet, tables
+from reports import Results, compare, select
+from reports.comparison.added import as_added
+from reports.comparison.prepared import prepare
+from reports.page import render
+from reports.page.closing import limits
+from reports.page.clusters import cluster_table
+from reports.page.opening import setting
+from reports.page.prior import changed
+from reports.page.view import View
+
+COLUMNS = {
+    "bernoulli": (["bernoulli"] * 3, {}),
+    "categorical": (["categorical", "bernoulli"], {"a": ("low", "mid", "high"), "b": ("no", "yes")}),
+    "poisson": (["poisson"] * 2, {}),
+    "product": (["gaussian", "categorical", "poisson", "bernoulli"], {"b": ("u", "v", "w"), "d": ("no", "yes")}),
+}
+BLOCKS = {
+    "bernoulli": ["weights", "probabilities"],
+    "categorical": ["weights", "probabilities"],
+    "poisson": ["weights", "rates"],
+    "product": ["weights", "locations", "spreads", "probabilities", "rates"],
+}
+HIGH = {"gaussian": 3.0, "categorical": 2.0, "poisson": 6.0, "bernoulli": 1.0}
+
+
+def data(name, n=10):
+    """Two groups, low and high in every column, but for one point that keeps the groups from being certain."""
+    rng = np.random.default_rng(0)
+    kinds, levels = COLUMNS[name]
+    high = np.arange(n) % 2
+    x = np.column_stack(
+        [
+            HIGH[kind] * high + (rng.normal(size=n) if kind == "gaussian" else rng.poisson(1, n) * (kind == "poisson"))
+            for kind in kinds
+        ]
+    )
+    x[0] = [1.0 if kind != "gaussian" else 1.5 for kind in kinds]
+    return x, {"kinds": kinds, "levels": levels, "features": list("abcd"[: len(kinds)])}
+
+
+@pytest.fixture(scope="module")
+def compared():
+    """By family, a comparison with the exact posterior of ten points, which is the reference."""
+    found = {}
+
+    def run(name):
+        if name not in found:
+            x, columns = data(name)
+            methods = ("em", "map", "cavi", "gibbs")
+            found[name] = compare(x, 2, rng=1, methods=methods, draws=250, chains=2, name=name, **columns)
+        return found[name]
+
+    return run
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_every_family_is_measured_and_judged(name, compared):
+    result = compared(name)
+    assert result.failures == {}
+    manifest, metrics = result.results.manifest, result.results.metrics
+    assert manifest["reference"]["method"] == "exact"
+    assert list(manifest["model"]["blocks"]) == BLOCKS[name]
+    assert list(manifest["verdict"]["cavi"]) == [*BLOCKS[name], "clusters", "density"]
+    of = metrics.set_index(["method", "metric", "target"])["value"]
+    for block in BLOCKS[name]:
+        assert np.isfinite(of["cavi", "width_ratio", block])
+    for metric in ("khat", "coclustering_error", "elpd_loo_refitted", "occupied", "predictive_tv", "train_log_density"):
+        assert metric in set(metrics.loc[metrics["method"] == "cavi", "metric"])
+    assert {"rhat_max", "elpd_loo", "ppc_p"} <= set(metrics.loc[metrics["method"] == "gibbs", "metric"])
+    exact = of["exact", "log_evidence", "exact"]
+    bridge = metrics.query("method == 'gibbs' and metric == 'log_evidence' and target == 'bridge'").iloc[0]
+    assert abs(bridge["value"] - exact) < 4 * bridge["se"] + 1e-3
+    assert of["cavi", "log_evidence", "elbo"] <= exact
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_gibbs_agrees_with_the_exact_posterior(name, compared):
+    states = {claim: said["state"] for claim, said in compared(name).results.manifest["verdict"]["gibbs"].items()}
+    assert "differs" not in states.values()
+
+
+def test_scalars_have_the_names_of_levels(compared):
+    targets = set(compared("categorical").results.metrics["target"])
+    assert {"probabilities[0, a, low]", "probabilities[1, a, high]", "probabilities[0, b, yes]"} <= targets
+    assert not any("b, no" in target for target in targets)  # of two levels one says all
+    targets = set(compared("product").results.metrics["target"])
+    assert {
+        "means[0, a]",
+        "variances[1, a]",
+        "rates[0, c]",
+        "probabilities[0, b, w]",
+        "probabilities[0, d, yes]",
+    } <= targets
+
+
+def test_the_page_is_written_for_columns_of_several_kinds(compared):
+    html = render(compared("product").results)
+    words = re.sub("<[^>]+>", " ", html)
+    for block in BLOCKS["product"]:
+        assert block in words
+    assert "numbers: a; counts: c; categories: b (u, v, w); two levels: d (no, yes)" in words
+    assert "nan" not in words.lower().split()
+
+
+@pytest.mark.parametrize(("name", "given"), [("bernoulli", "Clogg"), ("categorical", "Clogg"), ("poisson", "Jaynes")])
+def test_the_model_is_stated_for_every_family(name, given, compared):
+    view = View(compared(name).results)
+    said = str(setting(view).blocks) + str(limits(view).blocks) + str(cluster_table(view, [view.base], ["a"]))
+    assert given in said
+    assert "covariance" not in said
+    assert ("a: rate" if name == "poisson" else "a: P(") in said
+    assert "pseudo-observations of " + BLOCKS[name][1] in changed(view)
+
+
+def test_results_of_every_family_are_read_again(compared, tmp_path):
+    result = compared("product")
+    result.save(tmp_path / "r", report=False)
+    loaded = Results.load(tmp_path / "r")
+    assert loaded.manifest["model"]["kinds"] == {"a": "gaussian", "b": "categorical", "c": "poisson", "d": "bernoulli"}
+    posterior = loaded.trees["exact"]["posterior"]
+    assert posterior["probabilities"].dims[2:] == ("cluster", "feature_3", "level_3")
+    assert posterior["level_name_3"].values.tolist() == [["u", "v", "w"], ["no", "yes", ""]]
+    assert loaded.data["index"].values.tolist() == [str(i) for i in range(1, 11)]
+
+
+def test_frames_say_what_their_columns_hold():
+    frame = pd.DataFrame(
+        {"kg": [1.5, 2.0, 3.5], "town": ["B", "A", "C"], "smokes": [True, False, True]}, index=["r", "s", "t"]
+    )
+    found = prepare(frame, None, None, None, 0.0, False, np.random.default_rng(0))
+    assert found.kinds == ("gaussian", "categorical", "bernoulli")
+    assert found.levels == {"town": ("A", "B", "C"), "smokes": ("False", "True")}
+    assert found.x.tolist() == [[1.5, 1, 1], [2.0, 0, 0], [3.5, 2, 1]]
+    assert found.index.tolist() == ["r", "s", "t"]
+
+
+def test_only_numbers_are_standardised():
+    x, columns = data("product", 20)
+    found = prepare(x, None, columns.pop("features"), None, 0.2, True, np.random.default_rng(0), **columns)
+    np.testing.assert_allclose([found.x[:, 0].mean(), found.x[:, 0].std()], [0, 1], atol=1e-12)
+    np.testing.assert_array_equal(found.x[:, 1:], x[found.rows, 1:])
+
+
+def test_a_binary_column_beside_categories_is_categorical():
+    x, columns = data("product")
+    family = tables.family_of(x, 2, columns["kinds"], prior={"a0_3": 2.0, "beta0": 0.5})
+    assert [part.name for part in family.parts] == ["gaussian", "poisson", "categorical"]
+    assert [own.tolist() for own in family.columns] == [[0], [2], [1, 3]]
+    p = family.prior_in_data_units()
+    assert p["beta0"] == 0.5
+    assert set(p["a0_3"][0]) == {2.0}
+    with pytest.raises(ValueError, match="no hyperparameter 'a0_2'; did you mean 'a0"):
+        tables.family_of(x, 2, columns["kinds"], prior={"a0_2": 1.0})
+
+
+def test_wrong_values_are_named_by_their_column():
+    x, columns = data("product")
+    x[3, 2] = 0.5
+    with pytest.raises(ValueError, match=r"x is 0.5 in row 3, 'c'; expected a count"):
+        compare(x, 2, rng=1, methods=("em",), **columns)
+    with pytest.raises(ValueError, match="no kind of column 'counts'"):
+        compare(x, 2, rng=1, methods=("em",), kinds={"c": "counts"}, features=columns["features"])
+
+
+def test_the_truth_of_every_family_is_an_oracle():
+    x, columns = data("poisson")
+    truth = {"weights": [0.5, 0.5], "rates": [[1, 1], [7, 7]]}
+    result = compare(x, 2, rng=1, methods=("em",), reference="gibbs", draws=100, chains=1, truth=truth, **columns)
+    own = result.results.metrics.query("method == 'oracle' and metric == 'train_log_density'")["value"].item()
+    from scipy.stats import poisson
+
+    expected = np.log(0.5 * poisson.pmf(x, 1).prod(1) + 0.5 * poisson.pmf(x, 7).prod(1)).mean()
+    assert own == pytest.approx(expected, rel=1e-9)
+    with pytest.raises(ValueError, match="truth lacks rates"):
+        compare(x, 2, rng=1, methods=("em",), truth={"weights": [0.5, 0.5]}, **columns)
+
+
+def added(name, change=lambda draws: draws, draws=120):
+    """Draws of the prior, changed, as a result made elsewhere."""
+    x, columns = data(name, 20)
+    own = prepare(x, None, columns.pop("features"), None, 0.0, False, np.random.default_rng(0), **columns)
+    family, rng = own.model(2, "full"), np.random.default_rng(5)
+    q = family.posterior(np.zeros((2, 1 + family.monomials[-1, 0])))
+    theta = family.to_data(family.sample(q, draws, rng))
+    return as_added(
+        "mine", change({"weights": rng.dirichlet([1, 1], draws), **theta}), own, family, Dirichlet.symmetric(2)
+    )
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_draws_of_every_family_can_be_added(name):
+    joined = added(name)
+    assert joined.kind == "draws"
+    assert np.isfinite(joined.fit.log_predictive(data(name, 20)[0])).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (
+            "bernoulli",
+            lambda d: {"weights": d["weights"], "probs": d["probabilities"]},
+            "is 'probs' meant to be 'probabilities'",
+        ),
+        ("bernoulli", lambda d: d | {"probabilities": 2 * d["probabilities"]}, "expected numbers from 0 to 1"),
+        ("bernoulli", lambda d: d | {"probabilities": d["probabilities"][..., :2]}, "probabilities is along a, b, c"),
+        (
+            "categorical",
+            lambda d: d | {"probabilities": 0.9 * d["probabilities"]},
+            "probabilities sum to 0.9 in chain 0",
+        ),
+        ("poisson", lambda d: d | {"rates": -d["rates"]}, "rates are as small as"),
+        ("product", lambda d: d | {"rates": d["rates"][:, :, [0, 0]]}, "rates is along c"),
+        ("product", lambda d: {**d, "rates": np.ones_like(d["rates"])}, r"rates\[0, c\] is the same in every draw"),
+    ],
+)
+def test_draws_that_do_not_fit_a_family_are_refused(name, change, message):
+    with pytest.raises(ValueError, match=message):
+        added(name, change)
+
+
+@pytest.mark.parametrize("name", ["categorical", "poisson", "product"])
+def test_every_family_is_selected(name):
+    x, columns = data(name, 20)
+    found = select(x, [1, 2], rng=0, criteria=("bic", "icl", "elbo", "evidence", "loo"), restarts=2, **columns)
+    assert found.table["missing"].isna().all()
+    assert set(found.table["covariance"]) == {"full" if name == "product" else "none"}
+    one = found.table.query("criterion == 'evidence' and components == 1")["value"].item()
+    bound = found.table.query("criterion == 'elbo' and components == 1")["value"].item()
+    assert bound == pytest.approx(one, abs=1e-6)  # one cluster: the bound is the evidence, base measure and all
+
+
+def test_an_impossible_point_leaves_no_score():
+    """A level that only one point has: the fit to the others rules it out."""
+    x = np.zeros((12, 2))
+    x[::2], x[0, 0] = 1, 2
+    found = select(x, [1], rng=0, criteria=("cv", "cv-cavi"), folds=3, restarts=2, kinds=["categorical"] * 2)
+    own = found.table.set_index("criterion")
+    assert own.loc["cv", "missing"].startswith("minus infinity: 1 point of 12 would be impossible")
+    assert np.isfinite(own.loc["cv-cavi", "value"])
