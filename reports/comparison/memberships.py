@@ -1,0 +1,64 @@
+"""Which cluster each row of the data belongs to, beside the row's own name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+
+def by_method(manifest: Mapping[str, Any]) -> str | None:
+    """The method whose memberships are written: the reference, or else the first that succeeded; None where none did."""
+    reference = manifest["reference"]["method"]
+    succeeded = (name for name, method in manifest["methods"].items() if method["status"] == "ok")
+    return reference if reference is not None else next(succeeded, None)
+
+
+def memberships(data: xr.Dataset, clusters: xr.Dataset) -> pd.DataFrame:
+    """A row for each row of the data as given, in its order.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        As `reports.comparison.results.Results` holds it.
+    clusters : xarray.Dataset
+        ``responsibilities`` (obs, cluster) of one method, averaged over its posterior, and where rows were held out
+        ``responsibilities_heldout`` (obs_heldout, cluster).
+
+    Returns
+    -------
+    DataFrame
+        Columns ``index``, the row's name; ``label``, its known class, where there are any; ``used``, "fitted" or "held out",
+        where some were; ``cluster``, the most probable one, by its number; and ``cluster_0`` and so on, its probabilities.
+    """
+    import pandas as pd
+
+    parts = []
+    for end, used in (("", "fitted"), ("_heldout", "held out")):
+        if f"responsibilities{end}" not in clusters:
+            continue
+        r = clusters[f"responsibilities{end}"].transpose(f"obs{end}", "cluster").values
+        part = pd.DataFrame({"row": data[f"row{end}"].values, "index": data[f"index{end}"].values})
+        if f"label{end}" in data:
+            part["label"] = data[f"label{end}"].values
+        part["used"] = used
+        part["cluster"] = r.argmax(1)
+        parts.append(part.join(pd.DataFrame(r, columns=[f"cluster_{k}" for k in range(r.shape[1])])))
+    whole = pd.concat(parts).sort_values("row").drop(columns="row").reset_index(drop=True)
+    return whole if len(parts) > 1 else whole.drop(columns="used")
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """The table as it is written: probabilities of six digits, whose sum is one to these."""
+    probabilities = [name for name in table.columns if name.startswith("cluster_")]
+    rounded = table.assign(**{name: table[name].round(6) for name in probabilities})
+    return str(rounded.to_csv(index=False))
+
+
+def uncertain(table: pd.DataFrame, below: float = 0.8) -> int:
+    """How many rows have no cluster of at least this probability."""
+    most = table.filter(regex=r"^cluster_").max(axis=1)
+    return int((most < below).sum())
