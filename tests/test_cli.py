@@ -50,7 +50,10 @@ def test_compare_writes_the_folder_and_names_it(folder):
     result = run("compare", "faithful", "-k", "2", *QUICK)
     assert result.exit_code == 0, result.output
     out = folder / "results" / "faithful-k2"
-    assert {p.name for p in out.iterdir()} == {"manifest.json", "metrics.csv", "data.zarr", "em.zarr", "cavi.zarr"}
+    assert {p.name for p in out.iterdir()} == {
+        "manifest.json", "metrics.csv", "memberships.csv", "data.zarr", "em.zarr", "cavi.zarr",
+    }  # fmt: skip
+
     assert "results/faithful-k2/metrics.csv" in result.stdout
     assert "CAVI    cannot tell  cannot tell" in result.stdout
     assert "EM: best of 10 starts, found 10 times." in result.stdout

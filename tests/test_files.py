@@ -305,6 +305,7 @@ def test_stores_are_where_their_path_says(name, results, tmp_path):
     assert {path.name for path in folder.iterdir()} == {
         "manifest.json",
         "metrics.csv",
+        "memberships.csv",
         "data.zarr",
         "em.zarr",
         "cavi.zarr",

@@ -143,15 +143,15 @@ def _refuse_unnamed(table: Table, places: Sequence[int]) -> None:
 
 
 def _row_index(table: Table, index: str | None, names_rows: Sequence[int]) -> np.ndarray:
-    """The names of the rows: of the column that was named, of one that was left out for it, the source's, or their numbers."""
+    """The names of the rows: the column asked for, the source's own, a column left out for it, or numbers."""
+    n = len(table.columns[0])
+    is_named = table.index is not None and not np.array_equal(table.index, np.arange(n).astype(str))
     if index is not None:
         column = table[index]
-    elif names_rows:
+    elif names_rows and not is_named:
         column = table.columns[names_rows[0]]
-    elif table.index is not None:
-        return table.index
     else:
-        return np.arange(1, len(table.columns[0]) + 1).astype(str)
+        return np.arange(1, n + 1).astype(str) if table.index is None else table.index
     return np.array(["" if name is None else name for name in labels(column.tolist(), Spelling())])
 
 

@@ -139,6 +139,7 @@ def _part(whole: Block, which: Sequence[int]) -> Table:
 
 def summarise(result: Comparison) -> None:
     """Write the verdict on every method, the main numbers, where methods differ from the reference, and which that is."""
+    from reports.page.columns import identification
     from reports.page.convergence import higher_likelihood, starts
     from reports.page.glance import differences, summary
     from reports.page.view import View
@@ -151,6 +152,8 @@ def summarise(result: Comparison) -> None:
         say(sentence)
     if (higher := higher_likelihood(view)) is not None:
         say(higher, err, "yellow")
+    if (said := identification(view)) is not None:
+        say(said, err, "yellow")
     for method, failure in result.failures.items():
         say(f"{METHODS[method].title} failed: {failure}", err, "red")
     say(reference_line(view))

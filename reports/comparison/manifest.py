@@ -13,11 +13,15 @@ from typing import Any
 import numpy as np
 
 from mixtures import Dirichlet
+from mixtures.datasets.checks import n_patterns
 from mixtures.families.parameters import blocks_of
 from mixtures.model import Family
 from reports.comparison.files import write_text
 from reports.comparison.prepared import Data
 from reports.metrics.recovery import UNKNOWN, is_known
+
+# Cells of a table that are counted.
+MOST_CELLS = 1e15
 
 PACKAGES = ("mixtures", "numpy", "scipy", "pymc", "pytensor", "jax", "numpyro", "nutpie", "arviz", "scikit-learn")
 
@@ -78,7 +82,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {p: v for p in PACKAGES if (v := _version(p)) is not None}
 
 
-def describe_data(data: Data, digest: str, name: str, standardize: bool, facts: Mapping[str, Any]) -> dict[str, Any]:
+def describe_data(data: Data, name: str, standardize: bool, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Size, names, origin and digest of the data."""
     return {
         "name": name,
@@ -87,12 +91,12 @@ def describe_data(data: Data, digest: str, name: str, standardize: bool, facts: 
         "n_heldout": len(data.heldout),
         "d": len(data.features),
         "features": list(data.features),
-        "digest": digest,
+        "digest": data.digest,
         "standardized": standardize,
         "label_column": facts.get("label_column"),
         "n_classes": None if data.labels is None else len(set(data.labels) - {UNKNOWN}),
         "n_unlabelled": None if data.labels is None else int((~is_known(data.labels)).sum()),
-        "notes": list(facts.get("notes", ())),
+        "notes": [*facts.get("notes", ()), *data.notes],
     }
 
 
@@ -103,6 +107,7 @@ def describe_model(family: Family, allocation: Dirichlet, given: Iterable[str] =
         "covariance": family.covariance,
         "blocks": {block: list(names) for block, names in blocks_of(family.parameters).items()},
         "n_components": len(allocation.alpha0),
+        "n_parameters": len(allocation.alpha0) - 1 + family.n_free(len(allocation.alpha0)),
         "alpha0": float(allocation.alpha0[0]),
         "text": "; ".join((*allocation.equations, *family.equations)),
         "prior": {name: np.asarray(value).tolist() for name, value in family.prior_in_data_units().items()},
@@ -111,10 +116,15 @@ def describe_model(family: Family, allocation: Dirichlet, given: Iterable[str] =
 
 
 def describe_columns(data: Data) -> dict[str, Any]:
-    """What every feature holds, and the names of the levels of those that have some."""
+    """What every feature holds, the names of the levels of those that have some, and of a table of nothing else how many
+    different rows there are, and can be where that is not beyond counting.
+    """
+    whole, cells = len(data.levels) == len(data.features), float(np.prod(np.array(data.n_levels, dtype=float)))
     return {
         "kinds": dict(zip(data.features, data.kinds, strict=True)),
         "levels": {name: list(levels) for name, levels in data.levels.items()},
+        "n_patterns": n_patterns(data.x) if whole else None,
+        "n_cells": int(cells) if whole and cells < MOST_CELLS else None,
     }
 
 

@@ -17,6 +17,12 @@ def by_method(manifest: Mapping[str, Any]) -> str | None:
     return reference if reference is not None else next(succeeded, None)
 
 
+def of_results(manifest: Mapping[str, Any], data: xr.Dataset, trees: Mapping[str, xr.DataTree]) -> pd.DataFrame | None:
+    """The memberships by `by_method`; None where no method succeeded."""
+    method = by_method(manifest)
+    return None if method is None else memberships(data, trees[method]["clusters"].to_dataset())
+
+
 def memberships(data: xr.Dataset, clusters: xr.Dataset) -> pd.DataFrame:
     """A row for each row of the data as given, in its order.
 
@@ -52,13 +58,5 @@ def memberships(data: xr.Dataset, clusters: xr.Dataset) -> pd.DataFrame:
 
 
 def as_csv(table: pd.DataFrame) -> str:
-    """The table as it is written: probabilities of six digits, whose sum is one to these."""
-    probabilities = [name for name in table.columns if name.startswith("cluster_")]
-    rounded = table.assign(**{name: table[name].round(6) for name in probabilities})
-    return str(rounded.to_csv(index=False))
-
-
-def uncertain(table: pd.DataFrame, below: float = 0.8) -> int:
-    """How many rows have no cluster of at least this probability."""
-    most = table.filter(regex=r"^cluster_").max(axis=1)
-    return int((most < below).sum())
+    """The table as it is written, probabilities with six digits."""
+    return str(table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixtures.datasets.dataset import listed
 from mixtures.errors import FeatureError
 from mixtures.model import Family
-from mixtures.rows import check_matrix
-from mixtures.tables import KINDS, family_of, parameters_of, unknown
+from mixtures.tables import family_of, parameters_of
+from reports.comparison.given import Given, read
 from reports.metrics.recovery import UNKNOWN, is_known
 
 if TYPE_CHECKING:
@@ -26,19 +27,25 @@ class Data:
     ``rows`` says where the points of ``x`` stood in the data as given, ``index`` what these rows are called; ``labels`` are
     text, empty where a class is not known. ``kinds`` are those of `mixtures.tables.KINDS`, one a feature; ``levels`` has, by
     categorical or binary feature, the names of its levels in the order of its codes. Only numbers are centred and scaled.
+    ``digest`` is that of the data as given, and ``notes`` say what was guessed of them.
     """
 
     x: np.ndarray
     rows: np.ndarray
     heldout: np.ndarray
+    rows_heldout: np.ndarray
     features: tuple[str, ...]
     labels: np.ndarray | None
+    labels_heldout: np.ndarray | None
     truth: dict[str, np.ndarray] | None
     centre: np.ndarray
     scale: np.ndarray
     kinds: tuple[str, ...]
     levels: dict[str, tuple[str, ...]]
     index: np.ndarray
+    index_heldout: np.ndarray
+    digest: str
+    notes: tuple[str, ...] = ()
 
     @property
     def n_levels(self) -> list[int]:
@@ -68,8 +75,11 @@ class Data:
         variables["index"] = ("obs", self.index)
         if len(self.heldout):
             variables["x_heldout"] = (("obs_heldout", "feature"), self.heldout)
-        if self.labels is not None:
-            variables["label"] = ("obs", self.labels)
+            variables["row_heldout"] = ("obs_heldout", self.rows_heldout)
+            variables["index_heldout"] = ("obs_heldout", self.index_heldout)
+        for end, labels in (("", self.labels), ("_heldout", self.labels_heldout)):
+            if labels is not None and len(labels):
+                variables[f"label{end}"] = (f"obs{end}", labels)
         for key, value in (self.truth or {}).items():
             axes = ("true_cluster", *(f"true_{key}_{axis}" for axis in range(1, np.ndim(value))))
             variables[f"true_{key}"] = (axes, value)
@@ -96,23 +106,11 @@ def prepare(
     ValueError
         If shapes do not agree, a value is missing or infinite, or ``test_fraction`` is outside [0, 1).
     """
-    if features is None:
-        features = getattr(x, "columns", None)
-    index = getattr(x, "index", None) if hasattr(x, "columns") and index is None else index
-    if hasattr(x, "columns"):
-        x, own, named = _columns(x)
-        kinds = own if kinds is None else kinds
-        levels = named | dict(levels or {})
-    x = check_matrix(x)
-    features = [f"x{i}" for i in range(x.shape[1])] if features is None else [str(name) for name in features]
-    if len(features) != x.shape[1] or len(set(features)) != len(features):
-        raise ValueError(f"features has {len(set(features))} distinct names for {x.shape[1]} columns")
-    kinds = _kinds(kinds, features)
-    levels = _levels(x, kinds, features, levels or {})
+    given = read(x, features, kinds, levels, index)
+    x, kinds, names = given.x, given.kinds, given.features
+    source = digest(x)
     if classes is not None and len(classes) != len(x):
         raise ValueError(f"labels has {len(classes)} entries for {len(x)} rows")
-    if index is not None and len(index) != len(x):
-        raise ValueError(f"index has {len(index)} entries for {len(x)} rows")
     if not 0 <= test_fraction < 1:
         raise ValueError(f"test_fraction is {test_fraction}; expected 0 to below 1")
     n_test = round(test_fraction * len(x))
@@ -122,18 +120,19 @@ def prepare(
         )
     order = np.sort(rng.permutation(len(x))[n_test:])
     held = np.setdiff1d(np.arange(len(x)), order)
-    labels = None if classes is None else _as_text(classes)[order]
-    if labels is not None and not is_known(labels).any():
+    labels = None if classes is None else _as_text(classes)
+    if labels is not None and not is_known(labels[order]).any():
         labels = None
     if truth is not None:
         expected = ("weights", *parameters_of(kinds))
         if missing := set(expected) - set(truth):
             raise ValueError(f"truth lacks {', '.join(sorted(missing))}")
         truth = {k: np.asarray(truth[k], dtype=float) for k in expected}
+    _refuse_unseen(given, order, held, test_fraction)
     still = (np.ptp(x[order], axis=0) == 0) & (np.ptp(x, axis=0) > 0)
     if still.any():
         raise ValueError(
-            f"feature {features[int(np.argmax(still))]!r} is constant over the {len(order)} rows that test_fraction "
+            f"feature {names[int(np.argmax(still))]!r} is constant over the {len(order)} rows that test_fraction "
             f"{test_fraction:g} leaves to fit; hold out fewer rows, or leave the feature out"
         )
     centre, scale = np.zeros(x.shape[1]), np.ones(x.shape[1])
@@ -141,67 +140,42 @@ def prepare(
     if standardize and len(numbers):
         centre[numbers], scale[numbers] = x[np.ix_(order, numbers)].mean(0), x[np.ix_(order, numbers)].std(0)
         if not np.all(scale > 0):
-            raise ValueError(f"feature {features[int(np.argmin(scale))]!r} is constant; leave it out")
+            raise ValueError(f"feature {names[int(np.argmin(scale))]!r} is constant; leave it out")
         x = (x - centre) / scale
         if truth is not None:
             unit = scale[numbers]
             truth["means"] = (truth["means"] - centre[numbers]) / unit
             truth["covariances"] = truth["covariances"] / np.outer(unit, unit)
-    names = np.arange(1, len(x) + 1).astype(str) if index is None else np.array([str(name) for name in index])
-    return Data(x[order], order, x[held], tuple(features), labels, truth, centre, scale, kinds, levels, names[order])
+    return Data(
+        x[order],
+        order,
+        x[held],
+        held,
+        names,
+        None if labels is None else labels[order],
+        None if labels is None else labels[held],
+        truth,
+        centre,
+        scale,
+        kinds,
+        given.levels,
+        given.index[order],
+        given.index[held],
+        source,
+        given.notes,
+    )
 
 
-def _kinds(kinds: Sequence[str] | Mapping[str, str] | None, features: Sequence[str]) -> tuple[str, ...]:
-    """One kind a feature: all numbers by default, and where only some are named."""
-    if kinds is None or isinstance(kinds, Mapping):
-        given = kinds or {}
-        for name in given:
-            if name not in features:
-                raise ValueError(unknown("feature", str(name), features))
-        kinds = [given.get(name, "gaussian") for name in features]
-    if len(kinds) != len(features):
-        raise ValueError(f"kinds has {len(kinds)} entries for {len(features)} columns")
-    for kind in kinds:
-        if kind not in KINDS:
-            raise ValueError(unknown("kind of column", kind, KINDS))
-    return tuple(kinds)
-
-
-def _levels(
-    x: np.ndarray, kinds: Sequence[str], features: Sequence[str], levels: Mapping[str, Sequence[str]]
-) -> dict[str, tuple[str, ...]]:
-    """The names of levels by categorical or binary feature; where none are given, their codes."""
-    found = {}
-    for j, (name, kind) in enumerate(zip(features, kinds, strict=True)):
-        if kind in ("categorical", "bernoulli"):
-            high = 1 if kind == "bernoulli" else max(1, int(np.max(x[:, j])))
-            own = tuple(str(level) for level in levels.get(name, range(high + 1)))
-            if len(set(own)) < len(own) or (kind == "bernoulli" and len(own) != 2) or not all(own):
-                raise ValueError(f"{name!r} has the levels {own}; expected distinct names, of a binary feature two")
-            found[name] = own
-    return found
-
-
-def _columns(frame: Any) -> tuple[np.ndarray, tuple[str, ...], dict[str, tuple[str, ...]]]:
-    """Numbers and codes of a DataFrame (N, D), the kinds of its columns by their types, and the names of their levels.
-
-    Text and categories are nominal, of two levels binary; booleans are binary; all other columns are numbers.
-    """
-    import pandas as pd
-
-    columns, kinds, levels = [], [], {}
-    for name, column in frame.items():
-        if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-            columns.append(np.asarray(column, dtype=float))
-            kinds.append("gaussian")
-            continue
-        own = column.astype("category").cat
-        if -1 in own.codes.values:
-            raise ValueError(f"{str(name)!r} has missing values; leave those rows out")
-        columns.append(own.codes.to_numpy(float))
-        kinds.append("bernoulli" if len(own.categories) == 2 else "categorical")
-        levels[str(name)] = tuple(str(level) for level in own.categories)
-    return np.column_stack(columns), tuple(kinds), levels
+def _refuse_unseen(given: Given, order: np.ndarray, held: np.ndarray, test_fraction: float) -> None:
+    """Refuse a split that holds out all rows of a level: no method could learn of it."""
+    for name, levels in given.levels.items():
+        column = given.x[:, given.features.index(name)]
+        unseen = sorted(set(column[held].tolist()) - set(column[order].tolist()))
+        if unseen:
+            raise ValueError(
+                f"{listed([levels[int(code)] for code in unseen])} of {name!r} stands only in rows that test_fraction "
+                f"{test_fraction:g} holds out, unseen by any method; hold out fewer rows, join levels, or give another seed"
+            )
 
 
 def _as_text(classes: Any) -> np.ndarray:
@@ -214,7 +188,5 @@ def _as_text(classes: Any) -> np.ndarray:
 
 
 def digest(x: Any) -> str:
-    """SHA-256 of the data as given, in float64 and row by row; of columns that are no numbers, of their codes."""
-    if hasattr(x, "columns"):
-        x = _columns(x)[0]
+    """SHA-256 of numbers in float64 and row by row."""
     return hashlib.sha256(np.ascontiguousarray(x, dtype=np.float64).tobytes()).hexdigest()

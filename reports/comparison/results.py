@@ -1,7 +1,8 @@
 """What a comparison leaves behind: the numbers, the draws and the facts of a run, in memory or in a folder.
 
 A folder holds ``metrics.csv`` (long form), ``manifest.json``, ``data.zarr`` and one ``<method>.zarr`` a method, beside the
-page ``report.html``. The page is made from these alone, so that it can be made again without fitting anything.
+page ``report.html``. The page is made from these alone, so that it can be made again without fitting anything; so is
+``memberships.csv``, which says of every row of the data to which cluster it belongs.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from urllib.parse import quote
 from mixtures.datasets.limits import check_memory
 from reports.comparison import files
 from reports.comparison.manifest import ManifestError, read, write
+from reports.comparison.memberships import as_csv, of_results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 FORMAT = 8
 COLUMNS = ("method", "metric", "target", "value", "se")
 MANIFEST, PAGE, METRICS, DATA = "manifest.json", "report.html", "metrics.csv", "data.zarr"
+MEMBERSHIPS = "memberships.csv"
 
 # What a file within a zarr store is called.
 IN_STORE = re.compile(r"\.z(array|attrs|group|metadata)|\d+(\.\d+)*")
@@ -45,8 +48,9 @@ class Results:
     metrics : pandas.DataFrame
         Columns method, metric, target, value, se; a row that is missing does not apply.
     data : xarray.Dataset
-        ``x`` (obs, feature), ``row`` (obs), where these points stood in the data as given, and ``x_heldout`` (obs_heldout,
-        feature) and ``label`` (obs) where there are any.
+        ``x`` (obs, feature), ``row`` (obs), where these points stood in the data as given, ``index`` (obs), what they are
+        called, and ``label`` (obs) where there are any; and the same of held-out points, ``x_heldout`` (obs_heldout, feature)
+        and so on.
     trees : dict of xarray.DataTree
         The draws of every method that succeeded, in one labelling and in the units of x.
     """
@@ -55,6 +59,13 @@ class Results:
     metrics: pd.DataFrame
     data: xr.Dataset
     trees: dict[str, xr.DataTree]
+
+    def memberships(self) -> pd.DataFrame | None:
+        """To which cluster each row of the data belongs, by the reference or else the first method; None where none succeeded.
+
+        See `reports.comparison.memberships.memberships`.
+        """
+        return of_results(self.manifest, self.data, self.trees)
 
     def save(self, folder: str | Path, *, overwrite: bool = False, page: Callable[[], str] | None = None) -> Path:
         """Write the folder in one move: it is there whole, or not at all.
@@ -91,6 +102,8 @@ class Results:
         files.write_tree(self.data, folder / DATA)
         for name, tree in self.trees.items():
             files.write_tree(tree, folder / store_name(name))
+        if (table := self.memberships()) is not None:
+            files.write_text(folder / MEMBERSHIPS, as_csv(table))
         digests = {path.name: files.digest(path) for path in sorted(folder.iterdir())}
         write(folder / MANIFEST, self.manifest | {"files": digests})
         if page:
@@ -207,7 +220,7 @@ def _not_ours(folder: Path, manifest: dict[str, Any]) -> Iterator[str]:
             for name, file in files.contents(path):
                 if file.is_symlink() or not IN_STORE.fullmatch(file.name):
                     yield f"{path.name}/{name}"
-        elif path.is_symlink() or not path.is_file() or path.name not in (MANIFEST, PAGE, METRICS):
+        elif path.is_symlink() or not path.is_file() or path.name not in (MANIFEST, PAGE, METRICS, MEMBERSHIPS):
             yield path.name
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mixtures import COVARIANCES, CollapseError, Dirichlet, Fit
+from mixtures import COVARIANCES, CollapseError, Dirichlet, Fit, datasets
 from mixtures.errors import FeatureError
 from mixtures.model import Allocation, Family
 from mixtures.seeds import Rng, generator
@@ -30,7 +30,7 @@ from reports.comparison.capacity import check_comparison
 from reports.comparison.catalogue import DEFAULT, METHODS, Options
 from reports.comparison.files import check_space
 from reports.comparison.measure import measure
-from reports.comparison.prepared import digest, prepare
+from reports.comparison.prepared import prepare
 from reports.comparison.progress import Asked, Watch, watched
 from reports.comparison.results import COLUMNS, FORMAT, Results
 from reports.comparison.trees import size
@@ -165,6 +165,8 @@ def compare(
     )
     if not 1 <= n_components <= len(data.x):
         raise ValueError(f"n_components is {n_components}; expected 1 to {len(data.x)}, the number of rows to fit")
+    if "gaussian" not in data.kinds:
+        datasets.check_components(data.x, n_components, kinds=data.kinds)
     each = numbers_of(data.kinds, data.n_levels)
     check_comparison(data.x.shape[1], n_components, methods, settings, each)
     if room:
@@ -209,7 +211,7 @@ def compare(
         "seed": facts.get("seed"),
         "versions": facts_of.versions(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "data": facts_of.describe_data(data, digest(x), name, standardize, facts),
+        "data": facts_of.describe_data(data, name, standardize, facts),
         "model": facts_of.describe_model(family, allocation, prior or ()) | facts_of.describe_columns(data),
         "methods": entries,
         "options": asdict(settings),

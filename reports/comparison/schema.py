@@ -60,6 +60,9 @@ class Model(TypedDict):
     levels: dict[str, list[str]]
     blocks: dict[str, list[str]]
     n_components: Positive
+    n_parameters: Positive
+    n_cells: int | None
+    n_patterns: int | None
     alpha0: float
     text: str
     prior: dict[str, Any]

@@ -62,6 +62,8 @@ def tree(
         "log_predictive": ("obs", scored.log_predictive(data.x)),
         "coclustering": (("point", "point_"), together.astype(np.float32)),
     }
+    if len(data.heldout):
+        clusters["responsibilities_heldout"] = (("obs_heldout", "cluster"), drawn.responsibilities(data.heldout))
     groups = {
         "posterior": posterior,
         "observed_data": xr.Dataset({"x": (("obs", "feature"), data.x)}, coords=features),

@@ -121,6 +121,21 @@ class Code:
 
 
 @dataclass(frozen=True)
+class Download:
+    """A text file that the page holds, and what is in it."""
+
+    kind: ClassVar[str] = "download"
+    name: str
+    content: str
+    text: str
+
+    @property
+    def source(self) -> str:
+        """The file as an address that holds it."""
+        return f"data:text/csv;base64,{base64.b64encode(self.content.encode()).decode()}"
+
+
+@dataclass(frozen=True)
 class Bullets:
     """A list of sentences."""
 

@@ -10,6 +10,7 @@ from reports.metrics.summary import clusters as described
 from reports.page import quantities
 from reports.page.blocks import Cell, Figure, Notice, Section, Table, image
 from reports.page.cells import interval_cell, name_cell
+from reports.page.columns import memberships
 from reports.page.numbers import fixed, percent
 from reports.page.trust import no_fit
 from reports.page.view import View
@@ -53,6 +54,7 @@ def clusters(view: View) -> Section:
     )
     if view.n_clusters > 1:
         section.blocks.append(uncertainty_figure(view))
+        section.blocks += memberships(view)
     return section
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from mixtures.tables import KINDS, merged
 from reports.comparison.verdict import EVERY, LIMITS, NAMES
 from reports.metrics.parameters import BLOCKS
-from reports.page import answer, profiles, quantities
+from reports.page import answer, columns, profiles, quantities
 from reports.page.blocks import Card, Cards, Cell, Code, Facts, Figure, Notice, Section, Table, Use, image, row_id
 from reports.page.cells import name_cell
 from reports.page.numbers import DASH, percent
@@ -212,6 +212,9 @@ def setting(view: View) -> Section:
             ]
         )
     )
+    if not view.gaussian:
+        section.blocks.append(columns.columns(view))
+    section.blocks += columns.notices(view)
     options = [
         [
             name_cell(view, m),
@@ -258,22 +261,11 @@ HOLDS = {"gaussian": "numbers", "poisson": "counts", "categorical": "categories"
 
 
 def features(view: View) -> str:
-    """Return the names of the features, with what they hold where these are not all numbers."""
+    """Return the names of the features, or how many hold what where these are not all numbers; a table then has their names."""
     if view.gaussian:
         return literal(", ".join(view.kinds))
-    levels = view.manifest["model"]["levels"]
-    named = [
-        f"{name} ({', '.join(levels[name])})" if len(levels.get(name, ())) in range(1, MOST_LEVELS + 1) else name
-        for name in view.kinds
-    ]
-    by_kind = {
-        kind: [text for text, own in zip(named, view.kinds.values(), strict=True) if own == kind] for kind in HOLDS
-    }
-    return literal("; ".join(f"{HOLDS[kind]}: {', '.join(own)}" for kind, own in by_kind.items() if own))
-
-
-MOST_LEVELS = 6
-"""Levels of a feature that are named."""
+    held = list(view.kinds.values())
+    return ", ".join(f"{held.count(kind)} of {what}" for kind, what in HOLDS.items() if kind in held)
 
 
 def clusters_words(model: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ from mixtures.seeds import Rng, generator
 from reports.comparison import manifest as facts_of
 from reports.comparison.capacity import MOST_CANDIDATES, check_starts, check_workers
 from reports.comparison.catalogue import check_reg_covar
-from reports.comparison.prepared import digest, prepare
+from reports.comparison.prepared import prepare
 from reports.comparison.run import check_covariance, check_known
 from reports.metrics.criteria import (
     CRITERIA,
@@ -278,7 +278,7 @@ def select(
         "seed": facts.get("seed"),
         "versions": facts_of.versions(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "data": facts_of.describe_data(data, digest(x), name, False, facts) | {"n_classes": facts.get("n_classes")},
+        "data": facts_of.describe_data(data, name, False, facts) | {"n_classes": facts.get("n_classes")},
         "model": {
             "alpha0": alpha0,
             "prior": {name: np.asarray(x).tolist() for name, x in setting.prior.items()},
