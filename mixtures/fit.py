@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from mixtures.engines.responsibilities import fold, log_sum, log_sum_draws, normalise, normalise_draws
+from mixtures.engines import missing
+from mixtures.engines.responsibilities import drawn, fold, log_sum, log_sum_draws, normalise, normalise_draws
 from mixtures.errors import stamped, unstamped
 from mixtures.model import Allocation, Family, Theta
 from mixtures.rows import blocks, check_matrix
@@ -194,9 +195,9 @@ class Fit:
         Raises
         ------
         ValueError
-            If x is no matrix of finite real numbers.
+            If x is no matrix of finite real numbers, or NaN where values may be missing.
         """
-        x = check_matrix(x)
+        x = check_matrix(x, self.family.missing)
         if isinstance(self.posterior, Conjugate):
             q = self.posterior
             log_pi = self.allocation.natural(self.allocation.mean(q.alpha))
@@ -216,7 +217,7 @@ class Fit:
         TypeError
             If the posterior is held in closed form; draw from it first.
         """
-        x = check_matrix(x)
+        x = check_matrix(x, self.family.missing)
         flat = np.concatenate([log_sum_draws(block) for _, block in self.log_rho(x)], axis=1)
         return flat.reshape(*self.held.weights.shape[:2], len(x))
 
@@ -231,15 +232,18 @@ class Fit:
         TypeError
             For an exact posterior, which knows no labelling; align draws of it.
         ValueError
-            If x is no matrix of finite real numbers.
+            If x is no matrix of finite real numbers, or NaN where values may be missing.
         """
-        x = check_matrix(x)
+        x = check_matrix(x, self.family.missing)
         if isinstance(self.posterior, Conjugate):
             eta = fold(
                 self.allocation.expected_natural(self.posterior.alpha),
                 self.family.expected_natural(self.posterior.theta),
             )
-            return np.concatenate([normalise(_log_density(eta, *self._features(block)))[1] for block, _ in blocks(x)])
+            r = np.concatenate([normalise(self._log_densities(eta, block))[1] for block, _ in blocks(x)])
+            if self.family.missing:  # of a row of which nothing was seen
+                r[np.isnan(x).all(1)] = self.allocation.mean(self.posterior.alpha)
+            return r
         return np.concatenate([normalise_draws(block)[1].mean(0) for _, block in self.log_rho(x)])
 
     def each_responsibilities(self, x: np.ndarray, every: int = 1) -> Iterator[tuple[slice, slice, np.ndarray]]:
@@ -257,6 +261,52 @@ class Fit:
         labels = (rng.random((n, 1)) > np.cumsum(weights, axis=1)[:, :-1]).sum(1)
         own = {name: v[np.arange(n), labels] for name, v in theta.items()}
         return self.family.simulate(own, np.arange(n), rng), labels
+
+    def impute(self, x: np.ndarray, n: int, rng: Rng) -> np.ndarray:
+        """``n`` draws of what is missing of x, given what was seen, from the posterior predictive: multiple imputation.
+
+        Each draw takes parameters from the posterior (of a point estimate always the same, so that its uncertainty is left
+        out), a cluster for every row, and the missing values given those that were seen and the cluster (Little & Rubin 2019,
+        *Statistical Analysis with Missing Data*, section 10.2.2).
+
+        Parameters
+        ----------
+        x : ndarray, shape (N, D)
+            With NaN where a value is missing.
+        n : int
+        rng : numpy.random.Generator or int
+
+        Returns
+        -------
+        ndarray, shape (n, N, D)
+            What was seen as it is.
+
+        Raises
+        ------
+        ValueError
+            If the family was not made with ``missing=True``, x holds anything that it does not take, or the clusters of rows
+            are not independent.
+        """
+        rng = generator(rng)
+        if not self.allocation.independent:
+            raise ValueError(
+                "values of sequences are not imputed: the states of a row's neighbours say something of it too"
+            )
+        if not self.family.missing:
+            raise ValueError("this family knows no missing values; fit one that from_data makes with missing=True")
+        x = check_matrix(x, missing=True)
+        weights, theta = self.parameters(n, rng)
+        full = np.repeat(x[None], n, axis=0)
+        gaps = np.isnan(x).any(1)
+        if not gaps.any():
+            return full
+        own = replace(self, posterior=Draws(weights[:, None], {name: v[:, None] for name, v in theta.items()}))
+        log_rho = np.concatenate([block for _, block in own.log_rho(x[gaps])], axis=1)
+        r = normalise_draws(log_rho)[1]
+        for i, draw in enumerate(full):
+            labels = drawn(r[i], rng.random(len(r[i]))).argmax(-1)
+            draw[gaps] = self.family.impute(x[gaps], {name: v[i] for name, v in theta.items()}, labels, rng)
+        return full
 
     def as_draws(self, chains: int, draws: int, rng: Rng) -> Fit:
         """The same fit with its closed form replaced by independent draws, arranged as chains."""
@@ -294,24 +344,32 @@ class Fit:
         eta = fold(log_pi, self.family.natural(theta))
         S, K, P = eta.shape
         impossible = self.family.impossible(theta)
-        if self.family.gaussian and S == 1 and np.abs(eta[..., 0]).max() > CANCELLING:
+        marginals: dict[bytes, np.ndarray] = {}
+        if self.family.gaussian and not self.family.missing and S == 1 and np.abs(eta[..., 0]).max() > CANCELLING:
             yield slice(None), np.concatenate([self._about_means(block, log_pi) for block, _ in blocks(x)])[None]
             return
 
-        def by_draw(eta: np.ndarray, t: np.ndarray, beyond: np.ndarray) -> np.ndarray:
-            log_p = _log_density(eta.swapaxes(0, 1).reshape(K * S, P), t, beyond)
-            return np.moveaxis(log_p.T.reshape(K, S, len(t)), 0, -1)
+        def by_draw(eta: np.ndarray, block: np.ndarray, known: dict[bytes, np.ndarray] | None = None) -> np.ndarray:
+            log_p = self._log_densities(eta.swapaxes(0, 1).reshape(K * S, P), block, known)
+            return np.moveaxis(log_p.T.reshape(K, S, len(block)), 0, -1)
 
         step = max(1, BLOCK_ELEMENTS // (S * K))
         for start in range(0, len(x), step):
             rows = slice(start, start + step)
-            t, beyond = self._features(x[rows])
-            log_rho = by_draw(eta, t, beyond)
+            log_rho = by_draw(eta, x[rows], marginals)
             if self.family.has_base:
                 log_rho = log_rho + self.family.log_base(x[rows])[:, None]
             if impossible is not None:
-                log_rho = np.where(by_draw(impossible, t, beyond) > 0.5, -np.inf, log_rho)
+                log_rho = np.where(by_draw(impossible, x[rows]) > 0.5, -np.inf, log_rho)
             yield rows, log_rho
+
+    def _log_densities(
+        self, eta: np.ndarray, x: np.ndarray, known: dict[bytes, np.ndarray] | None = None
+    ) -> np.ndarray:
+        """t(x) . eta of eta (K, P) and points (N, D), of what was seen of them, in the order of `normalise`: (N, K)."""
+        if self.family.linked and np.isnan(x).any():
+            return missing.densities(self.family, x, eta, known)
+        return _log_density(eta, *self._features(x))
 
     def _features(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """t(x) (N, P), and which points are so far away that no number holds it, (N,); of these it is zero."""

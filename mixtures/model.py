@@ -8,13 +8,30 @@ batch axes before that of the clusters.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 
 Theta = dict[str, np.ndarray]
 Coords = dict[str, tuple[tuple[str, ...], np.ndarray]]
 """By the name of a coordinate, the axes that it is along and its labels."""
+
+
+class Link(NamedTuple):
+    """Columns whose missing values are integrated out together.
+
+    Attributes
+    ----------
+    family : Family
+        Their own family, with ``marginal``, ``complete`` and ``conditional``.
+    columns : ndarray of int, shape (D_j,)
+    places : ndarray of int, shape (P_j,)
+        Where its statistics are, the constant's place among them.
+    """
+
+    family: Any
+    columns: np.ndarray
+    places: np.ndarray
 
 
 class Family(Protocol):
@@ -55,6 +72,18 @@ class Family(Protocol):
         """Whether `log_base` is more than zeros."""
 
     @property
+    def missing(self) -> bool:
+        """Whether points may have missing values, NaN, which are integrated out."""
+
+    @property
+    def linked(self) -> tuple[Link, ...]:
+        """Columns whose missing values are integrated out together; those of other columns only leave terms out."""
+
+    @property
+    def count_of(self) -> np.ndarray:
+        """Place in t of what counts the rows in which each coordinate was seen, (D,)."""
+
+    @property
     def origin(self) -> np.ndarray:
         """Where z is zero, in the units of x, (D,)."""
 
@@ -68,7 +97,16 @@ class Family(Protocol):
 
     @property
     def monomials(self) -> np.ndarray:
-        """Rows (p, i, j), sorted by p: t_p(x) is the sum of z_i z_j over its rows, where z_0 = 1, (M, 3)."""
+        """Rows (p, i, j), sorted by p: t_p(x) is the sum of y_i y_j over its rows, y_0 = 1 and y = `factors`, (M, 3)."""
+
+    def factors(self, x: np.ndarray) -> np.ndarray:
+        """The coordinates, and where values may be missing zeros in their places and indicators behind them, (N, W)."""
+
+    def rough(self, x: np.ndarray) -> np.ndarray:
+        """Statistics to start from, in which a guess stands for what is missing, (N, P)."""
+
+    def impute(self, x: np.ndarray, theta: Theta, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Points (N, D) with what is missing drawn under the cluster of each label; theta has no batch axes."""
 
     def coordinates(self, x: np.ndarray) -> np.ndarray:
         """Points in the family's coordinates, (N, D)."""
@@ -86,7 +124,7 @@ class Family(Protocol):
         """The inverse of `expand_matrix`."""
 
     def features(self, x: np.ndarray) -> np.ndarray:
-        """Sufficient statistics t(x), led by a constant 1, (N, P)."""
+        """Sufficient statistics t(x), led by a constant 1, (N, P); of what was seen, where values may be missing."""
 
     def log_base(self, x: np.ndarray) -> np.ndarray:
         """What log p(x | theta) has whatever theta is, and eta cannot hold, (N,)."""

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from mixtures.errors import FeatureError
+
 Rows = np.ndarray | Iterable[np.ndarray] | Iterable[tuple[np.ndarray, np.ndarray]]
 
 BLOCK = 16_384
@@ -284,6 +286,8 @@ class Moments:
         Sum of w_n (x_n - mean) (x_n - mean)^T, of which squares is the diagonal; only where the root was asked for.
     root : ndarray, shape (D, D), optional
         The lower triangular L with L L^T = scatter / n.
+    seen : ndarray, shape (D,), optional
+        Sum of the weights of the rows in which each feature was seen; None for n.
     """
 
     rows: int
@@ -295,6 +299,7 @@ class Moments:
     eps: float
     scatter: np.ndarray | None = None
     root: np.ndarray | None = None
+    seen: np.ndarray | None = None
 
     def join(self, other: Moments) -> Moments:
         """The moments of both sets of rows together (Chan, Golub & LeVeque 1983)."""
@@ -335,14 +340,93 @@ def moments(x: Rows, weights: np.ndarray | None = None, *, root: bool = False) -
     return replace(result, root=_covariance_root(x, weights, result)) if root else result
 
 
-def refuse_missing(x: np.ndarray, start: int = 0) -> None:
-    """Refuse values that are not finite; ``start`` is the number of the first row."""
-    bad = ~np.isfinite(x)
+def seen_moments(x: Rows, weights: np.ndarray | None = None) -> Moments:
+    """Moments of the values that are not missing, feature by feature; squares is n times each variance.
+
+    Raises
+    ------
+    ValueError
+        If a value is infinite, nothing was seen, or a feature never was.
+    """
+    x = as_rows(x)
+    weights = as_weights(x, weights)
+    columns: list[Moments | None] = []
+    rows, n, start = 0, 0.0, 0
+    for block, w in blocks(x, weights):
+        refuse_missing(block, start, missing=True)
+        start += len(block)
+        w = np.ones(len(block)) if w is None else w
+        seen = ~np.isnan(block)
+        known = seen.any(1) & (w > 0)
+        rows, n = rows + int(known.sum()), n + float(w[known].sum())
+        own = [
+            _block_moments(block[here][:, [d]], w[here], False) if here.any() else None for d, here in enumerate(seen.T)
+        ]
+        pairs = zip(columns or [None] * len(own), own, strict=True)
+        columns = [a.join(b) if a and b else a or b for a, b in pairs]
+    if not rows:
+        raise ValueError("x has no rows that count")
+    never = [d for d, column in enumerate(columns) if column is None]
+    if never:
+        raise FeatureError("{0} is missing in all rows; leave it out", never[:1])
+    each = [column for column in columns if column is not None]
+    names = ("mean", "squares", "low", "high")
+    mean, squares, low, high = (np.concatenate([getattr(column, name) for column in each]) for name in names)
+    often = np.array([column.n for column in each])
+    return Moments(rows, n, mean, squares / often * n, low, high, max(column.eps for column in each), seen=often)
+
+
+def refuse_missing(x: np.ndarray, start: int = 0, missing: bool = False) -> None:
+    """Refuse values that are not finite, or, where values may be ``missing``, infinite; ``start`` numbers the first row."""
+    bad = np.isinf(x) if missing else ~np.isfinite(x)
     if bad.any():
         row = start + int(np.argmax(bad.any(axis=1)))
+        what = "infinite" if missing else "missing or infinite"
+        other = ", or give missing=True to the family's from_data, which integrates over missing values"
         raise ValueError(
-            f"x has {int(bad.sum())} missing or infinite values, the first in row {row}; leave those rows out"
+            f"x has {int(bad.sum())} {what} values, the first in row {row}; leave those rows out"
+            f"{other if np.isnan(x).any() and not missing else ''}"
         )
+
+
+def informed(x: Any, weights: np.ndarray | None) -> tuple[Any, np.ndarray | None]:
+    """Rows and weights that are zero for rows of which nothing was seen; blocks without another row are left out.
+
+    Such a row says nothing of any parameter, for log sum_k pi_k = 0; in a sequence it takes time, and stays.
+    """
+    if isinstance(x, Sequences):
+        return x, weights
+    if not isinstance(x, np.ndarray):
+        return Repeated(_Informed(x)), weights
+    nothing = np.isnan(x).all(1)
+    if not nothing.any():
+        return x, weights
+    return x, np.where(nothing, 0.0, 1.0 if weights is None else weights)
+
+
+def informative(x: np.ndarray) -> np.ndarray:
+    """The rows of a matrix of which something was seen.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    nothing = np.isnan(x).all(1)
+    if nothing.all():
+        raise ValueError("x has no row of which anything was seen")
+    return x[~nothing] if nothing.any() else x
+
+
+@dataclass(frozen=True)
+class _Informed:
+    x: Any
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for block, weights in blocks(self.x):
+            own = np.where(np.isnan(block).all(1), 0.0, 1.0 if weights is None else weights)
+            if own.any():
+                yield block, own
 
 
 def root_of(rows: np.ndarray) -> np.ndarray:
@@ -394,17 +478,17 @@ def _block_moments(x: np.ndarray, weights: np.ndarray | None, scattered: bool) -
     return Moments(len(x), n, mean, squares, x.min(0), x.max(0), eps, scatter)
 
 
-def count(x: Rows, weights: np.ndarray | None = None) -> tuple[int, float]:
+def count(x: Rows, weights: np.ndarray | None = None, missing: bool = False) -> tuple[int, float]:
     """Number of rows and sum of their weights.
 
     Raises
     ------
     ValueError
-        If a value is missing or infinite, or all weights are zero.
+        If a value is infinite, or missing where none may be, or all weights are zero.
     """
     rows, n = 0, 0.0
     for block, w in blocks(x, weights):
-        refuse_missing(block, rows)
+        refuse_missing(block, rows, missing)
         rows += len(block)
         n += len(block) if w is None else float(w.sum())
     if not n > 0:
@@ -437,9 +521,9 @@ def sample(
     return some, w, float(w.sum() / total)
 
 
-def check_matrix(x: np.ndarray) -> np.ndarray:
-    """``x`` as a finite float64 array of shape (N, D), or a ValueError that says what is wrong with it."""
+def check_matrix(x: np.ndarray, missing: bool = False) -> np.ndarray:
+    """``x`` as a float64 array (N, D) that is finite, but for NaN where values may be ``missing``; else a ValueError."""
     rows = as_rows(as_real(x))
     assert isinstance(rows, np.ndarray)
-    refuse_missing(rows)
+    refuse_missing(rows, missing=missing)
     return rows.astype(np.float64, copy=False)

@@ -121,7 +121,7 @@ class SequenceFit(Fit):
         TypeError
             If the posterior is held in closed form; draw from it first.
         """
-        rows, shape = _checked(x), self.held.weights.shape[:2]
+        rows, shape = _checked(x, self.family), self.held.weights.shape[:2]
         each = np.concatenate([_sums(sequences.filtered(*logs, rows.edges)[1], rows) for logs in self._logs(rows)])
         return each.reshape(*shape, -1)
 
@@ -131,7 +131,7 @@ class SequenceFit(Fit):
         Held draws are taken all, others made in that number; those of a Markov chain are not independent, and their error is
         larger than what is given here.
         """
-        rows = _checked(x)
+        rows = _checked(x, self.family)
         fit: Any = self if isinstance(self.posterior, Draws) else self.as_draws(1, draws, rng)
         log_p = fit.log_likelihood(rows).reshape(-1, len(rows.lengths))
         value = log_sum(log_p.T) - np.log(len(log_p))
@@ -148,7 +148,7 @@ class SequenceFit(Fit):
         TypeError
             For an exact posterior; draw from it first.
         """
-        rows = _checked(x)
+        rows = _checked(x, self.family)
         if isinstance(self.posterior, Conjugate):
             return sequences.filtered(*self._plug_in(rows), rows.edges)[1][0]
         parts = []
@@ -160,7 +160,7 @@ class SequenceFit(Fit):
 
     def filtered(self, x: Rows) -> np.ndarray:
         """P(z_t = k | x_1 .. x_t), shape (N, K): under q for a closed form, the mean over aligned draws otherwise."""
-        rows = _checked(x)
+        rows = _checked(x, self.family)
         return _mean(sequences.filtered(*logs, rows.edges)[0] for logs in self._logs(rows))
 
     def responsibilities(self, x: Rows) -> np.ndarray:
@@ -169,7 +169,7 @@ class SequenceFit(Fit):
 
     def each_responsibilities(self, x: Rows, every: int = 1) -> Iterator[tuple[slice, slice, np.ndarray]]:
         """Smoothed probabilities (S, rows, K) in blocks of draws, of each ``every``-th row; see `Fit.each_responsibilities`."""
-        rows, start = _checked(x), 0
+        rows, start = _checked(x, self.family), 0
         for log_rho, log_pi, log_A in self._logs(rows):
             r = sequences.smoothed(log_rho, log_pi, log_A, rows.edges)[:, ::every]
             yield slice(start, start + len(r)), slice(None), r
@@ -180,13 +180,13 @@ class SequenceFit(Fit):
 
         For a point estimate it is the most probable path (Viterbi 1967; PRML 13.68).
         """
-        rows = _checked(x)
+        rows = _checked(x, self.family)
         log_rho, log_pi, log_A = (_mean(parts) for parts in zip(*self._logs(rows), strict=True))
         return Path(*sequences.viterbi(log_rho, log_pi, log_A, rows.edges))
 
     def forecast(self, x: Rows, steps: int = 1) -> np.ndarray:
         """P(z_(T+steps) = k | x_1 .. x_T) after the end of each sequence, shape (S, K): with E[pi] and E[A], or over draws."""
-        rows = _checked(x)
+        rows = _checked(x, self.family)
         return _mean(p for p in self._ahead(rows, steps))
 
     def log_forecast(self, y: np.ndarray, x: Rows, steps: int = 1) -> np.ndarray:
@@ -194,7 +194,7 @@ class SequenceFit(Fit):
 
         See `log_predictive` for what it is from a closed form.
         """
-        y, rows = check_matrix(y), _checked(x)
+        y, rows = check_matrix(y, self.family.missing), _checked(x, self.family)
         log_p = np.concatenate(list(self._ahead(rows, steps, logs=True)))
         if isinstance(self.posterior, Conjugate):
             density = self.family.log_predictive(y, self.posterior.theta)[None]
@@ -260,9 +260,9 @@ class SequenceFit(Fit):
             yield np.log(np.maximum(p, 1e-300)) if logs else p
 
 
-def _checked(x: Rows) -> Sequences:
+def _checked(x: Rows, family: Family) -> Sequences:
     rows = Sequences(x)
-    refuse_missing(rows.x)
+    refuse_missing(rows.x, missing=family.missing and not family.linked)
     return Sequences(rows.x.astype(np.float64, copy=False), rows.lengths)
 
 

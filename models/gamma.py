@@ -9,7 +9,7 @@ The means are free variables themselves (centred), or follow from ones that are 
 
 With h_k = sqrt(lambda_k) mu_k the natural parameters are
 
-    eta_k = (sum_d 1/2 log lambda_kd - h_kd^2 / 2,  sqrt(lambda_k) h_k,  -1/2 lambda_k)
+    eta_k = (1/2 log lambda_kd - h_kd^2 / 2, to be summed over d,  sqrt(lambda_k) h_k,  -1/2 lambda_k)
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def normal_gamma(
         u = pm.Normal(rename("u"), shape=(K, D)) / np.sqrt(prior.beta)
         means = pm.Deterministic(rename("means"), prior.m + u / F, dims=dims)
         h = prior.m * F + u
-    return means, 1 / Lambda, ((pt.log(Lambda) - h**2).sum(1) / 2, F * h, -Lambda / 2)
+    return means, 1 / Lambda, ((pt.log(Lambda) - h**2) / 2, F * h, -Lambda / 2)
 
 
 def unconstrain(

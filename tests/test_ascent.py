@@ -11,7 +11,7 @@ from mixtures import COVARIANCES, CollapseError, ConvergenceWarning, DiagonalGau
 from mixtures.ascent import climb
 from mixtures.ascent.climb import _gradient
 from mixtures.ascent.starts import starts
-from mixtures.engines.passes import noise, one_pass
+from mixtures.engines.passes import blur, noise, one_pass
 from mixtures.errors import SingularError
 from mixtures.methods import cavi, em
 
@@ -57,7 +57,7 @@ def test_the_gradient_of_the_bound_comes_without_a_pass(covariance, method, reg_
     family, allocation = COVARIANCES[covariance].from_data(x, 3), Dirichlet.symmetric(3, 1.5)
     natural, pass_ = partial(STEPS[method], family, allocation), one_pass(x, None, family, 1, reg_covar)
     s = starts(x, None, len(x), family, allocation, "random", 2, rng)
-    s = s + s[..., :1] * noise(family, reg_covar)
+    s = blur(s, noise(family, reg_covar))
 
     def bound(s):
         eta, extra = natural(s)

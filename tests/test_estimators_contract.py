@@ -241,6 +241,8 @@ def test_the_warning_is_scikit_learns(ours, sk, rng):
         BayesianGaussianMixture(n_components=3, covariance_type="tied"),
         BayesianGaussianMixture(weight_concentration_prior_type="dirichlet_distribution"),
         BayesianGaussianMixture(n_components=2, covariance_type="diag"),
+        GaussianMixture(n_components=2, allow_missing=True),
+        BayesianGaussianMixture(n_components=2, covariance_type="diag", allow_missing=True),
         BayesianGaussianMixture(
             n_components=2, covariance_type="spherical", weight_concentration_prior_type="dirichlet_distribution"
         ),

@@ -37,7 +37,7 @@ FLOORS = {
 
 # Where one file is one family, allocation or method, files import no other of their folder but these.
 APART = {
-    "families": {"normal", "discrete", "parameters", "priors"},
+    "families": {"normal", "discrete", "gaps", "parameters", "priors"},
     "allocations": {"independent", "stationary"},
     "methods": {"partitions"},
 }

@@ -76,7 +76,7 @@ def go_on(
     """
     family = replace(family, least=LEAST)
     natural = partial(method, family, allocation)
-    blur = noise(family, reg_covar)
+    blur = noise(family, reg_covar)[0][0]
     read, as_they_are = (partial(_read, x, weights, extra) for extra in (blur, np.zeros_like(blur)))
     if reg_covar == 0:
         _refuse_few(family, s)

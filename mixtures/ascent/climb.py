@@ -25,7 +25,7 @@ from mixtures.ascent.starts import absorbing, soften, starts
 from mixtures.engines.passes import Pass, blur, log_base, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.model import Allocation, Family
-from mixtures.rows import Rows, as_rows, as_weights, count
+from mixtures.rows import Rows, as_rows, as_weights, count, informed
 from mixtures.seeds import Rng, generator
 
 # Passes of a run before those ahead are chosen: where a few of all starts go on, and among the candidates of one start.
@@ -182,7 +182,10 @@ def ascend(
         raise ValueError(f"keep is {keep}; expected at least 1")
     x = allocation.rows(as_rows(x))
     weights = as_weights(x, weights)
-    rows, n = count(x, weights)
+    rows, n = count(x, weights, family.missing)
+    if family.missing:
+        x, weights = informed(x, weights)
+        n = count(x, weights, True)[1]
     pass_ = one_pass(x, weights, family, rows * allocation.n_components, reg_covar, engine)
     each = candidates(rows * allocation.n_components, family) if isinstance(init, str) and keep is None else 1
     s = starts(x, weights, rows, family, allocation, init, restarts, rng, candidates=each)
@@ -567,6 +570,8 @@ def _look(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Bounds, next states and eta at s, and which runs collapsed; those have a bound of minus infinity."""
     s, (eta, extra), lost = attempt(natural, s, errors)
+    if lost.all():
+        return np.full(len(s), -np.inf), s, eta, lost
     log_z, following = pass_(eta)
     return np.where(lost, -np.inf, log_z + extra), following, eta, lost
 

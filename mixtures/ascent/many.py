@@ -70,7 +70,7 @@ def ascend_many(
     ConvergenceWarning
         If the best run of a data set stopped at ``max_iter``; once for all of them.
     """
-    xs = [check_matrix(x) for x in xs]
+    xs = [check_matrix(x, bool(families) and families[0].missing) for x in xs]
     if not len(xs) == len(families) == len(rngs):
         raise ValueError(
             f"{len(xs)} data sets, {len(families)} families and {len(rngs)} generators; expected as many of each"
@@ -136,7 +136,7 @@ def _together(
     owner = np.repeat(np.arange(len(xs)), restarts * each)
     spread = np.stack([family.reduce_matrix(reg_covar * np.eye(z.shape[-1])) for family in families])[owner]
     every = stacked.take(owner)
-    hard = blur(s, noise(stacked, spread)[:, None])
+    hard = blur(s, noise(stacked, spread))
     natural = partial(method, every, allocation)
     s = soften(hard) if absorbing(stacked, init) else beginnings(natural, hard, restarts * each)
 
@@ -196,5 +196,5 @@ def _too_tight(
 def _without_noise(natural: Natural, pass_: Pass, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """sum_n log_z_n and the entropy of the responsibilities at s (R, K, P), in nats; missing where s has collapsed."""
     _, (eta, _), lost = attempt(natural, s, [])
-    log_z, following = pass_(eta)
-    return np.where(lost, np.nan, log_z), np.where(lost, np.nan, entropy(eta, log_z, following))
+    log_z, entropies = entropy(pass_, eta)
+    return np.where(lost, np.nan, log_z), np.where(lost, np.nan, entropies)

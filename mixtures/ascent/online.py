@@ -16,7 +16,7 @@ from mixtures.ascent.climb import Ascent, Method, ascend
 from mixtures.engines.passes import one_pass
 from mixtures.errors import CollapseError
 from mixtures.model import Allocation, Family
-from mixtures.rows import Rows, as_rows, as_weights, count
+from mixtures.rows import Rows, as_rows, as_weights, count, informed
 from mixtures.seeds import Rng
 
 # Standard deviations from the coordinates' origin beyond which a batch may leave no digits.
@@ -90,7 +90,10 @@ def learn(
         return Learned(ascent.s / n, n, 1)
     x = allocation.rows(as_rows(x))
     weights = as_weights(x, weights)
-    rows, fresh = count(x, weights)
+    rows, fresh = count(x, weights, family.missing)
+    if family.missing:
+        x, weights = informed(x, weights)
+        fresh = count(x, weights, True)[1]
     n = previous.n + fresh
     eta, _ = method(family, allocation, previous.s[None] * (total or previous.n))
     _, s = one_pass(x, weights, family, rows * allocation.n_components, reg_covar)(eta[0])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from mixtures.engines import missing
 from mixtures.errors import DistinctRowsError
 from mixtures.fit import Fit
 from mixtures.model import Allocation, Family
@@ -18,6 +19,9 @@ SOFTENING = 0.05
 
 # A start needs no more rows than this.
 ENOUGH = 20_000
+
+# How often missing values are replaced by their means where responsibilities are given, which settle geometrically.
+COMPLETED = 5
 
 # Numbers held at once.
 BLOCK_ELEMENTS = 500_000
@@ -80,7 +84,7 @@ def starts(
     some, w, share = sample(x, weights, rows, ENOUGH, rng)
     order = np.lexsort(some.T[::-1])
     some, w = some[order], w[order]
-    z = (family.near(some) if metric is None else metric.coordinates(some))[None]
+    z = filled(family.near(some) if metric is None else metric.coordinates(some), w)[None]
     together = _together(z[0].size, some[:, 0].size * K)
     every = _parts(range(restarts * candidates), together)
     parts = (guesses(z, w, K, init, part, [rng], candidates)[0] for part in every)
@@ -121,6 +125,7 @@ def starts_of_many(
         return np.stack([starts(own, None, N, family, allocation, init, restarts, rng) for own, rng in each])
     orders = [np.lexsort(own.T[::-1]) for own in z]
     near = z if near is None else near
+    near = np.stack([filled(own, np.ones(N)) for own in near])
     z, near = (np.stack([own[order] for own, order in zip(a, orders, strict=True)]) for a in (z, near))
     runs = range(restarts * candidates)
     together = _together(len(runs) * N * D, len(runs) * N * K, N * (1 + family.monomials[-1, 0]))
@@ -128,7 +133,7 @@ def starts_of_many(
     for part in _parts(range(len(z)), together):
         own = z[part.start : part.stop]
         r = guesses(near[part.start : part.stop], np.ones(N), K, init, runs, rngs[part.start : part.stop], candidates)
-        found.append(r.swapaxes(-2, -1) @ family.features(own)[:, None])
+        found.append(r.swapaxes(-2, -1) @ family.rough(own)[:, None])
     return np.concatenate(found)
 
 
@@ -179,7 +184,9 @@ def given(x: Rows, rows: int, family: Family, K: int, init: object) -> Callable[
     if guess.shape == (rows,) and np.issubdtype(guess.dtype, np.integer) and np.isin(guess, range(K)).all():
         return lambda block, start: hard(guess[start : start + len(block)], K)
     if guess.shape == (K, D) and np.all(np.isfinite(guess)):
-        return lambda block, start: hard(nearest(family.near(block), family.near(guess)), K)
+        return lambda block, start: hard(
+            nearest(filled(family.near(block), np.ones(len(block))), family.near(guess)), K
+        )
     raise ValueError(
         f"a start of shape {guess.shape} is neither responsibilities ({rows}, {K}) whose rows sum to one, "
         f"integer labels ({rows},) in 0..{K - 1}, nor means ({K}, {D})"
@@ -198,8 +205,27 @@ def statistics(
     s = np.zeros((len(by_cluster), P))
     for start in range(0, len(x), block):
         rows = slice(start, start + block)
-        s += by_cluster[:, rows] @ family.features(x[rows])
+        s += by_cluster[:, rows] @ family.rough(x[rows])
     return s.reshape(*r.shape[:-2], r.shape[-1], P)
+
+
+def completed(x: np.ndarray, family: Family, r: np.ndarray) -> np.ndarray:
+    """`statistics` of responsibilities (N, K), what is missing at its mean under the posterior that they lead to, (K, P)."""
+    s = statistics(x, family, r)
+    if family.linked and np.isnan(x).any():
+        for _ in range(COMPLETED):
+            s = missing.statistics(family, x, r, family.expected_natural(family.posterior(s)))
+    return s
+
+
+def filled(z: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Points z (N, D) with the mean of a coordinate where it is missing; of one that was never seen, zero."""
+    seen = ~np.isnan(z)
+    if seen.all():
+        return z
+    known = np.where(seen, z, 0.0)
+    means = weights @ known / np.maximum(weights @ seen, np.finfo(float).tiny)
+    return np.where(seen, z, means)
 
 
 def hard(labels: np.ndarray, K: int) -> np.ndarray:

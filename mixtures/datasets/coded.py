@@ -20,11 +20,11 @@ class Coded(NamedTuple):
     Attributes
     ----------
     x : ndarray, shape (N, D)
-        Codes 0..C_d - 1, by the sorted levels of each column.
+        Codes 0..C_d - 1, by the sorted levels of each column; NaN for a gap.
     levels : tuple of tuple
         The levels of each column, in order.
     rows : ndarray of int, shape (N,)
-        The rows of the table, counted from zero, that have no gap in these columns.
+        The rows of the table, counted from zero, that were kept: those without a gap in these columns, or all.
     """
 
     x: np.ndarray
@@ -32,8 +32,8 @@ class Coded(NamedTuple):
     rows: np.ndarray
 
 
-def coded(name: str, columns: Sequence[str] | None = None) -> Coded:
-    """Some columns of a discrete data set as codes, rows with a gap in one of them left out.
+def coded(name: str, columns: Sequence[str] | None = None, *, missing: bool = False) -> Coded:
+    """Some columns of a discrete data set as codes, rows with a gap in one of them left out, or kept with NaN.
 
     Parameters
     ----------
@@ -41,6 +41,8 @@ def coded(name: str, columns: Sequence[str] | None = None) -> Coded:
         One of "carcinoma", "cheating", "election", "alzheimer" and "deaths".
     columns : sequence of str, optional
         By default all.
+    missing : bool
+        Whether to keep rows with gaps.
 
     Raises
     ------
@@ -60,9 +62,12 @@ def coded(name: str, columns: Sequence[str] | None = None) -> Coded:
     for column in chosen:
         if column not in found:
             raise DataError(f"{name} has no column {column!r}; near it are {nearest(column, found)}")
-    gaps = np.any([is_missing(found[column]) for column in chosen], axis=0)
-    rows = np.flatnonzero(~gaps)
-    kept = [found[column][rows] for column in chosen]
-    each = [np.unique(v if is_numeric(v) else v.astype(str), return_inverse=True) for v in kept]
-    levels, codes = zip(*each, strict=True)
-    return Coded(np.column_stack(codes).astype(float), tuple(tuple(own.tolist()) for own in levels), rows)
+    gaps = np.array([is_missing(found[column]) for column in chosen])
+    rows = np.arange(gaps.shape[1]) if missing else np.flatnonzero(~gaps.any(axis=0))
+    x, levels = np.full((len(rows), len(chosen)), np.nan), []
+    for d, column in enumerate(chosen):
+        seen = ~gaps[d, rows]
+        v = found[column][rows[seen]]
+        own, x[seen, d] = np.unique(v if is_numeric(v) else v.astype(str), return_inverse=True)
+        levels.append(tuple(own.tolist()))
+    return Coded(x, tuple(levels), rows)

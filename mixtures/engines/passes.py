@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
-from mixtures.engines import plain, sequences
+from mixtures.engines import missing, plain, sequences
 from mixtures.model import Family
 from mixtures.rows import Rows, Sequences, blocks
 
@@ -48,46 +49,76 @@ def one_pass(
         raise ValueError(f"reg_covar is {reg_covar}; expected at least 0")
     if engine not in ("auto", "plain", "fused"):
         raise ValueError(f"engine is {engine!r}; expected auto, plain or fused")
-    if np.any(reg_covar) and not np.any(noise(family, 1.0)):
+    if np.any(reg_covar) and not np.any(noise(family, 1.0)[0]):
         raise ValueError(f"reg_covar is {reg_covar}, a variance; no feature of the {family.name} family has one")
     if engine == "fused" and not family.affine:
         raise ValueError(f"the fused engine takes columns of numbers; use the plain one for this {family.name} family")
-    compute = plain.pass_
     large = points * (1 + family.monomials[-1, 0]) >= FUSED_FROM
-    if engine == "fused" or (engine == "auto" and large and family.affine):
+    compiled = engine == "fused" or (engine == "auto" and large and family.affine)
+    extra = noise(family, reg_covar) if np.any(reg_covar) else None
+    if isinstance(x, Sequences):
+        if family.linked and np.isnan(x.x).any():
+            raise ValueError(
+                "values missing among correlated features are integrated over in rows alone, not in sequences; give a family "
+                "of independent features, or leave these features out"
+            )
+        pass_ = sequences.one_pass(family, x, weights, engine)
+    elif family.linked and not (isinstance(x, np.ndarray) and not np.isnan(x).any()):
+        return missing.one_pass(family, x, weights, compiled, extra)
+    else:
+        pass_ = _by_rows(x, weights, family, compiled)
+    return partial(_blurred, pass_, extra) if extra else pass_
+
+
+def _by_rows(x: Rows, weights: np.ndarray | None, family: Family, compiled: bool) -> Pass:
+    """The pass over rows of which nothing has to be integrated out."""
+    compute = partial(plain.pass_, family)
+    if compiled:
         from mixtures.engines import fused
 
-        compute = fused.pass_
-    if isinstance(x, Sequences):
-        pass_ = sequences.one_pass(family, x, weights, engine)
-    elif isinstance(x, np.ndarray):
-        pass_ = partial(compute, family, x, weights)
-        if compute is plain.pass_ and x.shape[-2] <= plain.BLOCK:  # one block: its features serve every pass
-            pass_ = partial(plain.over, family.features(x), weights)
-    else:
-        pass_ = partial(_over_blocks, partial(compute, family), x)
-    return partial(_blurred, pass_, noise(family, reg_covar)) if np.any(reg_covar) else pass_
+        compute = partial(fused.pass_, family)
+        if family.missing:
+            compute = partial(_padded, fused.pass_, family)
+            if isinstance(x, np.ndarray):
+                return partial(fused.pass_, missing.numbers(family), family.factors(x), weights)
+    if not isinstance(x, np.ndarray):
+        return partial(_over_blocks, compute, x)
+    if not compiled and x.shape[-2] <= plain.BLOCK:  # one block: its features serve every pass
+        return partial(plain.over, family.features(x), weights)
+    return partial(compute, x, weights)
 
 
-def noise(family: Family, covariance: float | np.ndarray) -> np.ndarray:
-    """What noise of a covariance (..., D, D), or a variance for all features, adds to the mean of t(x), shape (..., P)."""
-    own = covariance * np.eye(len(family.origin)) if np.ndim(covariance) == 0 else np.asarray(covariance)
+def _padded(compute: Callable[..., Any], family: Family, x: np.ndarray, *others: Any) -> tuple[np.ndarray, np.ndarray]:
+    return compute(missing.numbers(family), family.factors(x), *others)
+
+
+def noise(family: Family, covariance: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What noise of a covariance (..., D, D), or a variance for all features, adds to the mean of t(x) for each row.
+
+    Returns
+    -------
+    extra : ndarray, shape (..., C, P)
+        For each of the C counts among the statistics: that of all rows alone, or those of the rows in which a feature was seen.
+    places : ndarray of int, shape (C,)
+        Where these counts are in t.
+    """
+    D = len(family.origin)
+    own = covariance * np.eye(D) if np.ndim(covariance) == 0 else np.asarray(covariance)
     relative = family.reduce_matrix(own)
-    extra = np.zeros((*relative.shape[:-2], 1 + family.monomials[-1, 0]))
+    places, count = np.unique(family.count_of, return_inverse=True)
+    extra = np.zeros((*relative.shape[:-2], len(places), 1 + family.monomials[-1, 0]))
     for p, i, j in family.monomials:
-        if i > 0:
-            extra[..., p] += relative[..., i - 1, j - 1]
-    return extra
+        if 0 < i <= D:
+            extra[..., count.ravel()[i - 1], p] += relative[..., i - 1, j - 1]
+    return extra, places
 
 
-def blur(s: np.ndarray, extra: np.ndarray) -> np.ndarray:
-    """Statistics (..., K, P), or states with more columns, of t(x) + extra in the place of t(x); extra_0 = 0 and t_0 = 1."""
-    return s + s[..., :1] * _widened(extra, s.shape[-1])
-
-
-def _widened(extra: np.ndarray, columns: int) -> np.ndarray:
-    """The numbers (..., P) with zeros behind."""
-    return np.concatenate([extra, np.zeros((*extra.shape[:-1], columns - extra.shape[-1]))], axis=-1)
+def blur(s: np.ndarray, noise: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Statistics (..., K, P) of rows with the noise about them; a state may have more columns, which stay as they are."""
+    extra, places = noise
+    s = s.copy()
+    s[..., : extra.shape[-1]] += s[..., places] @ extra
+    return s
 
 
 def log_base(x: Rows, weights: np.ndarray | None, family: Family) -> float:
@@ -98,9 +129,12 @@ def log_base(x: Rows, weights: np.ndarray | None, family: Family) -> float:
     return float(sum(base.sum() if w is None else base @ w for base, w in each))
 
 
-def entropy(eta: np.ndarray, log_z: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """Entropy of the responsibilities, -sum_nk w_n r_nk log r_nk, in nats, from a pass: sum log_z - sum(s * eta), (...)."""
-    return np.maximum(log_z - (s * eta).sum((-2, -1)), 0)
+def entropy(pass_: Pass, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """sum_n w_n log_z_n of a pass, and the entropy of its responsibilities, -sum_nk w_n r_nk log r_nk, both (...), in nats."""
+    log_z, s = pass_(eta)
+    if isinstance(pass_, missing.Grouped | missing.OverBlocks):
+        return log_z, pass_.entropy(eta)
+    return log_z, np.maximum(log_z - (s * eta).sum((-2, -1)), 0)
 
 
 def _over_blocks(
@@ -114,9 +148,10 @@ def _over_blocks(
     return total, s
 
 
-def _blurred(pass_: Pass, extra: np.ndarray, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The pass with t(x) + extra in the place of t(x); extra_0 = 0 and t_0 = 1."""
+def _blurred(pass_: Pass, noise: tuple[np.ndarray, np.ndarray], eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pass with t(x) and what noise adds in the place of t(x)."""
+    extra, places = noise
     constant = eta.copy()
-    constant[..., 0] += (eta * _widened(extra, eta.shape[-1])[..., None, :]).sum(-1)
+    constant[..., places] += eta[..., : extra.shape[-1]] @ extra.swapaxes(-1, -2)
     log_z, s = pass_(constant)
-    return log_z, blur(s, extra[..., None, :])
+    return log_z, blur(s, noise)

@@ -6,6 +6,7 @@ import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
 from copy import copy
+from dataclasses import replace
 from functools import partial
 from itertools import takewhile
 from numbers import Integral, Real
@@ -24,15 +25,16 @@ from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.ascent.climb import Ascent, Listener, Own, Runs, begun, candidates, climb_from_best, reach, unfit
 from mixtures.ascent.online import Learned, learn
 from mixtures.ascent.starts import starts
-from mixtures.engines.passes import noise, one_pass
-from mixtures.engines.responsibilities import log_sum, normalise
+from mixtures.engines.missing import densities
+from mixtures.engines.passes import blur, noise, one_pass
+from mixtures.engines.responsibilities import fold, log_sum, normalise
 from mixtures.errors import CollapseError, DistinctRowsError, FeatureError, stamped, unstamped
 from mixtures.estimators.given import Start, start_of
-from mixtures.estimators.structures import MATRICES, blurred_root, family_of, shape_of
+from mixtures.estimators.structures import MATRICES, blurred_root, family_of, shape_of, theta_of
 from mixtures.families.normal import LOG_2PI, dependence
 from mixtures.fit import Fit
 from mixtures.model import Allocation, Family
-from mixtures.rows import Moments, moments, unmasked
+from mixtures.rows import Moments, informed, moments, seen_moments, unmasked
 
 STARTS = {"kmeans": "k-means", "random": "random", "random_from_data": "rows", "k-means++": "k-means++"}
 
@@ -107,11 +109,15 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         "verbose": ["verbose"],
         "verbose_interval": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions(set(COVARIANCES))],
+        "allow_missing": ["boolean"],
     }
     _method: ClassVar[Callable[..., Any]]
     _go_on: ClassVar[Callable[..., Ascent] | None] = None
     _spare: ClassVar[bool] = False  # whether components may begin without a cluster of a given start
     lower_bound_: float
+    allow_missing: bool
+    covariance_type: str
+    covariances_: np.ndarray
     weights_: np.ndarray
     means_: np.ndarray
     precisions_cholesky_: np.ndarray
@@ -324,7 +330,14 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         weights, roots = (np.asarray(a, dtype=np.float64) for a in (self.weights_, self.precisions_cholesky_))
         matrices = self.covariance_type in MATRICES
         diagonal = np.diagonal(roots, axis1=-2, axis2=-1) if matrices else roots.reshape(K, -1) * np.ones(D)
-        return self._quadratic(np.log(np.maximum(weights, 1e-300)) + np.log(diagonal).sum(-1) - D / 2 * LOG_2PI)
+        log_pi = np.log(np.maximum(weights, 1e-300))
+        whole = self._quadratic(log_pi + np.log(diagonal).sum(-1) - D / 2 * LOG_2PI)
+        if not self.allow_missing:
+            return whole
+        family = family_of(self.covariance_type, *self._by_features(), None, True)
+        means = np.asarray(self.means_, dtype=np.float64)
+        eta = fold(log_pi, family.natural(theta_of(family, means, roots, self.covariance_type)))
+        return lambda x: self._with_gaps(x, family, eta) if np.isnan(x).any() else whole(x)
 
     def _n_parameters(self) -> int:
         """Number of free parameters."""
@@ -333,14 +346,45 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _rows(self, X: Any, sample_weight: Any, **checks: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """The rows, and their weights as the method takes them."""
-        X = validate_data(self, unmasked(X), dtype=[np.float64, np.float32], **checks)
+        X = validate_data(self, unmasked(X), dtype=[np.float64, np.float32], ensure_all_finite=self._finite, **checks)
         if sample_weight is None:
             return X, None
         weights = _check_sample_weight(unmasked(sample_weight), X, dtype=np.float64, ensure_non_negative=True)
         return X, self._observations(weights)
 
     def _moments(self, X: np.ndarray, weights: np.ndarray | None) -> Moments:
-        return moments(X, weights, root=self.covariance_type in MATRICES)
+        if not self.allow_missing:
+            return moments(X, weights, root=self.covariance_type in MATRICES)
+        data = seen_moments(X, weights)
+        return replace(data, root=np.diag(np.sqrt(data.squares / data.n)))
+
+    @property
+    def _finite(self) -> bool | str:
+        """What rows may hold, as scikit-learn's checks have it."""
+        return "allow-nan" if self.allow_missing else True
+
+    def __sklearn_tags__(self) -> Any:
+        """Of the input: NaN is taken where ``allow_missing`` is set."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = bool(self.allow_missing)
+        return tags
+
+    def _with_gaps(self, x: np.ndarray, family: Family, eta: np.ndarray) -> np.ndarray:
+        """Log densities (B, K) of what was seen of rows, under eta (K, P)."""
+        if family.linked:
+            return np.maximum(densities(family, x, eta), LOWEST)
+        return np.maximum(family.features(x) @ eta.T, LOWEST)
+
+    def _by_features(self) -> tuple[np.ndarray, np.ndarray]:
+        """Origin and unit of coordinates that suit the fitted components, with a scale for each feature."""
+        D = self.means_.shape[1]
+        if self.covariance_type in MATRICES:
+            variances = np.diagonal(self.covariances_.reshape(-1, D, D), axis1=1, axis2=2).mean(0)
+            return np.asarray(self.weights_ @ self.means_, dtype=np.float64), np.diag(
+                np.sqrt(variances.astype(np.float64))
+            )
+        unit = np.sqrt(self.covariances_.reshape(len(self.covariances_), -1).mean(0)) * np.ones(D)
+        return np.asarray(self.weights_ @ self.means_, dtype=np.float64), unit.astype(np.float64)
 
     def _named(self, error: FeatureError) -> str:
         """The message with the names of the features, where X has them."""
@@ -354,7 +398,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     ) -> np.ndarray:
         """Answers from log densities (B, K) of X in blocks of rows, in the precision of X and of the parameters."""
         check_is_fitted(self)
-        X = validate_data(self, unmasked(X), reset=False)
+        X = validate_data(self, unmasked(X), reset=False, ensure_all_finite=self._finite)
         answers = self._by_blocks(X, density(), answer)
         kind = np.result_type(X.dtype, self.means_.dtype) if answers.dtype == np.float64 else answers.dtype
         return answers.astype(kind, copy=False)
@@ -414,6 +458,8 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """Climb from every start and set the parameters of the highest end, one step beyond the last that was judged."""
         began = perf_counter()
         X, weights, data, *_ = task
+        if self.allow_missing:
+            X, weights = informed(X, weights)
         family, allocation = self._model(data)
         natural = partial(self._method, family, allocation)
         points, unit = len(X) * self.n_components, self._bound_unit(data.n)
@@ -449,7 +495,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _rescued(self, task: Task, states: list[np.ndarray], *problem: Any, **limits: Any) -> list[Ascent]:
         """Ends that are reached from states whose components are too tight for common coordinates."""
-        if self._go_on is None:
+        if self._go_on is None or self.allow_missing:
             return []
         wanted = takewhile(lambda _: task.listener is None or not task.listener.stopped, states)
         return reach(partial(self._go_on, *problem, reg_covar=self.reg_covar, **limits), wanted)
@@ -511,7 +557,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             if start is not None and start.rows is not None:
                 weights = start.rows * (1.0 if weights is None else weights)
             s = starts(X, weights, len(X), family, Dirichlet.symmetric(clusters), init, self.n_init, rng, even, each)
-            s = s + s[..., :1] * noise(family, self.reg_covar)
+            s = blur(s, noise(family, self.reg_covar))
             return s if clusters == K else self._spread(s, K)
         except DistinctRowsError as error:
             warnings.warn(
@@ -529,6 +575,8 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         if not np.all(np.isfinite(variance)):
             feature = int(np.argmax(~np.isfinite(variance)))
             raise ValueError(f"the variance of feature {feature} is too large for a number; rescale it")
+        if self.covariance_type in MATRICES and self.allow_missing:
+            return data.mean, np.diag(np.sqrt(np.where(variance > 0, variance, 1)))
         if self.covariance_type in MATRICES:
             return data.mean, blurred_root(data, self.reg_covar)
         if self.covariance_type == "spherical":
@@ -590,8 +638,10 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
 
 def _total(X: Any, sample_weight: Any) -> float:
-    """Number of observations."""
-    return float(_check_sample_weight(unmasked(sample_weight), X, dtype=np.float64).sum())
+    """Number of observations, rows of which nothing was seen left out."""
+    weights = _check_sample_weight(unmasked(sample_weight), X, dtype=np.float64)
+    values = np.asarray(unmasked(X))
+    return float(weights[~np.isnan(values).all(1)].sum()) if values.dtype.kind == "f" else float(weights.sum())
 
 
 def generator(random_state: np.random.RandomState) -> np.random.Generator:

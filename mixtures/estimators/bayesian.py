@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -36,6 +37,7 @@ from mixtures.estimators.structures import (
     squares,
 )
 from mixtures.families.diagonal import NormalGamma
+from mixtures.families.gaps import one_gaussian, per_feature
 from mixtures.families.gaussian import NormalWishart
 from mixtures.families.normal import SMALLEST_VARIANCE, dependence, outer, substitute
 from mixtures.families.spherical import SphericalNormalGamma
@@ -110,6 +112,10 @@ class BayesianGaussianMixture(Mixture):
         1 prints every ``verbose_interval``-th step of every start, 2 also bounds and time; once the ascent has ended, for the
         starts climb side by side.
     verbose_interval : int, default=10
+    allow_missing : bool, default=False
+        Whether rows may hold NaN, for values missing at random. They are integrated out, in `fit` and in whatever else takes
+        rows; a row of which nothing was seen is kept, with the weights for its probabilities. See `mixtures.engines.missing`
+        for what a variational posterior makes of them.
 
     Attributes
     ----------
@@ -208,6 +214,7 @@ class BayesianGaussianMixture(Mixture):
         warm_start: bool = False,
         verbose: int = 0,
         verbose_interval: int = 10,
+        allow_missing: bool = False,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -227,6 +234,7 @@ class BayesianGaussianMixture(Mixture):
         self.warm_start = warm_start
         self.verbose = verbose
         self.verbose_interval = verbose_interval
+        self.allow_missing = allow_missing
 
     def sample_parameters(self, n_draws: int = 1, random_state: Any = None) -> dict[str, np.ndarray]:
         """Independent draws of the parameters from the fitted posterior q, for intervals of them or of what follows from them.
@@ -263,6 +271,17 @@ class BayesianGaussianMixture(Mixture):
 
     def _bound_unit(self, n: float) -> float:
         return 1.0
+
+    def _moments(self, X: np.ndarray, weights: np.ndarray | None) -> Moments:
+        """Where values may be missing, those of one Gaussian at its maximum likelihood, which set the prior."""
+        data = super()._moments(X, weights)
+        if not self.allow_missing or self.covariance_type not in MATRICES or self.covariance_prior is not None:
+            return data
+        scale = np.sqrt(np.where(data.squares > 0, data.squares / data.n, 1))
+        mean, covariance = one_gaussian(family_of("full", data.mean, np.diag(scale), None, True), X, weights)
+        covariance = scale[:, None] * covariance * scale
+        squares = data.n * covariance.diagonal()
+        return replace(data, mean=data.mean + scale * mean, squares=squares, root=np.linalg.cholesky(covariance))
 
     def _check_parameters(self, data: Moments) -> None:
         D, structure, concentration = len(data.mean), self.covariance_type, self.weight_concentration_prior
@@ -331,7 +350,8 @@ class BayesianGaussianMixture(Mixture):
         beta0, nu0 = np.asarray(float(self.mean_precision_prior_)), np.asarray(float(self.degrees_of_freedom_prior_))
         if self.covariance_type == "tied":
             m0, beta0 = m0[None], beta0[None]
-        return family_of(self.covariance_type, origin, unit, self._conjugate(m0, beta0, W0_inv, nu0))
+        prior = self._conjugate(m0, beta0, W0_inv, nu0)
+        return family_of(self.covariance_type, origin, unit, prior, self.allow_missing)
 
     def _allocation(self) -> Allocation:
         K, concentration = self.n_components, float(self.weight_concentration_prior_)
@@ -384,6 +404,8 @@ class BayesianGaussianMixture(Mixture):
 
     def _fitted(self) -> tuple[Family, Allocation]:
         """The model in coordinates that suit the fitted components."""
+        if self.allow_missing:
+            return self._family(*self._by_features()), self._allocation()
         D = self.means_.shape[1]
         if self.covariance_type in MATRICES:
             unit = root_of(np.linalg.inv(self.precisions_cholesky_).reshape(-1, D))
@@ -396,20 +418,28 @@ class BayesianGaussianMixture(Mixture):
         family: Any = self._family(*self._frame(data))
         p = family.prior
         _, q = self._posterior(family)
-        N = np.maximum(q.beta - p.beta, 0)
-        first = q.beta[:, None] * q.m - p.beta[..., None] * p.m
-        second = q.beta[:, None, None] * outer(q.m) - p.beta[..., None, None] * outer(p.m)
+        seen = np.maximum(q.beta - p.beta, 0)
+        N = seen
+        if seen.ndim == 2:  # of every feature
+            concentration = self.weight_concentration_
+            N = concentration[0] - 1 if self._process else concentration - float(self.weight_concentration_prior_)
+        beta = per_feature(q.beta, q.m)
+        first = beta * q.m - p.beta[..., None] * p.m
+        second = beta[..., None] * outer(q.m) - p.beta[..., None, None] * outer(p.m)
         scatter = q.W_inv - p.W_inv if hasattr(q, "nu") else 2 * (q.b - p.b)
         K, D = q.m.shape
         scatter = {"tied": scatter / K, "spherical": scatter / D}.get(self.covariance_type, scatter)
         if self.covariance_type not in MATRICES:
             scatter = scatter.reshape(K, -1, 1) * np.eye(D)
-        return gather(family, N, first, second + scatter)
+        return gather(family, N, first, second + scatter, seen if seen.ndim == 2 else None)
 
     def _log_rho(self) -> Callable[[np.ndarray], np.ndarray]:
         family, allocation = self._fitted()
         q_pi, q = self._posterior(family)
         eta = fold(allocation.expected_natural(q_pi), family.expected_natural(q))
+        if self.allow_missing:
+            log_pi = allocation.natural(allocation.mean(q_pi))
+            return lambda x: np.where(np.isnan(x).all(1)[:, None], log_pi, self._with_gaps(x, family, eta))
         return self._quadratic((eta * family.features(self.means_)).sum(-1))
 
     def _log_joint(self) -> Callable[[np.ndarray], np.ndarray]:

@@ -22,11 +22,11 @@ from mixtures.estimators.structures import (
     check_positive,
     expected_statistics,
     family_of,
-    from_roots,
     in_data_units,
     precision_roots,
     shape_of,
     squares,
+    theta_of,
 )
 from mixtures.methods import em
 from mixtures.model import Allocation, Family, Theta
@@ -78,6 +78,9 @@ class GaussianMixture(Mixture):
         1 prints every ``verbose_interval``-th step of every start, 2 also bounds and time; once the ascent has ended, for the
         starts climb side by side.
     verbose_interval : int, default=10
+    allow_missing : bool, default=False
+        Whether rows may hold NaN, for values missing at random. They are integrated out, in `fit` and in whatever else takes
+        rows; a row of which nothing was seen is kept, with the weights for its probabilities, and counts for no mean.
 
     Attributes
     ----------
@@ -155,6 +158,7 @@ class GaussianMixture(Mixture):
         warm_start: bool = False,
         verbose: int = 0,
         verbose_interval: int = 10,
+        allow_missing: bool = False,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -171,6 +175,7 @@ class GaussianMixture(Mixture):
         self.warm_start = warm_start
         self.verbose = verbose
         self.verbose_interval = verbose_interval
+        self.allow_missing = allow_missing
 
     @classmethod
     def from_parameters(
@@ -246,7 +251,8 @@ class GaussianMixture(Mixture):
 
     def _model(self, data: Moments) -> tuple[Family, Allocation]:
         """The family without a prior, which maximum likelihood does not ask for."""
-        return family_of(self.covariance_type, *self._frame(data), None), Dirichlet.symmetric(self.n_components)
+        family = family_of(self.covariance_type, *self._frame(data), None, self.allow_missing)
+        return family, Dirichlet.symmetric(self.n_components)
 
     def _starts(self, task: Task, family: Family) -> np.ndarray:
         if task.last is not None or not self._given(task.X.shape[1]):
@@ -308,11 +314,7 @@ class GaussianMixture(Mixture):
 
     def _theta(self, family: Family, means: np.ndarray, roots: np.ndarray) -> Theta:
         """Parameters in the family's coordinates from means and roots of precisions, with the shapes of the attributes."""
-        covariances = from_roots(family, roots, self.covariance_type)
-        if self.covariance_type == "tied":
-            covariances = np.repeat(covariances[..., None, :, :], means.shape[-2], axis=-3)
-        name = "covariances" if self.covariance_type in MATRICES else "variances"
-        return {"means": family.coordinates(means), name: covariances}
+        return theta_of(family, means, roots, self.covariance_type)
 
     def _covariances(self, theta: Theta) -> np.ndarray:
         """The covariances of theta, with the shape of the attribute."""

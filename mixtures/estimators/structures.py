@@ -16,10 +16,10 @@ from mixtures.rows import Moments, root_of
 MATRICES = ("full", "tied")
 
 
-def family_of(structure: str, origin: np.ndarray, unit: np.ndarray, prior: Any) -> Family:
+def family_of(structure: str, origin: np.ndarray, unit: np.ndarray, prior: Any, missing: bool = False) -> Family:
     """The family of this structure."""
     make: Any = COVARIANCES[structure]
-    return make(origin, unit, prior)
+    return make(origin, unit, prior, missing=missing)
 
 
 def shape_of(structure: str, K: int, D: int) -> tuple[int, ...]:
@@ -103,6 +103,14 @@ def from_roots(family: Family, roots: np.ndarray, structure: str) -> np.ndarray:
     return inverse.swapaxes(-1, -2) @ inverse
 
 
+def theta_of(family: Family, means: np.ndarray, roots: np.ndarray, structure: str) -> Theta:
+    """Parameters in the family's coordinates from means and roots of precisions, with the shapes of the attributes."""
+    covariances = from_roots(family, roots, structure)
+    if structure == "tied":
+        covariances = np.repeat(covariances[..., None, :, :], means.shape[-2], axis=-3)
+    return {"means": family.coordinates(means), "covariances" if structure in MATRICES else "variances": covariances}
+
+
 def squares(roots: np.ndarray, structure: str) -> np.ndarray:
     """The precisions with these roots."""
     return roots**2 if structure not in MATRICES else roots @ roots.swapaxes(-1, -2)
@@ -114,10 +122,16 @@ def expected_statistics(family: Any, counts: np.ndarray, theta: Theta) -> np.nda
     return gather(family, counts, N * mu, N[..., None] * (family.covariances(theta) + outer(mu)))
 
 
-def gather(family: Family, N: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """s (..., K, P) from the counts (..., K), sums (..., K, D) and second moments (..., K, D, D) of z."""
+def gather(
+    family: Family, N: np.ndarray, first: np.ndarray, second: np.ndarray, seen: np.ndarray | None = None
+) -> np.ndarray:
+    """s (..., K, P) from the counts (..., K), sums (..., K, D) and second moments (..., K, D, D) of z.
+
+    ``seen`` (..., K, D) counts the rows in which each feature was seen; by default all.
+    """
     D = first.shape[-1]
-    M = np.empty((*N.shape, D + 1, D + 1))
-    M[..., 0, 0], M[..., 0, 1:], M[..., 1:, 1:] = N, first, second
+    M = np.empty((*N.shape, D + 1, 2 * D + 1))
+    M[..., 0, 0], M[..., 0, 1 : D + 1], M[..., 1:, 1 : D + 1] = N, first, second
+    M[..., 0, D + 1 :] = N[..., None] if seen is None else seen
     p, i, j = family.monomials.T
     return np.add.reduceat(M[..., i, j], np.flatnonzero(np.diff(p, prepend=-1)), axis=-1)

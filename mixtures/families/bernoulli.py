@@ -81,6 +81,7 @@ class Bernoulli(Discrete):
         a0: float | np.ndarray | None = None,
         b0: float | np.ndarray | None = None,
         weights: np.ndarray | None = None,
+        missing: bool = False,
     ) -> Bernoulli:
         """The family of binary data, under a weak prior wherever none is given.
 
@@ -98,6 +99,8 @@ class Bernoulli(Discrete):
             Positive pseudo-observations of ones and of zeros; 1 and 1 are the uniform density.
         weights : ndarray, shape (N,), optional
             How many observations each row stands for.
+        missing : bool
+            Whether values may be missing (NaN): m_d is then the share among those that are not, and 1/2 if all are.
 
         Raises
         ------
@@ -105,11 +108,12 @@ class Bernoulli(Discrete):
             If x holds anything but zeros and ones, or a hyperparameter is not positive.
         """
         check_components(n_components)
-        _, share, _ = read(x, weights, 1, "0 or 1")
+        _, share, _ = read(x, weights, 1, "0 or 1", missing)
+        share = np.nan_to_num(share, nan=0.5)
         D = len(share)
         a = positive("a0", 1 + np.clip(share, 0, 1) / n_components if a0 is None else a0, D)
         b = positive("b0", 1 + np.clip(1 - share, 0, 1) / n_components if b0 is None else b0, D)
-        return cls(Beta(a, b))
+        return cls(Beta(a, b), missing=missing)
 
     def coords(self, features: Sequence[str], levels: Mapping[str, Sequence[str]] | None = None) -> Coords:
         """Labels of the axes in `dims`; ``level_name`` (feature) is what a one is called, "1" by default."""
@@ -129,30 +133,29 @@ class Bernoulli(Discrete):
         ValueError
             If x holds anything but zeros and ones.
         """
-        refuse_fractions(x, 1, "0 or 1")
+        refuse_fractions(x, 1, "0 or 1", missing=self.missing)
         return super().features(x)
 
     def natural(self, theta: Theta) -> np.ndarray:
         """Natural parameters eta, shape (..., K, P): ``features(x) @ eta.T`` is log p(x_n | mu_k) (PRML 9.48)."""
         log_mu = np.log(np.maximum(theta["probabilities"], SMALLEST))
         log_rest = np.log(np.maximum(1 - theta["probabilities"], SMALLEST))
-        return np.concatenate([log_rest.sum(-1, keepdims=True), log_mu - log_rest], axis=-1)
+        return self.join(log_rest, log_mu - log_rest)
 
     def impossible(self, theta: Theta) -> np.ndarray | None:
         """Counts c (..., K, P): t(x) . c is how many values of x have probability zero; None where all are possible."""
         never, always = theta["probabilities"] <= 0, theta["probabilities"] >= 1
         if not (never | always).any():
             return None
-        return np.concatenate([always.sum(-1, keepdims=True), never * 1.0 - always], axis=-1)
+        return self.join(always * 1.0, never * 1.0 - always)
 
     def expected_natural(self, q: Beta) -> np.ndarray:
         """E_q[eta], shape (..., K, P), with E[log mu] = psi(a) - psi(a + b) (PRML B.21 for two outcomes)."""
-        constant = (digamma(q.b) - digamma(q.a + q.b)).sum(-1, keepdims=True)
-        return np.concatenate([constant, digamma(q.a) - digamma(q.b)], axis=-1)
+        return self.join(digamma(q.b) - digamma(q.a + q.b), digamma(q.a) - digamma(q.b))
 
     def posterior(self, s: np.ndarray) -> Beta:
         """The Beta posterior given expected sufficient statistics s, shape (..., K, P) (PRML 2.18)."""
-        N, ones = s[..., :1], s[..., 1:]
+        N, ones = self.split(s)
         q = Beta(self.prior.a + ones, self.prior.b + (N - ones))
         refuse_outside(q.a, q.b)
         return q
@@ -163,7 +166,7 @@ class Bernoulli(Discrete):
         return (q.log_normaliser() - self.prior.log_normaliser()).sum(-1)
 
     def maximum_likelihood(self, s: np.ndarray) -> Theta:
-        """mu_k, the mean of the points of a cluster (PRML 9.57-9.59).
+        """mu_k, the mean of the points of a cluster (PRML 9.57-9.59); one half where none was seen.
 
         Raises
         ------
@@ -171,7 +174,8 @@ class Bernoulli(Discrete):
             If a cluster is empty.
         """
         refuse_empty(s[..., 0])
-        return {"probabilities": np.clip(s[..., 1:] / s[..., :1], 0, 1)}
+        N, ones = self.split(s)
+        return {"probabilities": np.clip(np.where(N > 0, ones, 0.5) / np.where(N > 0, N, 1), 0, 1)}
 
     def mode(self, s: np.ndarray) -> Theta:
         """Mode of the posterior density of mu, (a - 1) / (a + b - 2); one half where the density is flat.

@@ -83,6 +83,7 @@ class Categorical(Discrete):
         levels: Sequence[int] | None = None,
         a0: float | Sequence[np.ndarray] | None = None,
         weights: np.ndarray | None = None,
+        missing: bool = False,
     ) -> Categorical:
         """The family of categorical data, under a weak prior wherever none is given.
 
@@ -102,6 +103,8 @@ class Categorical(Discrete):
             Positive pseudo-observations: of every level, or of the levels of each feature; 1 is the uniform density.
         weights : ndarray, shape (N,), optional
             How many observations each row stands for.
+        missing : bool
+            Whether values may be missing (NaN): m_dc is then a share of those that are not, and 1 / C_d if all are.
 
         Raises
         ------
@@ -110,19 +113,20 @@ class Categorical(Discrete):
         """
         check_components(n_components)
         x = as_rows(x)
-        n, mean, high = read(x, weights, np.inf, "a code, a whole number of at least 0")
+        n, mean, high = read(x, weights, np.inf, "a code, a whole number of at least 0", missing)
         if levels is None:
             levels = [max(2, int(c) + 1) for c in high]
         C = tuple(int(c) for c in levels)
         if len(C) != len(mean) or min(C) < 1:
             raise ValueError(f"levels is {list(C)}; expected {len(mean)} positive numbers, one a feature")
-        flat = cls(DirichletProduct(np.ones(sum(C))), C)
+        flat = cls(DirichletProduct(np.ones(sum(C))), C, missing=missing)
         counts = np.zeros(sum(C))
         for block, w in blocks(x, as_weights(x, weights)):
             indicators = flat.coordinates(block)
             counts += indicators.sum(0) if w is None else w @ indicators
         if a0 is None:
-            alpha = 1 + counts / n / n_components
+            n = flat.spread(n)
+            alpha = 1 + np.where(n > 0, counts, 1 / flat.spread(np.array(C))) / np.where(n > 0, n, 1) / n_components
         elif isinstance(a0, float | int):
             alpha = np.full(sum(C), float(a0))
         else:
@@ -183,13 +187,39 @@ class Categorical(Discrete):
             return super().coordinates(x)
         if x.shape[-1] != len(self.levels):
             raise ValueError(f"x has {x.shape[-1]} columns; the model has {len(self.levels)} features")
-        refuse_fractions(
-            x, np.array(self.levels) - 1, f"a code below the number of levels, which are {list(self.levels)}"
-        )
-        place = x.reshape(-1, x.shape[-1]).astype(np.intp) + self.first
+        what = f"a code below the number of levels, which are {list(self.levels)}"
+        refuse_fractions(x, np.array(self.levels) - 1, what, missing=self.missing)
+        codes = x.reshape(-1, x.shape[-1])
+        seen = ~np.isnan(codes)
+        place = np.where(seen, codes, 0).astype(np.intp) + self.first
         z = np.zeros((len(place), self.size))
-        z.ravel()[place + self.size * np.arange(len(place))[:, None]] = 1.0
+        z.ravel()[place + self.size * np.arange(len(place))[:, None]] = seen
         return z.reshape(*x.shape[:-1], self.size)
+
+    def near(self, x: np.ndarray) -> np.ndarray:
+        """The indicators, missing where the code is, (N, L)."""
+        z = self.coordinates(x)
+        return np.where(self.spread(np.isnan(x)), np.nan, z) if self.missing and self.coded else z
+
+    @property
+    def monomials(self) -> np.ndarray:
+        """Rows (p, 0, p): t_p(x) = z_p, where z_0 = 1, shape (P, 3)."""
+        p = np.arange(1 + self.size)
+        return np.column_stack([p, 0 * p, p])
+
+    @property
+    def count_of(self) -> np.ndarray:
+        """Place in t of what counts rows: the levels of a feature that was seen sum to one, and need no count of their own."""
+        return np.zeros(self.size, int)
+
+    def factors(self, x: np.ndarray) -> np.ndarray:
+        """The indicators, zero where the code is missing."""
+        return self.coordinates(x)
+
+    def features(self, x: np.ndarray) -> np.ndarray:
+        """Sufficient statistics t(x) = (1, z), shape (N, 1 + L)."""
+        z = self.coordinates(x)
+        return np.concatenate([np.ones_like(z[..., :1]), z], axis=-1)
 
     def flat(self, theta: Theta) -> np.ndarray:
         """The probabilities of all levels side by side, (..., K, L)."""

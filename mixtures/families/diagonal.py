@@ -17,11 +17,13 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import digamma, gammaln
 
+from mixtures.families.gaps import Separate, behind, per_feature, total
 from mixtures.families.normal import (
     LOG_2PI,
     Batch,
     Normal,
     check_prior,
+    each_unbiased,
     existing,
     frame,
     location,
@@ -29,10 +31,9 @@ from mixtures.families.normal import (
     over,
     refuse_collapse,
     refuse_empty,
-    unbiased,
 )
 from mixtures.model import Theta
-from mixtures.rows import Rows, moments
+from mixtures.rows import Rows, moments, seen_moments
 from mixtures.seeds import Rng, generator
 
 
@@ -44,10 +45,10 @@ class NormalGamma(Batch):
     ----------
     m : ndarray, shape (..., D)
         Location of mu.
-    beta : ndarray, shape (...)
-        Precision of mu in units of lambda.
-    a : ndarray, shape (...)
-        Shape of the Gamma.
+    beta : ndarray, shape (...) or (..., D)
+        Precision of mu in units of lambda; of each feature where they were not seen equally often.
+    a : ndarray, shape (...) or (..., D)
+        Shape of the Gamma, likewise.
     b : ndarray, shape (..., D)
         Rate of the Gamma; E[lambda] = a / b.
     """
@@ -59,12 +60,14 @@ class NormalGamma(Batch):
 
     def log_normaliser(self) -> np.ndarray:
         """Log integral of lambda^(a-1/2) exp(-lambda (beta/2 (mu-m)^2 + b)), summed over features, shape (...)."""
-        D = self.m.shape[-1]
-        return D * ((LOG_2PI - np.log(self.beta)) / 2 + gammaln(self.a)) - self.a * np.log(self.b).sum(-1)
+        constant = total((LOG_2PI - np.log(self.beta)) / 2 + gammaln(self.a), self.m)
+        if self.a.ndim == self.m.ndim:
+            return constant - (self.a * np.log(self.b)).sum(-1)
+        return constant - self.a * np.log(self.b).sum(-1)
 
 
 @dataclass(frozen=True)
-class DiagonalGaussian(Normal):
+class DiagonalGaussian(Separate, Normal):
     """Gaussian clusters with diagonal covariances under Normal-Gamma priors.
 
     Parameters
@@ -101,6 +104,7 @@ class DiagonalGaussian(Normal):
         W0: np.ndarray | None = None,
         nu0: float | None = None,
         weights: np.ndarray | None = None,
+        missing: bool = False,
     ) -> DiagonalGaussian:
         """The family in coordinates that suit ``x``; defaults as for `mixtures.Gaussian.from_data`, feature by feature.
 
@@ -115,18 +119,22 @@ class DiagonalGaussian(Normal):
             Prior scale of the precisions, in inverse squared units of x; by default K^(2/D) over the data's variances.
         nu0 : float, optional
             Prior degrees of freedom, positive; by default D + 2.
+        weights : ndarray, shape (N,), optional
+            How many observations each row stands for.
+        missing : bool
+            Whether values may be missing at random (NaN); defaults are then taken from those that are not.
 
         Raises
         ------
         ValueError
             If x is not a finite matrix with spread in every feature, or a hyperparameter is outside its range.
         """
-        data = moments(x, weights)
+        data = seen_moments(x, weights) if missing else moments(x, weights)
         D = len(data.mean)
         origin, unit = frame(data, n_components)
         nu = float(D + 2 if nu0 is None else nu0)
         if W0 is None:
-            w = np.full(D, data.n * unbiased(data) / n_components ** (2 / D))
+            w = each_unbiased(data) / n_components ** (2 / D)
         else:
             W0 = np.asarray(W0, dtype=float)
             if W0.shape != (D,) or not np.all(W0 > 0):
@@ -135,7 +143,8 @@ class DiagonalGaussian(Normal):
                 w = 1 / (W0 * unit**2)
         m = location(m0, origin) / unit
         check_prior(beta0, nu, 0, m, w)
-        return cls(origin, unit, NormalGamma(m, np.asarray(float(beta0)), np.asarray(nu / 2), w / 2))
+        prior = NormalGamma(m, np.asarray(float(beta0)), np.asarray(nu / 2), w / 2)
+        return cls(origin, unit, prior, missing=missing)
 
     def covariances(self, theta: Theta) -> np.ndarray:
         """The covariance matrices of theta in the coordinates z, shape (..., K, D, D)."""
@@ -147,44 +156,47 @@ class DiagonalGaussian(Normal):
         return {"means": (theta["means"] - self.origin) / self.unit, "variances": variances}
 
     def features(self, x: np.ndarray) -> np.ndarray:
-        """Sufficient statistics t(x) = (1, z_d, z_d^2), shape (N, P) with P = 1 + 2 D."""
-        z = np.moveaxis(self.coordinates(x), -1, 0)
-        return np.moveaxis(np.concatenate([np.ones_like(z[:1]), z, z**2]), 0, -1)
+        """Sufficient statistics t(x) = (1, z_d, z_d^2), (N, 1 + 2 D); (1, o_d, o_d z_d, o_d z_d^2) for gaps."""
+        D = len(self.unit)
+        y = np.moveaxis(self.factors(x), -1, 0)
+        z, o = y[:D], y[D:]
+        return np.moveaxis(np.concatenate([np.ones_like(z[:1]), o, z, z**2]), 0, -1)
 
     @property
     def monomials(self) -> np.ndarray:
         """Rows (p, i, j) with t_p(x) = z_i z_j, where z_0 = 1, shape (P, 3)."""
         d = np.arange(1, len(self.unit) + 1)
         first, second = np.concatenate([[0], 0 * d, d]), np.concatenate([[0], d, d])
-        return np.column_stack([np.arange(len(first)), first, second])
+        plain = np.column_stack([np.arange(len(first)), first, second])
+        return behind(plain, len(self.unit)) if self.missing else plain
 
     def natural(self, theta: Theta) -> np.ndarray:
         """Natural parameters eta, shape (..., K, P): ``features(x) @ eta.T`` is log N(x_n | mu_k, Sigma_k), in units of x."""
         mu, Lambda = theta["means"], 1 / theta["variances"]
-        constant = (np.log(Lambda) - Lambda * mu**2 - LOG_2PI).sum(-1) / 2 - self.log_volume
-        return np.concatenate([constant[..., None], Lambda * mu, -Lambda / 2], axis=-1)
+        constant = (np.log(Lambda) - Lambda * mu**2 - LOG_2PI) / 2 - np.log(self.unit)
+        return self.join(constant, Lambda * mu, -Lambda / 2)
 
     def expected_natural(self, q: NormalGamma) -> np.ndarray:
         """E_q[eta], shape (..., K, P) (PRML B.27, B.30)."""
-        Lambda = q.a[..., None] / q.b
-        expected_log = digamma(q.a)[..., None] - np.log(q.b)
-        quadratic = 1 / q.beta[..., None] + Lambda * q.m**2
-        constant = (expected_log - quadratic - LOG_2PI).sum(-1) / 2 - self.log_volume
-        return np.concatenate([constant[..., None], Lambda * q.m, -Lambda / 2], axis=-1)
+        a, beta = per_feature(q.a, q.m), per_feature(q.beta, q.m)
+        Lambda = a / q.b
+        constant = (digamma(a) - np.log(q.b) - 1 / beta - Lambda * q.m**2 - LOG_2PI) / 2 - np.log(self.unit)
+        return self.join(constant, Lambda * q.m, -Lambda / 2)
 
     def posterior(self, s: np.ndarray) -> NormalGamma:
         """The Normal-Gamma posterior given expected sufficient statistics s, shape (..., K, P)."""
         N, sum_z, sum_zz = self._unpack(s)
         p = self.prior
-        beta, a = p.beta + N, p.a + N / 2
-        m = (p.beta[..., None] * p.m + sum_z) / beta[..., None]
-        b = p.b + (sum_zz + p.beta[..., None] * p.m**2 - beta[..., None] * m**2) / 2
-        refuse_collapse(over(b, beta[..., None] * m**2 / 2).min(-1), self.least)
-        return NormalGamma(m, beta, a, b)
+        beta0 = p.beta[..., None]
+        beta, a = beta0 + N, p.a[..., None] + N / 2
+        m = (beta0 * p.m + sum_z) / beta
+        b = p.b + (sum_zz + beta0 * p.m**2 - beta * m**2) / 2
+        refuse_collapse(over(b, beta * m**2 / 2).min(-1), self.least)
+        return NormalGamma(m, beta, a, b) if self.missing else NormalGamma(m, beta[..., 0], a[..., 0], b)
 
     def log_marginal(self, s: np.ndarray, q: NormalGamma | None = None) -> np.ndarray:
         """Log evidence of points with these statistics, clusters given, shape (...); see `mixtures.Gaussian.log_marginal`."""
-        log_base = -s[..., 0] * (len(self.unit) / 2 * LOG_2PI + self.log_volume)
+        log_base = -((LOG_2PI / 2 + np.log(self.unit)) * self.split(s)[0]).sum(-1)
         q = self.posterior(s) if q is None else q
         return (q.log_normaliser() - self.log_prior_normaliser + log_base).sum(-1)
 
@@ -197,9 +209,9 @@ class DiagonalGaussian(Normal):
             If a cluster is empty or one of its variances is zero to working precision.
         """
         N, sum_z, sum_zz = self._unpack(s)
-        refuse_empty(N)
-        mu = sum_z / N[..., None]
-        variances = sum_zz / N[..., None] - mu**2
+        refuse_empty(N.min(-1))
+        mu = sum_z / N
+        variances = sum_zz / N - mu**2
         refuse_collapse(over(variances, mu**2).min(-1), self.least)
         return {"means": mu, "variances": variances}
 
@@ -212,16 +224,16 @@ class DiagonalGaussian(Normal):
             If a <= 1/2, where the density has no mode.
         """
         q = self.posterior(s)
-        excess = q.a - 1 / 2
+        excess = per_feature(q.a - 1 / 2, q.m)
         if np.any(excess <= 0):
             raise ValueError("the posterior has no mode in lambda; give nu0 of more than 1")
-        return {"means": q.m, "variances": q.b / excess[..., None]}
+        return {"means": q.m, "variances": q.b / excess}
 
     def log_density(self, theta: Theta, q: NormalGamma) -> np.ndarray:
         """sum_kd log NG(mu_kd, lambda_kd) with respect to d mu d lambda in the coordinates z, shape (...)."""
         Lambda = 1 / theta["variances"]
-        rate = q.b + q.beta[..., None] / 2 * (theta["means"] - q.m) ** 2
-        powers = (q.a[..., None] - 1 / 2) * np.log(Lambda)
+        rate = q.b + per_feature(q.beta, q.m) / 2 * (theta["means"] - q.m) ** 2
+        powers = per_feature(q.a - 1 / 2, q.m) * np.log(Lambda)
         return ((powers - Lambda * rate).sum(-1) - q.log_normaliser()).sum(-1)
 
     def log_jacobian(self, n_components: int) -> float:
@@ -230,20 +242,23 @@ class DiagonalGaussian(Normal):
 
     def log_predictive(self, x: np.ndarray, q: NormalGamma) -> np.ndarray:
         """Log predictive density of each cluster, a product of Student-t densities, (N, ..., K) (PRML 2.158-2.161)."""
-        dof = 2 * q.a[..., None, None]
-        scale = (q.b * ((1 + q.beta) / (q.a * q.beta))[..., None])[..., None]
+        a, beta = per_feature(q.a, q.m), per_feature(q.beta, q.m)
+        scale = (q.b * ((1 + beta) / (a * beta)))[..., None]
         distance = self.offsets(x, q.m) ** 2 / scale
-        return np.moveaxis(log_student_t(distance, np.log(scale) / 2, dof, 1).sum(-2), -1, 0) - self.log_volume
+        log_p = log_student_t(distance, np.log(scale) / 2 + np.log(self.unit)[:, None], 2 * a[..., None], 1)
+        if self.missing:
+            log_p = np.where(np.isnan(x.T), 0.0, log_p)
+        return np.moveaxis(log_p.sum(-2), -1, 0)
 
     def mean(self, q: NormalGamma) -> Theta:
         """E_q[theta]: E[1 / lambda] = b / (a - 1), not a number where a <= 1 (inverse Gamma)."""
-        return {"means": q.m, "variances": q.b / existing(q.a - 1)[..., None]}
+        return {"means": q.m, "variances": q.b / existing(per_feature(q.a - 1, q.m))}
 
     def sample(self, q: NormalGamma, size: int, rng: Rng) -> Theta:
         """Draws of theta from q, each of shape (size, ..., K, D)."""
         rng = generator(rng)
-        variances = q.b / rng.gamma(q.a[..., None], size=(size, *q.b.shape))
-        mu = q.m + np.sqrt(variances / q.beta[..., None]) * rng.standard_normal(variances.shape)
+        variances = q.b / rng.gamma(per_feature(q.a, q.m), size=(size, *q.b.shape))
+        mu = q.m + np.sqrt(variances / per_feature(q.beta, q.m)) * rng.standard_normal(variances.shape)
         return {"means": mu, "variances": variances}
 
     def prior_in_data_units(self) -> dict[str, np.ndarray]:
@@ -257,6 +272,7 @@ class DiagonalGaussian(Normal):
         return 2 * n_components * len(self.unit)
 
     def _unpack(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Split s into counts (...), sums (..., D) and sums of squares (..., D)."""
+        """Split s into counts (..., 1 or D), sums (..., D) and sums of squares (..., D)."""
+        N, others = self.split(s)
         D = len(self.unit)
-        return s[..., 0], s[..., 1 : 1 + D], s[..., 1 + D :]
+        return N, others[..., :D], others[..., D:]

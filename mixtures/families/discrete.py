@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from mixtures.errors import CollapseError, FeatureError
+from mixtures.families.gaps import Separate, behind
 from mixtures.model import Coords, Theta
 from mixtures.rows import Rows, as_rows, as_weights, blocks, refuse_missing
 
@@ -18,16 +19,19 @@ SMALLEST = 1e-300
 
 
 @dataclass(frozen=True)
-class Discrete(ABC):
+class Discrete(Separate, ABC):
     """A family whose statistics are the point itself, t(x) = (1, z), in units that nothing needs to change.
 
     Parameters
     ----------
     prior
         Hyperparameters of every cluster, unbatched.
+    missing : bool
+        Whether points may have missing values, NaN; t(x) is then (1, o, o z), see `mixtures.families.gaps`.
     """
 
     prior: Any
+    missing: bool = field(default=False, kw_only=True)
 
     covariance: ClassVar[str] = "none"
     gaussian: ClassVar[bool] = False
@@ -53,15 +57,16 @@ class Discrete(ABC):
         return np.zeros(self.size)
 
     @property
-    def unit(self) -> np.ndarray:
+    def unit(self) -> np.ndarray:  # type: ignore[override]
         """Ones."""
         return np.ones(self.size)
 
     @property
     def monomials(self) -> np.ndarray:
-        """Rows (p, 0, p): t_p(x) = z_p, where z_0 = 1, shape (P, 3)."""
+        """Rows (p, 0, p): t_p(x) = z_p, where z_0 = 1, shape (P, 3); with counts behind the constant for missing values."""
         p = np.arange(1 + self.size)
-        return np.column_stack([p, 0 * p, p])
+        plain = np.column_stack([p, 0 * p, p])
+        return behind(plain, self.size) if self.missing else plain
 
     @property
     def log_volume(self) -> float:
@@ -92,7 +97,9 @@ class Discrete(ABC):
 
     def features(self, x: np.ndarray) -> np.ndarray:
         """Sufficient statistics t(x) = (1, z), shape (N, P)."""
-        z = self.coordinates(x)
+        z = self.factors(x)
+        if self.missing:
+            z = np.roll(z, self.size, axis=-1)
         return np.concatenate([np.ones_like(z[..., :1]), z], axis=-1)
 
     def log_base(self, x: np.ndarray) -> np.ndarray:
@@ -166,27 +173,31 @@ def refuse_outside(*hyperparameters: np.ndarray) -> None:
 
 
 def read(
-    x: Rows, weights: np.ndarray | None, most: float | np.ndarray, what: str
-) -> tuple[float, np.ndarray, np.ndarray]:
-    """Number of observations, and the mean (D,) and largest value (D,) of every feature, in one reading.
+    x: Rows, weights: np.ndarray | None, most: float | np.ndarray, what: str, missing: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How often a feature was seen, and its mean and largest value, in one reading, each (D,).
+
+    Where values may be ``missing`` and all of a feature are, its mean is not a number and its largest value 0.
 
     Raises
     ------
     ValueError
-        If a value is missing or is no whole number from 0 to ``most``, or there is no row.
+        If a value is missing where none may be, or is no whole number from 0 to ``most``, or there is no row.
     """
     x = as_rows(x)
-    n, start, total, high = 0.0, 0, np.zeros(()), np.zeros(())
+    n, start, total, high = np.zeros(()), 0, np.zeros(()), np.zeros(())
     for block, w in blocks(x, as_weights(x, weights)):
-        refuse_missing(block, start)
-        refuse_fractions(block, most, what, start)
+        refuse_missing(block, start, missing)
+        refuse_fractions(block, most, what, start, missing)
         start += len(block)
-        n += len(block) if w is None else float(w.sum())
-        total = total + (block.sum(0, dtype=np.float64) if w is None else w @ block)
-        high = np.maximum(high, block.max(0))
-    if not n > 0:
+        seen = ~np.isnan(block)
+        known = np.where(seen, block, 0) if missing else block
+        n = n + (seen.sum(0) if w is None else w @ seen)
+        total = total + (known.sum(0, dtype=np.float64) if w is None else w @ known)
+        high = np.maximum(high, known.max(0))
+    if not np.any(n > 0):
         raise ValueError("x has no rows that count")
-    return n, total / n, high
+    return n, np.divide(total, n, out=np.full(np.shape(n), np.nan), where=n > 0), high
 
 
 def check_components(n_components: int) -> None:
@@ -195,9 +206,14 @@ def check_components(n_components: int) -> None:
         raise ValueError(f"n_components is {n_components}; a mixture needs at least 1")
 
 
-def refuse_fractions(x: np.ndarray, most: float | np.ndarray, what: str, start: int = 0) -> None:
-    """Refuse points that are not whole numbers from 0 to ``most``, or (D,) of these; ``what`` says what they should be."""
+def refuse_fractions(x: np.ndarray, most: float | np.ndarray, what: str, start: int = 0, missing: bool = False) -> None:
+    """Refuse points that are not whole numbers from 0 to ``most``, or (D,) of these; ``what`` says what they should be.
+
+    NaN is refused too unless values may be ``missing``.
+    """
     bad = ~((x >= 0) & (x <= most) & (x == np.floor(x)))
+    if missing:
+        bad &= ~np.isnan(x)
     if bad.any():
         row, column = np.argwhere(bad.reshape(-1, x.shape[-1]))[0]
         value = x.reshape(-1, x.shape[-1])[row, column]

@@ -11,8 +11,8 @@ As an exponential family (Bishop, PRML, section 2.4), with the products z_i z_j 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import ClassVar
+from functools import cached_property, partial
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -31,13 +31,14 @@ from mixtures.families.normal import (
     refuse_collapse,
     refuse_empty,
     smallest_eigenvalue,
+    standard,
     times,
     unpack,
     white,
     wishart_root,
 )
 from mixtures.model import Theta
-from mixtures.rows import Rows, moments
+from mixtures.rows import Rows, moments, seen_moments
 from mixtures.seeds import Rng, generator
 
 
@@ -71,6 +72,12 @@ class NormalWishart(Batch, Wishart):
     def second(self) -> np.ndarray:
         """W^-1 + beta m m^T, to which sums of z z^T add, shape (..., D, D)."""
         return self.W_inv + self.beta[..., None, None] * outer(self.m)
+
+    def of(self, own: np.ndarray) -> NormalWishart:
+        """The density of some features' means and of their precision matrix, the inverse of their covariances (Mardia, Kent &
+        Bibby 1979, *Multivariate Analysis*, section 3.4)."""
+        gone = self.m.shape[-1] - len(own)
+        return NormalWishart(self.m[..., own], self.beta, self.W_inv[..., own[:, None], own], self.nu - gone)
 
     def log_normaliser(self) -> np.ndarray:
         """Log integral of |Lambda|^((nu-D)/2) exp(-beta/2 (mu-m)^T Lambda (mu-m) - 1/2 tr(W^-1 Lambda)) (PRML B.79)."""
@@ -116,6 +123,7 @@ class Gaussian(Correlated):
         W0: np.ndarray | None = None,
         nu0: float | None = None,
         weights: np.ndarray | None = None,
+        missing: bool = False,
     ) -> Gaussian:
         """The family in coordinates that suit ``x``, under a weak prior wherever none is given.
 
@@ -136,18 +144,28 @@ class Gaussian(Correlated):
             Prior scale of the precisions, in inverse squared units of x; symmetric positive definite.
         nu0 : float, optional
             Prior degrees of freedom, larger than D - 1.
+        weights : ndarray, shape (N,), optional
+            How many observations each row stands for.
+        missing : bool
+            Whether values may be missing at random (NaN). The mean and the covariance of the default are then those of one
+            Gaussian at its maximum likelihood (Little & Rubin 2019, section 11.2), the moments of x where nothing is missing.
 
         Raises
         ------
         ValueError
             If x is not a finite matrix with spread in every feature, or a hyperparameter is outside its range.
         """
-        data = moments(x, weights, root=True)
+        data = seen_moments(x, weights) if missing else moments(x, weights, root=True)
         D = len(data.mean)
         nu = float(D + 2 if nu0 is None else nu0)
-        origin, unit, m, W_inv = white(data, n_components, m0, W0)
+        if missing:
+            first: Any = partial(cls, prior=cast(Any, None), missing=True)
+            origin, unit, m, W_inv = standard(first, x, weights, data, n_components, m0, W0)
+        else:
+            origin, unit, m, W_inv = white(data, n_components, m0, W0)
         check_prior(beta0, nu, D - 1, m, W_inv.diagonal())
-        return cls(origin, unit, NormalWishart(m, np.asarray(float(beta0)), W_inv, np.asarray(nu)))
+        prior = NormalWishart(m, np.asarray(float(beta0)), W_inv, np.asarray(nu))
+        return cls(origin, unit, prior, missing=missing)
 
     def expected_natural(self, q: NormalWishart) -> np.ndarray:
         """E_q[eta], shape (..., K, P) (PRML 10.64, 10.65)."""
@@ -221,7 +239,11 @@ class Gaussian(Correlated):
 
     def log_predictive(self, x: np.ndarray, q: NormalWishart) -> np.ndarray:
         """Log Student-t predictive density of each cluster, shape (N, ..., K) (PRML 10.81, 10.82 and B.68)."""
+        if self.missing:
+            return self.by_pattern(x, lambda part, own, seen: part.log_predictive(seen, q.of(own)))
         D = q.m.shape[-1]
+        if D == 0:
+            return np.zeros((len(x), *q.nu.shape))
         dof = (q.nu + 1 - D)[..., None]
         L = np.linalg.cholesky(q.W_inv * ((1 + q.beta[..., None]) / (dof * q.beta[..., None]))[..., None])
         distance = ((np.linalg.inv(L) @ self.offsets(x, q.m)) ** 2).sum(-2)

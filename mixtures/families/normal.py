@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache, cached_property
 from math import isqrt, log, pi
 from typing import Any, ClassVar, Self
@@ -15,8 +15,9 @@ from scipy.linalg import solve_triangular
 from scipy.special import digamma, gammaln, ndtr
 
 from mixtures.errors import CollapseError, FeatureError
-from mixtures.model import Coords, Theta
-from mixtures.rows import NEARLY_DEPENDENT, Moments, root_of
+from mixtures.families.gaps import Conditional, one_gaussian, per_feature
+from mixtures.model import Coords, Link, Theta
+from mixtures.rows import NEARLY_DEPENDENT, Moments, Rows, root_of
 from mixtures.seeds import Rng, generator
 
 LOG_2, LOG_PI, LOG_2PI = log(2), log(pi), log(2 * pi)
@@ -53,12 +54,15 @@ class Normal(ABC):
         Hyperparameters in the coordinates z.
     least : float
         Smallest variance of a cluster over its mean square about the origin: below, too few digits are left.
+    missing : bool
+        Whether points may have missing values, NaN; see `mixtures.families.gaps`.
     """
 
     origin: np.ndarray
     unit: np.ndarray
     prior: Any
     least: float = SMALLEST_VARIANCE
+    missing: bool = field(default=False, kw_only=True)
 
     gaussian: ClassVar[bool] = True
     affine: ClassVar[bool] = True
@@ -157,7 +161,8 @@ class Normal(ABC):
     def stack(cls, families: Sequence[Self]) -> Self:
         """One family for several data sets that are given in their own coordinates z, their priors side by side."""
         unit = np.eye(*families[0].unit.shape) if families[0].unit.ndim == 2 else np.ones_like(families[0].unit)
-        return cls(np.zeros(len(unit)), unit, type(families[0].prior).stack([family.prior for family in families]))
+        prior = type(families[0].prior).stack([family.prior for family in families])
+        return cls(np.zeros(len(unit)), unit, prior, missing=families[0].missing)
 
     def take(self, places: np.ndarray) -> Self:
         """Of stacked data sets, those at some places."""
@@ -201,7 +206,7 @@ class Normal(ABC):
         The covariance is E[Sigma] + cov(mu) = E[Sigma] (1 + 1 / beta); not a number where E[Sigma] does not exist.
         """
         theta = self.to_data(self.mean(q))
-        return theta["means"], theta["covariances"] * (1 + 1 / q.beta)[..., None, None]
+        return theta["means"], theta["covariances"] * (1 + 1 / per_feature(q.beta, q.m))[..., None]
 
     def rescaled(self, factor: float) -> Self:
         """The family under the same prior but for a scale W0^-1 so many times as large."""
@@ -236,10 +241,12 @@ class Correlated(Normal):
 
     def expand(self, v: np.ndarray) -> np.ndarray:
         """unit v of differences v (..., D) of points z."""
-        return v @ self.unit.T
+        return v * self.unit.diagonal() if self.missing else v @ self.unit.T
 
     def reduce(self, v: np.ndarray) -> np.ndarray:
-        """unit^-1 v of differences v (..., D) of points x, by substitution."""
+        """unit^-1 v of differences v (..., D) of points x, by substitution; where values may be missing, unit is diagonal."""
+        if self.missing:
+            return v / self.unit.diagonal()
         return substitute(self.unit, v.reshape(-1, len(self.unit)).T).T.reshape(v.shape)
 
     def near(self, x: np.ndarray) -> np.ndarray:
@@ -253,10 +260,99 @@ class Correlated(Normal):
         return (x - self.origin) / spread
 
     def features(self, x: np.ndarray) -> np.ndarray:
-        """Sufficient statistics t(x) = (1, z_i, z_i z_j for i <= j), shape (N, P) with P = 1 + D + D (D + 1) / 2."""
-        z = np.moveaxis(self.coordinates(x), -1, 0)  # features first: products and sums then run along memory
+        """Sufficient statistics t(x) = (1, z_i, z_i z_j for i <= j), shape (N, P) with P = 1 + D + D (D + 1) / 2.
+
+        Where values may be missing, those in which a missing one has part are zero; see `marginal` and `complete`.
+        """
+        return self.statistics(self.factors(x))
+
+    def statistics(self, z: np.ndarray) -> np.ndarray:
+        """t of points in the coordinates z, (N, P)."""
+        z = np.moveaxis(z, -1, 0)  # features first: products and sums then run along memory
         i, j = triangle(len(z))
         return np.moveaxis(np.concatenate([np.ones_like(z[:1]), z, z[i] * z[j]]), 0, -1)
+
+    @property
+    def linked(self) -> tuple[Link, ...]:
+        """All columns where values may be missing: they are integrated out together."""
+        return (Link(self, np.arange(len(self.unit)), np.arange(1 + self.monomials[-1, 0])),) if self.missing else ()
+
+    @property
+    def count_of(self) -> np.ndarray:
+        """0: once completed, every row has all features."""
+        return np.zeros(len(self.unit), int)
+
+    def factors(self, x: np.ndarray) -> np.ndarray:
+        """The coordinates, zero where they are missing, (N, D)."""
+        z = self.coordinates(x)
+        return np.nan_to_num(z, nan=0.0, posinf=np.inf, neginf=-np.inf) if self.missing else z
+
+    def rough(self, x: np.ndarray) -> np.ndarray:
+        """The statistics with what is missing at the mean of the data, with their spread, (N, P)."""
+        t = self.features(x)
+        if self.missing:
+            D = len(self.unit)
+            t[..., places(D)[1].diagonal()] += np.isnan(x)
+        return t
+
+    def marginal(self, eta: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """Natural parameters of what was seen, from eta (..., K, P) and patterns (G, D): shape (G, ..., K, P).
+
+        ``features(x) @ marginal.T`` is the log integral of exp(t . eta) over what is missing of x.
+        """
+        o = seen.reshape(len(seen), *(1,) * (eta.ndim - 1), -1)
+        h, Lambda = self._precision(eta)
+        given = Conditional.of(h, Lambda, o)
+        volume = np.log(self.unit.diagonal())
+        gone = (~o * (LOG_2PI + 2 * volume)).sum(-1)
+        constant = eta[..., 0] + (gone - given.log_det + (h * given.b).sum(-1)) / 2
+        seen_Lambda = (Lambda @ given.A) * o[..., :, None] * o[..., None, :]
+        return pack(constant, o * (h - times(Lambda, given.b)), seen_Lambda)
+
+    def complete(self, eta: np.ndarray, seen: np.ndarray, s: np.ndarray) -> np.ndarray:
+        """Expected statistics under eta (..., K, P) from those of what was seen, both of shape (G, ..., K, P)."""
+        o = seen.reshape(len(seen), *(1,) * (eta.ndim - 1), -1)
+        N, sum_z, sum_zz = unpack(s)
+        sum_z, sum_zz = Conditional.of(*self._precision(eta), o).completed(N, sum_z, sum_zz)
+        D = len(self.unit)
+        products = sum_zz.reshape(*sum_zz.shape[:-2], D * D).take(places(D)[0], axis=-1)
+        return np.concatenate([N[..., None], sum_z, products], axis=-1)
+
+    def conditional(self, eta: np.ndarray, seen: np.ndarray) -> Conditional:
+        """What is missing given what was seen, for patterns (G, D) under eta (..., K, P): parts of shape (G, ..., K, ...)."""
+        return Conditional.of(*self._precision(eta), seen.reshape(len(seen), *(1,) * (eta.ndim - 1), -1))
+
+    def second(self, s: np.ndarray) -> np.ndarray:
+        """Sums of z z^T (..., D, D) in s (..., P)."""
+        return unpack(s)[2]
+
+    def _precision(self, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Lambda mu (..., D) and Lambda (..., D, D) in eta (..., P)."""
+        D = len(self.unit)
+        entries = eta[..., 1 + D :] / halves(D)
+        return eta[..., 1 : 1 + D], entries.take(places(D)[1] - 1 - D, axis=-1)
+
+    def impute(self, x: np.ndarray, theta: Theta, labels: np.ndarray, rng: Rng) -> np.ndarray:
+        """Points (N, D) with what is missing drawn given what was seen, under the cluster of each label."""
+        rows = np.flatnonzero(np.isnan(x).any(1))
+        seen, pattern = np.unique(~np.isnan(x[rows]), axis=0, return_inverse=True)
+        given, own = self.conditional(self.natural(theta), seen), (pattern.ravel(), labels[rows])
+        e = generator(rng).standard_normal((len(rows), len(self.unit)))
+        z = times(given.A[own], self.factors(x[rows])) + given.b[own] + times(given.F[own].swapaxes(-1, -2), e)
+        full = x.copy()
+        full[rows] = np.where(np.isnan(x[rows]), self.points(z), x[rows])
+        return full
+
+    def by_pattern(self, x: np.ndarray, log_p: Callable[[Any, np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+        """Log densities (N, ..., K) of rows with gaps: of the features seen (D_o,), by their own family, at points (B, D_o)."""
+        seen, pattern = np.unique(~np.isnan(x), axis=0, return_inverse=True)
+        found: dict[int, np.ndarray] = {}
+        for g, o in enumerate(seen):
+            own = np.flatnonzero(o)
+            part = replace(self, origin=self.origin[own], unit=self.unit[np.ix_(own, own)], missing=False)
+            rows = np.flatnonzero(pattern.ravel() == g)
+            found |= dict(zip(rows, log_p(part, own, x[np.ix_(rows, own)]), strict=True))
+        return np.array([found[n] for n in range(len(x))])
 
     @property
     def monomials(self) -> np.ndarray:
@@ -358,6 +454,39 @@ def white(data: Moments, n_components: int, m0: np.ndarray | None, W0: np.ndarra
     return origin, unit, substitute(unit, location(m0, origin)), W_inv
 
 
+def standard(
+    family: Callable[..., Any],
+    x: Rows,
+    weights: np.ndarray | None,
+    data: Moments,
+    n_components: int,
+    m0: np.ndarray | None,
+    W0: np.ndarray | None,
+) -> tuple[np.ndarray, ...]:
+    """`white` where values are missing: coordinates with a scale for each feature, so that a missing one hides no other.
+
+    The mean and the covariance are the maximum-likelihood ones of one Gaussian; ``family`` makes a family of origin and unit.
+    """
+    origin, spread = frame(data, n_components)
+    D = len(origin)
+    if W0 is not None:
+        unit = np.diag(spread)
+        inverse = np.linalg.inv(unit @ factor(W0, D))
+        return origin, unit, location(m0, origin) / spread, inverse.T @ inverse
+    if data.rows <= D:
+        raise ValueError(
+            f"the covariance of the {data.rows} rows in {D} features is singular, so that it cannot set the prior scale; "
+            "leave out features, bring more rows, or give W0"
+        )
+    first = family(origin, np.diag(spread))
+    mean, covariance = one_gaussian(first, x, weights)
+    sd = np.sqrt(covariance.diagonal())
+    origin, unit = origin + spread * mean, spread * sd
+    scale = data.n * unbiased(data) / n_components ** (2 / D)
+    W_inv = scale * covariance / sd / sd[:, None]
+    return origin, np.diag(unit), location(m0, origin) / unit, W_inv
+
+
 def settled(root: np.ndarray) -> np.ndarray:
     """The root of a covariance as the unit of coordinates, (D, D).
 
@@ -427,6 +556,17 @@ def _sum_of(terms: Sequence[tuple[float, str]]) -> str:
         size = f"{abs(value):.5g}"
         words += (" - " if value < 0 else " + ") + (term.strip() if size == "1" and term else size + term)
     return words.removeprefix(" + ") if words.startswith(" + ") else words.replace(" - ", "-", 1)
+
+
+def each_unbiased(data: Moments) -> np.ndarray:
+    """N_d / (N_d - 1), with N_d how often each feature was seen, which turns a mean square into a variance, (D,)."""
+    if data.seen is None:
+        return np.full(len(data.mean), data.n * unbiased(data))
+    if not np.all(data.seen > 1):
+        raise FeatureError(
+            "{0} was seen once, which sets no prior scale; leave it out, or give W0", [int(np.argmin(data.seen))]
+        )
+    return data.seen / (data.seen - 1)
 
 
 def unbiased(data: Moments) -> float:
@@ -649,7 +789,7 @@ def wishart_root(W_inv: np.ndarray, nu: np.ndarray, size: int, rng: np.random.Ge
     return np.linalg.cholesky(W_inv) @ np.linalg.inv(A).swapaxes(-1, -2)
 
 
-def log_student_t(distance: np.ndarray, log_scale: np.ndarray, dof: np.ndarray, D: int) -> np.ndarray:
+def log_student_t(distance: np.ndarray, log_scale: np.ndarray, dof: np.ndarray, D: int | np.ndarray) -> np.ndarray:
     """Log Student-t density in D dimensions from the squared Mahalanobis distance and log|scale|/2 (PRML B.68)."""
     constant = gammaln((dof + D) / 2) - gammaln(dof / 2) - D / 2 * np.log(dof * np.pi) - log_scale
     return constant - (dof + D) / 2 * np.log1p(distance / dof)

@@ -86,6 +86,7 @@ class Poisson(Discrete):
         a0: float | np.ndarray = 1.0,
         b0: float | np.ndarray | None = None,
         weights: np.ndarray | None = None,
+        missing: bool = False,
     ) -> Poisson:
         """The family of counts, under a weak prior wherever none is given.
 
@@ -104,6 +105,8 @@ class Poisson(Discrete):
             Positive rate of the rates' Gamma prior: a number of pseudo-observations; by default a0 over the mean of the data.
         weights : ndarray, shape (N,), optional
             How many observations each row stands for.
+        missing : bool
+            Whether values may be missing (NaN); the mean is then that of those that are not.
 
         Raises
         ------
@@ -112,15 +115,17 @@ class Poisson(Discrete):
             rows and b0 is not given.
         """
         check_components(n_components)
-        _, mean, _ = read(x, weights, np.inf, COUNT)
+        _, mean, _ = read(x, weights, np.inf, COUNT, missing)
         a = positive("a0", a0, len(mean))
         if b0 is None:
             if not np.all(mean > 0):
+                empty = int(np.argmin(mean > 0))
+                what = "missing" if np.isnan(mean[empty]) else "0"
                 raise FeatureError(
-                    "{0} is 0 in all rows, which sets no scale; leave it out, or give b0", [int(np.argmin(mean))]
+                    f"{{0}} is {what} in all rows, which sets no scale; leave it out, or give b0", [empty]
                 )
             b0 = a / mean
-        return cls(Gamma(a, positive("b0", b0, len(mean))))
+        return cls(Gamma(a, positive("b0", b0, len(mean))), missing=missing)
 
     @property
     def size(self) -> int:
@@ -135,30 +140,31 @@ class Poisson(Discrete):
         ValueError
             If x holds anything but whole numbers of at least 0.
         """
-        refuse_fractions(x, np.inf, COUNT)
+        refuse_fractions(x, np.inf, COUNT, missing=self.missing)
         return super().features(x)
 
     def log_base(self, x: np.ndarray) -> np.ndarray:
         """-sum_d log x_d! of every point, shape (N,)."""
-        return -gammaln(self.coordinates(x) + 1).sum(-1)
+        return -gammaln(self.factors(x)[..., : self.size] + 1).sum(-1)
 
     def natural(self, theta: Theta) -> np.ndarray:
         """Natural parameters eta, shape (..., K, P): ``features(x) @ eta.T + log_base`` is log p(x_n | lambda_k)."""
         rates = theta["rates"]
-        return np.concatenate([-rates.sum(-1, keepdims=True), np.log(np.maximum(rates, SMALLEST))], axis=-1)
+        return self.join(-rates, np.log(np.maximum(rates, SMALLEST)))
 
     def impossible(self, theta: Theta) -> np.ndarray | None:
         """Counts c (..., K, P): t(x) . c is positive where x has probability zero; None where all is possible."""
         never = theta["rates"] <= 0
-        return np.concatenate([0.0 * never[..., :1], never], axis=-1) if never.any() else None
+        return self.join(0.0 * never, 1.0 * never) if never.any() else None
 
     def expected_natural(self, q: Gamma) -> np.ndarray:
         """E_q[eta], shape (..., K, P) (PRML B.27, B.30)."""
-        return np.concatenate([-(q.a / q.b).sum(-1, keepdims=True), digamma(q.a) - np.log(q.b)], axis=-1)
+        return self.join(-q.a / q.b, digamma(q.a) - np.log(q.b))
 
     def posterior(self, s: np.ndarray) -> Gamma:
         """The Gamma posterior given expected sufficient statistics s, shape (..., K, P): a0 + sum x, b0 + N."""
-        q = Gamma(self.prior.a + s[..., 1:], self.prior.b + s[..., :1])
+        N, counts = self.split(s)
+        q = Gamma(self.prior.a + counts, self.prior.b + N)
         refuse_outside(q.a, q.b)
         return q
 
@@ -168,7 +174,7 @@ class Poisson(Discrete):
         return (q.log_normaliser() - self.prior.log_normaliser()).sum(-1)
 
     def maximum_likelihood(self, s: np.ndarray) -> Theta:
-        """lambda_k, the mean of the points of a cluster.
+        """lambda_k, the mean of the points of a cluster; the prior's where none was seen.
 
         Raises
         ------
@@ -176,7 +182,9 @@ class Poisson(Discrete):
             If a cluster is empty.
         """
         refuse_empty(s[..., 0])
-        return {"rates": np.maximum(s[..., 1:], 0) / s[..., :1]}
+        N, counts = self.split(s)
+        mean = np.maximum(counts, 0) / np.where(N > 0, N, 1)
+        return {"rates": np.where(N > 0, mean, self.prior.a / self.prior.b)}
 
     def mode(self, s: np.ndarray) -> Theta:
         """Mode of the posterior density of lambda, (a - 1) / b.
@@ -202,9 +210,8 @@ class Poisson(Discrete):
         Its size is a, its probability of a failure 1 / (b + 1) (Gelman et al. 2013, *Bayesian Data Analysis*, section 2.6).
         """
         t, a = self.features(x), q.a[..., None]
-        counts = (gammaln(a + t[:, 1:].T) - gammaln(a)).sum(-2)  # (..., K, N)
-        constant = (q.a * (np.log(q.b) - np.log1p(q.b))).sum(-1, keepdims=True)
-        eta = np.concatenate([constant, -np.log1p(q.b)], axis=-1)
+        counts = (gammaln(a + t[:, -self.size :].T) - gammaln(a)).sum(-2)  # (..., K, N)
+        eta = self.join(q.a * (np.log(q.b) - np.log1p(q.b)), np.broadcast_to(-np.log1p(q.b), q.a.shape))
         base = self.log_base(x).reshape(-1, *(1,) * (eta.ndim - 1))
         return np.tensordot(t, eta, (1, -1)) + np.moveaxis(counts, -1, 0) + base
 

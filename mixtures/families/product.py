@@ -22,7 +22,7 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from mixtures.errors import FeatureError
-from mixtures.model import Coords, Theta
+from mixtures.model import Coords, Link, Theta
 from mixtures.rows import Rows, as_rows, as_weights, blocks
 from mixtures.seeds import Rng, generator
 
@@ -74,6 +74,8 @@ class Product:
         if not np.array_equal(np.sort(every), np.arange(len(every))):
             raise ValueError(f"the parts have the columns {every.tolist()}; expected each of 0..{len(every) - 1} once")
         object.__setattr__(self, "columns", columns)
+        if len({part.missing for part in self.parts}) > 1:
+            raise ValueError("values may be missing in some parts only; make all of them with missing=True, or none")
 
     @classmethod
     def from_data(
@@ -85,6 +87,7 @@ class Product:
         columns: Sequence[Sequence[int]],
         hyperparameters: Sequence[dict[str, Any]] | None = None,
         weights: np.ndarray | None = None,
+        missing: bool = False,
     ) -> Product:
         """The product of families in coordinates that suit ``x``, each part with its own default prior.
 
@@ -101,6 +104,8 @@ class Product:
             What each part's ``from_data`` is given beside.
         weights : ndarray, shape (N,), optional
             How many observations each row stands for.
+        missing : bool
+            Whether values may be missing at random (NaN).
 
         Raises
         ------
@@ -120,8 +125,9 @@ class Product:
             raise ValueError(f"x has {width} columns; each must belong to one part, and the parts have {list(columns)}")
         parts = []
         for family, part, options in zip(families, columns, own, strict=True):
+            options = {"weights": weights, "missing": missing} | options
             try:
-                parts.append(family.from_data(_of(x, np.asarray(part)), n_components, weights=weights, **options))
+                parts.append(family.from_data(_of(x, np.asarray(part)), n_components, **options))
             except FeatureError as error:
                 raise FeatureError(error.text, [part[j] for j in error.features]) from error
         return cls(tuple(parts), tuple(np.asarray(part) for part in columns))
@@ -177,6 +183,25 @@ class Product:
         return any(part.has_base for part in self.parts)
 
     @property
+    def missing(self) -> bool:
+        """Whether points may have missing values."""
+        return self.parts[0].missing
+
+    @property
+    def linked(self) -> tuple[Link, ...]:
+        """The parts whose missing values are integrated out."""
+        return tuple(
+            Link(link.family, columns[link.columns], places[link.places])
+            for part, columns, places in zip(self.parts, self.columns, self.places, strict=True)
+            for link in part.linked
+        )
+
+    @property
+    def count_of(self) -> np.ndarray:
+        """Place in t of what counts the rows in which each coordinate was seen, part by part."""
+        return np.concatenate([places[part.count_of] for part, places in zip(self.parts, self.places, strict=True)])
+
+    @property
     def affine(self) -> bool:
         """Whether z = (x - origin) / unit."""
         in_order = bool(np.all(np.diff(np.concatenate(self.columns)) == 1))
@@ -227,12 +252,17 @@ class Product:
 
     @cached_property
     def monomials(self) -> np.ndarray:
-        """Rows (p, i, j), sorted by p: t_p(x) is the sum of z_i z_j over its rows, where z_0 = 1, shape (M, 3)."""
+        """Rows (p, i, j), sorted by p: t_p(x) is the sum of y_i y_j over its rows, y_0 = 1 and y = `factors`, shape (M, 3)."""
         rows, p, d = [np.zeros((1, 3), int)], 0, 0
+        behind = len(self.unit)
         for part in self.parts:
-            own = part.monomials[part.monomials[:, 0] > 0]
-            rows.append(own + np.array([p, d, d]) * (own > 0))
-            p, d = p + int(own[-1, 0]), d + len(part.unit)
+            own, D = part.monomials[part.monomials[:, 0] > 0].copy(), len(part.unit)
+            width = max(D, int(own[:, 1:].max()))
+            factors = own[:, 1:]
+            own[:, 1:] = np.where(factors > D, factors - D + behind, factors + d * (factors > 0))
+            own[:, 0] += p
+            rows.append(own)
+            p, d, behind = int(own[-1, 0]), d + D, behind + width - D
         return np.concatenate(rows)
 
     @cached_property
@@ -246,10 +276,26 @@ class Product:
         """The parts' coordinates side by side, shape (N, size)."""
         return np.concatenate([part.coordinates(own) for part, own in self._split(x)], axis=-1)
 
+    def factors(self, x: np.ndarray) -> np.ndarray:
+        """What `monomials` multiply: the parts' coordinates side by side, then what they have behind these, (N, W)."""
+        each = [(part.factors(own), len(part.unit)) for part, own in self._split(x)]
+        return np.concatenate([*(y[..., :D] for y, D in each), *(y[..., D:] for y, D in each)], axis=-1)
+
     def features(self, x: np.ndarray) -> np.ndarray:
         """Sufficient statistics t(x) = (1, t_1(x), ..., t_J(x)), shape (N, P)."""
-        t = [part.features(own) for part, own in self._split(x)]
-        return np.concatenate([t[0], *(own[..., 1:] for own in t[1:])], axis=-1)
+        return _join_statistics([part.features(own) for part, own in self._split(x)])
+
+    def rough(self, x: np.ndarray) -> np.ndarray:
+        """The parts' statistics to start from, (N, P)."""
+        return _join_statistics([part.rough(own) for part, own in self._split(x)])
+
+    def impute(self, x: np.ndarray, theta: Theta, labels: np.ndarray, rng: Rng) -> np.ndarray:
+        """Points (N, D) with what is missing drawn under the cluster of each label; theta has no batch axes."""
+        rng = generator(rng)
+        full = np.empty_like(x)
+        for columns, (part, own) in zip(self.columns, self.parts_of(theta), strict=True):
+            full[:, columns] = part.impute(x[:, columns], own, labels, rng)
+        return full
 
     def log_base(self, x: np.ndarray) -> np.ndarray:
         """The sum of the parts' log base measures, shape (N,)."""
@@ -445,6 +491,11 @@ def numbered_apart(names: Sequence[Sequence[str]]) -> tuple[dict[str, str], ...]
         found.append({name: name + suffix for name in own})
         taken |= set(found[-1].values())
     return tuple(found)
+
+
+def _join_statistics(t: list[np.ndarray]) -> np.ndarray:
+    """Statistics of the product (N, P) from those of its parts."""
+    return np.concatenate([t[0], *(own[..., 1:] for own in t[1:])], axis=-1)
 
 
 def _join(parts: list[np.ndarray]) -> np.ndarray:

@@ -19,11 +19,13 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import digamma, gammaln
 
+from mixtures.families.gaps import Separate, behind, per_feature, total
 from mixtures.families.normal import (
     LOG_2PI,
     Batch,
     Normal,
     check_prior,
+    each_unbiased,
     existing,
     frame,
     location,
@@ -31,10 +33,9 @@ from mixtures.families.normal import (
     over,
     refuse_collapse,
     refuse_empty,
-    unbiased,
 )
 from mixtures.model import Theta
-from mixtures.rows import Rows, moments
+from mixtures.rows import Rows, moments, seen_moments
 from mixtures.seeds import Rng, generator
 
 
@@ -46,8 +47,8 @@ class SphericalNormalGamma(Batch):
     ----------
     m : ndarray, shape (..., D)
         Location of mu.
-    beta : ndarray, shape (...)
-        Precision of mu in units of lambda.
+    beta : ndarray, shape (...) or (..., D)
+        Precision of mu in units of lambda; of each feature where they were not seen equally often.
     a, b : ndarray, shape (...)
         Shape and rate of the Gamma; E[lambda] = a / b.
     """
@@ -59,12 +60,11 @@ class SphericalNormalGamma(Batch):
 
     def log_normaliser(self) -> np.ndarray:
         """Log integral of lambda^(a-1+D/2) exp(-lambda (beta/2 |mu-m|^2 + b)), shape (...)."""
-        D = self.m.shape[-1]
-        return D / 2 * (LOG_2PI - np.log(self.beta)) + gammaln(self.a) - self.a * np.log(self.b)
+        return total(LOG_2PI - np.log(self.beta), self.m) / 2 + gammaln(self.a) - self.a * np.log(self.b)
 
 
 @dataclass(frozen=True)
-class SphericalGaussian(Normal):
+class SphericalGaussian(Separate, Normal):
     """Gaussian clusters with spherical covariances under Normal-Gamma priors.
 
     Parameters
@@ -101,6 +101,7 @@ class SphericalGaussian(Normal):
         W0: float | None = None,
         nu0: float | None = None,
         weights: np.ndarray | None = None,
+        missing: bool = False,
     ) -> SphericalGaussian:
         """The family in coordinates that suit ``x``; defaults as for `mixtures.Gaussian.from_data`.
 
@@ -115,13 +116,17 @@ class SphericalGaussian(Normal):
             Prior scale of the precision, in inverse squared units of x; by default K^(2/D) over the mean of the variances.
         nu0 : float, optional
             Prior degrees of freedom, positive; by default D + 2.
+        weights : ndarray, shape (N,), optional
+            How many observations each row stands for.
+        missing : bool
+            Whether values may be missing at random (NaN); defaults are then taken from those that are not.
 
         Raises
         ------
         ValueError
             If x is not a finite matrix with spread in every feature, or a hyperparameter is outside its range.
         """
-        data = moments(x, weights)
+        data = seen_moments(x, weights) if missing else moments(x, weights)
         D = len(data.mean)
         origin, spread = frame(data, n_components)
         unit = np.full(D, np.sqrt(np.mean(spread**2)))
@@ -129,11 +134,14 @@ class SphericalGaussian(Normal):
         if W0 is not None and not (np.ndim(W0) == 0 and W0 > 0):
             raise ValueError("W0 must be one positive number")
         with np.errstate(all="ignore"):
-            w = data.n * unbiased(data) / n_components ** (2 / D) if W0 is None else 1 / (np.float64(W0) * unit[0] ** 2)
+            if W0 is None:
+                w = (each_unbiased(data) * spread**2).sum() / (spread**2).sum() / n_components ** (2 / D)
+            else:
+                w = 1 / (np.float64(W0) * unit[0] ** 2)
         m = location(m0, origin) / unit
         check_prior(beta0, nu, 0, m, w)
         prior = SphericalNormalGamma(m, np.asarray(float(beta0)), np.asarray(nu / 2), np.asarray(w / 2))
-        return cls(origin, unit, prior)
+        return cls(origin, unit, prior, missing=missing)
 
     def covariances(self, theta: Theta) -> np.ndarray:
         """The covariance matrices of theta in the coordinates z, shape (..., K, D, D)."""
@@ -145,9 +153,11 @@ class SphericalGaussian(Normal):
         return {"means": (theta["means"] - self.origin) / self.unit, "variances": variances}
 
     def features(self, x: np.ndarray) -> np.ndarray:
-        """Sufficient statistics t(x) = (1, z_d, |z|^2), shape (N, P) with P = D + 2."""
-        z = np.moveaxis(self.coordinates(x), -1, 0)
-        return np.moveaxis(np.concatenate([np.ones_like(z[:1]), z, (z**2).sum(0, keepdims=True)]), 0, -1)
+        """Sufficient statistics t(x) = (1, z_d, |z|^2), shape (N, P) with P = D + 2; (1, o_d, o_d z_d, |z_o|^2) with gaps."""
+        D = len(self.unit)
+        y = np.moveaxis(self.factors(x), -1, 0)
+        z, o = y[:D], y[D:]
+        return np.moveaxis(np.concatenate([np.ones_like(z[:1]), o, z, (z**2).sum(0, keepdims=True)]), 0, -1)
 
     @property
     def monomials(self) -> np.ndarray:
@@ -155,7 +165,8 @@ class SphericalGaussian(Normal):
         D = len(self.unit)
         d = np.arange(1, D + 1)
         p = np.concatenate([[0], d, np.full(D, D + 1)])
-        return np.column_stack([p, np.concatenate([[0], 0 * d, d]), np.concatenate([[0], d, d])])
+        plain = np.column_stack([p, np.concatenate([[0], 0 * d, d]), np.concatenate([[0], d, d])])
+        return behind(plain, D) if self.missing else plain
 
     def natural(self, theta: Theta) -> np.ndarray:
         """Natural parameters eta, shape (..., K, P): ``features(x) @ eta.T`` is log N(x_n | mu_k, Sigma_k), in units of x."""
@@ -168,16 +179,17 @@ class SphericalGaussian(Normal):
     def posterior(self, s: np.ndarray) -> SphericalNormalGamma:
         """The posterior given expected sufficient statistics s, shape (..., K, P)."""
         N, sum_z, sum_zz = self._unpack(s)
-        p, D = self.prior, len(self.unit)
-        beta, a = p.beta + N, p.a + N * D / 2
-        m = (p.beta[..., None] * p.m + sum_z) / beta[..., None]
-        b = p.b + (sum_zz + p.beta * (p.m**2).sum(-1) - beta * (m**2).sum(-1)) / 2
-        refuse_collapse(over(b, beta * (m**2).sum(-1) / 2), self.least)
-        return SphericalNormalGamma(m, beta, a, b)
+        p, beta0 = self.prior, self.prior.beta[..., None]
+        beta, a = beta0 + N, p.a + self._entries(N) / 2
+        m = (beta0 * p.m + sum_z) / beta
+        taken = (beta * m**2).sum(-1)
+        b = p.b + (sum_zz + p.beta * (p.m**2).sum(-1) - taken) / 2
+        refuse_collapse(over(b, taken / 2), self.least)
+        return SphericalNormalGamma(m, beta if self.missing else beta[..., 0], a, b)
 
     def log_marginal(self, s: np.ndarray, q: SphericalNormalGamma | None = None) -> np.ndarray:
         """Log evidence of points with these statistics, clusters given, shape (...); see `mixtures.Gaussian.log_marginal`."""
-        log_base = -s[..., 0] * (len(self.unit) / 2 * LOG_2PI + self.log_volume)
+        log_base = -((LOG_2PI / 2 + np.log(self.unit)) * self.split(s)[0]).sum(-1)
         q = self.posterior(s) if q is None else q
         return (q.log_normaliser() - self.log_prior_normaliser + log_base).sum(-1)
 
@@ -190,10 +202,12 @@ class SphericalGaussian(Normal):
             If a cluster is empty or its variance is zero to working precision.
         """
         N, sum_z, sum_zz = self._unpack(s)
-        refuse_empty(N)
-        mu = sum_z / N[..., None]
-        variances = (sum_zz / N - (mu**2).sum(-1)) / len(self.unit)
-        refuse_collapse(over(variances, (mu**2).mean(-1)), self.least)
+        refuse_empty(N.min(-1))
+        mu = sum_z / N
+        entries = self._entries(N)
+        taken = (N * mu**2).sum(-1) / entries
+        variances = sum_zz / entries - taken
+        refuse_collapse(over(variances, taken), self.least)
         return {"means": mu, "variances": variances}
 
     def mode(self, s: np.ndarray) -> Theta:
@@ -213,7 +227,7 @@ class SphericalGaussian(Normal):
     def log_density(self, theta: Theta, q: SphericalNormalGamma) -> np.ndarray:
         """sum_k log density of (mu_k, lambda_k) with respect to d mu d lambda in the coordinates z, shape (...)."""
         Lambda = 1 / theta["variances"]
-        rate = q.b + q.beta / 2 * ((theta["means"] - q.m) ** 2).sum(-1)
+        rate = q.b + (per_feature(q.beta, q.m) * (theta["means"] - q.m) ** 2).sum(-1) / 2
         powers = (q.a - 1 + len(self.unit) / 2) * np.log(Lambda)
         return (powers - Lambda * rate - q.log_normaliser()).sum(-1)
 
@@ -223,10 +237,12 @@ class SphericalGaussian(Normal):
 
     def log_predictive(self, x: np.ndarray, q: SphericalNormalGamma) -> np.ndarray:
         """Log Student-t predictive density of each cluster, shape (N, ..., K) (PRML 2.162)."""
-        D = len(self.unit)
-        dof, scale = 2 * q.a[..., None], (q.b * (1 + q.beta) / (q.a * q.beta))[..., None]
-        distance = (self.offsets(x, q.m) ** 2).sum(-2) / scale
-        return np.moveaxis(log_student_t(distance, D / 2 * np.log(scale), dof, D), -1, 0) - self.log_volume
+        beta = per_feature(q.beta, q.m)
+        scale = np.broadcast_to((q.b / q.a)[..., None] * (1 + beta) / beta, q.m.shape)[..., None]
+        seen = ~np.isnan(x.T)
+        distance = np.where(seen, self.offsets(x, q.m) ** 2 / scale, 0.0).sum(-2)
+        log_scale = (seen * (np.log(scale) / 2 + np.log(self.unit)[:, None])).sum(-2)
+        return np.moveaxis(log_student_t(distance, log_scale, 2 * q.a[..., None], seen.sum(0)), -1, 0)
 
     def mean(self, q: SphericalNormalGamma) -> Theta:
         """E_q[theta]: E[1 / lambda] = b / (a - 1), not a number where a <= 1 (inverse Gamma)."""
@@ -236,7 +252,7 @@ class SphericalGaussian(Normal):
         """Draws of theta from q, with shapes (size, ..., K, D) and (size, ..., K)."""
         rng = generator(rng)
         variances = q.b / rng.gamma(q.a, size=(size, *q.b.shape))
-        mu = q.m + np.sqrt(variances / q.beta)[..., None] * rng.standard_normal((size, *q.m.shape))
+        mu = q.m + np.sqrt(variances[..., None] / per_feature(q.beta, q.m)) * rng.standard_normal((size, *q.m.shape))
         return {"means": mu, "variances": variances}
 
     def prior_in_data_units(self) -> dict[str, np.ndarray]:
@@ -250,11 +266,16 @@ class SphericalGaussian(Normal):
         return n_components * (len(self.unit) + 1)
 
     def _eta(self, mu: np.ndarray, Lambda: np.ndarray, log_lambda: np.ndarray, extra: np.ndarray | int) -> np.ndarray:
-        """Join the parts of eta; ``extra`` is the variance of mu in units of 1 / lambda."""
-        D = len(self.unit)
-        constant = (D * log_lambda - Lambda * (mu**2).sum(-1) - D * (extra + LOG_2PI)) / 2 - self.log_volume
-        return np.concatenate([constant[..., None], Lambda[..., None] * mu, -Lambda[..., None] / 2], axis=-1)
+        """Join the parts of eta; ``extra`` is the variance of mu in units of 1 / lambda, of each feature or one for all."""
+        Lambda, log_lambda = Lambda[..., None], log_lambda[..., None]
+        constant = (log_lambda - Lambda * mu**2 - per_feature(np.asarray(extra), mu) - LOG_2PI) / 2 - np.log(self.unit)
+        return self.join(constant, Lambda * mu, -Lambda / 2)
 
     def _unpack(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Split s into counts (...), sums (..., D) and sums of squared lengths (...)."""
-        return s[..., 0], s[..., 1:-1], s[..., -1]
+        """Split s into counts (..., 1 or D), sums (..., D) and sums of squared lengths (...)."""
+        N, others = self.split(s)
+        return N, others[..., :-1], others[..., -1]
+
+    def _entries(self, N: np.ndarray) -> np.ndarray:
+        """How many values were seen in all features together, (...)."""
+        return N.sum(-1) if self.missing else N[..., 0] * len(self.unit)

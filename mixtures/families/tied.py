@@ -9,7 +9,8 @@ scatter of all clusters: nu = nu0 + N and W^-1 = W0^-1 + sum_n z_n z_n^T + sum_k
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -28,13 +29,14 @@ from mixtures.families.normal import (
     refuse_collapse,
     refuse_empty,
     smallest_eigenvalue,
+    standard,
     times,
     unpack,
     white,
     wishart_root,
 )
 from mixtures.model import Theta
-from mixtures.rows import Rows, moments
+from mixtures.rows import Rows, moments, seen_moments
 from mixtures.seeds import Rng, generator
 
 
@@ -60,6 +62,11 @@ class SharedWishart(Stacked, Wishart):
         """Log integral over all means and Lambda, shape (...) (PRML B.79)."""
         D = self.m.shape[-1]
         return D / 2 * (LOG_2PI - np.log(self.beta)).sum(-1) + self.log_wishart_normaliser()
+
+    def of(self, own: np.ndarray) -> SharedWishart:
+        """The density of some features' means and of their precision matrix; as `mixtures.NormalWishart.of`."""
+        gone = self.m.shape[-1] - len(own)
+        return SharedWishart(self.m[..., own], self.beta, self.W_inv[..., own[:, None], own], self.nu - gone)
 
     def permute(self, order: np.ndarray) -> SharedWishart:
         """The same density with its clusters in another order."""
@@ -104,14 +111,20 @@ class TiedGaussian(Correlated):
         W0: np.ndarray | None = None,
         nu0: float | None = None,
         weights: np.ndarray | None = None,
+        missing: bool = False,
     ) -> TiedGaussian:
         """The family in coordinates that suit ``x``; arguments, defaults and errors as for `mixtures.Gaussian.from_data`."""
-        data = moments(x, weights, root=True)
+        data = seen_moments(x, weights) if missing else moments(x, weights, root=True)
         D = len(data.mean)
         nu = float(D + 2 if nu0 is None else nu0)
-        origin, unit, m, W_inv = white(data, n_components, m0, W0)
+        if missing:
+            first: Any = partial(cls, prior=cast(Any, None), missing=True)
+            origin, unit, m, W_inv = standard(first, x, weights, data, n_components, m0, W0)
+        else:
+            origin, unit, m, W_inv = white(data, n_components, m0, W0)
         check_prior(beta0, nu, D - 1, m, W_inv.diagonal())
-        return cls(origin, unit, SharedWishart(m[None], np.full(1, float(beta0)), W_inv, np.asarray(nu)))
+        prior = SharedWishart(m[None], np.full(1, float(beta0)), W_inv, np.asarray(nu))
+        return cls(origin, unit, prior, missing=missing)
 
     def expected_natural(self, q: SharedWishart) -> np.ndarray:
         """E_q[eta], shape (..., K, P); as PRML 10.64 and 10.65 with one Wishart."""
@@ -187,7 +200,11 @@ class TiedGaussian(Correlated):
 
     def log_predictive(self, x: np.ndarray, q: SharedWishart) -> np.ndarray:
         """Log Student-t predictive density of each cluster, shape (N, ..., K); as PRML 10.81 and 10.82 with one Wishart."""
+        if self.missing:
+            return self.by_pattern(x, lambda part, own, seen: part.log_predictive(seen, q.of(own)))
         D = q.m.shape[-1]
+        if D == 0:
+            return np.zeros((len(x), *q.beta.shape))
         dof, beta = (q.nu + 1 - D)[..., None, None], q.beta[..., None]
         L = np.linalg.cholesky(q.W_inv)[..., None, :, :]
         widening = (1 + beta) / (dof * beta)

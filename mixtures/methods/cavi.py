@@ -16,7 +16,7 @@ from mixtures.engines.responsibilities import fold, log_sum, normalise_draws
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.fit import Conjugate, Fit
 from mixtures.model import Allocation, Family
-from mixtures.rows import Rows
+from mixtures.rows import Rows, check_matrix
 from mixtures.seeds import Rng
 
 LEAVE_ONE_OUT_BLOCK = 3_000_000
@@ -138,6 +138,12 @@ def leave_one_out(
     ConvergenceWarning
         If a refit was still moving after ``max_iter`` sweeps.
     """
+    x = check_matrix(x, fit.family.missing)
+    if any(np.isnan(x[:, link.columns]).any() for link in fit.family.linked):
+        raise ValueError(
+            "with values missing among correlated features the density of a point left out is no ratio of evidences; use "
+            "PSIS-LOO on draws"
+        )
     family, allocation, t = fit.family, fit.allocation, fit.family.features(x)
     w = np.ones(len(x)) if weights is None else weights
     r = fit.responsibilities(x)

@@ -18,7 +18,7 @@ from mixtures.errors import CollapseError, SingularError
 from mixtures.families.normal import dependence
 from mixtures.fit import Draws, Fit
 from mixtures.model import Allocation, Family
-from mixtures.rows import Rows, as_rows, as_weights, count, moments
+from mixtures.rows import Rows, as_rows, as_weights, count, informed, moments
 from mixtures.seeds import Rng
 
 
@@ -83,7 +83,7 @@ def fit(
     began = time.perf_counter()
     x = allocation.rows(as_rows(x))
     method = map_step if prior else step
-    going = go_on if family.gaussian and allocation.independent and not prior else None
+    going = go_on if family.gaussian and allocation.independent and not prior and not family.missing else None
     try:
         ascent, pass_ = ascend(method, x, family, allocation, rng=rng, reg_covar=reg_covar, go_on=going, **climb)
     except CollapseError as error:
@@ -99,7 +99,7 @@ def fit(
 
 def singular(x: Rows, family: Family, weights: np.ndarray | None = None) -> SingularError | None:
     """That the data themselves have no covariance matrix of full rank, where the clusters need one, with the features."""
-    if getattr(family, "covariance", None) not in ("full", "tied"):
+    if getattr(family, "covariance", None) not in ("full", "tied") or family.missing:
         return None
     found = dependence(moments(x, weights, root=True))
     if found is None:
@@ -114,8 +114,8 @@ def singular(x: Rows, family: Family, weights: np.ndarray | None = None) -> Sing
 def _describe(ascent: Ascent, pass_: Pass, family: Family, allocation: Allocation, base: float = 0.0) -> None:
     """Note the log likelihood of the data at the end of an ascent, and the entropy of the responsibilities, in nats."""
     eta, _ = step(ascent.own.family if ascent.own else family, allocation, ascent.s)
-    log_z, s = pass_(eta)
-    ascent.info.update({"log_z": float(log_z) + base, "entropy": float(entropy(eta, log_z, s))})
+    log_z, entropies = entropy(pass_, eta)
+    ascent.info.update({"log_z": float(log_z) + base, "entropy": float(entropies)})
 
 
 def _without_noise(
@@ -123,7 +123,9 @@ def _without_noise(
 ) -> Pass:
     """The pass over the data as they are."""
     weights = as_weights(x, weights)
-    rows, _ = count(x, weights)
+    rows, _ = count(x, weights, family.missing)
+    if family.missing:
+        x, weights = informed(x, weights)
     return one_pass(x, weights, family, rows * allocation.n_components, engine=engine)
 
 

@@ -84,8 +84,13 @@ def fit(x: np.ndarray, family: Family, allocation: Allocation, *, rng: Rng | Non
         If the sum would take too long or too much memory (see `cost`), or the prior is improper.
     """
     began = time.perf_counter()
-    rows = allocation.rows(x if isinstance(x, Sequences) else check_matrix(x))
-    x = check_matrix(np.asarray(rows))
+    rows = allocation.rows(x if isinstance(x, Sequences) else check_matrix(x, family.missing))
+    x = check_matrix(np.asarray(rows), family.missing)
+    if any(np.isnan(x[:, link.columns]).any() for link in family.linked):
+        raise ValueError(
+            "with values missing among correlated features the evidence of a set of points has no closed form, and so has the "
+            "posterior none; use gibbs or nuts, or a family of independent features"
+        )
     price = cost(len(x), family, allocation)
     if not price.affordable:
         most = bisect(range(1, len(x)), 0, key=lambda n: not cost(n, family, allocation).affordable)

@@ -21,6 +21,9 @@ reference, which the library shares. A labelling is put in this order before q i
 refused, and one that is accepted keeps the names of the old labelling. Each such labelling stands for K! / (K - k)! that
 differ by the names of its k clusters with points, hence the factor 1 / (K - k)! in p(x, z). Names change by steps of their
 own, in which two clusters exchange theirs; under an exchangeable prior they are always accepted.
+
+Missing values that have to be integrated out (`mixtures.engines.missing`) are drawn with the labels, from p(z, x_m | pi, theta,
+x_o), and s is that of the completed data. Nothing else changes: p(x, z | pi_m, theta_m) = exp(s . eta_m) with x_m in it.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from mixtures.ascent.starts import starts
+from mixtures.engines.missing import Grouped
 from mixtures.engines.passes import Pass, log_base, one_pass
 from mixtures.engines.responsibilities import fold, log_sum
 from mixtures.errors import ConvergenceWarning
@@ -43,7 +47,7 @@ from mixtures.families.priors import check_proper
 from mixtures.fit import Draws, Fit
 from mixtures.labels import assignments
 from mixtures.model import Allocation, Family, Theta
-from mixtures.rows import Sequences, check_matrix
+from mixtures.rows import Sequences, check_matrix, informative
 from mixtures.seeds import Rng, generator
 
 RHAT = 1.01
@@ -128,8 +132,11 @@ def fit(
             "no more than the walkers"
         )
     clock = [time.perf_counter()]
-    rows = allocation.rows(x if isinstance(x, Sequences) else check_matrix(x))
-    x = check_matrix(np.asarray(x))
+    if isinstance(x, Sequences):
+        rows, x = allocation.rows(x), check_matrix(np.asarray(x), family.missing)
+    else:
+        x = informative(check_matrix(x, family.missing))
+        rows = allocation.rows(x)
     pass_ = one_pass(rows, None, family, walkers * len(x) * allocation.n_components, engine=engine)
     clock.append(time.perf_counter())
     s = starts(rows, None, len(x), family, allocation, "k-means++", walkers, rng)
@@ -297,8 +304,11 @@ class Sampler:
         return Sweep(weights, theta, eta, *self.draw(eta), exchanged)
 
     def draw(self, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """log_z (C,) and the statistics (C, K, P) of labels drawn with the natural parameters eta (C, K, P)."""
-        return self.pass_(eta, self.rng.random((len(eta), self.n)))
+        """log_z (C,) and the statistics (C, K, P) of labels, and of missing values, drawn with natural parameters (C, K, P)."""
+        u = self.rng.random((len(eta), self.n))
+        if not isinstance(self.pass_, Grouped):
+            return self.pass_(eta, u)
+        return self.pass_(eta, u, self.rng.standard_normal((len(eta), *self.pass_.gaps)))
 
     def exchange(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Exchange the names of two clusters, or of one with itself, and whether that was accepted (C,)."""

@@ -15,7 +15,7 @@ from scipy.special import logit
 from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.families.bernoulli import Bernoulli
 from mixtures.model import Theta
-from models.observed import Rename, Statistics, coords, observe, unconstrain_weights, weights
+from models.observed import Rename, Statistics, coords, gather, join, observe, unconstrain_weights, weights
 
 
 def build(x: np.ndarray, family: Bernoulli, allocation: Dirichlet, *, centred: bool = False) -> pm.Model:
@@ -39,8 +39,7 @@ def variables(
     shape, dims, p = (n_components, family.size), ("cluster", rename("feature")), family.prior
     mu = pm.Beta(rename("probabilities"), p.a, p.b, shape=shape, dims=dims)
     log_mu, log_rest = pt.log(mu), pt.log1p(-mu)
-    eta = pt.concatenate([log_rest.sum(1, keepdims=True), log_mu - log_rest], axis=1)
-    return {"probabilities": mu}, eta, lambda x: (pt.concatenate([pt.ones((x.shape[0], 1)), x], axis=1), 0.0)
+    return {"probabilities": mu}, join(family, log_rest, log_mu - log_rest), lambda x: (gather(family, x), 0.0)
 
 
 def unconstrain(

@@ -14,7 +14,7 @@ from pytensor.tensor.variable import TensorVariable
 from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.families.poisson import Poisson
 from mixtures.model import Theta
-from models.observed import Rename, Statistics, coords, observe, unconstrain_weights, weights
+from models.observed import Rename, Statistics, coords, gather, join, observe, seen, unconstrain_weights, weights
 
 
 def build(x: np.ndarray, family: Poisson, allocation: Dirichlet, *, centred: bool = False) -> pm.Model:
@@ -37,10 +37,11 @@ def variables(
     """The free variables of ``n_components`` clusters: theta, eta (K, P) and the statistics, for `models.observed.observe`."""
     shape, dims, p = (n_components, family.size), ("cluster", rename("feature")), family.prior
     rates = pm.Gamma(rename("rates"), p.a, p.b, shape=shape, dims=dims)
-    eta = pt.concatenate([-rates.sum(1, keepdims=True), pt.log(rates)], axis=1)
+    eta = join(family, -rates, pt.log(rates))
 
     def statistics(x: TensorVariable) -> tuple[TensorVariable, TensorVariable]:
-        return pt.concatenate([pt.ones((x.shape[0], 1)), x], axis=1), -pt.gammaln(x + 1).sum(1)
+        known = seen(x)[0] if family.missing else x
+        return gather(family, x), -pt.gammaln(known + 1).sum(1)
 
     return {"rates": rates}, eta, statistics
 

@@ -31,12 +31,12 @@ from pytensor.compile import SharedVariable
 from pytensor.graph.replace import clone_replace
 from pytensor.tensor.variable import TensorVariable
 
-from mixtures.ascent.starts import statistics
+from mixtures.ascent.starts import completed
 from mixtures.errors import ConvergenceWarning
 from mixtures.fit import Draws, Fit
 from mixtures.methods import cavi
 from mixtures.model import Allocation, Family
-from mixtures.rows import check_matrix
+from mixtures.rows import check_matrix, informative
 from mixtures.seeds import Rng, generator
 from models.families import twin
 from models.flat import Flat, batched, by_jax, counting, flatten, parallel
@@ -121,13 +121,13 @@ def fit(
     ConvergenceWarning
         If the ELBO had not settled.
     """
-    rng, x = generator(rng), check_matrix(x)
+    rng, x = generator(rng), informative(check_matrix(x, family.missing))
     _check(rank, steps, draws, restarts)
     learning_rate = RATES[rank] if learning_rate is None else learning_rate
     clock = [time.perf_counter()]
     if start is None:
         start = cavi.fit(x, family, allocation, rng=rng)
-    s = statistics(x, family, start.responsibilities(x))
+    s = completed(x, family, start.responsibilities(x))
     clock.append(time.perf_counter())
     model = twin(family).build(x, family, allocation, centred=True)
     flat = flatten(model, ("weights", *family.parameters))
@@ -207,7 +207,7 @@ class Compiled:
         began = time.perf_counter()
         if start is None:
             start = cavi.fit(x, self.family, self.allocation, rng=rng)
-        s = statistics(x, self.family, start.responsibilities(x))
+        s = completed(x, self.family, start.responsibilities(x))
         init = _start(self.family, self.allocation, self._flat, s, self.restarts, self._rank, rng)
         params, averages, loss = self._optimise(*_arguments(self._shared, init, rng), np.tile(x, (self.restarts, 1, 1)))
         fit = _result(

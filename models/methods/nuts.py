@@ -18,12 +18,12 @@ from scipy.special import softmax
 
 from mixtures.ascent import starts as initial
 from mixtures.ascent.climb import beginnings, climb
-from mixtures.ascent.starts import statistics
+from mixtures.ascent.starts import completed
 from mixtures.engines.passes import one_pass
 from mixtures.fit import Draws, Fit
 from mixtures.methods import cavi
 from mixtures.model import Allocation, Family, Theta
-from mixtures.rows import check_matrix
+from mixtures.rows import check_matrix, informative
 from mixtures.seeds import Rng, generator
 from models.families import twin
 from models.flat import Flat, batched, can_run_in_parallel, counting, flatten, parallel
@@ -105,7 +105,7 @@ def fit(
     ValueError
         If the sampler is unknown, or a count is below 1.
     """
-    rng, x = generator(rng), check_matrix(x)
+    rng, x = generator(rng), informative(check_matrix(x, family.missing))
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}")
     if min(draws, tune, chains) < 1:
@@ -237,7 +237,7 @@ def starts(
     if start is None:
         s = _modes(x, family, allocation, chains, rng)
     else:
-        s = np.stack([statistics(x, family, start.responsibilities(x))] * chains)
+        s = np.stack([completed(x, family, start.responsibilities(x))] * chains)
     weights, thetas = [], []
     for each in SHARE * s:
         weights.append(allocation.sample(allocation.posterior(each[:, 0]), 1, rng))

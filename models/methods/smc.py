@@ -30,7 +30,7 @@ from mixtures.errors import ConvergenceWarning
 from mixtures.families.priors import check_proper
 from mixtures.fit import Draws, Fit
 from mixtures.model import Allocation, Family
-from mixtures.rows import check_matrix
+from mixtures.rows import check_matrix, informative
 from mixtures.seeds import Rng, generator
 from models.families import twin
 from models.flat import Flat, batched, by_jax, flatten
@@ -93,7 +93,7 @@ def fit(
     ConvergenceWarning
         If the runs do not agree.
     """
-    rng, x = generator(rng), check_matrix(x)
+    rng, x = generator(rng), informative(check_matrix(x, family.missing))
     if draws < 100 or min(chains, moves) < 1 or not 0 < threshold < 1:
         raise ValueError(
             f"draws is {draws}, chains {chains}, moves {moves} and threshold {threshold}; expected at least 100 draws, one "
