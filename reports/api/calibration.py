@@ -98,6 +98,9 @@ def calibrate(
     alpha0: float = 1.0,
     beta0: float = 0.1,
     nu0: float | None = None,
+    kinds: str | Sequence[str] = "gaussian",
+    concentration: float = 1.0,
+    levels: int = 3,
     seed: int = 0,
     folder: str | Path | None = None,
     workers: int = 1,
@@ -119,6 +122,10 @@ def calibrate(
         L, the number of draws among which a truth is ranked; one less than a multiple of 40.
     alpha0, beta0, nu0 : float
         The prior; nu0 is D + 2 unless given. See `reports.studies.calibration.prior`.
+    kinds : str or sequence of str
+        What features hold: "gaussian" (numbers), "bernoulli", "categorical" or "poisson", one for all or one each.
+    concentration, levels : float, int
+        How alike clusters are in their probabilities and rates; and of how many levels a categorical feature is.
     seed : int
         Of all randomness.
     folder : str or Path, optional
@@ -143,7 +150,10 @@ def calibrate(
         If the folder cannot be used, or the workers are lost; what was finished is kept.
     """
     names = (methods,) if isinstance(methods, str) else tuple(methods)
-    settings = Settings(n_components, n, dimension, covariance, names, seed, draws, alpha0, beta0, nu0)
+    settings = Settings(
+        n_components, n, dimension, covariance, names, seed, draws, alpha0, beta0, nu0,
+        kinds=(kinds,) if isinstance(kinds, str) else tuple(kinds), concentration=concentration, levels=levels,
+    )  # fmt: skip
 
     def run(where: Path) -> Calibration:
         found = study.calibrate(

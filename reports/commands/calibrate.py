@@ -31,12 +31,26 @@ def calibrate(
     ] = False,
     components: Annotated[int, typer.Option("-k", "--components", help="Number of clusters K.")] = 2,
     rows: Annotated[int, typer.Option("-n", "--rows", help="Points of each data set.")] = 50,
-    features: Annotated[int, typer.Option("-d", "--features", help="Features of each data set.")] = 2,
+    features: Annotated[
+        int, typer.Option("-d", "--features", help="Features of each data set; as many as --family lists, if several.")
+    ] = 2,
     methods: Annotated[
         str,
         typer.Option(metavar="LIST", help="Comma-separated, from: em, cavi, advi, advi-fullrank, gibbs, nuts, exact."),
     ] = "em,cavi,gibbs",
     covariance: Annotated[str, typer.Option(metavar=one_of(COVARIANCES), help="Covariance structure.")] = "full",
+    family: Annotated[
+        str,
+        typer.Option(
+            metavar="LIST",
+            help="What the features hold, one for all or comma-separated one each: gaussian (numbers), bernoulli, categorical, "
+            "poisson.",
+        ),
+    ] = "gaussian",
+    levels: Annotated[int, typer.Option(help="Levels of a categorical feature.")] = 3,
+    concentration: Annotated[
+        float, typer.Option(help="Of the prior of probabilities and rates; small values put clusters far apart.")
+    ] = 1.0,
     simulations: Annotated[
         int | None,
         typer.Option(
@@ -64,7 +78,7 @@ def calibrate(
             "-o",
             "--out",
             help="Folder for the results; an earlier one goes on.",
-            show_default="results/calibration-kK-nN, or calibration-verdicts",
+            show_default="results/calibration-kK-nN with the family before, or calibration-verdicts",
         ),
     ] = None,
     open_: Open = False,
@@ -82,6 +96,10 @@ def calibrate(
 
       mixtures calibrate -n 12 --methods cavi,exact --simulations 500
 
+      mixtures calibrate --family bernoulli -d 5
+
+      mixtures calibrate --family gaussian,categorical,poisson
+
       mixtures calibrate --verdicts
     """
     if verdicts:
@@ -92,10 +110,15 @@ def calibrate(
     from reports.studies.calibration.prior import Settings
 
     names = tuple(names_of(methods) or ())
-    folder = out_dir or Path("results") / f"calibration-k{components}-n{rows}"
+    kinds = tuple(names_of(family) or ())
+    of = "" if set(kinds) == {"gaussian"} else f"{'-'.join(dict.fromkeys(kinds))}-"
+    folder = out_dir or Path("results") / f"calibration-{of}k{components}-n{rows}"
     simulations = 200 if simulations is None else simulations
     try:
-        settings = Settings(components, rows, features, covariance, names, seed, draws, alpha0, beta0, nu0)
+        settings = Settings(
+            components, rows, features if len(kinds) < 2 else len(kinds), covariance, names, seed, draws, alpha0, beta0, nu0,
+            kinds=kinds, concentration=concentration, levels=levels,
+        )  # fmt: skip
         study.check(settings, folder, simulations)
         check_workers(workers or 1)
     except (ValueError, OSError) as error:

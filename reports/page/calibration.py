@@ -36,9 +36,11 @@ from reports.studies.intervals import wilson
 
 MEANINGS = {
     "log likelihood": "log p(x | π, θ) of all rows, in nats",
-    "log density at the centre": "log p(x* | π, θ) of a point x* at the location m0 of the prior",
-    "mean of x…": "mean of one feature over the mixture, Σ_k π_k μ_kd",
-    "log det of the covariance": "log determinant of the mixture's whole covariance",
+    "log joint density": "log p(x, π, θ), the log likelihood plus the log prior density",
+    "log density at the centre": "log p(x* | π, θ) of the point x* = 0, for numbers the location m0 of the prior",
+    "mean of x…": "mean of one feature over the mixture, Σ_k π_k μ_kd; of categories the probability of a level",
+    "log det of the covariance": "log determinant of the mixture's whole covariance; of categories all levels but the first",
+    "dependence of the features": "minus half the log determinant of the mixture's correlations",
     "log det of the tightest cluster": "smallest log determinant among the clusters' covariances",
     "largest weight, smallest weight": "of the K weights",
     "share of pairs together": "probability that two rows share a cluster, on average over all pairs",
@@ -415,15 +417,20 @@ def setting(view: CalibrationView) -> Section:
     section.blocks.append(
         Code(symbols(manifest["model"]["text"]).replace("; ", "\n"), "Model (after Bishop, PRML, section 10.2)")
     )
-    prior = manifest["model"]["prior"]
+    prior, numbers = manifest["model"]["prior"], "gaussian" in s.kinds
     section.blocks.append(
         Facts(
             [
                 ("Data sets", f"{view.simulations}, each of {s.n} points with {s.dimension} features"),
-                ("Clusters", f"K = {s.n_components}, {s.covariance} covariance"),
+                ("Clusters", f"K = {s.n_components}" + (f", {s.covariance} covariance" if numbers else "")),
+                *([("Kinds", listing(view.kinds))] if len(set(s.kinds)) > 1 else []),
                 ("Weights' prior", f"Dirichlet, α0 = {short(s.alpha0)}"),
                 ("Clusters' prior", "; ".join(f"{symbols(name)} = {short(prior[name])}" for name in prior)),
-                ("Units", "the mean of a cluster's precision is 1 for every feature, and m0 is 0"),
+                *(
+                    [("Units", "the mean of a cluster's precision is 1 for every feature, and m0 is 0")]
+                    if numbers
+                    else []
+                ),
                 ("Ranks", f"among {s.draws} draws"),
                 ("Seed", short(s.seed)),
                 ("Written", str(manifest["created"])),

@@ -60,6 +60,14 @@ class Detectable(NamedTuple):
     bias: float
 
 
+FEATURES = {
+    "gaussian": "numbers",
+    "bernoulli": "binary features",
+    "categorical": "categorical features",
+    "poisson": "counts",
+}
+
+
 class CalibrationView:
     """A calibration with everything that is worked out from its ranks."""
 
@@ -86,9 +94,17 @@ class CalibrationView:
         clusters = f"{s.n_components} cluster{'s' if s.n_components > 1 else ''}"
         return (
             f"Intervals of {listing([self.label(m) for m in self.methods])} against the parameters of {self.simulations} data "
-            f"sets of {s.n} points in {s.dimension}-D, drawn from the prior of a Gaussian mixture of {clusters} with "
-            f"{COVARIANCES[s.covariance]}."
+            f"sets of {s.n} points in {s.dimension}-D, drawn from the prior of a mixture of {clusters} of "
+            f"{listing(self.kinds)}."
         )
+
+    @property
+    def kinds(self) -> list[str]:
+        """What the features hold, and how many do."""
+        s, words = self.settings, {kind: FEATURES[kind] for kind in self.settings.kinds}
+        words |= {"gaussian": f"numbers with {COVARIANCES[s.covariance]}"} if "gaussian" in words else {}
+        several = len(words) > 1
+        return [f"{s.kinds.count(kind)} {name}" if several else name for kind, name in words.items()]
 
     def label(self, method: str) -> str:
         """A method's short name, the one on the figures."""

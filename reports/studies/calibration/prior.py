@@ -5,6 +5,9 @@
 The clusters' prior does not look at the data: its location m0 is 0 and the mean of the precision is 1 for every feature.
 Neither loses anything, for they only set the origin and the units of x. What is left is how far apart clusters are
 (``beta0``), how much they differ in shape (``nu0``) and in size (``alpha0``).
+
+Probabilities of binary and categorical features are Beta(a, a) and Dirichlet(a, ..., a), rates of counts Gamma with shape a and
+mean 2, where a is the ``concentration``: how alike clusters are.
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from mixtures import COVARIANCES, Dirichlet
+from mixtures import COVARIANCES, Bernoulli, Categorical, Dirichlet, Poisson, Product
 from mixtures.datasets.limits import check_memory
 from mixtures.model import Family, Theta
+from mixtures.tables import KINDS, merged
 from reports.comparison.capacity import NUMBER
 from reports.comparison.run import check_known
 
@@ -25,6 +29,9 @@ DEFAULT = ("em", "cavi", "gibbs")
 
 # The intervals looked at; their ends are draws where L + 1 is a multiple of DIVISIBLE.
 LEVELS = (0.5, 0.8, 0.95)
+
+# Of counts, over the prior of their rates.
+MEAN = 2.0
 DIVISIBLE = 40
 
 
@@ -37,6 +44,7 @@ class Settings:
     n_components, n, dimension : int
         K, N and D.
     covariance : str
+        Of numbers.
     methods : tuple of str
         Of `METHODS`.
     seed : int
@@ -44,7 +52,14 @@ class Settings:
         L, the number of draws among which a prior draw is ranked; one less than a multiple of 40.
     alpha0, beta0 : float
     nu0 : float, optional
-        By default D + 2.
+        By default two more than there are numbers in a row.
+    kinds : tuple of str
+        What each feature holds, of `mixtures.tables.KINDS`, one for all or one each; by default numbers. As in a table, binary
+        features beside categorical ones are categorical.
+    concentration : float
+        Of the prior of probabilities and rates.
+    levels : int
+        Of a categorical feature.
 
     Raises
     ------
@@ -62,14 +77,25 @@ class Settings:
     alpha0: float = 1.0
     beta0: float = 0.1
     nu0: float | None = None
+    kinds: tuple[str, ...] = ("gaussian",)
+    concentration: float = 1.0
+    levels: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("n_components", "dimension"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name, least in (("n_components", 1), ("dimension", 1), ("levels", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}")
+        kinds = tuple(self.kinds)
+        for kind in kinds:
+            check_known("kind of feature", kind, KINDS)
+        if len(set(kinds)) == 1:
+            kinds = kinds[:1] * self.dimension
+        if len(kinds) != self.dimension:
+            raise ValueError(f"{len(kinds)} kinds for {self.dimension} features; expected one for all, or one each")
+        object.__setattr__(self, "kinds", kinds)
         if self.n < max(2, self.n_components):
             raise ValueError(f"n is {self.n}; expected at least 2 rows, and as many as there are clusters")
-        for name in ("alpha0", "beta0", "nu0"):
+        for name in ("alpha0", "beta0", "nu0", "concentration"):
             value = getattr(self, name)
             if value is not None and not 0 < value < np.inf:
                 raise ValueError(f"{name} is {value}; expected a positive number")
@@ -90,7 +116,7 @@ class Settings:
         if not self.methods:
             raise ValueError(f"no method given; choose from {', '.join(METHODS)}")
         if self.nu0 is None:
-            object.__setattr__(self, "nu0", float(self.dimension + 2))
+            object.__setattr__(self, "nu0", float(self.kinds.count("gaussian") + 2))
         family, allocation = model(self)
         if "exact" in self.methods:
             from mixtures.methods.exact import cost
@@ -103,15 +129,32 @@ class Settings:
 
 def model(settings: Settings) -> tuple[Family, Dirichlet]:
     """The family, in coordinates that are those of x, and the allocation."""
-    D, nu0 = settings.dimension, settings.nu0
+    K, a, kinds = settings.n_components, settings.concentration, merged(settings.kinds)
+    columns = {kind: np.flatnonzero(np.array(kinds) == kind) for kind in KINDS if kind in kinds}
+    levels = [settings.levels if own == "categorical" else 2 for own in settings.kinds]
+    made: dict[str, Any] = {
+        "gaussian": lambda own: _gaussian(settings, len(own)),
+        "poisson": lambda own: Poisson.from_data(np.ones((1, len(own))), K, a0=a, b0=a / MEAN),
+        "categorical": lambda own: Categorical.from_data(
+            np.zeros((1, len(own))), K, levels=[levels[j] for j in own], a0=float(a)
+        ),
+        "bernoulli": lambda own: Bernoulli.from_data(np.zeros((1, len(own))), K, a0=a, b0=a),
+    }
+    parts = tuple(made[kind](own) for kind, own in columns.items())
+    family = parts[0] if len(parts) == 1 else Product(parts, tuple(columns.values()))
+    return family, Dirichlet.symmetric(K, settings.alpha0)
+
+
+def _gaussian(settings: Settings, D: int) -> Family:
+    """The family of D features that are numbers."""
+    nu0 = settings.nu0
     assert nu0 is not None
     W0: Any = {"diag": np.ones(D) / nu0, "spherical": 1 / nu0}.get(settings.covariance, np.eye(D) / nu0)
     half = next(4**power for power in range(D) if 4**power >= D)
     frame = np.sqrt(half) * np.concatenate([np.eye(half, D), -np.eye(half, D)])  # mean 0, covariance the identity
-    family = COVARIANCES[settings.covariance].from_data(
+    return COVARIANCES[settings.covariance].from_data(
         frame, settings.n_components, m0=np.zeros(D), beta0=settings.beta0, W0=W0, nu0=nu0
     )
-    return family, Dirichlet.symmetric(settings.n_components, settings.alpha0)
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,11 @@ def quantities(
     With r_nk = p(z_n = k | x_n, pi, theta):
 
     - log likelihood: log p(x | pi, theta), in nats
-    - log density at the centre: log p(x* | pi, theta) where x* is the origin of the family's coordinates
-    - mean of x_d: sum_k pi_k mu_kd
+    - log joint density: the same plus log p(pi, theta)
+    - log density at the centre: log p(x* | pi, theta) where x* is zero
+    - mean of x_d: sum_k pi_k mu_kd; of categories the probability of each level but the first
     - log det of the covariance: of the whole mixture, sum_k pi_k (Sigma_k + mu_k mu_k^T) minus the outer product of its mean
+    - dependence of the features: minus half the log determinant of the mixture's correlations
     - log det of the tightest cluster: min_k log|Sigma_k|
     - largest weight, smallest weight, entropy of the weights
     - share of pairs together: mean over n < m of sum_k r_nk r_mk
@@ -46,17 +48,26 @@ def quantities(
     """
     K, N = weights.shape[1], len(x)
     eta = fold(allocation.natural(weights), family.natural(theta))
-    log_z, r = normalise(np.moveaxis(eta @ family.features(np.vstack([x, family.origin])).T, 1, -1))
-    r = r[:, :N]
-    clusters = family.to_data(theta)
-    means, covariances = clusters["means"], clusters["covariances"]
+    points = np.vstack([x, np.zeros(x.shape[1])])
+    log_z, r = normalise(np.moveaxis(eta @ family.features(points).T, 1, -1))
+    log_z, r = log_z + family.log_base(points), r[:, :N]
+    free = family.free
+    means, covariances = family.cluster_moments(theta)
+    means, covariances = means[..., free], covariances[..., free[:, None], free]
+    names = family.moment_names([f"x{d}" for d in range(x.shape[1])])
     mean = np.einsum("sk,skd->sd", weights, means)
     offset = means - mean[:, None]
     covariance = np.einsum("sk,skij->sij", weights, covariances + offset[..., :, None] * offset[..., None, :])
 
-    found = {LOG_LIKELIHOOD: log_z[:, :N].sum(1), "log density at the centre": log_z[:, N]}
-    found |= {f"mean of x{d}": mean[:, d] for d in range(mean.shape[1])}
-    found["log det of the covariance"] = np.linalg.slogdet(covariance)[1]
+    found = {LOG_LIKELIHOOD: log_z[:, :N].sum(1)}
+    found["log joint density"] = found[LOG_LIKELIHOOD] + allocation.log_prior(weights) + family.log_prior(theta)
+    found["log density at the centre"] = log_z[:, N]
+    found |= {f"mean of {names[d]}": mean[:, i] for i, d in enumerate(free)}
+    log_det = np.linalg.slogdet(covariance)[1]
+    found["log det of the covariance"] = log_det
+    if len(free) > 1:
+        variances = np.diagonal(covariance, axis1=1, axis2=2)
+        found["dependence of the features"] = (np.log(variances).sum(1) - log_det) / 2
     if K > 1:
         together = ((r.sum(1) ** 2).sum(1) - (r**2).sum((1, 2))) / (N * (N - 1))
         found |= {

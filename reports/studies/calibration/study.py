@@ -32,7 +32,7 @@ from reports.studies.workers import Task, Tell, measure_all
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 1
+FORMAT = 2
 """Of the simulations: one more whenever the same one would come out otherwise."""
 
 FEWEST = 20
@@ -192,7 +192,8 @@ def simulation(settings: Settings, number: int, methods: Sequence[str]) -> list[
             )
     except (ArithmeticError, np.linalg.LinAlgError) as error:
         raise ResultsError(
-            f"the prior drew parameters that a float cannot hold ({error}); give a less extreme --nu0, --beta0 or --alpha"
+            f"the prior drew parameters that a float cannot hold ({error}); give a less extreme --nu0, --beta0, "
+            "--concentration or --alpha"
         ) from error
     rows: list[dict[str, Any]] = []
     with threadpool_limits(1), warnings.catch_warnings():
