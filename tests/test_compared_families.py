@@ -11,6 +11,7 @@ from reports import Results, compare, select
 from reports.comparison.added import as_added
 from reports.comparison.prepared import prepare
 from reports.page import render
+from reports.page.agreement import boundary
 from reports.page.closing import limits
 from reports.page.clusters import cluster_table
 from reports.page.opening import setting
@@ -247,3 +248,10 @@ def test_an_impossible_point_leaves_no_score():
     own = found.table.set_index("criterion")
     assert own.loc["cv", "missing"].startswith("minus infinity: 1 point of 12 would be impossible")
     assert np.isfinite(own.loc["cv-cavi", "value"])
+
+
+def test_estimates_at_the_boundary_are_named(compared):
+    said = [notice.text for notice in boundary(View(compared("bernoulli").results))]
+    assert len(said) == 1
+    assert said[0].startswith("EM estimates")
+    assert "as 0 or 1, where log odds" in said[0]

@@ -95,6 +95,9 @@ MADE_OF = {"covariances": ("variances", "correlations")}
 """Parameters that are compared as others: a covariance matrix by its variances and correlations."""
 
 
+SHOWN = ("means", "covariances", "rates", "probabilities")
+"""The names of theta in the order in which a reader sees what they say."""
+
 MEAN, SD, RATE = "mean", "sd", "rate"
 """What a cluster says of a feature; of levels it gives probabilities, P(level)."""
 

@@ -52,9 +52,8 @@ def by_feature(posterior: xr.Dataset) -> dict[str, xr.Dataset]:
     named = {
         coord.dims: coord.values for coord in posterior.coords.values() if str(coord.name).startswith("level_name")
     }
-    for name, variable in posterior.data_vars.items():
-        if name == "weights":
-            continue
+    for name in (name for name in parameters.SHOWN if name in posterior):
+        variable = posterior[name]
         _, _, cluster, feature, *_ = variable.dims
         levels = named.get((feature, *variable.dims[4:]), named.get((feature,)))
         for d, label in enumerate(posterior[feature].values):

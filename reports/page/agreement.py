@@ -82,6 +82,7 @@ def agreement_blocks(view: View, reference: str) -> list:
     return [
         measures(view, label),
         block_table(view, others, label),
+        *boundary(view),
         *distance_figure(view, table, reference),
         *forest_blocks(view, reference, label),
         *corrected_tables(view, others),
@@ -154,6 +155,21 @@ def block_table(view: View, methods: list[str], label: str) -> Table:
     )
 
 
+def boundary(view: View) -> list[Notice]:
+    """Return which points are at the boundary, where a parameter has no finite value on its scale."""
+    said = []
+    for method, values in view.point_values.items():
+        names = [n for n in values if (own := kind(n)) is not None and own.block in ("probabilities", "rates")]
+        ends = [n for n in names if values[n] <= 0 or (values[n] >= 1 and n.startswith("probabilities"))]
+        if ends:
+            said.append(
+                f"{view.label(method)} estimates {len(ends)} of {len(names)} probabilities and rates as 0 or 1, where log odds "
+                f"and logarithms are infinite: {listing(ends[:3])}{' and others' if len(ends) > 3 else ''}. Its shifts there "
+                "are large numbers that say no more than this."
+            )
+    return [Notice(text, "warn") for text in said]
+
+
 def in_block(block: str) -> Callable[[str], bool]:
     """Return whether a target is a parameter of that block."""
 
@@ -188,11 +204,15 @@ def distance_figure(view: View, table: pd.DataFrame, reference: str) -> list[Fig
     floors = table[table["metric"] == "wasserstein_floor"]
     floor = dict(zip(floors["target"], floors["value"], strict=True))
     drawn = table[table["metric"].isin(list(MEASURES))].set_index("target").loc[shown].reset_index()
+    shifts = drawn["metric"] == "median_shift"
+    far = shifts & (drawn["value"].abs() > quantities.FRAME)
+    drawn.loc[far, "value"] = np.sign(drawn.loc[far, "value"]) * quantities.FRAME
+    edge = f" Shifts beyond {quantities.FRAME} are drawn at {quantities.FRAME}." if far.any() else ""
     note = view.manifest["reference"].get("floor_note")
     return [
         Figure(
             f"Distance from {label}, {some_of(shown, names)}, the furthest first. Grey lines: no difference; shaded: within "
-            f"the limits of the verdict. In the last panel grey bars are the floor.{f' {note}' if note else ''}",
+            f"the limits of the verdict. In the last panel grey bars are the floor.{f' {note}' if note else ''}{edge}",
             [image(plot_agreement(drawn, floor, {m: limit[:2] for m, limit in LIMITS.items()}), "")],
             alt=f"Median shift, width ratio, coverage and Wasserstein distance against {label}. "
             + "; ".join(furthest_words(view, m, drawn) for m in dict.fromkeys(drawn["method"])),

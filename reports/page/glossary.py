@@ -43,6 +43,32 @@ _TERMS = (
         ("Gaussian mixture", "Gaussian mixtures"),
     ),
     Term(
+        "latent-classes",
+        "latent class analysis",
+        "A mixture whose clusters, the classes, have a probability for every level of every feature, features being "
+        "independent within a class.",
+        "p(x) = Σ<sub>k</sub> π<sub>k</sub> Π<sub>d</sub> μ<sub>kd</sub>(x<sub>d</sub>)",
+        "Goodman 1974, Biometrika 61",
+        ("latent class analysis", "latent classes"),
+    ),
+    Term(
+        "poisson-mixture",
+        "Poisson mixture",
+        "A mixture for counts: in cluster k a count has a Poisson distribution whose mean is the cluster's rate.",
+        "p(x) = Σ<sub>k</sub> π<sub>k</sub> Π<sub>d</sub> Poisson(x<sub>d</sub> | λ<sub>kd</sub>)",
+        "Gelman et al. 2013, Bayesian Data Analysis, section 2.6",
+        ("Poisson mixture", "Poisson mixtures"),
+    ),
+    Term(
+        "pseudo-observations",
+        "pseudo-observations",
+        "A conjugate prior of probabilities or rates says as much as so many observations made before the data; the more "
+        "there are, the stronger it is.",
+        "",
+        f"{BISHOP}, section 2.1.1",
+        ("pseudo-observations",),
+    ),
+    Term(
         "prior",
         "prior",
         "Distribution of the parameters before the data are seen. Where none is given, a weak one is computed from "

@@ -16,7 +16,7 @@ from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Notice, Sect
 from reports.page.build import write
 from reports.page.numbers import DASH, fixed, number, seconds, with_error
 from reports.page.selection_test import bootstrap
-from reports.page.view import COVARIANCES, FAMILIES
+from reports.page.view import COVARIANCES, FAMILIES, OVER
 from reports.page.words import listing, literal, sentence, short, symbols
 from reports.plots.selection import CONTOUR, plot_clusters, plot_selection
 from reports.studies.selection.plane import Plane
@@ -60,8 +60,8 @@ class View:
         data, ks = self.manifest["data"], self.manifest["components"]
         structures = listing([COVARIANCES[s] for s in self.structures if s in COVARIANCES] or [""])
         numbers = f"K = {ks[0]} to {ks[-1]}" if len(ks) > 1 else f"K = {ks[0]}"
-        mixtures = FAMILIES[self.manifest["model"]["family"]].replace("ixture", "ixtures", 1)
-        what = f"{mixtures}{f' with {structures}' if structures else ''}"
+        family = self.manifest["model"]["family"]
+        what = f"{FAMILIES[family]}s{OVER.get(family, '')}{f' with {structures}' if structures else ''}"
         return f"{what[0].upper()}{what[1:]}, {numbers}, for {data['n']} points in {data['d']}-D."
 
     @property

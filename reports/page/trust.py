@@ -191,11 +191,12 @@ def relabelling(view: View) -> Section:
     if not rows:
         return no_fit(section)
     pivot = view.label(moved[next(iter(moved))]["pivot"])
+    coded = ", of the codes of its levels" if next(iter(view.kinds.values())) in ("categorical", "bernoulli") else ""
     section.blocks.append(
         Table(
             f"Each draw's responsibilities were matched to those of {pivot} by an assignment problem; clusters are "
-            "numbered by their mean in the first feature. The last column is a second opinion that knows no pivot: the share "
-            "of draws that Stephens' relabelling, by least divergence from the mean responsibilities, numbers alike",
+            f"numbered by their mean in the first feature{coded}. The last column is a second opinion that knows no pivot: the "
+            "share of draws that Stephens' relabelling, by least divergence from the mean responsibilities, numbers alike",
             [
                 "method",
                 "draws renumbered",

@@ -24,16 +24,20 @@ COVARIANCES = {
 }
 
 FAMILIES = {
-    "gaussian": "Gaussian mixture",
-    "tied": "Gaussian mixture",
-    "diagonal": "Gaussian mixture",
-    "spherical": "Gaussian mixture",
-    "bernoulli": "mixture of Bernoulli distributions (latent classes)",
-    "categorical": "mixture of categorical distributions (latent classes)",
-    "poisson": "mixture of Poisson distributions",
-    "product": "mixture of several kinds of columns",
+    **dict.fromkeys(("gaussian", "tied", "diagonal", "spherical"), "Gaussian mixture"),
+    "bernoulli": "Bernoulli mixture",
+    "categorical": "categorical mixture",
+    "poisson": "Poisson mixture",
+    "product": "mixture",
 }
 """From the name of a family to what its mixture is called."""
+
+OVER = {
+    "bernoulli": " (latent class analysis)",
+    "categorical": " (latent class analysis)",
+    "product": " over columns of several kinds",
+}
+"""What is said besides of some."""
 
 ADVI = ("advi", "advi-fullrank")
 
@@ -229,4 +233,4 @@ def mixture(model: Mapping[str, Any]) -> str:
     k, covariance = model["n_components"], model["covariance"]
     clusters = f"{k} cluster{'s' if k > 1 else ''}"
     structure = f" with {COVARIANCES[covariance]}" if covariance in COVARIANCES else ""
-    return f"A {FAMILIES[model['family']]} of {clusters}{structure}"
+    return f"A {FAMILIES[model['family']]} of {clusters}{OVER.get(model['family'], '')}{structure}"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-MARKERS = {"weights": "o", "locations": "s", "spreads": "^"}
+MARKERS = {"weights": "o", "locations": "s", "spreads": "^", "probabilities": "D", "rates": "v"}
 
 
 @style.drawing()
