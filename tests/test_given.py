@@ -10,6 +10,7 @@ import pytest
 from reports import Results, compare
 from reports.comparison.given import read
 from reports.comparison.memberships import as_csv
+from reports.comparison.memberships import memberships as of_rows
 from reports.comparison.prepared import prepare
 from reports.page.columns import columns, identification, memberships
 
@@ -131,6 +132,15 @@ def test_memberships_stand_beside_the_names_of_all_rows_in_their_order(compared,
     written = pd.read_csv(folder / "memberships.csv", dtype={"label": str})
     pd.testing.assert_frame_equal(written, table, atol=1e-6)
     pd.testing.assert_frame_equal(Results.load(folder).memberships(), table)
+
+
+def test_rows_that_were_left_out_are_named_behind_the_others(compared):
+    result, *_ = compared
+    whole, clusters = result.results.memberships(), result.results.trees["em"]["clusters"].to_dataset()
+    table = of_rows(result.results.data, clusters, ["q1", "q2"])
+    pd.testing.assert_frame_equal(table.iloc[:-2], whole, check_dtype=False)
+    assert table.iloc[-2:][["index", "used"]].values.tolist() == [["q1", "left out"], ["q2", "left out"]]
+    assert as_csv(table).endswith("q1,,left out,,,\nq2,,left out,,,\n")
 
 
 def test_the_page_holds_the_memberships(compared):

@@ -178,6 +178,7 @@ def test_rows_are_never_left_out_in_silence(write):
     *_, note = data.notes
     assert note.startswith("left out 30 rows with missing values: 2, 4, 6,")
     assert note.endswith("and 10 more")
+    assert data.left_out.tolist() == [str(i) for i in range(2, 61, 2)]
     assert data.index.tolist() == [str(i) for i in range(1, 61, 2)]
 
 

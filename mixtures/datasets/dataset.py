@@ -42,6 +42,8 @@ class Dataset:
         By the name of a categorical or binary feature, the names of its levels: code c of ``x`` stands for the c-th.
     index : (N,) array of str
         The name of each row in the source, or its number there, counted from 1.
+    left_out : array of str
+        The same of the rows that were left out for a missing value.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Dataset:
     kinds: tuple[str, ...] = ()
     levels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     index: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=str))
+    left_out: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=str))
 
     def __post_init__(self) -> None:
         if not self.kinds:

@@ -220,7 +220,19 @@ def from_table(
     notes = (*table.notes, *choice.notes, *_missing_codes(table, choice.places), *notes, *found.notes)
     if labels is not None and (unknown := int((labels == "").sum())):
         notes = (*notes, f"{counted(unknown, 'row')} without a label in {label!r}: fitted like the others")
-    return Dataset(name, found.x, features, labels, source, None, notes, found.kinds, found.levels, choice.index[rows])
+    return Dataset(
+        name,
+        found.x,
+        features,
+        labels,
+        source,
+        None,
+        notes,
+        found.kinds,
+        found.levels,
+        choice.index[rows],
+        np.delete(choice.index, rows),
+    )
 
 
 def _not_found(name: str, path: Path) -> str:

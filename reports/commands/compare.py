@@ -98,7 +98,8 @@ def compare(
 ) -> None:
     """Fit one mixture to DATA by several methods, compare them, and write a report.
 
-    The folder gets report.html (one self-contained page), metrics.csv, manifest.json and every method's draws as zarr.
+    The folder gets report.html (one self-contained page), metrics.csv, memberships.csv, manifest.json and every method's draws
+    as zarr.
 
     Examples:
 
@@ -187,6 +188,7 @@ def compare(
                     "source": loaded.source,
                     "notes": loaded.notes,
                     "label_column": label_column,
+                    "left_out": loaded.left_out.tolist(),
                 },
                 progress=stages,
                 executor=executor,

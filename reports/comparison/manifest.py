@@ -97,6 +97,7 @@ def describe_data(data: Data, name: str, standardize: bool, facts: Mapping[str, 
         "n_classes": None if data.labels is None else len(set(data.labels) - {UNKNOWN}),
         "n_unlabelled": None if data.labels is None else int((~is_known(data.labels)).sum()),
         "notes": [*facts.get("notes", ()), *data.notes],
+        "left_out": list(facts.get("left_out", ())),
     }
 
 

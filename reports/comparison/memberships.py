@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,11 +20,13 @@ def by_method(manifest: Mapping[str, Any]) -> str | None:
 def of_results(manifest: Mapping[str, Any], data: xr.Dataset, trees: Mapping[str, xr.DataTree]) -> pd.DataFrame | None:
     """The memberships by `by_method`; None where no method succeeded."""
     method = by_method(manifest)
-    return None if method is None else memberships(data, trees[method]["clusters"].to_dataset())
+    if method is None:
+        return None
+    return memberships(data, trees[method]["clusters"].to_dataset(), manifest["data"]["left_out"])
 
 
-def memberships(data: xr.Dataset, clusters: xr.Dataset) -> pd.DataFrame:
-    """A row for each row of the data as given, in its order.
+def memberships(data: xr.Dataset, clusters: xr.Dataset, left_out: Sequence[str] = ()) -> pd.DataFrame:
+    """A row for each row of the data, in their order, and behind them those that were left out.
 
     Parameters
     ----------
@@ -33,12 +35,15 @@ def memberships(data: xr.Dataset, clusters: xr.Dataset) -> pd.DataFrame:
     clusters : xarray.Dataset
         ``responsibilities`` (obs, cluster) of one method, averaged over its posterior, and where rows were held out
         ``responsibilities_heldout`` (obs_heldout, cluster).
+    left_out : sequence of str
+        Names of rows that no method saw for a missing value.
 
     Returns
     -------
     DataFrame
-        Columns ``index``, the row's name; ``label``, its known class, where there are any; ``used``, "fitted" or "held out",
-        where some were; ``cluster``, the most probable one, by its number; and ``cluster_0`` and so on, its probabilities.
+        Columns ``index``, the row's name; ``label``, its known class, where there are any; ``used``, "fitted", "held out"
+        or "left out", where some were not fitted; ``cluster``, the most probable one, by its number; and ``cluster_0`` and so
+        on, its probabilities.
     """
     import pandas as pd
 
@@ -53,8 +58,12 @@ def memberships(data: xr.Dataset, clusters: xr.Dataset) -> pd.DataFrame:
         part["used"] = used
         part["cluster"] = r.argmax(1)
         parts.append(part.join(pd.DataFrame(r, columns=[f"cluster_{k}" for k in range(r.shape[1])])))
-    whole = pd.concat(parts).sort_values("row").drop(columns="row").reset_index(drop=True)
-    return whole if len(parts) > 1 else whole.drop(columns="used")
+    whole = pd.concat(parts).sort_values("row").drop(columns="row")
+    if len(left_out):
+        whole["cluster"] = whole["cluster"].astype("Int64")
+        whole = pd.concat([whole, pd.DataFrame({"index": list(left_out), "used": "left out"})])
+    whole = whole.reset_index(drop=True)
+    return whole.drop(columns="used") if (whole["used"] == "fitted").all() else whole
 
 
 def as_csv(table: pd.DataFrame) -> str:

@@ -126,8 +126,8 @@ def compare(
         `GaussianMixture` or `BayesianGaussianMixture`, of scikit-learn too, or the path of a file, in the units of x as given;
         see `reports.comparison.added`.
     facts : mapping, optional
-        What the manifest should know besides: ``command``, ``seed``, ``source``, ``label_column``, and ``notes`` on how the
-        data were read.
+        What the manifest should know besides: ``command``, ``seed``, ``source``, ``label_column``, ``notes`` on how the
+        data were read, and ``left_out``, the names of the rows that were left out.
     progress : bool, callable or Watch, optional
         True shows a bar, in a notebook or on standard error, with the steps of samplers and about how long the rest will take;
         a callable is told (stage, "running" | "done" | "failed"); a `reports.comparison.progress.Watch` hears of steps too.

@@ -49,6 +49,7 @@ class Data(TypedDict):
     n_classes: int | None
     n_unlabelled: int | None
     notes: list[str]
+    left_out: list[str]
 
 
 class Model(TypedDict):
