@@ -532,3 +532,11 @@ def test_many_points_are_not_sampled_unless_asked():
 
     assert "evidence" not in check_criteria(CRITERIA, sampled=False)
     assert set(check_criteria(CRITERIA)) == set(CRITERIA)
+
+
+def test_no_more_starts_are_told_than_were_continued():
+    """Starts that are at the best optimum after 20 passes count as having found it, continued or not."""
+    from reports.page.selection import _fact
+
+    assert _fact("em_reached", 10, 1).text == "1 of 1"
+    assert _fact("cavi_reached", 3, 10).text == "3 of 10"

@@ -454,7 +454,8 @@ def _fact(name: str, x: Any, continued: int) -> Cell:
     if pd.isna(x) or isinstance(x, str):
         return Cell(WAYS.get(x, x) if isinstance(x, str) else DASH)
     if name.endswith("_reached"):
-        return Cell(f"{x:.0f} of {continued}", x)
+        reached = min(x, continued)  # one that is there after 20 passes counts too, and those ahead are continued
+        return Cell(f"{reached:.0f} of {continued}", reached)
     return Cell(fixed(x, decimals[name]), x) if name in decimals else value(x)
 
 
