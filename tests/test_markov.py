@@ -21,6 +21,7 @@ from mixtures import (
     TiedGaussian,
 )
 from mixtures.allocations.stationary import stationary
+from mixtures.ascent.segments import segments
 from mixtures.datasets import load_series
 from mixtures.engines.passes import one_pass
 from mixtures.labels import align
@@ -367,7 +368,7 @@ def point(family, initial, A, **theta):
 def test_earthquakes_with_a_stationary_start():
     """Zucchini & MacDonald (2009), chapters 3 and 4; digits beyond theirs from a general optimiser of their likelihood."""
     rows = load_series("earthquakes").rows
-    fit = em.fit(rows, Poisson.from_data(rows, 2), Markov.symmetric(2, start="stationary"), rng=1, restarts=4)
+    fit = em.fit(rows, Poisson.from_data(rows, 2), Markov.symmetric(2, start="stationary"), rng=1, restarts=2)
     assert fit.info["log_likelihood"] == pytest.approx(-342.3183, abs=5e-5)
     assert (fit.info["aic"], fit.info["bic"]) == pytest.approx((692.64, 703.33), abs=5e-3)
     rates = fit.held.theta["rates"].ravel()
@@ -384,7 +385,7 @@ def test_earthquakes_with_a_stationary_start():
 def test_earthquakes_with_a_free_start(K, log_likelihood, rates):
     """Zucchini & MacDonald (2009), tables 4.1 and 4.2."""
     rows = load_series("earthquakes").rows
-    fit = em.fit(rows, Poisson.from_data(rows, K), Markov.symmetric(K), rng=1, restarts=4)
+    fit = em.fit(rows, Poisson.from_data(rows, K), Markov.symmetric(K), rng=1, restarts=4, tol=1e-13)
     assert fit.info["log_likelihood"] == pytest.approx(log_likelihood, abs=5e-5)
     np.testing.assert_allclose(np.sort(fit.held.theta["rates"].ravel()), rates, atol=5e-5)
     if K == 2:
@@ -495,3 +496,30 @@ def test_gibbs_samples_the_exact_posterior(Family, allocation, rng):
     ):
         batches = found.reshape(-1, 50).mean(1)
         assert abs(batches.mean() - expected) < 4 * batches.std() / np.sqrt(len(batches))
+
+
+@pytest.mark.parametrize("method", [em, cavi], ids=["em", "cavi"])
+def test_many_sequences_are_fitted_one_by_one(method, rng):
+    xs = [series(2, n, rng)[0] for n in (30, 50)]
+    families = [Gaussian.from_data(x, 2) for x in xs]
+    rngs = [np.random.default_rng(seed) for seed in (1, 2)]
+    many = method.fit_many(xs, families, Markov.symmetric(2), rng=rngs, restarts=2)
+    for x, family, seed, fit in zip(xs, families, (1, 2), many, strict=True):
+        alone = method.fit(x, family, Markov.symmetric(2), rng=seed, restarts=2)
+        np.testing.assert_allclose(fit.bound, alone.bound)
+    same = np.repeat(np.arange(3.0), 10)[:, None]
+    (lost,) = em.fit_many([same], [Gaussian.from_data(same, 3)], Markov.symmetric(3), rng=0, restarts=2)
+    assert isinstance(lost, CollapseError)
+
+
+def test_states_that_differ_in_spread_alone_are_found_from_pieces(rng):
+    """Every state has the mean 0, so that rows by themselves say little; pieces differ in their mean square."""
+    z = np.repeat([0, 1, 0, 1, 0, 1], 50)
+    x = (np.array([1.0, 3.0])[z] * rng.standard_normal(300))[:, None]
+    family, rows = Gaussian.from_data(x, 2), Sequences(x, [100, 200])
+    s = segments(rows, None, family, 2, 4, rng)
+    assert s[..., 0].sum(-1) == pytest.approx(300)
+    np.testing.assert_allclose(s.sum(1), np.tile(family.features(x).sum(0), (4, 1)), atol=1e-9)
+    square = s[..., 2] / s[..., 0]
+    assert np.all(square.max(-1) > 3 * square.min(-1))
+    assert segments(Sequences(np.ones((4, 1)), [2, 2]), None, family, 2, 1, rng) is None

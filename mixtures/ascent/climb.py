@@ -21,11 +21,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mixtures.ascent.acceleration import QuasiNewton
+from mixtures.ascent.segments import with_segments
 from mixtures.ascent.starts import absorbing, soften, starts
 from mixtures.engines.passes import Pass, blur, log_base, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.model import Allocation, Family
-from mixtures.rows import Rows, as_rows, as_weights, count, informed
+from mixtures.rows import Rows, Sequences, as_rows, as_weights, count, informed
 from mixtures.seeds import Rng, generator
 
 # Passes of a run before those ahead are chosen: where a few of all starts go on, and among the candidates of one start.
@@ -189,6 +190,8 @@ def ascend(
     pass_ = one_pass(x, weights, family, rows * allocation.n_components, reg_covar, engine)
     each = candidates(rows * allocation.n_components, family) if isinstance(init, str) and keep is None else 1
     s = starts(x, weights, rows, family, allocation, init, restarts, rng, candidates=each)
+    if isinstance(x, Sequences) and isinstance(init, str):
+        s = with_segments(s, x, weights, family, allocation, rng)
     natural = partial(_with_base, partial(method, family, allocation), log_base(x, weights, family))
     hard = blur(s, noise(family, reg_covar))
     s = soften(hard) if absorbing(family, init) else begun(natural, hard)

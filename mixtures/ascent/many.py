@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -103,6 +104,24 @@ def ascend_many(
     if unsettled:
         message = f"no convergence in {max_iter} passes in {unsettled} of {len(xs)} data sets; raise max_iter or tol"
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
+    return results
+
+
+def one_by_one(
+    fit: Callable[..., Any],
+    xs: Sequence[Any],
+    families: Sequence[Family],
+    allocation: Allocation,
+    rngs: Sequence[np.random.Generator],
+    **options: Any,
+) -> list[Any]:
+    """What ``fit`` makes of each data set, or the error where every start collapsed."""
+    results: list[Any] = []
+    for x, family, rng in zip(xs, families, rngs, strict=True):
+        try:
+            results.append(fit(x, family, allocation, rng=rng, **options))
+        except CollapseError as error:
+            results.append(error)
     return results
 
 

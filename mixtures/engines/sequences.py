@@ -14,7 +14,7 @@ kept where spans end, and then smoothed from the last span to the first, each fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import pairwise
@@ -31,6 +31,9 @@ SPAN, KEPT = 4_000_000, 10_000_000
 
 # Sequences go to threads in so many parts, whose sums are added in order.
 PARTS = 16
+
+# Multiplications in a matrix product up to which the usual libraries stay on one thread; rows in a part at most.
+PRODUCT, LARGEST_PART = 262_144, 16_384
 
 # Steps times states squared below which starting threads costs more than it saves.
 SEQUENTIAL = 50_000
@@ -154,17 +157,34 @@ class Points:
         """t(x) of some rows, (n, P)."""
         return self.family.features(self.x[rows]) if self.kept is None else self.kept[rows]
 
+    def _parts(self, rows: slice, K: int) -> list[slice]:
+        """The rows in parts whose products are so small that a library does not start threads of its own for them."""
+        size = min(max(PRODUCT // (K * self.width), 256), LARGEST_PART)
+        return [slice(first, min(first + size, rows.stop)) for first in range(rows.start, rows.stop, size)]
+
     def log_rho(self, rows: slice, eta: np.ndarray) -> np.ndarray:
         """t(x) . eta_k of some rows under R runs eta (R, K, P), shape (R, n, K)."""
         if self.distinct is None:
-            return np.matmul(self.features(rows), eta.swapaxes(-1, -2))
+            by_cluster, log_rho = eta.swapaxes(-1, -2), np.empty((len(eta), rows.stop - rows.start, eta.shape[-2]))
+
+            def work(part: slice) -> None:
+                here = slice(part.start - rows.start, part.stop - rows.start)
+                np.matmul(self.features(part), by_cluster, out=log_rho[:, here])
+
+            _each(work, self._parts(rows, eta.shape[-2]))
+            return log_rho
         t, place = self.distinct
         return np.take(t @ eta.swapaxes(-1, -2), place[rows], axis=1)
 
     def statistics(self, rows: slice, r: np.ndarray) -> np.ndarray:
         """sum_n r_nk t(x_n) over some rows, shape (R, K, P), of r (R, n, K)."""
         if self.distinct is None:
-            return r.swapaxes(-1, -2) @ self.features(rows)
+            by_cluster = r.swapaxes(-1, -2)
+
+            def work(part: slice) -> np.ndarray:
+                return by_cluster[..., part.start - rows.start : part.stop - rows.start] @ self.features(part)
+
+            return np.sum(_each(work, self._parts(rows, r.shape[-1])), axis=0)
         from mixtures.engines import chains
 
         t, place = self.distinct
@@ -253,6 +273,15 @@ class Compiled:
         return log_z, s[0], r[0], pairs
 
 
+def _each(work: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
+    """What the work on each part returns, done on as many threads as there are."""
+    if len(parts) == 1:
+        return [work(parts[0])]
+    from mixtures.engines.softmax import pool
+
+    return list(pool().map(work, parts))
+
+
 def _smooth(
     r: np.ndarray,
     edges: np.ndarray,
@@ -281,9 +310,7 @@ def _smooth(
         parts = r[run, rows], alpha[run, rows], own - own[0], weights[some], log_pi[run], log_A[run], u[run, rows]
         chains.smooth(*parts, *found[task])  # type: ignore[call-arg]
 
-    from mixtures.engines.softmax import pool
-
-    list(pool().map(work, range(len(tasks))))
+    _each(work, range(len(tasks)))
     for (run, _), (own_z, own_pairs) in zip(tasks, found, strict=True):
         log_z[run] += own_z
         pairs[run] += own_pairs

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mixtures.ascent.climb import Ascent, ascend
-from mixtures.ascent.many import ascend_many, sources
+from mixtures.ascent.many import ascend_many, one_by_one, sources
 from mixtures.ascent.online import as_ascent, learn
 from mixtures.engines.responsibilities import fold, log_sum, normalise_draws
 from mixtures.errors import CollapseError, ConvergenceWarning
@@ -71,6 +71,8 @@ def fit_many(
 
     Arguments and results are those of `mixtures.methods.em.fit_many`.
     """
+    if not allocation.independent:
+        return one_by_one(fit, xs, families, allocation, sources(rng, len(xs)), **climb)
     began = time.perf_counter()
     ascents = ascend_many(step, xs, families, allocation, rngs=sources(rng, len(xs)), **climb)
     seconds = (time.perf_counter() - began) / max(1, len(xs))

@@ -10,7 +10,7 @@ import numpy as np
 
 from mixtures.ascent.centred import go_on
 from mixtures.ascent.climb import Ascent, ascend
-from mixtures.ascent.many import ascend_many, sources
+from mixtures.ascent.many import ascend_many, one_by_one, sources
 from mixtures.ascent.online import as_ascent, learn
 from mixtures.engines.passes import Pass, entropy, log_base, one_pass
 from mixtures.engines.responsibilities import fold
@@ -159,8 +159,13 @@ def fit_many(
     Returns
     -------
     list of Fit or CollapseError
-        In the order of xs; the error where every start collapsed. Run times are equal shares of the whole.
+        In the order of xs; the error where every start collapsed. Run times are equal shares of the whole. Of sequences,
+        which may differ in length, each is fitted by itself.
     """
+    if not allocation.independent:
+        return one_by_one(
+            fit, xs, families, allocation, sources(rng, len(xs)), prior=prior, reg_covar=reg_covar, **climb
+        )
     began = time.perf_counter()
     method = map_step if prior else step
     going = go_on if families and families[0].gaussian and not prior else None
