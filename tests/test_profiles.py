@@ -159,17 +159,23 @@ def test_rates_stand_on_a_logarithmic_axis():
 def test_levels_as_cells(K, D, C, M):
     of = nominal(K, D, C)
     methods = dict.fromkeys(("em", "cavi", "advi-fullrank", "gibbs", "nuts", "smc")[:M], of)
-    figure = inside(plot_heat(methods, "cavi"))
+    figure = inside(plot_heat(methods, {m: f"{m}, the reference" for m in methods}))
     assert len(figure.axes[0].get_yticklabels()) == D * C
     assert len(figure.axes[0].texts) == (K * D * C if K * M <= 16 else 0)
 
 
 def test_64_items_and_mixed_columns_as_cells():
-    inside(plot_heat(dict.fromkeys(("em", "nuts"), binary(10, 64)), None))
+    inside(plot_heat(dict.fromkeys(("em", "nuts"), binary(10, 64)), {"em": "EM", "nuts": "NUTS"}))
     posterior, _ = mixed()
     of = profile(posterior, FEATURES, LEVELS)
     of = of.assign(standard=of["value"].sel(quantile=0.5))
-    inside(plot_heat({"em": of}, None))
+    inside(plot_heat({"em": of}, {"em": "EM"}))
+
+
+def test_panels_of_unlike_numbers_of_clusters():
+    of = {f"K = {K}": binary(K, 7, names=LONG) for K in (1, 2, 8)}
+    figure = inside(plot_heat(of, {name: f"{name}: AIC, BIC, SABIC, evidence" for name in of}))
+    assert [len(ax.get_xticks()) for ax in figure.axes[:3]] == [1, 2, 8]
 
 
 @pytest.mark.parametrize(("K", "M"), [(1, 1), (2, 4), (10, 5), (13, 2)])

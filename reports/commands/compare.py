@@ -73,6 +73,14 @@ def compare(
     chains: Annotated[int, typer.Option(help="Number of chains.")] = Options.chains,
     sampler: Annotated[str, typer.Option(metavar=one_of(SAMPLERS), help="Who runs NUTS.")] = Options.sampler,
     standardize: Annotated[bool, typer.Option(help="Report in standard deviations of each feature.")] = False,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROWSxCOLUMNS",
+            help="The features are the pixels of a picture, row by row.",
+            show_default="no picture",
+        ),
+    ] = None,
     restarts: Annotated[int, typer.Option(help="Starts of EM and CAVI; the best is kept.")] = Options.restarts,
     reg_covar: Annotated[
         float,
@@ -182,6 +190,7 @@ def compare(
                 room=folder,
                 test_fraction=test_fraction,
                 standardize=standardize,
+                image=_shape(image),
                 facts={
                     "command": shlex.join(["mixtures", *sys.argv[1:]]),
                     "seed": seed,
@@ -217,6 +226,16 @@ def compare(
         typer.launch(path.resolve().as_uri())
     if result.failures:
         raise typer.Exit(FAILED)
+
+
+def _shape(image: str | None) -> tuple[int, int] | None:
+    """Rows and columns of a picture, as they were typed."""
+    if image is None:
+        return None
+    sides = image.lower().split("x")
+    if len(sides) != 2 or not all(side.strip().isdecimal() for side in sides):
+        raise ValueError(f"--image is {image!r}; expected rows x columns, such as 8x8")
+    return int(sides[0]), int(sides[1])
 
 
 def _written(folder: Path, manifest: dict[str, Any]) -> str:

@@ -116,17 +116,18 @@ def describe_model(family: Family, allocation: Dirichlet, given: Iterable[str] =
     }
 
 
-def describe_columns(data: Data) -> dict[str, Any]:
+def describe_columns(data: Data, image: list[int] | None = None) -> dict[str, Any]:
     """What every feature holds, the names of the levels of those that have some, and of a table of nothing else how many
-    different rows there are, and can be where that is not beyond counting.
+    different rows there are, and can be where that is not beyond counting; and the picture whose pixels the features are.
     """
     whole, cells = len(data.levels) == len(data.features), float(np.prod(np.array(data.n_levels, dtype=float)))
-    return {
+    found: dict[str, Any] = {
         "kinds": dict(zip(data.features, data.kinds, strict=True)),
         "levels": {name: list(levels) for name, levels in data.levels.items()},
         "n_patterns": n_patterns(data.x) if whole else None,
         "n_cells": int(cells) if whole and cells < MOST_CELLS else None,
     }
+    return found if image is None else found | {"image": image}
 
 
 def peak_memory() -> float | None:

@@ -187,6 +187,27 @@ def _as_text(classes: Any) -> np.ndarray:
     return np.array([UNKNOWN if gap else str(value) for gap, value in zip(missing, values, strict=True)])
 
 
+def check_image(image: Sequence[int] | None, data: Data) -> list[int] | None:
+    """Rows and columns of the picture that the features are the pixels of, if they are.
+
+    Raises
+    ------
+    ValueError
+        If they are not as many, or a feature is neither a count nor has two levels.
+    """
+    if image is None:
+        return None
+    shape = [int(side) for side in image]
+    if len(shape) != 2 or min(shape) < 1 or shape[0] * shape[1] != len(data.features):
+        raise ValueError(
+            f"image is {'x'.join(map(str, shape))}; expected rows x columns, {len(data.features)} pixels in all"
+        )
+    counts = all(kind == "poisson" for kind in data.kinds)
+    if not (counts or all(n == 2 for n in data.n_levels)):
+        raise ValueError("image is for features of two levels each, or counts; these are of other kinds")
+    return shape
+
+
 def digest(x: Any) -> str:
     """SHA-256 of numbers in float64 and row by row."""
     return hashlib.sha256(np.ascontiguousarray(x, dtype=np.float64).tobytes()).hexdigest()

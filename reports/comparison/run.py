@@ -30,7 +30,7 @@ from reports.comparison.capacity import check_comparison
 from reports.comparison.catalogue import DEFAULT, METHODS, Options
 from reports.comparison.files import check_space
 from reports.comparison.measure import measure
-from reports.comparison.prepared import prepare
+from reports.comparison.prepared import check_image, prepare
 from reports.comparison.progress import Asked, Watch, watched
 from reports.comparison.results import COLUMNS, FORMAT, Results
 from reports.comparison.trees import size
@@ -68,6 +68,7 @@ def compare(
     name: str = "data",
     test_fraction: float = 0.0,
     standardize: bool = False,
+    image: Sequence[int] | None = None,
     covariance: str = "full",
     alpha0: float = 1.0,
     prior: Mapping[str, Any] | None = None,
@@ -114,6 +115,8 @@ def compare(
         Share of the rows held out for the predictive density, 0 to below 1.
     standardize : bool
         Report in units of each feature's standard deviation, of those that are numbers. The methods do not depend on units.
+    image : (int, int), optional
+        Rows and columns of a picture whose pixels, row by row, the features are: the page shows clusters as pictures.
     covariance : {"full", "tied", "diag", "spherical"}
         Structure of the clusters' covariances of numbers, each an exact conjugate model of its own.
     alpha0 : float
@@ -167,6 +170,7 @@ def compare(
         raise ValueError(f"n_components is {n_components}; expected 1 to {len(data.x)}, the number of rows to fit")
     if "gaussian" not in data.kinds:
         datasets.check_components(data.x, n_components, kinds=data.kinds)
+    pixels = check_image(image, data)
     each = numbers_of(data.kinds, data.n_levels)
     check_comparison(data.x.shape[1], n_components, methods, settings, each)
     if room:
@@ -212,7 +216,7 @@ def compare(
         "versions": facts_of.versions(),
         "platform": f"{platform.system()} {platform.machine()}",
         "data": facts_of.describe_data(data, name, standardize, facts),
-        "model": facts_of.describe_model(family, allocation, prior or ()) | facts_of.describe_columns(data),
+        "model": facts_of.describe_model(family, allocation, prior or ()) | facts_of.describe_columns(data, pixels),
         "methods": entries,
         "options": asdict(settings),
     }

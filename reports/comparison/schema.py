@@ -5,6 +5,7 @@ A page is made from a manifest without further questions; whatever a section loo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
@@ -59,6 +60,7 @@ class Model(TypedDict):
     covariance: Literal["full", "tied", "diag", "spherical", "none"]
     kinds: dict[str, Literal["gaussian", "poisson", "categorical", "bernoulli"]]
     levels: dict[str, list[str]]
+    image: NotRequired[tuple[Positive, Positive]]
     blocks: dict[str, list[str]]
     n_components: Positive
     n_parameters: Positive
@@ -229,6 +231,7 @@ def check(manifest: dict[str, Any]) -> None:
     demands = {
         "data.features": len(set(data["features"])) == data["d"],
         "model.kinds": list(manifest["model"]["kinds"]) == data["features"],
+        "model.image": math.prod(manifest["model"].get("image", [data["d"]])) == data["d"],
         "model.prior": all(map(_numeric, manifest["model"]["prior"].values())),
         "methods": named <= succeeded and bool(prior) == bool(succeeded),
         "reference.method": reference["method"] in {None, *manifest["references"]},

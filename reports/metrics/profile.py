@@ -86,6 +86,27 @@ def _entries(posterior: xr.Dataset, levels: Mapping[str, Sequence[str]]) -> Iter
                     yield Entry(feature, own[c], what), values[:, :, d, c]
 
 
+def as_posterior(theta: Mapping[str, np.ndarray], kinds: Mapping[str, str]) -> xr.Dataset:
+    """Parameters of clusters (K, ...), in the units of x, as the single draw that `profile` takes.
+
+    Parameters
+    ----------
+    theta : mapping
+        As families name them.
+    kinds : mapping
+        Feature -> what it holds, one of `mixtures.tables.KINDS`.
+    """
+    import xarray as xr
+
+    holds = {"means": ("gaussian",), "rates": ("poisson",), "probabilities": ("bernoulli", "categorical")}
+    variables, coords = {}, {}
+    for name in (name for name in holds if name in theta):
+        dims = ("chain", "draw", "cluster", f"{name}_feature", "level")[: theta[name].ndim + 2]
+        variables[name] = (dims, np.asarray(theta[name])[None, None])
+        coords[f"{name}_feature"] = [feature for feature, kind in kinds.items() if kind in holds[name]]
+    return xr.Dataset(variables, coords=coords).assign_coords(cluster=range(len(next(iter(theta.values())))))
+
+
 def standard(
     of: xr.Dataset, x: np.ndarray, features: Sequence[str], levels: Mapping[str, Sequence[str]]
 ) -> xr.DataArray:

@@ -113,29 +113,20 @@ STATISTICS = {
 
 
 def reference_words(view: View) -> list[Notice]:
-    """Return what G² can be compared with, and whether the model has more parameters than the table can tell."""
+    """Return what G² can be compared with where that is not a chi-square distribution."""
     base = next((m for m in view.trees if not math.isnan(view.value(m, "df"))), None)
     if base is None:
         return []
     n, cells, df = view.manifest["data"]["n"], view.value(base, "cells"), view.value(base, "df")
-    found = []
-    if df < 0:
-        found.append(
-            Notice(
-                f"The model has more free parameters ({number(view.value(base, 'n_parameters'))}) than the {number(cells)} "
-                "possible patterns, less one, can determine: it is not identified, and different parameters fit equally well.",
-                "warn",
-            )
+    if df < 0 or n >= FEWEST_A_CELL * cells:
+        return []
+    return [
+        Notice(
+            f"The table is sparse: {n} rows, {number(cells)} possible patterns. With fewer than {FEWEST_A_CELL:g} rows a "
+            "pattern, G² and X² do not follow a chi-square distribution, and no p-value is taken from it. That of "
+            "[[#checks|replicated data sets]] stands in."
         )
-    elif n < FEWEST_A_CELL * cells:
-        found.append(
-            Notice(
-                f"The table is sparse: {n} rows, {number(cells)} possible patterns. With fewer than {FEWEST_A_CELL:g} rows a "
-                "pattern, G² and X² do not follow a chi-square distribution, and no p-value is taken from it. That of "
-                "[[#checks|replicated data sets]] stands in."
-            )
-        )
-    return found
+    ]
 
 
 def classification(view: View) -> list[Table]:
@@ -143,11 +134,11 @@ def classification(view: View) -> list[Table]:
     others = [m for m in view.trees if m != view.base]
     role = ", the reference" if view.base == view.reference else ""
     caption = (
-        f"Classification by {view.label(view.base)}{role}: the expected number of points of each class (a row of this table) "
-        "by the class that they are assigned to, their most probable one (a column). Off the diagonal are classification "
+        f"Classification by {view.label(view.base)}{role}: the expected number of points of each class (a row) by "
+        "the class that they are assigned to, their most probable one (columns 0, 1, ...). Off the diagonal are classification "
         "errors; below each number stands its share of the class"
     )
-    head = [f"assigned to {k}" for k in range(view.n_clusters)]
+    head = [str(k) for k in range(view.n_clusters)]
     tables = [
         Table(caption, ["class", *head, "in all"], _classified(view, [view.base], named=False), slug="classification")
     ]

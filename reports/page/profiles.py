@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from reports.metrics.profile import MEAN, PROBABILITY, RATE, profile, separation, standard
+from reports.metrics.criteria import Clustering
+from reports.metrics.profile import MEAN, PROBABILITY, RATE, as_posterior, profile, separation, standard
 from reports.page.blocks import Figure, image
 from reports.page.numbers import fixed, percent
 from reports.page.view import View
@@ -22,6 +23,13 @@ MOST_CELLS = 64
 
 MOST_COUNTS = 120
 """A largest count up to which one count is drawn as the distribution of its numbers."""
+
+
+CELLS = (
+    "What each cluster says of each feature: the probability of a level, the rate of a count or the mean of a number, coloured "
+    "by how far that is from the mean of all rows, in standard deviations of the rows"
+)
+"""What coloured cells of columns of several kinds are."""
 
 
 class Profiles:
@@ -84,19 +92,34 @@ class Profiles:
         """Whether the values are drawn on a logarithmic axis: rates, of which none is nearly zero."""
         return self.what == {RATE} and float(self.base["value"].sel(quantile=0.5).min()) > 1e-3
 
-    def chosen(self) -> np.ndarray:
-        """Places of the rows that are drawn as cells: all, or those of the features that part the clusters best."""
-        of = self.base
-        if of.sizes["entry"] <= MOST_CELLS:
-            return np.arange(of.sizes["entry"])
-        apart = separation(of["standard"], list(of["feature"].values), self.shares[self.view.base])
-        ranked, kept, rows = sorted(apart, key=lambda name: -apart[name]), set[str](), 0
-        counts = {name: int((of["feature"].values == name).sum()) for name in apart}
-        for name in ranked:
-            if rows + counts[name] <= MOST_CELLS:
-                kept.add(name)
-                rows += counts[name]
-        return np.flatnonzero([str(name) in kept for name in of["feature"].values])
+
+def chosen(of: xr.Dataset, weights: np.ndarray) -> np.ndarray:
+    """Return places of the rows that are drawn as cells: all, or those of the features that part the clusters best."""
+    if of.sizes["entry"] <= MOST_CELLS:
+        return np.arange(of.sizes["entry"])
+    apart = separation(of["standard"], list(of["feature"].values), weights)
+    ranked, kept, rows = sorted(apart, key=lambda name: -apart[name]), set[str](), 0
+    counts = {name: int((of["feature"].values == name).sum()) for name in apart}
+    for name in ranked:
+        if rows + counts[name] <= MOST_CELLS:
+            kept.add(name)
+            rows += counts[name]
+    return np.flatnonzero([str(name) in kept for name in of["feature"].values])
+
+
+def candidates_figure(
+    clusterings: Mapping[str, Clustering], x: np.ndarray, kinds: Mapping[str, str], levels: Mapping[str, list[str]]
+) -> Any:
+    """Return the profiles of several clusterings of the same rows (N, D), a panel each."""
+    from reports.plots.heat import plot_heat
+
+    features, found = list(kinds), {}
+    for title, one in clusterings.items():
+        of = profile(as_posterior(one.theta, kinds), features, levels)
+        found[title] = of.assign(standard=standard(of, x, features, levels))
+    first = next(iter(found.values()))
+    rows = chosen(first, next(iter(clusterings.values())).weights)
+    return plot_heat({title: of.isel(entry=rows) for title, of in found.items()}, {title: title for title in found})
 
 
 def shares(tree: xr.DataTree) -> np.ndarray:
@@ -161,7 +184,8 @@ def _lines(of: Profiles, methods: list[str]) -> tuple[str, Any]:
 def _cells(of: Profiles, methods: list[str]) -> tuple[str, Any]:
     from reports.plots.heat import plot_heat
 
-    rows, base = of.chosen(), of.base
+    base = of.base
+    rows = chosen(base, of.shares[of.view.base])
     drop = [] if of.what != {PROBABILITY} else ["standard"]
     shown = {m: of.of[m].isel(entry=rows).drop_vars(drop) for m in methods}
     names = {PROBABILITY: "the probability of a level", RATE: "the rate of a count", MEAN: "the mean of a number"}
@@ -176,7 +200,8 @@ def _cells(of: Profiles, methods: list[str]) -> tuple[str, Any]:
     who = f" by {of.view.label(methods[0])}" if len(methods) == 1 else ", a panel a method"
     good = "" if len(methods) == 1 else " Where methods agree, panels look alike."
     caption = f"What each cluster says of each feature{who}: {numbers}, the median, {colours}.{good}{some}"
-    return caption, plot_heat(shown, of.view.reference)
+    role = {of.view.reference: ", the reference"} if len(methods) > 1 else {}
+    return caption, plot_heat(shown, {m: of.view.label(m) + role.get(m, "") for m in methods})
 
 
 def _tiles(of: Profiles, methods: list[str]) -> tuple[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from reports.metrics.criteria import CRITERIA, TESTS, Candidate
+from reports.page import profiles
 from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Notice, Section, Table, image, value
 from reports.page.build import write
 from reports.page.numbers import DASH, fixed, number, seconds, with_error
@@ -202,15 +203,24 @@ def verdict(view: View) -> Iterator[str]:
 
 def clusters(view: View) -> Section | None:
     """The clusters of the candidates that are chosen."""
-    if not (view.drawn and view.numbers):
+    if not view.drawn:
         return None
     section = Section(
         "clusters",
         "Chosen clusters",
         "The clusters of each candidate that a criterion chooses, the choice of the most criteria first.",
     )
-    titles = [(_panel_title(view, c, those), view.selection.clusterings[c]) for c, those in view.drawn.items()]
-    drawing = plot_clusters(view.x, view.plane, titles)
+    titles = {c: _panel_title(view, c, those) for c, those in view.drawn.items()}
+    if len(view.numbers) == len(view.manifest["data"]["features"]):
+        panels = [(title, view.selection.clusterings[c]) for c, title in titles.items()]
+        drawing = plot_clusters(view.x, view.plane, panels)
+    else:
+        drawing = profiles.candidates_figure(
+            {title: view.selection.clusterings[c] for c, title in titles.items()},
+            view.selection.x,
+            view.manifest["model"]["kinds"],
+            view.manifest["model"]["levels"],
+        )
     section.blocks.append(Figure(_clusters_caption(view), [image(drawing, _clusters_alt(view))]))
     return section
 
@@ -222,9 +232,12 @@ def _panel_title(view: View, candidate: Candidate, criteria: list[str]) -> str:
 
 def _clusters_caption(view: View) -> str:
     """What is drawn, of which fits, and what is not."""
-    on_line = len(view.plane.names) == 1
+    whole = len(view.numbers) == len(view.manifest["data"]["features"])
+    on_line = whole and len(view.plane.names) == 1
     drawn = (
-        "Histogram coloured by most probable cluster, the density of each cluster times its weight and, as a heavy line, "
+        profiles.CELLS
+        if not whole
+        else "Histogram coloured by most probable cluster, the density of each cluster times its weight and, as a heavy line, "
         "that of the mixture"
         if on_line
         else "Points coloured by most probable cluster, fainter where that is less certain, and a contour of each cluster’s "
@@ -235,12 +248,16 @@ def _clusters_caption(view: View) -> str:
         by.setdefault(view.selection.clusterings[candidate].method, []).append(view.words(candidate))
     fits = listing([f"{ESTIMATES[method]} at {listing(those)}" for method, those in by.items()])
     text = f"{drawn}. Parameters: {fits}. Above each panel, the criteria that choose it."
-    if view.plane.principal:
+    if whole and view.plane.principal:
         text += (
             f" The axes are the first two principal axes of the {view.manifest['data']['d']} features in units of their "
             "standard deviations; contours are those of the normals projected on them."
         )
-    empty = {c: c.components - len(np.unique(view.selection.clusterings[c].labels)) for c in view.drawn}
+    empty = (
+        {}
+        if not whole
+        else {c: c.components - len(np.unique(view.selection.clusterings[c].labels)) for c in view.drawn}
+    )
     if any(empty.values()):
         said = [f"{count} at {view.words(c)}" for c, count in empty.items() if count]
         text += f" Clusters that are the most probable one of no point are not drawn: {listing(said)}."

@@ -22,40 +22,42 @@ NUMBERED = 16
 
 
 @style.drawing()
-def plot_heat(profiles: Mapping[str, xr.Dataset], reference: str | None) -> Figure:
-    """Draw one panel a method, a row an entry of the profile and a column a cluster; cells hold the medians where they fit.
+def plot_heat(profiles: Mapping[str, xr.Dataset], titles: Mapping[str, str]) -> Figure:
+    """Draw a panel for each profile, a row an entry and a column a cluster; cells hold the medians where they fit.
 
     Parameters
     ----------
     profiles
-        Method -> `value` (quantile, entry, cluster), `feature`, `level`, `what` (entry). With `standard` (entry, cluster), how
+        Name -> `value` (quantile, entry, cluster), `feature`, `level`, `what` (entry). With `standard` (entry, cluster), how
         far the value is from the mean of all rows in their sds, cells are coloured by that, else by the probability itself.
-    reference
-        The method that is named as the reference.
+    titles
+        Name -> title of the panel.
     """
     first = next(iter(profiles.values()))
-    K, n, M = first.sizes["cluster"], first.sizes["entry"], len(profiles)
+    sizes = [own.sizes["cluster"] for own in profiles.values()]
+    K, n, M = max(sizes), first.sizes["entry"], len(profiles)
     labels = _labels(first)
     left = 0.3 + 0.075 * max(map(len, labels))
-    numbered = K * M <= NUMBERED and n <= 60
+    numbered = sum(sizes) <= NUMBERED and n <= 60
     across = max(1, min(M, int((style.WIDTH - left) / max(1.0, 0.34 * K if numbered else 0.16 * K + 0.3))))
     rows = -(-M // across)
     across = -(-M // rows)
     each = 0.24 if n <= 40 else 0.16
-    figure, axes = style.panels(rows, across, sharey=True, sharex=True)
-    figure.set_size_inches(style.WIDTH, rows * (0.65 + each * n) + 0.75)
+    width_ratios = sizes if rows == 1 else None
+    figure, axes = style.panels(rows, across, sharey=True, width_ratios=width_ratios)
+    figure.set_size_inches(style.WIDTH, rows * (0.75 + each * n) + 0.75)
     apart = "standard" in first
-    for place, (ax, (method, profile)) in enumerate(zip(axes.flat, profiles.items(), strict=False)):
-        value = profile["value"].sel(quantile=0.5).values
+    for place, (ax, (name, profile)) in enumerate(zip(axes.flat, profiles.items(), strict=False)):
+        value, own = profile["value"].sel(quantile=0.5).values, sizes[place]
         shown = profile["standard"].values if apart else value
         image = ax.imshow(shown, aspect="auto", cmap="RdBu_r" if apart else "Blues",
                           vmin=-REACH if apart else 0, vmax=REACH if apart else 1)  # fmt: skip
         if numbered:
             _numbers(ax, value, shown / REACH if apart else shown * 2 - 1, apart, list(profile["what"].values))
-        title = style.look(method).label + (", the reference" if method == reference and M > 1 else "")
-        ax.set_title(style.wrapped(title, max(9, int(100 * (style.WIDTH - left) / across / 9))))
-        ax.set_xticks(range(K))
-        ax.tick_params(length=0, labelbottom=place + across >= M)
+        part = own / sum(sizes) if rows == 1 else 1 / across
+        ax.set_title(style.wrapped(titles[name], max(9, int(100 * (style.WIDTH - left) * part / 9.5))))
+        ax.set_xticks(range(own))
+        ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         _rules(ax, list(first["feature"].values))
         if place + across >= M:
@@ -85,7 +87,7 @@ def _numbers(ax: Axes, value: np.ndarray, darkness: np.ndarray, both: bool, what
     """Write every cell's value, white where the cell is dark."""
     for (i, k), v in np.ndenumerate(value):
         dark = abs(darkness[i, k]) > 0.6 if both else darkness[i, k] > 0.2
-        text = f"{v:.2f}" if what[i] == "probability" else f"{v:.3g}"
+        text = f"{v:.2f}" if what[i] == "probability" else f"{v:.0f}" if abs(v) >= 1000 else f"{v:.3g}"
         ax.text(
             k,
             i,
