@@ -268,7 +268,7 @@ def differing(differences, **settings):
         | {"truth": "gaussian", "true_k": 2, "k": 2, "covariance": "full", "n": 20}
         | settings
     )
-    rows = [one | {"method": m, "replicate": r, "test": d * (m == "cavi")}
+    rows = [one | {"method": m, "replicate": r, "test": d * (m == "cavi"), "impossible": np.nan}
             for r, d in enumerate(differences) for m in ("cavi", "em")]  # fmt: skip
     return pd.DataFrame(rows)
 

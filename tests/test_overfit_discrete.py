@@ -19,7 +19,7 @@ from reports.studies.overfit.fits import fit
 from reports.studies.overfit.grid import KINDS, Cell, Truth, parse
 from reports.studies.overfit.measure import measure
 from reports.studies.overfit.study import run
-from reports.studies.overfit.truths import MEAN, overall, replicate
+from reports.studies.overfit.truths import MEAN, of_data_set, overall, replicate
 
 TRUTHS = {
     "bernoulli": Truth("bernoulli", 3, 2, imbalance=2.0, concentration=1.0),
@@ -194,9 +194,10 @@ def test_the_interval_of_a_median_holds_it(rng):
 
 def scores(em, cavi, **settings):
     one = dict.fromkeys(summary.SETTINGS) | {"truth": "bernoulli", "true_k": 2, "k": 2, "n": 20} | settings
+    gaussian = one["truth"] == "gaussian"
     return pd.DataFrame(
         [
-            one | {"method": m, "replicate": r, "test": x}
+            one | {"method": m, "replicate": r, "test": x, "impossible": np.nan if gaussian else float(x == -np.inf)}
             for m, v in (("em", em), ("cavi", cavi))
             for r, x in enumerate(v)
         ]
@@ -303,6 +304,22 @@ def test_a_grid_may_mix_gaussian_and_discrete_truths():
         5,
     }
     assert set(KINDS) == set(TRUTHS)
+
+
+def test_real_data_are_fitted_by_the_kinds_of_their_columns():
+    """Binary items are a Bernoulli mixture, and a table of several kinds a product with all levels, numbers among them."""
+    grid = parse("[[block]]\ntruth = ['carcinoma', 'heart']\nn = 60\nfitted_K = 2\nmethods = ['em', 'cavi']", "grid")
+    cells = {(one.truth.name, one.method): one for one in grid.cells}
+    assert cells["carcinoma", "em"].covariance is None
+    assert cells["heart", "em"].covariance == "full"
+    rows = {row["method"]: row for method in ("em", "cavi") for row in measure(cells["carcinoma", method], [0])}
+    assert {row.get("failure") for row in rows.values()} == {None}
+    assert rows["em"]["boundary"] == 1
+    assert rows["cavi"]["impossible"] == 0
+    one = replicate(cells["heart", "em"].truth, 60, 0, 0, 0)
+    family = of_data_set("heart", one.x, 2, "full")
+    assert [part.name for part in family.parts] == ["gaussian", "poisson", "categorical"]
+    assert [*of_data_set("heart", one.x[:30], 2, "full").parts[2].levels] == [*family.parts[2].levels]
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ from reports.page.numbers import number, percent
 from reports.page.overfit_view import View, missing
 from reports.page.words import listing, sentence
 from reports.studies.intervals import median_interval, wilson
-from reports.studies.overfit.grid import KINDS
-from reports.studies.overfit.summary import ERROR, Slice, ordered_differences, paired
+from reports.studies.overfit.summary import ERROR, Slice, discrete, ordered_differences, paired
 
 ESTIMATED = ("em", "map", "cavi", "cavi-plugin", "gibbs", "nuts", "advi", "advi-fullrank")
 """Methods whose estimates are looked at, in this order."""
@@ -79,7 +78,7 @@ def medians_with_n(view: View, part: Slice) -> Iterator[str]:
 
 def _by_method(view: View) -> Iterator[tuple[str, pd.DataFrame]]:
     """The fits of discrete data that ended, method by method."""
-    ended = view.table[view.table["truth"].isin(KINDS) & view.table["infinite"].notna()]
+    ended = view.table[discrete(view.table) & view.table["infinite"].notna()]
     for method in ESTIMATED:
         if len(own := ended[ended["method"] == method]):
             yield method, own
@@ -103,4 +102,8 @@ def _same(view: View) -> list[str]:
     both = view.table[view.table["method"].isin(("cavi", "cavi-plugin"))]
     scores = both.pivot_table(index=["truth", *keys], columns="method", values="test").dropna()
     gaps = (scores["cavi"] - scores["cavi-plugin"]).abs().groupby("truth").max()
-    return [str(kind) for kind, gap in gaps.items() if kind in KINDS and not missing(gap) and gap < 1e-9]
+    return [
+        str(kind)
+        for kind, gap in gaps.items()
+        if kind in ("bernoulli", "categorical") and not missing(gap) and gap < 1e-9
+    ]

@@ -8,7 +8,6 @@ from reports.page.overfit_figures import add
 from reports.page.overfit_view import NAMES, View, missing
 from reports.studies.overfit import summary
 from reports.studies.overfit.boundaries import MEASURES, boundaries
-from reports.studies.overfit.grid import KINDS
 
 TITLES = {"infinite": "test score of minus infinity", "boundary": "estimate at the boundary"}
 
@@ -25,7 +24,7 @@ def boundary(view: View) -> Section | None:
         "A probability that is estimated as 0 or 1, or a rate as 0, makes unseen values impossible in its class; a point that "
         "is impossible in all classes has a log probability of minus infinity, and so has the test score.",
     )
-    fits = view.table[view.table["truth"].isin(KINDS) & ~view.table["method"].isin(("oracle", "single"))]
+    fits = view.table[summary.discrete(view.table) & ~view.table["method"].isin(("oracle", "single"))]
     for measure in ("infinite", "boundary"):
         add(view, section, fits, "n", measure, YLABELS[measure], share=True,
             caption=f"Share of fits with {_article(measure)} against the number of points; lower is better.")  # fmt: skip

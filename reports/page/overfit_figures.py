@@ -14,7 +14,6 @@ from reports.page.overfit_view import NAMES, PANELS, View, half_free, missing
 from reports.page.words import listing, sentence
 from reports.plots.overfit import Panel, plot_curves
 from reports.studies.overfit import summary
-from reports.studies.overfit.grid import KINDS
 from reports.studies.overfit.summary import Slice
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def add(
     **draw: Any,
 ) -> None:
     """Append a figure and its table, where there is something to show; of discrete data with medians, for infinite values."""
-    medians = measure not in summary.SHARES and bool(table["truth"].isin(KINDS).any())
+    medians = measure not in summary.SHARES and bool(summary.discrete(table).any())
     shown = table[table["method"] != "oracle"] if measure in ("kl", "gap", "occupied") else table
     if measure == "occupied":
         shown = shown[~shown["method"].isin(("single", "cavi-plugin"))]

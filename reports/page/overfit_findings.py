@@ -13,7 +13,6 @@ from reports.page.overfit_boundary import boundaries, medians_with_n, ruled_out
 from reports.page.overfit_view import PANELS, View, as_number, half_free, missing
 from reports.page.words import listing, sentence
 from reports.studies.overfit import summary
-from reports.studies.overfit.grid import KINDS
 from reports.studies.overfit.summary import COVERAGES, Difference, Slice
 
 NEGLIGIBLE = 0.01
@@ -133,7 +132,7 @@ def _by(settings: dict) -> str:
 
 def _with_n(view: View) -> Iterator[str]:
     for part in _main(view, "n"):
-        if part.settings["truth"] in KINDS:
+        if summary.discrete(part.table).any():
             yield from medians_with_n(view, part)
             continue
         xs = sorted(part.table.loc[part.table["method"] == "cavi", "n"].unique())

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mixtures import datasets
 from reports.page.numbers import fixed
 from reports.plots import style
 from reports.studies.overfit import summary
 from reports.studies.overfit.grid import KINDS, Grid, Truth
 from reports.studies.overfit.study import Study
 from reports.studies.overfit.summary import COVERAGES, SETTINGS, Slice
-from reports.studies.overfit.truths import prior
+from reports.studies.overfit.truths import of_data_set, prior
 
 PANELS = 9
 """Panels of a figure, and settings with a sentence each, at most; the tables have all."""
@@ -94,15 +95,16 @@ class View:
 
     @cached_property
     def discrete(self) -> bool:
-        """Whether there are truths of a discrete kind."""
-        return bool(self.table["truth"].isin(KINDS).any())
+        """Whether there are data that hold anything but numbers."""
+        return bool(summary.discrete(self.table).any())
 
     @property
     def priors(self) -> list[str]:
         """Sources of the default priors."""
         truths = set(self.table["truth"])
         gaussian = ["Fraley & Raftery 2007"] if self.table["covariance"].notna().any() else []
-        return [*gaussian, *dict.fromkeys(source for kind, source in PRIORS.items() if kind in truths)]
+        kinds = truths | {kind for cell in self.grid.cells for kind in cell.truth.kinds or ()}
+        return [*gaussian, *dict.fromkeys(source for kind, source in PRIORS.items() if kind in kinds)]
 
     @property
     def covered(self) -> list[str]:
@@ -155,6 +157,9 @@ def half_free(settings: dict[str, Any]) -> float:
     if settings["truth"] in KINDS:
         levels = None if missing(settings["levels"]) else int(settings["levels"])
         return prior(Truth(str(settings["truth"]), d, levels=levels)).n_free(1) / 2
+    if missing(settings["covariance"]):
+        data = datasets.load(str(settings["truth"]))
+        return of_data_set(data.name, data.x, 1, None).n_free(1) / 2
     own = {"full": d * (d + 1) // 2, "tied": 0, "diag": d, "spherical": 1}[str(settings["covariance"])]
     return (d + own) / 2
 

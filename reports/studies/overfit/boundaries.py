@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from reports.studies.overfit.grid import KINDS
-from reports.studies.overfit.summary import ERROR, SETTINGS
+from reports.studies.overfit.summary import ERROR, SETTINGS, discrete
 
 MEASURES = ("boundary", "infinite")
 
@@ -28,7 +27,7 @@ def boundaries(table: pd.DataFrame) -> pd.DataFrame:
         fits that have any. The intervals (Clopper & Pearson 1934, *Biometrika* 26:404-413) hold together with 95%, by
         Bonferroni's inequality.
     """
-    own = table[table["truth"].isin(KINDS) & (table["method"] != "oracle")]
+    own = table[discrete(table) & (table["method"] != "oracle")]
     groups = [*own.groupby(["method", *SETTINGS], dropna=False, sort=False)]
     level = ERROR / max(1, len(MEASURES) * len(groups))
     rows = []

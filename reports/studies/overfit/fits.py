@@ -18,7 +18,7 @@ from reports.comparison.catalogue import METHODS, Options
 from reports.metrics.boundary import to_boundary
 from reports.metrics.optimum import at_mean
 from reports.studies.overfit.grid import Cell
-from reports.studies.overfit.truths import Replicate, prior
+from reports.studies.overfit.truths import Replicate, of_data_set, prior
 
 TITLES = {
     "oracle": "the true density",
@@ -86,7 +86,9 @@ def _fit(cell: Cell, data: Sequence[Replicate]) -> list[Outcome]:
 
 
 def _family(cell: Cell, x: np.ndarray, k: int) -> Family:
-    """The family that is fitted, under its weak default prior from x; categories have the levels of the truth."""
+    """The family that is fitted, under its weak default prior from x; categories have all levels that there are."""
+    if cell.truth.kinds:
+        return of_data_set(cell.truth.name, x, k, cell.covariance)
     if cell.covariance is not None:
         return COVARIANCES[cell.covariance].from_data(x, k)
     known: dict[str, Any] = {"levels": [cell.truth.levels] * cell.truth.d} if cell.truth.levels else {}

@@ -79,6 +79,8 @@ class Truth:
         Of a discrete kind: how alike its classes are.
     levels : int, optional
         Of categories.
+    kinds : tuple of str, optional
+        What the columns of a data set hold, where they are not all numbers.
     """
 
     name: str
@@ -90,16 +92,17 @@ class Truth:
     digest: str | None = None
     concentration: float | None = None
     levels: int | None = None
+    kinds: tuple[str, ...] | None = None
 
     def facts(self) -> dict[str, Any]:
         """What tells this truth from every other; what Gaussian truths do not have is left out."""
-        optional = ("concentration", "levels")
+        optional = ("concentration", "levels", "kinds")
         return {name: x for name, x in asdict(self).items() if name not in optional or x is not None}
 
     @property
     def discrete(self) -> bool:
-        """Whether it is a simulated one of a discrete kind."""
-        return self.name in KINDS
+        """Whether nothing is a number."""
+        return self.name in KINDS or (self.kinds is not None and "gaussian" not in self.kinds)
 
     @property
     def known(self) -> bool:
@@ -375,12 +378,13 @@ def _truths(block: Mapping[str, Any], own: Mapping[str, Any], where: str) -> lis
 @cache
 def _data(name: str, where: str) -> Truth:
     try:
-        x = datasets.load(name).x
+        data = datasets.load(name)
     except ValueError as error:
         known = (*SIMULATED, *datasets.names())
         remedy = _meant(str(name), known) or f"; simulated are {', '.join(SIMULATED)}"
         raise ValueError(f"{where}: truth is {name!r}: {error}{remedy if '?' not in str(error) else ''}") from error
-    return Truth(name, x.shape[1], rows=len(x), digest=digest(x))
+    x, kinds = data.x, None if set(data.kinds) == {"gaussian"} else tuple(data.kinds)
+    return Truth(name, x.shape[1], rows=len(x), digest=digest(x), kinds=kinds)
 
 
 def _checked(block: Mapping[str, Any], where: str) -> dict[str, list[Any]]:

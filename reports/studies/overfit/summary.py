@@ -174,7 +174,7 @@ def against(table: pd.DataFrame, first: str, others: Sequence[str]) -> pd.DataFr
         for other in others:
             if (difference := paired(own, first, other)) is not None:
                 rows.append(key | {"other": other} | difference._asdict())
-                medians.append(ordered_differences(own, first, other) if key["truth"] in KINDS else np.empty(0))
+                medians.append(ordered_differences(own, first, other) if discrete(own).any() else np.empty(0))
     found = pd.DataFrame(rows, columns=[*SETTINGS, "other", *Difference._fields])
     by_median = np.array([len(values) > 0 for values in medians], bool)
     half = np.where(by_median, np.nan, found["half"].to_numpy(float))
@@ -210,6 +210,11 @@ def simultaneous(half: np.ndarray, n: np.ndarray, intervals: int | None = None) 
     intervals = int(np.isfinite(half).sum()) if intervals is None else intervals
     with np.errstate(invalid="ignore"):
         return half * stdtrit(n - 1, 1 - ERROR / 2 / max(intervals, 1)) / stdtrit(n - 1, 0.975)
+
+
+def discrete(table: pd.DataFrame) -> pd.Series:
+    """Whether the data of a row hold anything but numbers: points may then be impossible."""
+    return table["truth"].isin(table.loc[table["impossible"].notna(), "truth"].unique())
 
 
 def contained(table: pd.DataFrame) -> pd.Series:

@@ -28,6 +28,7 @@ from mixtures import Bernoulli, Categorical, Dirichlet, Draws, Fit, Poisson, dat
 from mixtures.datasets.simulated import simulate
 from mixtures.families.normal import LOG_2PI, log_student_t
 from mixtures.model import Family
+from mixtures.tables import family_of
 from reports.studies.overfit.grid import Truth
 
 # Of heavy tails: the variance exists, the kurtosis does not.
@@ -233,13 +234,24 @@ def prior(truth: Truth) -> Family:
     return made[truth.name]()
 
 
+def of_data_set(name: str, x: np.ndarray, k: int, covariance: str | None) -> Family:
+    """The family of some rows of a data set by the kinds of its columns, with all their levels."""
+    data = _loaded(name)
+    levels = [len(data.levels.get(feature, ())) or 2 for feature in data.features]
+    return family_of(x, k, data.kinds, covariance=covariance or "full", n_levels=levels)
+
+
 def _words(truth: Truth) -> list[int]:
     """128 bits that belong to this truth alone."""
     digest = hashlib.sha256(json.dumps(truth.facts(), sort_keys=True).encode()).digest()
     return np.frombuffer(digest[:16], "<u4").tolist()
 
 
-@lru_cache(maxsize=8)
 def _rows(name: str) -> tuple[np.ndarray, np.ndarray | None]:
-    data = datasets.load(name)
+    data = _loaded(name)
     return data.x, data.labels
+
+
+@lru_cache(maxsize=8)
+def _loaded(name: str) -> datasets.Dataset:
+    return datasets.load(name)
