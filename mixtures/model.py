@@ -34,6 +34,33 @@ class Link(NamedTuple):
     places: np.ndarray
 
 
+class Divided(NamedTuple):
+    """The columns of a family that are numbers, and those that are codes, whose statistics are indicators of their levels.
+
+    Attributes
+    ----------
+    numbers : Family or None
+        The family of the numbers alone, in this order; None where all columns are codes.
+    columns : ndarray of int
+        The columns of x that are numbers.
+    places : ndarray of int
+        The places in t of the statistics of ``numbers``, the constant first.
+    coded : ndarray of int, shape (D,)
+        The columns of x that are codes.
+    levels : ndarray of int, shape (D,)
+        How many levels each of these has.
+    indicators : ndarray of int, shape (L,)
+        The places in t of the indicators of these levels, column by column; -1 for a level that has none.
+    """
+
+    numbers: Any
+    columns: np.ndarray
+    places: np.ndarray
+    coded: np.ndarray
+    levels: np.ndarray
+    indicators: np.ndarray
+
+
 class Family(Protocol):
     """An emission family: p(x | theta_k) with a conjugate prior on theta_k, in coordinates z of its own."""
 
@@ -66,6 +93,9 @@ class Family(Protocol):
     @property
     def affine(self) -> bool:
         """Whether z = (x - origin) / unit; elsewhere `coordinates` alone knows what z is."""
+
+    def divided(self) -> Divided | None:
+        """Which columns are numbers and which are codes; None where all are numbers, in their order."""
 
     @property
     def has_base(self) -> bool:

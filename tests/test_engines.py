@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from conftest import three_clusters
 
-from mixtures import COVARIANCES, Dirichlet
-from mixtures.engines import fused, plain, responsibilities, softmax
+from mixtures import COVARIANCES, Bernoulli, Categorical, Dirichlet, Gaussian, Poisson, Product
+from mixtures.engines import coded, fused, plain, responsibilities, softmax
 from mixtures.engines.passes import FUSED_FROM, noise, one_pass
 from mixtures.engines.responsibilities import COMPILED_FROM
 from mixtures.methods import cavi, em
@@ -42,6 +42,72 @@ def test_the_fused_pass_is_the_plain_one(covariance, N, D, K, runs, rng):
         assert log_z.shape == runs
         np.testing.assert_allclose(log_z, expected_log_z, rtol=1e-13, atol=1e-12)
         np.testing.assert_allclose(s, expected_s, rtol=1e-10, atol=1e-12 * np.abs(expected_s).max())
+
+
+def codes_of(kind, N, rng):
+    """Points that are codes in whole or in part, and their family: five columns and more, of levels from 1 to 300."""
+    levels = [2, 5, 1, 3, 300]
+    if kind == "bernoulli":
+        x = rng.integers(0, 2, (N, 43)).astype(float)
+        return x, Bernoulli.from_data(x, 2)
+    x = np.column_stack([rng.integers(0, C, N) for C in levels]).astype(float)
+    if kind == "categorical":
+        return x, Categorical.from_data(x, 2, levels=levels)
+    x = np.column_stack([x[:, 1], rng.standard_normal(N), x[:, 0], rng.poisson(3, N), rng.standard_normal(N), x[:, 4]])
+    parts = [Gaussian, Poisson, Bernoulli, Categorical]
+    options = [{}, {}, {}, {"levels": [300, 5]}]
+    if kind == "numbers out of order":
+        x, parts, options = x[:, [1, 3, 4]], parts[:2], options[:2]
+        return x, Product.from_data(x, 2, families=parts, columns=[[0, 2], [1]], hyperparameters=options)
+    columns = [[1, 4], [3], [2], [5, 0]]
+    return x, Product.from_data(x, 2, families=parts, columns=columns, hyperparameters=options)
+
+
+@pytest.mark.parametrize("runs", [(), (3,)], ids=["one run", "three runs"])
+@pytest.mark.parametrize(("N", "K"), [(1, 1), (255, 4), (700, 5), (9000, 2)])
+@pytest.mark.parametrize("kind", ["bernoulli", "categorical", "product", "numbers out of order"])
+def test_the_pass_over_packed_codes_is_the_plain_one(kind, N, K, runs, rng):
+    x, family = codes_of(kind, max(N, 50), rng)
+    x, weights, u = x[:N], rng.random(N), rng.random((*runs, N))
+    eta = rng.standard_normal((*runs, K, family.features(x).shape[1])) * 0.1
+    for w, uniform in ((None, None), (weights, None), (weights, u)):
+        (log_z, s), (expected_log_z, expected_s) = (e.pass_(family, x, w, eta, uniform) for e in (coded, plain))
+        assert log_z.shape == runs
+        np.testing.assert_allclose(log_z, expected_log_z, rtol=1e-13, atol=1e-12)
+        np.testing.assert_allclose(s, expected_s, rtol=1e-12, atol=1e-12 * np.abs(expected_s).max())
+
+
+def test_columns_are_packed_while_their_levels_are_few():
+    """Twenty binary columns are three tables of 256, 256 and 16 rows; 784 are tables of 32, so that they stay in cache."""
+    few, many = (coded.packing(np.full(D, 2)) for D in (20, 784))
+    assert np.diff(few.starts).tolist() == [256, 256, 16]
+    assert np.diff(few.columns).tolist() == [8, 8, 4]
+    assert set(np.diff(many.starts)) == {32, 16}
+    assert np.diff(coded.packing(np.array([300, 2, 3])).starts).tolist() == [300, 6]
+
+
+@pytest.mark.parametrize(("kind", "value"), [("bernoulli", 2.0), ("categorical", -1.0), ("product", 0.5)])
+def test_a_code_of_no_level_is_refused_before_it_is_looked_up(kind, value, rng):
+    x, family = codes_of(kind, 500, rng)
+    x[70, 0] = value
+    with pytest.raises(ValueError, match="in row 70, "):
+        coded.Packed.of(family, x, None)
+    with pytest.raises(ValueError, match="columns; the model has"):
+        coded.Packed.of(family, x[:, 1:], None)
+
+
+@pytest.mark.parametrize("kind", ["bernoulli", "categorical", "product"])
+def test_codes_in_blocks_are_fitted_as_one_matrix_is(kind, rng):
+    """Parameters after the same five passes."""
+    x, family = codes_of(kind, 1000, rng)
+    allocation, r = Dirichlet.symmetric(3), rng.dirichlet(np.ones(3), 1000)
+    settings = {"rng": rng, "init": r, "tol": 0.0, "max_iter": 5, "accelerate": False, "prior": True}
+    fits = []
+    for rows, engine in ((x, "plain"), (x, "fused"), (Blocks(x), "fused")):
+        with pytest.warns(UserWarning, match="no convergence"):
+            fits.append(em.fit(rows, family, allocation, engine=engine, **settings))
+    for fit in fits[1:]:
+        agree(fit, fits[0], 1e-10)
 
 
 @every_structure
@@ -181,6 +247,11 @@ def test_the_engine_follows_from_the_size(rng):
     few, enough = (int(FUSED_FROM / 6) + k for k in (-1, 1))
     chosen = [one_pass(np.zeros((1, 2)), None, family, points).func for points in (few, enough)]
     assert chosen == [plain.over, fused.pass_]
+    x = rng.integers(0, 3, (9, 4)).astype(float)
+    for kind in (Categorical, Bernoulli):
+        own = kind.from_data(np.minimum(x, 1) if kind is Bernoulli else x, 2)
+        assert isinstance(one_pass(np.minimum(x, 1), None, own, FUSED_FROM), coded.Packed)
+        assert one_pass(np.minimum(x, 1), None, own, 18).func is plain.over
     with pytest.raises(ValueError, match="expected auto, plain or fused"):
         one_pass(np.zeros((1, 2)), None, family, 1, engine="fast")
 

@@ -18,6 +18,7 @@ result does not depend on the number of threads.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, partial
 
 import numpy as np
@@ -45,14 +46,11 @@ def pass_(
     many = x.ndim == 3
     runs = eta.reshape(len(x) if many else 1, -1, *eta.shape[-2:])
     u = np.empty((*runs.shape[:2], 0)) if u is None else u.reshape(*runs.shape[:2], -1)
-    by_rows = _by_rows(family, *eta.shape[-2:])
-    edges = _edges(len(family.unit), eta.shape[-1], by_rows)
+    by_rows = in_rows(family, *eta.shape[-2:])
+    edges = parts_of_features(len(family.unit), eta.shape[-1], by_rows)
     model = (family.origin, np.require(np.atleast_2d(family.unit), np.float64, "C"), family.monomials, edges, by_rows)
-    smallest, largest = (32, len(x)) if many else (SMALLEST_PIECE, LARGEST_PIECE)
-    size = min(max(-(-len(x) // PIECES), smallest), largest)
 
-    def piece(start: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = slice(start, start + size)
+    def piece(rows: slice) -> tuple[np.ndarray, np.ndarray]:
         w = np.empty((0,) * (x.ndim - 1)) if weights is None else weights[rows]
         parts = (x[rows], w, *((runs[rows], u[rows]) if many else (runs, u[..., rows])))
         own, w, part, uniform = (np.require(a, np.float64, ("C", "A")) for a in parts)
@@ -60,39 +58,48 @@ def pass_(
         _pass(*((own, w) if many else (own[None], w[None])), uniform, *model, part, log_z, s)
         return log_z, s
 
-    starts = range(0, len(x), size)
+    sizes = (32, len(x)) if many else (SMALLEST_PIECE, LARGEST_PIECE)
+    log_z, s = in_pieces(piece, len(x), *sizes, x[..., 0].size * runs[0].size > SEQUENTIAL)
+    join = np.concatenate if many else partial(np.sum, axis=0)
+    return join(log_z).reshape(eta.shape[:-2]), join(s).reshape(eta.shape)
+
+
+def in_pieces(
+    piece: Callable[[slice], tuple[np.ndarray, np.ndarray]], n: int, smallest: int, largest: int, parallel: bool
+) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+    """What a function of rows returns for pieces of n rows, in their order, by as many threads as numba was told to use."""
+    size = min(max(-(-n // PIECES), smallest), largest)
+    starts = range(0, n, size)
     found = dict.fromkeys(starts)
     left = iter(starts)
 
     def work() -> None:
         for start in left:
-            found[start] = piece(start)
+            found[start] = piece(slice(start, start + size))
 
-    parallel = x[..., 0].size * runs[0].size > SEQUENTIAL
     others = [pool().submit(work) for _ in range(min(config.NUMBA_NUM_THREADS, len(starts)) - 1)] if parallel else []
     work()
     for other in others:
         other.result()
     log_z, s = zip(*found.values(), strict=True)
-    join = np.concatenate if many else partial(np.sum, axis=0)
-    return join(log_z).reshape(eta.shape[:-2]), join(s).reshape(eta.shape)
+    return log_z, s
 
 
-def _by_rows(family: Family, K: int, P: int) -> bool:
+def in_rows(family: Family, K: int, P: int) -> bool:
     """Whether to leave the features unformed: they are all products z_i z_j, i <= j, and to form them twice costs more."""
     D = len(family.unit)
     return P > FEATURES and 2 * K <= D + 1 and np.array_equal(family.monomials[:, 1:].T, np.triu_indices(D + 1))
 
 
 @cache
-def _edges(D: int, P: int, by_rows: bool) -> np.ndarray:
+def parts_of_features(D: int, P: int, by_rows: bool) -> np.ndarray:
     """Where the parts of the features begin and the last one ends, shape (parts + 1,); by rows, part i is z_i z_j, j >= i."""
     left = np.arange(D + 1, -1, -1)
     return P - left * (left + 1) // 2 if by_rows else np.append(np.arange(0, P, FEATURES), P)
 
 
 @njit(nogil=True, fastmath=EXACT)
-def _coordinates(x, origin, unit, z):
+def coordinates(x, origin, unit, z):
     """z of the points x (n, D), below a first row of ones, (D + 1, B), for scales (1, D) or a triangle (D, D)."""
     n, D = x.shape
     for d in range(D):
@@ -210,7 +217,7 @@ def _product(eta, factor, t, rho, n):
 
 
 @njit(nogil=True, fastmath=EXACT)
-def _draw(r, w, u, below, n):
+def draw(r, w, u, below, n):
     """The first n columns of r (K, B), each of sum w, become w times the indicator of a label drawn by inversion of u."""
     K = len(r)
     for b in range(n):
@@ -277,14 +284,44 @@ def _statistics(r, t, s, n):
             s[k, p] += a0
 
 
-def _read(dtype, ndim):
+@njit(nogil=True)
+def add_densities(z, t, monomials, edges, by_rows, eta, rho, n):
+    """rho (R, K, B) += eta t over the first n points, for eta (R, K, P), part by part of the features of z (D + 1, B)."""
+    for i in range(len(edges) - 1):
+        if not by_rows:
+            _features(z, monomials, edges[i], t, n)
+        for run in range(len(eta)):
+            coefficients = eta[run, :, edges[i] : edges[i + 1]]
+            if by_rows:
+                _product(coefficients, z[i], z[i:], rho[run], n)
+            else:
+                _product(coefficients, z[0], t, rho[run], n)
+
+
+@njit(nogil=True)
+def add_statistics(z, t, monomials, edges, by_rows, r, part, s, n):
+    """s (R, K, P) += r t^T over the first n points, for r (R, K, B); t holds the last part of the features."""
+    for i in range(len(edges) - 1):
+        if not by_rows and len(edges) > 2:
+            _features(z, monomials, edges[i], t, n)
+        for run in range(len(s)):
+            sums = s[run, :, edges[i] : edges[i + 1]]
+            if by_rows:
+                _times(r[run], z[i], part, n)
+                _statistics(part, z[i:], sums, n)
+            else:
+                _statistics(r[run], t, sums, n)
+
+
+def read_only(dtype, ndim):
+    """The type of an array that may be read only, in the order of C."""
     return types.Array(dtype, ndim, "C", readonly=True)
 
 
-_MODEL = (
-    _read(types.float64, 1),
-    _read(types.float64, 2),
-    _read(types.int64, 2),
+model_types = (
+    read_only(types.float64, 1),
+    read_only(types.float64, 2),
+    read_only(types.int64, 2),
     types.Array(types.int64, 1, "C"),
     types.boolean,
 )
@@ -292,11 +329,11 @@ _MODEL = (
 
 @njit(
     void(
-        _read(float64, 3),
-        _read(float64, 2),
-        _read(float64, 3),
-        *_MODEL,
-        _read(float64, 4),
+        read_only(float64, 3),
+        read_only(float64, 2),
+        read_only(float64, 3),
+        *model_types,
+        read_only(float64, 4),
         float64[:, ::1],
         float64[:, :, :, ::1],
     ),
@@ -319,30 +356,13 @@ def _pass(x, w, u, origin, unit, monomials, edges, by_rows, eta, log_z, s):
     for g in range(G):
         for start in range(0, N, B):
             n = min(B, N - start)
-            _coordinates(x[g, start : start + n], origin, unit, z)
+            coordinates(x[g, start : start + n], origin, unit, z)
             for b in range(n if w.size else 0):
                 weight[b] = w[g, start + b]
             rho[:] = 0.0
-            for i in range(len(edges) - 1):
-                if not by_rows:
-                    _features(z, monomials, edges[i], t, n)
-                for run in range(R):
-                    coefficients = eta[g, run, :, edges[i] : edges[i + 1]]
-                    if by_rows:
-                        _product(coefficients, z[i], z[i:], rho[run], n)
-                    else:
-                        _product(coefficients, z[0], t, rho[run], n)
+            add_densities(z, t, monomials, edges, by_rows, eta[g], rho, n)
             for run in range(R):
                 log_z[g, run] += softmax(rho[run], weight, top, total, n)
                 if u.size:
-                    _draw(rho[run], weight, u[g, run, start : start + n], top, n)
-            for i in range(len(edges) - 1):
-                if not by_rows and len(edges) > 2:
-                    _features(z, monomials, edges[i], t, n)
-                for run in range(R):
-                    sums = s[g, run, :, edges[i] : edges[i + 1]]
-                    if by_rows:
-                        _times(rho[run], z[i], part, n)
-                        _statistics(part, z[i:], sums, n)
-                    else:
-                        _statistics(rho[run], t, sums, n)
+                    draw(rho[run], weight, u[g, run, start : start + n], top, n)
+            add_statistics(z, t, monomials, edges, by_rows, rho, part, s[g], n)

@@ -51,10 +51,12 @@ def one_pass(
         raise ValueError(f"engine is {engine!r}; expected auto, plain or fused")
     if np.any(reg_covar) and not np.any(noise(family, 1.0)[0]):
         raise ValueError(f"reg_covar is {reg_covar}, a variance; no feature of the {family.name} family has one")
-    if engine == "fused" and not family.affine:
-        raise ValueError(f"the fused engine takes columns of numbers; use the plain one for this {family.name} family")
+    in_coordinates = isinstance(x, np.ndarray) and x.ndim == 3
+    codes = None if family.missing or in_coordinates else family.divided()
+    if engine == "fused" and codes is None and not family.affine:
+        raise ValueError("compiled loops take no codes that may be missing; use the plain engine")
     large = points * (1 + family.monomials[-1, 0]) >= FUSED_FROM
-    compiled = engine == "fused" or (engine == "auto" and large and family.affine)
+    compiled = engine == "fused" or (engine == "auto" and large and (family.affine or codes is not None))
     extra = noise(family, reg_covar) if np.any(reg_covar) else None
     if isinstance(x, Sequences):
         if family.linked and np.isnan(x.x).any():
@@ -65,9 +67,20 @@ def one_pass(
         pass_ = sequences.one_pass(family, x, weights, engine)
     elif family.linked and not (isinstance(x, np.ndarray) and not np.isnan(x).any()):
         return missing.one_pass(family, x, weights, compiled, extra)
+    elif compiled and codes is not None:
+        pass_ = _by_codes(x, weights, family)
     else:
         pass_ = _by_rows(x, weights, family, compiled)
     return partial(_blurred, pass_, extra) if extra else pass_
+
+
+def _by_codes(x: Rows, weights: np.ndarray | None, family: Family) -> Pass:
+    """The pass over rows of codes, which are packed once if they are an array."""
+    from mixtures.engines import coded
+
+    if isinstance(x, np.ndarray):
+        return coded.Packed.of(family, x, weights)
+    return partial(_over_blocks, partial(coded.pass_, family), x)
 
 
 def _by_rows(x: Rows, weights: np.ndarray | None, family: Family, compiled: bool) -> Pass:

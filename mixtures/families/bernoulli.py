@@ -27,7 +27,7 @@ from mixtures.families.discrete import (
     refuse_outside,
 )
 from mixtures.families.normal import Batch, refuse_empty
-from mixtures.model import Coords, Theta
+from mixtures.model import Coords, Divided, Theta
 from mixtures.rows import Rows
 from mixtures.seeds import Rng, generator
 
@@ -124,6 +124,12 @@ class Bernoulli(Discrete):
     def size(self) -> int:
         """D."""
         return self.prior.a.shape[-1]
+
+    def divided(self) -> Divided:
+        """All columns are codes, of whose two levels the second alone has a statistic."""
+        columns = np.arange(self.size)
+        indicators = np.column_stack([np.full(self.size, -1), 1 + columns]).ravel()
+        return Divided(None, columns[:0], np.zeros(1, int), columns, np.full(self.size, 2), indicators)
 
     def features(self, x: np.ndarray) -> np.ndarray:
         """Sufficient statistics t(x) = (1, x), shape (N, 1 + D).

@@ -27,7 +27,7 @@ from mixtures.families.discrete import (
     refuse_outside,
 )
 from mixtures.families.normal import Batch, refuse_empty
-from mixtures.model import Coords, Theta
+from mixtures.model import Coords, Divided, Theta
 from mixtures.rows import Rows, as_rows, as_weights, blocks
 from mixtures.seeds import Rng, generator
 
@@ -164,6 +164,13 @@ class Categorical(Discrete):
     def affine(self) -> bool:
         """Whether points are the indicators themselves."""
         return not self.coded
+
+    def divided(self) -> Divided | None:
+        """All columns are codes, unless they are indicators already."""
+        if not self.coded:
+            return None
+        columns, one = np.arange(len(self.levels)), np.zeros(1, int)
+        return Divided(None, columns[:0], one, columns, np.array(self.levels), 1 + np.arange(self.size))
 
     @cached_property
     def first(self) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mixtures.errors import CollapseError, FeatureError
 from mixtures.families.gaps import Separate, behind
-from mixtures.model import Coords, Theta
+from mixtures.model import Coords, Divided, Theta
 from mixtures.rows import Rows, as_rows, as_weights, blocks, refuse_missing
 
 SMALLEST = 1e-300
@@ -50,6 +50,10 @@ class Discrete(Separate, ABC):
     def affine(self) -> bool:
         """Whether z = (x - origin) / unit."""
         return True
+
+    def divided(self) -> Divided | None:
+        """None: z is x."""
+        return None
 
     @property
     def origin(self) -> np.ndarray:

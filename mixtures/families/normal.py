@@ -79,6 +79,10 @@ class Normal(ABC):
         """Log Jacobian of x with respect to z, log|unit|."""
         return float(np.log(self.unit).sum())
 
+    def divided(self) -> None:
+        """None: all columns are numbers."""
+        return None
+
     def coords(self, features: Sequence[str], levels: Mapping[str, Sequence[str]] | None = None) -> Coords:
         """Labels of the axes in `dims`, of the features' names."""
         return {dim: ((dim,), np.array(features)) for dim in ("feature", "feature_")}

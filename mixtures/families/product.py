@@ -22,7 +22,7 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from mixtures.errors import FeatureError
-from mixtures.model import Coords, Link, Theta
+from mixtures.model import Coords, Divided, Link, Theta
 from mixtures.rows import Rows, as_rows, as_weights, blocks
 from mixtures.seeds import Rng, generator
 
@@ -206,6 +206,30 @@ class Product:
         """Whether z = (x - origin) / unit."""
         in_order = bool(np.all(np.diff(np.concatenate(self.columns)) == 1))
         return in_order and all(part.affine for part in self.parts)
+
+    def divided(self) -> Divided | None:
+        """The parts of numbers as a product of their own, and the columns of the others."""
+        each = [
+            (part, part.divided(), *where) for part, *where in zip(self.parts, self.columns, self.places, strict=True)
+        ]
+        numbers = [(part, columns, places) for part, own, columns, places in each if own is None]
+        codes = [(own, columns, places) for _, own, columns, places in each if own is not None]
+        if not codes and self.affine:
+            return None
+        family, none = None, np.empty(0, int)
+        if numbers:
+            ends = np.cumsum([len(columns) for _, columns, _ in numbers])
+            family = Product(tuple(part for part, *_ in numbers), tuple(np.split(np.arange(ends[-1]), ends[:-1])))
+        return Divided(
+            family,
+            np.concatenate([none, *(columns for _, columns, _ in numbers)]),
+            np.concatenate([np.zeros(1, int), *(places[1:] for *_, places in numbers)]),
+            np.concatenate([none, *(columns[own.coded] for own, columns, _ in codes)]),
+            np.concatenate([none, *(own.levels for own, *_ in codes)]),
+            np.concatenate(
+                [none, *(np.where(own.indicators < 0, -1, places[own.indicators]) for own, _, places in codes)]
+            ),
+        )
 
     @property
     def prior(self) -> Parts:
