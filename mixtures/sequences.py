@@ -228,7 +228,7 @@ class SequenceFit(Fit):
         if isinstance(self.posterior, Conjugate):
             eta, log_pi, log_A = sequences.split(self._expected()[None])
             base = self.family.log_base(rows.x)[:, None]
-            yield self.family.features(rows.x) @ eta.swapaxes(-1, -2) + base, log_pi, log_A
+            yield self._log_densities(eta[0], rows.x)[None] + base, log_pi, log_A
             return
         weights, theta = self.held.flat()
         step = max(1, BLOCK_ELEMENTS // (len(rows) * self.n_components))
@@ -262,7 +262,7 @@ class SequenceFit(Fit):
 
 def _checked(x: Rows, family: Family) -> Sequences:
     rows = Sequences(x)
-    refuse_missing(rows.x, missing=family.missing and not family.linked)
+    refuse_missing(rows.x, missing=family.missing)
     return Sequences(rows.x.astype(np.float64, copy=False), rows.lengths)
 
 

@@ -12,11 +12,13 @@ from test_sequences import chain, enumerated, paths
 
 from mixtures import (
     Bernoulli,
+    Categorical,
     CollapseError,
     Dirichlet,
     Gaussian,
     Markov,
     Poisson,
+    Product,
     Sequences,
     TiedGaussian,
 )
@@ -300,6 +302,21 @@ def test_what_a_chain_cannot_do_is_said(rng):
         em.fit(x, family, Markov.symmetric(2), rng=rng).forecast(x, 0)
 
 
+def test_gibbs_keeps_the_gaps_of_a_series_and_says_which_it_cannot_draw(rng):
+    x = rng.poisson(4, (8, 1)) * 1.0
+    x[3] = np.nan
+    family, allocation = Poisson.from_data(x, 2, missing=True), EXACT[0]
+    fit = gibbs.fit(x, family, allocation, rng=rng, draws=200, tune=20, walkers=4)
+    log_joint = joint_of_paths(family, allocation, Sequences(x))
+    p = np.exp(log_joint - logsumexp(log_joint))
+    batches = fit.sample_stats["lp"].reshape(-1, 50).mean(1)
+    assert abs(batches.mean() - p @ log_joint) < 4 * batches.std() / np.sqrt(len(batches))
+    y = rng.standard_normal((12, 2))
+    y[4, 0] = np.nan
+    with pytest.raises(ValueError, match="not drawn in sequences"):
+        gibbs.fit(y, Gaussian.from_data(y, 2, missing=True), Markov.symmetric(2), rng=rng)
+
+
 def test_weights_of_sequences_are_repetitions(rng):
     x, _ = series(2, 60, rng)
     family = Gaussian.from_data(x, 2)
@@ -523,3 +540,30 @@ def test_states_that_differ_in_spread_alone_are_found_from_pieces(rng):
     square = s[..., 2] / s[..., 0]
     assert np.all(square.max(-1) > 3 * square.min(-1))
     assert segments(Sequences(np.ones((4, 1)), [2, 2]), None, family, 2, 1, rng) is None
+
+
+@pytest.mark.parametrize("Family", FAMILIES, ids=lambda f: f.name)
+def test_a_gap_is_a_step_without_emission(Family, rng):
+    """Whole rows and single values missing: the pass and the fit are those of the sum over paths with what was seen."""
+    x, options = problem(2, 2, rng, n=30, Family=Family)[3], {}
+    if Family is Product:
+        columns = [np.arange(j, x.shape[1], 4) for j in range(4)]
+        options = {"families": [Categorical, Poisson, Bernoulli, TiedGaussian], "columns": columns}
+        options["hyperparameters"] = [{"missing": True} for _ in columns]
+    else:
+        options = {"missing": True}
+    x[7], x[2, 0], x[11, 1] = np.nan, np.nan, np.nan
+    family, rows = Family.from_data(x, 2, **options), Sequences(x, [12, 18])
+    fit = em.fit(rows, family, Markov.symmetric(2), rng=rng, restarts=2)
+    (log_rho,) = (block[0] for _, block in fit.log_density(x))
+    np.testing.assert_allclose(log_rho[7], 0, atol=1e-12)
+    natural = fit.allocation.natural(fit.held.weights[0, 0])
+    ends = [enumerated(log_rho[own], natural[:, 0], natural[:, 1:]) for own in (slice(0, 12), slice(12, 23))]
+    short = Sequences(x[:23], [12, 11])
+    np.testing.assert_allclose(fit.log_likelihood(short)[0, 0], [end[0] for end in ends], rtol=1e-9)
+    np.testing.assert_allclose(fit.responsibilities(short), np.concatenate([end[1] for end in ends]), atol=1e-9)
+    assert fit.log_likelihood(rows).sum() == pytest.approx(fit.info["log_likelihood"], rel=1e-9)
+    assert fit.info["icl"] >= fit.info["bic"] - 1e-9
+    bound = cavi.fit(rows, family, Markov.symmetric(2), rng=rng, restarts=2)
+    assert np.isfinite(bound.responsibilities(rows)).all()
+    assert np.isfinite(bound.log_predictive(rows)).all()

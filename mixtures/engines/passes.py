@@ -59,10 +59,9 @@ def one_pass(
     compiled = engine == "fused" or (engine == "auto" and large and (family.affine or codes is not None))
     extra = noise(family, reg_covar) if np.any(reg_covar) else None
     if isinstance(x, Sequences):
-        if family.linked and np.isnan(x.x).any():
+        if extra and family.linked and np.isnan(x.x).any():
             raise ValueError(
-                "values missing among correlated features are integrated over in rows alone, not in sequences; give a family "
-                "of independent features, or leave these features out"
+                f"reg_covar is {reg_covar}; in sequences with values missing among correlated features it must be 0"
             )
         pass_ = sequences.one_pass(family, x, weights, engine)
     elif family.linked and not (isinstance(x, np.ndarray) and not np.isnan(x).any()):
@@ -146,6 +145,8 @@ def entropy(pass_: Pass, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """sum_n w_n log_z_n of a pass, and the entropy of its responsibilities, -sum_nk w_n r_nk log r_nk, both (...), in nats."""
     log_z, s = pass_(eta)
     if isinstance(pass_, missing.Grouped | missing.OverBlocks):
+        return log_z, pass_.entropy(eta)
+    if isinstance(pass_, sequences.Compiled) and pass_.points.gapped:
         return log_z, pass_.entropy(eta)
     return log_z, np.maximum(log_z - (s * eta).sum((-2, -1)), 0)
 

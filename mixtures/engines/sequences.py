@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from mixtures.engines import missing
 from mixtures.engines.responsibilities import drawn, log_sum, normalise
 from mixtures.model import Family
 from mixtures.rows import Sequences
@@ -144,6 +145,11 @@ class Points:
         return (self.family.features(rows), place.reshape(-1)) if 4 * len(rows) <= N else None
 
     @cached_property
+    def gapped(self) -> bool:
+        """Whether values are missing that have to be integrated out."""
+        return bool(self.family.linked) and bool(np.isnan(self.x).any())
+
+    @cached_property
     def kept(self) -> np.ndarray | None:
         """The features of all rows (N, P), where they are not too many."""
         return self.family.features(self.x) if len(self.x) * self.width <= KEPT else None
@@ -164,6 +170,8 @@ class Points:
 
     def log_rho(self, rows: slice, eta: np.ndarray) -> np.ndarray:
         """t(x) . eta_k of some rows under R runs eta (R, K, P), shape (R, n, K)."""
+        if self.gapped:
+            return missing.densities(self.family, self.x[rows], eta)
         if self.distinct is None:
             by_cluster, log_rho = eta.swapaxes(-1, -2), np.empty((len(eta), rows.stop - rows.start, eta.shape[-2]))
 
@@ -176,8 +184,10 @@ class Points:
         t, place = self.distinct
         return np.take(t @ eta.swapaxes(-1, -2), place[rows], axis=1)
 
-    def statistics(self, rows: slice, r: np.ndarray) -> np.ndarray:
-        """sum_n r_nk t(x_n) over some rows, shape (R, K, P), of r (R, n, K)."""
+    def statistics(self, rows: slice, r: np.ndarray, eta: np.ndarray) -> np.ndarray:
+        """sum_n r_nk E_k[t(x_n) | x_o] over some rows, shape (R, K, P), of r (R, n, K) under eta (R, K, P)."""
+        if self.gapped:
+            return missing.statistics(self.family, self.x[rows], r, eta)
         if self.distinct is None:
             by_cluster = r.swapaxes(-1, -2)
 
@@ -214,7 +224,7 @@ class Compiled:
         own, log_pi, log_A = (np.ascontiguousarray(part) for part in split(runs))
         R, K, _ = own.shape
         uniform = np.empty((R, 0)) if u is None else u.reshape(R, -1)
-        each = np.ones(len(self.x.lengths)) if self.weights is None else self.weights[self.x.edges[:-1]]
+        each = self._each()
         log_z, s, first, pairs = np.zeros(R), np.zeros_like(own), np.zeros((R, K)), np.zeros((R, K, K))
         rows = max(1, SPAN // (R * K))
         for some in self._groups(rows):
@@ -229,8 +239,25 @@ class Compiled:
             r = self.points.log_rho(here, own)
             _smooth(r, edges - edges[0], each[some], log_pi, log_A, uniform[:, here], log_z, pairs)
             first += r[:, edges[:-1] - edges[0]].sum(1)
-            s += self.points.statistics(here, r)
+            s += self.points.statistics(here, r, own)
         return log_z.reshape(eta.shape[:-2]), join(s, first, pairs).reshape(eta.shape)
+
+    def entropy(self, eta: np.ndarray) -> np.ndarray:
+        """Entropy of the states in nats (...), of which that of missing values is no part."""
+        runs = eta.reshape(-1, *eta.shape[-2:])
+        own, log_pi, log_A = split(runs)
+        log_z, s = self(runs)
+        _, first, pairs = split(s)
+        found = log_z - (first * log_pi).sum(-1) - (pairs * log_A).sum((-2, -1))
+        for rows, w in zip(self.x.slices(), self._each(), strict=True):
+            log_rho = self.points.log_rho(rows, own)
+            r = smoothed(log_rho, log_pi, log_A, np.array([0, rows.stop - rows.start]))
+            found -= w * (r * log_rho).sum((-2, -1))
+        return np.maximum(found, 0).reshape(eta.shape[:-2])
+
+    def _each(self) -> np.ndarray:
+        """The weight of each sequence, (S,)."""
+        return np.ones(len(self.x.lengths)) if self.weights is None else self.weights[self.x.edges[:-1]]
 
     def _groups(self, rows: int) -> Iterator[slice]:
         """Groups of sequences that have at most so many rows together, or of one that has more."""
@@ -269,7 +296,7 @@ class Compiled:
                 chains.backward(alpha, in_logs, log_A, smoothed, 1.0, r, pairs)
                 smoothed = r[0].copy()
             log_z += own_z
-            s += self.points.statistics(span, r[None])
+            s += self.points.statistics(span, r[None], eta)
         return log_z, s[0], r[0], pairs
 
 
@@ -318,9 +345,12 @@ def _smooth(
 
 def one_pass(family: Family, x: Sequences, weights: np.ndarray | None, engine: str) -> Callable[..., Any]:
     """The pass over these sequences, as a function of eta (..., K, P + 1 + K) and uniform numbers (..., N) or None."""
+    points = Points(family, x.x)
     if engine == "plain":
+        if points.gapped:
+            raise ValueError("the plain engine takes no values missing among correlated features; give engine='auto'")
         return partial(plain, family, x, weights)
-    return Compiled(Points(family, x.x), x, weights)
+    return Compiled(points, x, weights)
 
 
 def filtered(

@@ -132,11 +132,15 @@ def fit(
             "no more than the walkers"
         )
     clock = [time.perf_counter()]
-    if isinstance(x, Sequences):
-        rows, x = allocation.rows(x), check_matrix(np.asarray(x), family.missing)
-    else:
-        x = informative(check_matrix(x, family.missing))
-        rows = allocation.rows(x)
+    rows = allocation.rows(x if isinstance(x, Sequences) else check_matrix(x, family.missing))
+    x = check_matrix(np.asarray(rows), family.missing)
+    if allocation.independent:
+        x = rows = informative(x)
+    elif family.linked and np.isnan(x).any():
+        raise ValueError(
+            "values missing among correlated features are not drawn in sequences; use em or cavi, or a family of independent "
+            "features"
+        )
     pass_ = one_pass(rows, None, family, walkers * len(x) * allocation.n_components, engine=engine)
     clock.append(time.perf_counter())
     s = starts(rows, None, len(x), family, allocation, "k-means++", walkers, rng)
