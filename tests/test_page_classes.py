@@ -76,6 +76,15 @@ def test_fit_statistics_are_those_of_the_metrics():
     assert not any(isinstance(block, Notice) for block in section.blocks)  # five rows a pattern: it is not sparse
 
 
+def test_the_summary_has_the_criteria():
+    results = compared("binary")
+    found = reports.Comparison({}, {}, results).summary()
+    for metric in ("aic", "bic", "sabic", "icl", "entropy_r2", "g2"):
+        assert found.loc["em", metric] == View(results).value("em", metric)
+    assert np.isnan(found.loc["cavi", "sabic"])
+    assert 1 <= found.loc["em", "starts_at_best"] <= found.loc["em", "starts"]
+
+
 def test_classification_adds_up_to_the_points():
     view = View(compared("binary"))
     table = tables(classes(view))["classification"]
