@@ -23,6 +23,9 @@ from reports.page.words import listing
 FOREST_LIMIT = 24
 MARGINAL_LIMIT = 9
 
+EDGE = 1e-12
+"""A probability or a rate this near to 0 or 1 is at the boundary but for rounding."""
+
 MEASURES = {
     "median_shift": "median shift",
     "width_ratio": "width ratio",
@@ -160,7 +163,8 @@ def boundary(view: View) -> list[Notice]:
     said = []
     for method, values in view.point_values.items():
         names = [n for n in values if (own := kind(n)) is not None and own.block in ("probabilities", "rates")]
-        ends = [n for n in names if values[n] <= 0 or (values[n] >= 1 and n.startswith("probabilities"))]
+        bounded = {n: (own := kind(n)) is not None and own.bounded for n in names}
+        ends = [n for n in names if values[n] < EDGE or (bounded[n] and values[n] > 1 - EDGE)]
         if ends:
             said.append(
                 f"{view.label(method)} estimates {len(ends)} of {len(names)} probabilities and rates as 0 or 1, where log odds "
