@@ -20,7 +20,8 @@ from mixtures import (
     StickBreaking,
 )
 from mixtures.ascent import starts as initial
-from mixtures.ascent.climb import beginnings, best_of, climb_from_best
+from mixtures.ascent.ascend import best_of
+from mixtures.ascent.candidates import beginnings, climb_from_best
 from mixtures.ascent.starts import lloyd, nearest, seed, starts, starts_of_many, statistics
 from mixtures.datasets import load
 from mixtures.engines.plain import pass_
@@ -424,7 +425,7 @@ def test_a_start_is_the_best_of_short_runs(monkeypatch):
     x = load("iris").x
     reached = []
     for number in (1, 6):
-        monkeypatch.setattr("mixtures.ascent.climb.CANDIDATES", number)
+        monkeypatch.setattr("mixtures.ascent.candidates.CANDIDATES", number)
         reached.append(em.fit(x, *model(x, 3), rng=np.random.default_rng(0), restarts=10).info["reached"])
     assert reached[0] <= 5 < 9 <= reached[1]
 

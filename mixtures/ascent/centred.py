@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from mixtures.ascent.climb import Ascent, Method, Natural, Own, Runs, climb
+from mixtures.ascent.ascend import Ascent, Method, Own
+from mixtures.ascent.climb import Natural, Runs, climb
 from mixtures.ascent.starts import BLOCK_ELEMENTS, hard, nearest
 from mixtures.engines.passes import Pass, noise
 from mixtures.engines.responsibilities import fold, normalise
@@ -54,13 +55,13 @@ def go_on(
     method : callable
         The step of maximum likelihood, `mixtures.methods.em.step`.
     x, weights, family, allocation
-        See `mixtures.ascent.climb.ascend`; a Gaussian family.
+        See `mixtures.ascent.ascend.ascend`; a Gaussian family.
     s : ndarray, shape (K, P)
         The state, about the family's origin. Where it has no covariances, each row begins in the cluster of the nearest mean.
     n : float
         Number of observations.
     tol, max_iter, accelerate, reg_covar
-        See `mixtures.ascent.climb.ascend`.
+        See `mixtures.ascent.ascend.ascend`.
     callback : callable, optional
         Called with the `Runs` and what their states are about after every pass; it ends the run by raising StopIteration.
 

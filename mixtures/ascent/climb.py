@@ -1,4 +1,4 @@
-"""The loop: repeat a step until the bound settles, from several starts side by side, and keep the best.
+"""The loop: repeat a step until the bound settles, for several states side by side.
 
 A method is one function of the state ``s`` (expected sufficient statistics): the natural parameters that follow from it, and
 what the bound has beside sum_n log_z_n. One pass over the data then gives the bound and the next state:
@@ -11,31 +11,15 @@ the rise is slow, quasi-Newton guesses at the next state are tried first and kep
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from mixtures.ascent.acceleration import QuasiNewton
-from mixtures.ascent.segments import with_segments
-from mixtures.ascent.starts import absorbing, soften, starts
-from mixtures.engines.passes import Pass, blur, log_base, noise, one_pass
-from mixtures.errors import CollapseError, ConvergenceWarning
-from mixtures.model import Allocation, Family
-from mixtures.rows import Rows, Sequences, as_rows, as_weights, count, informed
-from mixtures.seeds import Rng, generator
-
-# Passes of a run before those ahead are chosen: where a few of all starts go on, and among the candidates of one start.
-SHORT = 20
-TRIAL = 10
-
-# Candidates of a start at most, and terms r_nk t_p at most in a pass of all of them.
-CANDIDATES = 6
-TERMS = 2_000_000
+from mixtures.engines.passes import Pass
+from mixtures.errors import CollapseError
 
 # Numbers in the states of runs that are moved together; one run may have more.
 NUMBERS = 1_000_000
@@ -44,270 +28,9 @@ NUMBERS = 1_000_000
 SLOW = 3e-5
 SHORTER = 0.25
 
-Method = Callable[[Family, Allocation, np.ndarray], tuple[np.ndarray, np.ndarray]]
 Natural = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 Problem = Callable[[np.ndarray], tuple[Natural, Pass]]
 Callback = Callable[["Runs"], object] | None
-
-
-class Listener:
-    """A callback, and whether it wants no more."""
-
-    def __init__(self, callback: Callable[[Any], Any] | None) -> None:
-        self.callback, self.stopped = callback, False
-
-    def __call__(self, step: Any) -> None:
-        """Tell it of a step."""
-        try:
-            if self.callback is not None:
-                self.callback(step)
-        except StopIteration:
-            self.stopped = True
-            raise
-
-
-class Own(NamedTuple):
-    """Centres of the clusters' own (K, D) in the units of x; the pass about them, with ``reg_covar`` and as the data are; and
-    the family for statistics about them."""
-
-    centres: np.ndarray
-    pass_: Pass
-    without_noise: Pass
-    family: Family
-
-
-class Ascent(NamedTuple):
-    """The best of several runs.
-
-    Attributes
-    ----------
-    s : ndarray, shape (K, P)
-        The state at which ``bound[-1]`` was taken, about the family's origin unless there is ``own``.
-    bound : ndarray, shape (passes,)
-        The bound after each pass that was kept, in nats.
-    converged : bool
-        Whether the last step raised the bound by less than the tolerance.
-    info : dict
-        ``passes`` of the best run; ``restarts`` made; how many ``reached`` a bound within 1e-6 nats an observation of the
-        best; how many ``collapsed``, early or late.
-    own : Own, optional
-        What s is about where each cluster has a centre of its own; see `mixtures.ascent.centred`.
-    """
-
-    s: np.ndarray
-    bound: np.ndarray
-    converged: bool
-    info: dict[str, Any]
-    own: Own | None = None
-
-
-# From a state (K, P) in which a cluster is too tight for its digits to where the ascent ends from there.
-GoOn = Callable[[np.ndarray], Ascent]
-
-
-def ascend(
-    method: Method,
-    x: Rows,
-    family: Family,
-    allocation: Allocation,
-    *,
-    rng: Rng,
-    weights: np.ndarray | None = None,
-    init: object = "k-means++",
-    restarts: int = 10,
-    keep: int | None = None,
-    tol: float = 1e-9,
-    max_iter: int = 10_000,
-    accelerate: bool = True,
-    reg_covar: float = 0.0,
-    engine: str = "auto",
-    callback: Callback = None,
-    go_on: Callable[..., Ascent] | None = None,
-) -> tuple[Ascent, Pass]:
-    """Climb from every start and keep the highest end.
-
-    A start is the best of six short runs (`climb_from_best`), of fewer where a pass takes long.
-
-    Parameters
-    ----------
-    method : callable
-        From (family, allocation, s) to eta and to what the bound adds to sum_n log_z_n.
-    x : ndarray, shape (N, D), Sequences, or blocks of rows
-        See `mixtures.rows.as_rows`.
-    family, allocation : Family, Allocation
-    rng : numpy.random.Generator or int
-        Source of the starts.
-    weights : ndarray, shape (N,), optional
-        How many observations each row stands for.
-    init, restarts
-        See `mixtures.initial.starts`.
-    keep : int, optional
-        Continue only this many runs, those ahead after 20 passes, every start being one candidate; by default all go on, and
-        each is the best of `candidates` short runs.
-    tol : float
-        A run has converged when a step raises the bound by at most ``tol`` nats an observation; relative to N, so that the
-        units of the data, which shift the bound, do not matter.
-    max_iter : int
-        Passes at most in one run.
-    accelerate : bool
-        Whether to extrapolate; the bound rises either way.
-    reg_covar, engine
-        See `mixtures.engines.passes.one_pass`.
-    callback : callable, optional
-        Called with the `Runs` after every pass; it ends the ascent by raising StopIteration.
-    go_on : callable, optional
-        `mixtures.ascent.centred.go_on`, for runs in which a cluster is too tight for its digits; without it they are lost.
-
-    Returns
-    -------
-    ascent : Ascent
-    pass_ : callable
-        The one pass over the data.
-
-    Raises
-    ------
-    CollapseError
-        If every run lost a cluster.
-    ArithmeticError
-        If a bound falls by more than rounding, or is not a number.
-
-    Warns
-    -----
-    ConvergenceWarning
-        If the best run stopped at ``max_iter``.
-    """
-    rng = generator(rng)
-    if not tol >= 0 or max_iter < 1:
-        raise ValueError(f"tol is {tol} and max_iter {max_iter}; expected tol >= 0 and max_iter >= 1")
-    if keep is not None and keep < 1:
-        raise ValueError(f"keep is {keep}; expected at least 1")
-    x = allocation.rows(as_rows(x))
-    weights = as_weights(x, weights)
-    rows, n = count(x, weights, family.missing)
-    if family.missing:
-        x, weights = informed(x, weights)
-        n = count(x, weights, True)[1]
-    pass_ = one_pass(x, weights, family, rows * allocation.n_components, reg_covar, engine)
-    each = candidates(rows * allocation.n_components, family) if isinstance(init, str) and keep is None else 1
-    s = starts(x, weights, rows, family, allocation, init, restarts, rng, candidates=each)
-    if isinstance(x, Sequences) and isinstance(init, str):
-        s = with_segments(s, x, weights, family, allocation, rng)
-    natural = partial(_with_base, partial(method, family, allocation), log_base(x, weights, family))
-    hard = blur(s, noise(family, reg_covar))
-    s = soften(hard) if absorbing(family, init) else begun(natural, hard)
-    if go_on:
-        limits: dict[str, Any] = {"n": n, "tol": tol, "max_iter": max_iter, "accelerate": accelerate}
-        tell = (lambda runs, own: callback(runs)) if callback else None
-        go_on = partial(go_on, method, x, weights, family, allocation, reg_covar=reg_covar, callback=tell, **limits)
-    others = unfit(hard, s, each)
-    return best_of(natural, pass_, s, n, tol, max_iter, accelerate, keep, callback, go_on, others, each), pass_
-
-
-def _with_base(natural: Natural, base: float, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    eta, extra = natural(s)
-    return eta, extra + base
-
-
-def beginnings(natural: Natural, s: np.ndarray, restarts: int) -> np.ndarray:
-    """Hard and softened starts in turn, and a hard one softened where no step can be taken from it, shape (R, K, P).
-
-    Neither kind is the better one on all data: the hard ones keep apart clusters that are close beside rows far away, the
-    softened ones lose fewer clusters where these are many.
-
-    Parameters
-    ----------
-    natural : callable
-    s : ndarray, shape (R, K, P)
-        Hard starts, ``restarts`` of them for each data set.
-    restarts : int
-    """
-    soft = soften(s)
-    s = np.where((np.arange(len(s)) % restarts % 2 == 1)[:, None, None], soft, s)
-    *_, lost = attempt(natural, s, [])
-    lost &= np.all(s[..., 0] > 0, axis=-1)  # a cluster without a point was given so
-    return np.where(lost[:, None, None], soft, s)
-
-
-def begun(natural: Natural, hard: np.ndarray) -> np.ndarray:
-    """`beginnings` of one data set, no more of them together than `climb` moves."""
-    together = max(2, NUMBERS // hard[0].size // 2 * 2)
-    parts = [hard[first : first + together] for first in range(0, len(hard), together)]
-    return np.concatenate([beginnings(natural, part, len(part)) for part in parts])
-
-
-def unfit(hard: np.ndarray, s: np.ndarray, each: int = 1) -> list[tuple[int, np.ndarray]]:
-    """Starts of one data set that `beginnings` softened as no step could be taken from them, and how they were (K, P).
-
-    Of ``each`` candidates of a start, the first such.
-    """
-    found = {run // each: hard[run] for run in reversed(range(0, len(hard), 2)) if np.any(s[run] != hard[run])}
-    return sorted(found.items(), key=lambda start: start[0])
-
-
-def candidates(points: int, family: Family) -> int:
-    """How many short runs each start is the best of, for N times K ``points``: six, fewer where a pass takes long."""
-    return int(np.clip(TERMS // (points * (1 + family.monomials[-1, 0])), 1, CANDIDATES))
-
-
-def best_of(
-    natural: Natural,
-    pass_: Pass,
-    s: np.ndarray,
-    n: float,
-    tol: float,
-    max_iter: int,
-    accelerate: bool = True,
-    keep: int | None = None,
-    callback: Callback = None,
-    go_on: GoOn | None = None,
-    others: Iterable[tuple[int, np.ndarray]] = (),
-    each: int = 1,
-) -> Ascent:
-    """Climb from s (R ``each``, K, P), and go on from collapsed runs and ``others`` (start, state); see `ascend`."""
-    R = len(s) // each
-    first = max_iter if keep is None else min(SHORT, max_iter)
-
-    def problem(runs: np.ndarray) -> tuple[Natural, Pass]:
-        return natural, pass_
-
-    runs, tight = climb_from_best(problem, s, n, each, tol, first, accelerate, callback)
-    told_to_stop = len(runs.trace) < first and not np.all(runs.converged | runs.collapsed)
-    go_on = None if told_to_stop else go_on
-    more = [(run, ascent) for run, state in [*tight, *others] for ascent in reach(go_on, [state])]
-    if runs.collapsed.all() and not more:
-        raise CollapseError(f"all {R} starts ended in a collapse, the last: {runs.errors[-1]}") from runs.errors[-1]
-    ends = runs.end.copy()
-    if keep is not None and not told_to_stop and not runs.collapsed.all():
-        ahead = np.argsort(-runs.end, kind="stable")[:keep]
-        ahead = ahead[~runs.collapsed[ahead]]
-        runs = _continue(problem, runs.take(ahead), ahead, n, tol, max_iter - SHORT + 1, accelerate, callback)
-        ends[ahead] = runs.end
-    found = [ascent for _, ascent in more]
-    if not runs.collapsed.all():
-        run = int(np.argmax(runs.end))
-        found.append(
-            Ascent(runs.s[run], runs.bounds(run), bool(runs.converged[run]), {"passes": int(runs.passes[run])})
-        )
-    best = max(found, key=lambda ascent: ascent.bound[-1])
-    if not best.converged and best.info["passes"] >= max_iter:
-        warnings.warn(f"no convergence in {max_iter} passes; raise max_iter or tol", ConvergenceWarning, stacklevel=4)
-    for run, ascent in more:
-        ends[run] = max(ends[run], ascent.bound[-1])
-    info = {
-        "restarts": R,
-        "reached": int((ends >= best.bound[-1] - 1e-6 * n).sum()),
-        "collapsed": int(np.isneginf(ends).sum()),
-    }
-    return best._replace(info=best.info | info)
-
-
-def reach(go_on: GoOn | None, states: Iterable[np.ndarray]) -> list[Ascent]:
-    """Where the ascent goes on to from states (K, P) that are too tight for their digits; none where it collapses."""
-    ends = []
-    for s in states:
-        with suppress(CollapseError):
-            ends += [go_on(s)] if go_on else []
-    return ends
 
 
 @dataclass(frozen=True)
@@ -383,82 +106,6 @@ def join(parts: Sequence[Runs]) -> Runs:
         errors=[error for part in parts for error in part.errors],
         **{name: np.concatenate([getattr(part, name) for part in parts]) for name in EACH},
     )
-
-
-def climb_from_best(
-    problem: Problem,
-    s: np.ndarray,
-    n: float | np.ndarray,
-    each: int,
-    tol: float,
-    max_iter: int,
-    accelerate: bool,
-    callback: Callback = None,
-) -> tuple[Runs, list[tuple[int, np.ndarray]]]:
-    """`climb` from R starts, each the best of several candidates after ten passes, and the next best where that one collapses.
-
-    Fewer passes do once every start has a candidate that has converged.
-
-    Short runs find better optima than as many passes spent on more starts (Biernacki, Celeux & Govaert 2003, *CSDA*
-    41:561-575). A start has collapsed once all of its candidates have.
-
-    Parameters
-    ----------
-    problem, n, tol, max_iter, accelerate
-        See `climb`.
-    s : ndarray, shape (R each, K, P)
-        The candidates of a start one after another.
-    each : int
-        How many candidates a start has.
-    callback : callable, optional
-        Called with the `Runs` of the R starts, each by the candidate ahead.
-
-    Returns
-    -------
-    runs : Runs
-        Of the R starts.
-    tight : list of (int, ndarray)
-        Starts of which a candidate collapsed, and its last state (K, P).
-    """
-    if each == 1:
-        runs = climb(problem, s, n, tol, max_iter, accelerate, callback)
-        return runs, [(int(run), runs.s[run]) for run in np.flatnonzero(runs.collapsed)]
-    n = np.broadcast_to(np.asarray(n, dtype=float), len(s))
-    listener = Listener(callback)
-    short = climb(problem, s, n, tol, min(TRIAL, max_iter), accelerate, partial(_listen, listener, each))
-    ranked = _ranked(short, each)
-    runs, wanted = short.take(ranked[0]), ~short.converged[ranked[0]]
-    tight = {int(run) // each: short.s[run] for run in np.flatnonzero(short.collapsed)[::-1]}
-    for candidate in ranked:
-        going = np.flatnonzero(wanted & ~short.collapsed[candidate])
-        if listener.stopped or len(short.trace) == max_iter or not len(going):
-            break
-        own = candidate[going]
-        tell = callback and partial(_tell_of, listener, runs, going)
-        rest = _continue(problem, short.take(own), own, n[own], tol, max_iter - len(short.trace) + 1, accelerate, tell)
-        runs = runs.put(going, rest)
-        wanted = runs.collapsed
-        tight = {int(run): runs.s[run] for run in np.flatnonzero(wanted)} | tight
-    return runs, sorted(tight.items(), key=lambda start: start[0])
-
-
-def _ranked(short: Runs, each: int) -> np.ndarray:
-    """Numbers of the candidates of every start, the highest bound first, shape (each, R)."""
-    order = np.argsort(-short.end.reshape(-1, each), axis=1, kind="stable")
-    return (order + each * np.arange(len(order))[:, None]).T
-
-
-def _listen(listener: Listener, each: int, short: Runs) -> None:
-    """Tell of the candidates ahead, and end the short runs once every start has one that has converged."""
-    if listener.callback:
-        listener(short.take(_ranked(short, each)[0]))
-    if np.all(short.converged.reshape(-1, each).any(axis=1)):
-        raise StopIteration
-
-
-def _tell_of(listener: Listener, runs: Runs, going: np.ndarray, rest: Runs) -> None:
-    """Tell of the runs, some of which go on."""
-    listener(runs.put(going, rest))
 
 
 def climb(
@@ -613,7 +260,7 @@ def _refuse_fall(bound: np.ndarray, rise: np.ndarray, plain: np.ndarray, roundin
         raise ArithmeticError(f"the bound fell by {fall:.3g} nats in pass {passes + 1}: the step is wrong")
 
 
-def _continue(
+def carry_on(
     problem: Problem,
     short: Runs,
     numbers: np.ndarray,

@@ -9,17 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from mixtures.ascent.climb import (
-    Ascent,
-    Method,
-    Natural,
-    attempt,
-    beginnings,
-    candidates,
-    climb_from_best,
-    reach,
-    unfit,
-)
+from mixtures.ascent.ascend import Ascent, Method, reach
+from mixtures.ascent.candidates import beginnings, candidates, climb_from_best, unfit
+from mixtures.ascent.climb import Natural, attempt
 from mixtures.ascent.starts import absorbing, soften, starts_of_many
 from mixtures.engines.passes import Pass, blur, entropy, log_base, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
@@ -47,7 +39,7 @@ def ascend_many(
     engine: str = "auto",
     go_on: Callable[..., Ascent] | None = None,
 ) -> list[Ascent | CollapseError]:
-    """`mixtures.ascent.climb.ascend` for G data sets of one shape; where every start collapsed, the error.
+    """`mixtures.ascent.ascend.ascend` for G data sets of one shape; where every start collapsed, the error.
 
     Parameters
     ----------
@@ -59,7 +51,7 @@ def ascend_many(
     rngs : sequence of numpy.random.Generator
         Source of the starts of each data set.
     init, restarts, tol, max_iter, accelerate, reg_covar, engine, go_on
-        See `mixtures.ascent.climb.ascend`.
+        See `mixtures.ascent.ascend.ascend`.
 
     Raises
     ------

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mixtures.ascent.climb import Ascent, Method, ascend
+from mixtures.ascent.ascend import Ascent, Method, ascend
 from mixtures.engines.passes import one_pass
 from mixtures.errors import CollapseError
 from mixtures.model import Allocation, Family
@@ -59,7 +59,7 @@ def learn(
     Parameters
     ----------
     method : callable
-        See `mixtures.ascent.climb.ascend`.
+        See `mixtures.ascent.ascend.ascend`.
     previous : Learned or None
     x : ndarray, shape (B, D), or blocks of rows
     family, allocation : Family, Allocation
@@ -73,7 +73,7 @@ def learn(
     reg_covar
         See `mixtures.engines.passes.one_pass`.
     **climb
-        For the first batch: see `mixtures.ascent.climb.ascend`.
+        For the first batch: see `mixtures.ascent.ascend.ascend`.
 
     Raises
     ------

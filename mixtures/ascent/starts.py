@@ -60,7 +60,7 @@ def starts(
     metric : Family, optional
         In whose coordinates points are near to each other; by default as the family's ``near`` has it.
     candidates : int
-        C, states for each start, one after another; see `mixtures.ascent.climb.climb_from_best`.
+        C, states for each start, one after another; see `mixtures.ascent.candidates.climb_from_best`.
 
     Raises
     ------

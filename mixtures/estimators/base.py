@@ -22,7 +22,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from mixtures import COVARIANCES
 from mixtures.allocations.dirichlet import Dirichlet
-from mixtures.ascent.climb import Ascent, Listener, Own, Runs, begun, candidates, climb_from_best, reach, unfit
+from mixtures.ascent.ascend import Ascent, Own, reach
+from mixtures.ascent.candidates import Listener, begun, candidates, climb_from_best, unfit
+from mixtures.ascent.climb import Runs
 from mixtures.ascent.online import Learned, learn
 from mixtures.ascent.starts import starts
 from mixtures.engines.missing import densities

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mixtures.ascent.climb import Ascent, ascend
+from mixtures.ascent.ascend import Ascent, ascend
 from mixtures.ascent.many import ascend_many, one_by_one, sources
 from mixtures.ascent.online import as_ascent, learn
 from mixtures.engines.responsibilities import fold, log_sum, normalise_draws
@@ -47,7 +47,7 @@ def fit(x: Rows, family: Family, allocation: Allocation, *, rng: Rng, **climb: A
         Source of the starts.
     **climb
         ``weights``, ``init``, ``restarts``, ``keep``, ``tol``, ``max_iter``, ``accelerate``, ``reg_covar``, ``engine``: see
-        `mixtures.ascent.climb.ascend`.
+        `mixtures.ascent.ascend.ascend`.
 
     Returns
     -------

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from mixtures.ascent.ascend import Ascent, ascend
 from mixtures.ascent.centred import go_on
-from mixtures.ascent.climb import Ascent, ascend
 from mixtures.ascent.many import ascend_many, one_by_one, sources
 from mixtures.ascent.online import as_ascent, learn
 from mixtures.engines.passes import Pass, entropy, log_base, one_pass
@@ -66,7 +66,7 @@ def fit(
         diagonal of every covariance, so that no cluster collapses. See `mixtures.engines.passes.one_pass`.
     **climb
         ``weights``, ``init``, ``restarts``, ``keep``, ``tol``, ``max_iter``, ``accelerate``, ``engine``, ``callback``: see
-        `mixtures.ascent.climb.ascend`.
+        `mixtures.ascent.ascend.ascend`.
 
     Returns
     -------

@@ -17,7 +17,8 @@ import pytensor
 from scipy.special import softmax
 
 from mixtures.ascent import starts as initial
-from mixtures.ascent.climb import beginnings, climb
+from mixtures.ascent.candidates import beginnings
+from mixtures.ascent.climb import climb
 from mixtures.ascent.starts import completed
 from mixtures.engines.passes import one_pass
 from mixtures.fit import Draws, Fit

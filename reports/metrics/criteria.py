@@ -187,7 +187,7 @@ class Setting:
 
 
 def climb(restarts: int) -> dict[str, Any]:
-    """So many starts of an ascent, of which the tenth part that is ahead is continued; see `mixtures.ascent.climb.ascend`."""
+    """So many starts of an ascent, of which the tenth part that is ahead is continued; see `mixtures.ascent.ascend.ascend`."""
     return {"restarts": restarts, "keep": max(1, restarts // 10)}
 
 

@@ -1,0 +1,153 @@
+"""Each start is the best of several candidates, which short runs of the loop choose among."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from mixtures.ascent.climb import NUMBERS, Callback, Natural, Problem, Runs, attempt, carry_on, climb
+from mixtures.ascent.starts import soften
+from mixtures.model import Family
+
+# Passes of a candidate before those ahead are chosen.
+TRIAL = 10
+
+# Candidates of a start at most, and terms r_nk t_p at most in a pass of all of them.
+CANDIDATES = 6
+TERMS = 2_000_000
+
+
+class Listener:
+    """A callback, and whether it wants no more."""
+
+    def __init__(self, callback: Callable[[Any], Any] | None) -> None:
+        self.callback, self.stopped = callback, False
+
+    def __call__(self, step: Any) -> None:
+        """Tell it of a step."""
+        try:
+            if self.callback is not None:
+                self.callback(step)
+        except StopIteration:
+            self.stopped = True
+            raise
+
+
+def beginnings(natural: Natural, s: np.ndarray, restarts: int) -> np.ndarray:
+    """Hard and softened starts in turn, and a hard one softened where no step can be taken from it, shape (R, K, P).
+
+    Neither kind is the better one on all data: the hard ones keep apart clusters that are close beside rows far away, the
+    softened ones lose fewer clusters where these are many.
+
+    Parameters
+    ----------
+    natural : callable
+    s : ndarray, shape (R, K, P)
+        Hard starts, ``restarts`` of them for each data set.
+    restarts : int
+    """
+    soft = soften(s)
+    s = np.where((np.arange(len(s)) % restarts % 2 == 1)[:, None, None], soft, s)
+    *_, lost = attempt(natural, s, [])
+    lost &= np.all(s[..., 0] > 0, axis=-1)  # a cluster without a point was given so
+    return np.where(lost[:, None, None], soft, s)
+
+
+def begun(natural: Natural, hard: np.ndarray) -> np.ndarray:
+    """`beginnings` of one data set, no more of them together than `climb` moves."""
+    together = max(2, NUMBERS // hard[0].size // 2 * 2)
+    parts = [hard[first : first + together] for first in range(0, len(hard), together)]
+    return np.concatenate([beginnings(natural, part, len(part)) for part in parts])
+
+
+def unfit(hard: np.ndarray, s: np.ndarray, each: int = 1) -> list[tuple[int, np.ndarray]]:
+    """Starts of one data set that `beginnings` softened as no step could be taken from them, and how they were (K, P).
+
+    Of ``each`` candidates of a start, the first such.
+    """
+    found = {run // each: hard[run] for run in reversed(range(0, len(hard), 2)) if np.any(s[run] != hard[run])}
+    return sorted(found.items(), key=lambda start: start[0])
+
+
+def candidates(points: int, family: Family) -> int:
+    """How many short runs each start is the best of, for N times K ``points``: six, fewer where a pass takes long."""
+    return int(np.clip(TERMS // (points * (1 + family.monomials[-1, 0])), 1, CANDIDATES))
+
+
+def climb_from_best(
+    problem: Problem,
+    s: np.ndarray,
+    n: float | np.ndarray,
+    each: int,
+    tol: float,
+    max_iter: int,
+    accelerate: bool,
+    callback: Callback = None,
+) -> tuple[Runs, list[tuple[int, np.ndarray]]]:
+    """`climb` from R starts, each the best of several candidates after ten passes, and the next best where that one collapses.
+
+    Fewer passes do once every start has a candidate that has converged.
+
+    Short runs find better optima than as many passes spent on more starts (Biernacki, Celeux & Govaert 2003, *CSDA*
+    41:561-575). A start has collapsed once all of its candidates have.
+
+    Parameters
+    ----------
+    problem, n, tol, max_iter, accelerate
+        See `climb`.
+    s : ndarray, shape (R each, K, P)
+        The candidates of a start one after another.
+    each : int
+        How many candidates a start has.
+    callback : callable, optional
+        Called with the `Runs` of the R starts, each by the candidate ahead.
+
+    Returns
+    -------
+    runs : Runs
+        Of the R starts.
+    tight : list of (int, ndarray)
+        Starts of which a candidate collapsed, and its last state (K, P).
+    """
+    if each == 1:
+        runs = climb(problem, s, n, tol, max_iter, accelerate, callback)
+        return runs, [(int(run), runs.s[run]) for run in np.flatnonzero(runs.collapsed)]
+    n = np.broadcast_to(np.asarray(n, dtype=float), len(s))
+    listener = Listener(callback)
+    short = climb(problem, s, n, tol, min(TRIAL, max_iter), accelerate, partial(_listen, listener, each))
+    ranked = _ranked(short, each)
+    runs, wanted = short.take(ranked[0]), ~short.converged[ranked[0]]
+    tight = {int(run) // each: short.s[run] for run in np.flatnonzero(short.collapsed)[::-1]}
+    for candidate in ranked:
+        going = np.flatnonzero(wanted & ~short.collapsed[candidate])
+        if listener.stopped or len(short.trace) == max_iter or not len(going):
+            break
+        own = candidate[going]
+        tell = callback and partial(_tell_of, listener, runs, going)
+        rest = carry_on(problem, short.take(own), own, n[own], tol, max_iter - len(short.trace) + 1, accelerate, tell)
+        runs = runs.put(going, rest)
+        wanted = runs.collapsed
+        tight = {int(run): runs.s[run] for run in np.flatnonzero(wanted)} | tight
+    return runs, sorted(tight.items(), key=lambda start: start[0])
+
+
+def _ranked(short: Runs, each: int) -> np.ndarray:
+    """Numbers of the candidates of every start, the highest bound first, shape (each, R)."""
+    order = np.argsort(-short.end.reshape(-1, each), axis=1, kind="stable")
+    return (order + each * np.arange(len(order))[:, None]).T
+
+
+def _listen(listener: Listener, each: int, short: Runs) -> None:
+    """Tell of the candidates ahead, and end the short runs once every start has one that has converged."""
+    if listener.callback:
+        listener(short.take(_ranked(short, each)[0]))
+    if np.all(short.converged.reshape(-1, each).any(axis=1)):
+        raise StopIteration
+
+
+def _tell_of(listener: Listener, runs: Runs, going: np.ndarray, rest: Runs) -> None:
+    """Tell of the runs, some of which go on."""
+    listener(runs.put(going, rest))
