@@ -567,3 +567,33 @@ def test_a_gap_is_a_step_without_emission(Family, rng):
     bound = cavi.fit(rows, family, Markov.symmetric(2), rng=rng, restarts=2)
     assert np.isfinite(bound.responsibilities(rows)).all()
     assert np.isfinite(bound.log_predictive(rows)).all()
+
+
+def test_simulated_sequences_follow_the_chain(rng):
+    fit, _ = random_fit(Poisson, 2, rng)
+    x, z = fit.sample([400] * 10, rng)
+    counts = fit.allocation.labelled(z, Sequences(x, [400] * 10), 2)
+    A, rates = fit.held.weights[0, 0, :, 1:], fit.held.theta["rates"][0, 0, :, 0]
+    n = counts[:, 1:].sum(1, keepdims=True)
+    assert np.abs((counts[:, 1:] / n - A) / np.sqrt(A * (1 - A) / n)).max() < 4.5
+    assert np.abs((np.array([x[z == k].mean() for k in range(2)]) - rates) / np.sqrt(rates / n[:, 0])).max() < 4.5
+    assert fit.sample(7, rng)[0].shape == (7, 1)
+
+
+def test_the_likelihood_of_new_sequences_by_draws(rng):
+    """Of a posterior in closed form the mean over draws, near the plug-in where there are many data; of a point its own."""
+    x, _ = series(2, 300, rng)
+    new = Sequences(series(2, 20, rng)[0], [12, 8])
+    fit = cavi.fit(x, Gaussian.from_data(x, 2), Markov.symmetric(2), rng=rng, restarts=2)
+    found = fit.log_evidence(new, 500, rng)
+    plug_in = fit.log_predictive(new)
+    np.testing.assert_allclose(found.value, [plug_in[:12].sum(), plug_in[12:].sum()], atol=0.5)
+    assert np.all((found.error > 0) & (found.error < 0.2))
+    again = fit.log_evidence(new, 500, rng)
+    assert np.all(np.abs(again.value - found.value) < 5 * np.hypot(found.error, again.error))
+    held = fit.as_draws(2, 50, rng)
+    p = held.log_likelihood(new).reshape(-1, 2)
+    total = held.log_predictive(new)
+    np.testing.assert_allclose([total[:12].sum(), total[12:].sum()], logsumexp(p, axis=0) - np.log(100), rtol=1e-9)
+    point = em.fit(x, Gaussian.from_data(x, 2), Markov.symmetric(2), rng=rng, restarts=2)
+    assert point.log_evidence(new, 1, rng).value == pytest.approx(point.log_likelihood(new)[0, 0])
