@@ -315,6 +315,18 @@ def test_the_prior_of_other_kinds_is_as_stated():
 # The methods.
 
 
+@pytest.mark.parametrize("kinds", [("categorical",), ("poisson", "categorical")], ids="-".join)
+def test_the_bootstrap_starts_at_the_fit_in_every_family(kinds, rng):
+    """Resamples of well-defined fits: each is fitted, near to what made it."""
+    settings = Settings(1, 40, 2, draws=39, kinds=kinds)
+    problem = draw(settings, rng)
+    sample = bootstrap(problem, rng)
+    assert sample.lost == 0
+    fitted = em.fit(*problem.posed, rng=rng).held.theta
+    for name, value in sample.theta.items():
+        np.testing.assert_allclose(value.mean(0), fitted[name][0, 0], atol=0.3 + 0.1 * np.abs(value).max())
+
+
 @pytest.mark.filterwarnings("ignore::mixtures.ConvergenceWarning")
 @pytest.mark.parametrize("kinds", [("bernoulli",), ("categorical",), ("poisson",), MIXED], ids="-".join)
 def test_gibbs_is_calibrated_in_every_family(kinds, monkeypatch):
@@ -708,7 +720,7 @@ def test_calibrate_takes_the_kinds_of_features(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     folder = tmp_path / "results" / "calibration-bernoulli-poisson-k1-n10"
     html = (folder / "report.html").read_text()
-    assert "drawn from the prior of a mixture of 1 cluster of 1 binary features and 2 counts." in html
+    assert "drawn from the prior of a mixture of 1 cluster of 1 binary feature and 2 counts." in html
     assert "covariance structure" not in html
     assert json.loads((folder / "calibration.json").read_text())["settings"]["dimension"] == 3
     other = command(*arguments, "--family", "poisson", "-d", "3", "-o", str(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -121,6 +122,8 @@ def starts_of_many(
     _, N, D = z.shape
     K = allocation.n_components
     if not isinstance(init, str) or init not in METHODS or restarts < 1:
+        if isinstance(init, Fit):  # which takes points in the coordinates of z, as the family of many does
+            init = replace(init, family=type(init.family).stack([init.family]))
         each = zip(z, rngs, strict=True)
         return np.stack([starts(own, None, N, family, allocation, init, restarts, rng) for own, rng in each])
     orders = [np.lexsort(own.T[::-1]) for own in z]

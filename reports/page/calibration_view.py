@@ -104,7 +104,10 @@ class CalibrationView:
         s, words = self.settings, {kind: FEATURES[kind] for kind in self.settings.kinds}
         words |= {"gaussian": f"numbers with {COVARIANCES[s.covariance]}"} if "gaussian" in words else {}
         several = len(words) > 1
-        return [f"{s.kinds.count(kind)} {name}" if several else name for kind, name in words.items()]
+        one = {kind: name.replace("features", "feature").replace("counts", "count") for kind, name in words.items()}
+        counts = {kind: s.kinds.count(kind) for kind in words}
+        named = {kind: one[kind] if counts[kind] == 1 and kind != "gaussian" else words[kind] for kind in words}
+        return [f"{counts[kind]} {name}" if several else name for kind, name in named.items()]
 
     def label(self, method: str) -> str:
         """A method's short name, the one on the figures."""
