@@ -34,6 +34,7 @@ def family_of(
     prior: Mapping[str, Any] | None = None,
     n_levels: Sequence[int] | None = None,
     weights: np.ndarray | None = None,
+    missing: bool = False,
 ) -> Family:
     """The family that suits columns of these kinds, under a weak prior wherever none is given.
 
@@ -58,6 +59,8 @@ def family_of(
         Number of levels of every column; only those of categorical ones count. By default one more than the largest code.
     weights : ndarray, shape (N,), optional
         How many observations each row stands for.
+    missing : bool
+        Whether values may be missing at random (NaN), to be integrated out.
 
     Raises
     ------
@@ -79,9 +82,15 @@ def family_of(
         levels = [int(n_levels[j]) for j in found["categorical"]]
         options[list(found).index("categorical")]["levels"] = levels
     if len(found) == 1:
-        return classes[0].from_data(x, n_components, weights=weights, **options[0])
+        return classes[0].from_data(x, n_components, weights=weights, missing=missing, **options[0])
     return Product.from_data(
-        x, n_components, families=classes, columns=list(found.values()), hyperparameters=options, weights=weights
+        x,
+        n_components,
+        families=classes,
+        columns=list(found.values()),
+        hyperparameters=options,
+        weights=weights,
+        missing=missing,
     )
 
 

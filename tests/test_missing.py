@@ -529,6 +529,51 @@ def test_tags_say_whether_nan_is_taken(name):
         assert mixture.__sklearn_tags__().input_tags.allow_nan is allow
 
 
+# ---- the harness
+
+
+def test_prepared_data_refuse_drop_or_keep_gaps(rng):
+    from reports.comparison.prepared import prepare
+
+    x = with_gaps(complete("full", 40, rng), 0.1, rng)
+    gaps = np.isnan(x).any(1)
+    options = {"truth": None, "test_fraction": 0.0, "standardize": True, "rng": rng}
+    with pytest.raises(ValueError, match="missing"):
+        prepare(x, None, None, **options)
+    dropped = prepare(x, np.arange(40), None, **options, missing="drop")
+    kept = prepare(x, None, None, **options, missing="model")
+    assert (len(dropped.x), len(kept.x)) == ((~gaps).sum(), 40)
+    assert list(dropped.labels) == [str(n) for n in np.flatnonzero(~gaps)]
+    assert "with missing values" in dropped.notes[-1]
+    assert kept.missing
+    assert kept.model(2, "full").missing
+    assert not dropped.missing
+    np.testing.assert_allclose(np.nanstd(kept.x, axis=0), 1)
+    with pytest.raises(ValueError, match="expected one of"):
+        prepare(x, None, None, **options, missing="ignore")
+
+
+def test_a_comparison_integrates_over_gaps_and_its_page_says_so(rng):
+    import reports
+    from reports.page.missingness import missingness
+    from reports.page.view import View
+
+    x = with_gaps(complete("product", 60, rng), 0.15, rng)
+    x[4] = np.nan
+    kinds = ["poisson", "gaussian", "gaussian", "categorical", "bernoulli"]
+    result = reports.compare(x, 2, rng=1, methods=["em", "cavi"], kinds=kinds, missing="model", restarts=2, draws=100)
+    assert not result.failures
+    metrics = result.results.metrics
+    checked = metrics[(metrics["metric"] == "ppc_p") & (metrics["method"] == "cavi")]
+    assert len(checked) > 5
+    assert np.isfinite(checked["value"]).all()
+    section = missingness(View(result.results))
+    text = section.lead + " ".join(block.text for block in section.blocks if block.kind == "notice")
+    assert f"{np.isnan(x).sum()} of 300 values" in section.lead
+    assert "missing at random" in text
+    assert "nothing was seen: 1 (5)" in text
+
+
 # ---- published digits
 
 

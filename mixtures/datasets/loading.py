@@ -21,7 +21,7 @@ from mixtures.datasets.simulated import tsmatz
 if TYPE_CHECKING:
     import pandas as pd
 
-REMEDIES = "leave these rows out with --missing drop, or columns with --columns"
+REMEDIES = "keep them with --missing model, leave these rows out with --missing drop, or columns with --columns"
 
 
 def load(

@@ -151,6 +151,14 @@ def entropy(pass_: Pass, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return log_z, np.maximum(log_z - (s * eta).sum((-2, -1)), 0)
 
 
+def draw(pass_: Pass, eta: np.ndarray, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """log_z (C,), and the statistics of labels of the n rows drawn, and of missing values if need be, under eta (C, K, P)."""
+    u = rng.random((len(eta), n))
+    if not isinstance(pass_, missing.Grouped):
+        return pass_(eta, u)
+    return pass_(eta, u, rng.standard_normal((len(eta), *pass_.gaps)))
+
+
 def _over_blocks(
     compute: Callable[..., tuple[np.ndarray, np.ndarray]], x: Rows, eta: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -118,6 +118,11 @@ def _result(ascent: Ascent, family: Family, allocation: Allocation, seconds: flo
     )
 
 
+def can_leave_out(family: Family, x: np.ndarray) -> bool:
+    """Whether `leave_one_out` has a closed form: no value is missing among correlated features."""
+    return not any(np.isnan(x[:, link.columns]).any() for link in family.linked)
+
+
 def leave_one_out(
     fit: Fit, x: np.ndarray, *, weights: np.ndarray | None = None, tol: float = 1e-6, max_iter: int = 1000
 ) -> np.ndarray:
@@ -141,7 +146,7 @@ def leave_one_out(
         If a refit was still moving after ``max_iter`` sweeps.
     """
     x = check_matrix(x, fit.family.missing)
-    if any(np.isnan(x[:, link.columns]).any() for link in fit.family.linked):
+    if not can_leave_out(fit.family, x):
         raise ValueError(
             "with values missing among correlated features the density of a point left out is no ratio of evidences; use "
             "PSIS-LOO on draws"

@@ -39,8 +39,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from mixtures.ascent.starts import starts
-from mixtures.engines.missing import Grouped
-from mixtures.engines.passes import Pass, log_base, one_pass
+from mixtures.engines.passes import Pass, draw, log_base, one_pass
 from mixtures.engines.responsibilities import fold, log_sum
 from mixtures.errors import ConvergenceWarning
 from mixtures.families.priors import check_proper
@@ -309,10 +308,7 @@ class Sampler:
 
     def draw(self, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """log_z (C,) and the statistics (C, K, P) of labels, and of missing values, drawn with natural parameters (C, K, P)."""
-        u = self.rng.random((len(eta), self.n))
-        if not isinstance(self.pass_, Grouped):
-            return self.pass_(eta, u)
-        return self.pass_(eta, u, self.rng.standard_normal((len(eta), *self.pass_.gaps)))
+        return draw(self.pass_, eta, self.n, self.rng)
 
     def exchange(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Exchange the names of two clusters, or of one with itself, and whether that was accepted (C,)."""

@@ -123,7 +123,7 @@ class Comparison(Shown):
     def _sections(self, view: View) -> Iterator[Section]:
         from reports.page.sections import SECTIONS
 
-        return (section(view) for section in SECTIONS)
+        return (section for make in SECTIONS if (section := make(view)) is not None)
 
     def _blocks(self, view: View) -> list[Any]:
         from reports.page.convergence import optima

@@ -184,6 +184,7 @@ def compare(
                 kinds=loaded.kinds,
                 levels=loaded.levels,
                 index=loaded.index,
+                missing="model" if np.isnan(loaded.x).any() else "error",
                 truth=loaded.truth,
                 extra=extra,
                 name=loaded.name,

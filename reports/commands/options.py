@@ -75,7 +75,7 @@ Missing = Annotated[
     str | None,
     typer.Option(
         metavar=one_of(MISSING_VALUES),
-        help="Rows with missing values: refuse them, or leave them out.",
+        help="Missing values: integrate over them, leave their rows out, or refuse them.",
         show_default="error",
     ),
 ]

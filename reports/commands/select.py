@@ -170,6 +170,7 @@ def select(
                 features=loaded.features,
                 kinds=loaded.kinds,
                 levels=loaded.levels,
+                missing="model" if np.isnan(loaded.x).any() else "error",
                 name=loaded.name,
                 facts={
                     "command": shlex.join(["mixtures", *sys.argv[1:]]),

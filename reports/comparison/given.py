@@ -49,13 +49,17 @@ def read(
     kinds: Sequence[str] | Mapping[str, str] | None = None,
     levels: Mapping[str, Sequence[str]] | None = None,
     index: Sequence[Any] | np.ndarray | None = None,
+    missing: bool = False,
 ) -> Given:
     """Check the columns that were given, of an array or a DataFrame, whose types say what they are where ``kinds`` does not.
+
+    ``missing`` says whether values may be.
 
     Raises
     ------
     ValueError
-        If shapes do not agree, a value is missing or infinite, a code has no level, or what should be counts are none.
+        If shapes do not agree, a value is infinite, or missing where none may be, a code has no level, or what should be
+        counts are none.
     """
     notes: tuple[str, ...] = ()
     levels = dict(levels or {})
@@ -63,10 +67,10 @@ def read(
         names = [str(name) for name in (x.columns if features is None else features)]
         if len(names) != x.shape[1]:
             raise ValueError(f"features has {len(names)} names for {x.shape[1]} columns")
-        own = _of_frame(x.set_axis(names, axis=1), _named(kinds, names) if kinds is not None else {}, levels)
+        own = _of_frame(x.set_axis(names, axis=1), _named(kinds, names) if kinds is not None else {}, levels, missing)
         x, features, kinds, levels, notes = own.x, own.features, own.kinds, own.levels | levels, own.notes
         index = own.index if index is None else index
-    x = check_matrix(x)
+    x = check_matrix(x, missing)
     names = [f"x{i}" for i in range(x.shape[1])] if features is None else [str(name) for name in features]
     if len(names) != x.shape[1] or len(set(names)) != len(names):
         raise ValueError(f"features has {len(set(names))} distinct names for {x.shape[1]} columns")
@@ -102,7 +106,7 @@ def _levels(
     found = {}
     for j, (name, kind) in enumerate(zip(features, kinds, strict=True)):
         if kind in ("categorical", "bernoulli"):
-            high = 1 if kind == "bernoulli" else max(1, int(np.max(x[:, j])))
+            high = 1 if kind == "bernoulli" else max(1, int(np.nanmax(x[:, j])))
             own = tuple(str(level) for level in levels.get(name, range(high + 1)))
             if len(set(own)) < len(own) or (kind == "bernoulli" and len(own) != 2) or not all(own):
                 raise ValueError(f"{name!r} has the levels {own}; expected distinct names, of a binary feature two")
@@ -112,12 +116,14 @@ def _levels(
 
 
 def _refuse(column: np.ndarray, name: str, most: float, expected: str) -> None:
-    bad = np.flatnonzero((column < 0) | (column > most) | (column != np.floor(column)))
+    bad = np.flatnonzero((column < 0) | (column > most) | (~np.isnan(column) & (column != np.floor(column))))
     if bad.size:
         raise ValueError(f"feature {name!r} is {column[bad[0]]:.15g} in row {bad[0] + 1}; expected {expected}")
 
 
-def _of_frame(frame: pd.DataFrame, kinds: Mapping[str, str], levels: Mapping[str, Sequence[str]]) -> Given:
+def _of_frame(
+    frame: pd.DataFrame, kinds: Mapping[str, str], levels: Mapping[str, Sequence[str]], missing: bool
+) -> Given:
     """A DataFrame's columns by their types, or by their kinds; numbers with levels are codes already."""
     codes = {name for name in levels if name in frame and frame[name].dtype.kind in "iuf"}
     other = {name: kind for name, kind in kinds.items() if name not in codes}
@@ -125,6 +131,7 @@ def _of_frame(frame: pd.DataFrame, kinds: Mapping[str, str], levels: Mapping[str
         frame,
         counts=[name for name, kind in other.items() if kind == "poisson"],
         categorical=[name for name, kind in other.items() if kind in ("categorical", "bernoulli")],
+        missing="model" if missing else "error",
     )
     found = dict(zip(data.features, data.kinds, strict=True)) | dict.fromkeys(codes, "categorical")
     found |= {name: kinds[name] for name in codes if name in kinds}

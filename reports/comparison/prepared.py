@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixtures.datasets.dataset import listed
+from mixtures.datasets.dataset import counted, listed
+from mixtures.datasets.kinds import MISSING_VALUES
 from mixtures.errors import FeatureError
 from mixtures.model import Family
 from mixtures.tables import family_of, parameters_of
@@ -27,7 +28,8 @@ class Data:
     ``rows`` says where the points of ``x`` stood in the data as given, ``index`` what these rows are called; ``labels`` are
     text, empty where a class is not known. ``kinds`` are those of `mixtures.tables.KINDS`, one a feature; ``levels`` has, by
     categorical or binary feature, the names of its levels in the order of its codes. Only numbers are centred and scaled.
-    ``digest`` is that of the data as given, and ``notes`` say what was guessed of them.
+    ``digest`` is that of the data as given, and ``notes`` say what was guessed of them. ``missing`` says whether values are
+    (NaN), which the model then integrates out.
     """
 
     x: np.ndarray
@@ -46,6 +48,7 @@ class Data:
     index_heldout: np.ndarray
     digest: str
     notes: tuple[str, ...] = ()
+    missing: bool = False
 
     @property
     def n_levels(self) -> list[int]:
@@ -62,7 +65,13 @@ class Data:
         """
         try:
             return family_of(
-                self.x, n_components, self.kinds, covariance=covariance, prior=prior, n_levels=self.n_levels
+                self.x,
+                n_components,
+                self.kinds,
+                covariance=covariance,
+                prior=prior,
+                n_levels=self.n_levels,
+                missing=self.missing,
             )
         except FeatureError as error:
             raise ValueError(error.named(self.features)) from error
@@ -98,19 +107,34 @@ def prepare(
     kinds: Sequence[str] | Mapping[str, str] | None = None,
     levels: Mapping[str, Sequence[str]] | None = None,
     index: Sequence[Any] | np.ndarray | None = None,
+    missing: str = "error",
 ) -> Data:
     """Check ``x`` and what belongs to it, hold out a random share of its rows, and standardise by the rest if asked.
+
+    ``missing`` says what to do about missing values: refuse them ("error"), leave their rows out ("drop"), or keep them for the
+    model to integrate over ("model").
 
     Raises
     ------
     ValueError
-        If shapes do not agree, a value is missing or infinite, or ``test_fraction`` is outside [0, 1).
+        If shapes do not agree, a value is infinite or is missing where none may be, or ``test_fraction`` is outside [0, 1).
     """
-    given = read(x, features, kinds, levels, index)
+    if missing not in MISSING_VALUES:
+        raise ValueError(f"missing is {missing!r}; expected one of {', '.join(MISSING_VALUES)}")
+    given = read(x, features, kinds, levels, index, missing != "error")
+    if classes is not None and len(classes) != len(given.x):
+        raise ValueError(f"labels has {len(classes)} entries for {len(given.x)} rows")
+    source = digest(given.x)
+    gaps = np.isnan(given.x).any(1)
+    if missing == "drop" and gaps.any():
+        if gaps.all():
+            raise ValueError("every row has a missing value; give missing='model', or leave columns out")
+        note = f"left out {counted(int(gaps.sum()), 'row')} with missing values"
+        given = replace(given, x=given.x[~gaps], index=given.index[~gaps], notes=(*given.notes, note))
+        classes = None if classes is None else [own for own, gap in zip(classes, gaps, strict=True) if not gap]
     x, kinds, names = given.x, given.kinds, given.features
-    source = digest(x)
-    if classes is not None and len(classes) != len(x):
-        raise ValueError(f"labels has {len(classes)} entries for {len(x)} rows")
+    if (nowhere := np.isnan(x).all(0)).any():
+        raise ValueError(f"feature {names[int(np.argmax(nowhere))]!r} is missing in all rows; leave it out")
     if not 0 <= test_fraction < 1:
         raise ValueError(f"test_fraction is {test_fraction}; expected 0 to below 1")
     n_test = round(test_fraction * len(x))
@@ -125,11 +149,16 @@ def prepare(
         labels = None
     if truth is not None:
         expected = ("weights", *parameters_of(kinds))
-        if missing := set(expected) - set(truth):
-            raise ValueError(f"truth lacks {', '.join(sorted(missing))}")
+        if lacking := set(expected) - set(truth):
+            raise ValueError(f"truth lacks {', '.join(sorted(lacking))}")
         truth = {k: np.asarray(truth[k], dtype=float) for k in expected}
     _refuse_unseen(given, order, held, test_fraction)
-    still = (np.ptp(x[order], axis=0) == 0) & (np.ptp(x, axis=0) > 0)
+    if (nowhere := np.isnan(x[order]).all(0)).any():
+        raise ValueError(
+            f"feature {names[int(np.argmax(nowhere))]!r} is missing in all {len(order)} rows that test_fraction "
+            f"{test_fraction:g} leaves to fit; hold out fewer rows, or leave the feature out"
+        )
+    still = (_range(x[order]) == 0) & (_range(x) > 0)
     if still.any():
         raise ValueError(
             f"feature {names[int(np.argmax(still))]!r} is constant over the {len(order)} rows that test_fraction "
@@ -138,7 +167,8 @@ def prepare(
     centre, scale = np.zeros(x.shape[1]), np.ones(x.shape[1])
     numbers = np.flatnonzero(np.array(kinds) == "gaussian")
     if standardize and len(numbers):
-        centre[numbers], scale[numbers] = x[np.ix_(order, numbers)].mean(0), x[np.ix_(order, numbers)].std(0)
+        fitted = x[np.ix_(order, numbers)]
+        centre[numbers], scale[numbers] = np.nanmean(fitted, axis=0), np.nanstd(fitted, axis=0)
         if not np.all(scale > 0):
             raise ValueError(f"feature {names[int(np.argmin(scale))]!r} is constant; leave it out")
         x = (x - centre) / scale
@@ -163,14 +193,21 @@ def prepare(
         given.index[held],
         source,
         given.notes,
+        missing=bool(np.isnan(x).any()),
     )
+
+
+def _range(x: np.ndarray) -> np.ndarray:
+    """Largest less smallest value of each feature, (D,)."""
+    return np.nanmax(x, axis=0) - np.nanmin(x, axis=0)
 
 
 def _refuse_unseen(given: Given, order: np.ndarray, held: np.ndarray, test_fraction: float) -> None:
     """Refuse a split that holds out all rows of a level: no method could learn of it."""
     for name, levels in given.levels.items():
         column = given.x[:, given.features.index(name)]
-        unseen = sorted(set(column[held].tolist()) - set(column[order].tolist()))
+        column = np.where(np.isnan(column), -1, column)
+        unseen = sorted(set(column[held].tolist()) - set(column[order].tolist()) - {-1})
         if unseen:
             raise ValueError(
                 f"{listed([levels[int(code)] for code in unseen])} of {name!r} stands only in rows that test_fraction "

@@ -64,6 +64,7 @@ def compare(
     kinds: Sequence[str] | Mapping[str, str] | None = None,
     levels: Mapping[str, Sequence[str]] | None = None,
     index: Sequence[Any] | np.ndarray | None = None,
+    missing: str = "error",
     truth: Mapping[str, np.ndarray] | None = None,
     name: str = "data",
     test_fraction: float = 0.0,
@@ -106,6 +107,9 @@ def compare(
         By categorical or binary column, the names of its levels in the order of its codes; by default the codes.
     index : sequence, shape (N,), optional
         What the rows are called; by default their numbers, counted from 1, or the index of a DataFrame.
+    missing : {"error", "drop", "model"}
+        What to do about missing values (NaN): refuse the data, leave these rows out, or let every method integrate over them,
+        which is right where they are missing at random (`mixtures.engines.missing`).
     truth : mapping, optional
         ``weights`` and the clusters' parameters that generated the data, for the oracle: ``means`` and ``covariances`` of
         numbers, ``rates`` of counts, ``probabilities`` of categories.
@@ -164,7 +168,17 @@ def compare(
     check_covariance(covariance)
     split_rng, sample_rng, *method_rngs = rng.spawn(2 + len(METHODS))
     data = prepare(
-        x, labels, features, truth, test_fraction, standardize, split_rng, kinds=kinds, levels=levels, index=index
+        x,
+        labels,
+        features,
+        truth,
+        test_fraction,
+        standardize,
+        split_rng,
+        kinds=kinds,
+        levels=levels,
+        index=index,
+        missing=missing,
     )
     if not 1 <= n_components <= len(data.x):
         raise ValueError(f"n_components is {n_components}; expected 1 to {len(data.x)}, the number of rows to fit")

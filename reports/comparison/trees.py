@@ -122,7 +122,7 @@ def leave_one_out(
             "observed_data": observed,
         }
         found["loo"] = prediction.leave_one_out(fit.method, xr.DataTree.from_dict(groups), fit.family, rng)
-    if fit.method == "cavi" and len(data.x) <= LARGEST_REFITTED:
+    if fit.method == "cavi" and len(data.x) <= LARGEST_REFITTED and cavi.can_leave_out(fit.family, data.x):
         found["loo_refitted"] = prediction.refitted(
             fit.method, cavi.leave_one_out(fit, data.x), fit.log_predictive(data.x)
         )

@@ -8,12 +8,13 @@ Analysis*, section 6.3). The parameters have seen x, so that p is nearer to 1/2 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mixtures import Fit
+from mixtures.engines.missing import marginal, patterns
 from mixtures.engines.responsibilities import fold, log_sum_draws
 from mixtures.model import Family, Theta
 from mixtures.seeds import Rng, generator
@@ -28,6 +29,9 @@ REPLICATES = 400
 LARGEST = 5000
 REPLICATED_POINTS = 1_000_000
 BLOCK_ELEMENTS = 2_000_000
+
+# Of columns with gaps, statistics of several need so many rows without one more than there are columns.
+FEWEST_WHOLE = 10
 
 # A tail area that speaks of a major failure of the model (*Bayesian Data Analysis*, section 6.3).
 EXTREME = 0.01
@@ -132,13 +136,21 @@ class Statistics:
         self.names = {kind: tuple(features[int(j)] for j in own) for kind, own in self.columns.items()}
         self.levels = [tuple(levels[name]) for name in self.names["nominal"]]
         numbers = self.columns["numbers"]
-        self.axis = _principal_axis(x[:, numbers]) if len(numbers) else np.empty(0)
+        self.seen = None if not np.isnan(x).any() else ~np.isnan(x)
+        known = x[~np.isnan(x[:, numbers]).any(1)][:, numbers]
+        self.axis = _principal_axis(known) if len(numbers) and len(known) > 1 else np.ones(len(numbers))
         # Where every row is a pattern of its own, G2 says no more than the mean of -log p.
-        whole = len(self.levels) == len(kinds)
+        whole = len(self.levels) == len(kinds) and self.seen is None
         self.g2 = whole and bool((discrete_checks.pattern_counts(x[None]) > 1).any())
 
     def __call__(self, y: np.ndarray) -> dict[str, np.ndarray]:
-        """The statistics of data sets (R, n, D), (R,) each."""
+        """The statistics of data sets (R, n, D), (R,) each.
+
+        Where values of x are missing, of what was seen there: those of one column of its own values, those of several columns
+        of the rows in which none of them has a gap.
+        """
+        if self.seen is not None:
+            return self._of_seen(y)
         numbers, counts, nominal = (y[..., own] for own in self.columns.values())
         found: dict[str, np.ndarray] = {}
         if self.names["numbers"]:
@@ -151,6 +163,27 @@ class Statistics:
             there = discrete_checks.indicators(nominal, list(map(len, self.levels))) if self.levels else nominal
             every = np.concatenate([numbers, counts, there], axis=-1)
             found["largest correlation eigenvalue, all columns"] = discrete_checks.largest_eigenvalue(every)
+        return found
+
+    def _of_seen(self, y: np.ndarray) -> dict[str, np.ndarray]:
+        assert self.seen is not None
+        functions: dict[str, Callable[..., dict[str, np.ndarray]]] = {
+            "numbers": lambda y, j: statistics(y, tuple(self.names["numbers"][i] for i in j), self.axis[j]),
+            "counts": lambda y, j: discrete_checks.counts(y, [self.names["counts"][i] for i in j]),
+            "nominal": lambda y, j: discrete_checks.nominal(
+                y, [self.names["nominal"][i] for i in j], [self.levels[i] for i in j]
+            ),
+        }
+        found: dict[str, np.ndarray] = {}
+        for kind, columns in self.columns.items():
+            every = list(range(len(columns)))
+            whole = self.seen[:, columns].all(1)
+            if len(columns) > 1 and whole.sum() > len(columns) + FEWEST_WHOLE:
+                found |= functions[kind](y[:, whole][..., columns], every)
+            for j in every:
+                own = self.seen[:, columns[j]]
+                each = functions[kind](y[:, own][..., columns[[j]]], [j])
+                found |= {name: v for name, v in each.items() if name != "modes"}
         return found
 
     @property
@@ -199,6 +232,10 @@ def _discrepancies(
     And, where it is asked for, G2 of the patterns likewise; see `reports.metrics.goodness`.
     """
     eta = fold(fit.allocation.natural(weights), fit.family.natural(theta))
+    if np.isnan(x).any():
+        of_y, of_x = (-_log_p_of_seen(fit.family, eta, each) for each in (np.where(np.isnan(x), np.nan, y), x[None]))
+        differences = [of_y.mean(1) - of_x.mean(1), of_y.max(1) - of_x.max(1)]
+        return dict(zip(DISCREPANCIES, differences, strict=False))
     flat = y.reshape(-1, x.shape[1])
     t = fit.family.features(flat).reshape(*y.shape[:2], -1)
     of_y, of_x = (-log_sum_draws((eta @ each.mT).mT) for each in (t, fit.family.features(x)))
@@ -208,6 +245,18 @@ def _discrepancies(
     if g2:
         differences.append(discrete_checks.g2(y, -of_y) - discrete_checks.g2(x[None], -of_x))
     return dict(zip(DISCREPANCIES, differences, strict=False))
+
+
+def _log_p_of_seen(family: Family, eta: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """log p of what was seen of data sets (R, n, D), or of one (1, n, D), with the same gaps, under eta (R, K, P): (R, n)."""
+    log_p = np.empty((len(eta), y.shape[1]))
+    groups = patterns(family, y[0]) if family.linked else (np.ones((1, y.shape[2]), bool), [np.arange(y.shape[1])])
+    for seen, rows in zip(*groups, strict=True):
+        own = marginal(family, eta, seen[None])[0] if family.linked else eta
+        flat = y[:, rows].reshape(-1, y.shape[2])
+        t = family.features(flat).reshape(len(y), len(rows), -1)
+        log_p[:, rows] = log_sum_draws((own @ t.mT).mT) + family.log_base(flat).reshape(len(y), -1)
+    return log_p
 
 
 def _principal_axis(x: np.ndarray) -> np.ndarray:

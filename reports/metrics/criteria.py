@@ -161,6 +161,8 @@ class Setting:
         What the columns hold; by default all are numbers.
     n_levels : tuple of int, optional
         Number of levels of every column; see `mixtures.tables.family_of`.
+    missing : bool
+        Whether values are missing, which the models integrate over.
     """
 
     x: np.ndarray
@@ -173,11 +175,18 @@ class Setting:
     reg_covar: float = 0.0
     kinds: tuple[str, ...] | None = None
     n_levels: tuple[int, ...] | None = None
+    missing: bool = False
 
     def model(self, x: np.ndarray, candidate: Candidate) -> tuple[Family, Allocation]:
         """The family and the allocation of a candidate for some rows."""
         K, kinds = candidate.components, self.kinds or ("gaussian",) * x.shape[1]
-        family = family_of(x, K, kinds, covariance=candidate.covariance, prior=self.prior, n_levels=self.n_levels)
+        own: dict[str, Any] = {
+            "covariance": candidate.covariance,
+            "prior": self.prior,
+            "n_levels": self.n_levels,
+            "missing": self.missing,
+        }
+        family = family_of(x, K, kinds, **own)
         return family, Dirichlet.symmetric(K, self.alpha0)
 
     def rng(self, candidate: Candidate, part: str) -> np.random.Generator:
@@ -325,9 +334,10 @@ def _gibbs(candidate: Candidate, setting: Setting, rng: np.random.Generator) -> 
     """The evidence, and leave-one-out scores."""
     x, found, left = setting.x, Found(), [name for name in setting.criteria if CRITERIA[name].part == "gibbs"]
     family, allocation = setting.model(x, candidate)
-    if candidate.components == 1:
+    closed = cavi.can_leave_out(family, x)
+    if candidate.components == 1 and closed:
         return _one_cluster(x, family, left)
-    if "evidence" in left and exact.cost(len(x), family, allocation).affordable:
+    if closed and "evidence" in left and exact.cost(len(x), family, allocation).affordable:
         found.values["evidence"] = float(exact.fit(x, family, allocation).info["log_evidence"][-1]), 0.0
         found.facts["evidence"] = "exact"
         left.remove("evidence")

@@ -23,8 +23,8 @@ import numpy as np
 from scipy.special import expit, gammaln, logsumexp
 
 from mixtures import Conjugate, Fit
-from mixtures.ascent.starts import statistics
-from mixtures.engines.passes import one_pass
+from mixtures.ascent.starts import completed
+from mixtures.engines.passes import draw, one_pass
 from mixtures.engines.responsibilities import fold
 from mixtures.families.priors import check_proper
 from mixtures.labels import LARGEST, assignment
@@ -123,7 +123,7 @@ def bridge(fit: Fit, x: np.ndarray, rng: Rng) -> Row:
 
     library = _thin(first, size // A_LABELLING)
     library = library.reshape(-1, *library.shape[2:])
-    _, s = pass_(library, rng.random((len(library), len(x))))
+    _, s = draw(pass_, library, len(x), rng)
     posterior = _thin(second, size)
     both = np.stack(
         [posterior.reshape(-1, *posterior.shape[2:]), _draw(s, posterior[..., 0, 0].size, family, allocation, rng)]
@@ -220,7 +220,7 @@ def importance(fit: Fit, x: np.ndarray, rng: Rng) -> Row:
     weights, theta = drawn.held.flat()
     eta = fold(fit.allocation.natural(weights), fit.family.natural(theta))
     some = x[:: -(-len(x) // LARGEST)]
-    reference = statistics(some, fit.family, fit.responsibilities(some))
+    reference = completed(some, fit.family, fit.responsibilities(some))
     reference += rng.standard_normal(reference.shape)  # tells clusters apart that are alike in q
     overlaps = np.einsum("jp,skp->sjk", reference, eta)
     own = np.array([np.array_equal(assignment(overlap), np.arange(len(overlap))) for overlap in overlaps])

@@ -199,10 +199,10 @@ def _climb(fits: list[Fit], x: np.ndarray, others: list[np.ndarray]) -> tuple[np
 
     family, allocation = fits[0].family, fits[0].allocation
     starts = [
-        sum(normalise_draws(block)[1].swapaxes(1, 2) @ family.features(x[rows]) for rows, block in fit.log_rho(x))
+        sum(normalise_draws(block)[1].swapaxes(1, 2) @ family.rough(x[rows]) for rows, block in fit.log_rho(x))
         for fit in fits
     ]
-    s = np.concatenate([*starts, *([r.T @ family.features(x)] for r in others)])
+    s = np.concatenate([*starts, *([r.T @ family.rough(x)] for r in others)])
     pass_ = one_pass(x, None, family, s.shape[0] * s.shape[1] * len(x))
     step = partial(cavi.step, family, allocation)
     ends = climb(lambda _: (step, pass_), s, len(x), tol=1e-9, max_iter=10_000, accelerate=True)

@@ -41,7 +41,7 @@ def begin_to_render(results: Results, executor: Executor | None) -> Callable[[],
 
 def _part(results: Results, which: slice) -> list[Section]:
     view = View(results)
-    return [section(view) for section in SECTIONS[which]]
+    return [section for make in SECTIONS[which] if (section := make(view)) is not None]
 
 
 def write(view: Any, sections: Sequence[Section]) -> str:

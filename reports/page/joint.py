@@ -38,12 +38,12 @@ def joint(view: View) -> Section:
 def fit_figure(view: View) -> Figure:
     """Return the clusters over the data, in the features that hold numbers."""
     x = view.data["x"].sel(feature=view.numbers)
-    rows = np.unique(np.linspace(0, x.sizes["obs"] - 1, min(POINT_LIMIT, x.sizes["obs"])).astype(int))
+    rows = quantities.drawn_rows(x, POINT_LIMIT)
     if x.sizes["feature"] == 1:
         from reports.plots.density import plot_density
 
         feature = str(x["feature"].values[0])
-        values = x.isel(feature=0).values
+        values = x.isel(feature=0).dropna("obs").values
         curves = {m: quantities.density_curves(tree, feature, values) for m, tree in view.number_trees.items()}
         picture = plot_density(x.isel(feature=0, obs=rows).rename(feature), curves)
         return Figure(

@@ -35,10 +35,10 @@ def overview(view: View) -> Figure:
     from reports.plots.overview import plot_overview
 
     x = view.data["x"]
-    rows = np.unique(np.linspace(0, x.sizes["obs"] - 1, min(POINT_LIMIT, x.sizes["obs"])).astype(int))
     d = x.sizes["feature"]
     if d > 2:
         x = x.sel(feature=list(quantities.feature_pairs(view.trees[view.base], 1)[0]))
+    rows = quantities.drawn_rows(x, POINT_LIMIT)
     x = x.isel(obs=rows)
     shown = {m: quantities.overview(x, tree, rows) for m, tree in view.trees.items()}
     return Figure(

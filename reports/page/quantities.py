@@ -231,6 +231,12 @@ def feature_pairs(tree: xr.DataTree, limit: int = 3) -> list[tuple[str, str]]:
     return [(features[i], features[j]) for i, j in sorted(best)]
 
 
+def drawn_rows(x: xr.DataArray, most: int) -> np.ndarray:
+    """Numbers of at most so many rows of x (obs, feature) without a gap, evenly spaced."""
+    whole = np.flatnonzero(~np.isnan(x.transpose("obs", "feature").values).any(axis=1))
+    return whole[np.unique(np.linspace(0, len(whole) - 1, min(most, len(whole))).astype(int))] if len(whole) else whole
+
+
 def overview(x: xr.DataArray, tree: xr.DataTree, rows: np.ndarray) -> xr.Dataset:
     """Return what `reports.plots.overview` shows of a method at these rows of the data, for one or two features of it."""
     features = [str(f) for f in x["feature"].values]
@@ -394,7 +400,7 @@ def replicated_quantiles(trees: Mapping[str, xr.DataTree]) -> pd.DataFrame:
 
 def loo_pit(pointwise: xr.Dataset) -> xr.DataTree:
     """Return the saved LOO-PIT values as group `loo_pit` with one variable a feature."""
-    pit = pointwise["pit"]
+    pit = pointwise["pit"].dropna("obs")
     values = {panel_name(f): pit.sel(feature=f).drop_vars("feature") for f in pit["feature"].values}
     return xr.DataTree.from_dict({"loo_pit": xr.Dataset(values)})
 

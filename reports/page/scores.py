@@ -153,8 +153,8 @@ def _loo_pit(view: View, methods: list[str]) -> Figure:
     """Leave-one-out probability integral transforms, less uniform ones, with the band of these."""
     from reports.plots.loo_pit import plot_loo_pit
 
-    pointwise = {m: view.trees[m]["loo"].to_dataset() for m in methods}
-    band = uniformity.pit_band(view.data.sizes["obs"])
+    pointwise = {m: view.trees[m]["loo"].to_dataset()[["pit"]].dropna("obs") for m in methods}
+    band = uniformity.pit_band(next(iter(pointwise.values()))["pit"].sizes["obs"])
     left = {m: uniformity.outside(found["pit"], band) for m, found in pointwise.items()}
     seen = "; ".join(f"{view.label(m)} leaves it in {listing(names)}" for m, names in left.items() if names)
     pictures = [

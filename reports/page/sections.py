@@ -13,6 +13,7 @@ from reports.page.convergence import convergence
 from reports.page.evidence import evidence
 from reports.page.joint import joint
 from reports.page.label_free import label_free
+from reports.page.missingness import missingness
 from reports.page.opening import opening, setting, verdict
 from reports.page.prior import prior_sensitivity
 from reports.page.scores import checks, prediction, recovery
@@ -20,10 +21,11 @@ from reports.page.summary import summary
 from reports.page.trust import reference, relabelling
 from reports.page.view import View
 
-SECTIONS: tuple[Callable[[View], Section], ...] = (
+SECTIONS: tuple[Callable[[View], Section | None], ...] = (
     opening,
     verdict,
     setting,
+    missingness,
     reference,
     convergence,
     relabelling,

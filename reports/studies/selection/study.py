@@ -149,6 +149,7 @@ def select(
     features: Sequence[str] | None = None,
     kinds: Sequence[str] | Mapping[str, str] | None = None,
     levels: Mapping[str, Sequence[str]] | None = None,
+    missing: str = "error",
     name: str = "data",
     facts: Mapping[str, Any] | None = None,
     replicates: int = 199,
@@ -177,7 +178,7 @@ def select(
         Starts of EM and CAVI, half as many in every fold; the tenth part that is ahead after 20 passes is continued.
     reg_covar : float
         Added by EM to the diagonal of every covariance, in squared units of the data, so that no cluster collapses.
-    alpha0, prior, features, kinds, levels, name, facts
+    alpha0, prior, features, kinds, levels, missing, name, facts
         See `reports.compare`.
     replicates, level : int, float
         Of the bootstrap test ("blrt"): data sets drawn for each K, each fitted from a fifth of the ``restarts``, and the level
@@ -212,7 +213,7 @@ def select(
         raise ValueError(f"components has more than {MOST_CANDIDATES:,} numbers of clusters; give fewer")
     if not structures or not numbers:
         raise ValueError(f"nothing to choose from: components is {numbers} and covariance {structures}")
-    data = prepare(x, None, features, None, 0.0, False, rng, kinds=kinds, levels=levels)
+    data = prepare(x, None, features, None, 0.0, False, rng, kinds=kinds, levels=levels, missing=missing)
     if "gaussian" not in data.kinds:
         structures = (NO_COVARIANCE,)
     correlated = any(structure in ("full", "tied") for structure in structures)
@@ -241,6 +242,7 @@ def select(
         reg_covar,
         data.kinds,
         tuple(data.n_levels),
+        data.missing,
     )
     candidates = [Candidate(structure, number) for structure in structures for number in numbers]
     models = {candidate: setting.model(data.x, candidate) for candidate in candidates}
