@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reports.bench import nuts
+from reports.bench import families, nuts
 from reports.bench.benchmark import Bench
 from reports.bench.cells import Cell, short
 
@@ -56,6 +56,26 @@ def effective_draws(table: pd.DataFrame, settings: nuts.Settings) -> Iterator[Re
         notes = [f"{row.model}, {row.blas}: {row.note}" for row in rows if row.note]
         yield Group(shown, *(Text(f"  {note}", style="dim") for note in notes))
     yield Text("Ratio: how many times more effective draws a second ours has in the same round.", style="dim")
+
+
+def families_beside(table: pd.DataFrame) -> Iterator[RenderableType]:
+    """The table of `reports.bench.families.run`: a row a case and side."""
+    shown = _table("An iteration of EM from the same start")
+    for heading in ("family", "N × D, K"):
+        shown.add_column(heading, no_wrap=True)
+    shown.add_column("levels", justify="right")
+    shown.add_column("by")
+    for heading in ("ms", "nats a point after five", "ratio"):
+        shown.add_column(heading, justify="right")
+    for row in _rows(table):
+        levels = str(row.c) if row.c else DASH
+        fit = f"{row.log_likelihood:.6f}" if row.log_likelihood == row.log_likelihood else DASH
+        of = row.family, str(Cell(row.n, row.d, row.k)), levels, row.who
+        shown.add_row(*of, number(row.ms), fit, number(row.ratio))
+    notes = [f"{row.family}, {Cell(row.n, row.d, row.k)}, {row.who}: {row.note}" for row in _rows(table) if row.note]
+    yield Group(shown, *(Text(f"  {note}", style="dim") for note in notes))
+    said = f"Ratio: how many times as long as ours; of {families.OURS} with gaps, as a pass {families.GAPS}."
+    yield Text(said, style="dim")
 
 
 def machine(bench: Bench) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -64,6 +65,17 @@ def bench(
             "--nuts", help="Measure instead the effective draws per second of NUTS: our model beside the usual one."
         ),
     ] = False,
+    families: Annotated[
+        bool,
+        typer.Option(
+            "--families",
+            help="Measure instead EM on binary and categorical data beside StepMix and pomegranate, and what gaps cost.",
+        ),
+    ] = False,
+    peers: Annotated[
+        str | None,
+        typer.Option(metavar="PYTHON", help="Python that has these packages, for --families.", show_default="this one"),
+    ] = None,
     sampler: Annotated[str, typer.Option(metavar=one_of(SAMPLERS), help="Who runs --nuts.")] = Options.sampler,
     out_dir: Annotated[
         Path | None,
@@ -84,10 +96,13 @@ def bench(
       mixtures bench --optimum --memory-map -o results/everything
 
       mixtures bench --nuts --repeats 3
+
+      mixtures bench --families --peers peers/bin/python
     """
     from reports.bench import GRID, Settings, parse_cells, parse_covariances, run
+    from reports.bench import families as discrete
     from reports.bench import nuts as effective
-    from reports.bench.tables import effective_draws, machine, tables
+    from reports.bench.tables import effective_draws, families_beside, machine, tables
     from reports.comparison.results import check_empty
     from reports.plots.bench import plot_bench
 
@@ -103,6 +118,9 @@ def bench(
             small=small,
         )
         sampling = effective.Settings(sampler=sampler, repeats=repeats or effective.Settings.repeats)
+        beside = discrete.Settings(repeats=repeats or discrete.Settings.repeats, python=peers or sys.executable)
+        if nuts and families:
+            raise ValueError("--nuts and --families measure different things; give one of them")
         folder = out_dir or unused(Path("results") / "bench")
         check_empty(folder)
     except (ValueError, OSError) as error:
@@ -110,19 +128,23 @@ def bench(
     with Parts() as parts:
         if nuts:
             compared = effective.run(sampling, parts.tell)
+        elif families:
+            compared = discrete.run(beside, parts.tell)
         else:
             result = run(settings, parts.tell)
     numbers = f"Numbers: {relative(folder / 'bench.csv')}"
     try:
         if nuts:
             effective.save(compared, sampling, folder)
+        elif families:
+            discrete.save(compared, beside, folder)
         else:
             result.save(folder, plot_bench(result.table))
     except OSError as error:
         refuse(error)
     outcome(f"the results are in {relative(folder)}")
-    if nuts:
-        for table in effective_draws(compared, sampling):
+    if nuts or families:
+        for table in effective_draws(compared, sampling) if nuts else families_beside(compared):
             out.print(table)
         say(numbers, whole=True)
         return
