@@ -187,11 +187,7 @@ def residuals(view: View) -> list:
     other = [f for f, kind in view.kinds.items() if kind in ("gaussian", "poisson")]
     without = f" Pairs with {literal(listing(other))}, which have no levels, have none." if other else ""
     has_p = any(row[-1].text != DASH for row in rows)
-    p = (
-        f" Last column: the posterior predictive p-value of the pair's association by {view.label(base)}."
-        if has_p
-        else ""
-    )
+    p = f" Last column: the predictive p-value of the pair's association by {view.label(base)}." if has_p else ""
     head = ["pair", *(view.label(m) for m in mapped), *(["p of the association"] if has_p else [])]
     blocks: list = [
         Table(
@@ -223,8 +219,8 @@ def _map(view: View, matrices: dict[str, np.ndarray], names: list[str], large: d
     top = max(LARGE * 2, float(np.nanquantile(np.concatenate([m.ravel() for m in matrices.values()]), 0.995)))
     seen = "; ".join(f"{view.label(m)} {count}" for m, count in large.items())
     return Figure(
-        f"Bivariate residuals of every two columns; dark cells are pairs that the classes do not explain. Above {LARGE:g}, of "
-        f"{total} pairs: {seen}.",
+        f"Bivariate residuals of every two columns; cells of a strong colour are pairs that the classes do not "
+        f"explain. Above {LARGE:g}, of {total} pairs: {seen}.",
         [image(plot_residuals(matrices, names, top), f"Pairs with a bivariate residual above {LARGE:g}: {seen}")],
         slug="residuals",
     )

@@ -162,9 +162,10 @@ def _lines(of: Profiles, methods: list[str]) -> tuple[str, Any]:
 
     view, what = of.view, "rate" if of.what == {RATE} else "probability"
     if len(methods) == 1:
+        shown = "as estimated" if methods[0] in view.points else "medians with 90% intervals"
         caption = (
-            f"Profiles of the clusters by {view.label(methods[0])}: the {what} of every feature in each, medians with 90% "
-            "intervals. Where lines are far apart a feature tells the clusters apart; where they meet it does not."
+            f"Profiles of the clusters by {view.label(methods[0])}: the {what} of every feature in each, "
+            f"{shown}. Where lines are far apart a feature tells the clusters apart; where they meet it does not."
         )
         return caption, plot_profile(of.of[methods[0]], of.shares[methods[0]].tolist(), of.ylabel, log=of.log)
     titles = [f"cluster {k}: {percent(round(s, 2))}" for k, s in enumerate(of.shares[view.base])]
