@@ -25,6 +25,9 @@ CLASSES = {
     "wine": {"class_0": 59, "class_1": 71, "class_2": 48},
 }
 DIGESTS = {  # SHA-256, the first 12 digits
+    "earthquakes": "4c4b1d822fd6",
+    "fedfunds": "9593bc05c0d6",
+    "speed": "ce18d3af521d",
     "acidity": "beb5e7c65a67",
     "alzheimer": "20e5e2a0b0fe",
     "banknote": "535b057f4f60",

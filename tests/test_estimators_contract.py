@@ -36,14 +36,17 @@ def test_the_estimators_are_loaded_when_they_are_first_used():
         _ = mixtures.GaussianMixtures
 
 
+OUR_OWN = {"init": None, "allow_missing": False}
+
+
 @pairs
 def test_signatures(ours, sk):
-    """Those of scikit-learn, and beside them ``init``, ``sample_weight`` and ``callback``."""
+    """Those of scikit-learn, and beside them ``init``, ``allow_missing``, ``sample_weight`` and ``callback``."""
     mine, other = (inspect.signature(cls.__init__).parameters for cls in (ours, sk))
-    assert [(p.name, p.default, p.kind) for p in mine.values() if p.name != "init"] == [
+    assert [(p.name, p.default, p.kind) for p in mine.values() if p.name not in OUR_OWN] == [
         (p.name, p.default, p.kind) for p in other.values()
     ]
-    assert ours().get_params() == sk().get_params() | {"init": None}
+    assert ours().get_params() == sk().get_params() | OUR_OWN
     for name in (name for name in dir(sk) if not name.startswith("_")):
         assert hasattr(ours, name)
         if inspect.isfunction(getattr(sk, name)):

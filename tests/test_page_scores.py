@@ -11,6 +11,7 @@ import xarray as xr
 from reports import Results, compare
 from reports.metrics import summary as posterior_summary
 from reports.metrics.agreement import Marginal
+from reports.page.blocks import Figure
 from reports.page.clusters import clusters
 from reports.page.label_free import _some_points
 from reports.page.scores import prediction, recovery
@@ -149,7 +150,7 @@ def test_clusters_are_counted_and_placed(view):
 
 def test_uncertain_points_are_counted_and_drawn(view, monkeypatch):
     monkeypatch.setattr("reports.page.clusters.UNCERTAIN", 1e-3)
-    figure = clusters(view).blocks[-1]
+    figure = [block for block in clusters(view).blocks if isinstance(block, Figure)][-1]
     uncertainty = {m: 1 - t["clusters"]["responsibilities"].values.max(1) for m, t in view.trees.items()}
     for method, u in uncertainty.items():
         assert f"{view.label(method)} {(u > 1e-3).sum()}" in figure.caption

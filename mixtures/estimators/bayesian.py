@@ -176,7 +176,7 @@ class BayesianGaussianMixture(Mixture):
     >>> X = np.array([[1, 2], [1, 4], [1, 0], [4, 2], [12, 4], [10, 7]])
     >>> mixture = BayesianGaussianMixture(n_components=2, random_state=0).fit(X)
     >>> mixture.weights_.round(2)
-    array([0.63, 0.37])
+    array([0.64, 0.36])
     >>> mixture.predict([[0, 0], [9, 3]])
     array([0, 1])
     """

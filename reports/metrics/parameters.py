@@ -37,7 +37,12 @@ def scaled(target: str, values: np.ndarray) -> np.ndarray:
 
 def _each(posterior: xr.Dataset) -> Iterator[Scalar]:
     named = {coord.dims: coord.values for coord in posterior.coords.values() if coord.ndim == 2}
-    for name, variable in posterior.data_vars.items():
+    known = [name for name in ("weights", *parameters.SHOWN) if name in posterior]
+    for name in [
+        *known,
+        *(name for name in posterior.data_vars if name not in known),
+    ]:  # a saved set has an order of its own
+        variable = posterior[name]
         labels = [[str(label) for label in posterior[dim].values] for dim in variable.dims[2:]]
         levels = named.get(variable.dims[-2:])
         own = None if levels is None else [[str(level) for level in row if level] for row in levels]

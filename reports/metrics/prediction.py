@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixtures.model import Family
+from mixtures.seeds import Rng, generator
 from reports.metrics import Row, quality
 
 if TYPE_CHECKING:
@@ -32,9 +33,7 @@ def paired_difference(method: str, against: str, metric: str, log_p: np.ndarray,
     return Row(method, metric, against, (log_p - other).mean(), _error(log_p - other))
 
 
-def leave_one_out(
-    method: str, tree: xr.DataTree, family: Family, rng: np.random.Generator
-) -> tuple[list[Row], xr.Dataset]:
+def leave_one_out(method: str, tree: xr.DataTree, family: Family, rng: Rng) -> tuple[list[Row], xr.Dataset]:
     """Expected log predictive density by Pareto-smoothed importance sampling (Vehtari, Gelman & Gabry 2017), in nats.
 
     Only for draws from the posterior itself: the weights 1 / p(x_n | theta) turn p(theta | x) into p(theta | x_-n), and an
@@ -46,7 +45,7 @@ def leave_one_out(
         Groups ``posterior`` and ``log_likelihood`` with the same draws, and ``observed_data``.
     family : Family
         Of the clusters.
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
         Source of the numbers that spread the transform of a count evenly over its step.
 
     Returns
@@ -60,6 +59,7 @@ def leave_one_out(
     """
     import xarray as xr
 
+    rng = generator(rng)
     posterior, x = tree["posterior"].to_dataset(), tree["observed_data"].to_dataset()["x"]
     log_likelihood = tree["log_likelihood"]["x"].transpose("chain", "draw", "obs").values
     log_weights, pareto_k = pareto_smoothed(log_likelihood, posterior)
