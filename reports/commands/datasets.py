@@ -22,5 +22,6 @@ def datasets() -> None:
     ):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     for d in sets.describe():
-        table.add_row(d.name, str(d.n), str(d.d), d.holds, "–" if d.classes is None else str(d.classes), d.source)
+        source = f"{d.source}; less rows with gaps" if d.missing == "drop" else d.source
+        table.add_row(d.name, str(d.n), str(d.d), d.holds, "–" if d.classes is None else str(d.classes), source)
     out.print(table)

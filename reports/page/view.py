@@ -193,7 +193,8 @@ class View:
         """The page's one line: what was fitted to what, by whom."""
         data = self.manifest["data"]
         methods = ", ".join(self.label(m) for m in self.methods)
-        return f"{mixture(self.manifest['model'])} fitted to {data['n']} points in {data['d']}-D by {methods}."
+        what = f"{data['n']} points in {data['d']}-D" if self.gaussian else f"{data['n']} rows of {data['d']} features"
+        return f"{mixture(self.manifest['model'])} fitted to {what} by {methods}."
 
     def kind(self, method: str) -> str:
         """A method's kind, in words."""
