@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -305,6 +306,12 @@ def defaults(model: dict[str, Any]) -> list[Default]:
         }
         found.append(Default(own.source, rules, tuple(name + suffix for name in own.computed)))
     return found
+
+
+def sources(kinds: Iterable[str]) -> list[str]:
+    """Return where the default priors of columns of these kinds come from."""
+    there = merged(list(kinds))
+    return list(dict.fromkeys(_default(kind, "full").source for kind in KINDS if kind in there))
 
 
 def _default(kind: str, covariance: str) -> Default:

@@ -16,6 +16,7 @@ from reports.page import profiles
 from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Notice, Section, Table, image, value
 from reports.page.build import write
 from reports.page.numbers import DASH, fixed, number, seconds, with_error
+from reports.page.opening import sources
 from reports.page.selection_test import bootstrap
 from reports.page.view import COVARIANCES, FAMILIES, OVER
 from reports.page.words import listing, literal, sentence, short, symbols
@@ -63,7 +64,8 @@ class View:
         numbers = f"K = {ks[0]} to {ks[-1]}" if len(ks) > 1 else f"K = {ks[0]}"
         family = self.manifest["model"]["family"]
         what = f"{FAMILIES[family]}s{OVER.get(family, '')}{f' with {structures}' if structures else ''}"
-        return f"{what[0].upper()}{what[1:]}, {numbers}, for {data['n']} points in {data['d']}-D."
+        rows = f"points in {data['d']}-D" if len(self.numbers) == data["d"] else f"rows of {data['d']} features"
+        return f"{what[0].upper()}{what[1:]}, {numbers}, for {data['n']} {rows}."
 
     @property
     def structures(self) -> list[str]:
@@ -286,8 +288,9 @@ def curves(view: View) -> Section | None:
     )
     if view.scored:
         said = next(verdict(view), "No criterion makes a choice.")
+        within = " within a covariance structure" if any(s in COVARIANCES for s in view.structures) else ""
         caption = (
-            "Filled: the choice within a covariance structure. Bands: one standard error of the difference from it. Crosses: "
+            f"Filled: the choice{within}. Bands: one standard error of the difference from it. Crosses: "
             f"candidates without a value. {said}"
         )
         section.blocks.append(Figure(caption, [image(plot_selection(view.selection.table), said)]))
@@ -376,13 +379,14 @@ def meaning(view: View) -> Section:
 def setting(view: View) -> Section:
     """Data, model and how the numbers were made."""
     manifest, data = view.manifest, view.manifest["data"]
+    priors = listing(sources(manifest["model"]["kinds"].values()))
     facts = [
         ("Data", f"{data['name']}: {data['n']} points of {', '.join(data['features'])}"),
         ("Source", data["source"]),
         ("As read", literal("; ".join(data.get("notes", ()))) or None),
         ("Known classes", None if data["n_classes"] is None else f"{data['n_classes']}, not used by any criterion"),
-        *(("Model, " + s, symbols(text)) for s, text in manifest["model"]["text"].items()),
-        ("Prior", f"the weak default from the data, its scale following K (Fraley & Raftery 2007), and "
+        *((f"Model, {s}" if s in COVARIANCES else "Model", symbols(text)) for s, text in manifest["model"]["text"].items()),
+        ("Prior", f"the weak default from the data, which depends on K ({priors}), and "
                   f"Dirichlet({number(manifest['model']['alpha0'])}) on the weights; none for EM"),
         ("Prior, as given", ", ".join(f"{name} {short(x)}" for name, x in manifest["model"]["prior"].items())),
         ("Ridge of EM", f"{manifest['reg_covar']:g} added to every variance" if manifest["reg_covar"] else None),
@@ -403,7 +407,7 @@ def setting(view: View) -> Section:
 def limits(view: View) -> Section:
     """What the page cannot say."""
     items = [
-        "A number of components is not a number of groups: two components may make one cluster that is not Gaussian.",
+        "A number of components is not a number of groups: two components may make one group that is not of the family.",
         "The criteria answer different questions and need not agree. The evidence and BIC ask which K is probable, ICL how "
         "many clusters are well separated, AIC, cross-validation and LOO which K predicts best.",
         "Every value depends on the best optimum, or the modes, that were found; another seed may find others.",
