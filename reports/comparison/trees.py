@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 # Sizes that keep the work after the fits, and the folder, small; what they cut is cut for every method alike.
-LARGEST_REFITTED = 2000
+# Of refits, the N^2 K P products of a sweep of all of them.
+LARGEST_REFITTED = 200_000_000
 PREDICTIVE_DRAWS = 50
 PREDICTIVE_POINTS = 1000
 COCLUSTERED_POINTS = 400
@@ -122,7 +123,8 @@ def leave_one_out(
             "observed_data": observed,
         }
         found["loo"] = prediction.leave_one_out(fit.method, xr.DataTree.from_dict(groups), fit.family, rng)
-    if fit.method == "cavi" and len(data.x) <= LARGEST_REFITTED and cavi.can_leave_out(fit.family, data.x):
+    products = len(data.x) ** 2 * fit.n_components * (1 + fit.family.monomials[-1, 0])
+    if fit.method == "cavi" and products <= LARGEST_REFITTED and cavi.can_leave_out(fit.family, data.x):
         found["loo_refitted"] = prediction.refitted(
             fit.method, cavi.leave_one_out(fit, data.x), fit.log_predictive(data.x)
         )
