@@ -67,7 +67,8 @@ def quantities(
     found["log det of the covariance"] = log_det
     if len(free) > 1:
         variances = np.diagonal(covariance, axis1=1, axis2=2)
-        found["dependence of the features"] = (np.log(variances).sum(1) - log_det) / 2
+        with np.errstate(divide="ignore", invalid="ignore"):  # what is no number is refused below
+            found["dependence of the features"] = (np.log(variances).sum(1) - log_det) / 2
     if K > 1:
         together = ((r.sum(1) ** 2).sum(1) - (r**2).sum((1, 2))) / (N * (N - 1))
         found |= {
