@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mixtures.datasets.dataset import counted
 from reports.metrics.criteria import CRITERIA, TESTS, Candidate
 from reports.page import profiles
 from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Notice, Section, Table, image, value
@@ -64,7 +65,9 @@ class View:
         numbers = f"K = {ks[0]} to {ks[-1]}" if len(ks) > 1 else f"K = {ks[0]}"
         family = self.manifest["model"]["family"]
         what = f"{FAMILIES[family]}s{OVER.get(family, '')}{f' with {structures}' if structures else ''}"
-        rows = f"points in {data['d']}-D" if len(self.numbers) == data["d"] else f"rows of {data['d']} features"
+        rows = (
+            f"points in {data['d']}-D" if len(self.numbers) == data["d"] else f"rows of {counted(data['d'], 'feature')}"
+        )
         return f"{what[0].upper()}{what[1:]}, {numbers}, for {data['n']} {rows}."
 
     @property

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from mixtures.datasets.dataset import counted
 from reports.page import quantities
 from reports.plots import style
 
@@ -193,7 +194,11 @@ class View:
         """The page's one line: what was fitted to what, by whom."""
         data = self.manifest["data"]
         methods = ", ".join(self.label(m) for m in self.methods)
-        what = f"{data['n']} points in {data['d']}-D" if self.gaussian else f"{data['n']} rows of {data['d']} features"
+        what = (
+            f"{data['n']} points in {data['d']}-D"
+            if self.gaussian
+            else f"{data['n']} rows of {counted(data['d'], 'feature')}"
+        )
         return f"{mixture(self.manifest['model'])} fitted to {what} by {methods}."
 
     def kind(self, method: str) -> str:
