@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from mixtures import Bernoulli, Categorical, Dirichlet, Draws, Fit, Gaussian, Poisson, Product
-from mixtures.datasets.coded import coded
+from mixtures.datasets import load
 from mixtures.methods import cavi, em
 from reports.metrics import classes, discrete_checks, goodness, residuals
 from reports.metrics.nominal import nominal, probabilities
@@ -42,7 +42,7 @@ def point(family, weights, **theta):
 @pytest.mark.parametrize("Family", [Bernoulli, Categorical])
 def test_fit_statistics_of_carcinoma_are_as_published(Family):
     """Linzer & Lewis (2011, J. Stat. Software 42(10), section 5.1); degrees of freedom by Agresti (2013, section 14.1)."""
-    x = coded("carcinoma").x
+    x = load("carcinoma").x
     fit = fitted(x, 3, Family)
     found = numbers(goodness.fit_statistics(fit, x)) | numbers(goodness.penalised(fit, x))
     assert found["g2"] == pytest.approx(15.26171, abs=2e-5)
@@ -185,7 +185,7 @@ def test_certain_classes_have_an_entropy_r2_of_one_and_one_class_has_none():
 
 def test_carcinoma_is_classified_as_published():
     """Linzer & Lewis (2011, section 5.1): estimated population shares, and those by modal posterior probability."""
-    x = coded("carcinoma").x
+    x = load("carcinoma").x
     found = classes.classes("em", fitted(x, 3).responsibilities(x))
     shares = sorted(row.value for row in found if row.metric == "class_share")
     modal = sorted(row.value for row in found if row.metric == "class_share_modal")
@@ -239,7 +239,7 @@ def test_many_columns_have_a_statistic_each_and_very_many_few():
 
 def test_g2_is_that_of_the_table(rng):
     """By `goodness`, which counts patterns by sorting rows."""
-    x = coded("carcinoma").x
+    x = load("carcinoma").x
     fit = fitted(x, 2)
     log_p = fit.log_predictive(x)
     expected = numbers(goodness.fit_statistics(fit, x))["g2"]

@@ -22,7 +22,7 @@ from mixtures import (
     Poisson,
     Product,
 )
-from mixtures.datasets.coded import coded
+from mixtures.datasets import load
 from mixtures.engines.missing import Grouped, densities, statistics
 from mixtures.engines.passes import noise, one_pass
 from mixtures.engines.responsibilities import normalise
@@ -579,8 +579,7 @@ def test_a_comparison_integrates_over_gaps_and_its_page_says_so(rng):
 
 def test_election_with_all_rows():
     """Linzer & Lewis (2011, section 5.3) print the complete rows; all rows by an independent optimiser of the likelihood."""
-    items = [trait + who for who in "GB" for trait in ("MORAL", "CARES", "KNOW", "LEAD", "DISHON", "INTEL")]
-    x = coded("election", items, missing=True).x
+    x = load("election", missing="model").x
     fit = em.fit(x, Categorical.from_data(x, 3, missing=True), Dirichlet.symmetric(3), rng=1, restarts=15)
     assert len(x) == 1785
     assert fit.info["log_likelihood"] == pytest.approx(-21311.54, abs=0.01)
@@ -592,8 +591,6 @@ HEART = {1: (-6565.8956, 22, -6627.478), 2: (-6390.2514, 45, -6516.216)}  # Marb
 @pytest.mark.parametrize("K", HEART)
 def test_heart_with_a_gap(K):
     from sklearn.metrics import adjusted_rand_score
-
-    from mixtures.datasets import load
 
     data = load("heart")
     x = data.x.copy()
