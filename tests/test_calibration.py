@@ -293,6 +293,45 @@ def test_quantities_of_every_family_need_no_labels_and_are_those_of_its_points(k
         np.testing.assert_allclose(v[0], found[name], rtol=1e-9)
 
 
+def test_estimates_of_zero_have_the_lowest_and_the_highest_values(rng):
+    """Feature 0 is never a one, and cluster 0 has no spread in feature 1; the row (1, 0) is impossible in both."""
+    problem = draw(Settings(2, 4, 2, kinds=("bernoulli",)), rng)
+    theta = {"probabilities": np.array([[[0.0, 1.0], [0.0, 0.5]]])}
+    weights = np.array([[0.25, 0.75]])
+
+    def at(x, theta=theta):
+        return {name: v[0] for name, v in quantities(x, problem.family, problem.allocation, weights, theta).items()}
+
+    possible = at(np.array([[0.0, 1.0], [0.0, 0.0], [0.0, 1.0], [0.0, 1.0]]))
+    assert possible["log likelihood"] == pytest.approx(3 * np.log(0.625) + np.log(0.375))
+    assert possible["log det of the tightest cluster"] == possible["log det of the covariance"] == -np.inf
+    assert possible["dependence of the features"] == 0
+    impossible = at(np.array([[1.0, 0.0]] * 4))
+    assert impossible["log likelihood"] == impossible["log joint density"] == -np.inf
+    mirrored = at(np.array([[0.0, 1.0], [1.0, 0.0]] * 2), {"probabilities": np.array([[[0.0, 1.0], [1.0, 0.0]]])})
+    assert mirrored["dependence of the features"] > 15  # infinite but for rounding
+    with pytest.raises(ArithmeticError, match="not a number in 1 of 1"):
+        at(np.zeros((4, 2)), {"probabilities": np.full((1, 2, 2), np.nan)})
+
+
+@pytest.mark.parametrize("kind", ["bernoulli", "categorical", "poisson"])
+def test_the_bootstrap_of_em_ranks_where_estimates_are_zero(kind):
+    """Data sets in which some fit has a cluster without spread; among draws that are all infinite a truth has any place."""
+    settings = Settings(2, 12, 2, methods=("em",), draws=39, kinds=(kind,))
+    rows = pd.DataFrame([row for i in range(3) for row in study.simulation(settings, i, ("em",))])
+    assert "failure" not in rows
+    assert rows["rank"].between(0, 39).all()
+    tightest = rows[rows["quantity"] == "log det of the tightest cluster"]
+    assert np.isfinite(tightest["truth"]).all()
+    problem = draw(settings, np.random.default_rng(0))
+    sample = bootstrap(problem, np.random.default_rng(0))
+    found = quantities(*problem.posed, sample.weights, sample.theta)
+    assert np.isneginf(found["log det of the tightest cluster"]).any()
+    lowest = dict.fromkeys(found, np.array([-np.inf]))
+    ranks = [study.ranks(problem, lowest, sample, np.random.default_rng(i)) for i in range(9)]
+    assert len({dict(zip(found, each, strict=True))["log det of the tightest cluster"] for each in ranks}) > 1
+
+
 def test_the_prior_of_other_kinds_is_as_stated():
     """Means of 400 draws within 5 standard errors; the parts of a mixed row in the order of a table's."""
     for kind, concentration, mean in (("bernoulli", 0.7, 1 / 2), ("categorical", 2.0, 1 / 4), ("poisson", 3.0, 2.0)):

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.stats import rankdata
 
 from mixtures import Fit
 from mixtures.fit import Draws
@@ -99,11 +100,16 @@ def chains(run: Callable[[], Fit], problem: Problem) -> Sample:
     while ess < L and len(runs) < RUNS:
         runs.append(run().held)
         weights, theta = _joined(runs)
-        values = quantities(*problem.posed, weights, theta).values()
+        values = [_ordered(v) for v in quantities(*problem.posed, weights, theta).values()]
         moving = [v.reshape(-1, runs[0].weights.shape[1]) for v in values if np.ptp(v) > ROUNDING * np.abs(v).max()]
         ess = min((float(array_stats.ess(v, method="bulk")) for v in moving), default=np.inf)
     kept = np.linspace(0, len(weights), L, endpoint=False).astype(int)
     return Sample(weights[kept], {name: v[kept] for name, v in theta.items()}, ess >= L, ess=ess)
+
+
+def _ordered(values: np.ndarray) -> np.ndarray:
+    """The values (S,), or their ranks where some are infinite, which have the same bulk effective sample size."""
+    return values if np.isfinite(values).all() else rankdata(values)
 
 
 def _joined(draws: Sequence[Draws]) -> tuple[np.ndarray, Theta]:

@@ -2,6 +2,10 @@
 
 Some look at the data as well; ranks of such quantities see errors that functions of the parameters alone do not, above all the
 log likelihood (Modrák et al. 2023, arXiv:2211.02383).
+
+Where a probability or a rate is zero some of them are infinite: the log determinant of a cluster in which a value has no
+spread, the log likelihood of a point that is impossible. A rank needs an order alone, in which infinity is the lowest or the
+highest value.
 """
 
 from __future__ import annotations
@@ -14,7 +18,11 @@ from mixtures.model import Allocation, Family, Theta
 
 LOG_LIKELIHOOD = "log likelihood"
 
+ROUNDING = 1e-15
+"""A variance below so much of the second moment is zero but for rounding."""
 
+
+@np.errstate(divide="ignore", invalid="ignore")  # what is no number is refused
 def quantities(
     x: np.ndarray, family: Family, allocation: Allocation, weights: np.ndarray, theta: Theta
 ) -> dict[str, np.ndarray]:
@@ -23,11 +31,12 @@ def quantities(
     With r_nk = p(z_n = k | x_n, pi, theta):
 
     - log likelihood: log p(x | pi, theta), in nats
-    - log joint density: the same plus log p(pi, theta)
+    - log joint density: the same plus log p(pi, theta); minus infinity wherever the log likelihood is
     - log density at the centre: log p(x* | pi, theta) where x* is zero
     - mean of x_d: sum_k pi_k mu_kd; of categories the probability of each level but the first
     - log det of the covariance: of the whole mixture, sum_k pi_k (Sigma_k + mu_k mu_k^T) minus the outer product of its mean
-    - dependence of the features: minus half the log determinant of the mixture's correlations
+    - dependence of the features: minus half the log determinant of the mixture's correlations, in which a feature that does
+      not vary has none
     - log det of the tightest cluster: min_k log|Sigma_k|
     - largest weight, smallest weight, entropy of the weights
     - share of pairs together: mean over n < m of sum_k r_nk r_mk
@@ -44,12 +53,16 @@ def quantities(
     Raises
     ------
     ArithmeticError
-        If one of them is not a number.
+        If one of them is not a number. They may be infinite.
     """
     K, N = weights.shape[1], len(x)
     eta = fold(allocation.natural(weights), family.natural(theta))
     points = np.vstack([x, np.zeros(x.shape[1])])
-    log_z, r = normalise(np.moveaxis(eta @ family.features(points).T, 1, -1))
+    t, impossible = family.features(points), family.impossible(theta)
+    log_rho = eta @ t.T
+    if impossible is not None:
+        log_rho = np.where(impossible @ t.T > 0.5, -np.inf, log_rho)
+    log_z, r = normalise(np.moveaxis(log_rho, 1, -1))
     log_z, r = log_z + family.log_base(points), r[:, :N]
     free = family.free
     means, covariances = family.cluster_moments(theta)
@@ -60,15 +73,14 @@ def quantities(
     covariance = np.einsum("sk,skij->sij", weights, covariances + offset[..., :, None] * offset[..., None, :])
 
     found = {LOG_LIKELIHOOD: log_z[:, :N].sum(1)}
-    found["log joint density"] = found[LOG_LIKELIHOOD] + allocation.log_prior(weights) + family.log_prior(theta)
+    joint = found[LOG_LIKELIHOOD] + (allocation.log_prior(weights) + family.log_prior(theta))
+    found["log joint density"] = np.where(np.isneginf(found[LOG_LIKELIHOOD]), -np.inf, joint)
     found["log density at the centre"] = log_z[:, N]
     found |= {f"mean of {names[d]}": mean[:, i] for i, d in enumerate(free)}
     log_det = np.linalg.slogdet(covariance)[1]
     found["log det of the covariance"] = log_det
     if len(free) > 1:
-        variances = np.diagonal(covariance, axis1=1, axis2=2)
-        with np.errstate(divide="ignore", invalid="ignore"):  # what is no number is refused below
-            found["dependence of the features"] = (np.log(variances).sum(1) - log_det) / 2
+        found["dependence of the features"] = -np.linalg.slogdet(_correlations(mean, covariance))[1] / 2
     if K > 1:
         together = ((r.sum(1) ** 2).sum(1) - (r**2).sum((1, 2))) / (N * (N - 1))
         found |= {
@@ -80,8 +92,16 @@ def quantities(
     if K > 2:  # of two, the largest tells all
         found |= {"smallest weight": weights.min(1), "entropy of the weights": -xlogy(weights, weights).sum(1)}
     for name, values in found.items():
-        if not np.all(np.isfinite(values)):
-            raise ArithmeticError(
-                f"the {name} is not a number in {np.sum(~np.isfinite(values))} of {len(values)} draws"
-            )
+        if np.isnan(values).any():
+            raise ArithmeticError(f"the {name} is not a number in {np.isnan(values).sum()} of {len(values)} draws")
     return found
+
+
+def _correlations(mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Correlations (S, D, D); what varies by no more than rounding, by its mean (S, D), is correlated with nothing."""
+    variances = np.diagonal(covariance, axis1=1, axis2=2)
+    varies = variances > ROUNDING * (variances + mean**2)
+    inverse = np.where(varies, 1 / np.sqrt(np.where(varies, variances, 1)), 0)
+    scaled = covariance * inverse[:, :, None] * inverse[:, None]
+    scaled[:, range(mean.shape[1]), range(mean.shape[1])] = 1
+    return scaled

@@ -32,7 +32,7 @@ from reports.studies.workers import Task, Tell, measure_all
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 2
+FORMAT = 3
 """Of the simulations: one more whenever the same one would come out otherwise."""
 
 FEWEST = 20
