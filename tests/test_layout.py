@@ -25,7 +25,7 @@ FLOORS = {
         ("estimators", "datasets", "tables"),
     ),
     "reports": (
-        ("metrics",),
+        ("metrics", "examples"),
         ("comparison",),
         ("studies", "bench"),
         ("plots",),
