@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from string import ascii_uppercase
 
 import numpy as np
 import pymc as pm
@@ -67,10 +68,10 @@ def load() -> dict[str, np.ndarray]:
 def build(data: Data | None = None) -> pm.Model:
     """The model, non-centred: ``mu``, ``tau``, ``z`` (J,), and ``theta`` (J,) that follows from them."""
     given = load() | dict(data or {})
-    with pm.Model() as model:
+    with pm.Model(coords={"school": list(ascii_uppercase[: len(given["y"])])}) as model:
         mu, tau = pm.Normal("mu", 0, SD0), pm.HalfCauchy("tau", SCALE0)
-        z = pm.Normal("z", shape=len(given["y"]))
-        theta = pm.Deterministic("theta", mu + tau * z)
+        z = pm.Normal("z", dims="school")
+        theta = pm.Deterministic("theta", mu + tau * z, dims="school")
         pm.Normal("y", theta, given["sigma"], observed=given["y"])
     return model
 

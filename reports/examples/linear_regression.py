@@ -19,6 +19,7 @@ from scipy.special import digamma, gammaln
 from reports.examples.factorised import Factorised, moving
 from reports.examples.sources import posteriordb
 
+TERMS = ("intercept", "mother")
 A0, B0 = 1.0, 1.0
 C0, D0 = 1.0, 1.0
 
@@ -35,9 +36,9 @@ def load() -> dict[str, np.ndarray]:
 def build(data: Data | None = None) -> pm.Model:
     """The model: ``w`` (2,), ``alpha`` and ``beta``."""
     given = load() | dict(data or {})
-    with pm.Model() as model:
+    with pm.Model(coords={"term": TERMS}) as model:
         alpha, beta = pm.Gamma("alpha", A0, B0), pm.Gamma("beta", C0, D0)
-        w = pm.Normal("w", 0, tau=alpha, shape=given["Phi"].shape[1])
+        w = pm.Normal("w", 0, tau=alpha, dims="term")
         pm.Normal("t", given["Phi"] @ w, tau=beta, observed=given["t"])
     return model
 

@@ -40,8 +40,8 @@ def load() -> dict[str, np.ndarray]:
 def build(data: Data | None = None) -> pm.Model:
     """The model: ``w`` (5,), in log odds."""
     given = load() | dict(data or {})
-    with pm.Model() as model:
-        w = pm.Normal("w", 0, SD0, shape=given["Phi"].shape[1])
+    with pm.Model(coords={"term": ("intercept", *COLUMNS)}) as model:
+        w = pm.Normal("w", 0, SD0, dims="term")
         pm.Bernoulli("t", logit_p=given["Phi"] @ w, observed=given["t"])
     return model
 
