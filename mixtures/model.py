@@ -267,6 +267,10 @@ class Allocation(Protocol):
     def n_components(self) -> int:
         """K."""
 
+    @property
+    def conjugate(self) -> Self:
+        """The allocation itself, or the nearest one whose prior is conjugate."""
+
     def rows(self, x: Any) -> Any:
         """The rows as this allocation takes them."""
 
@@ -287,6 +291,9 @@ class Allocation(Protocol):
 
     def named(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """The weights by name."""
+
+    def weights_of(self, named: dict[str, np.ndarray]) -> np.ndarray:
+        """The inverse of `named`."""
 
     def unlabelled(self, weights: np.ndarray) -> np.ndarray:
         """Some numbers that follow from the weights whatever the clusters are called, (..., M)."""

@@ -404,14 +404,16 @@ def informed(x: Any, weights: np.ndarray | None) -> tuple[Any, np.ndarray | None
     return x, np.where(nothing, 0.0, 1.0 if weights is None else weights)
 
 
-def informative(x: np.ndarray) -> np.ndarray:
-    """The rows of a matrix of which something was seen.
+def informative[T: (np.ndarray, Sequences)](x: T) -> T:
+    """The rows of a matrix of which something was seen; sequences as they are, where others take time too.
 
     Raises
     ------
     ValueError
         If there is none.
     """
+    if isinstance(x, Sequences):
+        return x
     nothing = np.isnan(x).all(1)
     if nothing.all():
         raise ValueError("x has no row of which anything was seen")

@@ -211,7 +211,7 @@ class SequenceFit(Fit):
         rng = generator(rng)
         lengths = [n] if isinstance(n, int | np.integer) else list(n)
         weights, theta = self.parameters(len(lengths), rng)
-        states = [_chain(w, length, rng) for w, length in zip(weights, lengths, strict=True)]
+        states = [chain(w, length, rng) for w, length in zip(weights, lengths, strict=True)]
         owner = np.repeat(np.arange(len(lengths)), lengths)
         z = np.concatenate(states)
         own = {name: value[owner, z] for name, value in theta.items()}
@@ -277,8 +277,8 @@ def _sums(scales: np.ndarray, rows: Sequences) -> np.ndarray:
     return np.add.reduceat(scales, rows.edges[:-1], axis=1)
 
 
-def _chain(weights: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """n states of a chain with the start beside the transitions (K, 1 + K)."""
+def chain(weights: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """States (n,) of a chain with the start beside the transitions (K, 1 + K)."""
     reached = np.cumsum(np.vstack([weights[:, 0], weights[:, 1:]]), axis=1)  # for the start, and after each state
     z = np.empty(n, dtype=int)
     place = 0

@@ -466,7 +466,7 @@ def test_gibbs_gives_the_exact_posterior(name, rng):
 @every_family
 def test_twins_have_the_same_log_density(name, rng):
     pytensor = pytest.importorskip("pytensor")
-    from models.families import twin
+    from models import joint
 
     x = with_gaps(complete(name, 20, rng), 0.3, rng)
     x[0] = np.nan
@@ -475,8 +475,8 @@ def test_twins_have_the_same_log_density(name, rng):
     theta = family.sample(family.posterior(np.zeros((2, 1 + family.monomials[-1, 0]))), 2, rng)
     held = Draws(weights[None], {key: v[None] for key, v in theta.items()})
     mine = Fit("given", "mcmc", family, allocation, held, np.empty(0), True, {}).log_likelihood(x)[0].sum(-1)
-    model = twin(family).build(x, family, allocation)
-    values = twin(family).unconstrain(family, weights, theta)
+    model = joint.build(x, family, allocation)
+    values = joint.unconstrain(family, allocation, weights, theta)
     with pytensor.config.change_flags(mode="FAST_COMPILE"):
         logp = model.compile_fn(model.datalogp)
     theirs = [float(logp({key: v[i] for key, v in values.items()})) for i in range(2)]

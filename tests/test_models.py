@@ -17,12 +17,16 @@ from mixtures import (
     Draws,
     Fit,
     Gaussian,
+    Markov,
     Poisson,
     Product,
+    Sequences,
     TiedGaussian,
 )
 from mixtures.ascent.starts import statistics
-from mixtures.methods import cavi
+from mixtures.methods import cavi, exact
+from mixtures.sequences import SequenceFit
+from models import joint
 from models.families import twin
 from models.flat import flatten, parallel
 from models.methods import advi, nuts
@@ -74,7 +78,7 @@ def log_jacobian(family, weights, theta, centred):
 def as_tree(family, weights, theta):
     """A posterior group with the free variables of the twin at the given draws (S, K, ...)."""
     free = {"weights": weights}
-    for name, v in twin(family).unconstrain(family, weights, theta).items():
+    for name, v in twin(family).unconstrain(family, theta).items():
         if not name.endswith("_simplex__"):
             free[name.removesuffix("_log__")] = np.exp(v) if name.endswith("_log__") else v
     data = {name: (("chain", "draw", *(f"{name}{i}" for i in range(1, a.ndim))), a[None]) for name, a in free.items()}
@@ -87,14 +91,14 @@ def as_tree(family, weights, theta):
 @pytest.mark.parametrize("D", [1, 2, 4])
 def test_log_joint_is_the_hand_written_one(K, D, centred, covariance, rng):
     x, family, allocation = model_of(K, D, rng, covariance=covariance)
-    log_joint = twin(family).build(x, family, allocation, centred=centred).compile_logp(mode="JAX")
+    log_joint = joint.build(x, family, allocation, centred=centred).compile_logp(mode="JAX")
     weights, thetas = parameters(family, allocation, 5, rng)
     log_likelihood = fit_of(family, allocation, weights, thetas).log_likelihood(x)[0].sum(1)
     for i, pi in enumerate(weights):
         theta = {name: a[i] for name, a in thetas.items()}
         expected = log_likelihood[i] + allocation.log_prior(pi) + family.log_prior(theta)
         expected += log_jacobian(family, pi, theta, centred)
-        v = twin(family).unconstrain(family, pi, theta, centred=centred)
+        v = joint.unconstrain(family, allocation, pi, theta, centred=centred)
         assert float(log_joint(v)) == pytest.approx(expected, rel=1e-9)
 
 
@@ -147,7 +151,7 @@ def log_jacobian_of(family, theta, centred):
 def test_log_joint_of_every_kind_of_columns(kind, K, centred, rng):
     x, family = discrete(kind, K, rng)
     allocation = Dirichlet(0.7 + np.arange(K))
-    model = twin(family).build(x, family, allocation, centred=centred)
+    model = joint.build(x, family, allocation, centred=centred)
     log_joint = model.compile_logp(mode="JAX")
     weights = allocation.sample(allocation.alpha0, 4, rng)
     thetas = family.sample(family.posterior(np.zeros((K, 1 + family.monomials[-1, 0]))), 4, rng)
@@ -157,20 +161,56 @@ def test_log_joint_of_every_kind_of_columns(kind, K, centred, rng):
         expected = log_likelihood[i] + allocation.log_prior(pi) + family.log_prior(theta)
         expected += log_jacobian_of(family, theta, centred)
         expected += np.log(K) + np.log(pi).sum() if K > 1 else 0.0
-        v = twin(family).unconstrain(family, pi, theta, centred=centred)
+        v = joint.unconstrain(family, allocation, pi, theta, centred=centred)
         assert float(log_joint(v)) == pytest.approx(expected, rel=1e-9)
     flat = flatten(model, ("weights", *family.parameters))
-    back = flat.constrain(flat.join(twin(family).unconstrain(family, weights, thetas, centred=centred))[0])
+    back = flat.constrain(flat.join(joint.unconstrain(family, allocation, weights, thetas, centred=centred))[0])
     assert set(back) == {"weights", *thetas}
     for name, value in {"weights": weights, **thetas}.items():
         np.testing.assert_allclose(back[name], value[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("kind", "K", "start"), [("poisson", 1, "free"), ("product", 2, "stationary"), ("bernoulli", 3, "free")]
+)
+def test_log_joint_of_chains_is_the_hand_written_one(kind, K, start, rng):
+    """With sequences of lengths 1, 20 and 4, of which the last ends in a row of which nothing is known where gaps may be."""
+    x, family = discrete(kind, K, rng)
+    if kind == "bernoulli":
+        x[-1] = np.nan
+        family = Bernoulli.from_data(x, K, a0=[1.2, 0.7, 3.0], b0=0.8, missing=True)
+    rows, allocation = Sequences(x, [1, 20, 4]), Markov(0.7 + np.arange(K), 0.5 + rng.random((K, K)), start)
+    model = joint.build(rows, family, allocation)
+    log_joint = model.compile_logp(mode="JAX")
+    weights = allocation.conjugate.sample(allocation.prior, 3, rng)
+    if start == "stationary":
+        weights[..., 0] = allocation.stationary(weights[..., 1:])
+    thetas = family.sample(family.posterior(np.zeros((K, 1 + family.monomials[-1, 0]))), 3, rng)
+    held = Draws(weights[None], {name: v[None] for name, v in thetas.items()})
+    fit = SequenceFit("any", "mcmc", family, allocation, held, np.empty(0), True, {})
+    log_likelihood = fit.log_likelihood(rows)[0].sum(1)
+    for i, own in enumerate(weights):
+        theta = {name: a[i] for name, a in thetas.items()}
+        expected = log_likelihood[i] + allocation.log_prior(own) + family.log_prior(theta)
+        expected += log_jacobian_of(family, theta, False)
+        if K > 1:  # as in `log_jacobian`, for each simplex
+            free = [*own[:, 1:], *([own[:, 0]] if start == "free" else [])]
+            expected += sum(np.log(K) + np.log(p).sum() for p in free)
+        assert float(log_joint(joint.unconstrain(family, allocation, own, theta))) == pytest.approx(expected, rel=1e-9)
+    flat = flatten(model, joint.parameters(family, allocation))
+    back = joint.posterior(
+        allocation, flat.constrain(flat.join(joint.unconstrain(family, allocation, weights, thetas))[0])
+    )
+    np.testing.assert_allclose(back.weights, weights[0], rtol=1e-9)
+    with model:
+        assert pm.draw(model["x"], draws=2, random_seed=1, mode="FAST_COMPILE").shape == (2, *x.shape)
 
 
 @pytest.mark.parametrize("kind", ["categorical", "product"])
 def test_the_twin_predicts_as_the_family_does(kind, rng):
     x, family = discrete(kind, 2, rng)
     allocation = Dirichlet(np.array([1.0, 2.0]))
-    with twin(family).build(x, family, allocation) as model:
+    with joint.build(x, family, allocation) as model:
         prior = pm.draw(model["x"], draws=300, random_seed=1, mode="FAST_COMPILE")
     assert prior.shape == (300, *x.shape)
     q = family.posterior(np.zeros((2, 1 + family.monomials[-1, 0])))
@@ -195,7 +235,7 @@ def test_the_twin_predicts_as_the_family_does(kind, rng):
 def test_centred_means_are_drawn_from_their_prior(covariance, rng):
     """sqrt(beta0) chol(Lambda)^T (mu - m0) is standard normal whatever Lambda is."""
     x, family, allocation = model_of(2, 2, rng, covariance=covariance)
-    model, names = twin(family).build(x, family, allocation, centred=True), family.parameters
+    model, names = joint.build(x, family, allocation, centred=True), family.parameters
     values = pm.draw([model[name] for name in names], draws=2000, random_seed=3, mode="FAST_COMPILE")
     theta = dict(zip(names, values, strict=True))
     F = np.linalg.cholesky(np.linalg.inv(family.covariances(theta)))
@@ -209,9 +249,9 @@ def test_centred_means_are_drawn_from_their_prior(covariance, rng):
 @pytest.mark.parametrize("centred", [False, True])
 def test_constraining_undoes_unconstraining(centred, covariance, rng):
     x, family, allocation = model_of(3, 2, rng, covariance=covariance)
-    flat = flatten(twin(family).build(x, family, allocation, centred=centred), ("weights", *family.parameters))
+    flat = flatten(joint.build(x, family, allocation, centred=centred), ("weights", *family.parameters))
     weights, theta = parameters(family, allocation, 1, rng)
-    v = flat.join(twin(family).unconstrain(family, weights, theta, centred=centred))
+    v = flat.join(joint.unconstrain(family, allocation, weights, theta, centred=centred))
     assert v.shape == (1, flat.size)
     back = flat.constrain(v[0])
     assert set(back) == {"weights", *theta}
@@ -227,7 +267,7 @@ def fit_of(family, allocation, weights, theta):
 def test_pymc_computes_the_log_likelihood_per_observation(rng):
     x, family, allocation = model_of(2, 2, rng)
     weights, theta = parameters(family, allocation, 4, rng)
-    with twin(family).build(x, family, allocation):
+    with joint.build(x, family, allocation):
         tree = pm.compute_log_likelihood(
             as_tree(family, weights, theta),
             extend_inferencedata=False,
@@ -243,7 +283,7 @@ def test_pymc_predicts_in_the_units_of_the_data(covariance, rng):
     x, family, allocation = model_of(2, 2, rng, covariance=covariance)
     pi, draws = np.array([0.3, 0.7]), 400
     _, theta = parameters(family, allocation, 1, rng)
-    with twin(family).build(x, family, allocation):
+    with joint.build(x, family, allocation):
         tree = pm.sample_posterior_predictive(
             as_tree(family, np.tile(pi, (draws, 1)), {name: np.repeat(a, draws, axis=0) for name, a in theta.items()}),
             random_seed=1,
@@ -437,7 +477,7 @@ def test_advi_takes_the_steps_of_pymc_and_averages_them(one_cluster, monkeypatch
     import pytensor
 
     monkeypatch.setattr(advi, "AVERAGED", (0.25, 0.5))
-    model = twin(one_cluster[1]).build(*one_cluster)
+    model = joint.build(*one_cluster)
     P = flatten(model, ("weights",)).size
     steps = 40
     init = {"mu": np.full((1, P), 0.1), "rho": np.full((1, P), -1.0)}
@@ -544,3 +584,16 @@ def test_compiled_once_they_serve_all_data_of_a_shape():
         alone = advi.fit(x, *model, rng=np.random.default_rng(2), steps=2000, draws=500, restarts=2)
         assert found.info["elbo"] == pytest.approx(alone.info["elbo"], abs=1e-6)
         np.testing.assert_allclose(found.held.theta["means"], alone.held.theta["means"], rtol=1e-6)
+
+
+def test_nuts_on_a_chain_finds_what_the_sum_over_all_paths_has(rng):
+    """The sum of the rates, which is the same whatever the states are called."""
+    x = Sequences(np.array([[0], [1], [0], [9], [12], [10], [1], [0], [2.0]]), [6, 3])
+    family, allocation = Poisson.from_data(x.x, 2, a0=1.0, b0=0.3), Markov.symmetric(2, 1.0, 1.0)
+    fit = nuts.fit(x, family, allocation, rng=rng, draws=500, tune=500, chains=2)
+    draws = fit.held.theta["rates"].sum((-2, -1)).ravel()
+    reference = exact.fit(x, family, allocation).posterior.sample(20_000, rng)[1]["rates"].sum((-2, -1))
+    error = np.hypot(draws.std() / np.sqrt(len(draws) / 8), reference.std() / np.sqrt(len(reference)))  # autocorrelated
+    assert abs(draws.mean() - reference.mean()) < 4 * error
+    assert isinstance(fit, SequenceFit)
+    assert fit.held.weights.shape[2:] == (2, 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -16,6 +16,11 @@ class Independent:
     independent: ClassVar[bool] = True
     fits: ClassVar[type[Fit]] = Fit
     dims: ClassVar[dict[str, tuple[str, ...]]] = {"weights": ("cluster",)}
+
+    @property
+    def conjugate(self) -> Self:
+        """The same labels with a conjugate prior: these."""
+        return self
 
     def rows(self, x: Rows) -> Rows:
         """The rows, whatever sequences they come in."""
@@ -44,6 +49,10 @@ class Independent:
     def named(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """The weights by name."""
         return {"weights": weights}
+
+    def weights_of(self, named: dict[str, np.ndarray]) -> np.ndarray:
+        """The inverse of `named`."""
+        return named["weights"]
 
     def unlabelled(self, weights: np.ndarray) -> np.ndarray:
         """What of the weights (..., K) needs no labels: they in order of size."""

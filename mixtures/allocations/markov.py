@@ -11,7 +11,7 @@ With ``start="stationary"`` pi is no parameter but the stationary distribution o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, Literal
 
@@ -122,6 +122,11 @@ class Markov:
         """Log normaliser of the prior, which every step asks for."""
         return self._log_normaliser(self.prior)
 
+    @property
+    def conjugate(self) -> Markov:
+        """The same chain with a free start, which has a conjugate prior."""
+        return replace(self, start="free")
+
     def rows(self, x: Rows) -> Sequences:
         """The rows in the order of time: one sequence unless they come as several."""
         return x if isinstance(x, Sequences) else Sequences(x)
@@ -175,6 +180,10 @@ class Markov:
     def named(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Start (..., K) and transition matrix (..., K, K) by name."""
         return {"initial": weights[..., 0], "transitions": weights[..., 1:]}
+
+    def weights_of(self, named: dict[str, np.ndarray]) -> np.ndarray:
+        """The inverse of `named`."""
+        return np.concatenate([named["initial"][..., None], named["transitions"]], axis=-1)
 
     def stationary(self, A: np.ndarray) -> np.ndarray:
         """The distribution (..., K) that transition matrices A (..., K, K) leave as it is."""

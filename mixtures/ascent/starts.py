@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -219,6 +220,13 @@ def completed(x: np.ndarray, family: Family, r: np.ndarray) -> np.ndarray:
         for _ in range(COMPLETED):
             s = missing.statistics(family, x, r, family.expected_natural(family.posterior(s)))
     return s
+
+
+def state(x: Any, fit: Fit) -> np.ndarray:
+    """The statistics (K, P) of the labels under a fit, from which another can go on; `completed` where values are missing."""
+    if not fit.allocation.independent:
+        return fit.state(x)  # type: ignore[attr-defined]
+    return completed(x, fit.family, fit.responsibilities(x))
 
 
 def filled(z: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -7,5 +7,5 @@ from mixtures.model import Family
 
 
 def twin(family: Family) -> ModuleType:
-    """The module with ``build``, ``variables`` and ``unconstrain`` for the family."""
+    """The module with ``variables`` and ``unconstrain`` for the family."""
     return import_module(f"models.families.{family.name}")

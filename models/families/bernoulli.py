@@ -12,24 +12,9 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 from scipy.special import logit
 
-from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.families.bernoulli import Bernoulli
 from mixtures.model import Theta
-from models.observed import Rename, Statistics, coords, gather, join, observe, unconstrain_weights, weights
-
-
-def build(x: np.ndarray, family: Bernoulli, allocation: Dirichlet, *, centred: bool = False) -> pm.Model:
-    """The model of ``x`` with its labels summed out; ``centred`` changes nothing.
-
-    Returns
-    -------
-    pymc.Model
-        With ``weights`` (K,), ``probabilities`` (K, D), and the observed ``x`` (N, D).
-    """
-    with pm.Model(coords=coords(family, allocation)) as model:
-        pi = weights(allocation)
-        observe(x, family, pi, *variables(family, allocation.n_components, centred=centred))
-    return model
+from models.observed import Rename, Statistics, gather, join
 
 
 def variables(
@@ -42,8 +27,6 @@ def variables(
     return {"probabilities": mu}, join(family, log_rest, log_mu - log_rest), lambda x: (gather(family, x), 0.0)
 
 
-def unconstrain(
-    family: Bernoulli, weights: np.ndarray, theta: Theta, *, centred: bool = False
-) -> dict[str, np.ndarray]:
-    """The model's unconstrained values at weights (..., K) and ``probabilities`` (..., K, D)."""
-    return {"probabilities_logodds__": logit(theta["probabilities"])} | unconstrain_weights(weights)
+def unconstrain(family: Bernoulli, theta: Theta, *, centred: bool = False) -> dict[str, np.ndarray]:
+    """The unconstrained values at ``probabilities`` (..., K, D)."""
+    return {"probabilities_logodds__": logit(theta["probabilities"])}

@@ -13,25 +13,9 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.families.categorical import Categorical
 from mixtures.model import Theta
-from models.observed import Rename, Statistics, observe, unconstrain_weights, weights
-
-
-def build(x: np.ndarray, family: Categorical, allocation: Dirichlet, *, centred: bool = False) -> pm.Model:
-    """The model of ``x`` with its labels summed out; ``centred`` changes nothing.
-
-    Returns
-    -------
-    pymc.Model
-        With ``weights`` (K,), ``probabilities`` (K, D, C), and the observed codes ``x`` (N, D).
-    """
-    D, C = family.filled.shape
-    with pm.Model(coords={"cluster": range(allocation.n_components), "feature": range(D), "level": range(C)}) as model:
-        pi = weights(allocation)
-        observe(x, family, pi, *variables(family, allocation.n_components, centred=centred))
-    return model
+from models.observed import Rename, Statistics
 
 
 def variables(
@@ -58,16 +42,14 @@ def variables(
     return {"probabilities": probabilities}, eta, statistics
 
 
-def unconstrain(
-    family: Categorical, weights: np.ndarray, theta: Theta, *, centred: bool = False
-) -> dict[str, np.ndarray]:
-    """The model's unconstrained values at weights (..., K) and ``probabilities`` (..., K, D, C)."""
+def unconstrain(family: Categorical, theta: Theta, *, centred: bool = False) -> dict[str, np.ndarray]:
+    """The unconstrained values at ``probabilities`` (..., K, D, C)."""
     values = {}
     for c, own in _by_levels(family).items():
         if c > 1:
             log_mu = np.log(theta["probabilities"][..., own, :c])
             values[f"mu_{c}_simplex__"] = (log_mu - log_mu.mean(-1, keepdims=True))[..., :-1]
-    return values | unconstrain_weights(weights)
+    return values
 
 
 def _by_levels(family: Categorical) -> dict[int, np.ndarray]:

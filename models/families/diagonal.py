@@ -12,25 +12,10 @@ import numpy as np
 import pymc as pm
 from pytensor.tensor.variable import TensorVariable
 
-from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.families.diagonal import DiagonalGaussian
 from mixtures.model import Theta
 from models import gamma
-from models.observed import Rename, Statistics, coords, normal, observe, unconstrain_weights, weights
-
-
-def build(x: np.ndarray, family: DiagonalGaussian, allocation: Dirichlet, *, centred: bool = False) -> pm.Model:
-    """The model of ``x`` with its labels summed out; as `models.families.gaussian.build`.
-
-    Returns
-    -------
-    pymc.Model
-        With ``weights`` (K,), ``means`` and ``variances`` (K, D), and the observed ``x`` (N, D).
-    """
-    with pm.Model(coords=coords(family, allocation)) as model:
-        pi = weights(allocation)
-        observe(x, family, pi, *variables(family, allocation.n_components, centred=centred))
-    return model
+from models.observed import Rename, Statistics, normal
 
 
 def variables(
@@ -43,9 +28,7 @@ def variables(
     return {"means": means, "variances": variances}, *normal(family, eta, lambda z: z**2)
 
 
-def unconstrain(
-    family: DiagonalGaussian, weights: np.ndarray, theta: Theta, *, centred: bool = False
-) -> dict[str, np.ndarray]:
-    """The model's unconstrained values at weights (..., K), ``means`` and ``variances`` (..., K, D)."""
+def unconstrain(family: DiagonalGaussian, theta: Theta, *, centred: bool = False) -> dict[str, np.ndarray]:
+    """The unconstrained values at ``means`` and ``variances`` (..., K, D)."""
     values = gamma.unconstrain(family.prior, theta["means"], theta["variances"], centred=centred)
-    return values | unconstrain_weights(weights)
+    return values

@@ -11,24 +11,9 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.families.poisson import Poisson
 from mixtures.model import Theta
-from models.observed import Rename, Statistics, coords, gather, join, observe, seen, unconstrain_weights, weights
-
-
-def build(x: np.ndarray, family: Poisson, allocation: Dirichlet, *, centred: bool = False) -> pm.Model:
-    """The model of ``x`` with its labels summed out; ``centred`` changes nothing.
-
-    Returns
-    -------
-    pymc.Model
-        With ``weights`` (K,), ``rates`` (K, D), and the observed ``x`` (N, D).
-    """
-    with pm.Model(coords=coords(family, allocation)) as model:
-        pi = weights(allocation)
-        observe(x, family, pi, *variables(family, allocation.n_components, centred=centred))
-    return model
+from models.observed import Rename, Statistics, gather, join, seen
 
 
 def variables(
@@ -46,6 +31,6 @@ def variables(
     return {"rates": rates}, eta, statistics
 
 
-def unconstrain(family: Poisson, weights: np.ndarray, theta: Theta, *, centred: bool = False) -> dict[str, np.ndarray]:
-    """The model's unconstrained values at weights (..., K) and ``rates`` (..., K, D)."""
-    return {"rates_log__": np.log(theta["rates"])} | unconstrain_weights(weights)
+def unconstrain(family: Poisson, theta: Theta, *, centred: bool = False) -> dict[str, np.ndarray]:
+    """The unconstrained values at ``rates`` (..., K, D)."""
+    return {"rates_log__": np.log(theta["rates"])}

@@ -12,34 +12,13 @@ from __future__ import annotations
 import re
 
 import numpy as np
-import pymc as pm
 import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
-from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.families.product import Product
 from mixtures.model import Theta
 from models.families import twin
-from models.observed import Rename, Statistics, observe, unconstrain_weights, weights
-
-
-def build(x: np.ndarray, family: Product, allocation: Dirichlet, *, centred: bool = False) -> pm.Model:
-    """The model of ``x`` with its labels summed out; as `models.families.gaussian.build`.
-
-    Returns
-    -------
-    pymc.Model
-        With ``weights`` (K,), the parameters of the parts, and the observed ``x`` (N, D).
-    """
-    K = allocation.n_components
-    lengths = [dict.fromkeys(("feature", "feature_"), len(columns)) for columns in family.columns]
-    for own, part in zip(lengths, family.parts, strict=True):
-        own["level"] = max(getattr(part, "levels", (1,)))
-    dims = {f"{dim}_{j}": range(n) for j, own in enumerate(lengths, 1) for dim, n in own.items()}
-    with pm.Model(coords={"cluster": range(K)} | dims) as model:
-        pi = weights(allocation)
-        observe(x, family, pi, *variables(family, K, centred=centred))
-    return model
+from models.observed import Rename, Statistics
 
 
 def variables(
@@ -63,13 +42,12 @@ def variables(
     return theta, pt.concatenate([constant, *(eta[:, 1:] for eta in etas)], axis=1), joined
 
 
-def unconstrain(family: Product, weights: np.ndarray, theta: Theta, *, centred: bool = False) -> dict[str, np.ndarray]:
-    """The model's unconstrained values at weights (..., K) and the parameters of the parts."""
-    values = unconstrain_weights(weights)
+def unconstrain(family: Product, theta: Theta, *, centred: bool = False) -> dict[str, np.ndarray]:
+    """The unconstrained values at the parameters of the parts."""
+    values = {}
     for j, (part, own) in enumerate(family.parts_of(theta)):
         rename = _rename(family, j)
-        free = twin(part).unconstrain(part, weights, own, centred=centred)
-        free.pop("weights_simplex__", None)
+        free = twin(part).unconstrain(part, own, centred=centred)
         for name, value in free.items():
             stem, transform = re.fullmatch(r"(.*?)((?:_log|_logodds|_simplex)__|)", name).groups()  # type: ignore[union-attr]
             values[rename(stem) + transform] = value

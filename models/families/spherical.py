@@ -12,25 +12,10 @@ import numpy as np
 import pymc as pm
 from pytensor.tensor.variable import TensorVariable
 
-from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.families.spherical import SphericalGaussian
 from mixtures.model import Theta
 from models import gamma
-from models.observed import Rename, Statistics, coords, normal, observe, unconstrain_weights, weights
-
-
-def build(x: np.ndarray, family: SphericalGaussian, allocation: Dirichlet, *, centred: bool = False) -> pm.Model:
-    """The model of ``x`` with its labels summed out; as `models.families.gaussian.build`.
-
-    Returns
-    -------
-    pymc.Model
-        With ``weights`` and ``variances`` (K,), ``means`` (K, D), and the observed ``x`` (N, D).
-    """
-    with pm.Model(coords=coords(family, allocation)) as model:
-        pi = weights(allocation)
-        observe(x, family, pi, *variables(family, allocation.n_components, centred=centred))
-    return model
+from models.observed import Rename, Statistics, normal
 
 
 def variables(
@@ -43,9 +28,7 @@ def variables(
     return theta, *normal(family, eta, lambda z: (z**2).sum(1, keepdims=True))
 
 
-def unconstrain(
-    family: SphericalGaussian, weights: np.ndarray, theta: Theta, *, centred: bool = False
-) -> dict[str, np.ndarray]:
-    """The model's unconstrained values at weights and ``variances`` (..., K), and ``means`` (..., K, D)."""
+def unconstrain(family: SphericalGaussian, theta: Theta, *, centred: bool = False) -> dict[str, np.ndarray]:
+    """The unconstrained values at ``means`` (..., K, D) and ``variances`` (..., K)."""
     values = gamma.unconstrain(family.prior, theta["means"], theta["variances"][..., None], centred=centred)
-    return values | unconstrain_weights(weights)
+    return values

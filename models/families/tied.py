@@ -9,29 +9,13 @@ The free variables are those of `models.wishart`, with one precision.
 from __future__ import annotations
 
 import numpy as np
-import pymc as pm
 from pytensor.tensor.variable import TensorVariable
 
-from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.families.gaussian import NormalWishart
 from mixtures.families.tied import TiedGaussian
 from mixtures.model import Theta
 from models import wishart
-from models.observed import Rename, Statistics, coords, normal, observe, unconstrain_weights, weights
-
-
-def build(x: np.ndarray, family: TiedGaussian, allocation: Dirichlet, *, centred: bool = False) -> pm.Model:
-    """The model of ``x`` with its labels summed out; as `models.families.gaussian.build`.
-
-    Returns
-    -------
-    pymc.Model
-        With ``weights`` (K,), ``means`` (K, D), ``covariances`` (K, D, D), all equal, and the observed ``x`` (N, D).
-    """
-    with pm.Model(coords=coords(family, allocation)) as model:
-        pi = weights(allocation)
-        observe(x, family, pi, *variables(family, allocation.n_components, centred=centred))
-    return model
+from models.observed import Rename, Statistics, normal
 
 
 def variables(
@@ -42,11 +26,9 @@ def variables(
     return theta, *normal(family, eta, wishart.pairs)
 
 
-def unconstrain(
-    family: TiedGaussian, weights: np.ndarray, theta: Theta, *, centred: bool = False
-) -> dict[str, np.ndarray]:
-    """The model's unconstrained values at weights (..., K), ``means`` (..., K, D) and ``covariances`` (..., K, D, D)."""
-    return wishart.unconstrain(_prior(family), 1, theta, centred=centred) | unconstrain_weights(weights)
+def unconstrain(family: TiedGaussian, theta: Theta, *, centred: bool = False) -> dict[str, np.ndarray]:
+    """The unconstrained values at ``means`` (..., K, D) and ``covariances`` (..., K, D, D)."""
+    return wishart.unconstrain(_prior(family), 1, theta, centred=centred)
 
 
 def _prior(family: TiedGaussian) -> NormalWishart:

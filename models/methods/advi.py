@@ -31,14 +31,14 @@ from pytensor.compile import SharedVariable
 from pytensor.graph.replace import clone_replace
 from pytensor.tensor.variable import TensorVariable
 
-from mixtures.ascent.starts import completed
+from mixtures.ascent.starts import state
 from mixtures.errors import ConvergenceWarning
-from mixtures.fit import Draws, Fit
+from mixtures.fit import Fit
 from mixtures.methods import cavi
 from mixtures.model import Allocation, Family
-from mixtures.rows import check_matrix, informative
+from mixtures.rows import informative
 from mixtures.seeds import Rng, generator
-from models.families import twin
+from models import joint
 from models.flat import Flat, batched, by_jax, counting, flatten, parallel
 from models.observed import observed
 
@@ -121,16 +121,16 @@ def fit(
     ConvergenceWarning
         If the ELBO had not settled.
     """
-    rng, x = generator(rng), informative(check_matrix(x, family.missing))
+    rng, x = generator(rng), informative(joint.checked(x, family, allocation))
     _check(rank, steps, draws, restarts)
     learning_rate = RATES[rank] if learning_rate is None else learning_rate
     clock = [time.perf_counter()]
     if start is None:
-        start = cavi.fit(x, family, allocation, rng=rng)
-    s = completed(x, family, start.responsibilities(x))
+        start = cavi.fit(x, family, allocation.conjugate, rng=rng)
+    s = state(x, start)
     clock.append(time.perf_counter())
-    model = twin(family).build(x, family, allocation, centred=True)
-    flat = flatten(model, ("weights", *family.parameters))
+    model = joint.build(x, family, allocation, centred=True)
+    flat = flatten(model, joint.parameters(family, allocation))
     init = _start(family, allocation, flat, s, restarts, rank, rng)
     loop, shared = _loop(model, rank, steps, learning_rate, count=counting(tell, restarts, steps))
     arguments = _arguments(shared, init, rng)
@@ -191,8 +191,8 @@ class Compiled:
             "learning_rate": learning_rate,
             "restarts": restarts,
         }
-        model = twin(family).build(np.zeros(shape), family, allocation, centred=True)
-        self._flat = flatten(model, ("weights", *family.parameters), [observed(model)])
+        model = joint.build(np.zeros(shape), family, allocation, centred=True)
+        self._flat = flatten(model, joint.parameters(family, allocation), [observed(model)])
         loop, self._shared = _loop(model, rank, steps, learning_rate, [observed(model)])
         arguments = _arguments(self._shared, {"mu": np.zeros((restarts, self._flat.size))}, np.random.default_rng(0))
         self._optimise = parallel(loop, *arguments, np.zeros((restarts, *shape)))
@@ -206,8 +206,8 @@ class Compiled:
         rng = generator(rng)
         began = time.perf_counter()
         if start is None:
-            start = cavi.fit(x, self.family, self.allocation, rng=rng)
-        s = completed(x, self.family, start.responsibilities(x))
+            start = cavi.fit(x, self.family, self.allocation.conjugate, rng=rng)
+        s = state(x, start)
         init = _start(self.family, self.allocation, self._flat, s, self.restarts, self._rank, rng)
         params, averages, loss = self._optimise(*_arguments(self._shared, init, rng), np.tile(x, (self.restarts, 1, 1)))
         fit = _result(
@@ -294,12 +294,12 @@ def _result(
         )
     stretch = -(-steps // TRACE)
     trace = [-each.mean() for each in np.split(loss, range(stretch, steps, stretch))]
-    return Fit(
+    return allocation.fits(
         method="advi" if settings["rank"] == "meanfield" else "advi-fullrank",
         kind="variational",
         family=family,
         allocation=allocation,
-        posterior=Draws(values.pop("weights"), values),
+        posterior=joint.posterior(allocation, values),
         bound=np.array([*trace, elbo[best]]),
         converged=bool(converged),
         seconds={},
@@ -337,9 +337,10 @@ def _start(
 ) -> dict[str, np.ndarray]:
     """PyMC's parameters of q for every run, each with a leading axis (restarts,)."""
     size = max(1000, 10 * flat.size)
-    weights = allocation.sample(allocation.posterior(s[:, 0]), size, rng)
-    theta = family.sample(family.posterior(s), size, rng)
-    v = flat.join(twin(family).unconstrain(family, weights, theta, centred=True))
+    labels, points = allocation.split(s)
+    weights = allocation.conjugate.sample(allocation.conjugate.posterior(labels), size, rng)
+    theta = family.sample(family.posterior(points), size, rng)
+    v = flat.join(joint.unconstrain(family, allocation, weights, theta, centred=True))
     mean, covariance = v.mean(0), np.cov(v, rowvar=False).reshape(flat.size, flat.size)
     covariance += SMALLEST_SCALE**2 * np.eye(flat.size)
     mu = np.stack([mean, *rng.multivariate_normal(mean, covariance, restarts - 1)])

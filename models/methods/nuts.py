@@ -19,14 +19,14 @@ from scipy.special import softmax
 from mixtures.ascent import starts as initial
 from mixtures.ascent.candidates import beginnings
 from mixtures.ascent.climb import climb
-from mixtures.ascent.starts import completed
+from mixtures.ascent.starts import state
 from mixtures.engines.passes import one_pass
-from mixtures.fit import Draws, Fit
+from mixtures.fit import Fit
 from mixtures.methods import cavi
 from mixtures.model import Allocation, Family, Theta
-from mixtures.rows import check_matrix, informative
+from mixtures.rows import informative
 from mixtures.seeds import Rng, generator
-from models.families import twin
+from models import joint
 from models.flat import Flat, batched, can_run_in_parallel, counting, flatten, parallel
 from models.observed import observed
 
@@ -106,17 +106,17 @@ def fit(
     ValueError
         If the sampler is unknown, or a count is below 1.
     """
-    rng, x = generator(rng), informative(check_matrix(x, family.missing))
+    rng, x = generator(rng), informative(joint.checked(x, family, allocation))
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}")
     if min(draws, tune, chains) < 1:
         raise ValueError(f"draws is {draws}, tune {tune} and chains {chains}; each must be at least 1")
     began = time.perf_counter()
-    init = twin(family).unconstrain(family, *starts(x, family, allocation, start, chains, rng))
+    init = joint.unconstrain(family, allocation, *starts(x, family, allocation, start, chains, rng))
     started = time.perf_counter() - began
     run = sample(
-        lambda: twin(family).build(x, family, allocation),
-        ("weights", *family.parameters),
+        lambda: joint.build(x, family, allocation),
+        joint.parameters(family, allocation),
         init,
         seed=int(rng.integers(2**31)),
         draws=draws,
@@ -160,8 +160,8 @@ class Compiled:
         began = time.perf_counter()
         self.family, self.allocation, self.chains = family, allocation, chains
         self._info = {"sampler": "numpyro", "tune": tune, "target_accept": target_accept}
-        model = twin(family).build(np.zeros(shape), family, allocation)
-        self._flat = flatten(model, ("weights", *family.parameters), [observed(model)])
+        model = joint.build(np.zeros(shape), family, allocation)
+        self._flat = flatten(model, joint.parameters(family, allocation), [observed(model)])
         chain = _chain(self._flat, draws, tune, target_accept)
         v, data = np.zeros((chains, self._flat.size)), np.zeros((chains, *shape))
         self._sample = parallel(chain, np.arange(chains), v, data)
@@ -172,7 +172,7 @@ class Compiled:
         rng = generator(rng)
         began = time.perf_counter()
         first = starts(x, self.family, self.allocation, start, self.chains, rng)
-        init = self._flat.join(twin(self.family).unconstrain(self.family, *first))
+        init = self._flat.join(joint.unconstrain(self.family, self.allocation, *first))
         seeds = int(rng.integers(2**31)) + np.arange(self.chains)
         run = _run(self._sample(seeds, init, np.tile(x, (self.chains, 1, 1))))
         seconds = {"run": time.perf_counter() - began}
@@ -180,19 +180,22 @@ class Compiled:
 
 
 def _result(family: Family, allocation: Allocation, run: Run, info: dict[str, Any]) -> Fit:
-    divergences, values = int(run.stats["diverging"].sum()), dict(run.values)
-    weights = values.pop("weights")
-    return Fit(
+    divergences, posterior = int(run.stats["diverging"].sum()), joint.posterior(allocation, run.values)
+    return allocation.fits(
         method="nuts",
         kind="mcmc",
         family=family,
         allocation=allocation,
-        posterior=Draws(weights, values),
+        posterior=posterior,
         bound=np.empty(0),
         converged=divergences == 0,
         seconds=run.seconds,
         info=info
-        | {"divergences": divergences, "max_tree_depth": MAX_DEPTH, "parallel": can_run_in_parallel(len(weights))},
+        | {
+            "divergences": divergences,
+            "max_tree_depth": MAX_DEPTH,
+            "parallel": can_run_in_parallel(len(posterior.weights)),
+        },
         sample_stats=run.stats,
     )
 
@@ -235,14 +238,13 @@ def starts(
     x: np.ndarray, family: Family, allocation: Allocation, start: Fit | None, chains: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, Theta]:
     """Weights (chains, K) and theta (chains, K, ...) to start from, as `fit` says."""
-    if start is None:
-        s = _modes(x, family, allocation, chains, rng)
-    else:
-        s = np.stack([completed(x, family, start.responsibilities(x))] * chains)
+    allocation = allocation.conjugate
+    s = _modes(x, family, allocation, chains, rng) if start is None else np.stack([state(x, start)] * chains)
     weights, thetas = [], []
     for each in SHARE * s:
-        weights.append(allocation.sample(allocation.posterior(each[:, 0]), 1, rng))
-        thetas.append(family.sample(family.posterior(each), 1, rng))
+        labels, points = allocation.split(each)
+        weights.append(allocation.sample(allocation.posterior(labels), 1, rng))
+        thetas.append(family.sample(family.posterior(points), 1, rng))
     return np.concatenate(weights), {name: np.concatenate([theta[name] for theta in thetas]) for name in thetas[0]}
 
 

@@ -28,11 +28,11 @@ from pymc.smc.kernels import SMC_KERNEL
 
 from mixtures.errors import ConvergenceWarning
 from mixtures.families.priors import check_proper
-from mixtures.fit import Draws, Fit
+from mixtures.fit import Fit
 from mixtures.model import Allocation, Family
-from mixtures.rows import check_matrix, informative
+from mixtures.rows import informative
 from mixtures.seeds import Rng, generator
-from models.families import twin
+from models import joint
 from models.flat import Flat, batched, by_jax, flatten
 
 # Share of the moves that take a whole difference, and the spread of log gamma in the others.
@@ -93,7 +93,7 @@ def fit(
     ConvergenceWarning
         If the runs do not agree.
     """
-    rng, x = generator(rng), informative(check_matrix(x, family.missing))
+    rng, x = generator(rng), informative(joint.checked(x, family, allocation))
     if draws < 100 or min(chains, moves) < 1 or not 0 < threshold < 1:
         raise ValueError(
             f"draws is {draws}, chains {chains}, moves {moves} and threshold {threshold}; expected at least 100 draws, one "
@@ -102,14 +102,14 @@ def fit(
     P = 1 + family.monomials[-1, 0]
     check_proper(family, P)
     clock = [time.perf_counter()]
-    model = twin(family).build(x, family, allocation)
-    flat = flatten(model, ("weights", *family.parameters))
-    nothing = np.zeros((allocation.n_components, P))
+    model = joint.build(x, family, allocation)
+    flat = flatten(model, joint.parameters(family, allocation))
+    nothing, prior = np.zeros((allocation.n_components, P)), allocation.conjugate
     starts = []
     for _ in range(chains):
-        weights = allocation.sample(allocation.posterior(nothing[:, 0]), draws, rng)
+        weights = prior.sample(prior.posterior(np.zeros(())), draws, rng)
         theta = family.sample(family.posterior(nothing), draws, rng)
-        starts.append(twin(family).unconstrain(family, weights, theta))
+        starts.append(joint.unconstrain(family, allocation, weights, theta))
     logger = logging.getLogger("pymc")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -149,12 +149,12 @@ def fit(
             stacklevel=2,
         )
     ran = stats.attrs["_t_sampling"]
-    return Fit(
+    return allocation.fits(
         method="smc",
         kind="mcmc",
         family=family,
         allocation=allocation,
-        posterior=Draws(values.pop("weights"), values),
+        posterior=joint.posterior(allocation, values),
         bound=np.empty(0),
         converged=agree,
         seconds={"compile": float(clock[1] - clock[0] - ran), "run": float(ran)},

@@ -125,7 +125,7 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
 
 def measure(model: str, seed: int, **settings_of: Any) -> dict[str, Any]:
     """Sample one model in this process, the `Settings` by name: seconds, the smallest effective sample size, failed checks."""
-    from models.families import twin
+    from models import joint
     from models.methods import nuts
 
     settings = Settings(**settings_of)
@@ -136,8 +136,8 @@ def measure(model: str, seed: int, **settings_of: Any) -> dict[str, Any]:
     started = time.perf_counter() - began
     build: Callable[[], pm.Model]
     if model == OURS:
-        build = partial(twin(family).build, x, family, allocation)
-        init = twin(family).unconstrain(family, weights, theta)
+        build = partial(joint.build, x, family, allocation)
+        init = joint.unconstrain(family, allocation, weights, theta)
     else:
         build = partial(usual.build, x, K)
         init = usual.unconstrain(weights, **family.to_data(theta))
