@@ -3,6 +3,7 @@
 import importlib
 
 import numpy as np
+import pymc as pm
 import pytest
 from scipy import integrate, stats
 from scipy.special import expit, gammaln, logsumexp
@@ -138,6 +139,17 @@ def test_data_that_are_left_out_are_as_loaded(name, rng):
     model = module.build(fewer)
     values = model.rvs_to_values[model[observed.name]]
     np.testing.assert_array_equal(values.data, fewer[observed.name])
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_data_drawn_from_the_prior_are_fitted(name, rng):
+    """However far from the data of the example: a calibration needs it."""
+    module = importlib.import_module(EXAMPLES[name])
+    (observed,) = module.build().observed_RVs
+    for drawn in pm.draw(observed, draws=20, random_seed=rng, mode="FAST_COMPILE"):
+        q = module.fit({observed.name: drawn}, rng)
+        assert np.diff(q.elbo).min() > -1e-8
+        assert np.isfinite(q.log_prob(q.sample(100, rng))).all()
 
 
 def test_gaussian_is_close_to_the_exact_normal_gamma_posterior():

@@ -24,7 +24,7 @@ from string import ascii_uppercase
 import numpy as np
 import pymc as pm
 from scipy import stats
-from scipy.special import digamma
+from scipy.special import digamma, gammaln
 
 from reports.examples.factorised import Factorised, moving
 from reports.examples.sources import posteriordb
@@ -92,12 +92,8 @@ def fit(data: Data, rng: np.random.Generator) -> Schools:
         squares = ((m - M) ** 2 + v + V).sum()
         shape, scale = (J + 1) / 2, 1 / rate + squares / 2  # q(tau^2), with E[1/a] = 1 / rate
         precision = shape / scale
-        factors = {
-            "mu": stats.norm(M, np.sqrt(V)),
-            "tau^2": stats.invgamma(shape, scale=scale),
-            "theta": stats.multivariate_normal(m, np.diag(v)),
-        }
-        entropy = sum(q.entropy() for q in (*factors.values(), stats.invgamma(1, scale=rate)))
+        entropy = np.log(2 * np.pi * np.e * np.append(v, V)).sum() / 2
+        entropy += inverse_gamma_entropy(shape, scale) + inverse_gamma_entropy(1, rate)
         log_a, log_tau2 = np.log(rate) - digamma(1), np.log(scale) - digamma(shape)
         joint = (
             -((y - m) ** 2 + v) @ (1 / sigma**2) / 2 - np.log(sigma).sum()
@@ -108,4 +104,14 @@ def fit(data: Data, rng: np.random.Generator) -> Schools:
             - (J + 1 / 2) * np.log(2 * np.pi) - np.log(np.pi)
         )  # fmt: skip
         elbo.append(float(joint + entropy))
+    factors = {
+        "mu": stats.norm(M, np.sqrt(V)),
+        "tau^2": stats.invgamma(shape, scale=scale),
+        "theta": stats.multivariate_normal(m, np.diag(v)),
+    }
     return Schools(Factorised(factors, np.array(elbo)))
+
+
+def inverse_gamma_entropy(shape: float, scale: float) -> float:
+    """The entropy of IG(shape, scale) in nats."""
+    return float(shape + np.log(scale) + gammaln(shape) - (1 + shape) * digamma(shape))
