@@ -1,17 +1,21 @@
 """Comparisons of columns that are no numbers: every family by the hand-written methods, its numbers and its page."""
 
+import json
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 from mixtures import Dirichlet, tables
 from reports import Results, compare, select
 from reports.comparison.added import as_added
 from reports.comparison.prepared import prepare
+from reports.comparison.run import _frame, summary
+from reports.metrics import Row, parameters, prediction
 from reports.page import render
-from reports.page.agreement import boundary
+from reports.page.agreement import block_table, boundary, on_axis
 from reports.page.closing import limits
 from reports.page.clusters import cluster_table
 from reports.page.opening import setting
@@ -257,3 +261,62 @@ def test_estimates_at_the_boundary_are_named(compared):
     assert len(said) == 1
     assert said[0].startswith("EM estimates")
     assert "as 0 or 1, where log odds" in said[0]
+    assert "probabilities and rates" not in said[0]
+
+
+def test_shifts_of_estimates_at_the_boundary_are_infinite_in_every_form(compared, tmp_path):
+    """In the table, the summary, the verdict, the files (JSON has no infinity) and on the page; draws have none."""
+    result = compared("bernoulli")
+    metrics = result.results.metrics
+    shifts = metrics[metrics["metric"] == "median_shift"].set_index(["method", "target"])
+    at = np.isinf(shifts["value"])
+    probabilities = result.fits["em"].held.theta["probabilities"][0, 0]
+    assert at["em"].drop("probabilities").sum() == np.sum((probabilities == 0) | (probabilities == 1)) > 0
+    assert not at.drop("em", level="method").any()
+    assert shifts.loc[at, "se"].isna().all()
+    assert np.isinf(summary(result.results).loc["em", "median_shift"])
+    said = result.results.manifest["verdict"]["em"]["probabilities"]
+    assert said["state"] == "differs"
+    assert "∞, limits" in said["because"]
+    result.save(tmp_path / "r", report=False)
+    json.loads((tmp_path / "r" / "manifest.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    loaded = Results.load(tmp_path / "r")
+    assert loaded.manifest["verdict"] == result.results.manifest["verdict"]
+    pd.testing.assert_frame_equal(loaded.metrics, metrics, check_dtype=False)
+    cells = [cell for row in block_table(View(loaded), ["em"], "exact").rows for cell in row]
+    assert [cell.text in ("−∞", "∞") for cell in cells if cell.note.startswith("at probabilities")] == [True]
+    assert np.isnan(on_axis("probabilities[0, a]", 0.0))
+    assert on_axis("probabilities[0, a]", 0.5) == 0
+
+
+def test_scores_of_impossible_points_are_kept_as_infinite_and_other_infinities_left_out():
+    one, both = np.array([-np.inf, -1.0]), np.array([-2.0, -2.0])
+    rows = [
+        prediction.log_density("em", "heldout_log_density", one),
+        prediction.paired_difference("em", "cavi", "heldout_log_difference", one, both),
+        prediction.paired_difference("map", "em", "heldout_log_difference", one, one),
+        Row("cavi", "khat", "all", np.inf),
+    ]
+    found = _frame(rows)
+    assert list(zip(found["method"], found["metric"], strict=True)) == [
+        ("em", "heldout_log_density"),
+        ("em", "heldout_log_difference"),
+    ]
+    assert np.isneginf(found["value"]).all()
+    assert found["se"].isna().all()
+
+
+def test_estimates_that_all_but_reach_the_boundary_are_there():
+    """EM comes to zero in ever smaller steps: what stands at 1e-13 is at the boundary, what stands at 1e-9 is not."""
+    posterior = xr.Dataset(
+        {
+            "weights": (("chain", "draw", "cluster"), np.full((1, 1, 2), 0.5)),
+            "rates": (("chain", "draw", "cluster", "feature"), np.array([[[[1e-13, 2.0], [1e-9, 0.0]]]])),
+        },
+        coords={"cluster": [0, 1], "feature": ["a", "b"]},
+    )
+    at = {"rates[0, a]": True, "rates[0, b]": False, "rates[1, a]": False, "rates[1, b]": True}
+    assert parameters.at_boundary(posterior) == at
+    values = parameters.scalars(posterior)
+    assert {name for name, v in values.items() if np.isneginf(v).all()} == {name for name, own in at.items() if own}
+    assert all(np.isfinite(v).all() for v in parameters.scalars(xr.concat([posterior] * 2, "draw")).values())

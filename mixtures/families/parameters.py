@@ -15,9 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-# A probability that underflows to zero or rounds to one has no log odds, such a correlation no z, a rate of zero no logarithm.
+# A draw of a probability that underflows to zero or rounds to one has no log odds, such a correlation no z, such a rate no
+# logarithm.
 TINY = np.finfo(float).tiny
 LARGEST = 1 - np.finfo(float).eps
+
+EDGE = 1e-12
+"""An estimate of a probability or of a rate this near to 0, or of a probability to 1, is at the boundary but for rounding."""
 
 
 class Kind(NamedTuple):
@@ -68,6 +72,20 @@ class Scalar(NamedTuple):
         if own is None:
             return self.values
         return log_odds(self.values, self.rest) if own.scale is log_odds else own.scale(self.values)
+
+    @property
+    def estimated(self) -> np.ndarray:
+        """`scaled`, of estimates: infinite where they are at the boundary, which draws come to by rounding alone."""
+        return np.where(self.at_boundary, np.copysign(np.inf, self.scaled), self.scaled)
+
+    @property
+    def at_boundary(self) -> np.ndarray:
+        """Where the values are 0, or of probabilities 1, but for rounding."""
+        own = kind(self.name)
+        if own is None or not (own.scale is log_odds or own.block == "rates"):
+            return np.zeros(self.values.shape, bool)
+        rest = 1 - self.values if self.rest is None else self.rest
+        return (self.values < EDGE) | (own.bounded & (rest < EDGE))
 
 
 def log_odds(w: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:

@@ -46,7 +46,8 @@ class Results:
     manifest : dict
         Command, seed, versions, data, model, methods, reference, relabelling, evidence, verdict and timings; JSON-able.
     metrics : pandas.DataFrame
-        Columns method, metric, target, value, se; a row that is missing does not apply.
+        Columns method, metric, target, value, se; a row that is missing does not apply. A value is infinite where an estimate
+        is at the boundary, so that it has no log odds or no logarithm, or makes a point impossible.
     data : xarray.Dataset
         ``x`` (obs, feature), ``row`` (obs), where these points stood in the data as given, ``index`` (obs), what they are
         called, and ``label`` (obs) where there are any; and the same of held-out points, ``x_heldout`` (obs_heldout, feature)
@@ -98,6 +99,8 @@ class Results:
             raise
 
     def _fill(self, page: Callable[[], str] | None, folder: Path) -> None:
+        from reports.comparison.schema import spelled
+
         self.metrics.to_csv(folder / METRICS, index=False)
         files.write_tree(self.data, folder / DATA)
         for name, tree in self.trees.items():
@@ -105,7 +108,7 @@ class Results:
         if (table := self.memberships()) is not None:
             files.write_text(folder / MEMBERSHIPS, as_csv(table))
         digests = {path.name: files.digest(path) for path in sorted(folder.iterdir())}
-        write(folder / MANIFEST, self.manifest | {"files": digests})
+        write(folder / MANIFEST, spelled(self.manifest) | {"files": digests})
         if page:
             files.write_text(folder / PAGE, page())
 
@@ -236,6 +239,7 @@ def _read_manifest(folder: Path, *, or_older: bool = False) -> dict[str, Any]:
         manifest = read(path, schema.Manifest, "a comparison", FORMAT, older=schema.Earlier if or_older else None)
         if manifest["format"] == FORMAT:
             schema.check(manifest)
+            schema.as_numbers(manifest)
     except ManifestError as error:
         raise ResultsError(f"{error}; run the comparison again") from error
     return manifest

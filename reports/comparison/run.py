@@ -36,12 +36,23 @@ from reports.comparison.results import COLUMNS, FORMAT, Results
 from reports.comparison.trees import size
 from reports.metrics import Row
 from reports.metrics.agreement import WORST
+from reports.metrics.boundary import to_boundary
 from reports.metrics.parameters import BLOCKS
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from reports.comparison.added import Result
+
+
+INFINITE = (
+    "median_shift",
+    "train_log_density",
+    "train_log_difference",
+    "heldout_log_density",
+    "heldout_log_difference",
+)
+"""Metrics that are infinite where an estimate is at the boundary, and where a point is impossible under it."""
 
 
 class Compared(NamedTuple):
@@ -379,6 +390,8 @@ def _run(
         dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning | RuntimeWarning))
     )
     if fit is not None:
+        if method == "em":
+            fit = to_boundary(fit, x)
         seconds = {"import": imported} | fit.seconds
         info = _plain(fit.info)
         entry["warnings"] += info.pop("warnings", [])
@@ -423,8 +436,9 @@ def _plain(value: Any) -> Any:
 
 
 def _frame(rows: list[Row]) -> pd.DataFrame:
-    """The long table; what could not be computed is left out."""
+    """The long table; what could not be computed is left out, and what is infinite unless its metric can be."""
     import pandas as pd
 
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    return frame[np.isfinite(frame["value"].astype(float))].reset_index(drop=True)
+    values = frame["value"].astype(float)
+    return frame[np.isfinite(values) | (np.isinf(values) & frame["metric"].isin(INFINITE))].reset_index(drop=True)

@@ -6,7 +6,8 @@ A page is made from a manifest without further questions; whatever a section loo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import numpy as np
@@ -155,7 +156,7 @@ class Decided(TypedDict):
 
     quantity: Literal["median_shift", "width_ratio", "coverage95", "coclustering_error", "predictive_tv"]
     target: str
-    value: float
+    value: float | Literal["inf", "-inf"]
     se: float | None
     low: float | None
     high: float | None
@@ -215,6 +216,26 @@ class Manifest(TypedDict):
     prior_sensitivity: PriorSensitivity | None
     timings: dict[str, float | None]
     files: dict[str, str]
+
+
+def spelled(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest as JSON can hold it, which knows no infinity: the values of the verdict's checks that are infinite in words.
+
+    >>> checks = {"em": {"weights": {"checks": [{"value": float("-inf")}, {"value": 0.5}]}}}
+    >>> spelled({"verdict": checks})["verdict"]["em"]["weights"]["checks"]
+    [{'value': '-inf'}, {'value': 0.5}]
+    """
+    found = dict(manifest) | {"verdict": deepcopy(manifest["verdict"])}
+    for checked in _decided(found):
+        if math.isinf(checked["value"]):
+            checked["value"] = str(checked["value"])
+    return found
+
+
+def as_numbers(manifest: dict[str, Any]) -> None:
+    """Undo `spelled` in a manifest that was read."""
+    for checked in _decided(manifest):
+        checked["value"] = float(checked["value"])
 
 
 def check(manifest: dict[str, Any]) -> None:

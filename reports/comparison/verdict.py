@@ -183,6 +183,8 @@ def _belongs(target: str, claim: str) -> bool:
 def _state(row: Row, strict: float) -> str:
     """Where the interval of a number lies: wholly outside its limits, wholly inside, or neither."""
     limit = LIMITS[row.metric]
+    if np.isinf(row.value):
+        return "differs"
     if not (np.isfinite(row.value) and np.isfinite(row.se)):
         return "cannot tell"
     low, high = limit.bounds
@@ -258,4 +260,4 @@ def _with_error(value: float, se: float) -> str:
 
 
 def _text(value: float | None) -> str:
-    return f"{value:.3g}".replace("-", "−")
+    return f"{value:.3g}".replace("-", "−").replace("inf", "∞")

@@ -164,8 +164,9 @@ def marginal_agreement(method: str, own: Mapping[str, Marginal], reference: Mapp
     ``median_shift`` is the difference of the medians over the reference's interquartile range / 1.349, ``width_ratio`` the
     ratio of the widths of the central 90% intervals, ``coverage95`` the probability under the reference of the method's
     central 95% interval, and ``wasserstein`` the Wasserstein-1 distance in the unit of the shift, to be read beside
-    ``wasserstein_floor``, that between two halves of the reference. A point estimate has only the first. Standard errors hold
-    the Monte Carlo error of both sides. The worst of each metric in a block stands again under the block's name.
+    ``wasserstein_floor``, that between two halves of the reference. A point estimate has only the first, which is infinite,
+    without an error, where it is at the boundary. Standard errors hold the Monte Carlo error of both sides. The worst of each
+    metric in a block stands again under the block's name.
 
     A parameter that does not vary in half of the reference's draws has no unit and no rows.
     """
@@ -179,6 +180,8 @@ def marginal_agreement(method: str, own: Mapping[str, Marginal], reference: Mapp
 def _of_one(method: str, target: str, own: Marginal, truth: Marginal) -> list[Row]:
     unit = truth.unit
     shift = (own.quantile(0.5) - truth.quantile(0.5)) / unit
+    if np.isinf(shift):
+        return [Row(method, "median_shift", target, shift)]
     unit_error = np.hypot(truth.error(0.25), truth.error(0.75)) / IQR
     errors = own.error(0.5), truth.error(0.5), shift * unit_error
     rows = [Row(method, "median_shift", target, shift, float(np.linalg.norm(errors)) / unit)]
@@ -244,12 +247,14 @@ def lost_correlations(method: str, posterior: xr.Dataset, reference: xr.Dataset)
     from scipy.stats import rankdata
 
     own, truth = scalars(posterior), scalars(reference)
+    if next(iter(own.values())).size == 1:
+        return []
     weights = [name for name in truth if name.startswith("weights")]
     last = weights[-1:] if len(weights) > 1 else []
     names = [name for name in truth if name not in last and truth[name].std() > 0 and own[name].std() > 0]
     if len(names) > MOST_PAIRED:
         names = [name for name in names if (of := kind(name)) is None or of.block != "spreads"]
-    if len(names) < 2 or own[names[0]].size == 1:
+    if len(names) < 2:
         return []
 
     def correlation(draws: list[np.ndarray]) -> np.ndarray:

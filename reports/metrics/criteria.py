@@ -22,6 +22,7 @@ from mixtures.fit import Conjugate
 from mixtures.methods import cavi, em, exact, gibbs
 from mixtures.model import Allocation, Family, Theta
 from mixtures.tables import family_of
+from reports.metrics.boundary import to_boundary
 from reports.metrics.classes import entropy_r2
 from reports.metrics.evidence import bridge
 from reports.metrics.optimum import log_likelihood
@@ -405,7 +406,7 @@ def _cross_validated(method: Any, name: str) -> Callable[[Candidate, Setting, np
                 raise FeatureError(text, error.features) from error
             except ValueError as error:
                 raise type(error)(f"without fold {number} of {len(setting.folds)}, {error}") from error
-            log_p[rows] = fit.log_predictive(x[rows])
+            log_p[rows] = (to_boundary(fit, rest) if method is em else fit).log_predictive(x[rows])
         if lost := int(np.isneginf(log_p).sum()):
             found.missing[name] = (
                 f"minus infinity: {counted(lost, 'point')} of {len(x)} would be impossible under the fit to the other folds, "

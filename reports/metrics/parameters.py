@@ -26,8 +26,21 @@ def natural(posterior: xr.Dataset) -> dict[str, np.ndarray]:
 
 
 def scalars(posterior: xr.Dataset) -> dict[str, np.ndarray]:
-    """`natural` on the scales of `KINDS`, where every parameter has moments, each (chain, draw)."""
-    return {scalar.name: scalar.scaled for scalar in _each(posterior)}
+    """`natural` on the scales of `KINDS`, where every parameter has moments, each (chain, draw).
+
+    A single draw is an estimate, infinite where it is at the boundary: of a probability 0 or 1, of a rate 0.
+    """
+    point = posterior.sizes["chain"] * posterior.sizes["draw"] == 1
+    return {scalar.name: scalar.estimated if point else scalar.scaled for scalar in _each(posterior)}
+
+
+def at_boundary(posterior: xr.Dataset) -> dict[str, bool]:
+    """Whether an estimate, a single draw, is at the boundary, of every probability and rate."""
+    return {
+        scalar.name: bool(scalar.at_boundary.all())
+        for scalar in _each(posterior)
+        if (own := kind(scalar.name)) is not None and own.block in ("probabilities", "rates")
+    }
 
 
 def scaled(target: str, values: np.ndarray) -> np.ndarray:

@@ -29,8 +29,13 @@ def impossible(method: str, metric: str, log_p: np.ndarray) -> list[Row]:
 
 
 def paired_difference(method: str, against: str, metric: str, log_p: np.ndarray, other: np.ndarray) -> Row:
-    """Mean difference in nats a point from another method on the same points, with its paired standard error."""
-    return Row(method, metric, against, (log_p - other).mean(), _error(log_p - other))
+    """Mean difference in nats a point from another method on the same points, with its paired standard error.
+
+    Infinite where points are impossible under one of the two alone, and not a number where some are under both.
+    """
+    with np.errstate(invalid="ignore"):
+        difference = log_p - other
+        return Row(method, metric, against, difference.mean(), _error(difference))
 
 
 def leave_one_out(method: str, tree: xr.DataTree, family: Family, rng: Rng) -> tuple[list[Row], xr.Dataset]:
@@ -214,4 +219,5 @@ def _pit(
 
 
 def _error(values: np.ndarray) -> float:
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.nan
+    known = len(values) > 1 and bool(np.isfinite(values).all())
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if known else np.nan

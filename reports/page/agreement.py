@@ -11,7 +11,7 @@ import pandas as pd
 
 from reports.comparison.verdict import LIMITS
 from reports.metrics.agreement import WORST
-from reports.metrics.parameters import BLOCKS, KINDS, kind, scaled
+from reports.metrics.parameters import BLOCKS, KINDS, Scalar, at_boundary, kind
 from reports.page import quantities
 from reports.page.blocks import Cell, Facts, Figure, Notice, Section, Table, image, row_id, value
 from reports.page.cells import error_cell, khat_cell, name_cell
@@ -22,9 +22,6 @@ from reports.page.words import listing
 
 FOREST_LIMIT = 24
 MARGINAL_LIMIT = 9
-
-EDGE = 1e-12
-"""A probability or a rate this near to 0 or 1 is at the boundary but for rounding."""
 
 MEASURES = {
     "median_shift": "median shift",
@@ -161,15 +158,16 @@ def block_table(view: View, methods: list[str], label: str) -> Table:
 def boundary(view: View) -> list[Notice]:
     """Return which points are at the boundary, where a parameter has no finite value on its scale."""
     said = []
-    for method, values in view.point_values.items():
-        names = [n for n in values if (own := kind(n)) is not None and own.block in ("probabilities", "rates")]
-        bounded = {n: (own := kind(n)) is not None and own.bounded for n in names}
-        ends = [n for n in names if values[n] < EDGE or (bounded[n] and values[n] > 1 - EDGE)]
-        if ends:
+    for method in view.points:
+        found = at_boundary(view.trees[method]["posterior"].to_dataset())
+        own = listing([block for block in ("probabilities", "rates") if block in view.blocks])
+        where = {"probabilities": "0 or 1, where log odds", "rates": "0, where logarithms"}.get(
+            own, "0 or 1, where log odds and logarithms"
+        )
+        if ends := [name for name, at in found.items() if at]:
             said.append(
-                f"{view.label(method)} estimates {len(ends)} of {len(names)} probabilities and rates as 0 or 1, where log odds "
-                f"and logarithms are infinite: {listing(ends[:3])}{' and others' if len(ends) > 3 else ''}. Its shifts there "
-                "are large numbers that say no more than this."
+                f"{view.label(method)} estimates {len(ends)} of {len(found)} {own} as {where} are infinite: "
+                f"{listing(ends[:3])}{' and others' if len(ends) > 3 else ''}. So are its median shifts there (−∞, ∞)."
             )
     return [Notice(text, "warn") for text in said]
 
@@ -209,9 +207,14 @@ def distance_figure(view: View, table: pd.DataFrame, reference: str) -> list[Fig
     floor = dict(zip(floors["target"], floors["value"], strict=True))
     drawn = table[table["metric"].isin(list(MEASURES))].set_index("target").loc[shown].reset_index()
     shifts = drawn["metric"] == "median_shift"
-    far = shifts & (drawn["value"].abs() > quantities.FRAME)
-    drawn.loc[far, "value"] = np.sign(drawn.loc[far, "value"]) * quantities.FRAME
+    infinite = shifts & np.isinf(drawn["value"])
+    far = shifts & ~infinite & (drawn["value"].abs() > quantities.FRAME)
     edge = f" Shifts beyond {quantities.FRAME} are drawn at {quantities.FRAME}." if far.any() else ""
+    drawn.loc[far, "value"] = np.sign(drawn.loc[far, "value"]) * quantities.FRAME
+    if infinite.any():
+        reach = max(1.2 * drawn.loc[shifts & ~infinite, "value"].abs().max(), LIMITS["median_shift"].bounds[1])
+        drawn.loc[infinite, "value"] = np.sign(drawn.loc[infinite, "value"]) * reach
+        edge += f" Infinite shifts, of estimates at the boundary, are drawn at ±{number(reach, 2)}."
     note = view.manifest["reference"].get("floor_note")
     return [
         Figure(
@@ -341,8 +344,7 @@ def forest_blocks(view: View, reference: str, label: str) -> list[Figure]:
     in_tree = {quantities.tree_safe(name): name for name in shown}
     points = {
         method: {
-            safe: (float(scaled(n, np.array(values[safe]))) - float(centre[n])) / float(unit[n])
-            for safe, n in in_tree.items()
+            safe: (float(on_axis(n, values[safe])) - float(centre[n])) / float(unit[n]) for safe, n in in_tree.items()
         }
         for method, values in view.point_values.items()
     }
@@ -357,7 +359,8 @@ def forest_blocks(view: View, reference: str, label: str) -> list[Figure]:
         Figure(
             f"Forest, {some_of(shown, names)}, the furthest from {label} first: median, 50% and 95% interval, on the scales of "
             f"the comparison and in units of the reference. A normal posterior spans −2 to 2; a bar shorter than "
-            f"{label}'s claims more certainty, a longer one less. The axis ends {quantities.FRAME} units away at most.",
+            f"{label}'s claims more certainty, a longer one less. The axis ends {quantities.FRAME} units away at most"
+            f"{'; estimates at the boundary are infinitely far away and left out' if boundary(view) else ''}.",
             [image(forest, "")],
             alt=f"Intervals of {len(shown)} parameters by method. {intervals_words(view, shown[0])}",
             slug="forest",
@@ -371,6 +374,12 @@ def forest_blocks(view: View, reference: str, label: str) -> list[Figure]:
             slug="marginals",
         ),
     ]
+
+
+def on_axis(name: str, estimate: float) -> np.ndarray:
+    """Return an estimate on the scale on which it is compared; missing where that is infinite."""
+    found = Scalar(name, np.array(estimate)).estimated
+    return np.where(np.isinf(found), np.nan, found)
 
 
 def intervals_words(view: View, name: str) -> str:

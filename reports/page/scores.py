@@ -70,7 +70,7 @@ def prediction(view: View) -> Section:
 
 
 def _impossible(view: View) -> list[Notice]:
-    """Return which methods give probability zero to points, so that their score is minus infinity and shown as a dash."""
+    """Return which methods give probability zero to points, so that their score is minus infinity."""
     said = []
     for part, words, n in (
         ("train", "points", view.manifest["data"]["n"]),
@@ -94,7 +94,7 @@ def _scores_figure(view: View) -> Figure:
         {"method": m, "score": f"{part}{words}", "value": view.value(m, metric), "se": view.se(m, metric)}
         for metric, part in ((f"train_log_{what}", "training"), (f"heldout_log_{what}", "held out"))
         for m in [*view.trees, "oracle"]
-        if not math.isnan(view.value(m, metric))
+        if math.isfinite(view.value(m, metric))
     ]
     alt = f"Mean log predictive density by method{words}"
     pictures = [image(plot_scores(pd.DataFrame(dots), "nats a point", zero=paired), alt)] if dots else []
