@@ -252,7 +252,7 @@ def test_the_engine_follows_from_the_size(rng):
         own = kind.from_data(np.minimum(x, 1) if kind is Bernoulli else x, 2)
         assert isinstance(one_pass(np.minimum(x, 1), None, own, FUSED_FROM), coded.Packed)
         assert one_pass(np.minimum(x, 1), None, own, 18).func is plain.over
-    with pytest.raises(ValueError, match="expected auto, plain or fused"):
+    with pytest.raises(ValueError, match="expected auto, plain, fused or jax"):
         one_pass(np.zeros((1, 2)), None, family, 1, engine="fast")
 
 

@@ -81,6 +81,7 @@ def ascend(
     accelerate: bool = True,
     reg_covar: float = 0.0,
     engine: str = "auto",
+    precision: str = "float64",
     callback: Callback = None,
     go_on: Callable[..., Ascent] | None = None,
 ) -> tuple[Ascent, Pass]:
@@ -111,7 +112,7 @@ def ascend(
         Passes at most in one run.
     accelerate : bool
         Whether to extrapolate; the bound rises either way.
-    reg_covar, engine
+    reg_covar, engine, precision
         See `mixtures.engines.passes.one_pass`.
     callback : callable, optional
         Called with the `Runs` after every pass; it ends the ascent by raising StopIteration.
@@ -147,7 +148,7 @@ def ascend(
     if family.missing:
         x, weights = informed(x, weights)
         n = count(x, weights, True)[1]
-    pass_ = one_pass(x, weights, family, rows * allocation.n_components, reg_covar, engine)
+    pass_ = one_pass(x, weights, family, rows * allocation.n_components, reg_covar, engine, precision)
     each = candidates(rows * allocation.n_components, family) if isinstance(init, str) and keep is None else 1
     s = starts(x, weights, rows, family, allocation, init, restarts, rng, candidates=each)
     if isinstance(x, Sequences) and isinstance(init, str):

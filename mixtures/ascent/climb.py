@@ -19,6 +19,7 @@ import numpy as np
 
 from mixtures.ascent.acceleration import QuasiNewton
 from mixtures.engines.passes import Pass
+from mixtures.engines.passes import rounding as rounding_of_pass
 from mixtures.errors import CollapseError
 
 # Numbers in the states of runs that are moved together; one run may have more.
@@ -172,7 +173,7 @@ def _side_by_side(
         plain = length == 0
         lost &= plain
         rise = np.where(np.isfinite(bound), new - np.where(np.isfinite(bound), bound, 0), np.inf)
-        rounding = rounding_of(eta, following, n[runs])
+        rounding = np.maximum(rounding_of(eta, following, n[runs]), n[runs] * rounding_of_pass(pass_))
         _refuse_fall(new, rise, plain & ~lost, rounding, len(result.trace))
         taken = np.where(plain, ~lost, rise >= -rounding)
         at, image = (np.where(taken[:, None, None], a, b) for a, b in ((guess, at), (following, image)))

@@ -7,6 +7,7 @@ What a base measure adds to log_z whatever eta is, `log_base`, is left out of it
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,8 @@ from mixtures.model import Family
 from mixtures.rows import Rows, Sequences, blocks
 
 Pass = Callable[..., tuple[np.ndarray, np.ndarray]]
+
+ENGINES = ("auto", "plain", "fused", "jax")
 
 # Terms r_nk t_p of a pass above which compiled loops repay the second that it takes to load the compiler.
 FUSED_FROM = 100_000
@@ -29,6 +32,7 @@ def one_pass(
     points: int,
     reg_covar: float | np.ndarray = 0.0,
     engine: str = "auto",
+    precision: str = "float64",
 ) -> Pass:
     """The pass over these data, as a function of natural parameters (..., K, P).
 
@@ -43,12 +47,17 @@ def one_pass(
         Variance, in squared units of x, of independent noise about every feature of every row, or the noise's covariance:
         t(x_n) is replaced by its mean over that noise. The covariances of a maximum-likelihood fit then have ``reg_covar``
         added to their diagonal.
-    engine : {"auto", "plain", "fused"}
+    engine : {"auto", "plain", "fused", "jax"}
+        In NumPy, in compiled loops, or on the device that JAX has; by default one of the first two, whichever is quicker.
+    precision : {"float64", "float32"}
+        The type of the numbers on a JAX device; see `mixtures/engines/jax.md`.
     """
     if np.ndim(reg_covar) == 0 and not 0 <= reg_covar < np.inf:
         raise ValueError(f"reg_covar is {reg_covar}; expected at least 0")
-    if engine not in ("auto", "plain", "fused"):
-        raise ValueError(f"engine is {engine!r}; expected auto, plain or fused")
+    if engine not in ENGINES:
+        raise ValueError(f"engine is {engine!r}; expected {', '.join(ENGINES[:-1])} or {ENGINES[-1]}")
+    if precision != "float64" and engine != "jax":
+        raise ValueError(f"precision is {precision!r}, which only the JAX engine has; others compute in float64")
     if np.any(reg_covar) and not np.any(noise(family, 1.0)[0]):
         raise ValueError(f"reg_covar is {reg_covar}, a variance; no feature of the {family.name} family has one")
     in_coordinates = isinstance(x, np.ndarray) and x.ndim == 3
@@ -58,7 +67,9 @@ def one_pass(
     large = points * (1 + family.monomials[-1, 0]) >= FUSED_FROM
     compiled = engine == "fused" or (engine == "auto" and large and (family.affine or codes is not None))
     extra = noise(family, reg_covar) if np.any(reg_covar) else None
-    if isinstance(x, Sequences):
+    if engine == "jax":
+        pass_ = _on_device(x, weights, family, precision)
+    elif isinstance(x, Sequences):
         if extra and family.linked and np.isnan(x.x).any():
             raise ValueError(
                 f"reg_covar is {reg_covar}; in sequences with values missing among correlated features it must be 0"
@@ -70,7 +81,20 @@ def one_pass(
         pass_ = _by_codes(x, weights, family)
     else:
         pass_ = _by_rows(x, weights, family, compiled)
-    return partial(_blurred, pass_, extra) if extra else pass_
+    return Blurred(pass_, extra) if extra else pass_
+
+
+def _on_device(x: Rows, weights: np.ndarray | None, family: Family, precision: str) -> Pass:
+    """The pass of the JAX engine, where it has one."""
+    from mixtures.engines import jax
+
+    if isinstance(x, Sequences):
+        raise ValueError("the JAX engine takes no sequences; use the plain or the fused engine")
+    if family.linked:
+        raise ValueError("the JAX engine takes no gaps among correlated features; use the plain or the fused engine")
+    if isinstance(x, np.ndarray) and x.ndim == 3:
+        raise ValueError("the JAX engine takes one data set at a time; use the plain or the fused engine")
+    return jax.one_pass(x, weights, family, precision)
 
 
 def _by_codes(x: Rows, weights: np.ndarray | None, family: Family) -> Pass:
@@ -170,10 +194,22 @@ def _over_blocks(
     return total, s
 
 
-def _blurred(pass_: Pass, noise: tuple[np.ndarray, np.ndarray], eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class Blurred:
     """The pass with t(x) and what noise adds in the place of t(x)."""
-    extra, places = noise
-    constant = eta.copy()
-    constant[..., places] += eta[..., : extra.shape[-1]] @ extra.swapaxes(-1, -2)
-    log_z, s = pass_(constant)
-    return log_z, blur(s, noise)
+
+    pass_: Pass
+    noise: tuple[np.ndarray, np.ndarray]
+
+    def __call__(self, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `mixtures.engines.plain.pass_`."""
+        extra, places = self.noise
+        constant = eta.copy()
+        constant[..., places] += eta[..., : extra.shape[-1]] @ extra.swapaxes(-1, -2)
+        log_z, s = self.pass_(constant)
+        return log_z, blur(s, self.noise)
+
+
+def rounding(pass_: Pass) -> float:
+    """What sum_n w_n log_z_n of a pass may be off by beyond the rounding of float64, in nats an observation."""
+    return getattr(pass_.pass_ if isinstance(pass_, Blurred) else pass_, "rounding", 0.0)

@@ -46,8 +46,8 @@ def fit(x: Rows, family: Family, allocation: Allocation, *, rng: Rng, **climb: A
     rng : numpy.random.Generator or int
         Source of the starts.
     **climb
-        ``weights``, ``init``, ``restarts``, ``keep``, ``tol``, ``max_iter``, ``accelerate``, ``reg_covar``, ``engine``: see
-        `mixtures.ascent.ascend.ascend`.
+        ``weights``, ``init``, ``restarts``, ``keep``, ``tol``, ``max_iter``, ``accelerate``, ``reg_covar``, ``engine``,
+        ``precision``: see `mixtures.ascent.ascend.ascend`.
 
     Returns
     -------

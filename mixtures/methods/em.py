@@ -65,8 +65,8 @@ def fit(
         Variance of independent noise about every feature, in squared units of x; of maximum likelihood it is added to the
         diagonal of every covariance, so that no cluster collapses. See `mixtures.engines.passes.one_pass`.
     **climb
-        ``weights``, ``init``, ``restarts``, ``keep``, ``tol``, ``max_iter``, ``accelerate``, ``engine``, ``callback``: see
-        `mixtures.ascent.ascend.ascend`.
+        ``weights``, ``init``, ``restarts``, ``keep``, ``tol``, ``max_iter``, ``accelerate``, ``engine``, ``precision``,
+        ``callback``: see `mixtures.ascent.ascend.ascend`.
 
     Returns
     -------
@@ -119,14 +119,21 @@ def _describe(ascent: Ascent, pass_: Pass, family: Family, allocation: Allocatio
 
 
 def _without_noise(
-    x: Rows, family: Family, allocation: Allocation, *, weights: Any = None, engine: str = "auto", **others: Any
+    x: Rows,
+    family: Family,
+    allocation: Allocation,
+    *,
+    weights: Any = None,
+    engine: str = "auto",
+    precision: str = "float64",
+    **others: Any,
 ) -> Pass:
     """The pass over the data as they are."""
     weights = as_weights(x, weights)
     rows, _ = count(x, weights, family.missing)
     if family.missing:
         x, weights = informed(x, weights)
-    return one_pass(x, weights, family, rows * allocation.n_components, engine=engine)
+    return one_pass(x, weights, family, rows * allocation.n_components, engine=engine, precision=precision)
 
 
 def fit_many(
