@@ -262,6 +262,7 @@ def test_estimates_at_the_boundary_are_named(compared):
     assert said[0].startswith("EM estimates")
     assert "as 0 or 1, where log odds" in said[0]
     assert "probabilities and rates" not in said[0]
+    assert boundary(View(compare(np.arange(8.0)[:, None], 1, rng=0, methods=("em",)).results)) == []  # of numbers, none
 
 
 def test_shifts_of_estimates_at_the_boundary_are_infinite_in_every_form(compared, tmp_path):

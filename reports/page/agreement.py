@@ -18,7 +18,7 @@ from reports.page.cells import error_cell, khat_cell, name_cell
 from reports.page.numbers import DASH, fixed, number, with_error
 from reports.page.trust import no_fit, reference_notice
 from reports.page.view import View
-from reports.page.words import listing
+from reports.page.words import listing, literal
 
 FOREST_LIMIT = 24
 MARGINAL_LIMIT = 9
@@ -157,14 +157,13 @@ def block_table(view: View, methods: list[str], label: str) -> Table:
 
 def boundary(view: View) -> list[Notice]:
     """Return which points are at the boundary, where a parameter has no finite value on its scale."""
-    said = []
+    own, said = " and ".join(block for block in ("probabilities", "rates") if block in view.blocks), []
+    where = {"probabilities": "0 or 1, where log odds", "rates": "0, where logarithms"}.get(
+        own, "0 or 1, where log odds and logarithms"
+    )
     for method in view.points:
         found = at_boundary(view.trees[method]["posterior"].to_dataset())
-        own = listing([block for block in ("probabilities", "rates") if block in view.blocks])
-        where = {"probabilities": "0 or 1, where log odds", "rates": "0, where logarithms"}.get(
-            own, "0 or 1, where log odds and logarithms"
-        )
-        if ends := [name for name, at in found.items() if at]:
+        if ends := [literal(name) for name, at in found.items() if at]:
             said.append(
                 f"{view.label(method)} estimates {len(ends)} of {len(found)} {own} as {where} are infinite: "
                 f"{listing(ends[:3])}{' and others' if len(ends) > 3 else ''}. So are its median shifts there (−∞, ∞)."
