@@ -54,8 +54,8 @@ def test_the_pass_is_the_plain_one(covariance, D, K, precision, rtol, rng):
 def test_both_forms_are_seen(rng):
     x, _, family, eta = posed("full", 7, 2, rng)
     few, many = eta[0], np.tile(eta[0], (3, 1))
-    forms = {K: device.one_pass(x, None, family)._form(own).block.__name__ for K, own in ((2, few), (6, many))}
-    assert forms == {2: "_rotated", 6: "_features"}
+    forms = {K: device.one_pass(x, None, family).form(own) for K, own in ((2, few), (6, many))}
+    assert forms == {2: "rotated", 6: "features"}
 
 
 class Blocks:

@@ -95,6 +95,10 @@ class OnDevice:
                     s[run] += form.statistics(sums)
         return log_z.reshape(eta.shape[:-2]), s.reshape(eta.shape)
 
+    def form(self, eta: np.ndarray) -> str:
+        """The form in which natural parameters (K, P) are passed over: "features", "rotated" or "scaled"; see `jax.md`."""
+        return self._form(eta).block.__name__.strip("_")
+
     def _begin(self, z: Any, w: Any, form: Form) -> tuple[Any, ...]:
         """sum_n w_n log_z_n, sum_n w_n and the sums of one run over some chunks, for which nobody waits yet."""
         most = max(1, BLOCK // (z.shape[-1] * form.columns * np.dtype(self.dtype).itemsize))

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reports.bench import families, nuts
+from reports.bench import device, families, nuts
 from reports.bench.benchmark import Bench
 from reports.bench.cells import Cell, short
 
@@ -76,6 +76,43 @@ def families_beside(table: pd.DataFrame) -> Iterator[RenderableType]:
     yield Group(shown, *(Text(f"  {note}", style="dim") for note in notes))
     said = f"Ratio: how many times as long as ours; of {families.OURS} with gaps, as a pass {families.GAPS}."
     yield Text(said, style="dim")
+
+
+def on_device(found: device.OnDevice) -> Iterator[RenderableType]:
+    """Two tables of `reports.bench.device.run`: a row a cell, and a row a size of the crossover."""
+    table = found.table
+    yield _cells_on_device(table[table["quantity"] == "pass"], found.facts["device"])
+    part = table[table["quantity"] == "crossover"].pivot(index="n", columns="who", values="ms")
+    shown = _table(f"D = {device.CROSSOVER_D}, K = {device.CROSSOVER_K}, float64, ms")
+    for heading in ("N", "on the cores", "on the device"):
+        shown.add_column(heading, justify="right")
+    for n, row in part.iterrows():
+        shown.add_row(short(int(n)), number(row[device.CORES]), number(row[device.OURS]))  # type: ignore[call-overload]
+    yield shown
+    rows = found.crossover
+    said = f"from about {float(f'{rows:.1g}'):,.0f} rows on" if rows == rows else "for none of these sizes"
+    yield Text(f"The device is quicker than our engine on {found.facts['cores']} cores {said}.", style="dim")
+
+
+def _cells_on_device(part: pd.DataFrame, name: str) -> Group:
+    shown = _table(f"An iteration of EM, full covariances, on {name}")
+    shown.add_column("N × D, K", no_wrap=True)
+    for heading in ("precision", "ours (ms)", "pass alone", "scikit-learn", "ratio", "off by (nats)", "(covariance)"):
+        shown.add_column(heading, justify="right")
+    notes: dict[str, None] = {}
+    for cell, rows in _by_cell(part):
+        for precision, two in rows.groupby("precision", sort=False):
+            by = {row.who: row for row in _rows(two)}
+            own, other = by[device.OURS], by.get(device.SKLEARN)
+            theirs = other.ms if other else np.nan
+            times = (number(own.ms), number(own.pass_ms), number(theirs), number(theirs / own.ms))
+            shown.add_row(str(cell), str(precision), *times, *(_error(v) for v in (own.nats, own.spread)))
+            notes |= {f"{cell}, {row.who}: {row.note}": None for row in by.values() if row.note}
+    return Group(shown, *(Text(f"  {note}", style="dim") for note in notes))
+
+
+def _error(value: float) -> str:
+    return DASH if value != value else f"{value:.1e}"
 
 
 def machine(bench: Bench) -> str:

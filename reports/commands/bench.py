@@ -28,7 +28,7 @@ def bench(
         typer.Option(
             metavar="LIST",
             help="Comma-separated, rows x features x clusters.",
-            show_default="1e3x2x3,1e5x2x5,1e5x10x10,1e6x2x5,2e5x20x20,5e4x50x10",
+            show_default="1e3x2x3,1e5x2x5,1e5x10x10,1e6x2x5,2e5x20x20,5e4x50x10; others with --device",
         ),
     ] = None,
     repeats: Annotated[
@@ -72,6 +72,13 @@ def bench(
             help="Measure instead EM on binary and categorical data beside StepMix and pomegranate, and what gaps cost.",
         ),
     ] = False,
+    device: Annotated[
+        bool,
+        typer.Option(
+            "--device",
+            help="Measure instead EM on the device that JAX has, beside scikit-learn's on it and beside the cores.",
+        ),
+    ] = False,
     peers: Annotated[
         str | None,
         typer.Option(metavar="PYTHON", help="Python that has these packages, for --families.", show_default="this one"),
@@ -98,11 +105,14 @@ def bench(
       mixtures bench --nuts --repeats 3
 
       mixtures bench --families --peers peers/bin/python
+
+      mixtures bench --device
     """
     from reports.bench import GRID, Settings, parse_cells, parse_covariances, run
+    from reports.bench import device as card
     from reports.bench import families as discrete
     from reports.bench import nuts as effective
-    from reports.bench.tables import effective_draws, families_beside, machine, tables
+    from reports.bench.tables import effective_draws, families_beside, machine, on_device, tables
     from reports.comparison.results import check_empty
     from reports.plots.bench import plot_bench
 
@@ -119,8 +129,9 @@ def bench(
         )
         sampling = effective.Settings(sampler=sampler, repeats=repeats or effective.Settings.repeats)
         beside = discrete.Settings(repeats=repeats or discrete.Settings.repeats, python=peers or sys.executable)
-        if nuts and families:
-            raise ValueError("--nuts and --families measure different things; give one of them")
+        on_card = card.Settings(None if cells is None else settings.cells, samples=repeats or card.Settings.samples)
+        if nuts + families + device > 1:
+            raise ValueError("--nuts, --families and --device measure different things; give one of them")
         folder = out_dir or unused(Path("results") / "bench")
         check_empty(folder)
     except (ValueError, OSError) as error:
@@ -130,6 +141,8 @@ def bench(
             compared = effective.run(sampling, parts.tell)
         elif families:
             compared = discrete.run(beside, parts.tell)
+        elif device:
+            measured = card.run(on_card, parts.tell)
         else:
             result = run(settings, parts.tell)
     numbers = f"Numbers: {relative(folder / 'bench.csv')}"
@@ -138,13 +151,18 @@ def bench(
             effective.save(compared, sampling, folder)
         elif families:
             discrete.save(compared, beside, folder)
+        elif device:
+            measured.save(folder)
         else:
             result.save(folder, plot_bench(result.table))
     except OSError as error:
         refuse(error)
     outcome(f"the results are in {relative(folder)}")
-    if nuts or families:
-        for table in effective_draws(compared, sampling) if nuts else families_beside(compared):
+    if nuts or families or device:
+        if device and not measured.facts["gpu"]:
+            say("JAX sees no GPU: what follows is its pass on the CPU.")
+        shown = effective_draws(compared, sampling) if nuts else families_beside(compared) if families else None
+        for table in shown or on_device(measured):
             out.print(table)
         say(numbers, whole=True)
         return
