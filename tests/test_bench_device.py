@@ -56,9 +56,8 @@ def test_the_crossover_is_where_the_device_stays_ahead(on_device, on_cores, expe
 
 
 def test_cells_have_a_row_for_each_side_and_precision(here, monkeypatch):
-    monkeypatch.setattr(
-        card, "peer", lambda *_, precision, **__: {"ms": 5.0} if precision == "float32" else {"missing": "why"}
-    )
+    theirs = {"float32": {"ms": 5.0}, "float64": {"missing": "why"}}
+    monkeypatch.setattr(card, "peer", lambda *_, **__: theirs)
     found = device.run(TINY)
     cells = found.table[found.table["quantity"] == "pass"].set_index(["who", "precision"])
     assert set(cells.index) == {(who, p) for who in (OURS, SKLEARN) for p in device.PRECISIONS}

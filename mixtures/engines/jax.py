@@ -20,7 +20,7 @@ from mixtures.rows import Rows, blocks
 PRECISIONS = {"float64": np.float64, "float32": np.float32}
 
 # Rows of a chunk, rows that are moved to the device at once, and bytes of what is formed for a block of chunks.
-CHUNK, MOVED, BLOCK = 2048, 2**18, 2**26
+CHUNK, MOVED, BLOCK = 2048, 2**18, 2**28
 
 # Share of the device's free memory that the rows may take; beyond it they are moved anew for every pass, part by part.
 SHARE = 0.6
