@@ -15,6 +15,7 @@ import reports
 from reports.commands.app import app
 from reports.comparison.results import ResultsError
 from reports.metrics.criteria import NO_COVARIANCE, Candidate, Setting
+from reports.studies.selection import bootstrap
 from reports.studies.selection.bootstrap import (
     OBSERVED,
     Plan,
@@ -47,6 +48,22 @@ def two_groups():
 
 
 # the test itself
+
+
+def test_replicates_have_the_gaps_of_the_data(two_groups, monkeypatch):
+    x, seen = two_groups.copy(), []
+    x[[0, 3, 20], [0, 1, 1]] = np.nan
+
+    def likelihoods(setting, candidate, xs, *_):
+        seen.extend(xs)
+        return [0.0] * len(xs)
+
+    monkeypatch.setattr(bootstrap, "likelihoods", likelihoods)
+    replicates(setting(x, 2, missing=True), 1, ONE, [0, 1])
+    assert len(seen) == 4
+    for drawn in seen:
+        np.testing.assert_array_equal(np.isnan(drawn), np.isnan(x))
+    assert not np.array_equal(seen[0][1], seen[1][1])
 
 
 def test_p_value_and_interval_by_hand():

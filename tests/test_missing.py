@@ -386,6 +386,18 @@ def test_stochastic_and_masked_and_streamed_data(name, rng):
     assert moved.log_predictive(x).mean() == pytest.approx(whole.log_predictive(x).mean(), abs=0.1)
 
 
+@pytest.mark.parametrize("name", ["full", "diag", "bernoulli", "product"])
+@pytest.mark.parametrize("method", [em, cavi])
+def test_many_data_sets_have_the_fits_that_they_have_alone(method, name, rng):
+    """Each with gaps of its own."""
+    xs = [with_gaps(complete(name, 30, rng), 0.1, rng) for _ in range(2)]
+    families, allocation = [family_of(name, x) for x in xs], Dirichlet.symmetric(2)
+    many = method.fit_many(xs, families, allocation, rng=[1, 2], restarts=2)
+    for fit, x, family, seed in zip(many, xs, families, (1, 2), strict=True):
+        alone = method.fit(x, family, allocation, rng=seed, restarts=2)
+        assert fit.bound[-1] == pytest.approx(alone.bound[-1], rel=1e-9)
+
+
 def test_refused_without_being_asked_for(rng):
     x = with_gaps(complete("full", 30, rng), 0.2, rng)
     with pytest.raises(ValueError, match=r"leave those rows out, or give missing=True"):
@@ -485,6 +497,22 @@ def test_twins_have_the_same_log_density(name, rng):
     assert not np.isnan(model.rvs_to_values[model["x"]].data).any()
 
 
+def test_smc_and_full_rank_advi_find_the_evidence_of_what_was_seen(rng):
+    """One cluster of binary rows: the evidence is exact, and q in log odds all but holds the posterior."""
+    pytest.importorskip("pymc")
+    from models.methods import advi, smc
+    from reports.metrics.evidence import evidence
+
+    x = with_gaps(complete("bernoulli", 12, rng)[:, :2], 0.3, rng)
+    x[0] = np.nan
+    family, allocation = family_of("bernoulli", x, 1), Dirichlet.symmetric(1)
+    exact_evidence = family.log_marginal(family.features(x).sum(0)[None])
+    (row,), _ = evidence(smc.fit(x, family, allocation, rng=rng, draws=100, chains=2, moves=3), x, rng)
+    assert abs(row.value - exact_evidence) < 4 * max(row.se, 0.1)
+    fit = advi.fit(x, family, allocation, rank="fullrank", rng=rng, steps=2000, restarts=1)
+    assert exact_evidence - 0.3 < fit.info["elbo"] < exact_evidence + 4 * fit.info["elbo_se"]
+
+
 # ---- the classes in scikit-learn's shape
 
 
@@ -572,6 +600,36 @@ def test_a_comparison_integrates_over_gaps_and_its_page_says_so(rng):
     assert f"{np.isnan(x).sum()} of 300 values" in section.lead
     assert "missing at random" in text
     assert "nothing was seen: 1 (5)" in text
+
+
+def test_added_draws_are_held_to_the_range_of_what_was_seen(rng):
+    """The first row is a gap."""
+    from reports.comparison.added import as_added
+    from reports.comparison.prepared import prepare
+
+    x = with_gaps(complete("full", 30, rng), 0.1, rng)
+    x[0] = np.nan
+    data = prepare(x, None, None, None, 0.0, False, rng, missing="model")
+    family, allocation = data.model(2, "full"), Dirichlet.symmetric(2)
+    fit = em.fit(data.x, family, allocation, rng=rng)
+    point = {"weights": fit.held.weights[0, 0]} | {k: v[0, 0] for k, v in family.to_data(fit.held.theta).items()}
+    added = as_added("mine", point, data, family, allocation).fit
+    np.testing.assert_allclose(added.log_predictive(data.x), fit.log_predictive(data.x), atol=1e-9)
+    with pytest.raises(ValueError, match="expected them in the units of the data"):
+        as_added("mine", point | {"means": point["means"] + 1e300}, data, family, allocation)
+
+
+def test_held_out_rows_are_scored_by_what_was_seen_of_them(rng):
+    import reports
+
+    x = with_gaps(complete("bernoulli", 16, rng), 0.3, rng)
+    given = {"kinds": ["bernoulli"] * 4, "missing": "model", "test_fraction": 0.25, "draws": 100, "chains": 2}
+    result = reports.compare(x, 1, rng=0, methods=["em"], **given)
+    held, (p,) = result.results.data["x_heldout"].values, result.fits["em"].held.theta["probabilities"][0, 0]
+    assert np.isnan(held).any()
+    expected = np.nansum(np.where(held == 1, np.log(p), np.log1p(-p)) + 0 * held, axis=1)
+    metrics = result.results.metrics.query("method == 'em'").set_index("metric")["value"]
+    assert metrics["heldout_log_density"] == pytest.approx(expected.mean())
 
 
 # ---- published digits

@@ -46,7 +46,7 @@ def ascend_many(
     method : callable
     xs : sequence of ndarray, each of shape (N, D)
     families : sequence of Family
-        The model of each data set, all of one class.
+        The model of each data set, all of one class, without missing values.
     allocation : Allocation
     rngs : sequence of numpy.random.Generator
         Source of the starts of each data set.
@@ -63,7 +63,7 @@ def ascend_many(
     ConvergenceWarning
         If the best run of a data set stopped at ``max_iter``; once for all of them.
     """
-    xs = [check_matrix(x, bool(families) and families[0].missing) for x in xs]
+    xs = [check_matrix(x) for x in xs]
     if not len(xs) == len(families) == len(rngs):
         raise ValueError(
             f"{len(xs)} data sets, {len(families)} families and {len(rngs)} generators; expected as many of each"

@@ -71,7 +71,7 @@ def fit_many(
 
     Arguments and results are those of `mixtures.methods.em.fit_many`.
     """
-    if not allocation.independent:
+    if not allocation.independent or any(family.missing for family in families):
         return one_by_one(fit, xs, families, allocation, sources(rng, len(xs)), **climb)
     began = time.perf_counter()
     ascents = ascend_many(step, xs, families, allocation, rngs=sources(rng, len(xs)), **climb)

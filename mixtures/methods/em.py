@@ -166,10 +166,10 @@ def fit_many(
     Returns
     -------
     list of Fit or CollapseError
-        In the order of xs; the error where every start collapsed. Run times are equal shares of the whole. Of sequences,
-        which may differ in length, each is fitted by itself.
+        In the order of xs; the error where every start collapsed. Run times are equal shares of the whole. Sequences, which
+        may differ in length, and data that may have gaps, which differ in their patterns, are fitted one after another.
     """
-    if not allocation.independent:
+    if not allocation.independent or any(family.missing for family in families):
         return one_by_one(
             fit, xs, families, allocation, sources(rng, len(xs)), prior=prior, reg_covar=reg_covar, **climb
         )

@@ -89,8 +89,9 @@ def _probabilities(p: np.ndarray, names: np.ndarray) -> np.ndarray:
 
 def check_reach(means: np.ndarray, variances: np.ndarray, x: np.ndarray) -> None:
     """Refuse clusters so far from the data, so narrow or so wide that no float holds a density of theirs."""
-    spread = np.ptp(x, axis=0)
-    if (np.abs(means - x[0]) > FARTHEST * spread).any():
+    low, high = np.nanmin(x, axis=0), np.nanmax(x, axis=0)
+    spread = high - low
+    if (np.abs(means - low) > FARTHEST * spread).any():
         raise ValueError(f"means reach {np.abs(means).max():.3g}; expected them in the units of the data")
     relative = variances / spread**2
     if not 1 / FARTHEST < relative.min() <= relative.max() < FARTHEST:
