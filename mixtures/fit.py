@@ -41,6 +41,11 @@ class Draws:
     weights: np.ndarray
     theta: Theta
 
+    @property
+    def size(self) -> int:
+        """How many draws there are in all chains."""
+        return math.prod(self.weights.shape[:2])
+
     def flat(self) -> tuple[np.ndarray, Theta]:
         """Weights (S, K) and theta (S, K, ...) with chains and draws in one axis."""
         S = self.weights.shape[0] * self.weights.shape[1]
@@ -220,6 +225,11 @@ class Fit:
         x = check_matrix(x, self.family.missing)
         flat = np.concatenate([log_sum_draws(block) for _, block in self.log_rho(x)], axis=1)
         return flat.reshape(*self.held.weights.shape[:2], len(x))
+
+    def total_log_likelihood(self, x: np.ndarray) -> np.ndarray:
+        """log p(x | pi, theta) of all points together for every held draw, shape (chain, draw)."""
+        total = sum(log_sum_draws(block).sum(1) for _, block in self.log_rho(x))
+        return np.reshape(total, self.held.weights.shape[:2])
 
     def responsibilities(self, x: np.ndarray) -> np.ndarray:
         """Probability of each cluster for each point, shape (N, K).

@@ -120,7 +120,7 @@ def agreement(orders: np.ndarray) -> float:
 def sort_by_mean(fit: Fit, x: np.ndarray) -> np.ndarray:
     """Responsibilities (N, K) of a fit whose clusters are numbered by their mean in the first feature, smallest first."""
     r = fit.responsibilities(x)
-    return r[:, np.argsort(r.T @ x[:, 0] / np.maximum(r.sum(0), np.finfo(float).tiny))]
+    return r[:, np.argsort(r.T @ np.asarray(x)[:, 0] / np.maximum(r.sum(0), np.finfo(float).tiny))]
 
 
 def _closest_orders(r: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, float]:

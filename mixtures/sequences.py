@@ -125,6 +125,16 @@ class SequenceFit(Fit):
         each = np.concatenate([_sums(sequences.filtered(*logs, rows.edges)[1], rows) for logs in self._logs(rows)])
         return each.reshape(*shape, -1)
 
+    def total_log_likelihood(self, x: Rows) -> np.ndarray:
+        """log p(all sequences | pi, A, theta) under every held draw, shape (chain, draw)."""
+        return self.log_likelihood(x).sum(-1)
+
+    def log_steps(self, x: Rows) -> np.ndarray:
+        """log p(x_t | x_1 .. x_(t-1), pi, A, theta) under every held draw, shape (chain, draw, N)."""
+        rows = _checked(x, self.family)
+        each = np.concatenate([sequences.filtered(*logs, rows.edges)[1] for logs in self._logs(rows)])
+        return each.reshape(*self.held.weights.shape[:2], -1)
+
     def log_evidence(self, x: Rows, draws: int, rng: Rng) -> Estimate:
         """log p(new sequence | data): the mean of the likelihood over posterior draws, with its standard error.
 
@@ -174,6 +184,23 @@ class SequenceFit(Fit):
             r = sequences.smoothed(log_rho, log_pi, log_A, rows.edges)[:, ::every]
             yield slice(start, start + len(r)), slice(None), r
             start += len(r)
+
+    def each_predicted(self, x: Rows) -> Iterator[tuple[slice, np.ndarray]]:
+        """P(z_t = k | x_1 .. x_(t-1)) in blocks (S, N, K) of held draws, and which draws these are."""
+        rows, start = _checked(x, self.family), 0
+        for log_rho, log_pi, log_A in self._logs(rows):
+            before = sequences.filtered(log_rho, log_pi, log_A, rows.edges)[0] @ np.exp(log_A)
+            p = np.roll(before, 1, axis=1)
+            p[:, rows.edges[:-1]] = np.exp(log_pi)[:, None]
+            yield slice(start, start + len(p)), p
+            start += len(p)
+
+    def paths(self, x: Rows, rng: Rng) -> np.ndarray:
+        """States of every row, drawn from p(z | x, pi, A, theta) once under every held draw, shape (S, N) of int."""
+        rng, rows = generator(rng), _checked(x, self.family)
+        return np.concatenate(
+            [sequences.path(*logs, rows.edges, rng.random(logs[0].shape[:2])) for logs in self._logs(rows)]
+        )
 
     def viterbi(self, x: Rows) -> Path:
         """The path of largest E[log p(x, z | pi, A, theta)]: under q for a closed form, the mean over aligned draws otherwise.

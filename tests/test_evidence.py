@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-import xarray as xr
 from scipy import stats
 from scipy.special import logsumexp
 
@@ -350,11 +349,11 @@ def view():
     ]
     metrics = pd.DataFrame(rows, columns=["method", "target", "value", "se"]).assign(metric="log_evidence")
     names = ("sampler", "runs", "stuck", "good", "poor")
-    tree = {"posterior": {"weights": xr.DataArray(np.ones((1, 4000, 2)), dims=("chain", "draw", "cluster"))}}
     khat = {"good": 0.4, "poor": 0.9}
     entry = {"method": "sampler", "trusted": True}
     return SimpleNamespace(
-        trees=dict.fromkeys(names, tree),
+        trees=names,
+        draws=lambda method: 4000,
         methods={name: {"converged": name != "stuck"} for name in names},
         reference="sampler",
         n_clusters=2,

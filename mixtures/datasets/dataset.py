@@ -44,6 +44,8 @@ class Dataset:
         The name of each row in the source, or its number there, counted from 1.
     left_out : array of str
         The same of the rows that were left out for a missing value.
+    lengths : tuple of int
+        Of rows in the order of time, how many each sequence has; empty where the order is not known to mean anything.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Dataset:
     levels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     index: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=str))
     left_out: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=str))
+    lengths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.kinds:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixtures.datasets import builtin, files, frames
+from mixtures.datasets import builtin, files, frames, series
 from mixtures.datasets.checks import check_values, missing_text
 from mixtures.datasets.choosing import Choice, choose
 from mixtures.datasets.columns import PLAIN, Spelling
@@ -40,6 +40,7 @@ def load(
     thousands: str | None = None,
     like: Dataset | None = None,
     check: files.Check | None = None,
+    sequence: str | None = None,
 ) -> Dataset:
     """Load a built-in data set by name, or a user's own file by path.
 
@@ -81,6 +82,9 @@ def load(
     check : callable, optional
         Called with the rows, at most, and the numeric columns, at least, of a file of more than a thousand columns before it is
         read, unless ``columns`` chooses some: what it raises refuses the file.
+    sequence : str, optional
+        The column that names the sequence of each row, where rows are in the order of time. It is no feature, and rows of one
+        sequence stand together; no row may then be left out for a missing value.
 
     Returns
     -------
@@ -117,15 +121,29 @@ def load(
         columns = columns if columns is not None or like is not None else entry.columns
         asked = entry.asked(asked, columns)
         missing = missing or entry.missing
+    elif name in series.CATALOGUE:
+        known = series.load_series(name).data
+        table, source = series.as_table(known), known.source
+        label_column = label_column or (None if known.labels is None else "state")
+        asked = _counts(asked, series.CATALOGUE[name].kinds, columns)
     else:
         path = Path(name).expanduser()
         if not os.path.exists(path):
             raise DataError(_not_found(name, path))
         table, source = files.read(path, label_column, spelling, None if columns is not None else check), name
         name = path.name.split(".")[0] or path.name
+    lengths: tuple[int, ...] = ()
+    if entry is None and name in series.CATALOGUE:
+        lengths = series.CATALOGUE[name].lengths
+    if sequence is not None:
+        table, lengths = _in_sequences(table, sequence, (label_column, index_column, *(columns or ())), missing)
     data = from_table(
         table, name, source, label_column, columns, index_column, asked, missing or "error", spelling, like
     )
+    if len(data.x) == sum(lengths):
+        data = replace(data, lengths=lengths)
+    if entry is None and name in series.CATALOGUE and known.truth is not None:
+        return replace(_marginal(known, data), lengths=lengths)
     return _marginal(tsmatz(), data) if name == "tsmatz" and entry is not None else data
 
 
@@ -187,6 +205,43 @@ def policy(missing: str | None, drop_missing: bool = False) -> str | None:
     return "drop" if drop_missing else missing
 
 
+def _counts(asked: Asked, kinds: dict[str, str], columns: Sequence[str] | None) -> Asked:
+    """What is asked of the columns of a series, with those that are counts by default."""
+    own = [name for name, kind in kinds.items() if kind == "poisson" and (columns is None or name in columns)]
+    named = {*asked.counts, *asked.categorical}
+    extra = tuple(name for name in own if name not in named) if asked.family is None else ()
+    return replace(asked, counts=(*asked.counts, *extra))
+
+
+def _in_sequences(
+    table: Table, column: str, others: Sequence[str | None], missing: str | None
+) -> tuple[Table, tuple[int, ...]]:
+    """The table without the column that names sequences, and their lengths."""
+    if column not in table.names:
+        near = nearest(column, table.names)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else f"; choose from {listed(table.names)}"
+        raise DataError(f"there is no column {column!r} for --sequence{hint}")
+    if column in others:
+        raise DataError(f"column {column!r} of --sequence is named for something else too; give it to one option")
+    if missing == "drop":
+        raise DataError(
+            "a row that is left out would bring its neighbours together as if no time had passed; keep gaps with "
+            "--missing model"
+        )
+    place = table.names.index(column)
+    found = series.lengths_of(table.columns[place].tolist(), column)
+    kept = [j for j in range(len(table.names)) if j != place]
+    places = {old: new for new, old in enumerate(kept)}
+    own = replace(
+        table,
+        names=tuple(table.names[j] for j in kept),
+        columns=tuple(table.columns[j] for j in kept),
+        codes={places[j]: codes for j, codes in table.codes.items() if j in places},
+        categories={places[j]: known for j, known in table.categories.items() if j in places},
+    )
+    return own, found
+
+
 def _tuple(names: Sequence[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
@@ -236,13 +291,13 @@ def from_table(
 
 
 def _not_found(name: str, path: Path) -> str:
-    near = nearest(name, builtin.names())
+    near = nearest(name, [*builtin.names(), *series.CATALOGUE])
     name = name if len(name) <= 120 else f"{name[:80]}...{name[-30:]}"
     if os.sep in name or path.suffix:
         near = [str(path.with_name(match)) for match in nearest(path.name, files.siblings(path))] or near
     if near:
         return f"no data set or file {name!r}; did you mean {' or '.join(repr(match) for match in near)}?"
-    return f"no data set or file {name!r}: give a path, or one of {', '.join(builtin.names())}"
+    return f"no data set or file {name!r}: give a path, or one of {', '.join([*builtin.names(), *series.CATALOGUE])}"
 
 
 def _missing_codes(table: Table, places: Sequence[int]) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mixtures.datasets import files
-from mixtures.datasets.dataset import Dataset, is_numeric, nearest
+from mixtures.datasets.dataset import DataError, Dataset, Table, is_numeric, nearest
 from mixtures.datasets.simulated import simulate
 from mixtures.rows import Sequences
 from mixtures.seeds import Rng, generator
@@ -132,8 +132,51 @@ def load_series(name: str) -> Series:
         kinds=tuple(entry.kinds.values()),
         levels=levels,
         index=index,
+        lengths=entry.lengths,
     )
     return Series(data, entry.lengths)
+
+
+def as_table(data: Dataset) -> Table:
+    """The columns of a series as they would be read from a file, with the states, where they are known, as ``state``."""
+    columns = [
+        np.array([data.levels[name][int(code)] for code in x], dtype=object) if name in data.levels else x
+        for name, x in zip(data.features, data.x.T, strict=True)
+    ]
+    if data.labels is None:
+        return Table(data.features, tuple(columns), index=data.index)
+    return Table((*data.features, "state"), (*columns, data.labels.astype(object)), index=data.index)
+
+
+def lengths_of(names: Sequence[object], column: str = "sequence") -> tuple[int, ...]:
+    """Lengths of sequences from the name of the one that each row belongs to, (N,).
+
+    Raises
+    ------
+    DataError
+        If a name is missing, or comes back after another: rows of one sequence must stand together, in the order of time.
+
+    Examples
+    --------
+    >>> lengths_of(["a", "a", "b"])
+    (2, 1)
+    """
+    found: dict[object, int] = {}
+    before: object = None
+    for row, name in enumerate(names, 1):
+        if name is None or name != name:
+            raise DataError(f"column {column!r} has no value in row {row}; expected the sequence of every row")
+        if name in found and name != before:
+            raise DataError(
+                f"column {column!r} comes back to {_shown(name)} in row {row}; sort the rows by it, and within it by time"
+            )
+        found[name], before = found.get(name, 0) + 1, name
+    return tuple(found.values())
+
+
+def _shown(name: object) -> str:
+    text = f"{name:g}" if isinstance(name, float) else str(name)
+    return repr(text if len(text) <= 40 else f"{text[:30]}...")
 
 
 def _names(column: np.ndarray) -> np.ndarray:
@@ -242,4 +285,4 @@ def _known(
         "labels": labels,
     }
     features = tuple(f"x{j}" for j in range(1, x.shape[1] + 1))
-    return Series(Dataset(name, x, features, labels.astype(str), source, truth), lengths)
+    return Series(Dataset(name, x, features, labels.astype(str), source, truth, lengths=lengths), lengths)

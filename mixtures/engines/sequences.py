@@ -374,6 +374,14 @@ def smoothed(log_rho: np.ndarray, log_pi: np.ndarray, log_A: np.ndarray, edges: 
     return r
 
 
+def path(log_rho: np.ndarray, log_pi: np.ndarray, log_A: np.ndarray, edges: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """States (R, N) of whole sequences drawn under R runs with uniform random numbers u (R, N), the last one first."""
+    (R, _, K), r = log_rho.shape, np.array(log_rho, order="C")
+    log_pi, log_A = map(np.ascontiguousarray, (log_pi, log_A))
+    _smooth(r, edges, np.ones(len(edges) - 1), log_pi, log_A, u, np.zeros(R), np.zeros((R, K, K)))
+    return r.argmax(-1)
+
+
 def viterbi(
     log_rho: np.ndarray, log_pi: np.ndarray, log_A: np.ndarray, edges: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -96,6 +96,8 @@ def log_odds(w: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
 
 KINDS = {
     "weights": Kind("weights", log_odds, True, "log odds", "weights"),
+    "initial": Kind("initial", log_odds, True, "log odds", "initial probabilities"),
+    "transitions": Kind("transitions", log_odds, True, "log odds", "transition probabilities"),
     "means": Kind("locations", np.asarray, False, "as they are", "means"),
     "variances": Kind("spreads", np.log, False, "logarithms", "variances"),
     "correlations": Kind(
@@ -106,12 +108,15 @@ KINDS = {
 }
 """By the name that stands before the bracket: ``variances[0, eruptions]``."""
 
-BLOCKS = ("weights", "locations", "spreads", "probabilities", "rates")
+BLOCKS = ("weights", "initial", "transitions", "locations", "spreads", "probabilities", "rates")
 """Blocks of parameters that are judged together, in the order in which they are shown."""
 
 MADE_OF = {"covariances": ("variances", "correlations")}
 """Parameters that are compared as others: a covariance matrix by its variances and correlations."""
 
+
+WEIGHTS = ("weights", "initial", "transitions")
+"""The names under which an allocation has its probabilities."""
 
 SHOWN = ("means", "covariances", "rates", "probabilities")
 """The names of theta in the order in which a reader sees what they say."""
@@ -154,12 +159,12 @@ def kind(target: str) -> Kind | None:
 
 
 def blocks_of(parameters: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The blocks of weights and some parameters, each with the names of its scalars, in the order of `BLOCKS`.
+    """The blocks of some parameters, each with the names of its scalars, in the order of `BLOCKS`.
 
-    >>> blocks_of(["means", "covariances"])
+    >>> blocks_of(["weights", "means", "covariances"])
     {'weights': ('weights',), 'locations': ('means',), 'spreads': ('variances', 'correlations')}
     """
-    names = [name for p in ("weights", *parameters) for name in MADE_OF.get(p, (p,))]
+    names = [name for p in parameters for name in MADE_OF.get(p, (p,))]
     found = {block: tuple(name for name in names if KINDS[name].block == block) for block in BLOCKS}
     return {block: own for block, own in found.items() if own}
 
@@ -176,7 +181,7 @@ def scalars(
     Parameters
     ----------
     name : str
-        ``weights`` or a name of theta.
+        One of `WEIGHTS` or a name of theta.
     values : ndarray, shape (..., K, ...)
         With any batch axes first.
     labels : sequence of sequences of str
@@ -187,8 +192,14 @@ def scalars(
     """
     if name == "covariances":
         return _spreads(values, labels)
-    if name == "weights":
+    if name in ("weights", "initial"):
         return _outcomes(name, values, labels[0], last=False)
+    if name == "transitions":
+        return [
+            scalar
+            for k, before in enumerate(labels[0])
+            for scalar in _outcomes(name, values[..., k, :], [f"{before}, {after}" for after in labels[1]], last=False)
+        ]
     if name == "probabilities" and len(labels) == 3:
         return _probabilities(values, labels, levels)
     lead = values.ndim - len(labels)

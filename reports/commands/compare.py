@@ -21,11 +21,13 @@ from reports.commands.options import (
     Decimal,
     DropMissing,
     FamilyOption,
+    Hmm,
     IndexColumn,
     LabelColumn,
     Missing,
     NaValues,
     Open,
+    SequenceColumn,
     Thousands,
     named_paths,
     names_of,
@@ -37,20 +39,45 @@ from reports.commands.options import (
     unused,
 )
 from reports.commands.stopping import NOTHING, outcome
-from reports.commands.terminal import say, summarise
-from reports.comparison.catalogue import DEFAULT, METHODS, REFERENCES, SAMPLERS, Options
+from reports.commands.terminal import err, say, summarise
+from reports.comparison.catalogue import (
+    DEFAULT,
+    METHODS,
+    REFERENCES,
+    SAMPLERS,
+    Options,
+    check_order,
+    default_methods,
+)
 from reports.comparison.progress import Stages
 
 
 def compare(
     data: Annotated[
         str,
-        typer.Argument(metavar="DATA", help=f"A built-in data set (see `mixtures datasets`) or {FILES}."),
+        typer.Argument(metavar="DATA", help=f"A built-in data set or series (see `mixtures datasets`) or {FILES}."),
     ],
     components: Annotated[int, typer.Option("-k", "--components", help="Number of clusters K.")],
     methods: Annotated[
-        str, typer.Option(metavar="LIST", help=f"Comma-separated, from: {', '.join(METHODS)}.")
-    ] = ",".join(DEFAULT),
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help=f"Comma-separated, from: {', '.join(METHODS)}.",
+            show_default=f"{','.join(DEFAULT)}, as far as they take the model",
+        ),
+    ] = None,
+    hmm: Hmm = False,
+    sequence: SequenceColumn = None,
+    start: Annotated[
+        str,
+        typer.Option(
+            metavar=one_of(["free", "stationary"]),
+            help="Start of a hidden Markov model; a stationary one takes em and map alone.",
+        ),
+    ] = "free",
+    sticky: Annotated[
+        float, typer.Option(help="What the prior of a hidden Markov model adds to the concentration of staying.")
+    ] = 0.0,
     covariance: Annotated[str, typer.Option(metavar=one_of(COVARIANCES), help="Covariance structure.")] = "full",
     out_dir: Annotated[
         Path | None,
@@ -104,7 +131,7 @@ def compare(
     report: Annotated[bool, typer.Option(help="Write the page, not only the numbers.")] = True,
     open_: Open = False,
 ) -> None:
-    """Fit one mixture to DATA by several methods, compare them, and write a report.
+    """Fit one mixture, or hidden Markov model, to DATA by several methods, compare them, and write a report.
 
     The folder gets report.html (one self-contained page), metrics.csv, memberships.csv, manifest.json and every method's draws
     as zarr.
@@ -122,6 +149,10 @@ def compare(
       mixtures compare survey.csv -k 3 --counts children --categorical town
 
       mixtures compare faithful -k 2 --add mine=draws.nc
+
+      mixtures compare earthquakes -k 3 --hmm
+
+      mixtures compare visits.csv -k 2 --sequence patient
     """
     import numpy as np
 
@@ -134,7 +165,8 @@ def compare(
 
     stages = Stages(after=["save"])
     try:
-        chosen = check_methods(names_of(methods) or ())
+        ordered = hmm or sequence is not None
+        chosen = check_methods(names_of(methods) or () if methods is not None else default_methods(ordered, start))
         settings: dict[str, Any] = {
             "draws": draws,
             "chains": chains,
@@ -145,6 +177,7 @@ def compare(
             "two_sample": two_sample,
         }
         options = Options(**settings)
+        check_order(chosen, reference, ordered, start, sticky)
         extra = named_paths(add or [])
         check_covariance(covariance)
         correlated = covariance in ("full", "tied")
@@ -168,7 +201,15 @@ def compare(
             na_values=na_values,
             decimal=decimal,
             thousands=thousands,
+            sequence=sequence,
         )
+        if loaded.lengths and not ordered:
+            say(f"note: {loaded.name} is in the order of time, which a mixture does not see; --hmm fits a chain", err)
+        if ordered and len(loaded.left_out):
+            raise ValueError(
+                "a row that is left out would bring its neighbours together as if no time had passed; keep gaps with "
+                "--missing model"
+            )
         datasets.check_components(loaded.x, components, correlated=correlated, kinds=loaded.kinds)
         folder = out_dir or unused(Path("results") / f"{loaded.name}-k{components}")
         check_free(folder, overwrite=overwrite)
@@ -185,6 +226,9 @@ def compare(
                 levels=loaded.levels,
                 index=loaded.index,
                 missing="model" if np.isnan(loaded.x).any() else "error",
+                sequences=(loaded.lengths or True) if ordered else False,
+                start=start,
+                sticky=sticky,
                 truth=loaded.truth,
                 extra=extra,
                 name=loaded.name,

@@ -10,6 +10,7 @@ from reports.commands.terminal import out
 def datasets() -> None:
     """List the built-in data sets."""
     from mixtures import datasets as sets
+    from mixtures.datasets.series import CATALOGUE
 
     table = Table(title="Built-in data sets", title_justify="left")
     for heading, justify in (
@@ -25,3 +26,10 @@ def datasets() -> None:
         source = f"{d.source}; less rows with gaps" if d.missing == "drop" else d.source
         table.add_row(d.name, str(d.n), str(d.d), d.holds, "–" if d.classes is None else str(d.classes), source)
     out.print(table)
+    series = Table(title="Built-in series, for --hmm", title_justify="left")
+    for heading in ("name", "rows", "of", "source"):
+        series.add_column(heading, justify="right" if heading == "rows" else "left")
+    for entry in CATALOGUE.values():
+        rows = " + ".join(map(str, entry.lengths))
+        series.add_row(entry.name, rows, ", ".join(dict.fromkeys(entry.kinds.values())), entry.source)
+    out.print(series)

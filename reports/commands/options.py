@@ -80,6 +80,18 @@ Missing = Annotated[
     ),
 ]
 DropMissing = Annotated[bool, typer.Option("--drop-missing", help="The same as --missing drop.")]
+Hmm = Annotated[
+    bool, typer.Option("--hmm", help="Rows are in the order of time: fit a hidden Markov model of K states.")
+]
+SequenceColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--sequence",
+        metavar="COLUMN",
+        help="Column that names the sequence of each row, sorted; implies --hmm.",
+        show_default="one sequence",
+    ),
+]
 FILES = "a CSV, Parquet, Feather or .npy file"
 Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser when it is written.")]
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixtures.datasets import from_frame
-from mixtures.rows import check_matrix
+from mixtures.datasets.series import lengths_of
+from mixtures.rows import Sequences, check_matrix
 from mixtures.tables import KINDS, unknown
 
 if TYPE_CHECKING:
@@ -81,6 +82,25 @@ def read(
     for j in np.flatnonzero(np.array(found) == "poisson"):
         _refuse(x[:, j], names[j], np.inf, "a count, a whole number of at least 0")
     return Given(x, tuple(names), found, _levels(x, found, names, levels), rows, notes)
+
+
+def in_sequences(x: Any, sequences: bool | str | Sequence[int]) -> tuple[Any, bool | Sequence[int]]:
+    """Columns without the one that names the sequence of each row, and the lengths, True for one sequence, False for none.
+
+    Raises
+    ------
+    ValueError
+        If a column is named and x is no DataFrame that has it, or its rows are not sorted by it.
+    """
+    if isinstance(x, Sequences):
+        return x.x, x.lengths.tolist()
+    if not isinstance(sequences, str):
+        return x, sequences
+    if not hasattr(x, "columns") or sequences not in x.columns:
+        raise ValueError(
+            f"sequences names the column {sequences!r}, and x is no DataFrame that has it; give the lengths"
+        )
+    return x.drop(columns=sequences), lengths_of(x[sequences].tolist(), sequences)
 
 
 def _named(kinds: Sequence[str] | Mapping[str, str] | None, features: Sequence[str]) -> dict[str, str]:

@@ -111,7 +111,7 @@ def check_structure(fit: Fit, own: Theta, given: Theta, data: Data) -> None:
     data : Data
         Whose features they are named by.
     """
-    held = fit.draws(fit.held.weights[..., 0].size, np.random.default_rng(0))["posterior"].to_dataset()
+    held = fit.draws(fit.held.size, np.random.default_rng(0))["posterior"].to_dataset()
     held = held.assign_coords(fit.family.coords(data.features, data.levels))
     found = scalars(held.assign({name: (held[name].dims, a) for name, a in given.items()}))
     if "covariances" in given:

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from mixtures import Dirichlet
 from mixtures.datasets.checks import n_patterns
 from mixtures.families.parameters import blocks_of
-from mixtures.model import Family
+from mixtures.model import Allocation, Family
 from reports.comparison.files import write_text
 from reports.comparison.prepared import Data
 from reports.metrics.recovery import UNKNOWN, is_known
@@ -90,6 +89,7 @@ def describe_data(data: Data, name: str, standardize: bool, facts: Mapping[str, 
         "n": len(data.x),
         "n_heldout": len(data.heldout),
         "d": len(data.features),
+        "lengths": None if data.lengths is None else list(data.lengths),
         "features": list(data.features),
         "digest": data.digest,
         "standardized": standardize,
@@ -101,19 +101,27 @@ def describe_data(data: Data, name: str, standardize: bool, facts: Mapping[str, 
     }
 
 
-def describe_model(family: Family, allocation: Dirichlet, given: Iterable[str] = ()) -> dict[str, Any]:
+def describe_model(family: Family, allocation: Allocation, given: Iterable[str] = ()) -> dict[str, Any]:
     """The model in symbols, its hyperparameters in the units of the data, and which of them were given and not computed."""
     return {
         "family": family.name,
         "covariance": family.covariance,
-        "blocks": {block: list(names) for block, names in blocks_of(family.parameters).items()},
-        "n_components": len(allocation.alpha0),
-        "n_parameters": len(allocation.alpha0) - 1 + family.n_free(len(allocation.alpha0)),
-        "alpha0": float(allocation.alpha0[0]),
+        "blocks": {block: list(names) for block, names in blocks_of((*allocation.dims, *family.parameters)).items()},
+        "n_components": allocation.n_components,
+        "n_parameters": allocation.n_free() + family.n_free(allocation.n_components),
+        **_prior_of_labels(allocation),
         "text": "; ".join((*allocation.equations, *family.equations)),
         "prior": {name: np.asarray(value).tolist() for name, value in family.prior_in_data_units().items()},
         "given": sorted(given),
     }
+
+
+def _prior_of_labels(allocation: Any) -> dict[str, Any]:
+    """The concentration of weights, and of a chain whether its start is free, and the prior of its transitions."""
+    found = {"alpha0": float(allocation.alpha0[0])}
+    if allocation.independent:
+        return found
+    return found | {"start": allocation.start, "a0": allocation.a0.tolist()}
 
 
 def describe_columns(data: Data, image: list[int] | None = None) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mixtures import Conjugate, Dirichlet, Draws, Fit, labels
-from mixtures.engines.responsibilities import log_sum_draws
 from mixtures.families.parameters import blocks_of
 from mixtures.tables import parameters_of
 from reports.comparison import references, trees
@@ -67,19 +66,10 @@ def measure(
     for method in (m for m in fits if m not in METHODS):
         streams[method], evidence_streams[method] = rng.spawn(2)
     if not fits:
-        facts: dict[str, Any] = {"reference": references.no_reference("no method succeeded")}
-        facts |= {
-            "references": {},
-            "relabelling": {},
-            "modes": {},
-            "evidence": {},
-            "verdict": {},
-            "prior_sensitivity": None,
-        }
-        return Measured({}, rows, {}, facts)
+        return nothing(rows)
 
     scored = fits  # neither a predictive density nor an evidence has labels, and the exact ones are better than those of draws
-    fits, relabelling = _aligned(
+    fits, relabelling = aligned(
         {
             method: fit.as_draws(options.chains, options.draws, streams[method]) if fit.kind == "exact" else fit
             for method, fit in fits.items()
@@ -90,13 +80,13 @@ def measure(
         method: fit.as_draws(options.chains, options.draws, streams[method]) if fit.kind == "variational" else fit
         for method, fit in fits.items()
     }
-    posteriors = {method: _posterior(fit, data) for method, fit in drawn.items()}
+    posteriors = {method: posterior_of(fit, data) for method, fit in drawn.items()}
     some = data.x[trees.coclustered(len(data.x))]
     together = {method: label_free.together(fit, some) for method, fit in drawn.items()}
     averaged = {method: fit.responsibilities(data.x) for method, fit in drawn.items()}
 
     ratios = {
-        method: _ratios(fit, drawn[method], data)
+        method: ratios_of(fit, drawn[method], data)
         for method, fit in fits.items()
         if isinstance(fit.posterior, Conjugate) or "log_ratio" in fit.sample_stats
     }
@@ -120,25 +110,19 @@ def measure(
     for method, fit in fits.items():
         if fit.kind != "point":
             rows += quality.tail_khat(method, posteriors[method], independent=independent(fit))
-        rows += _own(fit, drawn[method], averaged[method], ratios.get(method), data, streams[method])
+        rows += own_numbers(fit, averaged[method], ratios.get(method), data, streams[method])
+        rows.append(label_free.occupied(method, drawn[method], data.x))
         rows += optimum.log_likelihood(fit, data.x, likelihoods.get(method))
         rows += goodness.fit_statistics(scored[method], data.x) + goodness.penalised(fit, data.x)
         rows += classes.classes(method, averaged[method])
-    checked = {method: diagnosed(fit, posteriors[method]) for method, fit in fits.items() if fit.kind == "mcmc"}
-    rows += [row for those in checked.values() for row in those]
-    judged = {
-        method: references.reference_entry(
-            method, reference.checks(those, fits[method].held.weights.shape[0], fits[method].sample_stats)
-        )
-        for method, those in checked.items()
-        if method in REFERENCES or method not in METHODS
-    } | {method: references.exact_entry(method) for method, fit in fits.items() if fit.kind == "exact"}
-    facts = {
+    diagnoses, judged = judged_samplers(fits, posteriors)
+    rows += diagnoses
+    facts: dict[str, Any] = {
         "reference": references.chosen(judged, options.reference),
         "references": judged,
         "relabelling": relabelling,
     }
-    facts["modes"] = _modes(fits, data)
+    facts["modes"] = modes_of(fits, data)
     rows += [row for method, found in facts["modes"].items() for row in modes.rows(method, found)]
 
     weighed = {m: evidence.evidence(fit, data.x, evidence_streams[m]) for m, fit in scored.items()}
@@ -150,7 +134,7 @@ def measure(
     if against is not None:
         rows += _against(against, scored, drawn, posteriors, together, ratios, common_points)
         if options.two_sample:
-            rows += _told_apart(against, posteriors, streams)
+            rows += told_apart(against, posteriors, streams)
 
     saved = {
         m: trees.tree(
@@ -179,7 +163,7 @@ def measure(
     rows.sort(key=lambda row: order[row.method])
     by_method = {method: list(those) for method, those in groupby(rows, key=lambda row: row.method)}
     facts["reference"] = references.contested(facts["reference"], judged, by_method)
-    facts["verdict"] = _verdicts(fits, by_method, judged, facts["reference"])
+    facts["verdict"] = verdicts(fits, by_method, judged, facts["reference"])
     facts["prior_sensitivity"], found_of_prior = prior.examine(
         drawn, posteriors, averaged, facts["reference"], data.x, data.labels, rng.spawn(1)[0]
     )
@@ -205,8 +189,8 @@ def _against(
         own = agreement.marginals(posteriors[method], independent=independent(drawn[method]))
         rows += agreement.marginal_agreement(method, own, truth)
         rows += agreement.lost_correlations(method, posteriors[method], posteriors[against])
-        if len(ratios.get(method, ())) == drawn[method].held.weights[..., 0].size:
-            rows += _corrected(method, posteriors[method], truth, ratios[method])
+        if len(ratios.get(method, ())) == drawn[method].held.size:
+            rows += corrected(method, posteriors[method], truth, ratios[method])
         own_points, _ = drawn[method].sample(DENSITY_POINTS, deepcopy(rng))
         rows += label_free.predictive_tv(
             method,
@@ -218,7 +202,7 @@ def _against(
     return rows
 
 
-def _told_apart(against: str, posteriors: dict[str, xr.Dataset], streams: dict[str, np.random.Generator]) -> list[Row]:
+def told_apart(against: str, posteriors: dict[str, xr.Dataset], streams: dict[str, np.random.Generator]) -> list[Row]:
     """How well a classifier tells each method's draws from the reference's."""
     rows = two_sample.floor(against, posteriors[against], streams[against].spawn(1)[0])
     for method in (m for m in posteriors if m != against):
@@ -232,13 +216,13 @@ def independent(fit: Fit) -> bool:
     return fit.kind != "mcmc"
 
 
-def _verdicts(
+def verdicts(
     fits: dict[str, Fit], rows: dict[str, list[Row]], judged: dict[str, dict[str, Any]], against: dict[str, Any]
 ) -> dict[str, Any]:
     """The verdict on every method: claims for which the model has no parameters are absent."""
     one = next(iter(fits.values()))
-    said = {*blocks_of(one.family.parameters), "clusters", "density"}
-    said -= {"weights", "clusters"} if one.n_components == 1 else set()
+    said = {*blocks_of((*one.allocation.dims, *one.family.parameters)), "clusters", "density"}
+    said -= {*blocks_of(tuple(one.allocation.dims)), "clusters"} if one.n_components == 1 else set()
     claims = [claim for claim in EVERY if claim in said]
     return {
         method: of_reference(against, claims)
@@ -250,21 +234,21 @@ def _verdicts(
     }
 
 
-def _aligned(fits: dict[str, Fit], data: Data) -> tuple[dict[str, Fit], dict[str, Any]]:
+def aligned(fits: dict[str, Fit], data: Data) -> tuple[dict[str, Fit], dict[str, Any]]:
     """Every fit in the labelling of the first of the catalogue's methods, clusters numbered by their first mean."""
     pivot = next(method for method in (*METHODS, *fits) if method in fits)
-    r = labels.sort_by_mean(best_draw(fits[pivot], data.x), data.x)
-    aligned = {method: labels.align(fit, r, data.x) for method, fit in fits.items()}
+    r = labels.sort_by_mean(best_draw(fits[pivot], data.points), data.points)
+    found = {method: labels.align(fit, r, data.points) for method, fit in fits.items()}
     facts = {
         method: {
             "pivot": pivot,
             "moved": a.moved,
             "switched": a.switched if keeps_names(a.fit) else None,
-            "agreement": _second_opinion(a.fit, data.x),
+            "agreement": _second_opinion(a.fit, data.points),
         }
-        for method, a in aligned.items()
+        for method, a in found.items()
     }
-    return {method: a.fit for method, a in aligned.items()}, facts
+    return {method: a.fit for method, a in found.items()}, facts
 
 
 def keeps_names(fit: Fit) -> bool:
@@ -277,14 +261,18 @@ def _second_opinion(fit: Fit, x: np.ndarray) -> float | None:
     """Share of aligned draws that Stephens' relabelling leaves as they are, but for one order common to all."""
     if isinstance(fit.posterior, Conjugate) or fit.n_components == 1 or fit.kind == "point":
         return None
-    r = label_free.per_draw(fit, x[trees.spread(len(x), min(len(x), RELABELLED_POINTS))])
+    if fit.allocation.independent:
+        r = label_free.per_draw(fit, x[trees.spread(len(x), min(len(x), RELABELLED_POINTS))])
+    else:
+        r = label_free.per_draw(fit, x, -(-len(x) // RELABELLED_POINTS))
     return labels.agreement(labels.stephens(r))
 
 
-def _modes(fits: dict[str, Fit], data: Data) -> dict[str, Any]:
+def modes_of(fits: dict[str, Fit], data: Data) -> dict[str, Any]:
     """The modes among the draws of the posteriors that were sampled, and in which of them the other methods sit."""
-    others = {m: fit.responsibilities(data.x) for m, fit in fits.items() if fit.kind in ("point", "variational")}
-    return modes.find({m: fit for m, fit in fits.items() if fit.kind in ("mcmc", "exact")}, data.x, others)
+    x = data.points
+    others = {m: fit.responsibilities(x) for m, fit in fits.items() if fit.kind in ("point", "variational")}
+    return modes.find({m: fit for m, fit in fits.items() if fit.kind in ("mcmc", "exact")}, x, others)
 
 
 def best_draw(fit: Fit, x: np.ndarray) -> Fit:
@@ -292,24 +280,24 @@ def best_draw(fit: Fit, x: np.ndarray) -> Fit:
     if isinstance(fit.posterior, Conjugate):
         return fit
     weights, theta = fit.held.flat()
-    best = int(np.argmax(sum(log_sum_draws(block).sum(1) for _, block in fit.log_rho(x))))
+    best = int(np.argmax(fit.total_log_likelihood(x)))
     return replace(fit, posterior=Draws(weights[None, [best]], {name: v[None, [best]] for name, v in theta.items()}))
 
 
-def _posterior(fit: Fit, data: Data) -> xr.Dataset:
+def posterior_of(fit: Fit, data: Data) -> xr.Dataset:
     """All held draws in the units of the data, features by name."""
-    tree = fit.draws(fit.held.weights[..., 0].size, np.random.default_rng(0))
+    tree = fit.draws(fit.held.size, np.random.default_rng(0))
     return tree["posterior"].to_dataset().assign_coords(fit.family.coords(data.features, data.levels))
 
 
-def _ratios(fit: Fit, drawn: Fit, data: Data) -> np.ndarray:
+def ratios_of(fit: Fit, drawn: Fit, data: Data) -> np.ndarray:
     """log p(x, pi, theta) - log q(pi, theta) of the draws from q, up to a constant where the method has recorded them."""
     if isinstance(fit.posterior, Conjugate):
-        return quality.log_ratios(fit, drawn, data.x)
+        return quality.log_ratios(fit, drawn, data.points)
     return fit.sample_stats["log_ratio"].ravel()
 
 
-def _corrected(
+def corrected(
     method: str, posterior: xr.Dataset, truth: Mapping[str, agreement.Marginal], ratios: np.ndarray
 ) -> list[Row]:
     """Medians of importance-weighted draws against the reference's, where the weights can be relied on."""
@@ -317,9 +305,29 @@ def _corrected(
     return quality.corrected_medians(method, posterior, truth, log_weights) if quality.usable(khat, len(ratios)) else []
 
 
-def _own(
-    fit: Fit, drawn: Fit, r: np.ndarray, ratios: np.ndarray | None, data: Data, rng: np.random.Generator
-) -> list[Row]:
+def nothing(rows: list[Row]) -> Measured:
+    """What there is where no method succeeded."""
+    empty: dict[str, Any] = {name: {} for name in ("references", "relabelling", "modes", "evidence", "verdict")}
+    none = references.no_reference("no method succeeded")
+    return Measured({}, rows, {}, empty | {"reference": none, "prior_sensitivity": None})
+
+
+def judged_samplers(
+    fits: dict[str, Fit], posteriors: dict[str, xr.Dataset]
+) -> tuple[list[Row], dict[str, dict[str, Any]]]:
+    """The diagnostics of all samplers, and the manifest's entry of each method that could be the reference."""
+    checked = {method: diagnosed(fit, posteriors[method]) for method, fit in fits.items() if fit.kind == "mcmc"}
+    judged = {
+        method: references.reference_entry(
+            method, reference.checks(those, fits[method].held.weights.shape[0], fits[method].sample_stats)
+        )
+        for method, those in checked.items()
+        if method in REFERENCES or method not in METHODS
+    } | {method: references.exact_entry(method) for method, fit in fits.items() if fit.kind == "exact"}
+    return [row for those in checked.values() for row in those], judged
+
+
+def own_numbers(fit: Fit, r: np.ndarray, ratios: np.ndarray | None, data: Data, rng: np.random.Generator) -> list[Row]:
     """What can be said of a method without looking at another; ``r`` are its responsibilities averaged over draws."""
     method, log_labellings = fit.method, float(np.log(np.arange(1, fit.n_components + 1)).sum())
     rows = [Row(method, f"seconds_{part}", "data", seconds) for part, seconds in fit.seconds.items()]
@@ -334,12 +342,12 @@ def _own(
         rows += quality.khat_interval(method, ratios, rng.spawn(1)[0])
         if isinstance(fit.posterior, Conjugate):
             rows.append(Row(method, "bound_marginal", "data", ratios.mean(), ratios.std(ddof=1) / np.sqrt(len(ratios))))
-    rows.append(label_free.occupied(method, drawn, data.x))
     if data.labels is not None:
         rows += recovery.recovery(method, r, data.labels)
     if isinstance(fit.posterior, Conjugate):
-        by_labels = fit.responsibilities(data.x)
-        rows.append(label_free.occupied_by_labels(method, by_labels))
+        by_labels = fit.responsibilities(data.points)
+        if data.lengths is None:
+            rows.append(label_free.occupied_by_labels(method, by_labels))
         if data.labels is not None:
             rows += recovery.recovery(method, by_labels, data.labels, suffix="_qz")
     return rows

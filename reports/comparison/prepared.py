@@ -13,6 +13,7 @@ from mixtures.datasets.dataset import counted, listed
 from mixtures.datasets.kinds import MISSING_VALUES
 from mixtures.errors import FeatureError
 from mixtures.model import Family
+from mixtures.rows import Sequences
 from mixtures.tables import family_of, parameters_of
 from reports.comparison.given import Given, read
 from reports.metrics.recovery import UNKNOWN, is_known
@@ -29,7 +30,8 @@ class Data:
     text, empty where a class is not known. ``kinds`` are those of `mixtures.tables.KINDS`, one a feature; ``levels`` has, by
     categorical or binary feature, the names of its levels in the order of its codes. Only numbers are centred and scaled.
     ``digest`` is that of the data as given, and ``notes`` say what was guessed of them. ``missing`` says whether values are
-    (NaN), which the model then integrates out.
+    (NaN), which the model then integrates out. Where the rows are in the order of time ``lengths`` has the number of rows of
+    each sequence in ``x``; what is held out is then the last part of each, ``lengths_heldout`` rows, and else None.
     """
 
     x: np.ndarray
@@ -49,6 +51,22 @@ class Data:
     digest: str
     notes: tuple[str, ...] = ()
     missing: bool = False
+    lengths: tuple[int, ...] | None = None
+    lengths_heldout: tuple[int, ...] | None = None
+
+    @property
+    def points(self) -> Any:
+        """What the methods are fitted to: ``x``, as sequences where it is in the order of time."""
+        return self.x if self.lengths is None else Sequences(self.x, self.lengths)
+
+    @property
+    def whole(self) -> Sequences:
+        """Every sequence with the part of it that was held out."""
+        assert self.lengths is not None
+        if self.lengths_heldout is None:
+            return Sequences(self.x, self.lengths)
+        order = np.argsort(np.concatenate([self.rows, self.rows_heldout]))
+        return Sequences(np.concatenate([self.x, self.heldout])[order], np.add(self.lengths, self.lengths_heldout))
 
     @property
     def n_levels(self) -> list[int]:
@@ -108,11 +126,13 @@ def prepare(
     levels: Mapping[str, Sequence[str]] | None = None,
     index: Sequence[Any] | np.ndarray | None = None,
     missing: str = "error",
+    sequences: bool | Sequence[int] = False,
 ) -> Data:
     """Check ``x`` and what belongs to it, hold out a random share of its rows, and standardise by the rest if asked.
 
     ``missing`` says what to do about missing values: refuse them ("error"), leave their rows out ("drop"), or keep them for the
-    model to integrate over ("model").
+    model to integrate over ("model"). ``sequences`` are the lengths of those that the rows are, in the order of time, or True
+    for one; then the last part of each is held out.
 
     Raises
     ------
@@ -124,6 +144,12 @@ def prepare(
     given = read(x, features, kinds, levels, index, missing != "error")
     if classes is not None and len(classes) != len(given.x):
         raise ValueError(f"labels has {len(classes)} entries for {len(given.x)} rows")
+    lengths = lengths_of(sequences, given.x)
+    if lengths is not None and missing == "drop":
+        raise ValueError(
+            "a row that is left out would bring its neighbours together as if no time had passed; keep the gaps with "
+            "missing='model'"
+        )
     source = digest(given.x)
     gaps = np.isnan(given.x).any(1)
     if missing == "drop" and gaps.any():
@@ -137,18 +163,24 @@ def prepare(
         raise ValueError(f"feature {names[int(np.argmax(nowhere))]!r} is missing in all rows; leave it out")
     if not 0 <= test_fraction < 1:
         raise ValueError(f"test_fraction is {test_fraction}; expected 0 to below 1")
-    n_test = round(test_fraction * len(x))
+    ends = None if lengths is None else np.round(test_fraction * np.array(lengths)).astype(int)
+    n_test = round(test_fraction * len(x)) if ends is None else int(ends.sum())
     if test_fraction > 0 and not 0 < n_test < len(x) - 1:
         raise ValueError(
             f"test_fraction {test_fraction} of {len(x)} rows leaves {n_test} to test and {len(x) - n_test} to fit"
         )
     order = np.sort(rng.permutation(len(x))[n_test:])
+    if ends is not None:
+        edges = np.cumsum(np.array(lengths))
+        order = np.delete(
+            np.arange(len(x)), np.concatenate([np.arange(b - n, b) for b, n in zip(edges, ends, strict=True)])
+        )
     held = np.setdiff1d(np.arange(len(x)), order)
     labels = None if classes is None else _as_text(classes)
     if labels is not None and not is_known(labels[order]).any():
         labels = None
     if truth is not None:
-        expected = ("weights", *parameters_of(kinds))
+        expected = (*(("weights",) if lengths is None else ("initial", "transitions")), *parameters_of(kinds))
         if lacking := set(expected) - set(truth):
             raise ValueError(f"truth lacks {', '.join(sorted(lacking))}")
         truth = {k: np.asarray(truth[k], dtype=float) for k in expected}
@@ -194,7 +226,22 @@ def prepare(
         source,
         given.notes,
         missing=bool(np.isnan(x).any()),
+        lengths=None if ends is None else tuple((np.array(lengths) - ends).tolist()),
+        lengths_heldout=None if ends is None or not n_test else tuple(ends.tolist()),
     )
+
+
+def lengths_of(sequences: bool | Sequence[int], x: np.ndarray) -> tuple[int, ...] | None:
+    """The lengths of the sequences that the rows of x are, in the order of time; None where they have no order.
+
+    Raises
+    ------
+    ValueError
+        If these are not positive whole numbers that add up to the rows.
+    """
+    if sequences is False:
+        return None
+    return tuple(Sequences(x, None if sequences is True else sequences).lengths.tolist())
 
 
 def _range(x: np.ndarray) -> np.ndarray:

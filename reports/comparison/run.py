@@ -19,16 +19,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mixtures import COVARIANCES, CollapseError, Dirichlet, Fit, datasets
+from mixtures.allocations.markov import Markov
 from mixtures.errors import FeatureError
 from mixtures.model import Allocation, Family
 from mixtures.seeds import Rng, generator
 from mixtures.tables import numbers_of
+from reports.comparison import in_order
 from reports.comparison import manifest as facts_of
 from reports.comparison.added import Added, as_added, check_names
 from reports.comparison.beside import one_core
 from reports.comparison.capacity import check_comparison
-from reports.comparison.catalogue import DEFAULT, METHODS, Options
+from reports.comparison.catalogue import METHODS, Options, check_order, default_methods
 from reports.comparison.files import check_space
+from reports.comparison.given import in_sequences
 from reports.comparison.measure import measure
 from reports.comparison.prepared import check_image, prepare
 from reports.comparison.progress import Asked, Watch, watched
@@ -69,13 +72,16 @@ def compare(
     n_components: int,
     *,
     rng: Rng,
-    methods: Sequence[str] = DEFAULT,
+    methods: Sequence[str] | None = None,
     labels: Sequence[Any] | np.ndarray | None = None,
     features: Sequence[str] | None = None,
     kinds: Sequence[str] | Mapping[str, str] | None = None,
     levels: Mapping[str, Sequence[str]] | None = None,
     index: Sequence[Any] | np.ndarray | None = None,
     missing: str = "error",
+    sequences: bool | str | Sequence[int] = False,
+    start: str = "free",
+    sticky: float = 0.0,
     truth: Mapping[str, np.ndarray] | None = None,
     name: str = "data",
     test_fraction: float = 0.0,
@@ -91,7 +97,7 @@ def compare(
     room: Path | None = None,
     **options: Any,
 ) -> Compared:
-    """Fit one Bayesian mixture by several methods and measure how they differ.
+    """Fit one Bayesian mixture, or hidden Markov model, by several methods and measure how they differ.
 
     Parameters
     ----------
@@ -103,8 +109,9 @@ def compare(
         Source of all randomness. Every method has a stream of its own; leaving one out changes the others only where they
         start from it or are numbered by it.
     methods : sequence of str
-        Of em, map, cavi, advi, advi-fullrank, nuts, exact, gibbs and smc. The reference joins them: the one asked for, or, if
-        that is left to the toolkit, the exact posterior where it is affordable.
+        Of em, map, cavi, advi, advi-fullrank, nuts, exact, gibbs and smc; by default em, cavi, advi, nuts and gibbs, as far as
+        they take the model. The reference joins them: the one asked for, or, if that is left to the toolkit, the exact
+        posterior where it is affordable.
     labels : array, shape (N,), optional
         Known classes: no method sees them, cluster recovery is measured against them. Rows whose class is missing (None or
         NaN) are fitted as the others.
@@ -121,13 +128,21 @@ def compare(
     missing : {"error", "drop", "model"}
         What to do about missing values (NaN): refuse the data, leave these rows out, or let every method integrate over them,
         which is right where they are missing at random (`mixtures.engines.missing`).
+    sequences : bool, sequence of int, or str
+        Whether the rows are in the order of time, so that the clusters are the states of a hidden Markov model: True for one
+        sequence, else the lengths of several that stand one after another, or the column of a DataFrame that names them. x
+        may be `mixtures.rows.Sequences` too.
+    start : {"free", "stationary"}
+        The start of such a chain: free, or the stationary distribution of its transitions, which em and map alone can fit.
+    sticky : float
+        What the prior adds to the concentration of staying in a state; see `mixtures.allocations.markov.Markov`.
     truth : mapping, optional
-        ``weights`` and the clusters' parameters that generated the data, for the oracle: ``means`` and ``covariances`` of
-        numbers, ``rates`` of counts, ``probabilities`` of categories.
+        ``weights``, or ``initial`` and ``transitions``, and the clusters' parameters that generated the data, for the oracle:
+        ``means`` and ``covariances`` of numbers, ``rates`` of counts, ``probabilities`` of categories.
     name : str
         Name of the data.
     test_fraction : float
-        Share of the rows held out for the predictive density, 0 to below 1.
+        Share of the rows held out for the predictive density, 0 to below 1; of sequences the last part of each.
     standardize : bool
         Report in units of each feature's standard deviation, of those that are numbers. The methods do not depend on units.
     image : (int, int), optional
@@ -135,7 +150,7 @@ def compare(
     covariance : {"full", "tied", "diag", "spherical"}
         Structure of the clusters' covariances of numbers, each an exact conjugate model of its own.
     alpha0 : float
-        Concentration of the symmetric Dirichlet prior.
+        Concentration of the symmetric Dirichlet prior, of weights or of the start and of each row of transitions.
     prior : mapping, optional
         Hyperparameters of the prior of the clusters, by the names of the family: ``m0``, ``beta0``, ``W0``, ``nu0`` of
         Gaussian columns, ``a0`` and ``b0`` of others; see ``from_data`` of the families and `mixtures.tables.family_of`.
@@ -175,7 +190,11 @@ def compare(
     facts = dict(facts or {})
     settings = Options(**options)
     rng = generator(rng)
+    x, sequences = in_sequences(x, sequences)
+    ordered = sequences is not False
+    methods = default_methods(ordered, start) if methods is None else methods
     methods = check_methods([methods] if isinstance(methods, str) else methods)
+    check_order(methods, settings.reference, ordered, start, sticky)
     check_covariance(covariance)
     split_rng, sample_rng, *method_rngs = rng.spawn(2 + len(METHODS))
     data = prepare(
@@ -190,6 +209,7 @@ def compare(
         levels=levels,
         index=index,
         missing=missing,
+        sequences=sequences,
     )
     if not 1 <= n_components <= len(data.x):
         raise ValueError(f"n_components is {n_components}; expected 1 to {len(data.x)}, the number of rows to fit")
@@ -204,7 +224,13 @@ def compare(
         n, d = data.x.shape
         check_space(room, size(posteriors, points, n, d, n_components, settings, each))
     family = data.model(n_components, covariance, prior)
-    allocation = Dirichlet.symmetric(n_components, alpha0)
+    allocation: Allocation = (
+        Markov.symmetric(n_components, alpha0, alpha0, sticky=sticky, start=start)  # type: ignore[arg-type]
+        if ordered
+        else Dirichlet.symmetric(n_components, alpha0)
+    )
+    if extra and ordered:
+        raise ValueError("results made elsewhere cannot join a comparison of sequences; leave extra out")
     if extra and test_fraction:
         raise ValueError("added methods may have seen the rows that test_fraction would hold out; leave it at 0")
     check_names(extra or ())
@@ -220,7 +246,15 @@ def compare(
         tell(method, "running")
         step = partial(progress.step, method)
         fit, entries[method] = _run(
-            method, data.x, data.features, family, allocation, settings, next(iter(fits.values()), None), own_rng, step
+            method,
+            data.points,
+            data.features,
+            family,
+            allocation,
+            settings,
+            next(iter(fits.values()), None),
+            own_rng,
+            step,
         )
         if fit is not None:
             fits[method] = fit
@@ -246,7 +280,11 @@ def compare(
         "options": asdict(settings),
     }
     with one_core(executor):
-        measured = measure(fits, data, settings, sample_rng, executor)
+        measured = (
+            in_order.measure(fits, data, settings, sample_rng)
+            if ordered
+            else measure(fits, data, settings, sample_rng, executor)
+        )
     manifest |= measured.facts
     for method, judged in manifest["references"].items():
         entries[method]["converged"] = judged["trusted"]
@@ -296,7 +334,8 @@ def _with_reference(
     if reference == "auto":
         from mixtures.methods.exact import cost
 
-        reference = "exact" if cost(n, family, allocation).affordable else methods[0]
+        conjugate = getattr(allocation, "start", "free") == "free"
+        reference = "exact" if conjugate and cost(n, family, allocation).affordable else methods[0]
     return tuple(dict.fromkeys([*methods, reference]))
 
 

@@ -44,6 +44,7 @@ class Data(TypedDict):
     n: Positive
     n_heldout: int
     d: Positive
+    lengths: NotRequired[list[Positive] | None]
     features: list[str]
     digest: str
     standardized: bool
@@ -68,6 +69,8 @@ class Model(TypedDict):
     n_cells: int | None
     n_patterns: int | None
     alpha0: float
+    start: NotRequired[Literal["free", "stationary"]]
+    a0: NotRequired[list[list[float]]]
     text: str
     prior: dict[str, Any]
     given: list[str]
@@ -211,7 +214,21 @@ class Manifest(TypedDict):
     modes: dict[str, Modes]
     evidence: dict[str, dict[Evidence, str]]
     verdict: dict[
-        str, dict[Literal["weights", "locations", "spreads", "probabilities", "rates", "clusters", "density"], Claim]
+        str,
+        dict[
+            Literal[
+                "weights",
+                "initial",
+                "transitions",
+                "locations",
+                "spreads",
+                "probabilities",
+                "rates",
+                "clusters",
+                "density",
+            ],
+            Claim,
+        ],
     ]
     prior_sensitivity: PriorSensitivity | None
     timings: dict[str, float | None]
@@ -251,10 +268,12 @@ def check(manifest: dict[str, Any]) -> None:
     named = {name for part in ("references", "relabelling", "modes", "evidence", "verdict") for name in manifest[part]}
     demands = {
         "data.features": len(set(data["features"])) == data["d"],
+        "data.lengths": sum(data.get("lengths") or [data["n"]]) == data["n"],
         "model.kinds": list(manifest["model"]["kinds"]) == data["features"],
         "model.image": math.prod(manifest["model"].get("image", [data["d"]])) == data["d"],
         "model.prior": all(map(_numeric, manifest["model"]["prior"].values())),
-        "methods": named <= succeeded and bool(prior) == bool(succeeded),
+        "methods": named <= succeeded
+        and bool(prior) == bool(succeeded and manifest["model"].get("start") != "stationary"),
         "reference.method": reference["method"] in {None, *manifest["references"]},
         "modes": len({len(found["modes"]) for found in modes}) <= 1 and all(map(_as_many_chains, modes)),
         "verdict": all(map(_has_limits, _decided(manifest))),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mixtures import Conjugate, Draws, Fit
 from mixtures.methods import cavi
+from mixtures.sequences import SequenceFit
 from reports.comparison.catalogue import Options
 from reports.comparison.prepared import Data
-from reports.metrics import Row, checks, prediction
+from reports.metrics import Row, checks, prediction, series_checks
 from reports.metrics.prediction import FEWEST_LOO_DRAWS, LARGEST_LOG_LIKELIHOOD
 
 if TYPE_CHECKING:
@@ -53,18 +55,64 @@ def tree(
     rng: np.random.Generator,
 ) -> xr.DataTree:
     """The method's DataTree: posterior, observed_data and clusters always, the other groups where they apply."""
+
+    def replicate(some: int) -> np.ndarray:
+        own = _thin(drawn, some).held.flat()
+        return checks.replicate(fit.family, *own, min(len(data.x), PREDICTIVE_POINTS), rng)
+
+    heldout = drawn.responsibilities(data.heldout) if len(data.heldout) else None
+    log_p = scored.log_predictive(data.x)
+    return _assembled(fit, drawn, posterior, log_likelihood, together, averaged, log_p, heldout, replicate, data)
+
+
+def tree_of_series(
+    fit: Fit,
+    drawn: SequenceFit,
+    posterior: xr.Dataset,
+    log_likelihood: xr.Dataset | None,
+    together: np.ndarray,
+    averaged: np.ndarray,
+    log_p: np.ndarray,
+    data: Data,
+    rng: np.random.Generator,
+) -> xr.DataTree:
+    """The same of sequences, whose rows held out have their probabilities given all rows of their sequence."""
+
+    def replicate(some: int) -> np.ndarray:
+        lengths = series_checks.first_rows(data.points, PREDICTIVE_POINTS).lengths
+        return series_checks.replicate(fit.family, *_thin(drawn, some).held.flat(), lengths, rng)
+
+    heldout = None
+    if data.lengths_heldout:
+        order = np.argsort(np.concatenate([data.rows, data.rows_heldout]))
+        heldout = drawn.responsibilities(data.whole)[np.argsort(order)[len(data.x) :]]
+    return _assembled(fit, drawn, posterior, log_likelihood, together, averaged, log_p, heldout, replicate, data)
+
+
+def _assembled(
+    fit: Fit,
+    drawn: Fit,
+    posterior: xr.Dataset,
+    log_likelihood: xr.Dataset | None,
+    together: np.ndarray,
+    averaged: np.ndarray,
+    log_p: np.ndarray,
+    heldout: np.ndarray | None,
+    replicate: Callable[[int], np.ndarray],
+    data: Data,
+) -> xr.DataTree:
     import xarray as xr
 
-    chains, draws, _ = drawn.held.weights.shape
+    chains, draws = drawn.held.weights.shape[:2]
     features = {"feature": list(data.features)}
     points = coclustered(len(data.x))
     clusters = {
         "responsibilities": (("obs", "cluster"), averaged),
-        "log_predictive": ("obs", scored.log_predictive(data.x)),
+        "log_predictive": ("obs", log_p),
         "coclustering": (("point", "point_"), together.astype(np.float32)),
     }
-    if len(data.heldout):
-        clusters["responsibilities_heldout"] = (("obs_heldout", "cluster"), drawn.responsibilities(data.heldout))
+    if heldout is not None:
+        clusters["responsibilities_heldout"] = (("obs_heldout", "cluster"), heldout)
     groups = {
         "posterior": posterior,
         "observed_data": xr.Dataset({"x": (("obs", "feature"), data.x)}, coords=features),
@@ -78,9 +126,7 @@ def tree(
         groups["log_likelihood"] = log_likelihood
     if fit.kind != "point":
         some = min(draws, PREDICTIVE_DRAWS)
-        replicated = checks.replicate(
-            fit.family, *_thin(drawn, some).held.flat(), min(len(data.x), PREDICTIVE_POINTS), rng
-        )
+        replicated = replicate(some)
         groups["posterior_predictive"] = xr.Dataset(
             {"x": (("chain", "draw", "obs", "feature"), replicated.reshape(chains, some, *replicated.shape[1:]))},
             coords=features,
@@ -91,14 +137,16 @@ def tree(
 
 
 def log_likelihood(drawn: Fit, data: Data) -> xr.Dataset | None:
-    """log p(x_n | theta) under as many draws as can be held, if they are enough for leave-one-out."""
+    """log p(x_n | theta), in sequences given the rows before, under as many draws as can be held, if these are enough."""
     import xarray as xr
 
-    chains, draws, _ = drawn.held.weights.shape
+    chains, draws = drawn.held.weights.shape[:2]
     kept = _kept(chains, draws, len(data.x))
     if chains * kept < FEWEST_LOO_DRAWS:
         return None
-    values = {"x": (("chain", "draw", "obs"), _thin(drawn, kept).log_likelihood(data.x))}
+    some: Any = _thin(drawn, kept)
+    log_p = some.log_likelihood(data.x) if data.lengths is None else some.log_steps(data.points)
+    values = {"x": (("chain", "draw", "obs"), log_p)}
     return xr.Dataset(values, coords={"chain": range(chains), "draw": spread(draws, kept)})
 
 

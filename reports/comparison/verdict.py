@@ -32,6 +32,8 @@ CLAIMS = ("weights", "locations", "spreads", "clusters", "density")
 
 TITLES = {
     "weights": "Weights",
+    "initial": "Initial probabilities",
+    "transitions": "Transition probabilities",
     "locations": "Locations",
     "spreads": "Spreads and correlations",
     "probabilities": "Probabilities",

@@ -75,12 +75,10 @@ def check(
         ``replicated`` (replicate, statistic) and ``observed`` (statistic), which is zero for `DISCREPANCIES`.
     """
     rng = generator(rng)
-    import xarray as xr
-
     x = x[np.linspace(0, len(x), min(len(x), LARGEST), endpoint=False).astype(int)]
     n, D = x.shape
     of = Statistics(x, features, kinds, levels or {})
-    observed = {name: values[0] for name, values in of(x[None]).items()}
+    observed = {name: float(values[0]) for name, values in of(x[None]).items()}
     weights, theta = fit.parameters(min(REPLICATES, REPLICATED_POINTS // n), rng)
     parts = []
     blocks = min(len(weights), -(-len(weights) * n * max(D * D, of.width) // BLOCK_ELEMENTS))
@@ -89,15 +87,23 @@ def check(
         y = replicate(fit.family, *own, n, rng)
         parts.append(of(y) | _discrepancies(fit, *own, y, x, g2=of.g2))
     replicated = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return tail_areas(fit.method, replicated, observed)
 
-    rows = []
+
+def tail_areas(
+    method: str, replicated: Mapping[str, np.ndarray], observed: Mapping[str, float]
+) -> tuple[list[Row], xr.Dataset]:
+    """What `check` returns, of statistics of replicated data sets (R,) by name, and those of the data, zero by default."""
+    import xarray as xr
+
+    rows, observed = [], dict(observed)
     for name, values in replicated.items():
         value, R = observed.setdefault(name, 0.0), len(values)
         above = np.heaviside(values - value, 0.5)
         least = np.sqrt((R + 0.5) / 2 / (R + 2)) / (R + 1)
-        rows.append(Row(fit.method, "ppc_p", name, above.mean(), max(above.std() / np.sqrt(R), least)))
+        rows.append(Row(method, "ppc_p", name, above.mean(), max(above.std() / np.sqrt(R), least)))
         if (sd := values.std()) > 0:
-            rows.append(Row(fit.method, "ppc_distance", name, (value - values.mean()) / sd))
+            rows.append(Row(method, "ppc_distance", name, (value - values.mean()) / sd))
     found = xr.Dataset(
         {
             "replicated": (("replicate", "statistic"), np.stack(list(replicated.values()), axis=1)),

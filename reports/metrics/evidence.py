@@ -18,12 +18,16 @@ with s_m the sufficient statistics of z_m, eta the natural parameters, and perm 
 from __future__ import annotations
 
 from functools import reduce
+from itertools import permutations
+from math import factorial
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, gammaln, logsumexp
 
 from mixtures import Conjugate, Fit
 from mixtures.ascent.starts import completed
+from mixtures.engines import sequences
 from mixtures.engines.passes import draw, one_pass
 from mixtures.engines.responsibilities import fold
 from mixtures.families.priors import check_proper
@@ -115,11 +119,11 @@ def bridge(fit: Fit, x: np.ndarray, rng: Rng) -> Row:
 
     _check(fit, len(x))
     family, allocation, K = fit.family, fit.allocation, fit.n_components
-    chains, length, _ = fit.held.weights.shape
-    size = _affordable(len(x), K)
+    chains, length = fit.held.weights.shape[:2]
+    size = _affordable(len(x), K, allocation.independent)
     eta = fold(allocation.natural(fit.held.weights), family.natural(fit.held.theta))
     first, second = eta[:, : length // 2], eta[:, length // 2 :]
-    pass_ = one_pass(x, None, family, size * len(x) * K)
+    pass_ = passes(x, family, allocation, size)
 
     library = _thin(first, size // A_LABELLING)
     library = library.reshape(-1, *library.shape[2:])
@@ -135,7 +139,14 @@ def bridge(fit: Fit, x: np.ndarray, rng: Rng) -> Row:
     g, f = expit(log_z - log_ratio[0]), expit(log_ratio[1] - log_z)
     n_eff = float(array_stats.ess(g.reshape(chains, -1), method="mean"))
     se = np.sqrt(f.var() / (len(f) * f.mean() ** 2) + g.var() / (n_eff * g.mean() ** 2))
-    return Row(fit.method, METRIC, "bridge", log_z + float(family.log_base(x).sum()), float(se))
+    return Row(fit.method, METRIC, "bridge", log_z + float(family.log_base(np.asarray(x)).sum()), float(se))
+
+
+def passes(x: Any, family: Family, allocation: Allocation, size: int) -> Any:
+    """The pass over the rows as this allocation takes them, for about ``size`` parameters at once."""
+    if allocation.independent:
+        return one_pass(x, None, family, size * len(x) * allocation.n_components)
+    return sequences.one_pass(family, allocation.rows(x), None, "auto")
 
 
 def acceptance_ratio(posterior: np.ndarray, proposal: np.ndarray) -> float:
@@ -166,8 +177,11 @@ def log_average(s: np.ndarray, eta: np.ndarray, family: Family, allocation: Allo
     eta : ndarray, shape (S, K, P)
         Natural parameters with log pi folded in.
     """
-    (M, K, _), log_joint = s.shape, family.log_marginal(s) + allocation.log_marginal(s[..., 0])
+    labels, of_points = allocation.split(s)
+    (M, K, _), log_joint = s.shape, family.log_marginal(of_points) + allocation.log_marginal(labels)
     constant = np.log(M) + gammaln(K + 1)
+    if not allocation.independent:
+        return _log_average_of_orders(s, eta, log_joint, allocation) - constant
     step = max(1, BLOCK_ELEMENTS // (M * (K**2 + 2**K)))
     blocks = (eta[start : start + step] for start in range(0, len(eta), step))
     return np.concatenate(
@@ -175,6 +189,18 @@ def log_average(s: np.ndarray, eta: np.ndarray, family: Family, allocation: Allo
             logsumexp(log_permanent(np.einsum("mjp,skp->jksm", s, block, optimize=True)) - log_joint, axis=1) - constant
             for block in blocks
         ]
+    )
+
+
+def _log_average_of_orders(s: np.ndarray, eta: np.ndarray, log_joint: np.ndarray, allocation: Allocation) -> np.ndarray:
+    """log of the sum over statistics m and names of exp(s_m . eta) / p(x, z_m), name by name: of chains it is no permanent."""
+    M, K, _ = s.shape
+    orders = np.array(list(permutations(range(K))))
+    every = allocation.permute(s[:, None], orders[None]).reshape(M * len(orders), -1)
+    flat, step = eta.reshape(len(eta), -1), max(1, BLOCK_ELEMENTS // len(every))
+    weights = np.repeat(log_joint, len(orders))
+    return np.concatenate(
+        [logsumexp(flat[i : i + step] @ every.T - weights, axis=1) for i in range(0, len(flat), step)]
     )
 
 
@@ -219,8 +245,12 @@ def importance(fit: Fit, x: np.ndarray, rng: Rng) -> Row:
     log_ratio = quality.log_ratios(fit, drawn, x) if drawn is not fit else fit.sample_stats["log_ratio"].ravel()
     weights, theta = drawn.held.flat()
     eta = fold(fit.allocation.natural(weights), fit.family.natural(theta))
-    some = x[:: -(-len(x) // LARGEST)]
-    reference = completed(some, fit.family, fit.responsibilities(some))
+    if fit.allocation.independent:
+        some = x[:: -(-len(x) // LARGEST)]
+        reference = completed(some, fit.family, fit.responsibilities(some))
+    else:
+        reference = completed(np.asarray(x), fit.family, fit.responsibilities(x))
+        eta = fit.allocation.split(eta)[1]
     reference += rng.standard_normal(reference.shape)  # tells clusters apart that are alike in q
     overlaps = np.einsum("jp,skp->sjk", reference, eta)
     own = np.array([np.array_equal(assignment(overlap), np.arange(len(overlap))) for overlap in overlaps])
@@ -250,12 +280,13 @@ def mean_of_runs(log_z: np.ndarray) -> tuple[float, float]:
 
 def _check(fit: Fit, n: int) -> None:
     weights = fit.held.weights
-    if weights[..., 0].size < 2 * FEWEST:
+    if fit.held.size < 2 * FEWEST:
         raise ValueError(
-            f"there are {weights[..., 0].size} posterior draws; a bridge needs at least {2 * FEWEST}: half of them for its "
+            f"there are {fit.held.size} posterior draws; a bridge needs at least {2 * FEWEST}: half of them for its "
             "proposal, half to compare with it"
         )
-    if (off := np.abs(weights.sum(-1) - 1).max()) > 1e-6 or weights.min() < 0:
+    sums = weights.sum(-1) if fit.allocation.independent else weights[..., 1:].sum(-1)
+    if (off := np.abs(sums - 1).max()) > 1e-6 or weights.min() < 0:
         raise ValueError(
             f"the weights of a draw sum to one up to {off:.3g}, and the smallest is {weights.min():.3g}; "
             "expected proportions"
@@ -273,10 +304,11 @@ def _check_exchangeable(fit: Fit, n: int) -> None:
         )
 
 
-def _affordable(n: int, K: int) -> int:
+def _affordable(n: int, K: int, independent: bool = True) -> int:
     """How many posterior draws a bridge between so many points and clusters may use."""
-    by_passes = LARGEST_PASSES / ((2 + 1 / A_LABELLING) * n * K)
-    by_names = np.sqrt(A_LABELLING * LARGEST_SUM / (2 * K * 2.0 ** (K - 1)))
+    by_passes = LARGEST_PASSES / ((2 + 1 / A_LABELLING) * n * (K if independent else K * K))
+    names = K * 2.0 ** (K - 1) if independent else float(factorial(K))
+    by_names = np.sqrt(A_LABELLING * LARGEST_SUM / (2 * names))
     size = int(min(DRAWS, by_passes, by_names))
     if size < FEWEST:
         raise ValueError(
@@ -296,6 +328,7 @@ def _thin(draws: np.ndarray, size: int) -> np.ndarray:
 def _draw(s: np.ndarray, n: int, family: Family, allocation: Allocation, rng: np.random.Generator) -> np.ndarray:
     """Natural parameters (n, K, P) of draws from the conjugate posteriors of labellings picked at random."""
     s = s[rng.integers(len(s), size=n)]
-    theta = {name: v[0] for name, v in family.sample(family.posterior(s), 1, rng).items()}
-    weights = np.array([allocation.sample(allocation.posterior(counts), 1, rng)[0] for counts in s[..., 0]])
+    theta = {name: v[0] for name, v in family.sample(family.posterior(allocation.split(s)[1]), 1, rng).items()}
+    labels, _ = allocation.split(s)
+    weights = np.array([allocation.sample(allocation.posterior(counts), 1, rng)[0] for counts in labels])
     return fold(allocation.natural(weights), family.natural(theta))

@@ -24,7 +24,13 @@ def density(fit: Fit, x: np.ndarray) -> Density:
     """The log predictive density of every point; a closed form and a point estimate have no halves."""
     if fit.kind == "point" or not isinstance(fit.posterior, Draws):
         return Density(fit.log_predictive(x), None)
-    values = fit.log_likelihood(x)
+    return of_draws(fit.log_likelihood(x))
+
+
+def of_draws(values: np.ndarray) -> Density:
+    """The density of points from its logarithms under single draws (chain, draw, n); one draw has no halves."""
+    if values.shape[0] * values.shape[1] == 1:
+        return Density(values[0, 0], None)
     first, second = (log_mean(half) for half in halves(values))
     return Density(log_mean(values), (first, second))
 
@@ -69,9 +75,10 @@ def _noise(densities: tuple[Density, Density]) -> float:
     return float(np.mean([0.0 if d.by_half is None else _relative_gap(*d.by_half).mean() for d in densities]))
 
 
-def per_draw(fit: Fit, x: np.ndarray) -> np.ndarray:
-    """Responsibilities under every held draw, shape (S, N, K)."""
-    return np.concatenate([normalise_draws(block)[1] for _, block in fit.log_rho(x)], axis=1)
+def per_draw(fit: Fit, x: np.ndarray, every: int = 1) -> np.ndarray:
+    """Responsibilities of each ``every``-th point under every held draw, shape (S, N, K)."""
+    blocks = [r for _, _, r in fit.each_responsibilities(x, every)]
+    return np.concatenate(blocks, axis=1 if fit.allocation.independent else 0)
 
 
 class Together(NamedTuple):
@@ -83,11 +90,14 @@ class Together(NamedTuple):
 
 def together(fit: Fit, x: np.ndarray) -> Together:
     """The co-clustering matrix of the held draws, without noise for a single one."""
-    r = per_draw(fit, x)
-    chains, draws, K = fit.held.weights.shape
-    if chains * draws == 1:
+    return of_responsibilities(per_draw(fit, x), *fit.held.weights.shape[:2])
+
+
+def of_responsibilities(r: np.ndarray, chains: int, draws: int) -> Together:
+    """The same from responsibilities, or indicators of labels, under every draw (S, N, K)."""
+    if chains * draws == 1 == len(r):
         return Together(coclustering(r), 0.0)
-    by_half = [half.reshape(-1, len(x), K) for half in halves(r.reshape(chains, draws, len(x), K))]
+    by_half = [half.reshape(-1, *r.shape[1:]) for half in halves(r.reshape(chains, draws, *r.shape[1:]))]
     first, second = (coclustering(half) for half in by_half)
     matrix = (len(by_half[0]) * first + len(by_half[1]) * second) / len(r)
     return Together(matrix, mean_difference(first, second))

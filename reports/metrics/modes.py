@@ -25,8 +25,9 @@ import numpy as np
 
 from mixtures import Draws, Fit
 from mixtures.ascent.climb import climb
+from mixtures.engines import sequences
 from mixtures.engines.passes import one_pass
-from mixtures.engines.responsibilities import normalise_draws
+from mixtures.engines.responsibilities import fold, normalise_draws
 from mixtures.methods import cavi
 from reports.metrics import Row
 
@@ -122,12 +123,12 @@ def rows(method: str, found: Found) -> list[Row]:
 
 
 def _size(fit: Fit) -> int:
-    return fit.held.weights[..., 0].size
+    return fit.held.size
 
 
 def thinned(fit: Fit, size: int) -> Fit:
     """The fit with at most so many draws, as many of each chain and evenly spaced."""
-    chains, draws, _ = fit.held.weights.shape
+    chains, draws = fit.held.weights.shape[:2]
     kept = np.linspace(0, draws, min(draws, size // chains), endpoint=False).astype(int)
     return replace(
         fit, posterior=Draws(fit.held.weights[:, kept], {name: v[:, kept] for name, v in fit.held.theta.items()})
@@ -156,7 +157,11 @@ def _count(at: np.ndarray, optimum: np.ndarray, kept: list[int]) -> int:
 
 def coordinates(fit: Fit, x: np.ndarray) -> np.ndarray:
     """log p(x_n | pi, theta) of every held draw at evenly spaced points, scaled as if they were all N, shape (S, n)."""
-    points = x[:: -(-len(x) // COORDINATES)]
+    every = -(-len(x) // COORDINATES)
+    if not fit.allocation.independent:  # of a row given those before it
+        log_p = fit.log_steps(x)[..., ::every]  # type: ignore[attr-defined]
+        return log_p.reshape(-1, log_p.shape[-1]) * np.sqrt(len(x) / log_p.shape[-1])
+    points = x[::every]
     log_p = fit.log_likelihood(points)
     return log_p.reshape(-1, len(points)) * np.sqrt(len(x) / len(points))
 
@@ -198,14 +203,37 @@ def _climb(fits: list[Fit], x: np.ndarray, others: list[np.ndarray]) -> tuple[np
     from scipy.cluster.hierarchy import fclusterdata
 
     family, allocation = fits[0].family, fits[0].allocation
+    s, pass_ = _starts(fits, x, others) if allocation.independent else _starts_of_chains(fits, x, others)
+    step = partial(cavi.step, family, allocation)
+    ends = climb(lambda _: (step, pass_), s, len(x), tol=1e-9, max_iter=10_000, accelerate=True)
+    points = allocation.split(ends.s)[1]
+    moments = (points**2 / np.maximum(points[..., :1], 1)).sum(1)
+    key = np.column_stack([ends.end / SAME_BOUND, moments / SAME_MOMENT]) / len(x)
+    return ends.s, fclusterdata(key, 1, criterion="distance", metric="chebyshev", method="single") - 1
+
+
+def _starts(fits: list[Fit], x: np.ndarray, others: list[np.ndarray]) -> tuple[np.ndarray, Any]:
+    """Where every held draw and the others' responsibilities begin to climb, (R, K, P), and the pass over the points."""
+    family = fits[0].family
     starts = [
         sum(normalise_draws(block)[1].swapaxes(1, 2) @ family.rough(x[rows]) for rows, block in fit.log_rho(x))
         for fit in fits
     ]
     s = np.concatenate([*starts, *([r.T @ family.rough(x)] for r in others)])
-    pass_ = one_pass(x, None, family, s.shape[0] * s.shape[1] * len(x))
-    step = partial(cavi.step, family, allocation)
-    ends = climb(lambda _: (step, pass_), s, len(x), tol=1e-9, max_iter=10_000, accelerate=True)
-    moments = (ends.s**2 / np.maximum(ends.s[..., :1], 1)).sum(1)
-    key = np.column_stack([ends.end / SAME_BOUND, moments / SAME_MOMENT]) / len(x)
-    return ends.s, fclusterdata(key, 1, criterion="distance", metric="chebyshev", method="single") - 1
+    return s, one_pass(x, None, family, s.shape[0] * s.shape[1] * len(x))
+
+
+def _starts_of_chains(fits: list[Fit], x: Any, others: list[np.ndarray]) -> tuple[np.ndarray, Any]:
+    """The same of sequences, with starts and transitions (R, K, P + 1 + K); of responsibilities those as if independent."""
+    family, allocation = fits[0].family, fits[0].allocation
+    pass_ = sequences.one_pass(family, x, None, "auto")
+    starts = []
+    for fit in fits:
+        weights, theta = fit.held.flat()
+        starts.append(pass_(fold(allocation.natural(weights), family.natural(theta)))[1])
+    rough = family.rough(x.x)
+    after = np.delete(np.arange(len(x)), x.edges[:-1])
+    for r in others:
+        labels = np.column_stack([r[x.edges[:-1]].sum(0), r[after - 1].T @ r[after]])
+        starts.append(fold(labels, r.T @ rough)[None])
+    return np.concatenate(starts), pass_

@@ -34,12 +34,16 @@ def scalars(posterior: xr.Dataset) -> dict[str, np.ndarray]:
     return {scalar.name: scalar.estimated if point else scalar.scaled for scalar in _each(posterior)}
 
 
+BOUNDED = ("initial", "transitions", "probabilities", "rates")
+"""Blocks of parameters of which an estimate may be at the boundary of their range."""
+
+
 def at_boundary(posterior: xr.Dataset) -> dict[str, bool]:
     """Whether an estimate, a single draw, is at the boundary, of every probability and rate."""
     return {
         scalar.name: bool(scalar.at_boundary.all())
         for scalar in _each(posterior)
-        if (own := kind(scalar.name)) is not None and own.block in ("probabilities", "rates")
+        if (own := kind(scalar.name)) is not None and own.block in BOUNDED
     }
 
 
@@ -50,7 +54,7 @@ def scaled(target: str, values: np.ndarray) -> np.ndarray:
 
 def _each(posterior: xr.Dataset) -> Iterator[Scalar]:
     named = {coord.dims: coord.values for coord in posterior.coords.values() if coord.ndim == 2}
-    known = [name for name in ("weights", *parameters.SHOWN) if name in posterior]
+    known = [name for name in (*parameters.WEIGHTS, *parameters.SHOWN) if name in posterior]
     for name in [
         *known,
         *(name for name in posterior.data_vars if name not in known),

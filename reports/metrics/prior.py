@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixtures import ConvergenceWarning, Fit
-from mixtures.engines.responsibilities import log_sum, log_sum_draws
+from mixtures.engines.responsibilities import log_sum
 from mixtures.methods import cavi
 from mixtures.seeds import Rng, generator
 from reports.metrics import Row
@@ -59,8 +59,8 @@ def examine(
     x: np.ndarray,
     labels: np.ndarray | None,
     rng: Rng,
-) -> tuple[dict[str, Any], list[Row]]:
-    """What the manifest says of prior sensitivity, and the sensitivity of every parameter.
+) -> tuple[dict[str, Any] | None, list[Row]]:
+    """What the manifest says of prior sensitivity, None where nothing can be said, and the sensitivity of every parameter.
 
     Parameters
     ----------
@@ -78,6 +78,10 @@ def examine(
     rng : numpy.random.Generator or int
     """
     rng = generator(rng)
+    if (
+        getattr(next(iter(fits.values())).allocation, "start", "free") == "stationary"
+    ):  # which no posterior in closed form has
+        return None, []
     method = reference["method"]
     facts = {
         "scaled": method if reference["trusted"] else None,
@@ -102,10 +106,9 @@ def power_scaling(fit: Fit, posterior: xr.Dataset, x: np.ndarray) -> list[Row]:
     x : ndarray, shape (N, D)
     """
     weights, theta = np.maximum(fit.held.weights, np.finfo(float).tiny), fit.held.theta
-    log_likelihood = sum(log_sum_draws(block).sum(1) for _, block in fit.log_rho(x))
     log_p = {
         "prior": fit.allocation.log_prior(weights) + fit.family.log_prior(theta),
-        "likelihood": np.reshape(log_likelihood, weights.shape[:2]),
+        "likelihood": fit.total_log_likelihood(x),
     }
     values = scalars(posterior)
     chains, draws = weights.shape[:2]
@@ -204,7 +207,7 @@ def scales(
     return [
         {
             "factor": factor,
-            "weights": np.sort(f.allocation.mean(f.posterior.alpha))[::-1].tolist(),  # type: ignore[union-attr]
+            "weights": np.sort(_shares(f))[::-1].tolist(),
             "occupied": len(np.unique(z)),
             "bound": float(f.bound[-1]),
             "ari": [float(adjusted_rand_score(z, other)) for other in clusters],
@@ -214,6 +217,13 @@ def scales(
         }
         for factor, f, r, z in zip(FACTORS, found, responsibilities, clusters, strict=True)
     ]
+
+
+def _shares(fit: Fit) -> np.ndarray:
+    """The expected weights under q, or of a chain the stationary distribution of its expected transitions, (K,)."""
+    allocation: Any = fit.allocation
+    mean = allocation.mean(fit.posterior.alpha)  # type: ignore[union-attr]
+    return np.asarray(mean if allocation.independent else allocation.stationary(mean[:, 1:]))
 
 
 def merged(r: np.ndarray, labels: np.ndarray) -> list[dict[str, list[int]]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixtures import Conjugate, Fit
-from mixtures.engines.responsibilities import log_sum, log_sum_draws
+from mixtures.engines.responsibilities import log_sum
 from mixtures.seeds import Rng, generator
 from reports.metrics import Row
 from reports.metrics.agreement import IQR, Marginal, worst
@@ -45,8 +45,7 @@ def log_ratios(fit: Fit, drawn: Fit, x: np.ndarray) -> np.ndarray:
     """
     assert isinstance(fit.posterior, Conjugate)
     weights, theta = drawn.held.flat()
-    log_likelihood = sum(log_sum_draws(block).sum(1) for _, block in drawn.log_rho(x))
-    log_joint = log_likelihood + fit.allocation.log_prior(weights) + fit.family.log_prior(theta)
+    log_joint = drawn.total_log_likelihood(x).ravel() + fit.allocation.log_prior(weights) + fit.family.log_prior(theta)
     log_q = fit.allocation.log_density(weights, fit.posterior.alpha) + fit.family.log_density(
         theta, fit.posterior.theta
     )

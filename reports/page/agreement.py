@@ -11,7 +11,7 @@ import pandas as pd
 
 from reports.comparison.verdict import LIMITS
 from reports.metrics.agreement import WORST
-from reports.metrics.parameters import BLOCKS, KINDS, Scalar, at_boundary, kind
+from reports.metrics.parameters import BLOCKS, BOUNDED, KINDS, Scalar, at_boundary, kind
 from reports.page import quantities
 from reports.page.blocks import Cell, Facts, Figure, Notice, Section, Table, image, row_id, value
 from reports.page.cells import error_cell, khat_cell, name_cell
@@ -22,6 +22,9 @@ from reports.page.words import listing, literal
 
 FOREST_LIMIT = 24
 MARGINAL_LIMIT = 9
+
+TITLES = {"initial": "initial probabilities", "transitions": "transition probabilities"}
+"""Blocks whose names are not those of their numbers."""
 
 MEASURES = {
     "median_shift": "median shift",
@@ -66,9 +69,10 @@ def weights_words(view: View) -> str:
     """Return the median weights of the clusters by method."""
     said = []
     for method, tree in view.trees.items():
-        weights = tree["posterior"].to_dataset()["weights"].median(("chain", "draw")).values
+        weights = quantities.weighted(tree)["weights"].median(("chain", "draw")).values
         said.append(f"{view.label(method)} {', '.join(fixed(w, 2) for w in weights)}")
-    return f"Median weights of the clusters: {'; '.join(said)}."
+    what = "shares of the states in the long run" if view.ordered else "weights of the clusters"
+    return f"Median {what}: {'; '.join(said)}."
 
 
 def agreement_blocks(view: View, reference: str) -> list:
@@ -157,10 +161,10 @@ def block_table(view: View, methods: list[str], label: str) -> Table:
 
 def boundary(view: View) -> list[Notice]:
     """Return which points are at the boundary, where a parameter has no finite value on its scale."""
-    own, said = " and ".join(block for block in ("probabilities", "rates") if block in view.blocks), []
-    where = {"probabilities": "0 or 1, where log odds", "rates": "0, where logarithms"}.get(
-        own, "0 or 1, where log odds and logarithms"
-    )
+    blocks = [block for block in BOUNDED if block in view.blocks]
+    own, said = listing([TITLES.get(block, block) for block in blocks] or [""]), []
+    where = "0, where logarithms" if blocks == ["rates"] else "0 or 1, where log odds"
+    where += " and logarithms" if "rates" in blocks and len(blocks) > 1 else ""
     for method in view.points:
         found = at_boundary(view.trees[method]["posterior"].to_dataset())
         if ends := [literal(name) for name, at in found.items() if at]:

@@ -83,7 +83,7 @@ def cluster_table(view: View, methods: list[str], features: list[str]) -> Table:
     several = methods != [view.base]
     trees = {m: view.trees[m] for m in methods}
     found = {
-        m: described(tree["posterior"].to_dataset(), tree["clusters"].to_dataset()["responsibilities"])
+        m: described(quantities.weighted(tree), tree["clusters"].to_dataset()["responsibilities"])
         for m, tree in trees.items()
     }
     columns = [(f, str(title)) for f in features for title in found[methods[0]][1][f].data_vars]

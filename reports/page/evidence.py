@@ -137,7 +137,7 @@ def _state(view: View, method: str, target: str) -> str:
         return TRUSTED
     if target == "importance":
         khat = view.value(method, "khat")
-        return FAILED if khat > limit(view.trees[method]["posterior"]["weights"].isel(cluster=0).size) else ""
+        return FAILED if khat > limit(view.draws(method)) else ""
     if target not in ESTIMATES:
         return ""
     return TRUSTED if view.methods[method]["converged"] and not contested(view) else FAILED

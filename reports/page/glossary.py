@@ -6,23 +6,8 @@ A page ends with the terms that it uses, and those that their definitions use.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class Term(NamedTuple):
-    """A word of the field.
-
-    Its slug, itself, one or two sentences that say what it is, a formula as HTML, where it comes from, and the spellings that
-    mean nothing else on these pages.
-    """
-
-    slug: str
-    term: str
-    definition: str
-    formula: str = ""
-    source: str = ""
-    words: tuple[str, ...] = ()
-
+from reports.page.glossary_series import SERIES
+from reports.page.term import Term
 
 BISHOP = "Bishop 2006, Pattern Recognition and Machine Learning"
 PSIS = "Vehtari, Simpson, Gelman, Yao & Gabry 2024, Journal of Machine Learning Research 25"
@@ -934,6 +919,7 @@ _TERMS = (
         "",
         ("p-value", "p-values"),
     ),
+    *SERIES,
 )
 
 TERMS: dict[str, Term] = {term.slug: term for term in _TERMS}

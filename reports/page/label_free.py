@@ -18,6 +18,11 @@ from reports.page.view import View
 
 CERTAIN = 0.95
 
+IN_TIME = "rows, in the order of time"
+
+LONGEST = 1000
+"""Rows of sequences whose responsibilities are drawn, in the order of time."""
+
 
 def label_free(view: View) -> Section:
     """Quantities that no relabelling can change."""
@@ -100,13 +105,14 @@ def cluster_figures(view: View, clusters: Mapping[str, xr.Dataset]) -> list[Figu
     from reports.plots.responsibilities import plot_responsibilities
 
     base = view.base if view.base in clusters else next(iter(clusters))
-    order = quantities.reference_order(clusters[base]["responsibilities"])
+    r = clusters[base]["responsibilities"]
+    order = np.arange(min(LONGEST, r.sizes["obs"])) if view.ordered else quantities.reference_order(r)
     strips = {m: c["responsibilities"].isel(obs=order) for m, c in clusters.items()}
     figures = [
         Figure(
             f"Responsibilities: each upright line is one point ({len(order)} shown), split in the "
             "probabilities of the clusters. Mixed colours are uncertain points; strips should look alike.",
-            [image(plot_responsibilities(strips), "", raster=True)],
+            [image(plot_responsibilities(strips, *[IN_TIME] * view.ordered), "", raster=True)],
             alt=f"Stacked responsibilities by method. {certain_words(view, clusters)}",
             slug="responsibilities",
         )

@@ -10,7 +10,7 @@ import numpy as np
 from mixtures.tables import KINDS, merged
 from reports.comparison.verdict import EVERY, LIMITS, NAMES
 from reports.metrics.parameters import BLOCKS
-from reports.page import answer, columns, profiles, quantities
+from reports.page import answer, columns, profiles, quantities, states
 from reports.page.blocks import Card, Cards, Cell, Code, Facts, Figure, Notice, Section, Table, Use, image, row_id
 from reports.page.cells import name_cell
 from reports.page.numbers import DASH, percent
@@ -27,7 +27,8 @@ def opening(view: View) -> Section:
     titles = ("Posterior", "Reference", "Use")
     section.blocks.append(Facts(list(zip(titles, answer.sentences(view.manifest), strict=True))))
     if view.trees:
-        section.blocks.append(overview(view) if view.gaussian else profiles.overview(view))
+        picture = states.overview if view.ordered else overview if view.gaussian else profiles.overview
+        section.blocks.append(picture(view))
     return section
 
 
@@ -197,14 +198,14 @@ def setting(view: View) -> Section:
         Facts(
             [
                 ("Data", f"{data['name']} ({data['source']})" if data["source"] else str(data["name"])),
-                ("Size", f"{data['n']} points, {data['d']} features{held}"),
+                ("Size", f"{data['n']} points{states.lengths_words(view)}, {data['d']} features{held}"),
                 ("Features", features(view)),
                 *(("As read", literal("; ".join(notes))) for notes in [data.get("notes", ())] if notes),
                 ("True classes", f"{classes}, from {labels or 'the source'}{without}" if classes else "not known"),
                 *([("Units", f"parameters are in {unit}")] if view.numbers else []),
                 ("Digest", str(data["digest"])),
-                ("Clusters", clusters_words(model)),
-                ("Prior of the weights", f"Dirichlet, α0 = {short(model['alpha0'])}"),
+                ("States" if view.ordered else "Clusters", clusters_words(model)),
+                *prior_of_labels(model),
                 ("Prior of the clusters", "; ".join(f"{symbols(name)} = {short(prior[name])}" for name in prior)),
                 ("Where it comes from", prior_words(manifest)),
                 ("Seed", short(manifest["seed"])),
@@ -233,6 +234,24 @@ def setting(view: View) -> Section:
         Table("Versions of the software", ["package", "version"], versions, fold=True, slug="versions")
     )
     return section
+
+
+def prior_of_labels(model: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the prior of the weights, or that of the start and of the transitions of a chain."""
+    if "start" not in model:
+        return [("Prior of the weights", f"Dirichlet, α0 = {short(model['alpha0'])}")]
+    a0 = np.array(model["a0"])
+    stay = a0[0, 0] - a0[0, -1] if len(a0) > 1 else 0.0
+    sticky = f", and {short(float(stay))} more to stay" if stay else ""
+    start = (
+        f"Dirichlet, α0 = {short(model['alpha0'])}"
+        if model["start"] == "free"
+        else "none: it is the stationary distribution of the transitions"
+    )
+    return [
+        ("Prior of the start", start),
+        ("Prior of the transitions", f"Dirichlet, a0 = {short(float(a0[0, -1]))}{sticky}"),
+    ]
 
 
 def shared(view: View) -> str:

@@ -54,13 +54,19 @@ def scalars(tree: xr.DataTree) -> xr.Dataset:
 def of_numbers(tree: xr.DataTree) -> xr.DataTree:
     """Return a tree whose posterior has weights, means and covariances alone, along `feature` and `feature_`."""
     posterior = tree["posterior"].to_dataset()
-    own = posterior[["weights", *(name for name in ("means", "covariances") if name in posterior)]]
+    own = weighted(tree)[["weights", *(name for name in ("means", "covariances") if name in posterior)]]
     if "covariances" in own:
         _, feature, feature_ = own["covariances"].dims[2:]
         own = own.rename({feature: "feature", feature_: "feature_"})
     found = tree.copy(deep=False)
     found["posterior"] = xr.DataTree(own)
     return found
+
+
+def weighted(tree: xr.DataTree) -> xr.Dataset:
+    """Return a posterior with the weights of its clusters: of a chain those in the long run, its stationary distribution."""
+    posterior = tree["posterior"].to_dataset()
+    return posterior if "weights" in posterior else posterior.assign(weights=tree["chain"]["stationary"])
 
 
 def as_tree(dataset: xr.Dataset) -> xr.DataTree:

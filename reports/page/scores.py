@@ -12,6 +12,7 @@ from reports.page.blocks import Cell, Figure, Notice, Section, Table, image, val
 from reports.page.cells import error_cell, name_cell
 from reports.page.leave_one_out import leave_one_out
 from reports.page.numbers import DASH, fixed, number, percent
+from reports.page.pseudo_residuals import pseudo_residuals
 from reports.page.trust import no_fit
 from reports.page.view import View
 from reports.page.words import listing
@@ -26,10 +27,11 @@ FOLDED = 16
 
 def prediction(view: View) -> Section:
     """Train, held-out and leave-one-out scores."""
+    given = ", given the rows before it" if view.ordered else ""
     section = Section(
         "prediction",
         "Prediction",
-        "Log predictive density per point: higher is better, and differences within two standard errors say little. "
+        f"Log predictive density per point{given}: higher is better, and differences within two standard errors say little. "
         "These scores judge prediction, not how faithful a posterior is.",
     )
     if not view.trees:
@@ -38,7 +40,8 @@ def prediction(view: View) -> Section:
     if not heldout:
         section.blocks.append(
             Notice(
-                "No held-out part was asked for (--test-fraction), so only training and leave-one-out scores are shown."
+                "No held-out part was asked for (--test-fraction), so only training "
+                f"{'scores' if view.ordered else 'and leave-one-out scores'} are shown."
             )
         )
     section.blocks += _impossible(view)
@@ -65,6 +68,13 @@ def prediction(view: View) -> Section:
             f"Scores ± standard error, in nats.{words}", ["method", *(columns[m] for m in shown)], rows, slug="scores"
         )
     )
+    if view.ordered:
+        section.blocks.append(
+            Notice(
+                "No row is left out of the middle of a sequence: its neighbours would tell most of it. A held-out part is the "
+                "end of each sequence, predicted row by row from all that came before."
+            )
+        )
     section.blocks += leave_one_out(view)
     return section
 
@@ -115,6 +125,8 @@ def checks(view: View) -> Section:
     if not view.trees:
         return no_fit(section)
     section.blocks += _statistics(view)
+    if view.ordered:
+        section.blocks += pseudo_residuals(view)
     if not view.rich:
         section.blocks.append(
             Notice(

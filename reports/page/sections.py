@@ -17,6 +17,7 @@ from reports.page.missingness import missingness
 from reports.page.opening import opening, setting, verdict
 from reports.page.prior import prior_sensitivity
 from reports.page.scores import checks, prediction, recovery
+from reports.page.states import states
 from reports.page.summary import summary
 from reports.page.trust import reference, relabelling
 from reports.page.view import View
@@ -31,6 +32,7 @@ SECTIONS: tuple[Callable[[View], Section | None], ...] = (
     relabelling,
     agreement,
     summary,
+    states,
     joint,
     classes,
     clusters,

@@ -78,12 +78,27 @@ class View:
     @property
     def title(self) -> str:
         """The page's title in a browser."""
-        return f"{self.name}: one mixture, {len(self.methods)} methods"
+        return f"{self.name}: one {'hidden Markov model' if self.ordered else 'mixture'}, {len(self.methods)} methods"
 
     @property
     def n_clusters(self) -> int:
         """K."""
         return int(self.manifest["model"]["n_components"])
+
+    @property
+    def lengths(self) -> list[int]:
+        """The number of rows of each sequence; none where the rows have no order."""
+        return list(self.manifest["data"].get("lengths") or [])
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the rows are in the order of time, and the clusters the states of a hidden Markov model."""
+        return bool(self.lengths)
+
+    @property
+    def edges(self) -> np.ndarray:
+        """Where each sequence begins, and where the last one ends."""
+        return np.append(0, np.cumsum(self.lengths))
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -107,7 +122,7 @@ class View:
 
     @cached_property
     def number_trees(self) -> dict[str, xr.DataTree]:
-        """The trees with the clusters' means and covariances of `numbers` alone as their posteriors."""
+        """The trees with the weights and the clusters' means and covariances of `numbers` alone as their posteriors."""
         return {m: quantities.of_numbers(tree) for m, tree in self.trees.items()}
 
     @property
@@ -134,12 +149,17 @@ class View:
     @cached_property
     def points(self) -> list[str]:
         """Methods that give one value for each parameter."""
-        return [m for m, tree in self.trees.items() if tree["posterior"]["weights"].isel(cluster=0).size == 1]
+        return [m for m in self.trees if self.draws(m) == 1]
 
     @cached_property
     def posteriors(self) -> list[str]:
         """Methods that give draws."""
         return [m for m in self.trees if m not in self.points]
+
+    def draws(self, method: str) -> int:
+        """The number of draws of a method, 1 of a point estimate."""
+        sizes = self.trees[method]["posterior"].sizes
+        return int(sizes["chain"] * sizes["draw"])
 
     @property
     def sampled(self) -> list[str]:
@@ -199,6 +219,8 @@ class View:
             if self.gaussian
             else f"{data['n']} rows of {counted(data['d'], 'feature')}"
         )
+        if self.ordered:
+            what += f" in {counted(len(self.lengths), 'sequence')}"
         return f"{mixture(self.manifest['model'])} fitted to {what} by {methods}."
 
     def kind(self, method: str) -> str:
@@ -235,8 +257,11 @@ class View:
 
 
 def mixture(model: Mapping[str, Any]) -> str:
-    """Return what is fitted, in words: a mixture of so many clusters, and of what."""
+    """Return what is fitted, in words: a mixture of so many clusters, or a chain of so many states, and of what."""
     k, covariance = model["n_components"], model["covariance"]
     clusters = f"{k} cluster{'s' if k > 1 else ''}"
     structure = f" with {COVARIANCES[covariance]}" if covariance in COVARIANCES else ""
+    if "start" in model:
+        states = f"{FAMILIES[model['family']].removesuffix('mixture')}{'state' if k == 1 else 'states'}"
+        return f"A hidden Markov model of {k} {states}{structure}"
     return f"A {FAMILIES[model['family']]} of {clusters}{OVER.get(model['family'], '')}{structure}"

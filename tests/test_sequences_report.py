@@ -1,0 +1,270 @@
+"""Comparisons of sequences: what is measured of a hidden Markov model, its page, and what is refused."""
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from mixtures import datasets
+from mixtures.allocations.markov import Markov
+from mixtures.datasets import DataError, simulate_series
+from mixtures.datasets.series import lengths_of
+from mixtures.families.poisson import Poisson
+from mixtures.methods import em, exact, gibbs
+from mixtures.rows import Sequences
+from reports import Results, compare
+from reports.comparison.prepared import prepare
+from reports.metrics import ahead, chain, evidence, paths, series_checks
+from reports.page import render
+from reports.page.states import times
+
+METHODS = ("em", "map", "cavi", "gibbs")
+
+
+@pytest.fixture(scope="module")
+def short():
+    """Ten counts in two sequences, few enough for the exact posterior, which is the reference."""
+    x = np.array([0, 1, 0, 1, 9, 8, 1, 10, 9, 11])[:, None]
+    return compare(
+        x, 2, rng=1, methods=METHODS, sequences=[6, 4], kinds=["poisson"], features=["n"], draws=250, chains=2
+    )
+
+
+def of(result):
+    return result.results.metrics.set_index(["method", "metric", "target"])["value"]
+
+
+def test_every_method_is_measured_and_judged(short):
+    assert short.failures == {}
+    manifest, found = short.results.manifest, of(short)
+    assert manifest["reference"]["method"] == "exact"
+    assert manifest["data"]["lengths"] == [6, 4]
+    claims = ["initial", "transitions", "rates", "clusters", "density"]
+    assert list(manifest["model"]["blocks"]) == claims[:3]
+    for method in METHODS:
+        assert list(manifest["verdict"][method]) == claims
+        assert "differs" not in {said["state"] for said in manifest["verdict"]["gibbs"].values()}
+        assert np.isfinite(found[method, "train_log_density", "data"])
+        assert found[method, "visits", "cluster 0"] >= 1
+    for metric in ("width_ratio", "coverage95"):
+        assert np.isfinite(found["cavi", metric, "transitions"])
+        assert np.isfinite(found["cavi", metric, "log dwell time[0]"])
+        assert np.isfinite(found["cavi", metric, "stationary[0]"])
+
+
+def test_nothing_takes_rows_for_exchangeable(short):
+    metrics = set(short.results.metrics["metric"])
+    assert not {"elpd_loo", "elpd_loo_refitted", "elpd_loo_approximate", "g2", "bvr"} & metrics
+    for tree in short.results.trees.values():
+        assert not {"loo", "loo_refitted", "loo_approximate", "residuals"} & set(tree.children)
+
+
+def test_evidence_by_bridge_and_exact_sums_agree(short):
+    metrics = short.results.metrics
+    bridge = metrics.query("method == 'gibbs' and metric == 'log_evidence' and target == 'bridge'").iloc[0]
+    exactly = of(short)["exact", "log_evidence", "exact"]
+    assert abs(bridge["value"] - exactly) < 4 * bridge["se"] + 1e-3
+    assert of(short)["cavi", "log_evidence", "elbo"] <= exactly
+
+
+def test_the_number_of_parameters_and_the_criteria(short):
+    found = of(short)
+    # One start, two rows of one free transition each, two rates.
+    assert found["em", "n_parameters", "data"] == 1 + 2 + 2 == short.results.manifest["model"]["n_parameters"]
+    L = found["em", "log_likelihood", "point"]
+    assert found["em", "aic", "data"] == pytest.approx(2 * 5 - 2 * L)
+    assert found["em", "bic", "data"] == pytest.approx(5 * np.log(10) - 2 * L)
+
+
+def test_the_page_shows_the_series_and_its_chain(short, tmp_path):
+    loaded = Results.load(short.results.save(tmp_path / "r"))
+    html = render(loaded)
+    words = " ".join(re.sub("<[^>]+>", " ", html).split())
+    for figure in ("fig-answer", "fig-transitions", "fig-dwell", "fig-pseudo-residuals", "table-chain"):
+        assert f'id="{figure}"' in html
+    assert "hidden Markov model of 2 Poisson states" in words
+    assert "10 points in 2 sequences of 4 to 6" in words
+    assert "leave-one-out scores are shown" not in words
+    assert "nan" not in words.lower().split()
+
+
+def test_the_time_of_rows_is_their_name_where_it_rises_evenly():
+    def view(names, lengths):
+        return SimpleNamespace(data={"index": SimpleNamespace(values=np.array(names))}, lengths=lengths)
+
+    time, label = times(view(["1900", "1901", "1902"], [3]))
+    assert (time.tolist(), label) == ([1900, 1901, 1902], "name of the row")
+    assert times(view(["1900", "1901", "1902"], [2, 1]))[1] == "row"
+    assert times(view(["a", "b"], [2]))[0].tolist() == [1, 2]
+
+
+def test_stationary_and_dwell_times_by_hand():
+    A = np.array([[0.9, 0.1], [0.3, 0.7]])
+    assert chain.long_run(A) == pytest.approx([0.75, 0.25])  # 0.3 / (0.1 + 0.3)
+    both = chain.long_run(np.stack([A, np.eye(2)]))
+    assert both[0] == pytest.approx([0.75, 0.25])
+    assert np.isnan(both[1]).all()
+    assert chain.dwell_times(np.array([0, 0, 1, 1, 1, 0]), np.array([0, 3, 6])) == [(0, 2), (1, 1), (1, 2), (0, 1)]
+
+
+def model(x, K=2):
+    family = Poisson.from_data(x.x, K)
+    return family, Markov.symmetric(K)
+
+
+@pytest.fixture(scope="module")
+def counts():
+    return Sequences(np.array([0, 1, 0, 9, 8, 10, 1, 0])[:, None].astype(float), [5, 3])
+
+
+@pytest.fixture(scope="module")
+def sampled(counts):
+    return gibbs.fit(counts, *model(counts), rng=0, draws=200, chains=2)
+
+
+def test_one_step_densities_integrate_to_one(sampled, counts):
+    grid = np.arange(60.0)[:, None]
+    at = np.array([0, 3, 6])
+    for t in at:
+        log_p = ahead.log_densities(sampled, counts, np.full(60, t), grid)
+        assert np.exp(log_p).sum(-1) == pytest.approx(np.ones(log_p.shape[:2]), abs=1e-6)
+
+
+def test_steps_sum_to_the_likelihood_of_sequences(sampled, counts):
+    steps = sampled.log_steps(counts)
+    each = np.stack([steps[..., own].sum(-1) for own in counts.slices()], axis=-1)
+    assert each == pytest.approx(sampled.log_likelihood(counts))
+    rows = np.arange(len(counts))
+    densities = np.concatenate([ahead.log_densities(sampled, counts, rows[[t]], counts.x[[t]]) for t in rows], axis=-1)
+    assert densities == pytest.approx(steps)
+
+
+def test_the_held_out_end_has_its_conditional_density(counts):
+    family, allocation = model(counts)
+    point = em.fit(counts, family, allocation, rng=0)
+    whole = point.log_likelihood(counts)[0, 0]
+    first = point.log_likelihood(Sequences(np.delete(counts.x, [3, 4, 7], axis=0), [3, 2]))[0, 0]
+    found = ahead.heldout(point, counts, (2, 1))
+    assert [found[:2].sum(), found[2]] == pytest.approx(whole - first)
+
+
+def test_paths_share_states_as_often_as_in_the_exact_posterior(counts):
+    family, allocation = model(counts)
+    truth = exact.fit(counts, family, allocation)
+    drawn = truth.as_draws(2, 1000, 0)
+    together, occupied = paths.shared(drawn, counts, np.arange(8), 1)
+    off = ~np.eye(8, dtype=bool)
+    assert together.matrix[off] == pytest.approx(truth.info["coclustering"][off], abs=5 * 0.5 / np.sqrt(2000))
+    expected = np.arange(1, 3) @ truth.info["occupied"]
+    assert occupied == pytest.approx(expected, abs=5 * 0.5 / np.sqrt(2000))
+
+
+def test_pseudo_residuals_are_uniform_under_the_model():
+    series = simulate_series([400, 200], 2, 1, separation=3.0, rng=3)
+    x = series.rows
+    data = prepare(series.data.x, None, None, None, 0, False, np.random.default_rng(0), sequences=series.lengths)
+    fit = em.fit(x, data.model(2, "full"), Markov.symmetric(2), rng=0)
+    rows, found = ahead.pseudo_residuals(fit, x, ("x1",), 0)
+    value = {(row.metric, row.target): (row.value, row.se) for row in rows}
+    for metric, expected in (("pseudo_mean", 0), ("pseudo_sd", 1)):
+        mean, se = value[metric, "x1"]
+        assert abs(mean - expected) < 4 * se
+    assert np.abs(found["acf"].values).max() < 5 / np.sqrt(600)
+    mixed = em.fit(x, data.model(1, "full"), Markov.symmetric(1), rng=0)
+    assert ahead.pseudo_residuals(mixed, x, ("x1",), 0)[1]["acf"].values[0, 0] > 0.3  # one state knows no order
+
+
+def test_runs_and_repeats_end_with_their_sequence_and_at_gaps():
+    x = Sequences(np.array([5.0, 6, 1, 1, 7, 8, 9, np.nan, 9, 1])[:, None], [5, 5])
+    found = series_checks.InOrder(x, ["a"], ["gaussian"])(x.x[None])
+    assert found["longest run above the median[a]"][0] == 2  # 7 | 8 9: median 6
+    assert found["mean run above the median[a]"][0] == pytest.approx((1 + 2 + 1) / 3)
+    codes = Sequences(np.array([0.0, 0, 1, 1, 1, 1, np.nan, 1])[:, None], [4, 4])
+    found = series_checks.InOrder(codes, ["a"], ["categorical"])(codes.x[None])
+    assert found["share that repeats the row before[a]"][0] == pytest.approx(3 / 4)
+    assert found["longest run of one level[a]"][0] == 2
+
+
+def test_replicates_have_the_transitions_of_their_draws():
+    weights = np.array([[[0.0, 0.2, 0.8], [1.0, 0.6, 0.4]]])
+    z = series_checks.states(np.repeat(weights, 50, 0), np.array([100, 100]), 0)
+    assert (z[:, [0, 100]] == 1).all()
+    before, after = np.delete(z, [99, 199], 1), np.delete(z, [0, 100], 1)
+    for state, stay in ((0, 0.2), (1, 0.4)):
+        share = (after[before == state] == state).mean()
+        assert share == pytest.approx(stay, abs=5 * np.sqrt(stay * (1 - stay) / (before == state).sum()))
+
+
+def test_bridge_of_a_chain_is_the_exact_evidence(sampled, counts):
+    family, allocation = model(counts)
+    found = evidence.bridge(sampled, counts, 1)
+    assert abs(found.value - exact.fit(counts, family, allocation).info["log_evidence"][-1]) < 4 * found.se + 1e-3
+
+
+def test_the_last_part_of_each_sequence_is_held_out():
+    x = np.arange(20.0)[:, None] % 7
+    data = prepare(x, None, None, None, 0.2, False, np.random.default_rng(0), sequences=[10, 5, 5])
+    assert data.rows_heldout.tolist() == [8, 9, 14, 19]
+    assert (data.lengths, data.lengths_heldout) == ((8, 4, 4), (2, 1, 1))
+    assert np.array_equal(data.whole.x, x)
+    assert data.whole.lengths.tolist() == [10, 5, 5]
+
+
+X = np.array([0.0, 1, 5, 6, 0, 1, 5, 7, 0, 1])[:, None]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sequences": [4, 4]}, "add up to 8; x has 10 rows"),
+        ({"sequences": [10, 0]}, "expected the number of rows of each sequence, at least 1"),
+        ({"sequences": "id"}, "x is no DataFrame that has it"),
+        ({"sequences": True, "methods": ["nuts", "em"]}, "nuts cannot fit sequences yet"),
+        ({"sequences": True, "reference": "nuts"}, "nuts cannot fit sequences yet"),
+        ({"sequences": True, "start": "stationary", "methods": ["em", "cavi"]}, "cavi cannot fit a stationary start"),
+        ({"start": "stationary"}, "the rows are not given as such"),
+        ({"sequences": True, "start": "fixed"}, "expected free or stationary"),
+        ({"sequences": True, "missing": "drop"}, "as if no time had passed"),
+        ({"sequences": True, "sticky": -1.0}, "expected a number of at least 0"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_fitted(settings, message):
+    with pytest.raises(ValueError, match=message):
+        compare(X, 2, rng=0, **settings)
+
+
+def test_more_states_than_rows_and_gaps_are_refused():
+    with pytest.raises(ValueError, match="expected 1 to 10"):
+        compare(X, 11, rng=0, sequences=True)
+    with pytest.raises(ValueError, match="missing"):
+        compare(np.where(X == 7, np.nan, X), 2, rng=0, sequences=True, methods=["em"])
+
+
+def test_names_of_sequences_must_stand_together():
+    assert lengths_of(["b", "b", "a"]) == (2, 1)
+    with pytest.raises(DataError, match="comes back to 'a' in row 3"):
+        lengths_of(["a", "b", "a"], "id")
+    with pytest.raises(DataError, match="no value in row 2"):
+        lengths_of(["a", None], "id")
+
+
+def test_a_column_names_the_sequences_of_a_table(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("who,y\n" + "".join(f"{w},{v}\n" for w, v in zip("aaabbbb", [1, 2, 3, 4, 5, 6, 8], strict=True)))
+    data = datasets.load(path, sequence="who")
+    assert (data.features, data.lengths) == (("y",), (3, 4))
+    with pytest.raises(DataError, match="no column 'wo' for --sequence; did you mean 'who'"):
+        datasets.load(path, sequence="wo")
+    with pytest.raises(DataError, match="named for something else too"):
+        datasets.load(path, sequence="who", columns=["who", "y"])
+
+
+def test_the_series_that_come_with_the_package_are_read_as_tables():
+    quakes = datasets.load("earthquakes")
+    assert (quakes.kinds, quakes.lengths, quakes.index[0]) == (("poisson",), (107,), "1900")
+    speed = datasets.load("speed", columns=["rt", "corr"])
+    assert (speed.kinds, speed.lengths) == (("gaussian", "bernoulli"), (168, 134, 137))
+    chain_ = datasets.load("tsmatz-hmm", columns=["x2"])
+    assert chain_.truth["means"].shape == (3, 1)
+    assert set(chain_.labels) == {"0", "1", "2"}
