@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import collapsed_data, three_clusters
 
-from mixtures import COVARIANCES, CollapseError, ConvergenceWarning, DiagonalGaussian, Dirichlet, Gaussian
+from mixtures import COVARIANCES, CollapseError, ConvergenceWarning, DiagonalGaussian, Dirichlet, Gaussian, tables
 from mixtures.ascent import climb
 from mixtures.ascent.climb import _gradient
 from mixtures.ascent.starts import starts
@@ -263,6 +263,23 @@ def test_features_that_depend_are_named_with_the_combination(covariance, K):
     assert isinstance(caught.value, CollapseError)
     assert caught.value.named("abc").startswith("'c' = 2 'a' - 'b' + 3: ")
     assert np.isfinite(em.fit(x, family, allocation, rng=0, restarts=2, reg_covar=1e-3).bound[-1])
+
+
+@pytest.mark.robustness("numbers")
+def test_only_numbers_are_said_to_depend_on_each_other():
+    """A number that repeats a binary column makes no covariance singular; one that repeats a number does, by its own place."""
+    rng = np.random.default_rng(0)
+    binary, number = (rng.random(40) < 0.5) * 1.0, rng.standard_normal(40)
+    allocation = Dirichlet.symmetric(2)
+    mixed = tables.family_of(
+        x := np.column_stack([binary, binary + 1, number]), 2, ["bernoulli", "gaussian", "gaussian"]
+    )
+    assert em.singular(x, mixed) is None
+    twice = np.column_stack([number, binary, 2 * number])
+    family = tables.family_of(twice, 2, ["gaussian", "bernoulli", "gaussian"], prior={"W0": np.eye(2)})
+    with pytest.raises(SingularError) as caught:
+        em.fit(twice, family, allocation, rng=0, restarts=2)
+    assert caught.value.named("abc").startswith("'c' = 2 'a': ")
 
 
 @pytest.mark.robustness("numbers")

@@ -498,6 +498,15 @@ class _Columns:
             yield own if weights is None else (own, weights)
 
 
+def apart(family: Any, x: Rows) -> Iterator[tuple[Any, np.ndarray, Rows]]:
+    """Every part of a product, its columns and the rows of these; a family that is no product is its own only part."""
+    if not isinstance(family, Product):
+        yield family, np.arange(len(family.unit)), x
+        return
+    for part, columns in zip(family.parts, family.columns, strict=True):
+        yield part, columns, _of(x, columns)
+
+
 def _of(x: Rows, columns: np.ndarray) -> Rows:
     return x[:, columns] if isinstance(x, np.ndarray) else _Columns(x, columns)
 

@@ -16,6 +16,7 @@ from mixtures.engines.passes import Pass, entropy, log_base, one_pass
 from mixtures.engines.responsibilities import fold
 from mixtures.errors import CollapseError, SingularError
 from mixtures.families.normal import dependence
+from mixtures.families.product import apart
 from mixtures.fit import Draws, Fit
 from mixtures.model import Allocation, Family
 from mixtures.rows import Rows, as_rows, as_weights, count, informed, moments
@@ -99,16 +100,18 @@ def fit(
 
 def singular(x: Rows, family: Family, weights: np.ndarray | None = None) -> SingularError | None:
     """That the data themselves have no covariance matrix of full rank, where the clusters need one, with the features."""
-    if getattr(family, "covariance", None) not in ("full", "tied") or family.missing:
+    if family.missing:
         return None
-    found = dependence(moments(x, weights, root=True))
-    if found is None:
-        return None
-    return SingularError(
-        f"{found.text}: every covariance is singular, and the likelihood has no maximum; leave one of them out, give a "
-        "positive reg_covar, or a prior (by MAP or variational Bayes)",
-        found.features,
-    )
+    for part, columns, own in apart(family, x):
+        if part.covariance not in ("full", "tied"):
+            continue
+        if (found := dependence(moments(own, weights, root=True))) is not None:
+            return SingularError(
+                f"{found.text}: every covariance is singular, and the likelihood has no maximum; leave one of them out, give a "
+                "positive reg_covar, or a prior (by MAP or variational Bayes)",
+                [int(columns[j]) for j in found.features],
+            )
+    return None
 
 
 def _describe(ascent: Ascent, pass_: Pass, family: Family, allocation: Allocation, base: float = 0.0) -> None:
