@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import three_clusters
 
-from mixtures import COVARIANCES, Bernoulli, Categorical, Dirichlet, Gaussian, Poisson
+from mixtures import COVARIANCES, Bernoulli, Categorical, Dirichlet, Gaussian, Poisson, Product
 from mixtures.engines import jax as device
 from mixtures.engines import plain
 from mixtures.engines.passes import one_pass
@@ -80,6 +80,15 @@ def test_discrete_families_need_no_form_of_their_own(kind, precision, rng):
     close(device.one_pass(x, None, family, precision)(eta), plain.pass_(family, x, None, eta), tolerance)
 
 
+def test_a_product_is_one_table_of_monomials(rng):
+    x = np.column_stack([rng.poisson(3, 200), three_clusters(200, rng)]).astype(float)
+    family = Product.from_data(x, 2, families=[Poisson, Gaussian], columns=[[0], [1, 2]], hyperparameters=[{}, {}])
+    eta = rng.standard_normal((2, family.features(x).shape[1])) * 0.1
+    close(device.one_pass(x, None, family)(eta), plain.pass_(family, x, None, eta), 1e-13)
+    with pytest.raises(ValueError, match="float32 loses the variances"):
+        device.one_pass(x, None, family, "float32")
+
+
 def test_gaps_among_independent_features_only_leave_terms_out(rng):
     x = three_clusters(200, rng)
     x[::7, 0] = np.nan
@@ -140,11 +149,12 @@ def test_settings_of_jax_stay_as_they_were(rng):
 
 def test_what_it_does_not_do_is_refused(rng):
     x, _, family, _ = posed("full", 2, 3, rng)
+    gapped = np.where(np.arange(len(x))[:, None] == [3, -1], np.nan, x)
     allocation = Dirichlet.symmetric(3)
     for rows, own, message in (
         (Sequences(x), family, "takes no sequences"),
         (x[None], family, "one data set at a time"),
-        (x, COVARIANCES["full"].from_data(x, 3, missing=True), "no gaps among correlated features"),
+        (gapped, COVARIANCES["full"].from_data(gapped, 3, missing=True), "no gaps among correlated features"),
     ):
         with pytest.raises(ValueError, match=message):
             one_pass(rows, None, own, 9, engine="jax")

@@ -67,6 +67,9 @@ def one_pass(
     large = points * (1 + family.monomials[-1, 0]) >= FUSED_FROM
     compiled = engine == "fused" or (engine == "auto" and large and (family.affine or codes is not None))
     extra = noise(family, reg_covar) if np.any(reg_covar) else None
+    gapped = bool(family.linked) and not (isinstance(x, np.ndarray) and not np.isnan(x).any())
+    if engine == "jax" and gapped:
+        raise ValueError("the JAX engine takes no gaps among correlated features; use the plain or the fused engine")
     if engine == "jax":
         pass_ = _on_device(x, weights, family, precision)
     elif isinstance(x, Sequences):
@@ -75,7 +78,7 @@ def one_pass(
                 f"reg_covar is {reg_covar}; in sequences with values missing among correlated features it must be 0"
             )
         pass_ = sequences.one_pass(family, x, weights, engine)
-    elif family.linked and not (isinstance(x, np.ndarray) and not np.isnan(x).any()):
+    elif gapped:
         return missing.one_pass(family, x, weights, compiled, extra)
     elif compiled and codes is not None:
         pass_ = _by_codes(x, weights, family)
@@ -90,8 +93,6 @@ def _on_device(x: Rows, weights: np.ndarray | None, family: Family, precision: s
 
     if isinstance(x, Sequences):
         raise ValueError("the JAX engine takes no sequences; use the plain or the fused engine")
-    if family.linked:
-        raise ValueError("the JAX engine takes no gaps among correlated features; use the plain or the fused engine")
     if isinstance(x, np.ndarray) and x.ndim == 3:
         raise ValueError("the JAX engine takes one data set at a time; use the plain or the fused engine")
     return jax.one_pass(x, weights, family, precision)
