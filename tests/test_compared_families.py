@@ -9,17 +9,22 @@ import pytest
 import xarray as xr
 
 from mixtures import Dirichlet, tables
+from mixtures.datasets import load
 from reports import Results, compare, select
+from reports.commands.options import described
 from reports.comparison.added import as_added
 from reports.comparison.prepared import prepare
 from reports.comparison.run import _frame, summary
 from reports.metrics import Row, parameters, prediction
-from reports.page import render
-from reports.page.agreement import block_table, boundary, on_axis
+from reports.page import quantities, render
+from reports.page.agreement import block_table, boundary, furthest_apart, on_axis
 from reports.page.closing import limits
 from reports.page.clusters import cluster_table
+from reports.page.joint import joint
+from reports.page.leave_one_out import _seen
 from reports.page.opening import setting
 from reports.page.prior import changed
+from reports.page.summary import parameter_table
 from reports.page.view import View
 
 COLUMNS = {
@@ -321,3 +326,33 @@ def test_estimates_that_all_but_reach_the_boundary_are_there():
     values = parameters.scalars(posterior)
     assert {name for name, v in values.items() if np.isneginf(v).all()} == {name for name, own in at.items() if own}
     assert all(np.isfinite(v).all() for v in parameters.scalars(xr.concat([posterior] * 2, "draw")).values())
+
+
+def test_many_features_do_not_crowd_the_page(compared, monkeypatch):
+    """Of the panels those in which clusters differ most, the weights first; a long table stands folded."""
+    view = View(compared("bernoulli").results)
+    blocks = quantities.interval_blocks(view.trees)
+    assert furthest_apart(view, blocks) == blocks
+    apart = parameters.separation(view.trees[view.base]["posterior"].to_dataset())
+    monkeypatch.setattr("reports.page.agreement.MARGINAL_LIMIT", 2)
+    assert list(furthest_apart(view, blocks)) == ["weights", f"probabilities, {max(apart, key=apart.get)}"]
+    monkeypatch.setattr("reports.page.summary.LONGEST", 6)
+    assert parameter_table(view, "gibbs", fold=False).fold
+    monkeypatch.setattr("reports.page.summary.LONGEST", 7)
+    assert not parameter_table(view, "gibbs", fold=False).fold
+
+
+def test_many_columns_of_one_kind_are_counted_and_not_named():
+    assert described(load("digits")) == "bernoulli: all 64"
+    assert described(load("carcinoma")) == "bernoulli: A, B, C, D, E, F, G"
+
+
+def test_values_of_points_that_are_named_are_as_they_were_read(compared):
+    """A level by its name, a number as it is, a gap as a dash."""
+    view = View(compared("product").results)
+    assert [_seen(view, "b", 1.0).text, _seen(view, "a", 1.5).text, _seen(view, "b", np.nan).text] == ["v", "1.5", "–"]
+
+
+def test_a_view_of_nothing_is_left_out(compared, monkeypatch):
+    monkeypatch.setattr("reports.page.joint.pair_figure", lambda view: [])
+    assert joint(View(compared("bernoulli").results)) is None

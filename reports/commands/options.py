@@ -93,6 +93,9 @@ SequenceColumn = Annotated[
     ),
 ]
 FILES = "a CSV, Parquet, Feather or .npy file"
+
+MOST_NAMED = 16
+"""Columns of one kind that are named on a line."""
 Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser when it is written.")]
 
 
@@ -165,7 +168,9 @@ def read_table(data: str, **settings: Any) -> Dataset:
 
 
 def described(data: Dataset) -> str:
-    """What each column of a data set was taken as."""
+    """What each column of a data set was taken as; columns that are all alike by their number where they are many."""
+    if len(set(data.kinds)) == 1 and len(data.features) > MOST_NAMED:
+        return f"{data.kinds[0]}: all {len(data.features)}"
     levels = {name: f" ({counted(len(own), 'level')})" for name, own in data.levels.items()}
     named: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for name, kind in zip(data.features, data.kinds, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 
 from reports.comparison.verdict import LIMITS
 from reports.metrics.agreement import WORST
-from reports.metrics.parameters import BLOCKS, BOUNDED, KINDS, Scalar, at_boundary, kind
+from reports.metrics.parameters import BLOCKS, BOUNDED, KINDS, Scalar, at_boundary, kind, separation
 from reports.page import quantities
 from reports.page.blocks import Cell, Facts, Figure, Notice, Section, Table, image, row_id, value
 from reports.page.cells import error_cell, khat_cell, name_cell
@@ -52,17 +52,35 @@ def agreement(view: View) -> Section:
         from reports.plots.intervals import plot_intervals
 
         blocks = quantities.interval_blocks(view.trees)
+        shown = furthest_apart(view, blocks)
         named = listing([block for block in view.blocks if block != "spreads"])
+        some = (
+            f" Shown are {len(shown)} of {len(blocks)}, where clusters differ most." if len(shown) < len(blocks) else ""
+        )
         section.blocks.append(
             Figure(
-                f"Medians of {named}, with central 90% intervals where the method has a posterior.",
-                [image(plot_intervals(blocks), "")],
+                f"Medians of {named}, with central 90% intervals where the method has a posterior.{some}",
+                [image(plot_intervals(shown), "")],
                 alt=f"{named.capitalize()} by method. {weights_words(view)}",
                 slug="intervals",
             )
         )
     section.blocks.append(estimate_table(view))
     return section
+
+
+def furthest_apart(view: View, blocks: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Return the weights and the blocks of the features in which the clusters lie furthest apart, in the order given."""
+    if len(blocks) <= MARGINAL_LIMIT:
+        return dict(blocks)
+    apart = separation(view.trees[view.base]["posterior"].to_dataset())
+
+    def of_feature(title: str) -> float:
+        place = title.partition(", ")[2]
+        return max((far for name, far in apart.items() if f"{place}, ".startswith(f"{name}, ")), default=np.inf)
+
+    chosen = sorted(blocks, key=of_feature, reverse=True)[:MARGINAL_LIMIT]
+    return {title: table for title, table in blocks.items() if title in chosen}
 
 
 def weights_words(view: View) -> str:

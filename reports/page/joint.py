@@ -19,8 +19,8 @@ JOINT_LIMIT = 4
 POINT_LIMIT = 2000
 
 
-def joint(view: View) -> Section:
-    """The fit over the data, and pairs of parameters."""
+def joint(view: View) -> Section | None:
+    """The fit over the data, and pairs of parameters; None where there is neither to draw."""
     section = Section(
         "joint",
         "Joint view",
@@ -32,7 +32,7 @@ def joint(view: View) -> Section:
     if view.numbers:
         section.blocks.append(fit_figure(view))
     section.blocks += pair_figure(view)
-    return section
+    return section if section.blocks else None
 
 
 def fit_figure(view: View) -> Figure:

@@ -20,6 +20,9 @@ GOOD, VERY_BAD = 0.5, 1.0
 """Bands of k-hat, with the limit for the number of draws between them (Vehtari, Gelman & Gabry 2017, section 2.1)."""
 
 NAMED = 10
+
+# Features whose values are shown beside such a point.
+MOST_FEATURES = 10
 """Points with a large k-hat that are named for each score."""
 
 FOLDED = 16
@@ -176,6 +179,7 @@ def khat_tables(view: View) -> list[Table]:
     tables = [Table(caption, head, rows, slug="khat")]
     if bad:
         x = view.data["x"].transpose("obs", "feature")
+        shown = [str(name) for name in x["feature"].values][:MOST_FEATURES]
         place = view.data["row"].values if "row" in view.data else np.arange(x.sizes["obs"])
         body = [
             [
@@ -183,16 +187,24 @@ def khat_tables(view: View) -> list[Table]:
                 Cell(ROUTES[route]),
                 Cell(str(place[n] + 1), int(place[n] + 1)),
                 Cell(fixed(khat, 2), khat),
-                *(Cell(short(float(v)), float(v)) for v in x.values[n]),
+                *(_seen(view, name, float(v)) for name, v in zip(shown, x.values[n], strict=False)),
             ]
             for method, route, n, khat in bad
         ]
-        caption = (
-            f"Points with a k-hat above the limit, the largest first, at most {NAMED} a score. Rows are counted from 1"
-        )
-        head = ["method", "by", "row", "k-hat", *map(str, x["feature"].values)]
+        some = f"; the first {len(shown)} of {x.sizes['feature']} features" if len(shown) < x.sizes["feature"] else ""
+        which = f"the largest first, at most {NAMED} a score"
+        caption = f"Points with a k-hat above the limit, {which}. Rows are counted from 1{some}"
+        head = ["method", "by", "row", "k-hat", *shown]
         tables.append(Table(caption, head, body, fold=len(body) > FOLDED, slug="khat-points"))
     return tables
+
+
+def _seen(view: View, feature: str, x: float) -> Cell:
+    """The cell of a value: the name of a level, a number, a dash for a gap."""
+    if math.isnan(x):
+        return Cell(DASH)
+    levels = view.manifest["model"]["levels"].get(feature)
+    return Cell(short(x), x) if levels is None else Cell(levels[int(x)])
 
 
 def figures(view: View) -> list[Figure]:

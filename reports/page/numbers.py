@@ -91,11 +91,13 @@ def seconds(value: float | None) -> str:
 
     Examples
     --------
-    >>> seconds(0.0213), seconds(12.34), seconds(83.0), seconds(0.0), seconds(None)
-    ('0.021 s', '12 s', '1 min 23 s', '0 s', '–')
+    >>> seconds(0.0213), seconds(12.34), seconds(83.0), seconds(0.0), seconds(1.2e-5), seconds(None)
+    ('0.021 s', '12 s', '1 min 23 s', '0 s', '< 0.001 s', '–')
     """
     if value is None or math.isnan(value):
         return DASH
+    if 0 < value < 0.001:
+        return "< 0.001 s"
     if value < 60:
         return f"{number(value, 2)} s"
     return f"{int(value // 60)} min {int(value % 60)} s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -23,6 +24,9 @@ ORDERED = ("gaussian", "poisson")
 # Statistics that are drawn, and rows of a table that stands open.
 PANELS = 9
 FOLDED = 16
+
+# Columns of which one statistic is extreme that are named.
+MOST_NAMED = 3
 
 
 def prediction(view: View) -> Section:
@@ -273,16 +277,31 @@ def _failures(view: View, p: pd.DataFrame, se: pd.DataFrame) -> Notice:
     shared = extreme.any(axis=1) & ~clear & (tail.median(axis=1) < EXTREME)
     words = []
     if shared.any():
-        names = listing(list(p.index[shared]))
+        names = _in_short(list(p.index[shared]))
         words.append(f"No method makes data like these in {names}: there the model fails, not a method.")
     for method in (m for m in view.trees if m in p):
         if (alone := extreme[method] & clear).any():
-            words.append(f"{view.label(method)} fails in {listing(list(p.index[alone]))}, and not all others do.")
+            words.append(f"{view.label(method)} fails in {_in_short(list(p.index[alone]))}, and not all others do.")
     if (hardly := extreme.any(axis=1) & ~clear & ~shared).any():
-        words.append(f"Extreme for some, but by no more than Monte Carlo error: {listing(list(p.index[hardly]))}.")
+        words.append(f"Extreme for some, but by no more than Monte Carlo error: {_in_short(list(p.index[hardly]))}.")
     if not words:
         return Notice(f"No statistic of {len(p)} is extreme for any method.", tone="good")
     return Notice(" ".join(words), tone="warn")
+
+
+def _in_short(names: Sequence[str]) -> str:
+    """Statistics by name; of many that are the same statistic of different columns, how many and the first of them.
+
+    >>> _in_short(["share[a]", "share[b]", "share[c]", "share[d]", "sd"])
+    'share (4 times, first share[a]) and sd'
+    """
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name.partition("[")[0], []).append(name)
+    said = []
+    for statistic, own in groups.items():
+        said += own if len(own) <= MOST_NAMED else [f"{statistic} ({len(own)} times, first {own[0]})"]
+    return listing(said)
 
 
 def recovery(view: View) -> Section:

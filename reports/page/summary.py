@@ -13,6 +13,9 @@ from reports.page.view import View
 
 COLUMNS = ["parameter", "median", "mean", "sd", "90% interval", "MCSE of the median", "bulk ESS", "tail ESS", "R-hat"]
 
+LONGEST = 60
+"""Rows of a table that stands open."""
+
 
 def summary(view: View) -> Section:
     """Median, interval, Monte Carlo error and convergence of every parameter, a table a method."""
@@ -65,7 +68,11 @@ def parameter_table(view: View, method: str, *, fold: bool) -> Table:
     )
     role = ", the reference" if method == view.reference else ""
     return Table(
-        f"Posterior of {view.label(method)}{role}, from {draws}", COLUMNS, rows, fold=fold, slug=f"summary-{method}"
+        f"Posterior of {view.label(method)}{role}, from {draws}",
+        COLUMNS,
+        rows,
+        fold=fold or len(rows) > LONGEST,
+        slug=f"summary-{method}",
     )
 
 
