@@ -178,12 +178,12 @@ def test_pseudo_residuals_are_uniform_under_the_model():
 def test_runs_and_repeats_end_with_their_sequence_and_at_gaps():
     x = Sequences(np.array([5.0, 6, 1, 1, 7, 8, 9, np.nan, 9, 1])[:, None], [5, 5])
     found = series_checks.InOrder(x, ["a"], ["gaussian"])(x.x[None])
-    assert found["longest run above the median[a]"][0] == 2  # 7 | 8 9: median 6
-    assert found["mean run above the median[a]"][0] == pytest.approx((1 + 2 + 1) / 3)
+    assert found["longest run above median[a]"][0] == 2  # 7 | 8 9: median 6
+    assert found["mean run above median[a]"][0] == pytest.approx((1 + 2 + 1) / 3)
     codes = Sequences(np.array([0.0, 0, 1, 1, 1, 1, np.nan, 1])[:, None], [4, 4])
     found = series_checks.InOrder(codes, ["a"], ["categorical"])(codes.x[None])
-    assert found["share that repeats the row before[a]"][0] == pytest.approx(3 / 4)
-    assert found["longest run of one level[a]"][0] == 2
+    assert found["share of repeats[a]"][0] == pytest.approx(3 / 4)
+    assert found["longest run of a level[a]"][0] == 2
 
 
 def test_replicates_have_the_transitions_of_their_draws():
@@ -220,9 +220,8 @@ X = np.array([0.0, 1, 5, 6, 0, 1, 5, 7, 0, 1])[:, None]
         ({"sequences": [4, 4]}, "add up to 8; x has 10 rows"),
         ({"sequences": [10, 0]}, "expected the number of rows of each sequence, at least 1"),
         ({"sequences": "id"}, "x is no DataFrame that has it"),
-        ({"sequences": True, "methods": ["nuts", "em"]}, "nuts cannot fit sequences yet"),
-        ({"sequences": True, "reference": "nuts"}, "nuts cannot fit sequences yet"),
         ({"sequences": True, "start": "stationary", "methods": ["em", "cavi"]}, "cavi cannot fit a stationary start"),
+        ({"sequences": True, "start": "stationary", "reference": "gibbs"}, "gibbs cannot fit a stationary start"),
         ({"start": "stationary"}, "the rows are not given as such"),
         ({"sequences": True, "start": "fixed"}, "expected free or stationary"),
         ({"sequences": True, "missing": "drop"}, "as if no time had passed"),

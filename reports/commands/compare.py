@@ -72,7 +72,7 @@ def compare(
         str,
         typer.Option(
             metavar=one_of(["free", "stationary"]),
-            help="Start of a hidden Markov model; a stationary one takes em and map alone.",
+            help="Start of a hidden Markov model; cavi, gibbs and exact cannot fit a stationary one.",
         ),
     ] = "free",
     sticky: Annotated[
@@ -166,7 +166,7 @@ def compare(
     stages = Stages(after=["save"])
     try:
         ordered = hmm or sequence is not None
-        chosen = check_methods(names_of(methods) or () if methods is not None else default_methods(ordered, start))
+        chosen = check_methods(names_of(methods) or () if methods is not None else default_methods(start))
         settings: dict[str, Any] = {
             "draws": draws,
             "chains": chains,

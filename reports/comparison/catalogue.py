@@ -95,8 +95,6 @@ class Method:
         Whether ``fit`` can ``tell`` how many of its steps are done.
     remedy : str
         What to do where all of its starts collapsed.
-    sequences : bool
-        Whether ``fit`` takes rows in the order of time, as the states of a hidden Markov model.
     """
 
     title: str
@@ -107,7 +105,6 @@ class Method:
     uses_start: bool = False
     tells: bool = False
     remedy: str = ""
-    sequences: bool = True
 
 
 def _advi(rank: str) -> Callable[[Options], dict[str, Any]]:
@@ -145,7 +142,6 @@ METHODS: dict[str, Method] = {
         _advi("meanfield"),
         uses_start=True,
         tells=True,
-        sequences=False,
     ),
     "advi-fullrank": Method(
         "ADVI full-rank, PyMC",
@@ -155,7 +151,6 @@ METHODS: dict[str, Method] = {
         _advi("fullrank"),
         uses_start=True,
         tells=True,
-        sequences=False,
     ),
     "nuts": Method(
         "NUTS, PyMC",
@@ -164,7 +159,6 @@ METHODS: dict[str, Method] = {
         "models.methods.nuts",
         lambda o: {"draws": o.draws, "tune": o.tune, "chains": o.chains, "sampler": o.sampler},
         tells=True,
-        sequences=False,
     ),
     "exact": Method("Exact, sum over all allocations", "exact", None, "mixtures.methods.exact", lambda o: {}),
     "gibbs": Method(
@@ -181,27 +175,22 @@ METHODS: dict[str, Method] = {
         None,
         "models.methods.smc",
         lambda o: {"draws": o.draws, "chains": o.chains},
-        sequences=False,
     ),
 }
 
-SEQUENCES = tuple(name for name, method in METHODS.items() if method.sequences)
-"""Those that take sequences."""
-
 DEFAULT = ("em", "cavi", "advi", "nuts", "gibbs")
 
-STATIONARY = ("em", "map")
-"""Those that can fit a chain whose start is the stationary distribution, which leaves no conjugate posterior."""
+CONJUGATE = ("cavi", "gibbs", "exact")
+"""Those that cannot fit a chain whose start is the stationary distribution, which leaves no conjugate posterior."""
 
 
-def default_methods(ordered: bool, start: str) -> tuple[str, ...]:
+def default_methods(start: str) -> tuple[str, ...]:
     """The methods that are compared where none is named."""
-    able = METHODS if not ordered else STATIONARY if start == "stationary" else SEQUENCES
-    return tuple(method for method in DEFAULT if method in able)
+    return tuple(method for method in DEFAULT if start == "free" or method not in CONJUGATE)
 
 
 def check_order(methods: Collection[str], reference: str, ordered: bool, start: str, sticky: float) -> None:
-    """Refuse methods that cannot fit rows in the order of time, and settings that are about nothing else.
+    """Refuse methods that cannot fit a chain with this start, and settings of chains where rows have no order.
 
     Raises
     ------
@@ -216,10 +205,9 @@ def check_order(methods: Collection[str], reference: str, ordered: bool, start: 
             raise ValueError("start and sticky are settings of sequences, and the rows are not given as such")
         return
     asked = [*methods, *([] if reference == "auto" else [reference])]
-    if other := [method for method in asked if method not in SEQUENCES]:
-        raise ValueError(f"{', '.join(other)} cannot fit sequences yet; choose from {', '.join(SEQUENCES)}")
-    if start == "stationary" and (other := [method for method in asked if method not in STATIONARY]):
+    if start == "stationary" and (other := [method for method in asked if method in CONJUGATE]):
+        able = [method for method in METHODS if method not in CONJUGATE]
         raise ValueError(
             f"{', '.join(other)} cannot fit a stationary start, which leaves no conjugate posterior; choose from "
-            f"{', '.join(STATIONARY)}, or give start='free'"
+            f"{', '.join(able)}, or give a free start"
         )

@@ -125,10 +125,13 @@ def _prior_of_labels(allocation: Any) -> dict[str, Any]:
 
 
 def describe_columns(data: Data, image: list[int] | None = None) -> dict[str, Any]:
-    """What every feature holds, the names of the levels of those that have some, and of a table of nothing else how many
-    different rows there are, and can be where that is not beyond counting; and the picture whose pixels the features are.
+    """What every feature holds, and the names of the levels of those that have some.
+
+    Of a table of nothing else, whose rows have no order, how many different rows there are, and can be where that is not beyond
+    counting; and the picture whose pixels the features are.
     """
-    whole, cells = len(data.levels) == len(data.features), float(np.prod(np.array(data.n_levels, dtype=float)))
+    cells = float(np.prod(np.array(data.n_levels, dtype=float)))
+    whole = data.lengths is None and len(data.levels) == len(data.features)
     found: dict[str, Any] = {
         "kinds": dict(zip(data.features, data.kinds, strict=True)),
         "levels": {name: list(levels) for name, levels in data.levels.items()},

@@ -133,7 +133,8 @@ def compare(
         sequence, else the lengths of several that stand one after another, or the column of a DataFrame that names them. x
         may be `mixtures.rows.Sequences` too.
     start : {"free", "stationary"}
-        The start of such a chain: free, or the stationary distribution of its transitions, which em and map alone can fit.
+        The start of such a chain: free, or the stationary distribution of its transitions; cavi, gibbs and exact cannot fit
+        that.
     sticky : float
         What the prior adds to the concentration of staying in a state; see `mixtures.allocations.markov.Markov`.
     truth : mapping, optional
@@ -192,7 +193,7 @@ def compare(
     rng = generator(rng)
     x, sequences = in_sequences(x, sequences)
     ordered = sequences is not False
-    methods = default_methods(ordered, start) if methods is None else methods
+    methods = default_methods(start) if methods is None else methods
     methods = check_methods([methods] if isinstance(methods, str) else methods)
     check_order(methods, settings.reference, ordered, start, sticky)
     check_covariance(covariance)

@@ -204,7 +204,7 @@ def _climb(fits: list[Fit], x: np.ndarray, others: list[np.ndarray]) -> tuple[np
 
     family, allocation = fits[0].family, fits[0].allocation
     s, pass_ = _starts(fits, x, others) if allocation.independent else _starts_of_chains(fits, x, others)
-    step = partial(cavi.step, family, allocation)
+    step = partial(cavi.step, family, allocation.conjugate)
     ends = climb(lambda _: (step, pass_), s, len(x), tol=1e-9, max_iter=10_000, accelerate=True)
     points = allocation.split(ends.s)[1]
     moments = (points**2 / np.maximum(points[..., :1], 1)).sum(1)

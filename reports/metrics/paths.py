@@ -15,7 +15,7 @@ from reports.metrics.ahead import subset
 from reports.metrics.label_free import Together, of_responsibilities
 
 # Paths, and rows of them, that are drawn at most.
-PATHS, LARGEST = 2000, 20_000_000
+PATHS, LARGEST = 4000, 20_000_000
 
 
 def shared(fit: SequenceFit, x: Sequences, rows: np.ndarray, rng: Rng) -> tuple[Together, float]:

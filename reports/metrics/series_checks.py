@@ -112,11 +112,11 @@ class InOrder:
                 for lag in self.lags:
                     found[f"autocorrelation, lag {lag}[{name}]"] = autocorrelation(own, self.edges, lag)
                 mean, longest = self.runs(own > self.medians[j], own)
-                found[f"mean run above the median[{name}]"] = mean
-                found[f"longest run above the median[{name}]"] = longest
+                found[f"mean run above median[{name}]"] = mean
+                found[f"longest run above median[{name}]"] = longest
             elif self.lags:
-                found[f"share that repeats the row before[{name}]"] = self.repeats(own)
-                found[f"longest run of one level[{name}]"] = self.longest_level(own)
+                found[f"share of repeats[{name}]"] = self.repeats(own)
+                found[f"longest run of a level[{name}]"] = self.longest_level(own)
         return found
 
     def runs(self, inside: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

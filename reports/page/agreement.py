@@ -277,7 +277,7 @@ def corrected_tables(view: View, methods: list[str]) -> list[Table]:
         shifts = []
         for metric in ("median_shift", "median_shift_corrected"):
             found = view.table(metric)
-            found = found[(found["method"] == method) & found["target"].str.contains("[", regex=False)]
+            found = found[(found["method"] == method) & found["target"].map(lambda target: kind(target) is not None)]
             if found.empty:
                 shifts.append(Cell(DASH))
                 continue

@@ -33,7 +33,11 @@ def classes(view: View) -> Section:
         "classes",
         "Classes",
         "What is usually reported of a fit: how well it describes the data, how surely points are put in a class"
-        + (", and which columns go together more than the classes explain." if len(nominal(view)) > 1 else "."),
+        + (
+            ", and which columns go together more than the classes explain."
+            if len(nominal(view)) > 1 and not view.ordered
+            else "."
+        ),
     )
     if not view.trees:
         return no_fit(section)

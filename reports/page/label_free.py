@@ -18,11 +18,6 @@ from reports.page.view import View
 
 CERTAIN = 0.95
 
-IN_TIME = "rows, in the order of time"
-
-LONGEST = 1000
-"""Rows of sequences whose responsibilities are drawn, in the order of time."""
-
 
 def label_free(view: View) -> Section:
     """Quantities that no relabelling can change."""
@@ -105,18 +100,22 @@ def cluster_figures(view: View, clusters: Mapping[str, xr.Dataset]) -> list[Figu
     from reports.plots.responsibilities import plot_responsibilities
 
     base = view.base if view.base in clusters else next(iter(clusters))
-    r = clusters[base]["responsibilities"]
-    order = np.arange(min(LONGEST, r.sizes["obs"])) if view.ordered else quantities.reference_order(r)
+    order = quantities.reference_order(clusters[base]["responsibilities"])
     strips = {m: c["responsibilities"].isel(obs=order) for m, c in clusters.items()}
-    figures = [
-        Figure(
-            f"Responsibilities: each upright line is one point ({len(order)} shown), split in the "
-            "probabilities of the clusters. Mixed colours are uncertain points; strips should look alike.",
-            [image(plot_responsibilities(strips, *[IN_TIME] * view.ordered), "", raster=True)],
-            alt=f"Stacked responsibilities by method. {certain_words(view, clusters)}",
-            slug="responsibilities",
-        )
-    ]
+    figures = (
+        []
+        if view.ordered
+        else [  # of sequences they stand on top of the page, in the order of time
+            Figure(
+                f"Responsibilities: each upright line is one point ({len(order)} shown), split in the "
+                "probabilities of the clusters. Mixed colours are uncertain points; strips should look alike.",
+                [image(plot_responsibilities(strips), "", raster=True)],
+                alt=f"Stacked responsibilities by method. {certain_words(view, clusters)}",
+                slug="responsibilities",
+            )
+        ]
+    )
+    of_paths = ", counted on paths of states drawn from each posterior" if view.ordered else ""
     together = {m: c["coclustering"].values for m, c in clusters.items() if "coclustering" in c}
     if together:
         first = together.get(base, next(iter(together.values())))
@@ -124,7 +123,7 @@ def cluster_figures(view: View, clusters: Mapping[str, xr.Dataset]) -> list[Figu
         matrices = {m: c[np.ix_(place, place)] for m, c in together.items()}
         figures.append(
             Figure(
-                f"Probability that two points share a cluster ({len(place)} points, ordered by {view.label(base)}). "
+                f"Probability that two points share a cluster ({len(place)} points, ordered by {view.label(base)}){of_paths}. "
                 "Blocks of full colour are clusters; faint edges are points between them.",
                 [image(plot_coclustering(matrices), "", raster=True)],
                 alt=f"Co-clustering heat maps by method. {together_words(view, matrices)}",

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mixtures.datasets.dataset import counted
 from mixtures.tables import KINDS, merged
 from reports.comparison.verdict import EVERY, LIMITS, NAMES
 from reports.metrics.parameters import BLOCKS
@@ -188,7 +189,9 @@ def setting(view: View) -> Section:
             )
         )
     section.blocks.append(Code(manifest["command"], "Command"))
-    section.blocks.append(Code(symbols(model["text"]).replace("; ", "\n"), f"Model (after {SOURCES[model['family']]})"))
+    chain = "Rabiner 1989; states after " if view.ordered else ""
+    source = f"Model (after {chain}{SOURCES[model['family']]})"
+    section.blocks.append(Code(symbols(model["text"]).replace("; ", "\n"), source))
     unit = "standardised features" if data["standardized"] else "the data's own units"
     labels = data["label_column"]
     classes, unlabelled = data["n_classes"], data.get("n_unlabelled")
@@ -198,15 +201,18 @@ def setting(view: View) -> Section:
         Facts(
             [
                 ("Data", f"{data['name']} ({data['source']})" if data["source"] else str(data["name"])),
-                ("Size", f"{data['n']} points{states.lengths_words(view)}, {data['d']} features{held}"),
+                ("Size", f"{data['n']} points{states.lengths_words(view)}, {counted(data['d'], 'feature')}{held}"),
                 ("Features", features(view)),
                 *(("As read", literal("; ".join(notes))) for notes in [data.get("notes", ())] if notes),
                 ("True classes", f"{classes}, from {labels or 'the source'}{without}" if classes else "not known"),
                 *([("Units", f"parameters are in {unit}")] if view.numbers else []),
                 ("Digest", str(data["digest"])),
-                ("States" if view.ordered else "Clusters", clusters_words(model)),
+                ("States" if view.ordered else "Clusters", clusters_words(model) + states.called(view)),
                 *prior_of_labels(model),
-                ("Prior of the clusters", "; ".join(f"{symbols(name)} = {short(prior[name])}" for name in prior)),
+                (
+                    "Prior of the states" if view.ordered else "Prior of the clusters",
+                    "; ".join(f"{symbols(name)} = {short(prior[name])}" for name in prior),
+                ),
                 ("Where it comes from", prior_words(manifest)),
                 ("Seed", short(manifest["seed"])),
                 ("Written", str(manifest["created"])),

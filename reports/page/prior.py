@@ -37,8 +37,13 @@ def prior_sensitivity(view: View) -> Section:
         f"or less, and what [[cavi|CAVI]] finds under priors {expecting(view)}.",
     )
     facts = view.manifest["prior_sensitivity"]
-    if not view.trees or not facts:
+    if not view.trees:
         return no_fit(section)
+    if not facts:
+        section.blocks.append(
+            Notice("A stationary start has no conjugate posterior, so CAVI tries no other priors here.")
+        )
+        return section
     if text := merging(view, facts):
         section.blocks.append(Notice(text, "warn"))
     section.blocks += power_scaling(view, facts)

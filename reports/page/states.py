@@ -50,13 +50,19 @@ def states(view: View) -> Section | None:
     return section
 
 
+def called(view: View) -> str:
+    """Return what the states are called on the rest of the page."""
+    return "; where this page says clusters, the states are meant" if view.ordered else ""
+
+
 def lengths_words(view: View) -> str:
     """Return in how many sequences the points are, and how long these are."""
     if not view.ordered:
         return ""
     if len(view.lengths) == 1:
         return " in one sequence"
-    return f" in {len(view.lengths)} sequences of {min(view.lengths)} to {max(view.lengths)}"
+    low, high = min(view.lengths), max(view.lengths)
+    return f" in {len(view.lengths)} sequences of {f'{low} each' if low == high else f'{low} to {high}'}"
 
 
 def overview(view: View) -> Figure:
@@ -212,7 +218,7 @@ def _dwell(stay: xr.DataArray) -> Cell:
     low, median, high = stay.transpose("quantile").values
     if median == 1:
         return Cell("never left", math.inf)
-    steps = [1 / (1 - p) if p < 1 else math.inf for p in (median, low, high)]
+    steps = [math.inf if p == 1 else 1 / (1 - p) for p in (median, low, high)]
     if math.isinf(steps[2]):
         return Cell(number(steps[0]), steps[0], note=f"{number(steps[1])} to ∞")
     return interval_cell(*steps)

@@ -177,7 +177,7 @@ def relabelling(view: View) -> Section:
     section = Section(
         "relabelling",
         "Relabelling",
-        "A mixture's labels are arbitrary, so every draw was brought to one labelling before anything was compared. "
+        "Labels are arbitrary, so every draw was brought to one labelling before anything was compared. "
         "Renumbering is harmless; draws that switch labels within a chain show clusters that trade places. Where draws are "
         "independent, or a sampler exchanges labels on purpose, as Gibbs sampling does, a switch says nothing and is not "
         "counted.",

@@ -15,18 +15,13 @@ if TYPE_CHECKING:
 
 
 @style.drawing()
-def plot_responsibilities(
-    responsibilities: Mapping[str, xr.DataArray],
-    order: str = "points, in the reference's order (most probable cluster, then falling certainty)",
-) -> Figure:
+def plot_responsibilities(responsibilities: Mapping[str, xr.DataArray]) -> Figure:
     """Draw one strip a method: points along it, in the order given, the cluster probabilities stacked in colour.
 
     Parameters
     ----------
     responsibilities
         Method -> (obs, cluster), rows adding up to one, the same points in the same order in each.
-    order
-        In which order the points are.
     """
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Patch
@@ -44,7 +39,7 @@ def plot_responsibilities(
         ax.set_ylabel(style.look(method).label, rotation=0, ha="right", va="center", weight="bold")
         ax.set(yticks=[0, 1])
         ax.spines[["left", "bottom"]].set_visible(False)
-    axes.flat[-1].set_xlabel(order)
+    axes.flat[-1].set_xlabel("points, in the reference's order (most probable cluster, then falling certainty)")
     figure.legend(
         handles=[Patch(color=style.cluster_colour(k), label=f"cluster {k}") for k in range(clusters)],
         loc="outside upper left",
