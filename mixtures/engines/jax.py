@@ -20,7 +20,7 @@ from mixtures.rows import Rows, blocks
 PRECISIONS = {"float64": np.float64, "float32": np.float32}
 
 # Rows of a chunk, rows that are moved to the device at once, and bytes of what is formed for a block of chunks.
-CHUNK, MOVED, BLOCK = 2048, 2**18, 2**28
+CHUNK, MOVED, BLOCK = 2048, 2**18, 2**29
 
 # Share of the device's free memory that the rows may take; beyond it they are moved anew for every pass, part by part.
 SHARE = 0.6
@@ -28,6 +28,14 @@ SHARE = 0.6
 # By how much a bound in float32 jitters from pass to pass, for each observation and in units of its rounding: this and the
 # number of features, at least four times what was seen for 1 to 50 of them.
 NOISE = 10
+
+
+class Part(NamedTuple):
+    """Some rows on the device: chunks z (G, W, C), their weights w (G, C), and the sum of these."""
+
+    z: Any
+    w: Any
+    total: float
 
 
 class Form(NamedTuple):
@@ -41,7 +49,7 @@ class Form(NamedTuple):
     constant : float
         What has been taken from every log rho.
     statistics : callable
-        From the sums to s (K, P).
+        From the sums, one after another in a vector, to s (K, P).
     columns : int
         Numbers that are formed for each row.
     """
@@ -62,12 +70,12 @@ class OnDevice:
     family : Family
     dtype : type
     parts : callable
-        The parts of the rows, each chunks (G, W, C) and weights (G, C) on the device.
+        The parts of the rows, each chunks (G, W, C) and weights (G, C) on the device, and the sum of the weights.
     """
 
     family: Family
     dtype: type
-    parts: Callable[[], Iterator[tuple[Any, Any]]]
+    parts: Callable[[], Iterator[Part]]
 
     @property
     def rounding(self) -> float:
@@ -89,18 +97,21 @@ class OnDevice:
         forms = [self._form(run) for run in eta.reshape(-1, *eta.shape[-2:])]
         log_z, s = np.zeros(len(forms)), np.zeros((len(forms), *eta.shape[-2:]))
         with double():
-            for found in _one_ahead([self._begin(z, w, form) for form in forms] for z, w in self.parts()):
-                for run, (form, (own, count, sums)) in enumerate(zip(forms, found, strict=True)):
-                    log_z[run] += own + form.constant * count
-                    s[run] += form.statistics(sums)
+            for total, found in _one_ahead(
+                (part.total, [self._begin(part, form) for form in forms]) for part in self.parts()
+            ):
+                for run, (form, sums) in enumerate(zip(forms, found, strict=True)):
+                    log_z[run] += sums[0] + form.constant * total
+                    s[run] += form.statistics(sums[1:])
         return log_z.reshape(eta.shape[:-2]), s.reshape(eta.shape)
 
     def form(self, eta: np.ndarray) -> str:
         """The form in which natural parameters (K, P) are passed over: "features", "rotated" or "scaled"; see `jax.md`."""
         return self._form(eta).block.__name__.strip("_")
 
-    def _begin(self, z: Any, w: Any, form: Form) -> tuple[Any, ...]:
-        """sum_n w_n log_z_n, sum_n w_n and the sums of one run over some chunks, for which nobody waits yet."""
+    def _begin(self, part: Part, form: Form) -> Any:
+        """sum_n w_n log_z_n and then the sums of one run over some chunks, in one vector for which nobody waits yet."""
+        z, w, _ = part
         most = max(1, BLOCK // (z.shape[-1] * form.columns * np.dtype(self.dtype).itemsize))
         chunks = -(-len(z) // -(-len(z) // most))
         return _compiled(_over_blocks, "block", "chunks")(z, w, *form.parameters, block=form.block, chunks=chunks)
@@ -121,12 +132,21 @@ class OnDevice:
         return self.family.monomials.T
 
     def _by_features(self, eta: np.ndarray) -> Form:
-        p, i, j = self._monomials
+        p, *_ = self._monomials
         constant = float(eta[:, 0].max())
         relative = eta.copy()
         relative[:, 0] -= constant
         own: np.ndarray = relative[:, p].astype(self.dtype)
-        return Form(_features, (own, i, j), constant, self._joined, len(i))
+        return Form(
+            _features, (own, *self._pairs), constant, lambda sums: self._joined(sums.reshape(len(eta), -1)), len(p)
+        )
+
+    @cached_property
+    def _pairs(self) -> Any:
+        """The rows i and j of the monomials, on the device."""
+        import jax
+
+        return jax.device_put(list(self._monomials[1:]))
 
     def _joined(self, sums: np.ndarray) -> np.ndarray:
         """Statistics (K, P) from those of the monomials (K, M)."""
@@ -139,13 +159,13 @@ class OnDevice:
         back = partial(self._back, np.linalg.inv(A.astype(np.float64)))
         if diagonal:
             a, b = A.diagonal(axis1=1, axis2=2)[:, 1:], A[:, 1:, 0]
-            return Form(_scaled, (a, b, relative), constant, lambda sums: back(_arrow(sums)), b.size)
+            return Form(_scaled, (a, b, relative), constant, lambda sums: back(_arrow(sums, *b.shape)), b.size)
         return Form(_rotated, (A, relative), constant, back, A[..., 0].size)
 
     def _back(self, B: np.ndarray, sums: np.ndarray) -> np.ndarray:
         """Statistics (K, P) from the second moments (K, 1 + D, 1 + D) of (1, u), where (1, z) = B (1, u)."""
         _, i, j = self._monomials
-        return self._joined((B @ sums @ B.swapaxes(-1, -2))[:, i, j])
+        return self._joined((B @ sums.reshape(B.shape) @ B.swapaxes(-1, -2))[:, i, j])
 
 
 def one_pass(x: Rows, weights: np.ndarray | None, family: Family, precision: str = "float64") -> OnDevice:
@@ -244,8 +264,8 @@ def _parts(x: Rows, weights: np.ndarray | None) -> Iterator[tuple[np.ndarray, np
 
 def _moved(
     parts: Iterable[tuple[np.ndarray, np.ndarray | None]], family: Family, dtype: type, chunk: int
-) -> Iterator[tuple[Any, Any]]:
-    """Chunks (G, W, C) and weights (G, C) of every part, on the device; rows that fill up the last chunk weigh nothing."""
+) -> Iterator[Part]:
+    """Every part of the rows, on the device; rows that fill up the last chunk weigh nothing."""
     import jax
 
     for x, weights in parts:
@@ -254,25 +274,26 @@ def _moved(
         y, w = family.factors(x), np.ones(len(x)) if weights is None else weights
         more = -len(y) % chunk
         with double():
-            yield (
+            yield Part(
                 _compiled(_turned, "chunk")(np.pad(y, ((0, more), (0, 0))).astype(dtype), chunk=chunk),
                 jax.device_put(np.pad(w, (0, more)).reshape(-1, chunk).astype(dtype)),
+                float(w.sum()),
             )
 
 
-def _held(x: np.ndarray, weights: np.ndarray | None, family: Family, dtype: type) -> tuple[Any, Any]:
-    """All rows as one array of chunks and one of weights, which are on the device but once while they are moved."""
+def _held(x: np.ndarray, weights: np.ndarray | None, family: Family, dtype: type) -> Part:
+    """All rows as one part, which is on the device but once while it is moved."""
     import jax.numpy as jnp
 
     chunk = min(CHUNK, len(x))
     G, W = -(-len(x) // chunk), family.factors(x[:1]).shape[-1]
     with double():
-        held = jnp.zeros((G, W, chunk), dtype), jnp.zeros((G, chunk), dtype)
-        start = 0
+        z, w = jnp.zeros((G, W, chunk), dtype), jnp.zeros((G, chunk), dtype)
+        start, total = 0, 0.0
         for moved in _moved(_parts(x, weights), family, dtype, chunk):
-            held = tuple(_put()(a, part, start) for a, part in zip(held, moved, strict=True))
-            start += len(moved[0])
-    return held
+            z, w = _put()(z, moved.z, start), _put()(w, moved.w, start)
+            start, total = start + len(moved.z), total + moved.total
+    return Part(z, w, total)
 
 
 def _one_ahead(begun: Iterable[Any]) -> Iterator[Any]:
@@ -308,8 +329,8 @@ def _turned(y: Any, chunk: int) -> Any:
     return y.reshape(-1, chunk, y.shape[-1]).swapaxes(1, 2)
 
 
-def _over_blocks(z: Any, w: Any, *parameters: Any, block: Any, chunks: int) -> tuple[Any, Any, Any]:
-    """sum_n w_n log_z_n, sum_n w_n and a block's sums, over all blocks, of which the last may overlap the one before."""
+def _over_blocks(z: Any, w: Any, *parameters: Any, block: Any, chunks: int) -> Any:
+    """sum_n w_n log_z_n and a block's sums, over all blocks, of which the last may overlap the one before, in one vector."""
     import jax
     import jax.numpy as jnp
 
@@ -323,8 +344,8 @@ def _over_blocks(z: Any, w: Any, *parameters: Any, block: Any, chunks: int) -> t
 
     shapes = jax.eval_shape(block, z[:chunks], w[:chunks], *parameters)
     nothing = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
-    log_z, sums = jax.lax.fori_loop(0, -(-len(z) // chunks), add, nothing)
-    return log_z, w.sum(dtype=jnp.float64), sums
+    found = jax.lax.fori_loop(0, -(-len(z) // chunks), add, nothing)
+    return jnp.concatenate([a.ravel() for a in jax.tree.leaves(found)])
 
 
 def _features(z: Any, w: Any, eta: Any, i: Any, j: Any) -> tuple[Any, Any]:
@@ -354,12 +375,11 @@ def _scaled(z: Any, w: Any, a: Any, b: Any, constant: Any) -> tuple[Any, Any]:
     return log_z, tuple(_total(part.sum(-1)) for part in (r, r * u, r * u * u))
 
 
-def _arrow(sums: tuple[np.ndarray, ...]) -> np.ndarray:
+def _arrow(sums: np.ndarray, K: int, D: int) -> np.ndarray:
     """Second moments (K, 1 + D, 1 + D) of (1, u) from the sums of 1, u and u^2; nobody asks for those of two features."""
-    count, first, second = sums
-    K, D = first.shape
+    first, second = sums[K:].reshape(2, K, D)
     S, d = np.zeros((K, 1 + D, 1 + D)), np.arange(1, 1 + D)
-    S[:, 0, 0] = count[:, 0]
+    S[:, 0, 0] = sums[:K]
     S[:, 0, 1:] = S[:, 1:, 0] = first
     S[:, d, d] = second
     return S
