@@ -359,18 +359,21 @@ class Fit:
             yield slice(None), np.concatenate([self._about_means(block, log_pi) for block, _ in blocks(x)])[None]
             return
 
-        def by_draw(eta: np.ndarray, block: np.ndarray, known: dict[bytes, np.ndarray] | None = None) -> np.ndarray:
-            log_p = self._log_densities(eta.swapaxes(0, 1).reshape(K * S, P), block, known)
-            return np.moveaxis(log_p.T.reshape(K, S, len(block)), 0, -1)
+        def every(eta: np.ndarray) -> np.ndarray:
+            return eta.swapaxes(0, 1).reshape(K * S, P)
+
+        def by_draw(found: np.ndarray) -> np.ndarray:
+            return np.moveaxis(found.T.reshape(K, S, -1), 0, -1)
 
         step = max(1, BLOCK_ELEMENTS // (S * K))
         for start in range(0, len(x), step):
             rows = slice(start, start + step)
-            log_rho = by_draw(eta, x[rows], marginals)
+            log_rho = by_draw(self._log_densities(every(eta), x[rows], marginals))
             if self.family.has_base:
                 log_rho = log_rho + self.family.log_base(x[rows])[:, None]
-            if impossible is not None:
-                log_rho = np.where(by_draw(impossible, x[rows]) > 0.5, -np.inf, log_rho)
+            if impossible is not None:  # counts among the values that were seen, which no gap adds to
+                count = by_draw(_log_density(every(impossible), *self._features(x[rows])))
+                log_rho = np.where(count > 0.5, -np.inf, log_rho)
             yield rows, log_rho
 
     def _log_densities(

@@ -21,6 +21,7 @@ from mixtures import (
     Gaussian,
     Poisson,
     Product,
+    tables,
 )
 from mixtures.datasets import load
 from mixtures.engines.missing import Grouped, densities, statistics
@@ -302,6 +303,20 @@ def test_the_evidence_of_binary_rows_is_the_sum_over_all_that_is_missing(rng):
         filled[tuple(gaps.T)] = values
         each.append(exact.fit(filled, family, allocation).info["log_evidence"][-1])
     assert exact.fit(x, family, allocation).info["log_evidence"][-1] == pytest.approx(logsumexp(each), abs=1e-9)
+
+
+def test_what_is_impossible_is_so_by_what_was_seen(rng):
+    """Beside correlated numbers that have gaps; a gap in the column itself makes nothing impossible."""
+    x = np.array([[0.5, 1.0, 0.0], [np.nan, 1.5, 1.0], [0.2, np.nan, np.nan], [np.nan, np.nan, 0.0], [1.0, 0.0, 1.0]])
+    more = np.column_stack([rng.standard_normal((9, 2)), np.arange(9) % 2])
+    family = tables.family_of(np.vstack([x, more]), 2, ["gaussian", "gaussian", "bernoulli"], missing=True)
+    theta = family.mean(family.posterior(family.rough(x).sum(0)[None].repeat(2, 0)))
+    assert family.name == "product"
+    for p, expected in (((0.0, 0.0), [0, 1, 0, 0, 1]), ((0.0, 0.5), [0, 0, 0, 0, 0]), ((1.0, 1.0), [1, 0, 0, 1, 0])):
+        own = theta | {"probabilities": np.array(p)[:, None]}
+        held = Draws(np.full((1, 1, 2), 0.5), {name: v[None, None] for name, v in own.items()})
+        fit = Fit("given", "point", family, Dirichlet.symmetric(2), held, np.empty(0), True, {})
+        assert np.isneginf(fit.log_predictive(x)).astype(int).tolist() == expected
 
 
 def test_exact_sums_need_independent_features(rng):
