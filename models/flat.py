@@ -71,6 +71,9 @@ def flatten(model: pm.Model, names: Sequence[str], data: Sequence[TensorVariable
     Values in ``data``, observed ones of the model, become arguments of the log joint, which so serves all data of a shape.
     """
     shapes = {value.name: value.type.shape for value in model.value_vars}
+    if any(None in shape for shape in shapes.values()):  # those by dims, whose lengths may change
+        point = model.initial_point()
+        shapes = {value.name: np.shape(point[value.name]) for value in model.value_vars}
     arguments: dict[Variable, Variable] = {value: value.type() for value in data}
     outputs = [model.logp(), *model.replace_rvs_by_values([model[name] for name in names])]
     logp = by_jax([*model.value_vars, *arguments.values()], clone_replace(outputs[:1], arguments))

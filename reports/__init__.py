@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from reports.api.comparison import Comparison, compare
     from reports.api.overfit import Overfitting, overfit
     from reports.api.selection import Selection, select
+    from reports.api.validation import Validation, validate
     from reports.comparison.results import Results, ResultsError
 
 __all__ = [
@@ -17,10 +18,12 @@ __all__ = [
     "Results",
     "ResultsError",
     "Selection",
+    "Validation",
     "calibrate",
     "compare",
     "overfit",
     "select",
+    "validate",
 ]
 
 # Where each of these is loaded from when it is first asked for, so that the shell's command hears signals from its start.
@@ -29,6 +32,7 @@ HOMES = {
     "reports.api.comparison": ("Comparison", "compare"),
     "reports.api.overfit": ("Overfitting", "overfit"),
     "reports.api.selection": ("Selection", "select"),
+    "reports.api.validation": ("Validation", "validate"),
     "reports.comparison.results": ("Results", "ResultsError"),
 }
 

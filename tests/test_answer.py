@@ -72,7 +72,7 @@ def manifest(verdicts, reference="exact", trusted=True, reason="is the reference
         "reference": {"method": reference, "trusted": trusted, "reason": reason, "checks": checks},
         "references": {},
         "modes": {},
-        "model": {"n_components": 2},
+        "model": {"n_components": 2, "blocks": ["weights", "locations", "spreads"]},
         "data": {"n_heldout": 0, "n_classes": None},
         "options": {"chains": 4, "draws": 1000},
     }
@@ -231,7 +231,7 @@ def test_the_reference_alone():
 
 def test_one_cluster():
     of_one = {claim: GOOD[claim] for claim in ("locations", "spreads", "density")}
-    found = manifest({"cavi": of_one, "exact": EXACT}, model={"n_components": 1})
+    found = manifest({"cavi": of_one, "exact": EXACT}, model={"n_components": 1, "blocks": ["locations", "spreads"]})
     assert answer.sentences(found)[2] == (
         "With one cluster all points belong together. For prediction, CAVI agrees with the reference (total variation "
         "0.0120 ± 0.0030, limit 0.05)."

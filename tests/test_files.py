@@ -620,7 +620,7 @@ def test_an_added_store_that_lost_draws_is_refused(name, results, tmp_path):
     """Where gaps are filled by zeros, as zarr's own arrays are, nobody else would notice."""
     import zarr
 
-    from reports.comparison.added import _read
+    from reports.comparison.added import read_arrays
 
     store = zarr.open_group(files.open_store(tmp_path / "d#raws", read_only=False), mode="w", zarr_format=2)
     names = ("weights", "means", "covariances")
@@ -628,10 +628,10 @@ def test_an_added_store_that_lost_draws_is_refused(name, results, tmp_path):
         values = results.trees["cavi"]["posterior"][key].values[0]
         array = store.create_array(key, data=values, chunks=(50, *values.shape[1:]))
         array.attrs["_ARRAY_DIMENSIONS"] = ["draw", *"abc"[: values.ndim - 1]]
-    assert set(_read(tmp_path / "d#raws", names).data_vars) == set(names)
+    assert set(read_arrays(tmp_path / "d#raws", names).data_vars) == set(names)
     first_chunk(tmp_path / "d#raws" / name).unlink()
     with pytest.raises(ValueError, match=f"lost 1 chunks of {name}"):
-        _read(tmp_path / "d#raws", names)
+        read_arrays(tmp_path / "d#raws", names)
 
 
 class Executed:
@@ -647,7 +647,7 @@ class Executed:
 @pytest.mark.robustness("security")
 def test_no_store_of_a_stranger_runs_code(tmp_path):
     """An array of text whose filters unpickle it."""
-    from reports.comparison.added import _read
+    from reports.comparison.added import read_arrays
 
     store, mark = tmp_path / "draws.zarr", tmp_path / "executed"
     (store / "weights").mkdir(parents=True)
@@ -666,5 +666,5 @@ def test_no_store_of_a_stranger_runs_code(tmp_path):
     (store / "weights" / ".zarray").write_text(json.dumps(array | filters))
     (store / "weights" / "0").write_bytes(pickle.dumps(Executed(mark)))
     with pytest.raises(ValueError, match="cannot be read"):
-        _read(store, ["weights"])
+        read_arrays(store, ["weights"])
     assert not mark.exists()

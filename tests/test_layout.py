@@ -26,7 +26,7 @@ FLOORS = {
     ),
     "reports": (
         ("metrics", "examples"),
-        ("comparison",),
+        ("comparison", "validation"),
         ("studies", "bench"),
         ("plots",),
         ("page",),

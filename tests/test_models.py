@@ -26,7 +26,7 @@ from mixtures import (
 from mixtures.ascent.starts import statistics
 from mixtures.methods import cavi, exact
 from mixtures.sequences import SequenceFit
-from models import joint
+from models import joint, vi
 from models.families import twin
 from models.flat import flatten, parallel
 from models.methods import advi, nuts
@@ -476,13 +476,13 @@ def test_advi_takes_the_steps_of_pymc_and_averages_them(one_cluster, monkeypatch
     import jax
     import pytensor
 
-    monkeypatch.setattr(advi, "AVERAGED", (0.25, 0.5))
+    monkeypatch.setattr(vi, "AVERAGED", (0.25, 0.5))
     model = joint.build(*one_cluster)
     P = flatten(model, ("weights",)).size
     steps = 40
     init = {"mu": np.full((1, P), 0.1), "rho": np.full((1, P), -1.0)}
-    loop, shared = advi._loop(model, "meanfield", steps, 0.01)
-    seeds, state = advi._arguments(shared, init, np.random.default_rng(0))
+    loop, shared = vi.loop(model, "meanfield", steps, 0.01)
+    seeds, state = vi.arguments(shared, init, np.random.default_rng(0))
     _, averages, losses = parallel(loop, seeds, state)(seeds, state)
 
     theirs = pm.ADVI(model=model, random_seed=0)
@@ -534,7 +534,7 @@ def test_advi_judges_the_objective_to_a_tenth_of_a_nat(below, converged, rng):
     """The target is standard normal; an average on the way is off by so many nats."""
     mean = np.zeros((1, 2, 2))
     mean[0, 1, 0] = np.sqrt(2 * below)
-    ends = advi.Ends(np.zeros((1, 500)), mean, np.tile(np.eye(2), (1, 2, 1, 1)), rng.standard_normal((4000, 2)))
+    ends = vi.Ends(np.zeros((1, 500)), mean, np.tile(np.eye(2), (1, 2, 1, 1)), rng.standard_normal((4000, 2)))
     settings = {"rank": "meanfield", "steps": 500, "learning_rate": 0.01, "restarts": 1}
     model = Gaussian.from_data(rng.standard_normal((9, 2)), 1), Dirichlet.symmetric(1)
     with contextlib.nullcontext() if converged else pytest.warns(ConvergenceWarning):

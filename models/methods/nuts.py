@@ -39,6 +39,9 @@ SHARE = 0.25
 # Doublings after which a trajectory ends without a U-turn: the default of all three samplers.
 MAX_DEPTH = 10
 
+# Unconstrained values up to which NumPyro's metric is dense: of more, a warm-up cannot learn the correlations.
+MOST_DENSE = 500
+
 
 @dataclass(frozen=True)
 class Run:
@@ -284,7 +287,7 @@ def _chain(
         key = jax.random.PRNGKey(seed)
         kernel = NUTS(
             potential_fn=lambda v: -flat.log_joint(v, *data),
-            dense_mass=True,
+            dense_mass=flat.size <= MOST_DENSE,
             target_accept_prob=target_accept,
             max_tree_depth=MAX_DEPTH,
         )

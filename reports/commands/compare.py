@@ -251,7 +251,7 @@ def compare(
             stages.tell("save", "running")
 
             def save(folder: Path) -> Path:
-                outcome(partial(_written, folder, result.results.manifest))
+                outcome(partial(written, folder, result.results.manifest))
                 return result.save(folder, report=report, overwrite=overwrite, executor=executor)
 
             folder = save_in(save, folder, renumber=out_dir is None)
@@ -283,7 +283,7 @@ def _shape(image: str | None) -> tuple[int, int] | None:
     return int(sides[0]), int(sides[1])
 
 
-def _written(folder: Path, manifest: dict[str, Any]) -> str:
+def written(folder: Path, manifest: dict[str, Any]) -> str:
     """What a folder has of a comparison that a signal ends while it is written."""
     from reports.comparison.results import MANIFEST
 

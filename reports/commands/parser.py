@@ -20,10 +20,12 @@ from reports.commands.report import report
 from reports.commands.select import select
 from reports.commands.stopping import Ending
 from reports.commands.terminal import err, say
+from reports.commands.validate import validate
 
 COMMANDS: dict[Callable[..., None], str] = {
     compare: "Fit one mixture by several methods and compare them.",
     select: "Choose the number of clusters K.",
+    validate: "Hold your own posterior of any PyMC model against a trusted one.",
     datasets: "List the built-in data sets.",
     report: "Write the page of an earlier comparison again.",
     bench: "Measure how fast this machine is.",

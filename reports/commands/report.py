@@ -13,7 +13,9 @@ from reports.commands.terminal import say
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `mixtures compare` wrote.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder that `mixtures compare` or `validate` wrote.")
+    ],
     open_: Open = False,
 ) -> None:
     """Write the page of an earlier comparison again, from what was saved."""

@@ -21,6 +21,7 @@ from reports.plots.style import shortened
 if TYPE_CHECKING:
     from reports.api.comparison import Comparison
     from reports.api.selection import Selection
+    from reports.api.validation import Validation
     from reports.page.blocks import Cell
     from reports.page.blocks import Table as Block
     from reports.page.selection import View as Selected
@@ -156,6 +157,22 @@ def summarise(result: Comparison) -> None:
         say(said, err, "yellow")
     for method, failure in result.failures.items():
         say(f"{METHODS[method].title} failed: {failure}", err, "red")
+    say(reference_line(view))
+
+
+def summarise_validation(result: Validation) -> None:
+    """Write the verdict on every result, where results differ from the reference, and which that is."""
+    from reports.page.answer import stand_in
+    from reports.page.glance import differences, summary
+    from reports.page.validation_view import ValidationView
+
+    view = ValidationView(result.results)
+    show(summary(view))
+    for sentence in differences(view):
+        say(sentence)
+    for method, failure in result.failures.items():
+        say(f"{view.label(method)} failed: {failure}", err, "red")
+    say(stand_in(view.manifest))
     say(reference_line(view))
 
 

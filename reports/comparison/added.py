@@ -75,9 +75,9 @@ class Raw(NamedTuple):
     names: tuple[str, ...] = ()
 
 
-def check_names(names: Iterable[str]) -> None:
-    """Refuse names that are taken, in whatever case, or cannot be shown."""
-    taken = {name.casefold() for name in (*METHODS, "oracle", "data")}
+def check_names(names: Iterable[str], methods: Iterable[str] = METHODS) -> None:
+    """Refuse names that are taken, by ``methods`` too and in whatever case, or cannot be shown."""
+    taken = {name.casefold() for name in (*methods, "oracle", "data")}
     for name in names:
         shown = isinstance(name, str) and name.isprintable() and name == name.strip() and not name.startswith("_")
         if not shown or not 0 < len(name) <= LONGEST_NAME or len(file_name(name)) > LONGEST_FILE_NAME:
@@ -117,7 +117,7 @@ def as_added(name: str, result: Result, data: Data, family: Family, allocation: 
     try:
         where = f" from {Path(result).name}" if isinstance(result, str | Path) else ""
         if isinstance(result, str | Path):
-            result = _read(Path(result), axes(family))
+            result = read_arrays(Path(result), axes(family))
         if estimators.is_mixture(result):
             return _estimator(name, result, data, family, allocation)
         if isinstance(result, Fit):
@@ -148,7 +148,7 @@ def _lacking(missing: list[str], raw: Raw, family: Family) -> str:
     return f"it lacks {', '.join(missing)}{hint}; expected {', '.join(axes(family))}{closed}".replace("?;", "?")
 
 
-def _read(path: Path, names: Iterable[str]) -> xr.DataTree | dict[str, np.ndarray]:
+def read_arrays(path: Path, names: Iterable[str]) -> xr.DataTree | dict[str, np.ndarray]:
     """The arrays of a .npz file, or the tree of a zarr folder or a netCDF file."""
     from zipfile import BadZipFile
 
@@ -159,7 +159,7 @@ def _read(path: Path, names: Iterable[str]) -> xr.DataTree | dict[str, np.ndarra
     try:
         for part in (path, *path.rglob("*")):  # of a zarr folder, all that is in it
             limits.check_regular(part)
-        if path.is_file() and _is_pickle(path):
+        if path.is_file() and is_pickle(path):
             raise limits.DataError(
                 f"{path} is a pickle, which may run any code when it is read: load it in Python and give the estimator as "
                 f"extra={{{path.stem!r}: estimator}}, or save its weights (K,), means (K, D) and covariances (K, D, D) in the "
@@ -194,7 +194,7 @@ def _read(path: Path, names: Iterable[str]) -> xr.DataTree | dict[str, np.ndarra
         ) from error
 
 
-def _is_pickle(path: Path) -> bool:
+def is_pickle(path: Path) -> bool:
     """Whether a file is one by `pickle`, `joblib` or `cloudpickle`: by its name, or by its first bytes."""
     with open(path, "rb") as file:
         begins = file.read(2)

@@ -34,6 +34,15 @@ def write(path: Path, manifest: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(manifest, indent=2, default=lambda value: value.tolist()) + "\n")
 
 
+def kind_of(path: Path) -> str | None:
+    """What kind of results a manifest is of, where it says so; what is wrong with it is told when it is read."""
+    try:
+        kind = json.loads(path.read_text(encoding="utf-8")).get("kind")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
+    return kind if isinstance(kind, str) else None
+
+
 def read(path: Path, schema: Any, what: str, version: int, *, older: Any = None) -> dict[str, Any]:
     """Read a manifest and check it, whole, against its schema.
 

@@ -30,6 +30,10 @@ TYPICAL = {
     "exact": 3.0,
     "gibbs": 4.0,
     "smc": 20.0,
+    "model": 5.0,
+    "laplace": 3.0,
+    "pathfinder": 3.0,
+    "nuts-2": 15.0,
     "measure": 8.0,
     "save": 12.0,
 }
@@ -43,7 +47,14 @@ OVERDUE = 5
 # Seconds between lines of a log, and between pictures in a notebook.
 LOG, PICTURE = 10.0, 0.5
 
-TITLES = {name: method.title for name, method in METHODS.items()} | {"measure": "Comparing", "save": "Writing"}
+TITLES = {name: method.title for name, method in METHODS.items()} | {
+    "model": "Reading the model",
+    "laplace": "Laplace's approximation",
+    "pathfinder": "Pathfinder",
+    "nuts-2": "NUTS, a second sampler",
+    "measure": "Comparing",
+    "save": "Writing",
+}
 
 
 class Watch:

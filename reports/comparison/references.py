@@ -15,12 +15,12 @@ MODES_APART = 1.1
 NOTHING_SAMPLED = "no MCMC draws to hold the others against"
 
 
-def reference_entry(method: str, checks: list[dict[str, Any]]) -> dict[str, Any]:
-    """The manifest's entry on the reference."""
+def reference_entry(method: str, checks: list[dict[str, Any]], after: str = " after relabelling") -> dict[str, Any]:
+    """The manifest's entry on the reference; ``after`` says what was done to its draws before they were checked."""
     failed = [check for check in checks if not check["passed"]]
     reason = "is the reference and passed its checks"
     if failed:
-        reason = f"failed its checks after relabelling ({_failed(checks)})"
+        reason = f"failed its checks{after} ({failed_checks(checks)})"
         if any(c["name"] == "largest R-hat" and c["value"] is not None and c["value"] > MODES_APART for c in failed):
             reason += "; chains so far apart are what a posterior with several modes looks like"
     return {
@@ -32,7 +32,7 @@ def reference_entry(method: str, checks: list[dict[str, Any]]) -> dict[str, Any]
     }
 
 
-def _failed(checks: list[dict[str, Any]]) -> str:
+def failed_checks(checks: list[dict[str, Any]]) -> str:
     """The checks that were not passed, each with its value: numbers of draws whole, R-hat to the third decimal."""
 
     def text(value: float | None) -> str:
@@ -87,6 +87,6 @@ def caveat(fit: Fit, judged: dict[str, Any] | None) -> str | None:
     """Why the method itself cannot be relied on: an optimiser that did not converge, a sampler that failed its checks."""
     if fit.kind == "mcmc":
         if judged is not None:
-            return None if judged["trusted"] else f"the sampler failed its checks ({_failed(judged['checks'])})"
+            return None if judged["trusted"] else f"the sampler failed its checks ({failed_checks(judged['checks'])})"
         return None if fit.converged else "the sampler's runs disagree"
     return None if fit.converged else "the optimiser did not converge"

@@ -17,17 +17,18 @@ from urllib.parse import quote
 
 from mixtures.datasets.limits import check_memory
 from reports.comparison import files
-from reports.comparison.manifest import ManifestError, read, write
+from reports.comparison.manifest import ManifestError, kind_of, read, write
 from reports.comparison.memberships import as_csv, of_results
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-FORMAT = 8
+FORMAT, FORMAT_OF_VALIDATION = 8, 1
 COLUMNS = ("method", "metric", "target", "value", "se")
 MANIFEST, PAGE, METRICS, DATA = "manifest.json", "report.html", "metrics.csv", "data.zarr"
 MEMBERSHIPS = "memberships.csv"
+VALIDATION = "validation"
 
 # What a file within a zarr store is called.
 IN_STORE = re.compile(r"\.z(array|attrs|group|metadata)|\d+(\.\d+)*")
@@ -61,12 +62,17 @@ class Results:
     data: xr.Dataset
     trees: dict[str, xr.DataTree]
 
+    @property
+    def is_validation(self) -> bool:
+        """Whether they are of any model (`reports.validation`) and not of one mixture."""
+        return self.manifest.get("kind") == VALIDATION
+
     def memberships(self) -> pd.DataFrame | None:
         """To which cluster each row of the data belongs, by the reference or else the first method; None where none succeeded.
 
         See `reports.comparison.memberships.memberships`.
         """
-        return of_results(self.manifest, self.data, self.trees)
+        return None if self.is_validation else of_results(self.manifest, self.data, self.trees)
 
     def save(self, folder: str | Path, *, overwrite: bool = False, page: Callable[[], str] | None = None) -> Path:
         """Write the folder in one move: it is there whole, or not at all.
@@ -137,7 +143,8 @@ class Results:
             stores = {name: files.open_tree(folder / store_name(name)) for name in names}
             check_memory(sum(store.nbytes for store in stores.values()), "its draws", "they are more than was written")
             trees = {name: store.load() for name, store in stores.items()}
-            _check_agree(manifest, data, trees)
+            if manifest.get("kind") != VALIDATION:
+                _check_agree(manifest, data, trees)
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise ResultsError(f"{folder} is damaged ({error}); run the comparison again") from error
         return cls(manifest, metrics, data, trees)
@@ -236,7 +243,10 @@ def _read_manifest(folder: Path, *, or_older: bool = False) -> dict[str, Any]:
             )
         from reports.comparison import schema
 
-        manifest = read(path, schema.Manifest, "a comparison", FORMAT, older=schema.Earlier if or_older else None)
+        older = schema.Earlier if or_older else None
+        if kind_of(path) == VALIDATION:
+            return read(path, schema.Validation, "a validation", FORMAT_OF_VALIDATION, older=older)
+        manifest = read(path, schema.Manifest, "a comparison", FORMAT, older=older)
         if manifest["format"] == FORMAT:
             schema.check(manifest)
             schema.as_numbers(manifest)

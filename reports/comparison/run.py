@@ -300,7 +300,7 @@ def compare(
         "peak_memory_mb": facts_of.peak_memory(),
     }
     failures = {method: entry["error"] for method, entry in entries.items() if entry["status"] == "failed"}
-    results = Results(manifest, _frame(measured.rows), data.dataset(), measured.trees)
+    results = Results(manifest, frame(measured.rows), data.dataset(), measured.trees)
     return Compared(measured.fits, failures, results)
 
 
@@ -403,7 +403,7 @@ def _run(
     """One method's fit, or None, and its entry in the manifest."""
     spec = METHODS[method]
     settings = spec.settings(options)
-    entry = _entry(spec.title, spec.kind, spec.bound_kind, settings)
+    entry = entry_of(spec.title, spec.kind, spec.bound_kind, settings)
     if spec.uses_start:
         settings = settings | {"start": start}
     if spec.tells:
@@ -433,7 +433,7 @@ def _run(
         if method == "em":
             fit = to_boundary(fit, x)
         seconds = {"import": imported} | fit.seconds
-        info = _plain(fit.info)
+        info = plain(fit.info)
         entry["warnings"] += info.pop("warnings", [])
         entry |= {"status": "ok", "converged": fit.converged, "seconds": seconds, "info": info}
     return fit, entry
@@ -441,8 +441,8 @@ def _run(
 
 def _join(joined: Added) -> dict[str, Any]:
     """The manifest's entry of a result made elsewhere."""
-    info = _plain(joined.fit.info)
-    return _entry(joined.title, joined.kind, joined.bound_kind, {}) | {
+    info = plain(joined.fit.info)
+    return entry_of(joined.title, joined.kind, joined.bound_kind, {}) | {
         "status": "ok",
         "added": True,
         "converged": joined.converged,
@@ -452,7 +452,7 @@ def _join(joined: Added) -> dict[str, Any]:
     }
 
 
-def _entry(title: str, kind: str, bound_kind: str | None, options: dict[str, Any]) -> dict[str, Any]:
+def entry_of(title: str, kind: str, bound_kind: str | None, options: dict[str, Any]) -> dict[str, Any]:
     """The manifest's entry of a method that has not come to anything yet."""
     return {
         "title": title,
@@ -468,17 +468,17 @@ def _entry(title: str, kind: str, bound_kind: str | None, options: dict[str, Any
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Arrays as lists, down to the last level, as the manifest can hold them."""
     if isinstance(value, Mapping):
-        return {name: _plain(v) for name, v in value.items()}
+        return {name: plain(v) for name, v in value.items()}
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
-def _frame(rows: list[Row]) -> pd.DataFrame:
+def frame(rows: list[Row]) -> pd.DataFrame:
     """The long table; what could not be computed is left out, and what is infinite unless its metric can be."""
     import pandas as pd
 
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    values = frame["value"].astype(float)
-    return frame[np.isfinite(values) | (np.isinf(values) & frame["metric"].isin(INFINITE))].reset_index(drop=True)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    values = table["value"].astype(float)
+    return table[np.isfinite(values) | (np.isinf(values) & table["metric"].isin(INFINITE))].reset_index(drop=True)

@@ -157,7 +157,9 @@ class Modes(TypedDict):
 class Decided(TypedDict):
     """The check that decided a claim."""
 
-    quantity: Literal["median_shift", "width_ratio", "coverage95", "coclustering_error", "predictive_tv"]
+    quantity: Literal[
+        "median_shift", "width_ratio", "coverage95", "coclustering_error", "predictive_tv", "correlation_error"
+    ]
     target: str
     value: float | Literal["inf", "-inf"]
     se: float | None
@@ -193,6 +195,67 @@ class PriorSensitivity(TypedDict):
     scaled: str | None
     scales: list[Scale]
     merged: dict[str, Together]
+
+
+class Observed(TypedDict):
+    """The data of any model."""
+
+    name: str
+    source: Any
+    n: int
+    observed: dict[str, list[int]]
+    digest: str
+    notes: list[str]
+
+
+class Variable(TypedDict):
+    """See `reports.validation.target.Variable`."""
+
+    shape: list[int]
+    free: bool
+    scale: str
+
+
+class AnyModel(TypedDict):
+    """Any PyMC model: its text, its graph as SVG where one could be drawn, and its variables."""
+
+    text: str
+    graph: str | None
+    variables: dict[str, Variable]
+    blocks: dict[str, list[str]]
+    left_out: list[str]
+    flat_priors: list[str]
+    n_parameters: Positive
+    notes: list[str]
+
+
+class ValidatedMethod(Method):
+    """A method, and the variables of the model that it does not have."""
+
+    missing: list[str]
+
+
+class Validation(TypedDict):
+    """The manifest of a validation; what it holds besides is passed over."""
+
+    kind: Literal["validation"]
+    format: int
+    command: str
+    created: str
+    seed: Any
+    versions: dict[str, str]
+    platform: str
+    data: Observed
+    model: AnyModel
+    methods: dict[str, ValidatedMethod]
+    options: Options
+    reference: Reference
+    references: dict[str, Reference]
+    evidence: dict[str, dict[str, str]]
+    verdict: dict[str, dict[str, Claim]]
+    prior_sensitivity: dict[str, str] | None
+    timings: dict[str, float | None]
+    files: dict[str, str]
 
 
 class Manifest(TypedDict):

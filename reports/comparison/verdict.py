@@ -14,7 +14,7 @@ The verdict needs rows alone, with values and standard errors, and no fit:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -26,6 +26,9 @@ from reports.metrics.parameters import kind as kind_of
 
 EVERY = (*BLOCKS, "clusters", "density")
 """All claims, in the order in which they are shown."""
+
+CORRELATIONS = "rank correlations"
+"""The claim on how parameters depend on each other, where it is made; no parameter has a name with a space."""
 
 CLAIMS = ("weights", "locations", "spreads", "clusters", "density")
 """Those on Gaussian clusters."""
@@ -77,14 +80,22 @@ LIMITS = {
         0.02,
         "two points in a hundred pairs: the change in the probability that two points share a cluster, on average",
     ),
+    "correlation_error": Limit(
+        -0.2,
+        0.2,
+        "a fifth of the way from none to a whole one: two normal parameters lose a correlation of 0.2 or more",
+    ),
     "predictive_tv": Limit(
         None, 0.05, "no event has predictive probabilities that differ by more than 0.05, the usual level of a test"
     ),
 }
 """From the metric to its limits. They are conventions, chosen once for all data; each says what it means."""
 
+OF_PARAMETERS = ("median_shift", "width_ratio", "coverage95")
+"""What decides a claim on a block of parameters."""
+
 MEASURED = {
-    **dict.fromkeys(BLOCKS, ("median_shift", "width_ratio", "coverage95")),
+    **dict.fromkeys(BLOCKS, OF_PARAMETERS),
     "clusters": ("coclustering_error",),
     "density": ("predictive_tv",),
 }
@@ -96,6 +107,7 @@ NAMES = {
     "coverage95": "95% coverage",
     "coclustering_error": "co-clustering difference",
     "predictive_tv": "total variation",
+    "correlation_error": "rank correlation difference",
 }
 
 # What is logarithmic is judged on the logarithm.
@@ -113,6 +125,8 @@ def judge(
     reference: Mapping[str, Any] | None = None,
     caveat: str | None = None,
     claims: Sequence[str] = CLAIMS,
+    block: Callable[[str], str | None] | None = None,
+    pairs: int | None = None,
 ) -> Verdict:
     """The verdict on one method.
 
@@ -129,6 +143,10 @@ def judge(
         what does not differ says so.
     claims : sequence of str
         Those of `EVERY` that say something of this model: one cluster has no weights.
+    block : callable, optional
+        From the name of a scalar parameter to its block, where blocks are not those of mixtures; claims are then blocks.
+    pairs : int, optional
+        Of how many pairs of parameters the rows on correlations are the worst.
 
     Returns
     -------
@@ -138,7 +156,13 @@ def judge(
         ``se``, ``low`` and ``high`` (the limits) and ``state``.
     """
     rows = list(rows)
-    found = {claim: _judged(claim, rows, kind) for claim in claims}
+    by_claim = {claim: _members(claim, rows, block) for claim in claims}
+    found = {
+        claim: _judged(
+            own, kind == "point" and (bool(block) or claim in BLOCKS), (pairs or 0) if claim == CORRELATIONS else 0
+        )
+        for claim, own in by_claim.items()
+    }
     if caveat:
         found = {claim: _lowered(said, caveat) for claim, said in found.items()}
     if reference is None or reference["trusted"]:
@@ -157,11 +181,20 @@ def of_reference(reference: Mapping[str, Any], claims: Sequence[str] = CLAIMS) -
     return {claim: _said(state, reference["reason"]) for claim in claims}
 
 
-def _judged(claim: str, rows: list[Row], kind: str) -> dict[str, Any]:
-    own = [row for row in rows if row.metric in MEASURED[claim] and _belongs(row.target, claim)]
+def _members(claim: str, rows: list[Row], block: Callable[[str], str | None] | None) -> list[Row]:
+    """The rows that decide a claim."""
+    if claim == CORRELATIONS:
+        return [row for row in rows if row.metric == "correlation_error" and row.target != "all"]
+    if block is not None:
+        return [row for row in rows if row.metric in OF_PARAMETERS and block(row.target) == claim]
+    return [row for row in rows if row.metric in MEASURED[claim] and _belongs(row.target, claim)]
+
+
+def _judged(own: list[Row], is_point: bool, number: int) -> dict[str, Any]:
+    """The verdict by the rows that decide a claim, the worst of so many where others were left out."""
     if not own:
         return _said("cannot tell", "not measured")
-    strict = _quantile(1 - FALSE_ALARMS / (2 * len(own)))
+    strict = _quantile(1 - FALSE_ALARMS / (2 * max(number, len(own))))
     by_metric = defaultdict(list)
     for row in own:
         by_metric[row.metric].append((_state(row, strict), row))
@@ -171,7 +204,7 @@ def _judged(claim: str, rows: list[Row], kind: str) -> dict[str, Any]:
     ]
     worst.sort(key=lambda one: (-SEVERITY[one[0]], -distance(one[1].metric, one[1].value)))
     state, row = worst[0]
-    note = "; a point estimate has no intervals" if kind == "point" and claim in BLOCKS else ""
+    note = "; a point estimate has no intervals" if is_point else ""
     return _said(state, _sentence(row) + note, [_check(*one) for one in worst])
 
 

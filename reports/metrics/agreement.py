@@ -12,7 +12,7 @@ it once by `marginals` and call `marginal_agreement`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
@@ -173,11 +173,12 @@ def marginal_agreement(method: str, own: Mapping[str, Marginal], reference: Mapp
     rows: list[Row] = []
     for target, truth in reference.items():
         if truth.unit > 0:
-            rows += _of_one(method, target, own[target], truth)
+            rows += of_one(method, target, own[target], truth)
     return rows + worst(rows)
 
 
-def _of_one(method: str, target: str, own: Marginal, truth: Marginal) -> list[Row]:
+def of_one(method: str, target: str, own: Marginal, truth: Marginal) -> list[Row]:
+    """The rows of one scalar that varies in the reference; see `marginal_agreement`."""
     unit = truth.unit
     shift = (own.quantile(0.5) - truth.quantile(0.5)) / unit
     if np.isinf(shift):
@@ -243,9 +244,6 @@ def lost_correlations(method: str, posterior: xr.Dataset, reference: xr.Dataset)
     the target "all", and ``correlation_reference`` the reference's own correlation of these pairs. Standard errors are
     (1 - r^2) / sqrt(ESS), those of normal draws. The last weight is left out, since the weights add up to one.
     """
-    from arviz_stats.base import array_stats
-    from scipy.stats import rankdata
-
     own, truth = scalars(posterior), scalars(reference)
     if next(iter(own.values())).size == 1:
         return []
@@ -254,7 +252,22 @@ def lost_correlations(method: str, posterior: xr.Dataset, reference: xr.Dataset)
     names = [name for name in truth if name not in last and truth[name].std() > 0 and own[name].std() > 0]
     if len(names) > MOST_PAIRED:
         names = [name for name in names if (of := kind(name)) is None or of.block != "spreads"]
-    if len(names) < 2:
+    return correlations(method, own, truth, names)
+
+
+def correlations(
+    method: str,
+    own: Mapping[str, np.ndarray],
+    truth: Mapping[str, np.ndarray],
+    names: Sequence[str],
+    *,
+    every: bool = False,
+) -> list[Row]:
+    """`lost_correlations` of the scalars ``names``, (chain, draw) each in both; of ``every`` size, floor or not."""
+    from arviz_stats.base import array_stats
+    from scipy.stats import rankdata
+
+    if len(names) < 2 or own[names[0]].size == 1:
         return []
 
     def correlation(draws: list[np.ndarray]) -> np.ndarray:
@@ -267,7 +280,7 @@ def lost_correlations(method: str, posterior: xr.Dataset, reference: xr.Dataset)
     first, second = (correlation([halves(truth[name])[side] for name in names]) for side in (0, 1))
     floor, gaps = np.abs(first - second).max(), np.abs(r - r_reference)
     places, rows = np.triu_indices(len(names), 1), []
-    for pair in (p for p in np.argsort(-gaps, kind="stable")[:NAMED_PAIRS] if gaps[p] > floor):
+    for pair in (p for p in np.argsort(-gaps, kind="stable")[:NAMED_PAIRS] if every or gaps[p] > floor):
         a, b = (names[side[pair]] for side in places)
         se_reference = error(r_reference[pair], (truth[a], truth[b]))
         se = np.hypot(error(r[pair], (own[a], own[b])), se_reference)

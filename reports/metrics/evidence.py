@@ -115,8 +115,6 @@ def bridge(fit: Fit, x: np.ndarray, rng: Rng) -> Row:
         priori, or more points or clusters than can be summed over.
     """
     rng = generator(rng)
-    from arviz_stats.base import array_stats
-
     _check(fit, len(x))
     family, allocation, K = fit.family, fit.allocation, fit.n_components
     chains, length = fit.held.weights.shape[:2]
@@ -135,11 +133,19 @@ def bridge(fit: Fit, x: np.ndarray, rng: Rng) -> Row:
     log_ratio = pass_(both.reshape(-1, *both.shape[2:]))[0].reshape(2, -1)
     log_ratio -= [log_average(s, each, family, allocation) for each in both]
 
-    log_z = acceptance_ratio(*log_ratio)
-    g, f = expit(log_z - log_ratio[0]), expit(log_ratio[1] - log_z)
+    log_z, se = bridged(*log_ratio, chains=chains)
+    return Row(fit.method, METRIC, "bridge", log_z + float(family.log_base(np.asarray(x)).sum()), se)
+
+
+def bridged(posterior: np.ndarray, proposal: np.ndarray, *, chains: int) -> tuple[float, float]:
+    """log Z and its standard error from log ratios l at as many draws of the posterior, by chain, as of q; see `bridge`."""
+    from arviz_stats.base import array_stats
+
+    log_z = acceptance_ratio(posterior, proposal)
+    g, f = expit(log_z - posterior), expit(proposal - log_z)
     n_eff = float(array_stats.ess(g.reshape(chains, -1), method="mean"))
     se = np.sqrt(f.var() / (len(f) * f.mean() ** 2) + g.var() / (n_eff * g.mean() ** 2))
-    return Row(fit.method, METRIC, "bridge", log_z + float(family.log_base(np.asarray(x)).sum()), float(se))
+    return log_z, float(se)
 
 
 def passes(x: Any, family: Family, allocation: Allocation, size: int) -> Any:
@@ -260,12 +266,24 @@ def importance(fit: Fit, x: np.ndarray, rng: Rng) -> Row:
             f"{len(inside)} of {len(own)} draws are in the labelling of q; Pareto-smoothed weights need at least {FEWEST}: "
             "raise draws"
         )
-    smoothed, _ = quality.smoothed(inside)
-    inside = smoothed + (inside - smoothed)[np.argmin(inside)]  # the smallest is not smoothed, only normalised
-    w = np.zeros(len(log_ratio))
-    w[own] = np.exp(inside - inside.max())
-    value = inside.max() + np.log(w.mean()) + gammaln(fit.n_components + 1)
-    return Row(fit.method, METRIC, "importance", float(value), float(w.std() / w.mean() / np.sqrt(len(w))))
+    value, se = smoothed_mean(inside, len(own))
+    return Row(fit.method, METRIC, "importance", float(value + gammaln(fit.n_components + 1)), se)
+
+
+def smoothed_mean(log_ratio: np.ndarray, draws: int | None = None) -> tuple[float, float]:
+    """Log of the mean of Pareto-smoothed weights exp(log_ratio), and its standard error.
+
+    Parameters
+    ----------
+    log_ratio : ndarray, shape (S,)
+    draws : int, optional
+        Of how many draws the mean is, where those without a weight are not in ``log_ratio``.
+    """
+    smoothed, _ = quality.smoothed(log_ratio)
+    inside = smoothed + (log_ratio - smoothed)[np.argmin(log_ratio)]  # the smallest is not smoothed, only normalised
+    w = np.zeros(draws or len(log_ratio))
+    w[: len(inside)] = np.exp(inside - inside.max())
+    return float(inside.max() + np.log(w.mean())), float(w.std() / w.mean() / np.sqrt(len(w)))
 
 
 def mean_of_runs(log_z: np.ndarray) -> tuple[float, float]:

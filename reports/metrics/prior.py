@@ -110,8 +110,12 @@ def power_scaling(fit: Fit, posterior: xr.Dataset, x: np.ndarray) -> list[Row]:
         "prior": fit.allocation.log_prior(weights) + fit.family.log_prior(theta),
         "likelihood": fit.total_log_likelihood(x),
     }
-    values = scalars(posterior)
-    chains, draws = weights.shape[:2]
+    return power_scaled(fit.method, scalars(posterior), log_p)
+
+
+def power_scaled(method: str, values: Mapping[str, np.ndarray], log_p: Mapping[str, np.ndarray]) -> list[Row]:
+    """`power_scaling` of scalars (chain, draw) by name, by log densities (chain, draw) of "prior" and "likelihood"."""
+    chains, draws = next(iter(log_p.values())).shape
     parts = [
         (slice(c, c + 1), part)
         for c in range(chains)
@@ -123,7 +127,7 @@ def power_scaling(fit: Fit, posterior: xr.Dataset, x: np.ndarray) -> list[Row]:
         by_part = np.array([sensitivity({k: v[part] for k, v in values.items()}, scaled[part]) for part in parts])
         errors = by_part.std(0, ddof=1) / np.sqrt(len(parts))
         rows += [
-            Row(fit.method, f"{name}_sensitivity", target, value, se)
+            Row(method, f"{name}_sensitivity", target, value, se)
             for target, value, se in zip(values, whole.tolist(), errors.tolist(), strict=True)
         ]
     return rows

@@ -162,7 +162,15 @@ def corrected_medians(
             f"the weights have shape {weights.shape} and add up to {weights.sum():.6g}; expected one for each of {draws} "
             "draws, adding up to 1: subtract the logsumexp from their logarithms"
         )
-    own, rows = scalars(posterior), []
+    rows = reweighted(method, scalars(posterior), reference, weights)
+    return rows + worst(rows)
+
+
+def reweighted(
+    method: str, own: Mapping[str, np.ndarray], reference: Mapping[str, Marginal], weights: np.ndarray
+) -> list[Row]:
+    """`corrected_medians` of scalars (chain, draw) by name, under weights (S,) that add up to one."""
+    rows = []
     for target, truth in reference.items():
         if not truth.unit > 0:
             continue
@@ -180,4 +188,4 @@ def corrected_medians(
         unit_error = np.hypot(truth.error(0.25), truth.error(0.75)) / IQR
         errors = own_error, truth.error(0.5), shift * unit_error
         rows.append(Row(method, "median_shift_corrected", target, shift, float(np.linalg.norm(errors)) / truth.unit))
-    return rows + worst(rows)
+    return rows

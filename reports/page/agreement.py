@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 
 from reports.comparison.verdict import LIMITS
 from reports.metrics.agreement import WORST
-from reports.metrics.parameters import BLOCKS, BOUNDED, KINDS, Scalar, at_boundary, kind, separation
+from reports.metrics.parameters import BOUNDED, KINDS, Scalar, at_boundary, separation
 from reports.page import quantities
 from reports.page.blocks import Cell, Facts, Figure, Notice, Section, Table, image, row_id, value
 from reports.page.cells import error_cell, khat_cell, name_cell
@@ -19,6 +19,9 @@ from reports.page.numbers import DASH, fixed, number, with_error
 from reports.page.trust import no_fit, reference_notice
 from reports.page.view import View
 from reports.page.words import listing, literal
+
+MISSING = (math.nan, math.nan, math.nan)
+"""What is known of a parameter that a method does not have."""
 
 FOREST_LIMIT = 24
 MARGINAL_LIMIT = 9
@@ -100,7 +103,7 @@ def agreement_blocks(view: View, reference: str) -> list:
     if not others:
         return [Notice(f"{label} stands alone: no other method succeeded.")]
     table = view.metrics[view.metrics["metric"].isin([*MEASURES, "wasserstein_floor"])]
-    table = table[table["target"].str.contains("[", regex=False)]
+    table = table[table["target"].map(view.block_of).notna()]
     return [
         measures(view, label),
         block_table(view, others, label),
@@ -130,7 +133,7 @@ def measures(view: View, label: str) -> Facts:
     """Return the definitions of what is measured."""
     return Facts(
         [
-            ("Scales", scales(view)),
+            ("Scales", view.scales or scales(view)),
             (
                 "Median shift",
                 f"Difference of the medians in units of the spread under {label}: its interquartile range over 1.349, which is "
@@ -158,8 +161,10 @@ def block_table(view: View, methods: list[str], label: str) -> Table:
     """Return the worst parameter of every block, each value with its error and the parameter's name."""
     rows, ids = [], []
     for method in methods:
-        for block in BLOCKS:
-            own = view.metrics[(view.metrics["method"] == method) & view.metrics["target"].map(in_block(block))]
+        for block in view.blocks:
+            own = view.metrics[
+                (view.metrics["method"] == method) & (view.metrics["target"].map(view.block_of) == block)
+            ]
             if own.empty:
                 continue
             cells = [worst_cell(view, method, block, metric, own) for metric in MEASURES]
@@ -191,16 +196,6 @@ def boundary(view: View) -> list[Notice]:
                 f"{listing(ends[:3])}{' and others' if len(ends) > 3 else ''}. So are its median shifts there (−∞, ∞)."
             )
     return [Notice(text, "warn") for text in said]
-
-
-def in_block(block: str) -> Callable[[str], bool]:
-    """Return whether a target is a parameter of that block."""
-
-    def belongs(target: str) -> bool:
-        own = kind(target)
-        return own is not None and own.block == block
-
-    return belongs
 
 
 def worst_cell(view: View, method: str, block: str, metric: str, own: pd.DataFrame) -> Cell:
@@ -277,7 +272,7 @@ def corrected_tables(view: View, methods: list[str]) -> list[Table]:
         shifts = []
         for metric in ("median_shift", "median_shift_corrected"):
             found = view.table(metric)
-            found = found[(found["method"] == method) & found["target"].map(lambda target: kind(target) is not None)]
+            found = found[(found["method"] == method) & found["target"].map(view.block_of).notna()]
             if found.empty:
                 shifts.append(Cell(DASH))
                 continue
@@ -351,13 +346,17 @@ def forest_blocks(view: View, reference: str, label: str) -> list[Figure]:
     """Return the forest in reference units and the marginal densities."""
     if len(view.posteriors) < 2 or not view.scalars[reference].data_vars:
         return []
-    from reports.plots.forest import plot_forest
-    from reports.plots.marginals import plot_marginals
+    return [forest(view, reference, label, FOREST_LIMIT), marginals(view, reference, label)]
 
-    on_scale = {m: quantities.on_scale(d) for m, d in view.scalars.items()}
+
+def forest(view: View, reference: str, label: str, limit: int, slug: str = "forest") -> Figure:
+    """Return the intervals of the parameters furthest from the reference, in its units."""
+    from reports.plots.forest import plot_forest
+
+    on_scale = {m: view.on_scale(d) for m, d in view.scalars.items()}
     base = on_scale[reference]
     names = quantities.ranked([str(name) for name in base], view.metrics)
-    shown = names[:FOREST_LIMIT]
+    shown = names[:limit]
     standard = {
         m: quantities.as_tree(quantities.in_reference_units(d[shown], base[shown])) for m, d in on_scale.items()
     }
@@ -369,32 +368,36 @@ def forest_blocks(view: View, reference: str, label: str) -> list[Figure]:
         }
         for method, values in view.point_values.items()
     }
-    forest = plot_forest(
+    picture = plot_forest(
         standard, points, f"distance from the median of {label}, in units of its IQR / 1.349", quantities.FRAME
     )
+    return Figure(
+        f"Forest, {some_of(shown, names)}, the furthest from {label} first: median, 50% and 95% interval, on the scales of "
+        f"the comparison and in units of the reference. A normal posterior spans −2 to 2; a bar shorter than "
+        f"{label}'s claims more certainty, a longer one less. The axis ends {quantities.FRAME} units away at most"
+        f"{'; estimates at the boundary are infinitely far away and left out' if boundary(view) else ''}.",
+        [image(picture, "")],
+        alt=f"Intervals of {len(shown)} parameters by method. {intervals_words(view, shown[0])}",
+        slug=slug,
+    )
+
+
+def marginals(view: View, reference: str, label: str) -> Figure:
+    """Return the marginal densities of the parameters furthest from the reference."""
+    from reports.plots.marginals import plot_marginals
+
+    names = quantities.ranked([str(name) for name in view.scalars[reference]], view.metrics)
     dense = names[:MARGINAL_LIMIT]
-    chosen, chosen_points = quantities.shown(view.scalars, view.point_values, dense)
-    frames = quantities.frames(chosen, chosen_points, reference)
-    marginals = plot_marginals({m: quantities.as_tree(d) for m, d in chosen.items()}, chosen_points, frames)
-    return [
-        Figure(
-            f"Forest, {some_of(shown, names)}, the furthest from {label} first: median, 50% and 95% interval, on the scales of "
-            f"the comparison and in units of the reference. A normal posterior spans −2 to 2; a bar shorter than "
-            f"{label}'s claims more certainty, a longer one less. The axis ends {quantities.FRAME} units away at most"
-            f"{'; estimates at the boundary are infinitely far away and left out' if boundary(view) else ''}.",
-            [image(forest, "")],
-            alt=f"Intervals of {len(shown)} parameters by method. {intervals_words(view, shown[0])}",
-            slug="forest",
-        ),
-        Figure(
-            f"Marginal posteriors, {some_of(dense, names)}, the furthest from {label} first, in the data's units"
-            f"{'; variances by their logarithms' if view.numbers else ''}. Curves should lie on each other; a taller and "
-            "narrower one claims more certainty.",
-            [image(marginals, "")],
-            alt=f"Density curves of {listing(dense)} by method. {intervals_words(view, dense[0])}",
-            slug="marginals",
-        ),
-    ]
+    chosen, points = view.shown(dense)
+    frames = quantities.frames(chosen, points, reference)
+    picture = plot_marginals({m: quantities.as_tree(d) for m, d in chosen.items()}, points, frames)
+    return Figure(
+        f"Marginal posteriors, {some_of(dense, names)}, the furthest from {label} first, in the data's units"
+        f"{view.logarithms}. Curves should lie on each other; a taller and narrower one claims more certainty.",
+        [image(picture, "")],
+        alt=f"Density curves of {listing(dense)} by method. {intervals_words(view, dense[0])}",
+        slug="marginals",
+    )
 
 
 def on_axis(name: str, estimate: float) -> np.ndarray:
@@ -433,9 +436,9 @@ def parameter_table(view: View, table: pd.DataFrame, label: str) -> list[Table]:
 
 def estimate_table(view: View) -> Table:
     """Return every parameter's median and 90% interval by method."""
-    tables = {m: quantities.estimates(tree) for m, tree in view.trees.items()}
+    tables = {m: quantities.estimates(view.natural(tree)) for m, tree in view.trees.items()}
     names = quantities.ranked([str(name) for name in tables[view.base]], view.metrics)
-    rows = [[Cell(name), *estimate_cells([of[name] for of in tables.values()])] for name in names]
+    rows = [[Cell(name), *estimate_cells([of.get(name, MISSING) for of in tables.values()])] for name in names]
     head = ["parameter", *(view.label(m) for m in tables)]
     caption = "Median and central 90% interval of every parameter in the data's units (of a point: the estimate)"
     return Table(caption, head, rows, fold=len(names) > 12, slug="estimates")
@@ -446,7 +449,9 @@ def estimate_cells(estimates: Sequence[tuple[float, float, float]]) -> list[Cell
     widths = [high - low for _, low, high in estimates if high > low]
     places = min(8, max(0, 1 - math.floor(math.log10(min(widths))))) if widths else 3
     return [
-        Cell(
+        Cell(DASH)
+        if math.isnan(median)
+        else Cell(
             fixed(median, places),
             median,
             note="" if math.isnan(low) else f"{fixed(low, places)} to {fixed(high, places)}",

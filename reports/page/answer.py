@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from reports.comparison.verdict import NAMES, distance
-from reports.metrics.parameters import BLOCKS
+from reports.comparison.verdict import CORRELATIONS, NAMES, distance
 from reports.page.numbers import fixed, number, with_error
 from reports.page.words import listing, literal
 from reports.plots import style
@@ -42,7 +41,7 @@ def stand_in(manifest: Manifest) -> str:
         return _text(f"Only {label(against)} succeeded: there is nothing to compare it with", *failed)
     if not manifest["reference"]["trusted"]:
         clauses = ["Whether any method can stand in for the posterior cannot be told: the reference is not trusted"]
-        if seen := _worst(_causes(_checks(manifest, others, BLOCKS))):
+        if seen := _worst(_causes(_checks(manifest, others, _blocks(manifest)))):
             clauses.append(f"The largest difference from {label(against)} as it is: {_told(seen, True)}")
         return _text(*clauses, *failed)
     return _text(*_judged(manifest, others, against), *failed)
@@ -51,12 +50,12 @@ def stand_in(manifest: Manifest) -> str:
 def _judged(manifest: Manifest, others: Sequence[str], against: str) -> list[str]:
     """Return the clauses on those that can stand in, cannot, leave it open, and give a point."""
     points = [m for m in others if manifest["methods"][m]["kind"] == "point"]
-    states = {m: _state(manifest, m, BLOCKS) for m in others if m not in points}
+    states = {m: _state(manifest, m, _blocks(manifest)) for m in others if m not in points}
     good = [m for m, state in states.items() if state == "agrees"]
     unknown = [m for m, state in states.items() if state == "cannot tell"]
     if good:
         every = "every other method" if len(good) == len(others) > 2 else listing([label(m) for m in good])
-        closest = _worst(_checks(manifest, good, BLOCKS))
+        closest = _worst(_checks(manifest, good, _blocks(manifest)))
         at_most = f" (nearest to a limit: {_told(closest, len(good) > 1)})" if closest else ""
         found = [f"On these data {every} can stand in for {_name(manifest, against)}{at_most}"]
     else:
@@ -66,7 +65,7 @@ def _judged(manifest: Manifest, others: Sequence[str], against: str) -> list[str
     found += _defects(manifest, [m for m, state in states.items() if state == "differs"])
     found += [f"For {label(method)} this cannot be told ({_open(manifest, method)})" for method in unknown]
     if points:
-        worst = _worst(_checks(manifest, points, BLOCKS))
+        worst = _worst(_checks(manifest, points, _blocks(manifest)))
         plural = len(points) > 1
         told = f"; furthest from the reference's median: {_told(worst, plural)}" if worst else ""
         found.append(
@@ -80,7 +79,7 @@ def _defects(manifest: Manifest, methods: Sequence[str]) -> list[str]:
     """Return one clause for each way in which methods differ, with the worst of its methods."""
     groups: dict[str, list[Seen]] = {}
     for method in methods:
-        differing = [s for s in _checks(manifest, [method], BLOCKS) if s.check["state"] == "differs"]
+        differing = [s for s in _checks(manifest, [method], _blocks(manifest)) if s.check["state"] == "differs"]
         if worst := _worst(_causes(differing)):
             groups.setdefault(defect(worst.check), []).append(worst)
     clauses = []
@@ -97,6 +96,8 @@ def defect(check: Mapping[str, Any]) -> str:
     """Return what is wrong with a posterior of which this check differs."""
     if check["quantity"] == "width_ratio":
         return f"intervals are too {'narrow' if check['value'] < 1 else 'wide'}"
+    if check["quantity"] == "correlation_error":
+        return "dependence between parameters is another"
     return (
         "posterior lies elsewhere"
         if check["quantity"] == "median_shift"
@@ -267,7 +268,7 @@ def _open(manifest: Manifest, method: str) -> str:
         failed = [c for c in manifest["references"].get(method, {"checks": ()})["checks"] if not c["passed"]]
         named = ", ".join(f"{c['name']} {check_number(c)}" for c in failed if c["value"] is not None)
         return f"it {own_caveat(facts)}{': ' if named else ''}{named}"
-    undecided = [s for s in _checks(manifest, [method], BLOCKS) if s.check["state"] == "cannot tell"]
+    undecided = [s for s in _checks(manifest, [method], _blocks(manifest)) if s.check["state"] == "cannot tell"]
     seen = _worst(undecided)
     return _told(seen, False) if seen else "nothing was measured"
 
@@ -275,6 +276,11 @@ def _open(manifest: Manifest, method: str) -> str:
 def own_caveat(facts: Mapping[str, Any]) -> str:
     """Return what is wrong with a method that cannot be relied on."""
     return "failed its checks" if facts["kind"] == "mcmc" else "did not converge"
+
+
+def _blocks(manifest: Manifest) -> list[str]:
+    """The blocks of parameters that the model has."""
+    return [*manifest["model"]["blocks"], CORRELATIONS]
 
 
 def _reference(manifest: Manifest) -> str | None:

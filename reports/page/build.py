@@ -36,12 +36,22 @@ def render(results: Results, executor: Executor | None = None) -> str:
 def begin_to_render(results: Results, executor: Executor | None) -> Callable[[], str]:
     """Have the executor begin with its part of the page; what is returned does the rest and returns the page."""
     later = begin(executor, _part, results, slice(SHARED_FROM, None))
-    return lambda: write(View(results), [*_part(results, slice(SHARED_FROM)), *later()])
+    return lambda: write(look(results)[0], [*_part(results, slice(SHARED_FROM)), *later()])
+
+
+def look(results: Results) -> tuple[View, Sequence[Callable[[Any], Section | None]]]:
+    """Return the view of results and the sections of their page."""
+    if not results.is_validation:
+        return View(results), SECTIONS
+    from reports.page.validation import SECTIONS as OF_ANY_MODEL
+    from reports.page.validation_view import ValidationView
+
+    return ValidationView(results), OF_ANY_MODEL
 
 
 def _part(results: Results, which: slice) -> list[Section]:
-    view = View(results)
-    return [section for make in SECTIONS[which] if (section := make(view)) is not None]
+    view, sections = look(results)
+    return [section for make in sections[which] if (section := make(view)) is not None]
 
 
 def write(view: Any, sections: Sequence[Section]) -> str:

@@ -97,7 +97,7 @@ def outcome(view: View, method: str) -> list[Cell]:
     words = OUTCOMES["mcmc" if facts["kind"] == "mcmc" else "else"].get(facts["converged"], DASH)
     notes = [facts["error"]] if failed else list(facts["warnings"])
     if not failed and method in ADVI:
-        notes.append("all starts are in one mode")
+        notes += view.advi_notes
         if facts["converged"] and "rise" in info:
             change = with_error(info["rise"], info["rise_se"])
             notes.append(f"ELBO changed by {change} nats while the learning rate fell, limit 0.1")
@@ -173,9 +173,9 @@ def samplers(view: View) -> list:
     head = ["method", "chains × draws", *columns.values(), "trees at the depth limit", "E-BFMI by chain"]
     blocks: list = [
         Table(
-            "Diagnostics of the samplers, after relabelling; the last three columns apply to Hamiltonian samplers alone. A "
-            "tree at the depth limit ended before its trajectory turned: the draws are valid, but more correlated than they "
-            f"could be. An E-BFMI below {EBFMI} says that energies far from the mean are hardly reached",
+            f"Diagnostics of the samplers{view.after_relabelling}; the last three columns apply to Hamiltonian samplers "
+            "alone. A tree at the depth limit ended before its trajectory turned: the draws are valid, but more correlated "
+            f"than they could be. An E-BFMI below {EBFMI} says that energies far from the mean are hardly reached",
             head,
             rows,
             slug="samplers",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from reports.comparison.verdict import EVERY
 from reports.page.blocks import Cell, Table
 from reports.page.cells import error_cell, time_cell
 from reports.page.numbers import DASH, fixed, number
@@ -27,7 +26,7 @@ QUANTITIES: dict[str, tuple[str, Callable[[float, float], Cell]]] = {
 def summary(view: View) -> Table:
     """Return the verdict on every method in three states, then a few numbers, then seconds; what nobody has is left out."""
     judged = view.manifest["verdict"]
-    claims = [claim for claim in EVERY if any(claim in own for own in judged.values())]
+    claims = [claim for claim in view.claims if any(claim in own for own in judged.values())]
     metrics = [metric for metric in QUANTITIES if view.has(metric)]
     parts = [part for part in ("compile", "run") if any(part in f["seconds"] for f in view.methods.values())]
     rows = []
@@ -41,12 +40,7 @@ def summary(view: View) -> Table:
                 *(time_cell(facts["seconds"].get(part)) for part in parts),
             ]
         )
-    data = view.manifest["data"]
-    caption = (
-        f"{data['name']}: {data['n']} points, K = {view.n_clusters}. Log density: mean over the points, in nats, "
-        "± its standard error"
-    )
-    return Table(caption, ["method", *claims, *(QUANTITIES[m][0] for m in metrics), *parts], rows)
+    return Table(view.at_a_glance, ["method", *claims, *(QUANTITIES[m][0] for m in metrics), *parts], rows)
 
 
 def differences(view: View) -> list[str]:

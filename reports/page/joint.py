@@ -66,7 +66,7 @@ def pair_figure(view: View) -> list[Figure]:
         return []
     from reports.plots.joint import plot_joint
 
-    chosen, points = quantities.shown(view.scalars, view.point_values, names)
+    chosen, points = view.shown(names)
     trees = {m: quantities.as_tree(d) for m, d in chosen.items()}
     frames = quantities.frames(chosen, points, source)
     picture = plot_joint(trees, points, frames, quantities.pair_regions(chosen, frames))

@@ -9,8 +9,7 @@ import numpy as np
 
 from mixtures.datasets.dataset import counted
 from mixtures.tables import KINDS, merged
-from reports.comparison.verdict import EVERY, LIMITS, NAMES
-from reports.metrics.parameters import BLOCKS
+from reports.comparison.verdict import CORRELATIONS, LIMITS, NAMES
 from reports.page import answer, columns, profiles, quantities, states
 from reports.page.blocks import Card, Cards, Cell, Code, Facts, Figure, Notice, Section, Table, Use, image, row_id
 from reports.page.cells import name_cell
@@ -143,7 +142,7 @@ def uses(view: View, method: str) -> list[Use]:
     ):
         said = next(iter(judged.values()))
         return [Use("all claims", said["state"], literal(said["because"]))]
-    return [use(view, method, claim, judged[claim]) for claim in EVERY if claim in judged]
+    return [use(view, method, claim, judged[claim]) for claim in view.claims if claim in judged]
 
 
 def use(view: View, method: str, claim: str, said: dict[str, Any]) -> Use:
@@ -156,7 +155,7 @@ def use(view: View, method: str, claim: str, said: dict[str, Any]) -> Use:
         notes.append("There is no trusted reference.")
     elif said["state"] != check["state"]:
         notes.append(f"Within the limit, but {view.label(method)} {answer.own_caveat(facts)}.")
-    if facts["kind"] == "point" and claim in BLOCKS:
+    if facts["kind"] == "point" and claim in view.blocks:
         notes.append("A point estimate has no intervals.")
     return Use(
         claim,
@@ -167,8 +166,15 @@ def use(view: View, method: str, claim: str, said: dict[str, Any]) -> Use:
         answer.check_value(check),
         answer.limits(check),
         LIMITS[check["quantity"]].why,
-        f"#{row_id(method, claim if claim in BLOCKS else 'label-free')}",
+        check_address(view, method, claim),
     )
+
+
+def check_address(view: View, method: str, claim: str) -> str:
+    """Return where the number that decided a claim stands."""
+    if claim == CORRELATIONS:
+        return "#table-correlations"
+    return f"#{row_id(method, claim if claim in view.blocks else 'label-free')}"
 
 
 def setting(view: View) -> Section:

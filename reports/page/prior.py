@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from reports.metrics.parameters import BLOCKS, kind
 from reports.metrics.prior import CONFLICT, FACTORS, NONE, OPEN, SENSITIVE, STRONG, diagnose
 from reports.page.blocks import Cell, Figure, Notice, Section, Table, image
 from reports.page.cells import error_cell, hundredths
@@ -163,7 +162,7 @@ def sensitivities(view: View, method: str) -> pd.DataFrame:
         part = found[found["metric"] == f"{name}_sensitivity"]
         columns |= {name: part["value"], f"{name}_se": part["se"]}
     table = pd.DataFrame(columns)
-    blocks = [getattr(kind(str(target)), "block", BLOCKS[-1]) for target in table.index]
+    blocks = [view.block_of(str(target)) or view.blocks[-1] for target in table.index]
     numbers = table[["prior", "prior_se", "likelihood", "likelihood_se"]]
     table = table.assign(block=blocks, diagnosis=[diagnose(*row) for row in numbers.itertuples(index=False)])
     return table.sort_values("prior", ascending=False, kind="stable").rename_axis("target").reset_index()

@@ -89,11 +89,6 @@ def varying(datasets: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     return {method: dataset[moving] for method, dataset in datasets.items()}
 
 
-def on_scale(dataset: xr.Dataset) -> xr.Dataset:
-    """Return scalar variables on the scales on which they are compared: log odds, logarithms, Fisher's z, or as they are."""
-    return dataset.map(lambda values: values.copy(data=parameters.scaled(str(values.name), values.values)))
-
-
 def units(reference: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     """Return the median and the unit, IQR / 1.349, of every variable."""
     low, centre, high = (reference.quantile(p, ("chain", "draw")).drop_vars("quantile") for p in (0.25, 0.5, 0.75))
@@ -127,10 +122,9 @@ def frames(
 
 
 def shown(
-    scalars: Mapping[str, xr.Dataset], points: Mapping[str, Mapping[str, float]], names: Sequence[str]
+    scalars: Mapping[str, xr.Dataset], points: Mapping[str, Mapping[str, float]], logs: Mapping[str, str]
 ) -> tuple[dict[str, xr.Dataset], dict[str, dict[str, float]]]:
-    """Return draws and point values of these variables as they are drawn: variances by their logarithms, and named so."""
-    logs = {name: f"log {name}" if (own := parameters.kind(name)) and own.scale is np.log else name for name in names}
+    """Return draws and point values of some variables as they are drawn: by their logarithms where they have a new name."""
     draws = {
         method: xr.Dataset({new: np.log(d[old]) if new != old else d[old] for old, new in logs.items()})
         for method, d in scalars.items()
@@ -182,9 +176,9 @@ def joint_names(draws: xr.Dataset, lost: pd.DataFrame, number: int) -> list[str]
     return [name for name in names if name in chosen]
 
 
-def estimates(tree: xr.DataTree) -> dict[str, tuple[float, float, float]]:
+def estimates(natural: xr.Dataset) -> dict[str, tuple[float, float, float]]:
     """Return median and ends of the central 90% interval of every scalar by name; a single draw has no interval."""
-    draws = scalars(tree).to_array("name").stack(s=("chain", "draw"))
+    draws = natural.to_array("name").stack(s=("chain", "draw"))
     low, median, high = np.quantile(draws.values, [0.05, 0.5, 0.95], axis=1)
     if draws.sizes["s"] == 1:
         low, high = np.full((2, len(median)), np.nan)
@@ -199,7 +193,7 @@ def interval_blocks(trees: Mapping[str, xr.DataTree]) -> dict[str, pd.DataFrame]
     """
     blocks: dict[str, list[dict[str, Any]]] = {"weights": []}
     for method, tree in trees.items():
-        for name, (median, low, high) in estimates(tree).items():
+        for name, (median, low, high) in estimates(scalars(tree)).items():
             variable, inside = name[:-1].split("[", 1)
             cluster, _, place = inside.partition(", ")
             if parameters.KINDS[variable].block != "spreads":

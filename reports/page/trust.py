@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from reports.metrics.parameters import BLOCKS
 from reports.page import quantities, uniformity
 from reports.page.blocks import Cell, Figure, Notice, Section, Table, image
 from reports.page.cells import error_cell, name_cell, share
@@ -48,8 +47,8 @@ def reference(view: View) -> Section:
     section = Section(
         "reference",
         "Can the reference be trusted?",
-        "The other posteriors are held against the reference. It is one only if every check below passes, "
-        "computed after its labels were aligned.",
+        "The other posteriors are held against the reference. It is one only if every check below passes"
+        f"{view.after_alignment}.",
     )
     facts = view.manifest["reference"]
     if view.reference is None:
@@ -76,7 +75,7 @@ def reference(view: View) -> Section:
 
 def least_agreed(view: View, method: str) -> tuple[xr.Dataset, str]:
     """Return the draws of the parameters whose chains agree least, and what they are in words."""
-    draws = quantities.scalars(view.trees[method])[list(view.scalars[method])]
+    draws = view.natural(view.trees[method])[view.moving(method)]
     found = view.of(method, "rhat")
     names = sorted(map(str, draws), key=lambda name: -float(found.get(name, 0.0)))[:SHOWN]
     some = f"the {len(names)} of {len(draws)} parameters with the largest R-hat"
@@ -156,7 +155,7 @@ def references_table(view: View, label: str) -> Table:
     }
     rows = []
     for method in view.other_references:
-        for block, target in (*((b, b) for b in BLOCKS), ("clusters", "data"), ("density", "data")):
+        for block, target in (*((b, b) for b in view.blocks), ("clusters", "data"), ("density", "data")):
             own = {"clusters": ["coclustering_error"], "density": ["predictive_tv"]}.get(block, list(columns)[:5])
             values = {m: (view.value(method, m, target), view.se(method, m, target)) for m in own}
             if not all(math.isnan(x) for x, _ in values.values()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,8 @@ import pandas as pd
 import xarray as xr
 
 from mixtures.datasets.dataset import counted
+from reports.comparison.verdict import EVERY
+from reports.metrics import parameters
 from reports.page import quantities
 from reports.plots import style
 
@@ -120,10 +122,52 @@ class View:
         """The blocks of parameters that the model has."""
         return list(self.manifest["model"]["blocks"])
 
+    @property
+    def claims(self) -> list[str]:
+        """What is judged of a method, in the order in which it is shown."""
+        return list(EVERY)
+
     @cached_property
     def number_trees(self) -> dict[str, xr.DataTree]:
         """The trees with the weights and the clusters' means and covariances of `numbers` alone as their posteriors."""
         return {m: quantities.of_numbers(tree) for m, tree in self.trees.items()}
+
+    @property
+    def at_a_glance(self) -> str:
+        """What stands over the table of few numbers."""
+        return (
+            f"{self.name}: {self.manifest['data']['n']} points, K = {self.n_clusters}. Log density: mean over the points, in "
+            "nats, ± its standard error"
+        )
+
+    @property
+    def after_alignment(self) -> str:
+        """When draws were checked, as a clause; empty where there are no labels to align."""
+        return ", computed after its labels were aligned"
+
+    @property
+    def after_relabelling(self) -> str:
+        """The same of samplers."""
+        return ", after relabelling"
+
+    @property
+    def advi_notes(self) -> list[str]:
+        """What is to be known of every run of ADVI."""
+        return ["all starts are in one mode"]
+
+    @property
+    def scales(self) -> str:
+        """On which scales parameters are compared; empty where their names tell."""
+        return ""
+
+    @property
+    def logarithms(self) -> str:
+        """Which parameters are drawn by their logarithms, as a clause."""
+        return "; variances by their logarithms" if self.numbers else ""
+
+    def moving(self, method: str) -> list[str]:
+        """The scalars of a method that vary."""
+        return [str(name) for name in self.scalars[method]]
 
     @property
     def reference(self) -> str | None:
@@ -179,15 +223,13 @@ class View:
     @cached_property
     def scalars(self) -> dict[str, xr.Dataset]:
         """Draws of every scalar that varies, of one shape for all methods that have draws."""
-        return quantities.varying(
-            quantities.same_shape({m: quantities.scalars(self.trees[m]) for m in self.posteriors})
-        )
+        return quantities.varying(quantities.same_shape({m: self.natural(self.trees[m]) for m in self.posteriors}))
 
     @cached_property
     def point_values(self) -> dict[str, dict[str, float]]:
         """Point-estimate method -> scalar, named as in a tree -> value."""
         return {
-            m: {quantities.tree_safe(name): v.item() for name, v in quantities.scalars(self.trees[m]).items()}
+            m: {quantities.tree_safe(name): v.item() for name, v in self.natural(self.trees[m]).items()}
             for m in self.points
         }
 
@@ -200,6 +242,31 @@ class View:
             for route in ROUTES
             if route in self.trees[m]
         }
+
+    def natural(self, tree: xr.DataTree) -> xr.Dataset:
+        """The thinned draws of every scalar in the units of the data."""
+        return quantities.scalars(tree)
+
+    def scaled(self, name: str, values: np.ndarray) -> np.ndarray:
+        """A scalar's values on the scale on which it is compared."""
+        return parameters.scaled(name, values)
+
+    def on_log(self, name: str) -> bool:
+        """Whether a scalar is drawn by its logarithm."""
+        return (own := parameters.kind(name)) is not None and own.scale is np.log
+
+    def block_of(self, target: str) -> str | None:
+        """The block of a scalar; None for what is none."""
+        return own.block if (own := parameters.kind(target)) is not None else None
+
+    def on_scale(self, dataset: xr.Dataset) -> xr.Dataset:
+        """Scalar variables on the scales on which they are compared."""
+        return dataset.map(lambda values: values.copy(data=self.scaled(str(values.name), values.values)))
+
+    def shown(self, names: Sequence[str]) -> tuple[dict[str, xr.Dataset], dict[str, dict[str, float]]]:
+        """Draws and point values of these scalars as they are drawn, some by their logarithms."""
+        logs = {name: f"log {name}" if self.on_log(name) else name for name in names}
+        return quantities.shown(self.scalars, self.point_values, logs)
 
     def label(self, method: str) -> str:
         """A method's short name, the one on the figures."""

@@ -1,0 +1,65 @@
+"""What JAX compiles, kept on disk: the second run of the same model compiles nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+# Bytes that are kept; the oldest files go first.
+LARGEST = 500e6
+
+
+def folder() -> Path:
+    """The user's folder for what can be made again, and in it that of this package."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "mixtures" / "jax"
+
+
+@contextmanager
+def kept(wanted: bool = True) -> Iterator[None]:
+    """Keep what is compiled within, unless it is not wanted, the user has a folder of their own, or none can be written."""
+    import jax
+
+    own = folder()
+    with suppress(OSError):
+        own.mkdir(parents=True, exist_ok=True)
+    if not wanted or jax.config.jax_compilation_cache_dir or not os.access(own, os.W_OK):
+        yield
+        return
+    from jax.experimental.compilation_cache import compilation_cache
+
+    _prune(own)
+    settings = {
+        "jax_compilation_cache_dir": str(own),
+        "jax_persistent_cache_min_compile_time_secs": 0.05,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    compilation_cache.reset_cache()
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+
+
+def _prune(own: Path) -> None:
+    """Delete the oldest files until the others are small enough."""
+    with suppress(OSError):
+        files = sorted((path for path in own.iterdir() if path.is_file()), key=lambda path: -path.stat().st_mtime)
+        size = 0.0
+        for path in files:
+            size += path.stat().st_size
+            if size > LARGEST:
+                path.unlink()

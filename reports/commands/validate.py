@@ -1,0 +1,174 @@
+"""`mixtures validate`: hold results of one's own against a trusted posterior of any PyMC model."""
+
+from __future__ import annotations
+
+import runpy
+import shlex
+import sys
+import traceback
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reports.commands.compare import written
+from reports.commands.options import (
+    FAILED,
+    UNUSABLE,
+    Open,
+    named_paths,
+    names_of,
+    one_of,
+    refuse,
+    relative,
+    save_in,
+    unused,
+)
+from reports.commands.stopping import outcome
+from reports.commands.terminal import say, summarise_validation
+from reports.comparison.catalogue import SAMPLERS
+from reports.comparison.progress import Stages
+from reports.validation.catalogue import DEFAULT, OFFERED, Options
+
+if TYPE_CHECKING:
+    import pymc as pm
+
+
+def validate(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL.py", help="A Python file that defines `model`, a pymc.Model, or `build()`.")
+    ],
+    add: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PATH",
+            help="Add a result of your own: draws by variable name, as zarr, netCDF or .npz. Can be repeated.",
+        ),
+    ] = None,
+    methods: Annotated[
+        str, typer.Option(metavar="LIST", help=f"Comma-separated, from: {', '.join(OFFERED)}; nuts always runs.")
+    ] = ",".join(DEFAULT),
+    out_dir: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Folder for the results.", show_default="results/MODEL, numbered if taken"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness.")] = 0,
+    draws: Annotated[int, typer.Option(help="Posterior draws kept from each chain.")] = Options.draws,
+    chains: Annotated[int, typer.Option(help="Number of chains.")] = Options.chains,
+    tune: Annotated[int, typer.Option(help="Steps of adaptation of each chain.")] = Options.tune,
+    sampler: Annotated[str, typer.Option(metavar=one_of(SAMPLERS), help="Who runs NUTS.")] = Options.sampler,
+    second_sampler: Annotated[
+        str | None,
+        typer.Option(metavar=one_of(SAMPLERS), help="Who runs it again; the two must agree.", show_default="nobody"),
+    ] = None,
+    target_accept: Annotated[float, typer.Option(help="Mean acceptance of NUTS.")] = Options.target_accept,
+    advi_steps: Annotated[int, typer.Option(help="Gradient steps of ADVI.")] = Options.advi_steps,
+    cache: Annotated[bool, typer.Option(help="Keep what is compiled, for the next run of this model.")] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results in --out.")] = False,
+    report: Annotated[bool, typer.Option(help="Write the page, not only the numbers.")] = True,
+    open_: Open = False,
+) -> None:
+    """Hold results of your own against a trusted posterior of any PyMC model.
+
+    The folder gets report.html (one self-contained page), metrics.csv, manifest.json and every method's draws as zarr. MODEL.py
+    is run as Python runs it.
+
+    Examples:
+
+      mixtures validate model.py --add mine=draws.nc
+
+      mixtures validate model.py --add mine=draws.npz --methods advi,laplace --second-sampler nutpie
+    """
+    import numpy as np
+
+    from reports.api.validation import validate as hold
+    from reports.comparison.results import PAGE, ResultsError, check_free
+    from reports.validation.run import check_methods
+
+    stages = Stages(after=["save"])
+    settings: dict[str, Any] = {
+        "draws": draws,
+        "chains": chains,
+        "tune": tune,
+        "sampler": sampler,
+        "second_sampler": second_sampler,
+        "target_accept": target_accept,
+        "advi_steps": advi_steps,
+    }
+    try:
+        chosen = check_methods(names_of(methods) or (), Options(**settings))
+        added = named_paths(add or [])
+        folder = out_dir or unused(Path("results") / model.stem)
+        check_free(folder, overwrite=overwrite)
+        built = load(model)
+        with stages:
+            result = hold(
+                built,
+                added,
+                rng=np.random.default_rng(seed),
+                methods=[method for method in chosen if method in OFFERED],
+                name=model.stem,
+                facts={"command": shlex.join(["mixtures", *sys.argv[1:]]), "seed": seed, "source": str(model)},
+                progress=stages,
+                cache=cache,
+                **settings,
+            )
+            stages.tell("save", "running")
+
+            def save(folder: Path) -> Path:
+                outcome(partial(written, folder, result.results.manifest))
+                return result.save(folder, report=report, overwrite=overwrite)
+
+            folder = save_in(save, folder, renumber=out_dir is None)
+            stages.tell("save", "done")
+    except (ResultsError, OSError) as error:
+        refuse(error)
+    except ValueError as error:
+        # What is given is checked before the model has been read; a ValueError after that is a defect and keeps its traceback.
+        if stages.stages.get("model") and stages.stages["model"].ended is not None:
+            raise
+        refuse(error)
+
+    summarise_validation(result)
+    path = folder / PAGE if report else folder / "metrics.csv"
+    say(f"{'Report' if report else 'Numbers'}: {relative(path)}", whole=True)
+    if open_ and report:
+        typer.launch(path.resolve().as_uri())
+    if result.failures:
+        raise typer.Exit(FAILED)
+
+
+def load(path: Path) -> pm.Model:
+    """The model that a Python file defines. What the file raises is shown as Python shows it, from its own first line on.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, or it defines no model.
+    """
+    import pymc as pm
+
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}; expected a Python file that defines `model` or `build()`")
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        defined = runpy.run_path(str(path))
+        build = defined.get("build")
+        model = defined.get("model")
+        if model is None and callable(build):
+            model = build()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the user's own code raises, SystemExit too, is the user's to see
+        own = error.__traceback__
+        while own is not None and own.tb_frame.f_code.co_filename != str(path):
+            own = own.tb_next
+        sys.stderr.write("".join(traceback.format_exception(type(error), error, own or error.__traceback__)))
+        raise typer.Exit(UNUSABLE) from None
+    finally:
+        sys.path.remove(str(path.resolve().parent))
+    if not isinstance(model, pm.Model):
+        what = "no `model` and no `build()`" if model is None else f"a {type(model).__name__} as its model"
+        raise ValueError(f"{path} defines {what}; expected `model`, a pymc.Model, or `build()`, which returns one")
+    return model

@@ -1,0 +1,142 @@
+"""One look at a validation: the results of any model, with the look-ups that the sections of the page make."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from mixtures.datasets.dataset import counted
+from reports.comparison.verdict import CORRELATIONS
+from reports.page import quantities
+from reports.page.view import View
+from reports.page.words import listing
+from reports.validation.scales import natural, on_scale, variable_of
+
+if TYPE_CHECKING:
+    from reports.comparison.results import Results
+
+
+class ValidationView(View):
+    """The results of a validation. Blocks are the model's variables, and there are neither clusters nor points."""
+
+    def __init__(self, results: Results) -> None:
+        super().__init__(results)
+        posteriors = [tree["posterior"].to_dataset() for tree in self.trees.values()]
+        self._attrs = {str(name): v.attrs for posterior in posteriors for name, v in posterior.data_vars.items()}
+        self._variables = {
+            scalar: variable for posterior in posteriors for scalar, variable in variable_of(posterior).items()
+        }
+
+    @property
+    def title(self) -> str:
+        """The page's title in a browser."""
+        return f"{self.name}: one model, {counted(len(self.methods), 'method')}"
+
+    @property
+    def subtitle(self) -> str:
+        """The page's one line: which model, how large, by whom."""
+        model, data = self.manifest["model"], self.manifest["data"]
+        methods = ", ".join(self.label(m) for m in self.methods)
+        observed = f" and {counted(data['n'], 'observed value')}" if data["n"] else ""
+        return f"A PyMC model with {counted(model['n_parameters'], 'free number')}{observed}; posteriors by {methods}."
+
+    @property
+    def at_a_glance(self) -> str:
+        """What stands over the table of few numbers."""
+        return f"{self.name}: {counted(self.manifest['model']['n_parameters'], 'free number')}"
+
+    @property
+    def numbers(self) -> list[str]:
+        """No features hold numbers, since there are none."""
+        return []
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether clusters are Gaussian, of which there are none."""
+        return False
+
+    @property
+    def claims(self) -> list[str]:
+        """The variables, and how they depend on each other."""
+        return [*self.blocks, CORRELATIONS]
+
+    @property
+    def after_alignment(self) -> str:
+        """There are no labels to align."""
+        return ""
+
+    @property
+    def after_relabelling(self) -> str:
+        """There are no labels."""
+        return ""
+
+    @property
+    def advi_notes(self) -> list[str]:
+        """ADVI starts about PyMC's start."""
+        return []
+
+    @property
+    def scales(self) -> str:
+        """On which scales variables are compared."""
+        by_scale: dict[str, list[str]] = {}
+        for name, facts in self.manifest["model"]["variables"].items():
+            by_scale.setdefault(facts["scale"], []).append(name)
+        words = {"log": "logarithms", "log odds": "log odds within their bounds"}
+        said = [f"{listing(names)} by {words[scale]}" for scale, names in by_scale.items() if scale in words]
+        plain = by_scale.get("as it is", [])
+        rest = [f"{listing(plain)} as {'they are' if len(plain) > 1 else 'it is'}"] if plain else []
+        return f"Compared are {'; '.join([*said, *rest])}."
+
+    @property
+    def logarithms(self) -> str:
+        """Which variables are drawn by their logarithms."""
+        return "; positive variables by their logarithms" if any(map(self.on_log, self._variables)) else ""
+
+    @property
+    def points(self) -> list[str]:  # type: ignore[override]
+        """No method gives a single value."""
+        return []
+
+    @property
+    def posteriors(self) -> list[str]:  # type: ignore[override]
+        """All methods give draws."""
+        return list(self.trees)
+
+    @cached_property
+    def scalars(self) -> dict[str, xr.Dataset]:
+        """Draws of every number that all methods have and that varies in all, of one shape."""
+        every = {m: self.natural(tree) for m, tree in self.trees.items()}
+        if not every:
+            return {}
+        common = [name for name in every[self.base] if all(name in each for each in every.values())]
+        return quantities.varying(quantities.same_shape({m: each[common] for m, each in every.items()}))
+
+    def natural(self, tree: xr.DataTree) -> xr.Dataset:
+        """The thinned draws of every number in the units of the model."""
+        posterior = quantities.thinned(tree["posterior"].to_dataset())
+        named = {name: (("chain", "draw"), values) for name, values in natural(posterior).items()}
+        return xr.Dataset(named, coords={"chain": posterior["chain"], "draw": posterior["draw"]})
+
+    def moving(self, method: str) -> list[str]:
+        """The numbers of a method that vary."""
+        draws = self.natural(self.trees[method])
+        return [str(name) for name, v in draws.items() if float(v.std()) > 1e-12 * abs(float(v.mean()))]
+
+    def scaled(self, name: str, values: np.ndarray) -> np.ndarray:
+        """A number's values on the scale on which it is compared."""
+        return on_scale(values, self._attrs[self._variables[name]])
+
+    def on_log(self, name: str) -> bool:
+        """Whether a number is drawn by its logarithm."""
+        return self._attrs[self._variables[name]]["scale"] == "log"
+
+    def block_of(self, target: str) -> str | None:
+        """The variable of a number; None for what is none."""
+        return self._variables.get(target)
+
+    def lacking(self, method: str) -> list[str]:
+        """The variables that a method does not have."""
+        return list(self.methods[method]["missing"])

@@ -1,0 +1,251 @@
+"""Results of one's own against any PyMC model: what may join, what is said of it, and what is refused."""
+
+import numpy as np
+import pymc as pm
+import pytest
+import xarray as xr
+from scipy import stats
+from typer.testing import CliRunner
+
+import reports
+from reports.commands.app import app
+from reports.comparison.results import Results
+from reports.comparison.verdict import CORRELATIONS
+from reports.page import render
+from reports.validation.evidence import evidence
+from reports.validation.methods import laplace
+from reports.validation.results import as_result
+from reports.validation.target import Target
+
+
+def regression():
+    """Two correlated coefficients with a known noise, whose posterior is Gaussian, and a positive number without data."""
+    x = np.linspace(1, 3, 8)
+    y = 0.5 + 1.5 * x + 0.3 * np.cos(7 * x)
+    with pm.Model(coords={"of": ["intercept", "slope"]}) as model:
+        b = pm.Normal("b", 0, 2, dims="of")
+        pm.LogNormal("tau", 0, 0.5)
+        pm.Deterministic("at_two", b[0] + 2 * b[1])
+        pm.Deterministic("mean", b[0] + b[1] * np.linspace(1, 3, 400))
+        pm.Normal("y", b[0] + b[1] * x, 0.5, observed=y)
+    X = np.column_stack([np.ones_like(x), x])
+    covariance = np.linalg.inv(X.T @ X / 0.25 + np.eye(2) / 4)
+    marginal = stats.multivariate_normal(np.zeros(8), X @ X.T * 4 + 0.25 * np.eye(8))
+    return model, covariance @ X.T @ y / 0.25, covariance, float(marginal.logpdf(y))
+
+
+MODEL, CENTRE, COVARIANCE, LOG_EVIDENCE = regression()
+EXACT = stats.multivariate_normal(CENTRE, COVARIANCE)
+TAU = stats.lognorm(0.5)
+
+
+@pytest.fixture(scope="module")
+def target():
+    return Target.of(MODEL)
+
+
+def exact(n, rng):
+    return {"b": rng.multivariate_normal(CENTRE, COVARIANCE, n), "tau": rng.lognormal(0, 0.5, n)}
+
+
+class Exact:
+    """The posterior itself, as a q of one's own."""
+
+    def sample(self, n, rng):
+        return exact(n, rng)
+
+    def log_prob(self, values):
+        return EXACT.logpdf(values["b"]) + TAU.logpdf(values["tau"])
+
+
+class Factorised(Exact):
+    """The best q whose coefficients are independent (Bishop, PRML, 10.12)."""
+
+    sds = 1 / np.sqrt(np.diag(np.linalg.inv(COVARIANCE)))
+
+    def sample(self, n, rng):
+        return exact(n, rng) | {"b": CENTRE + self.sds * rng.standard_normal((n, 2))}
+
+    def log_prob(self, values):
+        return stats.norm(CENTRE, self.sds).logpdf(values["b"]).sum(1) + TAU.logpdf(values["tau"])
+
+
+@pytest.fixture(scope="module")
+def validation():
+    rng = np.random.default_rng(1)
+    added = {
+        "exact": Exact(),
+        "factorised": Factorised(),
+        "no correlation": {name: rng.permuted(v, axis=0) for name, v in exact(4000, rng).items()},
+        "some": {"tau": rng.lognormal(0, 0.5, (2, 1000))},
+    }
+    return reports.validate(MODEL, added, methods=["laplace"], rng=2, cache=False, name="<b>line</b>")
+
+
+def state(validation, method, claim):
+    return validation.results.manifest["verdict"][method][claim]["state"]
+
+
+def test_parts_of_the_density_are_those_of_pymc(target, rng):
+    u = target.start + rng.standard_normal((3, target.size))
+    compiled = MODEL.compile_logp(mode="FAST_COMPILE")
+    np.testing.assert_allclose(target.log_density(u), [compiled(target.flat.split(v)) for v in u], rtol=1e-12)
+    np.testing.assert_allclose(target.log_jacobian(u), u[:, 2], rtol=1e-12)  # of an exponential
+    np.testing.assert_allclose(target.unconstrain(target.constrain(u)), u, rtol=1e-12)
+
+
+def test_what_is_exact_agrees_and_what_is_not_differs(validation):
+    assert not validation.failures
+    assert {state(validation, "exact", claim) for claim in ("b", "tau", "at_two", CORRELATIONS)} == {"agrees"}
+    assert state(validation, "factorised", "b") == "differs"
+    assert state(validation, "no correlation", CORRELATIONS) == "differs"
+    assert state(validation, "laplace", "b") == "agrees"
+    assert list(validation.results.manifest["verdict"]["some"]) == ["tau"]
+    assert validation.results.manifest["methods"]["some"]["missing"] == ["b", "at_two"]
+    assert validation.results.manifest["model"]["left_out"] == ["mean"]
+
+
+def test_every_way_to_the_evidence_finds_it(validation):
+    """That of the line is in closed form, and a number without data has none."""
+    rows = validation.results.metrics
+    found = rows[rows["metric"] == "log_evidence"].set_index(["method", "target"])
+    for place in (("nuts", "bridge"), ("exact", "importance"), ("exact", "elbo"), ("laplace", "importance")):
+        assert abs(found.loc[place, "value"] - LOG_EVIDENCE) < 4 * found.loc[place, "se"] + 1e-6, place
+    assert found.loc[("factorised", "elbo"), "value"] < LOG_EVIDENCE - 0.5
+    np.testing.assert_allclose(found.loc[("laplace", "laplace"), "value"], LOG_EVIDENCE, atol=1e-4)
+
+
+def test_khat_tells_the_exact_from_the_too_narrow(validation):
+    khat = validation.summary()["khat"]
+    assert np.isnan(khat["exact"])  # all ratios are the same
+    assert khat["factorised"] > 0.3
+
+
+def test_a_saved_validation_gives_its_page_again(validation, tmp_path):
+    folder = validation.save(tmp_path / "out", report=False)
+    loaded = Results.load(folder)
+    assert loaded.is_validation
+    assert set(loaded.trees) == {"exact", "factorised", "no correlation", "some", "laplace", "nuts"}
+    page = render(loaded)
+    for text in ("&lt;b&gt;line&lt;/b&gt;", "rank correlations", "some says nothing of b and at_two", "Laplace"):
+        assert text in page, text
+    assert "Validation of" in repr(validation)
+    assert "agrees" in validation._repr_html_()
+
+
+@pytest.mark.parametrize("form", ["mapping", "dataset", "tree", "file", "unconstrained", "marked"])
+def test_a_result_may_come_in_any_form(form, target, tmp_path, rng):
+    values = exact(400, rng)
+    log_q = Exact().log_prob(values)
+    by_u = log_q + np.log(values["tau"])
+    dataset = xr.Dataset(
+        {"b": (("draw", "of"), values["b"][:, ::-1]), "tau": ("draw", values["tau"]), "log_q": ("draw", log_q)},
+        coords={"of": ["slope", "intercept"]},
+    )
+    given = {
+        "mapping": values | {"log_q": log_q},
+        "dataset": dataset,
+        "tree": xr.DataTree.from_dict({"posterior": dataset}),
+        "file": tmp_path / "mine.npz",
+        "unconstrained": {"b": values["b"], "tau_log__": np.log(values["tau"]), "log_q": by_u},
+        "marked": {"b": values["b"], "tau": np.log(values["tau"]), "log_q": by_u, "scale": "unconstrained"},
+    }[form]
+    np.savez(tmp_path / "mine.npz", **values, log_q=log_q)
+    joined = as_result("mine", given, target, rng=rng)
+    assert joined.kind == "variational"
+    np.testing.assert_allclose(joined.values["b"][0], values["b"])
+    np.testing.assert_allclose(joined.values["tau"][0], values["tau"])
+    np.testing.assert_allclose(joined.log_q[0], by_u)
+    np.testing.assert_allclose(joined.values["at_two"][0], values["b"] @ [1, 2])
+
+
+@pytest.mark.robustness("errors")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"b": None, "B": np.zeros((200, 2))}, "no 'B'; is 'B' meant to be 'b'"),
+        ({"b": None, "tau": None, "beta": np.zeros(200)}, "none of the model's variables b, tau, at_two"),
+        ({"b": np.zeros((200, 3))}, r"'b' has shape \(200, 3\); expected \(draw, 2\) or \(chain, draw, 2\)"),
+        (
+            {"tau": np.full(200, -0.3)},
+            "200 values of 'tau' are outside its support, such as -0.3; expected numbers above 0",
+        ),
+        ({"tau": np.full(200, np.nan)}, "'tau' has 200 values that are NaN"),
+        ({"tau": np.ones(100)}, "different numbers of chains and draws"),
+        ({"tau": ["a"] * 200}, "'tau' holds no numbers"),
+        ({"log_q": np.zeros(199)}, r"log_q has shape \(199,\); expected one number for each of 1 x 200 draws"),
+        ({"log_q": np.full(200, -np.inf)}, "a draw of q has a density above 0"),
+        ({"tau": None, "log_q": np.zeros(200)}, "it has log_q and lacks tau"),
+        ({"b": np.zeros((50, 2)), "tau": np.ones(50)}, "it has 50 draws; posterior summaries need at least 100"),
+        ({"scale": "natural"}, "its scale is 'natural'"),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else value[:24],
+)
+def test_what_does_not_fit_the_model_is_refused_in_one_line(change, message, target, rng):
+    given = {name: v for name, v in ({"b": np.zeros((200, 2)), "tau": np.ones(200)} | change).items() if v is not None}
+    with pytest.raises(ValueError, match=message) as caught:
+        as_result("mine", given, target, rng=rng)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("result 'mine': ")
+
+
+@pytest.mark.robustness("errors")
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("discrete", r"free variable 'z' is discrete.*pymc_extras.marginalize\(model, \['z'\]\)"),
+        ("observed", "no free variables"),
+        ("minibatch", "'y' is observed in minibatches"),
+        ("nan", r"log density is -inf where PyMC starts \(y -inf\)"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:PyTensor could not link to a BLAS")
+def test_models_that_cannot_be_sampled_are_refused_in_one_line(kind, message):
+    with pm.Model() as model:
+        if kind == "discrete":
+            z = pm.Bernoulli("z", 0.5)
+            pm.Normal("y", z, 1, observed=1.0)
+        elif kind == "observed":
+            pm.Normal("y", 0, 1, observed=1.0)
+        else:
+            a = pm.Normal("a")
+            if kind == "nan":
+                pm.HalfNormal("y", pm.math.exp(a), observed=-1.0)
+            else:
+                pm.Normal("y", a, 1, observed=pm.Minibatch(np.arange(10.0), batch_size=2), total_size=10)
+    with pytest.raises(ValueError, match=message) as caught:
+        Target.of(model)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_improper_prior_has_no_evidence(rng):
+    with pm.Model() as model:
+        a = pm.Flat("a")
+        pm.Normal("y", a, 1, observed=np.zeros(3))
+    target = Target.of(model)
+    assert target.flat_priors == ("a",)
+    with pytest.raises(ValueError, match="prior of a is improper"):
+        target.draw_prior(10, rng)
+    joined = laplace.fit(target, rng=rng, draws=100, chains=1)
+    rows, missing = evidence("mine", joined, None, target, rng)
+    assert rows == []
+    assert "no normalising constant" in missing["importance"]
+
+
+@pytest.mark.robustness("errors")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\n1 / 0\n", 'File "model.py", line 2'),
+        ("x = 1\n", "model.py defines no `model` and no `build()`"),
+        ("def build():\n    return 3\n", "defines a int as its model"),
+        ("import sys\nsys.exit(3)\n", "SystemExit: 3"),
+    ],
+)
+def test_the_shell_shows_what_is_wrong_with_a_model(text, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.py").write_text(text)
+    done = CliRunner().invoke(app, ["validate", "model.py"])
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert "reports" not in done.stderr
