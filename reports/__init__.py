@@ -4,9 +4,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reports.api.calibration import Calibration, calibrate
+    from reports.api.calibrating import calibrate
+    from reports.api.calibration import Calibration
     from reports.api.comparison import Comparison, compare
     from reports.api.overfit import Overfitting, overfit
+    from reports.api.own import OwnCalibration, calibrate_model
     from reports.api.selection import Selection, select
     from reports.api.validation import Validation, validate
     from reports.comparison.results import Results, ResultsError
@@ -15,11 +17,13 @@ __all__ = [
     "Calibration",
     "Comparison",
     "Overfitting",
+    "OwnCalibration",
     "Results",
     "ResultsError",
     "Selection",
     "Validation",
     "calibrate",
+    "calibrate_model",
     "compare",
     "overfit",
     "select",
@@ -28,9 +32,11 @@ __all__ = [
 
 # Where each of these is loaded from when it is first asked for, so that the shell's command hears signals from its start.
 HOMES = {
-    "reports.api.calibration": ("Calibration", "calibrate"),
+    "reports.api.calibrating": ("calibrate",),
+    "reports.api.calibration": ("Calibration",),
     "reports.api.comparison": ("Comparison", "compare"),
     "reports.api.overfit": ("Overfitting", "overfit"),
+    "reports.api.own": ("OwnCalibration", "calibrate_model"),
     "reports.api.selection": ("Selection", "select"),
     "reports.api.validation": ("Validation", "validate"),
     "reports.comparison.results": ("Results", "ResultsError"),

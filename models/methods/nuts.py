@@ -165,9 +165,8 @@ class Compiled:
         self._info = {"sampler": "numpyro", "tune": tune, "target_accept": target_accept}
         model = joint.build(np.zeros(shape), family, allocation)
         self._flat = flatten(model, joint.parameters(family, allocation), [observed(model)])
-        chain = _chain(self._flat, draws, tune, target_accept)
-        v, data = np.zeros((chains, self._flat.size)), np.zeros((chains, *shape))
-        self._sample = parallel(chain, np.arange(chains), v, data)
+        data = [np.zeros((chains, *shape))]
+        self._sample = compiled(self._flat, data, chains=chains, draws=draws, tune=tune, target_accept=target_accept)
         self.seconds = time.perf_counter() - began
 
     def fit(self, x: np.ndarray, *, rng: Rng, start: Fit | None = None) -> Fit:
@@ -177,9 +176,31 @@ class Compiled:
         first = starts(x, self.family, self.allocation, start, self.chains, rng)
         init = self._flat.join(joint.unconstrain(self.family, self.allocation, *first))
         seeds = int(rng.integers(2**31)) + np.arange(self.chains)
-        run = _run(self._sample(seeds, init, np.tile(x, (self.chains, 1, 1))))
+        run = self._sample(seeds, init, np.tile(x, (self.chains, 1, 1)))
         seconds = {"run": time.perf_counter() - began}
         return _result(self.family, self.allocation, replace(run, seconds=seconds), self._info)
+
+
+def compiled(
+    flat: Flat, data: Sequence[np.ndarray], *, chains: int, draws: int, tune: int, target_accept: float
+) -> Callable[..., Run]:
+    """NUTS by NumPyro for all data of the same shapes, of any model.
+
+    Parameters
+    ----------
+    flat : Flat
+        Its log joint takes the data.
+    data : sequence of ndarray, shape (chains, ...)
+        Some data, the same for every chain; of no other shapes than these is what is compiled.
+
+    Returns
+    -------
+    callable
+        From seeds (chains,), starts (chains, P) and the data (chains, ...) each to a run, without its seconds.
+    """
+    chain = _chain(flat, draws, tune, target_accept)
+    sample = parallel(chain, np.arange(chains), np.zeros((chains, flat.size)), *data)
+    return lambda seeds, init, *data: _run(sample(seeds, init, *data))
 
 
 def _result(family: Family, allocation: Allocation, run: Run, info: dict[str, Any]) -> Fit:

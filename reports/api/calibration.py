@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from reports.api.kept import Kept, in_folder
 from reports.studies.calibration import study
 from reports.studies.calibration.prior import DEFAULT, LEVELS, Settings
+from reports.studies.calibration.study import Asked
 from reports.studies.workers import Progress, telling
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class Calibration(Kept, study.Calibration):
+class Calibration[S: Asked](Kept, study.Calibration[S]):
     """A calibration; see `reports.studies.calibration.study.Calibration`. In a notebook it shows its verdict and coverage.
 
     Parameters
@@ -58,17 +59,14 @@ class Calibration(Kept, study.Calibration):
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
 
     def __repr__(self) -> str:
-        view, s = self._view(), self.settings
+        view = self._view()
         methods = ", ".join(view.label(method) for method in view.methods)
-        return (
-            f"<Calibration of {methods}: {view.simulations} data sets of {s.n} points in {s.dimension}-D, "
-            f"K = {s.n_components}>"
-        )
+        return f"<Calibration of {methods}: {view.simulations} data sets{view.about}>"
 
     def _page(self, folder: str = "") -> str:
-        from reports.page.calibration import render
+        from reports.page.build import write
 
-        return render(self)
+        return write(view := self._view(), self._sections(view))
 
     def _view(self) -> CalibrationView:
         from reports.page.calibration import CalibrationView
@@ -106,8 +104,10 @@ def calibrate(
     workers: int = 1,
     scheduler: str | None = None,
     progress: Progress = None,
-) -> Calibration:
+) -> Calibration[Settings]:
     """Draw data sets from the prior, and see how often each method's intervals contain the parameters that made them.
+
+    ``calibrate(build, fit, ...)`` does so for a PyMC model and a method of your own: see `reports.calibrate_model`.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def calibrate(
         kinds=(kinds,) if isinstance(kinds, str) else tuple(kinds), concentration=concentration, levels=levels,
     )  # fmt: skip
 
-    def run(where: Path) -> Calibration:
+    def run(where: Path) -> Calibration[Settings]:
         found = study.calibrate(
             settings,
             where,

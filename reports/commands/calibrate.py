@@ -12,21 +12,51 @@ import typer
 
 from mixtures import COVARIANCES
 from reports.commands.options import FAILED, Open, Scheduler, Workers, keep, names_of, one_of, refuse, relative
+from reports.commands.scripts import function_of, load_script, tried
 from reports.commands.terminal import say
 from reports.comparison.capacity import check_workers
 from reports.comparison.progress import Rate
 
-# What goes with --verdicts, whose problems and methods are given.
-WITH_VERDICTS = {"verdicts", "simulations", "seed", "workers", "scheduler", "out_dir", "open_"}
+COMMON = {"simulations", "seed", "workers", "scheduler", "out_dir", "open_"}
+
+# What goes with --verdicts and --planted-faults, whose problems and methods are given, and with a model of the user's.
+WITH_VERDICTS = COMMON | {"verdicts"}
+WITH_FAULTS = COMMON | {"faults"}
+WITH_MODEL = COMMON | {"model", "fit", "example", "methods", "draws"}
 
 
 def calibrate(
     context: typer.Context,
+    model: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[MODEL.py]",
+            help="A file that defines build(), which returns a PyMC model, and fit(data, rng), your method.",
+            show_default=False,
+        ),
+    ] = None,
+    fit: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="File that defines fit(data, rng), where MODEL.py does not.", show_default=False
+        ),
+    ] = None,
+    example: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Calibrate a worked example in the place of MODEL.py.", show_default=False),
+    ] = None,
     verdicts: Annotated[
         bool,
         typer.Option(
             "--verdicts",
             help="Calibrate the verdict of a comparison instead: false alarms about exact draws, and planted defects found.",
+        ),
+    ] = False,
+    faults: Annotated[
+        bool,
+        typer.Option(
+            "--planted-faults",
+            help="Plant faults in exact draws instead, and count how often calibrate and validate find and name them.",
         ),
     ] = False,
     components: Annotated[int, typer.Option("-k", "--components", help="Number of clusters K.")] = 2,
@@ -35,9 +65,14 @@ def calibrate(
         int, typer.Option("-d", "--features", help="Features of each data set; as many as --family lists, if several.")
     ] = 2,
     methods: Annotated[
-        str,
-        typer.Option(metavar="LIST", help="Comma-separated, from: em, cavi, advi, advi-fullrank, gibbs, nuts, exact."),
-    ] = "em,cavi,gibbs",
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Comma-separated, from: em, cavi, advi, advi-fullrank, gibbs, nuts, exact; with MODEL.py, from: nuts, advi, "
+            "advi-fullrank.",
+            show_default="em,cavi,gibbs; of MODEL.py its fit alone",
+        ),
+    ] = None,
     covariance: Annotated[str, typer.Option(metavar=one_of(COVARIANCES), help="Covariance structure.")] = "full",
     family: Annotated[
         str,
@@ -55,7 +90,7 @@ def calibrate(
         int | None,
         typer.Option(
             help="Data sets drawn from the prior; with --verdicts, of each problem.",
-            show_default="200; 100 with --verdicts",
+            show_default="200; 100 with --verdicts, 1000 with --planted-faults",
         ),
     ] = None,
     draws: Annotated[int, typer.Option(help="Draws among which each true value is ranked: 39, 79, 119, ...")] = 199,
@@ -78,7 +113,7 @@ def calibrate(
             "-o",
             "--out",
             help="Folder for the results; an earlier one goes on.",
-            show_default="results/calibration-kK-nN with the family before, or calibration-verdicts",
+            show_default="results/calibration-kK-nN with the family before, -MODEL, -verdicts or -planted-faults",
         ),
     ] = None,
     open_: Open = False,
@@ -101,15 +136,40 @@ def calibrate(
       mixtures calibrate --family gaussian,categorical,poisson
 
       mixtures calibrate --verdicts
+
+      mixtures calibrate mine.py --methods advi
+
+    Of a PyMC model (MODEL.py), parameters and data are drawn from its prior, and fit(data, rng) is given the data: a dict of
+    the observed variables by name, and of every pm.Data. It returns draws by variable name, or an object with sample(n, rng)
+    and log_prob(values).
     """
+    if model is not None or example is not None:
+        _own(
+            context,
+            model,
+            fit,
+            example,
+            names_of(methods) or [],
+            draws,
+            seed,
+            simulations,
+            workers,
+            scheduler,
+            out_dir,
+            open_,
+        )
+        return
+    if faults:
+        _planted(context, seed, 1000 if simulations is None else simulations, workers, scheduler, out_dir, open_)
+        return
     if verdicts:
         _verdicts(context, seed, 100 if simulations is None else simulations, workers, scheduler, out_dir, open_)
         return
     from reports.page.calibration import render, verdict_lines
     from reports.studies.calibration import study
-    from reports.studies.calibration.prior import Settings
+    from reports.studies.calibration.prior import DEFAULT, Settings
 
-    names = tuple(names_of(methods) or ())
+    names = DEFAULT if methods is None else tuple(names_of(methods) or ())
     kinds = tuple(names_of(family) or ())
     of = "" if set(kinds) == {"gaussian"} else f"{'-'.join(dict.fromkeys(kinds))}-"
     folder = out_dir or Path("results") / f"calibration-{of}k{components}-n{rows}"
@@ -146,7 +206,7 @@ def _verdicts(
 
     folder = out_dir or Path("results") / "calibration-verdicts"
     try:
-        _check_options(context)
+        _check_options(context, WITH_VERDICTS, "--verdicts, whose problems and methods are given")
         settings = study.Settings(seed)
         study.check(settings, folder, seeds)
         check_workers(workers or 1)
@@ -161,12 +221,106 @@ def _verdicts(
     _tell(lines(result), folder, open_)
 
 
-def _check_options(context: typer.Context) -> None:
-    """Refuse options that --verdicts would pass over."""
+def _own(
+    context: typer.Context,
+    model: Path | None,
+    fit: Path | None,
+    example: str | None,
+    methods: list[str],
+    draws: int,
+    seed: int,
+    simulations: int | None,
+    workers: int | None,
+    scheduler: str | None,
+    out_dir: Path | None,
+    open_: bool,
+) -> None:
+    """Calibrate a method of the user's own on a model of the user's own."""
+    from reports.page.calibration_own import render, verdict_lines
+    from reports.studies.own import study
+
+    try:
+        _check_options(context, WITH_MODEL, "a PyMC model, which says all about the data")
+        problem, name = _posed(model, fit, example, needed=not methods)
+    except (ValueError, OSError) as error:
+        refuse(error)
+    folder = out_dir or Path("results") / f"calibration-{name}"
+    options = {
+        "simulations": 200 if simulations is None else simulations,
+        "methods": methods,
+        "draws": draws,
+        "seed": seed,
+        "workers": workers,
+        "scheduler": scheduler,
+    }
+    result = _run("simulations", study.calibrate, problem, folder, render, options)
+    _tell(verdict_lines(result), folder, open_)
+    if result.failed:
+        raise typer.Exit(FAILED)
+
+
+def _posed(model: Path | None, fit: Path | None, example: str | None, needed: bool) -> tuple[Any, str]:
+    """The model and the method that the user's files, or a worked example, define, and what to call them."""
+    from importlib import import_module
+
+    from reports.comparison.run import check_known
+    from reports.examples import EXAMPLES
+    from reports.studies.own.study import Problem
+
+    if (model is None) == (example is None):
+        raise ValueError("give either MODEL.py or --example")
+    if example is not None:
+        check_known("example", example, EXAMPLES)
+        module, name = import_module(EXAMPLES[example]), example
+    else:
+        assert model is not None
+        module, name = load_script(model), model.stem
+    build = function_of(module, "build", "returns a pm.Model")
+    tried(build)
+    home = load_script(fit) if fit is not None else module
+    fits = {}
+    if needed or fit is not None or hasattr(home, "fit"):
+        fits["mine"] = function_of(home, "fit", "takes (data, rng) and returns draws by variable name")
+    quantities = getattr(module, "quantities", {})
+    if not isinstance(quantities, dict):
+        raise ValueError(f"quantities in {name} is a {type(quantities).__name__}; expected a dict of functions")
+    return Problem(build, fits, quantities), name
+
+
+def _planted(
+    context: typer.Context,
+    seed: int,
+    simulations: int,
+    workers: int | None,
+    scheduler: str | None,
+    out_dir: Path | None,
+    open_: bool,
+) -> None:
+    """Count how often faults of which all is known are found and named."""
+    from reports.comparison.files import write_text
+    from reports.page.planted import lines, markdown, render
+    from reports.studies.own import trials
+
+    folder = out_dir or Path("results") / "calibration-planted-faults"
+    try:
+        _check_options(context, WITH_FAULTS, "--planted-faults, whose model and methods are given")
+    except ValueError as error:
+        refuse(error)
+    options = {"simulations": simulations, "seed": seed, "workers": workers, "scheduler": scheduler}
+    result = _run("data sets", lambda _, where, **rest: trials.run(where, **rest), None, folder, render, options)
+    try:
+        write_text(folder / "planted-faults.md", markdown(result))
+    except OSError as error:
+        refuse(error)
+    _tell(lines(result), folder, open_)
+
+
+def _check_options(context: typer.Context, allowed: set[str], what: str) -> None:
+    """Refuse options that would be passed over."""
     for option in context.command.params:
         source = context.get_parameter_source(option.name or "")
-        if source is not None and source.name == "COMMANDLINE" and option.name not in WITH_VERDICTS:
-            raise ValueError(f"{option.opts[-1]} does not go with --verdicts, whose problems and methods are given")
+        if source is not None and source.name == "COMMANDLINE" and option.name not in allowed:
+            raise ValueError(f"{option.opts[-1]} does not go with {what}")
 
 
 def _run(
@@ -181,8 +335,6 @@ def _run(
     from joblib import cpu_count
 
     from reports.comparison.files import write_text
-    from reports.comparison.results import ResultsError
-    from reports.studies.cells import CellsError
     from reports.studies.folder import PAGE
 
     options = options | {"workers": options["workers"] or cpu_count()}
@@ -192,7 +344,7 @@ def _run(
             command = shlex.join(["mixtures", *sys.argv[1:]])
             result = run(settings, folder, **options, command=command, tell=rate.tell)
         write_text(folder / PAGE, render(result))
-    except (ResultsError, CellsError, OSError) as error:
+    except (ValueError, OSError) as error:
         refuse(error)
     return result
 

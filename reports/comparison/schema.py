@@ -235,6 +235,17 @@ class ValidatedMethod(Method):
     missing: list[str]
 
 
+class Fault(TypedDict):
+    """The likeliest fault of a method; see `reports.validation.faults`."""
+
+    kind: Literal["shift", "width", "correlations", "mean field", "sign", "prior", "jacobian", "several"]
+    where: str
+    sentence: str
+    size: float | None
+    divergence: float
+    left: float
+
+
 class Validation(TypedDict):
     """The manifest of a validation; what it holds besides is passed over."""
 
@@ -253,6 +264,7 @@ class Validation(TypedDict):
     references: dict[str, Reference]
     evidence: dict[str, dict[str, str]]
     verdict: dict[str, dict[str, Claim]]
+    faults: NotRequired[dict[str, Fault]]
     prior_sensitivity: dict[str, str] | None
     timings: dict[str, float | None]
     files: dict[str, str]

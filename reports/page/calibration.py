@@ -12,41 +12,23 @@ from reports.page.blocks import (
     Card,
     Cards,
     Cell,
-    Code,
-    Facts,
     Figure,
     Notice,
     Section,
     Table,
     Use,
     image,
-    value,
 )
 from reports.page.build import write
-from reports.page.calibration_view import ALPHA, KINDS, VARIATIONAL, CalibrationView, Judged, p_words
-from reports.page.cells import share, time_cell
+from reports.page.calibration_setting import limits, name_cell, runs, setting
+from reports.page.calibration_view import CalibrationView, Judged, p_words
 from reports.page.numbers import DASH, number, percent
-from reports.page.words import listing, short, symbols
+from reports.page.words import listing
 from reports.studies.calibration import power
 from reports.studies.calibration.judgement import ecdf
-from reports.studies.calibration.posteriors import GIBBS, NUTS, RUNS
 from reports.studies.calibration.prior import LEVELS
 from reports.studies.calibration.study import FEWEST, Calibration
 from reports.studies.intervals import wilson
-
-MEANINGS = {
-    "log likelihood": "log p(x | π, θ) of all rows, in nats",
-    "log joint density": "log p(x, π, θ), the log likelihood plus the log prior density",
-    "log density at the centre": "log p(x* | π, θ) of the point x* = 0, for numbers the location m0 of the prior",
-    "mean of x…": "mean of one feature over the mixture, Σ_k π_k μ_kd; of categories the probability of a level",
-    "log det of the covariance": "log determinant of the mixture's whole covariance; of categories all levels but the first",
-    "dependence of the features": "minus half the log determinant of the mixture's correlations",
-    "log det of the tightest cluster": "smallest log determinant among the clusters' covariances",
-    "largest weight, smallest weight": "of the K weights",
-    "share of pairs together": "probability that two rows share a cluster, on average over all pairs",
-    "occupied clusters": "expected number of clusters with a row in them",
-    "entropy of the weights": "−Σ_k π_k log π_k",
-}
 
 
 def render(calibration: Calibration) -> str:
@@ -62,15 +44,17 @@ def sections(view: CalibrationView) -> list[Section]:
 
 def verdict_lines(calibration: Calibration) -> list[str]:
     """One line a method: the coverage of its 95% intervals."""
-    view, lines = CalibrationView(calibration), []
-    for method in view.methods:
-        if method not in view.ranks:
-            lines.append(f"{view.label(method)}: failed in every simulation")
-            continue
-        judged, failed = view.intervals(method), view.failed(method)
-        left_out = f"; failed in {failed} of {view.simulations} simulations" if failed else ""
-        lines.append(f"{view.label(method)}: {judged.said}, {judged.because}{left_out}")
-    return lines
+    view = CalibrationView(calibration)
+    return [verdict_line(view, method) for method in view.methods]
+
+
+def verdict_line(view: CalibrationView, method: str) -> str:
+    """The coverage of a method's 95% intervals, and in how many simulations it failed."""
+    if method not in view.ranks:
+        return f"{view.label(method)}: failed in every simulation"
+    judged, failed = view.intervals(method), view.failed(method)
+    left_out = f"; failed in {failed} of {view.simulations} simulations" if failed else ""
+    return f"{view.label(method)}: {judged.said}, {judged.because}{left_out}"
 
 
 def verdict(view: CalibrationView) -> Section:
@@ -84,7 +68,7 @@ def verdict(view: CalibrationView) -> Section:
     section.blocks.append(Notice(answer(view)))
     cards = []
     for method in view.methods:
-        failed, words = view.failed(method), KINDS[method]
+        failed, words = view.failed(method), view.kind(method)
         if method not in view.ranks:
             cards.append(
                 Card(method, view.label(method), words, f"failed in every simulation: {_error(view, method)}", [])
@@ -93,9 +77,9 @@ def verdict(view: CalibrationView) -> Section:
         if failed:
             words += f"; failed in {failed} of {view.simulations} simulations"
         uses = [_use("intervals", view.intervals(method))]
-        if method != "em":
+        if method not in view.point:
             uses.append(_use("posterior", view.posterior(method)))
-        if method in VARIATIONAL:
+        if view.variational(method):
             uses.append(_use("medians", view.middle(method)))
         cards.append(Card(method, view.label(method), words, "", uses))
     section.blocks.append(Cards(cards))
@@ -133,7 +117,7 @@ def coverage(view: CalibrationView) -> Section | None:
     )
     level = LEVELS[-1]
     L = view.settings.draws
-    by_quantity = [(m, q, *view.by_quantity(m, q, level)) for m in view.ranks for q in view.quantities]
+    by_quantity = [(m, q, *view.by_quantity(m, q, level)) for m in view.ranks for q in map(str, view.ranks[m])]
     table = pd.DataFrame(by_quantity, columns=["method", "quantity", "coverage", "low", "high"])
     curves = {}
     for method in view.ranks:
@@ -153,7 +137,7 @@ def coverage(view: CalibrationView) -> Section | None:
     picture = image(plot_coverage(curves, table, level), seen[0].upper() + seen[1:])
     section.blocks += [Figure(caption, [picture]), coverage_table(view)]
     rows = [
-        [_name(view, m), Cell(q), *(_covers(view.by_quantity(m, q, s)) for s in LEVELS)]
+        [name_cell(view, m), Cell(q), *(_covers(view.by_quantity(m, q, s)) for s in LEVELS)]
         for m in view.ranks
         for q in view.quantities
     ]
@@ -164,7 +148,7 @@ def coverage(view: CalibrationView) -> Section | None:
 
 def coverage_table(view: CalibrationView) -> Table:
     """Coverage over all quantities."""
-    rows = [[_name(view, m), *(_covers(view.overall(m, s)) for s in LEVELS)] for m in view.ranks]
+    rows = [[name_cell(view, m), *(_covers(view.overall(m, s)) for s in LEVELS)] for m in view.ranks]
     return Table("Coverage over all quantities, with its 95% interval", ["method", *_levels()], rows)
 
 
@@ -187,22 +171,25 @@ def ranks(view: CalibrationView) -> Section | None:
     )
     most = max(view.ranks, key=lambda m: len(view.ranks[m]))
     band = view.band(most)
-    low, high = band.limits(ALPHA / Q)
-    differences = {q: {m: ecdf(r[q].to_numpy(), L) - band.z for m, r in view.ranks.items()} for q in view.quantities}
+    low, high = band.limits(view.alpha / Q)
+    differences = {
+        q: {m: ecdf(r[q].to_numpy(), L) - band.z for m, r in view.ranks.items() if q in r} for q in view.quantities
+    }
     section.blocks.append(
         Figure(
             "Empirical distribution function (ECDF) of the ranks minus that of uniform ranks. Above zero first and below it "
             "later: the draws are too narrow; the reverse: too wide. Above zero throughout: the draws are too high; below: too "
-            f"low. Grey: simultaneous band, which contains all {Q} curves of an exact method in at least 95% of studies of "
+            f"low. Grey: simultaneous band, which contains all {Q} curves of an exact method in at least "
+            f"{percent(1 - view.alpha)} of studies of "
             f"{len(view.ranks[most])} simulations. Curves far outside are cut off. {_ranks_seen(view)}",
             [image(plot_ranks(differences, band.z, (low - band.z, high - band.z)), _ranks_seen(view))],
         )
     )
-    rows = [[Cell(q), *(_p(view.uniformity[m][q], Q) for m in view.ranks)] for q in view.quantities]
+    rows = [[Cell(q), *(_p(view, view.uniformity[m], q) for m in view.ranks)] for q in view.quantities]
     section.blocks.append(
         Table(
             "p-values: probability that the ranks of exact draws are as far from uniform; below "
-            f"{number(ALPHA / Q, 2)} (5% by Bonferroni over {Q} quantities) the curve leaves the band",
+            f"{number(view.alpha / Q, 2)} ({percent(view.alpha)} by Bonferroni over {Q} quantities) the curve leaves the band",
             ["quantity", *(view.label(m) for m in view.ranks)],
             rows,
         )
@@ -211,7 +198,7 @@ def ranks(view: CalibrationView) -> Section | None:
         Table(
             "Quantities",
             ["quantity", "meaning"],
-            [[Cell(q), Cell(t)] for q, t in MEANINGS.items()],
+            [[Cell(q), Cell(t)] for q, t in view.meanings.items()],
             fold=True,
         )
     )
@@ -221,25 +208,27 @@ def ranks(view: CalibrationView) -> Section | None:
 def _ranks_seen(view: CalibrationView) -> str:
     """How many curves of each method leave the band."""
     Q = len(view.quantities)
-    out = [f"{(view.uniformity[m] < ALPHA / Q).sum()} of {view.label(m)}" for m in view.ranks]
+    out = [f"{(view.uniformity[m] < view.level(view.uniformity[m])).sum()} of {view.label(m)}" for m in view.ranks]
     return f"Of {Q} curves of each method, these leave the band: {listing(out)}."
 
 
 def sides(view: CalibrationView) -> Section | None:
     """On which side of q's median the truth lies."""
-    methods = [m for m in view.ranks if m in VARIATIONAL]
+    methods = [m for m in view.ranks if view.variational(m)]
     if not methods:
         return None
     from reports.plots.calibration import plot_sides
 
-    L, Q = view.settings.draws, len(view.quantities)
+    L, Q = view.settings.draws, len(view.sided)
     section = Section(
         "medians",
         "Median bias",
         "A variational posterior q that is too narrow may still have unbiased medians. Then q(quantity < truth) is distributed "
         "symmetrically about 1/2 over the simulations ([[vsbc|Yao et al. 2018]]).",
     )
-    shares = {q: {m: (view.ranks[m][q].to_numpy() + 0.5) / (L + 1) for m in methods} for q in view.quantities}
+    shares = {
+        q: {m: (view.ranks[m][q].to_numpy() + 0.5) / (L + 1) for m in methods if q in view.ranks[m]} for q in view.sided
+    }
     section.blocks.append(
         Figure(
             "Histograms of q(quantity < truth) over the simulations. Flat is right. Peaks at both ends: q is too narrow. More "
@@ -248,13 +237,16 @@ def sides(view: CalibrationView) -> Section | None:
         )
     )
     rows = []
-    for quantity in view.quantities:
+    for quantity in view.sided:
         cells = [Cell(quantity)]
         for m in methods:
+            if quantity not in view.ranks[m]:
+                cells += [Cell(DASH), Cell(DASH)]
+                continue
             above = 2 * view.ranks[m][quantity].to_numpy() > L
             cells += [
                 _covers((float(above.mean()), *wilson(float(above.mean()), len(above)))),
-                _p(view.symmetry[m][quantity], Q),
+                _p(view, view.symmetry[m], quantity),
             ]
         rows.append(cells)
     columns = [
@@ -263,8 +255,8 @@ def sides(view: CalibrationView) -> Section | None:
     section.blocks.append(
         Table(
             "Share of simulations with the truth above the median, with Wilson's 95% interval, and p-value of symmetry, by the "
-            f"Kolmogorov-Smirnov distance from the mirror image; below {number(ALPHA / Q, 2)} (5% by Bonferroni over {Q} "
-            "quantities) the median is biased",
+            f"Kolmogorov-Smirnov distance from the mirror image; below {number(view.alpha / Q, 2)} ({percent(view.alpha)} by "
+            f"Bonferroni over {Q} quantities) the median is biased",
             ["quantity", *columns],
             rows,
         )
@@ -274,8 +266,8 @@ def sides(view: CalibrationView) -> Section | None:
 
 def _sides_seen(view: CalibrationView, methods: list[str]) -> str:
     """How many histograms of each method are lopsided."""
-    Q = len(view.quantities)
-    out = [f"{(view.symmetry[m] < ALPHA / Q).sum()} of {view.label(m)}" for m in methods]
+    Q = len(view.sided)
+    out = [f"{(view.symmetry[m] < view.level(view.symmetry[m])).sum()} of {view.label(m)}" for m in methods]
     return f"Of {Q} histograms of each method, these are not symmetric: {listing(out)}."
 
 
@@ -299,7 +291,7 @@ def detectable(view: CalibrationView) -> Section | None:
         for level in LEVELS
     ]  # fmt: skip
     found = {m: view.detectable(m) for m in methods}
-    posterior = [m for m in methods if m != "em"]
+    posterior = [m for m in methods if m not in view.point]
     rows += [
         [Cell("the same, one quantity"), *(_outside(found[m].coverage, percent) for m in methods)],
         [Cell("sd ratio"),
@@ -307,7 +299,7 @@ def detectable(view: CalibrationView) -> Section | None:
         [Cell("shift (sd)"),
          *(_two_cell(found[m].ranks.shift) if m in posterior else Cell(DASH) for m in methods)],
         [Cell("median bias (sd)"),
-         *(_two_cell(found[m].bias) if m in VARIATIONAL else Cell(DASH) for m in methods)],
+         *(_two_cell(found[m].bias) if view.variational(m) else Cell(DASH) for m in methods)],
     ]  # fmt: skip
     simulations = listing([f"{view.label(m)} {len(view.ranks[m])}" for m in methods])
     section.blocks += [
@@ -318,12 +310,12 @@ def detectable(view: CalibrationView) -> Section | None:
         ),
         Bullets(
             [
-                "Coverage: by the binomial distribution, for Wilson’s 95% interval. Over all quantities, the simulations count "
-                "for as many independent cases as the spread of their shares covered amounts to; a departure is taken to leave "
-                "that number as it is.",
+                f"Coverage: by the binomial distribution, for Wilson’s {percent(1 - view.alpha)} interval. Over all "
+                "quantities, the simulations count for as many independent cases as the spread of their shares covered amounts "
+                "to; a departure is taken to leave that number as it is.",
                 "Sd ratio and shift, by the ranks of one quantity, and median bias, by symmetry: the method’s sd relative to "
-                "the exact posterior’s, and its displacement in units of that. Each at 5% by Bonferroni over the "
-                "quantities, for a normal posterior and a departure that is the same in every data set; by "
+                f"the exact posterior’s, and its displacement in units of that. Each at {percent(view.alpha)} by Bonferroni "
+                "over the quantities, for a normal posterior and a departure that is the same in every data set; by "
                 f"{power.STUDIES} simulated studies. Departures of varying sign, or of other shapes, need more simulations.",
                 "Where a cell says “none”, no result of so few simulations would show a departure.",
             ]
@@ -346,139 +338,25 @@ def _two_cell(x: float) -> Cell:
     return Cell("none" if math.isnan(x) else f">\u00a0{_two(x)}", x)
 
 
-def runs(view: CalibrationView) -> Section:
-    """What was run, and what failed."""
-    s = view.settings
-    section = Section(
-        "runs",
-        "Runs and failures",
-        "A simulation in which a method failed is left out of that method's numbers above: they are about the data sets that "
-        "it can fit.",
-    )
-    one = view.table[view.table["quantity"] == view.quantities[0]]
-    rows = []
-    for method in view.methods:
-        own = one[one["method"] == method]
-        ok = own[own["rank"].notna()]
-        rows.append(
-            [
-                _name(view, method),
-                Cell(str(len(own)), len(own)),
-                Cell(str(view.failed(method)), view.failed(method), tone="bad" if view.failed(method) else ""),
-                value(float((~ok["converged"].astype(bool)).sum()) if len(ok) else None),
-                value(ok["ess"].median()),
-                value(ok["ess"].min()),
-                share(ok["lost"].sum() / (ok["lost"] + s.draws).sum() if ok["lost"].notna().any() else None),
-                time_cell(own["seconds"].median()),
-            ]
-        )
-    section.blocks.append(
-        Table(
-            "Runs of each method; the effective sample size (ESS) of a simulation is the lowest over its quantities",
-            ["method", "simulations", "failed", "not converged", "ESS, median", "ESS, lowest", "resamples replaced",
-             "time, median"],
-            rows,
-        )
-    )  # fmt: skip
-    notes = []
-    if "em" in view.methods:
-        notes.append(
-            f"EM has no posterior. Its {s.draws} draws are maximum-likelihood fits to data simulated from its fit (the "
-            "parametric bootstrap), started at that fit; a resample on which EM collapsed was replaced by another."
-        )
-    for method, options in (("gibbs", GIBBS), ("nuts", NUTS)):
-        if method in view.methods:
-            notes.append(
-                f"{view.label(method)} is thinned: of {options['chains'] * options['draws']} draws {s.draws} are kept, evenly "
-                f"spaced. Where the lowest bulk ESS of the quantities is below {s.draws}, it runs again, up to {RUNS} times in "
-                "all, and the runs are joined before thinning. A simulation that stays below counts as not converged and is "
-                "kept."
-            )
-    if notes:
-        section.blocks.append(Bullets(notes))
-    errors = one[one["failure"].notna()].groupby(["method", "failure"]).size().reset_index(name="count")
-    if len(errors):
-        columns = errors[["method", "count", "failure"]].itertuples(index=False, name=None)
-        rows = [[_name(view, m), Cell(str(count), float(count)), Cell(e)] for m, count, e in columns]
-        section.blocks.append(Table("Failures", ["method", "simulations", "error"], rows))
-    return section
+JUDGED = (verdict, coverage, ranks, sides, detectable)
+"""What every page of a calibration begins with, of mixtures or of any model."""
 
-
-def setting(view: CalibrationView) -> Section:
-    """Model, prior, seed, versions, command."""
-    s, manifest = view.settings, view.manifest
-    section = Section(
-        "setting",
-        "Model, prior and settings",
-        "All that is needed to run this calibration again. The prior does not depend on the data: parameters are drawn from "
-        "it, data given the parameters, and every method gets the data and this prior.",
-    )
-    section.blocks.append(Code(manifest["command"], "Command"))
-    section.blocks.append(
-        Code(symbols(manifest["model"]["text"]).replace("; ", "\n"), "Model (after Bishop, PRML, section 10.2)")
-    )
-    prior, numbers = manifest["model"]["prior"], "gaussian" in s.kinds
-    section.blocks.append(
-        Facts(
-            [
-                ("Data sets", f"{view.simulations}, each of {s.n} points with {s.dimension} features"),
-                ("Clusters", f"K = {s.n_components}" + (f", {s.covariance} covariance" if numbers else "")),
-                *([("Kinds", listing(view.kinds))] if len(set(s.kinds)) > 1 else []),
-                ("Weights' prior", f"Dirichlet, α0 = {short(s.alpha0)}"),
-                ("Clusters' prior", "; ".join(f"{symbols(name)} = {short(prior[name])}" for name in prior)),
-                *(
-                    [("Units", "the mean of a cluster's precision is 1 for every feature, and m0 is 0")]
-                    if numbers
-                    else []
-                ),
-                ("Ranks", f"among {s.draws} draws"),
-                ("Seed", short(s.seed)),
-                ("Written", str(manifest["created"])),
-                ("Machine", str(manifest["platform"])),
-            ]
-        )
-    )
-    rows = [[Cell(package), Cell(version)] for package, version in manifest["versions"].items()]
-    section.blocks.append(Table("Versions of the software", ["package", "version"], rows, fold=True))
-    return section
-
-
-def limits(view: CalibrationView) -> Section:
-    """What this page cannot say."""
-    s = view.settings
-    section = Section("limits", "Limits", "What this page cannot tell.")
-    items = [
-        f"The results are about data sets of {s.n} points from this prior. For other clusters or other sizes a method may do "
-        "better or worse, and a method that is calibrated on average over the prior may be wrong on one data set.",
-        "The model is true here by design. Nothing is said about data that the model does not fit.",
-        "Uniform ranks of these quantities do not prove that a posterior is exact: an error that affects none of them is not "
-        "found, nor one below the detectable size.",
-        "The quantities depend on each other; a method that fails in one often fails in several.",
-    ]
-    if "em" in view.methods:
-        items.append(
-            "EM's bootstrap intervals are made for repeated data given fixed parameters, and ignore the prior; here the "
-            "parameters come from the prior."
-        )
-    section.blocks.append(Bullets(items))
-    return section
-
-
-SECTIONS = (verdict, coverage, ranks, sides, detectable, runs, setting, limits)
-
-
-def _name(view: CalibrationView, method: str) -> Cell:
-    return Cell(view.label(method), method=method)
+SECTIONS = (*JUDGED, runs, setting, limits)
 
 
 def _covers(found: tuple[float, float, float]) -> Cell:
     """A share with its interval."""
     mean, low, high = found
+    if math.isnan(mean):
+        return Cell(DASH)
     return Cell(percent(mean), float(mean), note=f"{number(100 * low)} to {percent(high)}")
 
 
-def _p(p: float, Q: int) -> Cell:
-    return Cell(p_words(p).removeprefix("= "), p, tone="bad" if p < ALPHA / Q else "")
+def _p(view: CalibrationView, p: pd.Series, quantity: str) -> Cell:
+    """One of a method's p-values."""
+    if math.isnan(own := p[quantity]):
+        return Cell(DASH)
+    return Cell(p_words(own).removeprefix("= "), own, tone="bad" if own < view.level(p) else "")
 
 
 def _error(view: CalibrationView, method: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import NamedTuple
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,12 +15,11 @@ from reports.page.view import COVARIANCES
 from reports.page.words import listing
 from reports.plots import style
 from reports.studies.calibration import judgement, power
-from reports.studies.calibration.judgement import Band, covered
+from reports.studies.calibration.judgement import ALPHA, Band, covered
+from reports.studies.calibration.posteriors import GIBBS, NUTS, RUNS
 from reports.studies.calibration.prior import LEVELS
 from reports.studies.calibration.study import FEWEST, Calibration
 from reports.studies.intervals import cases, wilson, wilson_of_means
-
-ALPHA = 0.05
 
 KINDS = {
     "em": "bootstrap intervals, no posterior",
@@ -31,6 +31,20 @@ KINDS = {
     "exact": "exact posterior",
 }
 VARIATIONAL = [method for method, kind in KINDS.items() if kind.startswith("variational")]
+
+MEANINGS = {
+    "log likelihood": "log p(x | π, θ) of all rows, in nats",
+    "log joint density": "log p(x, π, θ), the log likelihood plus the log prior density",
+    "log density at the centre": "log p(x* | π, θ) of the point x* = 0, for numbers the location m0 of the prior",
+    "mean of x…": "mean of one feature over the mixture, Σ_k π_k μ_kd; of categories the probability of a level",
+    "log det of the covariance": "log determinant of the mixture's whole covariance; of categories all levels but the first",
+    "dependence of the features": "minus half the log determinant of the mixture's correlations",
+    "log det of the tightest cluster": "smallest log determinant among the clusters' covariances",
+    "largest weight, smallest weight": "of the K weights",
+    "share of pairs together": "probability that two rows share a cluster, on average over all pairs",
+    "occupied clusters": "expected number of clusters with a row in them",
+    "entropy of the weights": "−Σ_k π_k log π_k",
+}
 
 NOTHING = "no departure detected"
 
@@ -69,9 +83,20 @@ FEATURES = {
 
 
 class CalibrationView:
-    """A calibration with everything that is worked out from its ranks."""
+    """A calibration with everything that is worked out from its ranks; what is said of mixtures alone, another view replaces.
 
-    def __init__(self, calibration: Calibration) -> None:
+    Attributes
+    ----------
+    alpha : float
+        Level of each check: the probability that it finds a departure where there is none, over all quantities.
+    point : tuple of str
+        Methods that have intervals and no posterior.
+    """
+
+    alpha = ALPHA
+    point: tuple[str, ...] = ("em",)
+
+    def __init__(self, calibration: Calibration[Any]) -> None:
         self.settings, self.manifest, self.table = calibration.settings, calibration.manifest, calibration.table
         self.methods = list(self.settings.methods)
         self.simulations = calibration.simulations
@@ -81,9 +106,8 @@ class CalibrationView:
             rows = self.table[(self.table["method"] == method) & self.table["rank"].notna()]
             if len(rows):
                 wide = rows.pivot(index="simulation", columns="quantity", values="rank")
-                self.ranks[method] = wide[self.quantities].astype(int)
-        self._bands: dict[int, Band] = {}
-        self._detectable: dict[int, Detectable] = {}
+                self.ranks[method] = wide.reindex(columns=self.quantities).dropna(axis=1).astype(int)
+        self._detectable: dict[tuple[int, int], Detectable] = {}
 
     name = "Calibration"
 
@@ -99,6 +123,12 @@ class CalibrationView:
         )
 
     @property
+    def about(self) -> str:
+        """What data sets are, where more than their number is to be said."""
+        s = self.settings
+        return f" of {s.n} points in {s.dimension}-D, K = {s.n_components}"
+
+    @property
     def kinds(self) -> list[str]:
         """What the features hold, and how many do."""
         s, words = self.settings, {kind: FEATURES[kind] for kind in self.settings.kinds}
@@ -109,6 +139,32 @@ class CalibrationView:
         named = {kind: one[kind] if counts[kind] == 1 and kind != "gaussian" else words[kind] for kind in words}
         return [f"{counts[kind]} {name}" if several else name for kind, name in named.items()]
 
+    @property
+    def meanings(self) -> dict[str, str]:
+        """What the quantities are."""
+        return MEANINGS
+
+    def kind(self, method: str) -> str:
+        """What a method is, in two words."""
+        return KINDS[method]
+
+    def variational(self, method: str) -> bool:
+        """Whether its medians are judged apart from its widths."""
+        return method in VARIATIONAL
+
+    @property
+    def sided(self) -> list[str]:
+        """The quantities whose medians are judged."""
+        return self.quantities
+
+    def own(self, method: str, quantities: Sequence[str] | None = None) -> list[str]:
+        """Which of some quantities, by default of all, the method has."""
+        return [q for q in (self.quantities if quantities is None else quantities) if q in self.ranks[method]]
+
+    def level(self, p: pd.Series) -> float:
+        """The level at which one of a method's p-values is judged, by Bonferroni over those it has."""
+        return self.alpha / p.notna().sum()
+
     def label(self, method: str) -> str:
         """A method's short name, the one on the figures."""
         return style.look(method).label
@@ -117,22 +173,40 @@ class CalibrationView:
         """A method's colour, the one on the figures."""
         return style.look(method).colour
 
+    @property
+    def notes(self) -> list[str]:
+        """How the draws of the methods came about."""
+        notes = []
+        L = self.settings.draws
+        if "em" in self.methods:
+            notes.append(
+                f"EM has no posterior. Its {L} draws are maximum-likelihood fits to data simulated from its fit (the "
+                "parametric bootstrap), started at that fit; a resample on which EM collapsed was replaced by another."
+            )
+        for method, options in (("gibbs", GIBBS), ("nuts", NUTS)):
+            if method in self.methods:
+                notes.append(
+                    f"{self.label(method)} is thinned: of {options['chains'] * options['draws']} draws {L} are kept, evenly "
+                    f"spaced. Where the lowest bulk ESS of the quantities is below {L}, it runs again, up to {RUNS} times in "
+                    "all, and the runs are joined before thinning. A simulation that stays below counts as not converged and "
+                    "is kept."
+                )
+        return notes
+
     def rng(self) -> np.random.Generator:
         """Random numbers for tests, the same for every page of this calibration."""
         return np.random.default_rng(self.settings.seed)
 
     def band(self, method: str) -> Band:
         """The band of as many uniform ranks as the method has."""
-        S = len(self.ranks[method])
-        if S not in self._bands:
-            self._bands[S] = Band.of(S, self.settings.draws, self.rng())
-        return self._bands[S]
+        level = self.alpha / len(self.quantities)
+        return uniform(len(self.ranks[method]), self.settings.draws, self.settings.seed, level)
 
     @cached_property
     def uniformity(self) -> pd.DataFrame:
         """p-values of uniform ranks, quantity by method."""
         return pd.DataFrame(
-            {m: {q: self.band(m).p_value(r[q].to_numpy()) for q in self.quantities} for m, r in self.ranks.items()}
+            {m: {q: self.band(m).p_value(r[q].to_numpy()) for q in r} for m, r in self.ranks.items()}, self.quantities
         )
 
     @cached_property
@@ -141,32 +215,39 @@ class CalibrationView:
         L = self.settings.draws
         return pd.DataFrame(
             {
-                m: {q: judgement.symmetry(r[q].to_numpy(), L, self.rng()) for q in self.quantities}
+                m: {
+                    q: judgement.symmetry(r[q].to_numpy(), L, self.rng(), self.alpha / len(self.sided))
+                    for q in self.own(m, self.sided)
+                }
                 for m, r in self.ranks.items()
-                if m in VARIATIONAL
-            }
+                if self.variational(m)
+            },
+            self.sided,
         )
 
-    def overall(self, method: str, level: float) -> tuple[float, float, float]:
-        """Coverage over all quantities with its 95% interval, by the spread over simulations of their shares covered."""
-        return wilson_of_means(covered(self.ranks[method].to_numpy(), self.settings.draws, level).mean(1))
+    def overall(self, method: str, level: float, confidence: float = 0.95) -> tuple[float, float, float]:
+        """Coverage over all quantities with its interval, by the spread over simulations of their shares covered."""
+        shares = covered(self.ranks[method].to_numpy(), self.settings.draws, level).mean(1)
+        return wilson_of_means(shares, confidence)
 
     def by_quantity(self, method: str, quantity: str, level: float) -> tuple[float, float, float]:
-        """Coverage of one quantity with Wilson's 95% interval."""
+        """Coverage of one quantity with Wilson's 95% interval; missing where the method does not have it."""
+        if quantity not in self.ranks[method]:
+            return np.nan, np.nan, np.nan
         inside = covered(self.ranks[method][quantity].to_numpy(), self.settings.draws, level)
         return float(inside.mean()), *wilson(float(inside.mean()), len(inside))
 
     def detectable(self, method: str) -> Detectable:
         """What so many simulations as the method has show of one quantity, allowing for how many are looked at."""
-        S = len(self.ranks[method])
-        if S not in self._detectable:
-            alpha = ALPHA / len(self.quantities)
-            self._detectable[S] = Detectable(
-                power.coverage(LEVELS[-1], S),
+        S, Q = self.ranks[method].shape
+        if (S, Q) not in self._detectable:
+            alpha = self.alpha / Q
+            self._detectable[S, Q] = Detectable(
+                power.coverage(LEVELS[-1], S, 1 - self.alpha),
                 power.ranks(self.band(method), alpha, self.rng()),
                 power.bias(S, alpha, self.rng()),
             )
-        return self._detectable[S]
+        return self._detectable[S, Q]
 
     def detectable_coverage(self, method: str, level: float) -> tuple[float, float]:
         """Highest coverage over all quantities below the level, and lowest above it, that the method's simulations show.
@@ -174,7 +255,7 @@ class CalibrationView:
         They count for as many independent cases as the spread over simulations of their shares covered amounts to.
         """
         shares = covered(self.ranks[method].to_numpy(), self.settings.draws, level).mean(1)
-        return power.coverage(level, int(cases(shares)))
+        return power.coverage(level, int(cases(shares)), 1 - self.alpha)
 
     def failed(self, method: str) -> int:
         """In how many simulations the method failed."""
@@ -184,13 +265,14 @@ class CalibrationView:
         """Whether 95% intervals cover 95% of the truths."""
         level = LEVELS[-1]
         mean, low, high = self.overall(method, level)
+        _, least, most = self.overall(method, level, 1 - self.alpha)
         covers = f"coverage of 95% intervals {percent(mean)} ({number(100 * low)} to {percent(high)})"
         if len(self.ranks[method]) < FEWEST:
             return Judged("cannot tell", "too few simulations", covers)
-        if high < level:
+        if most < level:
             times = number((1 - mean) / (1 - level), 2)
             return Judged("differs", "overconfident", f"{covers}: they miss {times} times as often as stated")
-        if low > level:
+        if least > level:
             return Judged("differs", "too wide", covers)
         below, _ = self.detectable_coverage(method, level)
         missed = "no coverage error" if np.isnan(below) else f"a coverage error below {number(level - below, 2)}"
@@ -198,48 +280,55 @@ class CalibrationView:
 
     def posterior(self, method: str) -> Judged:
         """Whether every quantity's ranks are uniform, allowing for how many are looked at."""
-        p, Q = self.uniformity[method], len(self.quantities)
+        p = self.uniformity[method].dropna()
+        Q = len(p)
         if len(self.ranks[method]) < FEWEST:
-            return Judged(
-                "cannot tell", "too few simulations", f"smallest p-value of {Q} quantities {p_words(p.min())}"
-            )
-        out = p[p < ALPHA / Q].sort_values()
+            return Judged("cannot tell", "too few simulations", f"smallest p-value of {counted(Q)} {p_words(p.min())}")
+        out = p[p < self.level(p)].sort_values()
         if len(out):
-            because = (
-                f"ranks of {len(out)} of {Q} quantities, most clearly the {out.index[0]} (p {p_words(out.iloc[0])})"
-            )
+            because = f"ranks of {len(out)} of {counted(Q)}, most clearly the {out.index[0]} (p {p_words(out.iloc[0])})"
             return Judged("differs", "not uniform", because)
         found = self.detectable(method).ranks
         return Judged(
             "agrees",
             NOTHING,
-            f"ranks of {Q} quantities; {self._with(method)} {ratio_words(found)} times the posterior’s, or a shift of "
+            f"ranks of {counted(Q)}; {self._with(method)} {ratio_words(found)} times the posterior’s, or a shift of "
             f"{less_than(found.shift)} posterior sd, would not show",
         )
 
     def middle(self, method: str) -> Judged:
         """Whether q's medians are unbiased, allowing for how many quantities are looked at."""
-        p, Q = self.symmetry[method], len(self.quantities)
+        p = self.symmetry[method].dropna()
+        Q = len(p)
         if len(self.ranks[method]) < FEWEST:
-            return Judged(
-                "cannot tell", "too few simulations", f"smallest p-value of {Q} quantities {p_words(p.min())}"
-            )
-        out = p[p < ALPHA / Q].sort_values()
+            return Judged("cannot tell", "too few simulations", f"smallest p-value of {counted(Q)} {p_words(p.min())}")
+        out = p[p < self.level(p)].sort_values()
         if len(out) == 0:
             missed = less_than(self.detectable(method).bias)
-            because = f"medians of {Q} quantities; {self._with(method)} a bias of {missed} posterior sd would not show"
+            because = f"medians of {counted(Q)}; {self._with(method)} a bias of {missed} posterior sd would not show"
             return Judged("agrees", NOTHING, because)
         above = (2 * self.ranks[method][out.index[0]] > self.settings.draws).mean()
         side, times = ("below", above) if above > 0.5 else ("above", 1 - above)
         return Judged(
             "differs",
             "biased",
-            f"medians of {len(out)} of {Q} quantities; that of the {out.index[0]} is {side} the truth in {percent(times)} of "
+            f"medians of {len(out)} of {counted(Q)}; that of the {out.index[0]} is {side} the truth in {percent(times)} of "
             "the simulations",
         )
 
     def _with(self, method: str) -> str:
         return f"with {len(self.ranks[method])} simulations"
+
+
+@lru_cache
+def uniform(S: int, L: int, seed: int, alpha: float) -> Band:
+    """The band of S uniform ranks in 0..L; see `Band.of`."""
+    return Band.of(S, L, np.random.default_rng(seed), alpha)
+
+
+def counted(quantities: int) -> str:
+    """So many quantities, in words."""
+    return f"{quantities} quantit{'y' if quantities == 1 else 'ies'}"
 
 
 def p_words(p: float) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mixtures.datasets.dataset import counted
 from mixtures.tables import KINDS, merged
-from reports.comparison.verdict import CORRELATIONS, LIMITS, NAMES
+from reports.comparison.verdict import CORRELATIONS, LIMITS, NAMES, SEVERITY
 from reports.page import answer, columns, profiles, quantities, states
 from reports.page.blocks import Card, Cards, Cell, Code, Facts, Figure, Notice, Section, Table, Use, image, row_id
 from reports.page.cells import name_cell
@@ -137,12 +137,36 @@ def kind_words(view: View, method: str) -> str:
 def uses(view: View, method: str) -> list[Use]:
     """Return a method's claims with the check that decided each."""
     judged = view.manifest["verdict"].get(method, {})
+    if fault := view.manifest.get("faults", {}).get(method):
+        return [
+            fault_use(fault, judged),
+            *(use(view, method, claim, judged[claim]) for claim in view.claims if claim in judged),
+        ]
     if len({(said["state"], said["because"]) for said in judged.values()}) == 1 and not any(
         said["checks"] for said in judged.values()
     ):
         said = next(iter(judged.values()))
         return [Use("all claims", said["state"], literal(said["because"]))]
     return [use(view, method, claim, judged[claim]) for claim in view.claims if claim in judged]
+
+
+FAULTS = {
+    "shift": "shifted",
+    "width": "wrong width",
+    "correlations": "correlation lost",
+    "mean field": "mean field",
+    "sign": "wrong sign",
+    "prior": "the prior",
+    "jacobian": "wrong Jacobian",
+    "several": "several",
+}
+
+
+def fault_use(fault: dict[str, Any], judged: dict[str, Any]) -> Use:
+    """Return the fault that a method most likely has, in the colour of its worst claim."""
+    worst = max((said["state"] for said in judged.values()), key=SEVERITY.__getitem__)
+    within = " The limits of the verdict allow that much." if worst == "agrees" else ""
+    return Use("likeliest fault", worst, literal(fault["sentence"]) + within, said=FAULTS[fault["kind"]])
 
 
 def use(view: View, method: str, claim: str, said: dict[str, Any]) -> Use:

@@ -6,18 +6,18 @@ import numpy as np
 from scipy import stats
 
 
-def wilson(share: float, n: float) -> tuple[float, float]:
-    """Wilson's 95% interval for a share of n independent cases (Wilson 1927, *JASA* 22:209-212)."""
-    z2 = stats.norm.ppf(0.975) ** 2
+def wilson(share: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval for a share of n independent cases (Wilson 1927, *JASA* 22:209-212)."""
+    z2 = stats.norm.ppf((1 + confidence) / 2) ** 2
     middle, half = share + z2 / (2 * n), np.sqrt(z2 * (share * (1 - share) + z2 / (4 * n)) / n)
     low, high = (middle - half) / (1 + z2 / n), (middle + half) / (1 + z2 / n)
     return float(max(0, low)), float(min(1, high))  # beyond by rounding alone
 
 
-def wilson_of_means(shares: np.ndarray) -> tuple[float, float, float]:
-    """The mean of S independent shares with Wilson's 95% interval for `cases` independent cases."""
+def wilson_of_means(shares: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
+    """The mean of S independent shares with Wilson's interval for `cases` independent cases."""
     mean = float(shares.mean())
-    return mean, *wilson(mean, cases(shares))
+    return mean, *wilson(mean, cases(shares), confidence)
 
 
 def cases(shares: np.ndarray) -> float:

@@ -13,6 +13,7 @@ from reports.metrics import Row, agreement, prior, quality, reference
 from reports.metrics.agreement import Marginal
 from reports.validation import evidence, scales
 from reports.validation.catalogue import METHODS, REFERENCES
+from reports.validation.faults import find
 from reports.validation.results import Joined
 from reports.validation.target import Target
 
@@ -79,6 +80,8 @@ def measure(joined: Mapping[str, Joined], target: Target, rng: np.random.Generat
     chosen = _contested(chosen, judged, by_method, names)
     facts: dict[str, Any] = {"references": judged, "reference": chosen, "evidence": missing}
     facts["verdict"] = _verdicts(joined, by_method, judged, chosen, names)
+    faults = find(target, joined, against, rng) if chosen["trusted"] else {}
+    facts["faults"] = {method: fault.facts for method, fault in faults.items()}
     facts["prior_sensitivity"] = None
     if chosen["trusted"] and densities[against] is not None:
         parts = densities[against]

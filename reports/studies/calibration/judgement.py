@@ -6,13 +6,24 @@ A rank r among L draws is uniform on 0..L if the draws are from the posterior. S
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from scipy import stats
 
+ALPHA = 0.05
+
 REPLICATES = 10_000
 FLIPS = 4_000
 BLOCK = 500
+
+TAIL = 5
+"""Simulated studies at least that lie beyond a level."""
+
+
+def flips(alpha: float) -> int:
+    """Of how many reflections the test of symmetry at this level counts those that are as lopsided."""
+    return max(FLIPS, ceil(TAIL / alpha))
 
 
 @dataclass(frozen=True)
@@ -37,14 +48,14 @@ class Band:
     null: np.ndarray
 
     @classmethod
-    def of(cls, S: int, L: int, rng: np.random.Generator) -> Band:
-        """The band of S ranks in 0..L."""
+    def of(cls, S: int, L: int, rng: np.random.Generator, alpha: float = ALPHA) -> Band:
+        """The band of S ranks in 0..L, from so many studies of uniform ranks that a level of ``alpha`` can be seen."""
         z = np.arange(1, L + 1) / (L + 1)
         counts = np.arange(S + 1)[:, None]
         below, above = stats.binom.cdf(counts, S, z), stats.binom.sf(counts - 1, S, z)  # (S + 1, L)
         tail, i = np.minimum(below, above), np.arange(L)
         null = []
-        for _ in range(REPLICATES // BLOCK):
+        for _ in range(max(REPLICATES, ceil(TAIL / alpha)) // BLOCK):
             drawn = rng.multinomial(S, np.full(L + 1, 1 / (L + 1)), size=BLOCK).cumsum(1)[:, :-1]
             null.append(2 * tail[drawn, i].min(1))
         return cls(below, above, np.sort(np.concatenate(null)))
@@ -94,17 +105,21 @@ def covered(ranks: np.ndarray, L: int, level: float) -> np.ndarray:
     return (ranks >= m) & (ranks <= L - m)
 
 
-def symmetry(ranks: np.ndarray, L: int, rng: np.random.Generator) -> float:
+def symmetry(ranks: np.ndarray, L: int, rng: np.random.Generator, alpha: float = ALPHA) -> float:
     """Probability that ranks symmetric about L / 2 are as lopsided as these.
 
     Yao, Vehtari, Simpson & Gelman (2018, arXiv:1802.02538) compare p_s = P_q(theta < theta'_s) with 1 - p_s by
     the Kolmogorov-Smirnov distance. The two samples mirror each other, so the distance is not that of independent ones. Here
     its distribution is that over random reflections of each p_s, which symmetry allows: by distance from 1/2, farthest first,
-    it is the largest excess of one side over the other.
+    it is the largest excess of one side over the other. There are enough reflections to see a level of ``alpha``.
     """
     side, last = farthest_first(ranks, L)
-    flipped = side * rng.choice([-1, 1], (FLIPS, len(side)))
-    return float((1 + (excess(flipped, last) >= excess(side, last)).sum()) / (1 + FLIPS))
+    times = flips(alpha)
+    most, lopsided = excess(side, last), 0
+    for start in range(0, times, FLIPS):
+        flipped = side * rng.choice([-1, 1], (min(FLIPS, times - start), len(side)))
+        lopsided += int((excess(flipped, last) >= most).sum())
+    return (1 + lopsided) / (1 + times)
 
 
 def farthest_first(ranks: np.ndarray, L: int) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ from scipy import stats
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
-from reports.studies.calibration.judgement import FLIPS, Band
+from reports.studies.calibration.judgement import Band, flips
 from reports.studies.intervals import wilson
 
 POWER = 0.8
@@ -53,14 +53,14 @@ class Ranks(NamedTuple):
     wide: float
 
 
-def coverage(level: float, n: int) -> tuple[float, float]:
-    """Highest coverage below a level, and lowest above it, that Wilson's 95% interval of n independent cases leaves out.
+def coverage(level: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Highest coverage below a level, and lowest above it, that Wilson's interval of n independent cases leaves out.
 
     With probability `POWER`, by the binomial distribution; missing where no count of n cases would do.
     """
     counts = range(n + 1)
-    too_few = bisect_left(counts, True, key=lambda k: wilson(k / n, n)[1] >= level) - 1
-    too_many = bisect_left(counts, True, key=lambda k: wilson(k / n, n)[0] > level)
+    too_few = bisect_left(counts, True, key=lambda k: wilson(k / n, n, confidence)[1] >= level) - 1
+    too_many = bisect_left(counts, True, key=lambda k: wilson(k / n, n, confidence)[0] > level)
     below = above = np.nan
     if too_few >= 0:
         below = brentq(lambda p: stats.binom.cdf(too_few, n, p) - POWER, 0, level)
@@ -90,9 +90,9 @@ def bias(S: int, alpha: float, rng: np.random.Generator) -> float:
 
     The test orders the truths by their distance from the middle: by |z - delta|, with the sign of z - delta as the side.
     """
-    z = rng.standard_normal((STUDIES, S))
-    null = np.sort(_excess(rng.choice([-1, 1], (FLIPS, S))))
-    allowed = math.ceil(alpha * (1 + FLIPS) - 1) - 1  # reflections at least as lopsided, for a p-value below alpha
+    z, times = rng.standard_normal((STUDIES, S)), flips(alpha)
+    null = np.sort(_excess(rng.choice(np.array([-1, 1], np.int8), (times, S))))
+    allowed = math.ceil(alpha * (1 + times) - 1) - 1  # reflections at least as lopsided, for a p-value below alpha
     limit = null[-1 - allowed]
 
     def power(delta: float) -> float:

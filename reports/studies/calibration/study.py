@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -52,8 +52,27 @@ COLUMNS = {
 }
 
 
+class Asked(Protocol):
+    """What all settings of a calibration say: which methods, among how many draws a truth is ranked, and the seed."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Their names."""
+        ...
+
+    @property
+    def draws(self) -> int:
+        """L."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of all randomness."""
+        ...
+
+
 @dataclass(frozen=True)
-class Calibration:
+class Calibration[S: Asked]:
     """Simulations that are finished.
 
     Parameters
@@ -66,7 +85,7 @@ class Calibration:
     manifest : dict
     """
 
-    settings: Settings
+    settings: S
     table: pd.DataFrame
     manifest: dict[str, Any]
 
@@ -121,7 +140,7 @@ def calibrate(
     scheduler: str | None = None,
     command: str = "",
     tell: Tell = lambda *_: None,
-) -> Calibration:
+) -> Calibration[Settings]:
     """Run the simulations that the folder does not have yet, and return all that were asked for.
 
     Parameters
@@ -169,7 +188,7 @@ def missing(settings: Settings, simulations: int, done: set[tuple[int, str]]) ->
     return tasks
 
 
-def select(settings: Settings, simulations: int, table: pd.DataFrame) -> pd.DataFrame:
+def select(settings: Asked, simulations: int, table: pd.DataFrame) -> pd.DataFrame:
     """The rows that were asked for, each once, in an order of their own."""
     own = table[table["method"].isin(settings.methods) & (table["simulation"] < simulations)]
     return own.drop_duplicates(["simulation", "method", "quantity"]).sort_values(
@@ -225,8 +244,12 @@ def _outcomes(
 def ranks(problem: Problem, truth: Mapping[str, np.ndarray], sample: Sample, rng: np.random.Generator) -> list[int]:
     """How many draws are below the truth in each quantity; among equals its place is random."""
     found = quantities(*problem.posed, sample.weights, sample.theta)
-    below = [(np.sum(v < truth[name]), np.sum(v == truth[name])) for name, v in found.items()]
-    return [int(less + rng.integers(equal + 1)) for less, equal in below]
+    return [rank(truth[name][0], v, rng) for name, v in found.items()]
+
+
+def rank(truth: float, values: np.ndarray, rng: np.random.Generator) -> int:
+    """How many of the values (L,) are below the truth; among equals its place is random."""
+    return int(np.sum(values < truth) + rng.integers(np.sum(values == truth) + 1))
 
 
 def _rng(settings: Settings, number: int, stream: int) -> np.random.Generator:

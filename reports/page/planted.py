@@ -1,0 +1,147 @@
+"""What trials of planted faults found: a table as text, as Markdown and on a page."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from reports.page.blocks import Bullets, Cell, Section, Table
+from reports.page.build import write
+from reports.page.calibration_own import OwnView, sections
+from reports.page.numbers import percent
+from reports.page.words import listing
+from reports.studies.intervals import wilson
+from reports.studies.own import planted, trials
+from reports.studies.own.departures import FALSE_ALARMS, departures
+from reports.studies.own.trials import Trials, named_right
+
+MEANINGS = {
+    "exact": "none: independent draws of the posterior",
+    "mean shifted": f"the mean of a coefficient, by {planted.SHIFT} posterior sd",
+    "variance halved": "the variance of a coefficient is half of what it should be",
+    "correlation lost": "a coefficient depends on no other; its own distribution is right",
+    "sign flipped": "a coefficient has the wrong sign",
+    "the prior": "draws of the prior: the data have no effect",
+    "no Jacobian": "of log τ: the density lacks log |dτ/du|",
+}
+
+
+class Found(NamedTuple):
+    """What was found of one method: of the calibration, and in how many of the validations."""
+
+    checks: list[str]
+    differs: int
+    caught: int
+    named: int
+    trials: int
+
+
+def found(result: Trials) -> dict[str, Found]:
+    """Of every method."""
+    view, table = OwnView(result.calibration), result.table
+    out = {}
+    for method in view.methods:
+        own = table[(table["part"] == "validate") & (table["method"] == method)]
+        ranks = {q: view.ranks[method][q].to_numpy() for q in view.own(method)}
+        checks = departures(ranks, view.settings.draws, view.band(method), view.rng())
+        differs = (own["verdict"] == "differs").to_numpy()
+        out[method] = Found(
+            checks,
+            int(differs.sum()),
+            int((differs | (own["fault"] != "").to_numpy()).sum()),
+            int(sum(named_right(row) for row in own.itertuples())),
+            len(own),
+        )
+    return out
+
+
+def passed(result: Trials) -> tuple[int, int]:
+    """In how many calibrations of the exact sampler no check differs, and of how many."""
+    own = result.table[result.table["part"] == "calibrate"]["checks"]
+    return int((own == "").sum()), len(own)
+
+
+def lines(result: Trials) -> list[str]:
+    """One line a fault, and one on what is exact."""
+    out = []
+    for method, own in found(result).items():
+        if method == planted.RIGHT:
+            continue
+        by = f"found by the check of {listing(own.checks)}" if own.checks else "not found"
+        out.append(
+            f"{method}: in calibration {by}; in validation caught in {own.caught} of {own.trials}, named first in {own.named}"
+        )
+    good, all_ = passed(result)
+    exact = found(result)[planted.RIGHT]
+    out.append(
+        f"exact: passes {good} of {all_} calibrations and {exact.trials - exact.caught} of {exact.trials} validations"
+    )
+    return out
+
+
+COLUMNS = ("planted", "calibration: checks that differ", "validation: verdict differs", "caught", "named first")
+
+
+def rows(result: Trials) -> list[list[str]]:
+    """The table, a row a fault."""
+    out = []
+    for method, own in found(result).items():
+        right = method == planted.RIGHT
+        checks = listing(own.checks) if own.checks else "none"
+        if right:
+            good, all_ = passed(result)
+            checks = f"none in {good} of {all_}"
+        named = f"{own.trials - own.caught} of {own.trials} have none" if right else f"{own.named} of {own.trials}"
+        out.append(
+            [
+                f"{method}: {MEANINGS[method]}",
+                checks,
+                f"{own.differs} of {own.trials}",
+                f"{own.caught} of {own.trials}",
+                named,
+            ]
+        )
+    return out
+
+
+def markdown(result: Trials) -> str:
+    """The table as Markdown."""
+    written = [f"| {' | '.join(row)} |" for row in (list(COLUMNS), ["---"] * len(COLUMNS), *rows(result))]
+    return "\n".join([*written, ""])
+
+
+class PlantedView(OwnView):
+    """The view of the calibration, under another name."""
+
+    name = "Planted faults"
+
+
+def render(result: Trials) -> str:
+    """Return the page as one self-contained HTML page."""
+    view = PlantedView(result.calibration)
+    return write(view, [summary(result), *sections(view)])
+
+
+def summary(result: Trials) -> Section:
+    """What was planted and found."""
+    S = result.calibration.simulations
+    good, all_ = passed(result)
+    low, high = wilson(good / all_, all_) if all_ else (np.nan, np.nan)
+    return Section(
+        "planted",
+        "Faults planted and found",
+        "Bayesian linear regression, whose posterior is known exactly, and draws from it with one fault each: calibrated on "
+        f"{S} data sets, and held against {planted.DRAWS} exact draws by validate.",
+        [
+            Table("Faults", COLUMNS, [[Cell(text) for text in row] for row in rows(result)]),
+            Bullets(
+                [
+                    "Caught: the verdict says that a variable differs, or a fault is named. A verdict passes over a shift of "
+                    "less than half a posterior sd, which a fault that is named does not.",
+                    f"The exact sampler passes {good} of {all_} calibrations of {trials.SIMULATIONS} data sets each ("
+                    f"{percent(low)} to {percent(high)}); at most {percent(FALSE_ALARMS)} should fail.",
+                ]
+            ),
+        ],
+    )
