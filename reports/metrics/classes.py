@@ -19,7 +19,7 @@ def sizes(r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def entropy_r2(r: np.ndarray) -> float:
     """Entropy R²: by what share knowing a row lowers the entropy of its class; not a number for one class.
 
-    1 - mean_n H(r_n) / H(mean_n r_n) (Vermunt & Magidson 2016, *Technical Guide for Latent GOLD 5.1*, section 8.1; Magidson
+    1 - mean_n H(r_n) / H(mean_n r_n) (Vermunt & Magidson 2016, *Technical Guide for Latent GOLD 5.1*; Magidson
     1981, *Sociological Methods & Research* 10:177-194).
     """
     before = entr(r.mean(0)).sum()
@@ -40,8 +40,8 @@ def classification_error(r: np.ndarray) -> float:
 def classification_table(r: np.ndarray) -> np.ndarray:
     """Expected number of rows that belong to class s, by row, and are put in modal class t, by column, (K, K).
 
-    sum_n r_ns [t is the modal class of n] (Vermunt & Magidson 2016, section 8.2; Bakk, Tekle & Vermunt 2013, *Sociological
-    Methodology* 43:272-311).
+    sum_n r_ns [t is the modal class of n] (Vermunt & Magidson 2016; Bakk, Tekle & Vermunt 2013, *Sociological
+    Methodology* 43).
     """
     modal = np.eye(r.shape[1])[r.argmax(1)]
     return r.T @ modal

@@ -21,8 +21,7 @@ from mixtures.methods.em import criteria
 from reports.metrics import Row
 from reports.metrics.nominal import Nominal, nominal
 
-# Rows per possible pattern below which G2 and X2 are not distributed as chi-square, for which Koehler & Larntz (1980, *JASA*
-# 75:336-344) find G2 to be a poor guide.
+# Rows per possible pattern below which G2 and X2 are not distributed as chi-square (Koehler & Larntz 1980).
 FEWEST_A_CELL = 5.0
 
 

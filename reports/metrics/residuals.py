@@ -3,7 +3,7 @@
     BVR_ij = sum_ab (n_ab - m_ab)^2 / m_ab / ((C_i - 1) (C_j - 1))
 
 over the levels a of column i and b of column j, with n_ab how often both were seen and m_ab how often that is expected
-(Vermunt & Magidson 2016, *Technical Guide for Latent GOLD 5.1*, section 7.4). Within a class the columns are independent by
+(Vermunt & Magidson 2016, *Technical Guide for Latent GOLD 5.1*). Within a class the columns are independent by
 assumption; a residual well above one speaks against that. Its distribution is not that of a mean square of chi-squares
 (Oberski, van Kollenburg & Vermunt 2013, *Advances in Data Analysis and Classification* 7:267-279).
 """

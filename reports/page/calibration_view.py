@@ -183,6 +183,11 @@ class CalibrationView:
                 f"EM has no posterior. Its {L} draws are maximum-likelihood fits to data simulated from its fit (the "
                 "parametric bootstrap), started at that fit; a resample on which EM collapsed was replaced by another."
             )
+            if set(self.settings.kinds) - {"gaussian"}:
+                notes.append(
+                    "Where EM estimates a probability or a rate as zero, quantities such as the log determinant of a cluster "
+                    "are infinite: the lowest or the highest of their ranks, in a random order among themselves."
+                )
         for method, options in (("gibbs", GIBBS), ("nuts", NUTS)):
             if method in self.methods:
                 notes.append(

@@ -241,7 +241,7 @@ def setting(view: View) -> Section:
                 *prior_of_labels(model),
                 (
                     "Prior of the states" if view.ordered else "Prior of the clusters",
-                    "; ".join(f"{symbols(name)} = {short(prior[name])}" for name in prior),
+                    "; ".join(f"{symbols(name)} = {short(without_padding(name, prior[name]))}" for name in prior),
                 ),
                 ("Where it comes from", prior_words(manifest)),
                 ("Seed", short(manifest["seed"])),
@@ -270,6 +270,17 @@ def setting(view: View) -> Section:
         Table("Versions of the software", ["package", "version"], versions, fold=True, slug="versions")
     )
     return section
+
+
+def without_padding(name: str, value: Any) -> Any:
+    """Return a hyperparameter; of the pseudo-observations of levels, those of the levels that a feature has.
+
+    >>> without_padding("a0", [[1.2, 1.1, 1.3], [1.5, 1.5, 0.0]])
+    [[1.2, 1.1, 1.3], [1.5, 1.5]]
+    """
+    if name.startswith("a0") and np.ndim(value) == 2:
+        return [[a for a in row if a > 0] for row in value]
+    return value
 
 
 def prior_of_labels(model: dict[str, Any]) -> list[tuple[str, str]]:
