@@ -11,7 +11,8 @@ import reports
 from reports.commands.app import app
 from reports.comparison.results import Results
 from reports.comparison.verdict import CORRELATIONS
-from reports.page import render
+from reports.page import render, right
+from reports.page.validation_view import ValidationView
 from reports.validation.evidence import evidence
 from reports.validation.methods import laplace
 from reports.validation.results import as_result
@@ -249,3 +250,51 @@ def test_the_shell_shows_what_is_wrong_with_a_model(text, message, tmp_path, mon
     assert done.exit_code == 2
     assert message in done.stderr
     assert "reports" not in done.stderr
+
+
+def answer_to(validation, name):
+    """The answer on an added result, and those on densities."""
+    view = ValidationView(validation.results)
+    rows = dict(right.answers(view))
+    return rows[f"Is {view.label(name)} right?"], rows["Densities"]
+
+
+def test_the_first_sentence_says_whether_it_is_right(validation):
+    assert answer_to(validation, "exact")[0].startswith("Yes, as far as these draws show: all of its variables agree")
+    narrow = answer_to(validation, "factorised")[0]
+    assert narrow.startswith("No. ")
+    assert "width ratio" in narrow
+    assert "with every update right" in narrow
+    lost = answer_to(validation, "no correlation")[0]
+    assert lost.startswith("No. ")
+    assert "rank correlation difference" in lost
+    assert "It agrees in b" in lost
+
+
+def test_how_far_a_density_is_from_the_posterior_is_known_from_the_evidence(validation):
+    """KL of the best product of independent normals is minus half the log determinant of the correlations: PRML 10.12-10.15."""
+    view = ValidationView(validation.results)
+    correlation = COVARIANCE / np.outer(*[np.sqrt(np.diag(COVARIANCE))] * 2)
+    exactly = -np.log(np.linalg.det(correlation)) / 2
+    found, se = view.value("factorised", "divergence"), view.se("factorised", "divergence")
+    assert abs(found - exactly) < 4 * se
+    assert se < 0.1 * exactly
+    assert abs(view.value("exact", "divergence")) < 4 * view.se("exact", "divergence")
+    densities = answer_to(validation, "exact")[1]
+    assert "some says nothing of b" in densities
+    assert "no correlation and some came without log q" in densities
+
+
+@pytest.mark.robustness("errors")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "expected either a file MODEL.py or --example NAME"),
+        (["model.py", "--example", "gaussian"], "not both"),
+        (["--example", "gausian"], "did you mean 'gaussian'?"),
+    ],
+)
+def test_an_example_is_asked_for_by_its_name_alone(arguments, message):
+    outcome = CliRunner().invoke(app, ["validate", *arguments])
+    assert outcome.exit_code == 2
+    assert message in " ".join(outcome.output.split())

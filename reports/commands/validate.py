@@ -7,7 +7,9 @@ import shlex
 import sys
 import traceback
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,6 +31,7 @@ from reports.commands.stopping import outcome
 from reports.commands.terminal import say, summarise_validation
 from reports.comparison.catalogue import SAMPLERS
 from reports.comparison.progress import Stages
+from reports.examples import EXAMPLES
 from reports.validation.catalogue import DEFAULT, OFFERED, Options
 
 if TYPE_CHECKING:
@@ -37,13 +40,21 @@ if TYPE_CHECKING:
 
 def validate(
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL.py", help="A Python file that defines `model`, a pymc.Model, or `build()`.")
-    ],
+        Path | None,
+        typer.Argument(metavar="[MODEL.py]", help="A Python file that defines `model`, a pymc.Model, or `build()`."),
+    ] = None,
     add: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=PATH",
             help="Add a result of your own: draws by variable name, as zarr, netCDF or .npz. Can be repeated.",
+        ),
+    ] = None,
+    example: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"In the place of MODEL.py a variational Bayes of a textbook, written from scratch: {', '.join(EXAMPLES)}.",
         ),
     ] = None,
     methods: Annotated[
@@ -79,6 +90,8 @@ def validate(
       mixtures validate model.py --add mine=draws.nc
 
       mixtures validate model.py --add mine=draws.npz --methods advi,laplace --second-sampler nutpie
+
+      mixtures validate --example linear-regression
     """
     import numpy as np
 
@@ -98,18 +111,26 @@ def validate(
     }
     try:
         chosen = check_methods(names_of(methods) or (), Options(**settings))
-        added = named_paths(add or [])
-        folder = out_dir or unused(Path("results") / model.stem)
+        added: dict[str, Any] = dict(named_paths(add or []))
+        name, source = chosen_model(model, example)
+        folder = out_dir or unused(Path("results") / name)
         check_free(folder, overwrite=overwrite)
-        built = load(model)
+        if isinstance(source, Path):
+            built = load(source)
+        else:
+            built, added = source.build(), {"mine": source.fit({}, np.random.default_rng(seed))} | added
         with stages:
             result = hold(
                 built,
                 added,
                 rng=np.random.default_rng(seed),
                 methods=[method for method in chosen if method in OFFERED],
-                name=model.stem,
-                facts={"command": shlex.join(["mixtures", *sys.argv[1:]]), "seed": seed, "source": str(model)},
+                name=name,
+                facts={
+                    "command": shlex.join(["mixtures", *sys.argv[1:]]),
+                    "seed": seed,
+                    "source": str(model or "example"),
+                },
                 progress=stages,
                 cache=cache,
                 **settings,
@@ -137,6 +158,25 @@ def validate(
         typer.launch(path.resolve().as_uri())
     if result.failures:
         raise typer.Exit(FAILED)
+
+
+def chosen_model(model: Path | None, example: str | None) -> tuple[str, Path | ModuleType]:
+    """What the results are called, and the file of the model or the module of the example.
+
+    Raises
+    ------
+    ValueError
+        If neither or both are given, or there is no such example.
+    """
+    from reports.comparison.run import check_known
+
+    if (model is None) == (example is None):
+        raise ValueError("expected either a file MODEL.py or --example NAME" + ("" if model is None else ", not both"))
+    if example is None:
+        assert model is not None
+        return model.stem, model
+    check_known("example", example, EXAMPLES)
+    return example, import_module(EXAMPLES[example])
 
 
 def load(path: Path) -> pm.Model:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from reports.comparison.verdict import CORRELATIONS
-from reports.metrics.quality import usable
-from reports.page import answer
+from reports.page import right
 from reports.page.agreement import agreement, forest
 from reports.page.blocks import Bullets, Cell, Code, Facts, Notice, Section, Table
 from reports.page.cells import name_cell
 from reports.page.closing import cost
 from reports.page.convergence import convergence
-from reports.page.numbers import DASH, number
+from reports.page.numbers import DASH
 from reports.page.opening import verdict
 from reports.page.trust import reference
 from reports.page.validation_view import ValidationView
@@ -24,41 +23,12 @@ OVERVIEW = 12
 
 
 def opening(view: ValidationView) -> Section:
-    """The answer: three sentences and the one picture that shows it."""
+    """Whether each result of one's own is right, and the one picture that shows it."""
     section = Section("answer", "Answer", "What the numbers below come to, for this model and these data.")
-    sentences = answer.stand_in(view.manifest), answer.of_reference(view.manifest), weighting(view)
-    section.blocks.append(Facts(list(zip(("Posterior", "Reference", "Use"), sentences, strict=True))))
+    section.blocks.append(Facts(right.answers(view)))
     if view.reference and len(view.trees) > 1 and view.scalars[view.reference].data_vars:
         section.blocks.append(forest(view, view.reference, view.label(view.reference), OVERVIEW, "answer"))
     return section
-
-
-def weighting(view: ValidationView) -> str:
-    """Return what importance sampling can make of each q, and which results say nothing of some variables."""
-    said = []
-    good: list[str] = []
-    bad: list[str] = []
-    unknown: list[str] = []
-    for method in view.trees:
-        if (khat := view.value(method, "khat")) == khat:
-            sizes = view.trees[method]["posterior"].sizes
-            (good if usable(khat, sizes["chain"] * sizes["draw"]) else bad).append(
-                f"{literal(view.label(method))} ([[khat|k-hat]] {number(khat, 2)})"
-            )
-        elif method != view.reference and view.methods[method]["kind"] != "mcmc":
-            unknown.append(literal(view.label(method)))
-    if good:
-        said.append(f"Importance weights can correct what {listing(good)} get{'s' if len(good) == 1 else ''} wrong")
-    if bad:
-        said.append(f"Importance weights cannot repair {listing(bad)}")
-    if unknown:
-        said.append(f"{listing(unknown)} came without log q, so whether weights could repair it is not known")
-    for method in view.added:
-        if lacking := [name for name in view.lacking(method) if view.manifest["model"]["variables"].get(name)]:
-            said.append(f"{literal(view.label(method))} says nothing of {literal(listing(lacking))}")
-    return (
-        " ".join(f"{sentence}." for sentence in said) or "There is no density q among the results to weight draws of."
-    )
 
 
 def setting(view: ValidationView) -> Section:

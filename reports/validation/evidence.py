@@ -7,6 +7,8 @@ Mathematical Psychology* 81:80-97). Under an improper prior there is no evidence
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from reports.metrics import Row
@@ -60,6 +62,18 @@ def evidence(
     if "log_evidence_laplace" in joined.info:
         rows.append(Row(method, METRIC, "laplace", joined.info["log_evidence_laplace"]))
     return rows, {}
+
+
+def divergences(rows: Sequence[Row], against: str) -> list[Row]:
+    """KL(q || p) of every q from the posterior in nats: the log evidence by the reference's draws less the ELBO of q."""
+    found = {(row.method, row.target): row for row in rows if row.metric == METRIC}
+    if (whole := found.get((against, "bridge"))) is None:
+        return []
+    return [
+        Row(method, "divergence", "all", whole.value - row.value, float(np.hypot(whole.se, row.se)))
+        for (method, kind), row in found.items()
+        if kind == "elbo"
+    ]
 
 
 def bridge(u: np.ndarray, log_p: np.ndarray, target: Target, rng: np.random.Generator) -> tuple[float, float]:

@@ -83,6 +83,8 @@ def measure(joined: Mapping[str, Joined], target: Target, rng: np.random.Generat
     faults = find(target, joined, against, rng) if chosen["trusted"] else {}
     facts["faults"] = {method: fault.facts for method, fault in faults.items()}
     facts["prior_sensitivity"] = None
+    if chosen["trusted"]:
+        rows += evidence.divergences(rows, against)
     if chosen["trusted"] and densities[against] is not None:
         parts = densities[against]
         log_p = {"prior": parts.prior, "likelihood": parts.likelihood}

@@ -1,0 +1,163 @@
+"""Whether a result of one's own is right: the first sentences of a validation, from its verdict and its likeliest fault."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from reports.comparison.verdict import CORRELATIONS, SEVERITY
+from reports.metrics.quality import usable
+from reports.page import answer
+from reports.page.numbers import number, with_error
+from reports.page.validation_view import ValidationView
+from reports.page.words import listing, literal
+
+SHOWN = 3
+"""Variables of which a sentence says by how much they differ; of the others it says how many they are."""
+
+NEAR = 0.05
+"""Nats up to which a q is called close: a normal q moved by a third of an sd in one direction loses as much."""
+
+
+def answers(view: ValidationView) -> list[tuple[str, str]]:
+    """Return a question and its answer for each added result, then what other methods are and what the reference is."""
+    rows = [(f"Is {literal(view.label(method))} right?", right(view, method)) for method in view.added]
+    ours = [m for m in view.methods if m not in view.added and m != view.manifest["reference"]["method"]]
+    if ours or not rows:
+        rows.append(("Other methods" if rows else "Posterior", answer.stand_in(only(view.manifest, ours))))
+    rows.append(("Reference", answer.of_reference(view.manifest)))
+    if said := [*closeness(view), *weighting(view), *silent(view)]:
+        rows.append(("Densities", " ".join(f"{sentence}." for sentence in said)))
+    return rows
+
+
+def only(manifest: dict[str, Any], methods: Sequence[str]) -> dict[str, Any]:
+    """Return the manifest as if these methods and the reference alone had been there."""
+    kept = {*methods, manifest["reference"]["method"]}
+    return manifest | {"methods": {m: facts for m, facts in manifest["methods"].items() if m in kept}}
+
+
+def right(view: ValidationView, method: str) -> str:
+    """Return yes, no, or that it cannot be told, and what decided."""
+    judged = view.manifest["verdict"].get(method, {})
+    states = {state: [c for c, said in judged.items() if said["state"] == state] for state in SEVERITY}
+    against = literal(view.label(view.reference)) if view.reference else "a reference"
+    if not view.trusted:
+        reason = view.manifest["reference"]["reason"]
+        return f"This cannot be told: there is no trusted reference ({literal(reason)})."
+    if wrong := states["differs"]:
+        same = f" It agrees in {listing([claim(c) for c in states['agrees']])}." if states["agrees"] else ""
+        found = differences(judged, wrong)
+        return f"No. {blame(view, method)}It differs from {against} in {found}.{same}{excuse(judged, wrong)}"
+    if open_ := states["cannot tell"]:
+        rest = f" The rest agrees with {against}." if states["agrees"] else ""
+        return f"This cannot be told for {differences(judged, open_)}.{rest} More draws would tell."
+    nearest = max((said["checks"][0] for said in judged.values() if said["checks"]), key=answer.reach, default=None)
+    near = f" Nearest to a limit: {answer.check_words(nearest)}." if nearest else ""
+    whole = "all of its variables" if len(view.blocks) > 1 else literal(view.blocks[0])
+    return f"Yes, as far as these draws show: {whole} agree{'' if len(view.blocks) > 1 else 's'} with {against}.{near}"
+
+
+def claim(name: str) -> str:
+    """Return what a claim is about."""
+    return f"the {name}" if name == CORRELATIONS else literal(name)
+
+
+def blame(view: ValidationView, method: str) -> str:
+    """Return the likeliest fault, if one was found."""
+    found = view.manifest.get("faults", {}).get(method)
+    return f"{literal(found['sentence'])} " if found else ""
+
+
+def excuse(judged: dict[str, Any], claims: Sequence[str]) -> str:
+    """Return how a q with no mistake in it may differ in this way, if it may."""
+    told = [found for name in claims if (found := cause(judged[name]))]
+    of_family = [
+        each["quantity"] == "correlation_error" or (each["quantity"] == "width_ratio" and each["value"] < 1)
+        for each in told
+    ]
+    if not all(of_family):
+        return ""
+    return (
+        " A [[mean-field|factorised]] q can differ like this with every update right, since the posterior is not in its "
+        "family."
+    )
+
+
+def differences(judged: dict[str, Any], claims: Sequence[str]) -> str:
+    """Return claims with the number that tells most, place and width before coverage, the worst first."""
+    told = {name: found for name in claims if (found := cause(judged[name]))}
+    ordered = sorted(claims, key=lambda name: -answer.reach(told[name]) if name in told else 0)
+    words = [
+        f"{claim(name)} ({answer.check_words(told[name])})" if name in told else claim(name) for name in ordered[:SHOWN]
+    ]
+    if more := len(ordered) - len(words):
+        words.append(f"{more} more")
+    return listing(words)
+
+
+def cause(said: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the check of a claim in the claim's own state that is no consequence of another."""
+    own = [check for check in said["checks"] if check["state"] == said["state"]] or said["checks"]
+    causes = [check for check in own if check["quantity"] != "coverage95"] or own
+    return max(causes, key=answer.reach, default=None)
+
+
+def closeness(view: ValidationView) -> list[str]:
+    """Return how many nats each q is from the posterior."""
+    said = [
+        f"{literal(view.label(method))} {with_error(max(value, 0.0), view.se(method, 'divergence'))}"
+        for method in view.trees
+        if (value := view.value(method, "divergence")) == value
+    ]
+    return [f"[[kl|KL divergence]] from the posterior, in nats: {', '.join(said)}"] if said else []
+
+
+def weighting(view: ValidationView) -> list[str]:
+    """Return what importance sampling can make of each q that is not close to the posterior already."""
+    good: list[str] = []
+    bad: list[str] = []
+    tails: list[str] = []
+    for method in view.trees:
+        if (khat := view.value(method, "khat")) != khat:
+            continue
+        sizes = view.trees[method]["posterior"].sizes
+        words = f"{literal(view.label(method))} ([[khat|k-hat]] {number(khat, 2)})"
+        if usable(khat, sizes["chain"] * sizes["draw"]):
+            good.append(words)
+        else:
+            close = view.value(method, "divergence") + 2 * view.se(method, "divergence") < NEAR
+            (tails if close else bad).append(words)
+    said = []
+    if good:
+        said.append(f"Importance weights can correct what {listing(good)} get{'s' if len(good) == 1 else ''} wrong")
+    if bad:
+        said.append(f"Importance weights cannot repair {listing(bad)}")
+    if tails:
+        have = "has" if len(tails) == 1 else "have"
+        said.append(
+            f"{listing(tails)} {have} lighter tails than the posterior, too far out for the intervals to show it"
+        )
+    return said
+
+
+def silent(view: ValidationView) -> list[str]:
+    """Return which results came without a density, and of which variables they say nothing."""
+    said = []
+    without = [
+        literal(view.label(m))
+        for m in view.trees
+        if m != view.reference and view.methods[m]["kind"] != "mcmc" and not has_density(view, m)
+    ]
+    if without:
+        said.append(f"{listing(without)} came without log q: how far it is from the posterior as a whole is not known")
+    for method in view.added:
+        if lacking := [name for name in view.lacking(method) if view.manifest["model"]["variables"].get(name)]:
+            said.append(f"{literal(view.label(method))} says nothing of {literal(listing(lacking))}")
+    return said
+
+
+def has_density(view: ValidationView, method: str) -> bool:
+    """Return whether log q of the draws is known."""
+    tree = view.trees[method]
+    return "densities" in tree.children and "log_q" in tree["densities"].data_vars
