@@ -433,7 +433,7 @@ def test_every_planted_fault_is_named_and_nothing_else(name, reference, rng):
         unconstrained(FAULTS[name](posterior, 4000, rng)),
         right,
         ["tau", "beta[0]", "beta[1]", "beta[2]"],
-        signed=np.array([False, True, True, True]),
+        scales=["log", *["as it is"] * 3],
         prior=lambda: prior,
         log_jacobians={"tau": right[0, :, 0]},
     )
@@ -460,6 +460,21 @@ def test_the_posterior_of_the_planted_model_is_exact():
         for tau, beta in zip(values["tau"], values["beta"], strict=True)
     ]
     np.testing.assert_allclose(np.ptp(joint - own), 0, atol=1e-8)
+
+
+def test_a_factor_of_two_is_named(reference):
+    """In a parameter that is a logarithm on the unconstrained scale, and in a variance."""
+    _, right, _ = reference
+    mean = right[0].mean(0)
+    names, scales = ["tau", "a", "b", "c"], ["log", *["as it is"] * 3]
+    halved = likeliest(right + np.log([0.5, 1, 1, 1]), right, names, scales=scales)
+    assert (halved.kind, halved.where) == ("shift", "tau")
+    assert "0.50 times that of the reference, about half, as a factor of 2" in halved.sentence
+    wide = likeliest(mean + (right - mean) * np.sqrt([1, 1, 1, 2]), right, names, scales=scales)
+    assert (wide.kind, wide.where) == ("width", "c")
+    assert "its variance 2.00 times, about twice, as a factor of 2" in wide.sentence
+    other = likeliest(right + np.log([0.7, 1, 1, 1]), right, names, scales=scales)
+    assert "0.70 times that of the reference" in other.sentence
 
 
 def test_several_faults_are_not_called_one(reference, rng):

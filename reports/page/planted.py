@@ -23,7 +23,7 @@ MEANINGS = {
     "correlation lost": "a coefficient depends on no other; its own distribution is right",
     "sign flipped": "a coefficient has the wrong sign",
     "the prior": "draws of the prior: the data have no effect",
-    "no Jacobian": "of log τ: the density lacks log |dτ/du|",
+    "no Jacobian": "of τ = exp(u): the density on the scale of u lacks u",
 }
 
 

@@ -44,6 +44,10 @@ PAIRS = 10
 """The strongest correlations of the reference, of which one may be lost alone."""
 
 
+NEAR = 0.1
+"""Relative distance at which a ratio is about a half, or two."""
+
+
 class Fault(NamedTuple):
     """A fault and the numbers that speak for it.
 
@@ -146,7 +150,7 @@ def find(target: Target, joined: Mapping[str, Joined], against: str, rng: np.ran
     if reference.u is None or target.size > MOST:
         return {}
     about: dict[str, Any] = {
-        "signed": np.concatenate([np.full(size, scale == "as it is") for _, scale, size in _free(target)]),
+        "scales": [scale for _, scale, size in _free(target) for _ in range(size)],
         "prior": None if target.flat_priors else cache(lambda: target.draw_prior(PRIOR_DRAWS, rng)),
         "log_jacobians": log_jacobians(target, reference.u.reshape(-1, target.size)),
     }
@@ -196,7 +200,7 @@ def likeliest(
     names: Sequence[str],
     *,
     independent: tuple[bool, bool] = (True, True),
-    signed: np.ndarray | None = None,
+    scales: Sequence[str] | None = None,
     prior: Callable[[], np.ndarray] | None = None,
     log_jacobians: Mapping[str, np.ndarray] | None = None,
 ) -> Fault | None:
@@ -209,8 +213,9 @@ def likeliest(
     names : sequence of P str
     independent : tuple of bool
         Whether the draws of each are; else their effective sample sizes count.
-    signed : ndarray of bool, shape (P,)
-        Which values are parameters that may have either sign; by default all.
+    scales : sequence of P str, optional
+        Of `reports.validation.target.Variable`: "as it is" where a value is a parameter that may have either sign, by default
+        all, "log" where it is a logarithm.
     prior : callable, optional
         Gives draws (n, P) from the prior, if they are needed.
     log_jacobians : mapping of str to ndarray, shape (chain * draw,), optional
@@ -221,14 +226,14 @@ def likeliest(
     flat, other = u.reshape(-1, P), reference.reshape(-1, P)
     if not departs(flat, other, *sizes):
         return None
-    method, right = Moments.of(flat), Moments.of(other)
+    method, right, scales = Moments.of(flat), Moments.of(other), scales or ["as it is"] * P
     n = 1 / (1 / sizes[0].min() + 1 / sizes[1].min())
     divergence = method.divergence(right)
     candidates = [
-        *_shifts(method, right, names),
+        *_shifts(method, right, names, scales),
         *_widths(method, right, names),
         *_lost(method, right, names),
-        *_flipped(method, right, names, np.ones(P, bool) if signed is None else signed),
+        *_flipped(method, right, names, np.array([scale == "as it is" for scale in scales])),
         *_jacobian(other, log_jacobians or {}),
         *_prior(prior),
     ]
@@ -279,13 +284,15 @@ def _scores(draws: np.ndarray) -> np.ndarray:
     return stats.norm.ppf((stats.rankdata(draws, axis=0) - 0.5) / len(draws))
 
 
-def _shifts(method: Moments, right: Moments, names: Sequence[str]) -> Iterator[Candidate]:
+def _shifts(method: Moments, right: Moments, names: Sequence[str], scales: Sequence[str]) -> Iterator[Candidate]:
     delta = method.mean - right.mean
-    for j, name in enumerate(names):
+    for j, (name, scale) in enumerate(zip(names, scales, strict=True)):
         mean = right.mean.copy()
         mean[j] += delta[j]
         size = delta[j] / right.sd[j]
-        sentence = f"{name} is shifted, by {_number(size, True)} posterior sd."
+        ratio = np.exp(delta[j])
+        times = f": {_number(ratio)} times that of the reference{_factor(ratio)}" if scale == "log" else ""
+        sentence = f"{name} is shifted, by {_number(size, True)} posterior sd{times}."
         yield Candidate("shift", name, Moments(mean, right.covariance), 1, sentence, size)
 
 
@@ -306,8 +313,15 @@ def _width(what: str, ratio: float) -> str:
     size = "narrow" if ratio < 1 else "wide"
     return (
         f"The posterior of {what} is too {size}: its sd is {_number(ratio)} times that of the reference, its variance "
-        f"{_number(ratio**2)} times."
+        f"{_number(ratio**2)} times{_factor(ratio**2)}."
     )
+
+
+def _factor(ratio: float) -> str:
+    """What is said of a ratio that is near a half or two."""
+    if abs(abs(np.log(ratio)) - np.log(2)) > NEAR:
+        return ""
+    return f", about {'half' if ratio < 1 else 'twice'}, as a factor of 2 in the wrong place makes it"
 
 
 def _lost(method: Moments, right: Moments, names: Sequence[str]) -> Iterator[Candidate]:
