@@ -125,6 +125,16 @@ class Bernoulli(Discrete):
         """D."""
         return self.prior.a.shape[-1]
 
+    @property
+    def n_levels(self) -> tuple[int, ...]:
+        """Two of every feature, (D,)."""
+        return (2,) * self.size
+
+    def of_levels(self, theta: Theta) -> np.ndarray:
+        """The probabilities of all levels side by side, (..., K, 2 D): of a zero and of a one, feature by feature."""
+        p = theta["probabilities"]
+        return np.stack([1 - p, p], axis=-1).reshape(*p.shape[:-1], -1)
+
     def divided(self) -> Divided:
         """All columns are codes, of whose two levels the second alone has a statistic."""
         columns = np.arange(self.size)

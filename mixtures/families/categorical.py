@@ -139,6 +139,15 @@ class Categorical(Discrete):
         return replace(flat, prior=DirichletProduct(alpha))
 
     @property
+    def n_levels(self) -> tuple[int, ...]:
+        """How many levels each feature has, (D,)."""
+        return self.levels
+
+    def of_levels(self, theta: Theta) -> np.ndarray:
+        """The probabilities of all levels side by side, (..., K, L), feature by feature."""
+        return self.flat(theta)
+
+    @property
     def size(self) -> int:
         """L, the number of levels of all features."""
         return sum(self.levels)

@@ -115,6 +115,11 @@ class Discrete(Separate, ABC):
         return tuple(features)
 
     @property
+    def n_levels(self) -> tuple[int, ...]:
+        """How many levels each feature has, (D,); empty where they are counts."""
+        return ()
+
+    @property
     def free(self) -> np.ndarray:
         """Places of the coordinates that no others determine."""
         return np.arange(self.size)

@@ -65,6 +65,7 @@ class Normal(ABC):
     missing: bool = field(default=False, kw_only=True)
 
     gaussian: ClassVar[bool] = True
+    n_levels: ClassVar[tuple[int, ...]] = ()
     affine: ClassVar[bool] = True
     has_base: ClassVar[bool] = False
     parameters: ClassVar[tuple[str, ...]] = ("means", "covariances")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mixtures import Conjugate, Fit
+from mixtures import Conjugate, Fit, Product
 from mixtures.model import Theta
 
 
@@ -50,18 +50,16 @@ def nominal(family: Any) -> Nominal:
     """The columns of a family that hold levels, in the order of its parts."""
     columns, levels = [np.empty(0, dtype=int)], []
     for part, own in _parts(family):
-        if (of := _levels(part)) is not None:
+        if part.n_levels:
             columns.append(own)
-            levels += of
+            levels += part.n_levels
     return Nominal(np.concatenate(columns), tuple(levels), len(levels) == sum(len(own) for _, own in _parts(family)))
 
 
 def probabilities(family: Any, theta: Theta) -> np.ndarray:
     """The probability of every level of every such column in every cluster, (..., K, L), columns in the order of `nominal`."""
-    if family.name != "product":
-        return _side_by_side(family, theta)
-    parts = [(part, own) for part, own in family.parts_of(theta) if _levels(part) is not None]
-    return np.concatenate([_side_by_side(part, own) for part, own in parts], axis=-1)
+    parts = family.parts_of(theta) if isinstance(family, Product) else [(family, theta)]
+    return np.concatenate([part.of_levels(own) for part, own in parts if part.n_levels], axis=-1)
 
 
 def parameters(fit: Fit) -> tuple[np.ndarray, Theta]:
@@ -74,22 +72,6 @@ def parameters(fit: Fit) -> tuple[np.ndarray, Theta]:
 
 def _parts(family: Any) -> list[tuple[Any, np.ndarray]]:
     """Every part of a family with its columns; a family by itself has them all."""
-    if family.name == "product":
+    if isinstance(family, Product):
         return list(zip(family.parts, family.columns, strict=True))
-    levels = _levels(family)
-    return [(family, np.arange(family.size if levels is None and not family.gaussian else len(levels or family.unit)))]
-
-
-def _levels(part: Any) -> list[int] | None:
-    """Number of levels of each column of a family by itself; None where it has none."""
-    if part.name == "bernoulli":
-        return [2] * part.size
-    return list(part.levels) if part.name == "categorical" else None
-
-
-def _side_by_side(part: Any, theta: Theta) -> np.ndarray:
-    """Probabilities (..., K, L) of one part, the levels of its columns side by side."""
-    if part.name == "categorical":
-        return part.flat(theta)
-    p = theta["probabilities"]
-    return np.stack([1 - p, p], axis=-1).reshape(*p.shape[:-1], -1)
+    return [(family, np.arange(len(family.n_levels or family.unit)))]

@@ -25,6 +25,8 @@ def plot_marginals(
     names = [str(name) for name in next(iter(trees.values()))["posterior"].data_vars]
     columns = style.columns(len(names))
     rows = -(-len(names) // columns)
+    titles = {name: style.wrapped(style.shortened(name, 58), 30) for name in names}
+    lines = max(title.count("\n") for title in titles.values())
     with style.arviz_drawing() as az:
         collection = az.plot_dist(
             {style.look(m).label: tree for m, tree in trees.items()},
@@ -38,7 +40,7 @@ def plot_marginals(
                 "point_estimate_text": False,
                 "title": {"size": 9.5},
             },
-            figure_kwargs={"figsize": (style.WIDTH, 0.5 + 1.55 * rows)},
+            figure_kwargs={"figsize": (style.WIDTH, 0.5 + (1.55 + 0.17 * lines) * rows)},
         )
         figure = style.of_collection(collection)
         for ax, name in zip(figure.axes, names, strict=False):
@@ -46,7 +48,7 @@ def plot_marginals(
                 line.set_linestyle(style.look(method).line)
             for method, values in points.items():
                 ax.axvline(values[name], color=style.look(method).colour, linestyle=style.look(method).line)
-            ax.set(title=style.shortened(name, 30), xlabel="value", yticks=[], xlim=frames[name])
+            ax.set(title=titles[name], xlabel="value", yticks=[], xlim=frames[name])
             ax.locator_params(axis="x", nbins=4)
         for ax in figure.axes[::columns]:
             ax.set_ylabel("density")
