@@ -20,7 +20,7 @@ from reports.page.calibration_own import OwnView, verdict_lines
 from reports.studies.calibration.study import FEWEST
 from reports.studies.own import ours, planted, study
 from reports.studies.own.departures import departures
-from reports.studies.own.generative import Generative, digest, opened
+from reports.studies.own.generative import Generative, digest, holding, opened
 from reports.studies.own.planted import FAULTS, NAMED, PRIOR, Posterior
 from reports.studies.own.quantities import check_quantities, entries, names, quantities
 from reports.studies.own.sample import Outcome, thinned
@@ -101,7 +101,7 @@ def refused(build):
 def bad(kind):
     with pm.Model() as model:
         if kind != "nothing free":
-            mu = pm.Flat("mu") if kind == "flat" else pm.Normal("mu", 0, 1)
+            mu = {"flat": pm.Flat, "discrete": partial(pm.Poisson, mu=1)}.get(kind, pm.Normal)("mu")
         if kind == "potential":
             pm.Potential("penalty", -(mu**2))
         if kind == "minibatch":
@@ -126,6 +126,7 @@ def bad(kind):
         ("nothing free", "no free variables"),
         ("nothing observed", "no observed variables"),
         ("flat", "mu has an improper prior"),
+        ("discrete", "let pymc_extras.marginalize(model, ["),
         ("potential", "potentials (penalty)"),
         ("minibatch", "y is a minibatch"),
         ("own past", "depends on observed values"),
@@ -280,6 +281,23 @@ def test_failures_are_counted_with_their_place_and_the_others_go_on(studied):
     assert 0 < failed.sum() < len(own)
     assert own["failure"].dropna().unique()[0].startswith("KeyError: 'no <b>number</b>' (test_calibrate_own.py, line ")
     assert studied.table[studied.table["method"] == "exact"]["rank"].notna().all()
+
+
+def test_placeholders_may_be_impossible_under_the_model():
+    """Zeros under a log-normal likelihood: a result is checked against data that were drawn."""
+
+    def build():
+        with pm.Model() as model:
+            pm.LogNormal("y", pm.Normal("mu"), 1, observed=SIX)
+        return model
+
+    def fit(data, rng):
+        return {"mu": np.log(data["y"]).sum() / 7 + rng.standard_normal(200) / 7**0.5}
+
+    truth, settings = Generative(build).draw(1, 0)[0], study.Settings(("mine",), ("mine",), 0, 39, (), "log-normal", {})
+    rows = study.simulation(Problem(build, {"mine": fit}, {}), settings, 0, truth, ("mine",))
+    assert [row.get("failure") for row in rows] == [None] * 3
+    assert holding(Generative(build).model, truth.data).point_logps()["y"] > -np.inf
 
 
 def test_what_a_method_lacks_is_a_dash(studied):

@@ -65,9 +65,6 @@ class Generative:
         self.free = [str(variable.name) for variable in model.free_RVs]
         self.deterministic = [str(variable.name) for variable in model.deterministics]
         self.observed = [str(variable.name) for variable in model.observed_RVs]
-        self.discrete = [
-            str(variable.name) for variable in model.free_RVs if variable.dtype.startswith(("int", "bool"))
-        ]
 
     @property
     def text(self) -> str:
@@ -144,6 +141,8 @@ def check(model: pm.Model) -> None:
     from pymc.distributions.continuous import FlatRV, HalfFlatRV
     from pymc.variational.minibatch_rv import MinibatchRandomVariable
 
+    from reports.validation.target import MARGINALISE
+
     if not model.free_RVs:
         raise ValueError("the model has no free variables: there is nothing to calibrate")
     if not model.observed_RVs:
@@ -154,6 +153,10 @@ def check(model: pm.Model) -> None:
             f"the model has potentials ({names}), which draws from the prior pass over: write them as distributions"
         )
     for variable in model.free_RVs:
+        if variable.dtype.startswith(("int", "uint", "bool")):
+            raise ValueError(
+                f"{variable.name} is discrete, and is to be summed out: {MARGINALISE.format(name=variable.name)}"
+            )
         if isinstance(variable.owner.op, FlatRV | HalfFlatRV):
             raise ValueError(
                 f"{variable.name} has an improper prior, from which nothing can be drawn: give it a proper one, such as "
@@ -189,6 +192,20 @@ def opened(model: pm.Model, names: Sequence[str]) -> tuple[pm.Model, list[Tensor
         model.rvs_to_values[variable], model.values_to_rvs[value] = value, variable
         found.append(value)
     return model, found
+
+
+def holding(model: pm.Model, data: Mapping[str, np.ndarray]) -> pm.Model:
+    """A copy of the model with other observed values, by the names of the variables."""
+    import pytensor.tensor as pt
+    from pymc.model.fgraph import clone_model
+
+    model = clone_model(model)
+    for variable in model.observed_RVs:
+        held = model.rvs_to_values[variable]
+        value = pt.constant(np.asarray(data[str(variable.name)]).astype(held.dtype), name=f"{variable.name}_observed")
+        del model.values_to_rvs[held]
+        model.rvs_to_values[variable], model.values_to_rvs[value] = value, variable
+    return model
 
 
 def containers(model: pm.Model, variable: TensorVariable) -> list[str]:

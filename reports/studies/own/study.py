@@ -28,7 +28,7 @@ from reports.studies.calibration.prior import DIVISIBLE
 from reports.studies.calibration.study import COLUMNS, FEWEST, Calibration, rank, select
 from reports.studies.cells import Cells
 from reports.studies.folder import CELLS, check_study, write_manifest
-from reports.studies.own.generative import Build, Draw, Generative, digest
+from reports.studies.own.generative import Build, Draw, Generative, digest, holding
 from reports.studies.own.ours import Ours
 from reports.studies.own.quantities import Quantity, check_quantities, names, quantities
 from reports.studies.own.sample import Outcome, Sample, thinned
@@ -253,7 +253,7 @@ def simulation(
     rows: list[dict[str, Any]] = []
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the user's method, many times the same; the rows say what failed
-        model = prepared(problem, settings)
+        model = prepared(problem, settings, truth.data)
         given = {name: np.asarray(value)[None] for name, value in truth.values.items()}
         true = {name: v[0] for name, v in quantities(model.generative, given, truth.data, problem.quantities).items()}
         for method in methods:
@@ -314,15 +314,18 @@ NOT_OWN = (Path(__file__).parents[2], *{Path(sysconfig.get_path(name)) for name 
 class Prepared:
     """A model as a study needs it, with what is compiled for it when it is first asked for."""
 
-    def __init__(self, build: Build, draws: int) -> None:
-        self.generative, self.draws = Generative(build), draws
+    def __init__(self, build: Build, draws: int, data: Mapping[str, np.ndarray]) -> None:
+        self.generative, self.draws, self._data = Generative(build), draws, data
 
     @cached_property
     def target(self) -> Target:
-        """What results are checked against."""
+        """What results are checked against: their names, shapes and supports, which do not depend on the data.
+
+        Those of the model may be impossible under it; some that were drawn are not.
+        """
         from reports.validation.target import Target
 
-        return Target.of(self.generative.model)
+        return Target.of(holding(self.generative.model, self._data))
 
     @cached_property
     def ours(self) -> Ours:
@@ -333,10 +336,10 @@ class Prepared:
 _prepared: dict[str, Prepared] = {}
 
 
-def prepared(problem: Problem, settings: Settings) -> Prepared:
+def prepared(problem: Problem, settings: Settings, data: Mapping[str, np.ndarray]) -> Prepared:
     """The model of a study, made once in this process."""
     key = f"{settings.model}-{settings.draws}"
     if key not in _prepared:
         _prepared.clear()
-        _prepared[key] = Prepared(problem.build, settings.draws)
+        _prepared[key] = Prepared(problem.build, settings.draws, data)
     return _prepared[key]

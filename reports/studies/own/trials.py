@@ -144,7 +144,7 @@ def calibrated(rng: np.random.Generator) -> Iterator[dict[str, Any]]:
     """One calibration of the exact sampler."""
     settings = study.Settings((planted.RIGHT,), (planted.RIGHT,), int(rng.integers(2**31)), DRAWS, (), "planted", {})
     problem = study.Problem(planted.build, planted.fits(DRAWS), {})
-    truths = study.prepared(problem, settings).generative.draw(SIMULATIONS, settings.seed)
+    truths = study.prepared(problem, settings, {"y": np.zeros(planted.N)}).generative.draw(SIMULATIONS, settings.seed)
     rows = [
         row
         for number, truth in enumerate(truths)
