@@ -11,6 +11,7 @@ from scipy.special import expit, gammaln, logsumexp
 from reports.examples import EXAMPLES, eight_schools, gaussian, linear_regression, logistic_regression, wrong
 from reports.examples.factorised import moving
 from reports.examples.sources import posteriordb
+from reports.validation import faults
 
 RIGHT = [name for name in EXAMPLES if name != "wrong"]
 RIGHT_BOUND = [name for name in RIGHT if name != "logistic-regression"]
@@ -264,6 +265,26 @@ def test_the_wrong_one_is_too_wide_by_a_root_of_two_and_its_bound_falls():
     assert mine.factors["mu"].std() / right.factors["mu"].std() == pytest.approx(np.sqrt(2), rel=0.02)
     assert right.factors["tau"].mean() / mine.factors["tau"].mean() == pytest.approx(2, rel=0.03)
     assert np.diff(mine.elbo).min() < -0.01
+
+
+def test_the_mistake_is_named(rng):
+    """Beside draws of the exact posterior, a Normal-Gamma (PRML 2.154): the precision is half of what it should be."""
+    x = gaussian.load()["x"]
+    N, n = len(x), 4000
+    lambda_N = gaussian.LAMBDA0 + N
+    mu_N = (gaussian.LAMBDA0 * gaussian.MU0 + x.sum()) / lambda_N
+    scatter = (x**2).sum() + gaussian.LAMBDA0 * gaussian.MU0**2 - lambda_N * mu_N**2
+    tau = rng.gamma(gaussian.A0 + N / 2, 1 / (gaussian.B0 + scatter / 2), n)
+    mu = mu_N + rng.standard_normal(n) / np.sqrt(lambda_N * tau)
+    exact = np.column_stack([np.log(tau), mu])[None]
+    draws = wrong.fit({}, rng).sample(n, rng)
+    mine = np.column_stack([np.log(draws["tau"]), draws["mu"]])[None]
+    found = faults.likeliest(mine, exact, ["tau", "mu"], scales=["log", "as it is"])
+    assert found.where == "tau"
+    assert "0.50 times that of the reference" in found.sentence
+    assert found.explained > 0.9
+    right = gaussian.fit({}, rng).sample(n, rng)
+    assert faults.likeliest(np.column_stack([np.log(right["tau"]), right["mu"]])[None], exact, ["tau", "mu"]) is None
 
 
 def test_posteriordb_is_kept_as_distributed():

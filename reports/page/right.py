@@ -48,7 +48,7 @@ def right(view: ValidationView, method: str) -> str:
     if wrong := states["differs"]:
         same = f" It agrees in {listing([claim(c) for c in states['agrees']])}." if states["agrees"] else ""
         found = differences(judged, wrong)
-        return f"No. {blame(view, method)}It differs from {against} in {found}.{same}{excuse(judged, wrong)}"
+        return f"No. {blame(view, method)}It differs from {against} in {found}.{same}{excuse(view, judged, wrong)}"
     if open_ := states["cannot tell"]:
         rest = f" The rest agrees with {against}." if states["agrees"] else ""
         return f"This cannot be told for {differences(judged, open_)}.{rest} More draws would tell."
@@ -69,14 +69,15 @@ def blame(view: ValidationView, method: str) -> str:
     return f"{literal(found['sentence'])} " if found else ""
 
 
-def excuse(judged: dict[str, Any], claims: Sequence[str]) -> str:
+def excuse(view: ValidationView, judged: dict[str, Any], claims: Sequence[str]) -> str:
     """Return how a q with no mistake in it may differ in this way, if it may."""
-    told = [found for name in claims if (found := cause(judged[name]))]
+    free = {name for name, facts in view.manifest["model"]["variables"].items() if facts["free"]}
+    told = [found for name in claims if name in free | {CORRELATIONS} and (found := cause(judged[name]))]
     of_family = [
         each["quantity"] == "correlation_error" or (each["quantity"] == "width_ratio" and each["value"] < 1)
         for each in told
     ]
-    if not all(of_family):
+    if not told or not all(of_family):
         return ""
     return (
         " A [[mean-field|factorised]] q can differ like this with every update right, since the posterior is not in its "
