@@ -13,7 +13,7 @@ from mixtures.datasets.series import lengths_of
 from mixtures.families.poisson import Poisson
 from mixtures.methods import em, exact, gibbs
 from mixtures.rows import Sequences
-from reports import Results, compare
+from reports import Results, compare, select
 from reports.comparison.prepared import prepare
 from reports.metrics import ahead, chain, evidence, paths, series_checks
 from reports.page import render
@@ -267,3 +267,28 @@ def test_the_series_that_come_with_the_package_are_read_as_tables():
     chain_ = datasets.load("tsmatz-hmm", columns=["x2"])
     assert chain_.truth["means"].shape == (3, 1)
     assert set(chain_.labels) == {"0", "1", "2"}
+
+
+def test_the_number_of_states_is_chosen_by_criteria_that_know_their_order():
+    x = np.array([0, 1, 0, 1, 9, 8, 10, 9, 0, 1, 1, 9])[:, None]
+    criteria = ["bic", "elbo", "evidence", "cv"]
+    found = select(x, [1, 2], rng=0, sequences=[4, 4, 4], kinds=["poisson"], criteria=criteria, restarts=4)
+    assert found.manifest["folds"] == 3
+    assert not found.manifest["failures"]
+    value = found.table.set_index(["criterion", "components"])["value"]
+    family, rows = Poisson.from_data(x, 2), Sequences(x.astype(float), [4, 4, 4])
+    exactly = exact.fit(rows, family, Markov.symmetric(2)).info["log_evidence"][-1]
+    assert value["evidence", 2] == pytest.approx(exactly)
+    assert value["elbo", 2] <= exactly
+    point = em.fit(rows, family, Markov.symmetric(2), rng=0)
+    assert value["bic", 2] == pytest.approx(point.log_likelihood(rows).sum() - 5 / 2 * np.log(12))
+    assert np.isfinite(value["cv", 2])
+
+
+def test_criteria_that_leave_out_single_rows_are_refused_for_sequences():
+    with pytest.raises(ValueError, match="loo cannot judge sequences"):
+        select(X, [1, 2], rng=0, sequences=[5, 5], criteria=["bic", "loo"])
+    with pytest.raises(ValueError, match="cv cannot judge one sequence"):
+        select(X, [1, 2], rng=0, sequences=True, criteria=["cv"])
+    with pytest.raises(ValueError, match="sticky is a setting of sequences"):
+        select(X, [1, 2], rng=0, sticky=1.0)

@@ -319,7 +319,7 @@ def _smooth(
     log_z: np.ndarray,
     pairs: np.ndarray,
 ) -> None:
-    """`mixtures.engines.chains.smooth`, run by run and in parts of the sequences, on as many threads as there are."""
+    """`mixtures.engines.chains.smooth` of some runs and parts of the sequences at a time, on as many threads as there are."""
     from mixtures.engines import chains
 
     (R, n, K), S = r.shape, len(edges) - 1
@@ -327,9 +327,10 @@ def _smooth(
     if R * n * K * K < SEQUENTIAL or R * S == 1:
         chains.smooth(r, alpha, edges, weights, log_pi, log_A, u, log_z, pairs)
         return
+    runs = np.unique(np.linspace(0, R, 1 + min(R, PARTS)).astype(int))
     cuts = np.unique(np.linspace(0, S, 1 + max(1, PARTS // R)).astype(int))
-    tasks = [(slice(run, run + 1), slice(a, b)) for run in range(R) for a, b in pairwise(cuts)]
-    found = [(np.zeros(1), np.zeros((1, K, K))) for _ in tasks]
+    tasks = [(slice(*some), slice(a, b)) for some in pairwise(runs) for a, b in pairwise(cuts)]
+    found = [(np.zeros(some.stop - some.start), np.zeros((some.stop - some.start, K, K))) for some, _ in tasks]
 
     def work(task: int) -> None:
         run, some = tasks[task]

@@ -15,6 +15,7 @@ from mixtures import COVARIANCES
 from reports.commands.options import (
     FAILED,
     FILES,
+    GAPS,
     Categorical,
     Columns,
     Counts,
@@ -28,6 +29,7 @@ from reports.commands.options import (
     NaValues,
     Open,
     SequenceColumn,
+    Sticky,
     Thousands,
     named_paths,
     names_of,
@@ -75,9 +77,7 @@ def compare(
             help="Start of a hidden Markov model; cavi, gibbs and exact cannot fit a stationary one.",
         ),
     ] = "free",
-    sticky: Annotated[
-        float, typer.Option(help="What the prior of a hidden Markov model adds to the concentration of staying.")
-    ] = 0.0,
+    sticky: Sticky = 0.0,
     covariance: Annotated[str, typer.Option(metavar=one_of(COVARIANCES), help="Covariance structure.")] = "full",
     out_dir: Annotated[
         Path | None,
@@ -206,10 +206,7 @@ def compare(
         if loaded.lengths and not ordered:
             say(f"note: {loaded.name} is in the order of time, which a mixture does not see; --hmm fits a chain", err)
         if ordered and len(loaded.left_out):
-            raise ValueError(
-                "a row that is left out would bring its neighbours together as if no time had passed; keep gaps with "
-                "--missing model"
-            )
+            raise ValueError(GAPS)
         datasets.check_components(loaded.x, components, correlated=correlated, kinds=loaded.kinds)
         folder = out_dir or unused(Path("results") / f"{loaded.name}-k{components}")
         check_free(folder, overwrite=overwrite)

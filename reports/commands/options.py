@@ -92,6 +92,10 @@ SequenceColumn = Annotated[
         show_default="one sequence",
     ),
 ]
+Sticky = Annotated[
+    float, typer.Option(help="What the prior of a hidden Markov model adds to the concentration of staying.")
+]
+GAPS = "a row that is left out would bring its neighbours together as if no time had passed; keep gaps with --missing model"
 FILES = "a CSV, Parquet, Feather or .npy file"
 
 MOST_NAMED = 16

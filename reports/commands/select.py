@@ -14,17 +14,21 @@ from reports.commands import terminal
 from reports.commands.options import (
     FAILED,
     FILES,
+    GAPS,
     Categorical,
     Columns,
     Counts,
     Decimal,
     DropMissing,
     FamilyOption,
+    Hmm,
     IndexColumn,
     LabelColumn,
     Missing,
     NaValues,
     Open,
+    SequenceColumn,
+    Sticky,
     Thousands,
     Workers,
     keep,
@@ -71,6 +75,9 @@ def select(
         int, typer.Option(help="Data sets that blrt draws for each K; each fit to one has a fifth of --restarts.")
     ] = 199,
     level: Annotated[float, typer.Option(help="Level at which blrt rejects a K.")] = 0.05,
+    hmm: Hmm = False,
+    sequence: SequenceColumn = None,
+    sticky: Sticky = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness.")] = 0,
     workers: Workers = None,
     label_column: LabelColumn = None,
@@ -96,7 +103,7 @@ def select(
     report: Annotated[bool, typer.Option(help="Write the page, not only the numbers.")] = True,
     open_: Open = False,
 ) -> None:
-    """Choose the number of clusters K of DATA by every criterion, and say by how much.
+    """Choose the number of clusters K, or of states, of DATA by every criterion, and say by how much.
 
     The folder gets report.html (one self-contained page), selection.csv, selection.png and manifest.json. With blrt, the
     bootstrap likelihood ratio test, also blrt.json and cells/, its replicates: interrupt it at any moment and give the same
@@ -113,6 +120,8 @@ def select(
       mixtures select mine.csv --components 1:5 --label-column species
 
       mixtures select faithful --components 1:4 --criteria bic,blrt --replicates 499
+
+      mixtures select earthquakes --components 1:5 --hmm
     """
     import numpy as np
     from joblib import cpu_count
@@ -140,7 +149,11 @@ def select(
             na_values=na_values,
             decimal=decimal,
             thousands=thousands,
+            sequence=sequence,
         )
+        ordered = hmm or sequence is not None
+        if ordered and len(loaded.left_out):
+            raise ValueError(GAPS)
         asked = names_of(criteria)
         resumes = "blrt" in (asked or ())
         default = Path("results") / f"{loaded.name}-select{'-blrt' if resumes else ''}"
@@ -171,6 +184,8 @@ def select(
                 kinds=loaded.kinds,
                 levels=loaded.levels,
                 missing="model" if np.isnan(loaded.x).any() else "error",
+                sequences=(loaded.lengths or True) if ordered else False,
+                sticky=sticky,
                 name=loaded.name,
                 facts={
                     "command": shlex.join(["mixtures", *sys.argv[1:]]),

@@ -16,11 +16,13 @@ import numpy as np
 from scipy.special import gammaln
 
 from mixtures import COVARIANCES, Dirichlet, Draws, Fit
+from mixtures.allocations.markov import Markov
 from mixtures.datasets.dataset import counted
 from mixtures.errors import FeatureError
 from mixtures.fit import Conjugate
 from mixtures.methods import cavi, em, exact, gibbs
 from mixtures.model import Allocation, Family, Theta
+from mixtures.rows import Sequences
 from mixtures.tables import family_of
 from reports.metrics.boundary import to_boundary
 from reports.metrics.classes import entropy_r2
@@ -133,6 +135,9 @@ CRITERIA = {
     ),
 }
 
+EXCHANGEABLE = ("loo", "blrt")
+"""Criteria that take the order of the rows for meaningless."""
+
 TESTS = ("blrt",)
 """Criteria that are a p-value and no sum of nats; see `reports.studies.selection.bootstrap`."""
 
@@ -164,6 +169,11 @@ class Setting:
         Number of levels of every column; see `mixtures.tables.family_of`.
     missing : bool
         Whether values are missing, which the models integrate over.
+    lengths : tuple of int, optional
+        The lengths of the sequences that the rows are, in the order of time: the clusters are then the states of a hidden
+        Markov model, and a fold holds whole sequences.
+    sticky : float
+        What the prior of such a chain adds to the concentration of staying.
     """
 
     x: np.ndarray
@@ -177,6 +187,22 @@ class Setting:
     kinds: tuple[str, ...] | None = None
     n_levels: tuple[int, ...] | None = None
     missing: bool = False
+    lengths: tuple[int, ...] | None = None
+    sticky: float = 0.0
+
+    @property
+    def points(self) -> Any:
+        """The rows as the methods take them."""
+        return self.x if self.lengths is None else Sequences(self.x, self.lengths)
+
+    def parts(self, rows: np.ndarray) -> tuple[Any, Any]:
+        """All rows but some, and these, as the methods take them."""
+        rest = np.delete(self.x, rows, axis=0)
+        if self.lengths is None:
+            return rest, self.x[rows]
+        held = np.unique(np.repeat(np.arange(len(self.lengths)), self.lengths)[rows])
+        lengths = np.array(self.lengths)
+        return Sequences(rest, np.delete(lengths, held)), Sequences(self.x[rows], lengths[held])
 
     def model(self, x: np.ndarray, candidate: Candidate) -> tuple[Family, Allocation]:
         """The family and the allocation of a candidate for some rows."""
@@ -188,6 +214,8 @@ class Setting:
             "missing": self.missing,
         }
         family = family_of(x, K, kinds, **own)
+        if self.lengths is not None:
+            return family, Markov.symmetric(K, self.alpha0, self.alpha0, sticky=self.sticky)
         return family, Dirichlet.symmetric(K, self.alpha0)
 
     def rng(self, candidate: Candidate, part: str) -> np.random.Generator:
@@ -241,6 +269,8 @@ class Clustering:
             weights, theta = fit.allocation.mean(fit.posterior.alpha), fit.family.mean(fit.posterior.theta)
         else:
             weights, theta = fit.held.weights[0, 0], {name: v[0, 0] for name, v in fit.held.theta.items()}
+        if not fit.allocation.independent:
+            weights = fit.allocation.stationary(weights[:, 1:])  # type: ignore[attr-defined]
         r = fit.responsibilities(x)
         return cls(fit.method, weights, fit.family.to_data(theta), r.argmax(1), r.max(1))
 
@@ -298,46 +328,47 @@ def examine(candidate: Candidate, part: str, setting: Setting) -> Found:
 
 def _em(candidate: Candidate, setting: Setting, rng: np.random.Generator) -> Found:
     """Penalised likelihoods."""
-    family, allocation = setting.model(setting.x, candidate)
-    fit = em.fit(setting.x, family, allocation, rng=rng, reg_covar=setting.reg_covar, **climb(setting.restarts))
-    fewest = float(fit.held.weights.min() * len(setting.x))
+    (family, allocation), x = setting.model(setting.x, candidate), setting.points
+    fit = em.fit(x, family, allocation, rng=rng, reg_covar=setting.reg_covar, **climb(setting.restarts))
+    r = fit.responsibilities(x)
     facts = {
         "log_likelihood": fit.info["log_likelihood"],
         "converged": fit.converged,
         "reached": fit.info["reached"],
         "collapsed": fit.info["collapsed"],
         "starts": fit.info["restarts"],
-        "entropy_r2": entropy_r2(fit.responsibilities(setting.x)),
-        "fewest_points": fewest,
+        "entropy_r2": entropy_r2(r),
+        "fewest_points": float(r.sum(0).min()),
         "parameters_a_cluster": family.n_free(2) - family.n_free(1),
     }
     values = {name: (-fit.info[name] / 2, np.nan) for name in ("aic", "bic", "sabic", "icl")}
-    return Found(values, facts=facts, clustering=Clustering.of(fit, setting.x))
+    return Found(values, facts=facts, clustering=Clustering.of(fit, x))
 
 
 def _cavi(candidate: Candidate, setting: Setting, rng: np.random.Generator) -> Found:
     """Bounds on the evidence."""
-    fit = cavi.fit(setting.x, *setting.model(setting.x, candidate), rng=rng, **climb(setting.restarts))
-    bound, empty = float(fit.bound[-1]), int((fit.responsibilities(setting.x).sum(0) < EMPTY).sum())
+    x = setting.points
+    fit = cavi.fit(x, *setting.model(setting.x, candidate), rng=rng, **climb(setting.restarts))
+    bound, r = float(fit.bound[-1]), fit.responsibilities(x)
     values = {"elbo": (bound, np.nan), "elbo-logk": (float(bound + gammaln(candidate.components + 1)), np.nan)}
     facts = {
         "converged": fit.converged,
         "reached": fit.info["reached"],
-        "empty": empty,
+        "empty": int((r.sum(0) < EMPTY).sum()),
         "starts": fit.info["restarts"],
-        "entropy_r2": entropy_r2(fit.responsibilities(setting.x)),
-        "log_likelihood_at_mean": log_likelihood(fit, setting.x)[0].value,
+        "entropy_r2": entropy_r2(r),
+        "log_likelihood_at_mean": log_likelihood(fit, x)[0].value,
     }
     return Found(values, facts=facts, clustering=Clustering.of(fit, setting.x))
 
 
 def _gibbs(candidate: Candidate, setting: Setting, rng: np.random.Generator) -> Found:
     """The evidence, and leave-one-out scores."""
-    x, found, left = setting.x, Found(), [name for name in setting.criteria if CRITERIA[name].part == "gibbs"]
-    family, allocation = setting.model(x, candidate)
-    closed = cavi.can_leave_out(family, x)
+    x, found, left = setting.points, Found(), [name for name in setting.criteria if CRITERIA[name].part == "gibbs"]
+    family, allocation = setting.model(setting.x, candidate)
+    closed = cavi.can_leave_out(family, setting.x)
     if candidate.components == 1 and closed:
-        return _one_cluster(x, family, left)
+        return _one_cluster(setting.x, family, left)
     if closed and "evidence" in left and exact.cost(len(x), family, allocation).affordable:
         found.values["evidence"] = float(exact.fit(x, family, allocation).info["log_evidence"][-1]), 0.0
         found.facts["evidence"] = "exact"
@@ -395,22 +426,22 @@ def _cross_validated(method: Any, name: str) -> Callable[[Candidate, Setting, np
     """Cross-validation of a method, as a part of the work."""
 
     def part(candidate: Candidate, setting: Setting, rng: np.random.Generator) -> Found:
-        x, log_p, found = setting.x, np.empty(len(setting.x)), Found()
+        log_p, found = np.empty(len(setting.x)), Found()
         settings = climb(-(-setting.restarts // 2)) | ({"reg_covar": setting.reg_covar} if method is em else {})
         for number, rows in enumerate(setting.folds, 1):
-            rest = np.delete(x, rows, axis=0)
+            rest, own = setting.parts(rows)
             try:
-                fit = method.fit(rest, *setting.model(rest, candidate), rng=rng, tol=FOLD_TOL, **settings)
+                fit = method.fit(rest, *setting.model(np.asarray(rest), candidate), rng=rng, tol=FOLD_TOL, **settings)
             except FeatureError as error:
                 text = f"without fold {number} of {len(setting.folds)}, {error.text}"
                 raise FeatureError(text, error.features) from error
             except ValueError as error:
                 raise type(error)(f"without fold {number} of {len(setting.folds)}, {error}") from error
-            log_p[rows] = (to_boundary(fit, rest) if method is em else fit).log_predictive(x[rows])
+            log_p[rows] = (to_boundary(fit, rest) if method is em else fit).log_predictive(own)
         if lost := int(np.isneginf(log_p).sum()):
             found.missing[name] = (
-                f"minus infinity: {counted(lost, 'point')} of {len(x)} would be impossible under the fit to the other folds, "
-                "which estimates the probability of a value of theirs as zero"
+                f"minus infinity: {counted(lost, 'point')} of {len(log_p)} would be impossible under the fit to the other "
+                "folds, which estimates the probability of a value of theirs as zero"
             )
             return found
         found.add(name, log_p)

@@ -50,7 +50,8 @@ class View:
     @property
     def name(self) -> str:
         """The page's heading."""
-        return f"{self.manifest['data']['name']}: how many clusters?"
+        what = "states" if self.manifest["data"].get("lengths") else "clusters"
+        return f"{self.manifest['data']['name']}: how many {what}?"
 
     @property
     def title(self) -> str:
@@ -64,7 +65,10 @@ class View:
         structures = listing([COVARIANCES[s] for s in self.structures if s in COVARIANCES] or [""])
         numbers = f"K = {ks[0]} to {ks[-1]}" if len(ks) > 1 else f"K = {ks[0]}"
         family = self.manifest["model"]["family"]
-        what = f"{FAMILIES[family]}s{OVER.get(family, '')}{f' with {structures}' if structures else ''}"
+        own = f"{FAMILIES[family]}s{OVER.get(family, '')}"
+        if data.get("lengths"):
+            own = f"hidden Markov models of {FAMILIES[family].removesuffix('mixture')}states"
+        what = f"{own}{f' with {structures}' if structures else ''}"
         rows = (
             f"points in {data['d']}-D" if len(self.numbers) == data["d"] else f"rows of {counted(data['d'], 'feature')}"
         )
@@ -383,17 +387,23 @@ def setting(view: View) -> Section:
     """Data, model and how the numbers were made."""
     manifest, data = view.manifest, view.manifest["data"]
     priors = listing(sources(manifest["model"]["kinds"].values()))
+    lengths, sticky = data.get("lengths"), manifest["model"].get("sticky")
+    more = f", with {number(sticky)} more to stay" if sticky else ""
+    labels = f"the start and on each row of the transitions{more}" if lengths else "the weights"
+    whole = " of whole sequences" if lengths else ""
+    folded = any(CRITERIA[name].part.startswith("cv") for name in manifest["criteria"])
     facts = [
         ("Data", f"{data['name']}: {data['n']} points of {', '.join(data['features'])}"),
         ("Source", data["source"]),
         ("As read", literal("; ".join(data.get("notes", ()))) or None),
         ("Known classes", None if data["n_classes"] is None else f"{data['n_classes']}, not used by any criterion"),
         *((f"Model, {s}" if s in COVARIANCES else "Model", symbols(text)) for s, text in manifest["model"]["text"].items()),
+        ("Sequences", counted(len(lengths), "sequence") if lengths else None),
         ("Prior", f"the weak default from the data, which depends on K ({priors}), and "
-                  f"Dirichlet({number(manifest['model']['alpha0'])}) on the weights; none for EM"),
+                  f"Dirichlet({number(manifest['model']['alpha0'])}) on {labels}; none for EM"),
         ("Prior, as given", ", ".join(f"{name} {short(x)}" for name, x in manifest["model"]["prior"].items())),
         ("Ridge of EM", f"{manifest['reg_covar']:g} added to every variance" if manifest["reg_covar"] else None),
-        ("Cross-validation", f"{manifest['folds']} random folds, the same for all candidates"),
+        ("Cross-validation", f"{manifest['folds']} random folds{whole}, the same for all candidates" if folded else None),
         ("Seed", None if manifest["seed"] is None else str(manifest["seed"])),
         ("Time", seconds(manifest["seconds"])),
         ("Versions", ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())),

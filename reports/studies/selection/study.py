@@ -21,10 +21,12 @@ from mixtures.seeds import Rng, generator
 from reports.comparison import manifest as facts_of
 from reports.comparison.capacity import MOST_CANDIDATES, check_starts, check_workers
 from reports.comparison.catalogue import check_reg_covar
-from reports.comparison.prepared import prepare
+from reports.comparison.given import in_sequences
+from reports.comparison.prepared import Data, prepare
 from reports.comparison.run import check_covariance, check_known
 from reports.metrics.criteria import (
     CRITERIA,
+    EXCHANGEABLE,
     NO_COVARIANCE,
     PART_TITLES,
     TESTS,
@@ -150,6 +152,8 @@ def select(
     kinds: Sequence[str] | Mapping[str, str] | None = None,
     levels: Mapping[str, Sequence[str]] | None = None,
     missing: str = "error",
+    sequences: bool | str | Sequence[int] = False,
+    sticky: float = 0.0,
     name: str = "data",
     facts: Mapping[str, Any] | None = None,
     replicates: int = 199,
@@ -171,14 +175,15 @@ def select(
         The structures of numbers to choose from: full, tied, diag, spherical; where no column holds numbers there is none.
     criteria : sequence of str, optional
         Of `reports.metrics.criteria.CRITERIA`; by default all but tests, and above 5000 points none that needs draws from the
-        posterior.
+        posterior. Of sequences, whose K is the number of states, neither leave-one-out nor the bootstrap test is one, and
+        cross-validation leaves out whole sequences, so that it needs several.
     folds : int
-        Of the cross-validation, 2 to N.
+        Of the cross-validation, 2 to N; of sequences at most as many as there are.
     restarts : int
         Starts of EM and CAVI, half as many in every fold; the tenth part that is ahead after 20 passes is continued.
     reg_covar : float
         Added by EM to the diagonal of every covariance, in squared units of the data, so that no cluster collapses.
-    alpha0, prior, features, kinds, levels, missing, name, facts
+    alpha0, prior, features, kinds, levels, missing, sequences, sticky, name, facts
         See `reports.compare`.
     replicates, level : int, float
         Of the bootstrap test ("blrt"): data sets drawn for each K, each fitted from a fifth of the ``restarts``, and the level
@@ -213,13 +218,21 @@ def select(
         raise ValueError(f"components has more than {MOST_CANDIDATES:,} numbers of clusters; give fewer")
     if not structures or not numbers:
         raise ValueError(f"nothing to choose from: components is {numbers} and covariance {structures}")
-    data = prepare(x, None, features, None, 0.0, False, rng, kinds=kinds, levels=levels, missing=missing)
+    x, sequences = in_sequences(x, sequences)
+    data = prepare(
+        x, None, features, None, 0.0, False, rng, kinds=kinds, levels=levels, missing=missing, sequences=sequences
+    )
+    if sticky and data.lengths is None:
+        raise ValueError("sticky is a setting of sequences, and the rows are not given as such")
     if "gaussian" not in data.kinds:
         structures = (NO_COVARIANCE,)
     correlated = any(structure in ("full", "tied") for structure in structures)
     for number in (numbers[0], numbers[-1]):
         datasets.check_components(data.x, number, correlated=correlated, kinds=data.kinds)
     asked = [name for name in CRITERIA if name not in TESTS] if criteria is None else criteria
+    if data.lengths is not None:
+        asked = _judging(asked, data.lengths, asked is criteria)
+        folds = min(folds, max(2, len(data.lengths)))
     criteria = check_criteria(asked, sampled=criteria or len(x) <= LARGEST_SAMPLED)
     if any(CRITERIA[criterion].part.startswith("cv") for criterion in criteria) and not 2 <= folds <= len(data.x):
         raise ValueError(f"folds is {folds}; expected 2 to {len(data.x)}, the number of rows")
@@ -234,7 +247,7 @@ def select(
     setting = Setting(
         data.x,
         criteria,
-        np.array_split(folds_rng.permutation(len(data.x)), folds),
+        _folds(data, folds, folds_rng),
         restarts,
         alpha0,
         dict(prior or {}),
@@ -243,6 +256,8 @@ def select(
         data.kinds,
         tuple(data.n_levels),
         data.missing,
+        data.lengths,
+        sticky,
     )
     candidates = [Candidate(structure, number) for structure in structures for number in numbers]
     models = {candidate: setting.model(data.x, candidate) for candidate in candidates}
@@ -283,6 +298,7 @@ def select(
         "data": facts_of.describe_data(data, name, False, facts) | {"n_classes": facts.get("n_classes")},
         "model": {
             "alpha0": alpha0,
+            "sticky": sticky,
             "prior": {name: np.asarray(x).tolist() for name, x in setting.prior.items()},
             "family": model[0].name,
             "text": {
@@ -317,6 +333,33 @@ def select(
     selection.warnings.extend(_warnings(selection))
     manifest |= {"warnings": selection.warnings, "seconds": time.perf_counter() - began}
     return selection
+
+
+def _judging(criteria: Iterable[str], lengths: Sequence[int], named: bool) -> list[str]:
+    """The criteria that can judge sequences: none that leaves out single rows, nor of one sequence one that leaves it out.
+
+    Raises
+    ------
+    ValueError
+        If others were named.
+    """
+    parts = ("cv", "cv-cavi") if len(lengths) == 1 else ()
+    able = [name for name, own in CRITERIA.items() if name not in EXCHANGEABLE and own.part not in parts]
+    other = [name for name in criteria if name in CRITERIA and name not in able]
+    if other and named:
+        raise ValueError(
+            f"{', '.join(other)} cannot judge {'one sequence' if parts else 'sequences'}: the rows that are left out or drawn "
+            f"anew would have no order; choose from {', '.join(able)}"
+        )
+    return [name for name in criteria if name not in other]
+
+
+def _folds(data: Data, folds: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """The rows of each fold: a random part of all rows, or of sequences whole ones, in the order of time."""
+    if data.lengths is None:
+        return np.array_split(rng.permutation(len(data.x)), folds)
+    owner = np.repeat(np.arange(len(data.lengths)), data.lengths)
+    return [np.flatnonzero(np.isin(owner, some)) for some in np.array_split(rng.permutation(len(data.lengths)), folds)]
 
 
 def check_criteria(criteria: Iterable[str], *, sampled: object = True) -> tuple[str, ...]:
