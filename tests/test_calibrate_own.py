@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,9 +17,10 @@ import reports
 from models.methods import nuts
 from reports.commands.app import app
 from reports.comparison.results import ResultsError
+from reports.page import planted as page
 from reports.page.calibration_own import OwnView, verdict_lines
 from reports.studies.calibration.study import FEWEST
-from reports.studies.own import ours, planted, study
+from reports.studies.own import ours, planted, study, trials
 from reports.studies.own.departures import departures
 from reports.studies.own.generative import Generative, digest, holding, opened
 from reports.studies.own.planted import FAULTS, NAMED, PRIOR, Posterior
@@ -463,6 +465,35 @@ def test_every_planted_fault_is_named_and_nothing_else(name, reference, rng):
     assert where is None or found.where == where
     assert found.explained > 0.8
     assert f"{100 * found.explained:.0f}% of the difference" in found.sentence
+
+
+@pytest.fixture(scope="module")
+def validated():
+    return pd.DataFrame(trials.trial("validate", 0, 0))
+
+
+def test_validation_catches_every_planted_fault_and_names_it(validated):
+    """On one data set, by the verdict and the name of `reports.validate`; the gross ones by the verdict too."""
+    by_method = validated.set_index("method", drop=False)
+    assert list(by_method.index) == list(FAULTS)
+    assert all(trials.named_right(row) for row in validated.itertuples())
+    assert (by_method.loc["exact", "verdict"], by_method.loc["exact", "fault"]) == ("agrees", "")
+    assert set(by_method.loc[["sign flipped", "the prior"], "verdict"]) == {"differs"}
+
+
+def test_the_table_of_planted_faults_is_that_of_the_trials(studied, validated):
+    gross = ("exact", "the prior", "sign flipped")
+    few = replace(studied, settings=replace(studied.settings, methods=gross))
+    exact = pd.DataFrame([{"part": "calibrate", "method": "exact", "checks": c} for c in ("", "", "medians")])
+    result = trials.Trials(few, pd.concat([validated, exact], ignore_index=True))
+    assert page.lines(result)[-1] == "exact: passes 2 of 3 calibrations and 1 of 1 validations"
+    assert page.lines(result)[0].startswith("the prior: in calibration found by the check of ")
+    rows = page.markdown(result).splitlines()
+    assert len(rows) == 2 + len(gross)
+    assert all(row.count("|") == 6 for row in rows)
+    assert "| none in 2 of 3 | 0 of 1 | 0 of 1 | 1 of 1 have none |" in rows[2]
+    assert rows[3].endswith("| 1 of 1 | 1 of 1 | 1 of 1 |")
+    assert page.summary(result).blocks[0].rows[1][0].text.startswith("the prior: ")
 
 
 def test_the_posterior_of_the_planted_model_is_exact():

@@ -170,6 +170,8 @@ def summarise_validation(result: Validation) -> None:
     show(summary(view))
     for sentence in differences(view):
         say(sentence)
+    for method, fault in view.manifest["faults"].items():
+        say(f"{view.label(method)}: {fault['sentence']}")
     for method, failure in result.failures.items():
         say(f"{view.label(method)} failed: {failure}", err, "red")
     say(stand_in(view.manifest))

@@ -54,8 +54,9 @@ def right(view: ValidationView, method: str) -> str:
         return f"This cannot be told for {differences(judged, open_)}.{rest} More draws would tell."
     nearest = max((said["checks"][0] for said in judged.values() if said["checks"]), key=answer.reach, default=None)
     near = f" Nearest to a limit: {answer.check_words(nearest)}." if nearest else ""
+    small = f" A departure within the limits is certain: {found.rstrip()}" if (found := blame(view, method)) else ""
     whole = "all of its variables" if len(view.blocks) > 1 else literal(view.blocks[0])
-    return f"Yes, as far as these draws show: {whole} agree{'' if len(view.blocks) > 1 else 's'} with {against}.{near}"
+    return f"Yes, as far as these draws show: {whole} agree{'' if len(view.blocks) > 1 else 's'} with {against}.{near}{small}"
 
 
 def claim(name: str) -> str:
