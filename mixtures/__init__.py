@@ -30,7 +30,25 @@ from mixtures.fit import Conjugate, Draws, Fit
 from mixtures.rows import Sequences
 
 if TYPE_CHECKING:
-    from mixtures.estimators import BayesianGaussianMixture, GaussianMixture
+    from mixtures.estimators import (
+        BayesianGaussianMixture,
+        CategoricalHMM,
+        GaussianHMM,
+        GaussianMixture,
+        PoissonHMM,
+        VariationalCategoricalHMM,
+        VariationalGaussianHMM,
+    )
+
+ESTIMATORS = (
+    "BayesianGaussianMixture",
+    "CategoricalHMM",
+    "GaussianHMM",
+    "GaussianMixture",
+    "PoissonHMM",
+    "VariationalCategoricalHMM",
+    "VariationalGaussianHMM",
+)
 
 COVARIANCES = {family.covariance: family for family in (Gaussian, TiedGaussian, DiagonalGaussian, SphericalGaussian)}
 """The Gaussian families by the name of their covariance structure."""
@@ -40,6 +58,7 @@ __all__ = [
     "BayesianGaussianMixture",
     "Bernoulli",
     "Categorical",
+    "CategoricalHMM",
     "CollapseError",
     "Conjugate",
     "ConvergenceWarning",
@@ -48,22 +67,26 @@ __all__ = [
     "Draws",
     "Fit",
     "Gaussian",
+    "GaussianHMM",
     "GaussianMixture",
     "Markov",
     "NormalWishart",
     "Poisson",
+    "PoissonHMM",
     "Product",
     "Sequences",
     "SphericalGaussian",
     "StickBreaking",
     "TiedGaussian",
+    "VariationalCategoricalHMM",
+    "VariationalGaussianHMM",
     "VersionWarning",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """The two estimators when they are first asked for, for they load scikit-learn."""
-    if name not in ("BayesianGaussianMixture", "GaussianMixture"):
+    """The estimators when they are first asked for, for they load scikit-learn."""
+    if name not in ESTIMATORS:
         raise AttributeError(f"module 'mixtures' has no attribute {name!r}")
     from mixtures import estimators
 

@@ -131,7 +131,7 @@ def test_mixtures_loads_numpy_and_scipy_alone():
         ROOT / "mixtures" / name
         for name in ("engines/chains.py", "engines/coded.py", "engines/fused.py", "engines/softmax.py")
     }
-    late |= set((ROOT / "mixtures" / "estimators").glob("*.py"))
+    late |= set((ROOT / "mixtures" / "estimators").rglob("*.py"))
     wrong = [
         (path.name, name)
         for path in files("mixtures")
