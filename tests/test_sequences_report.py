@@ -15,7 +15,7 @@ from mixtures.methods import em, exact, gibbs
 from mixtures.rows import Sequences
 from reports import Results, compare, select
 from reports.comparison.prepared import prepare
-from reports.metrics import ahead, chain, evidence, paths, series_checks
+from reports.metrics import ahead, chain, evidence, future, paths, series_checks
 from reports.page import render
 from reports.page.states import times
 
@@ -285,10 +285,40 @@ def test_the_number_of_states_is_chosen_by_criteria_that_know_their_order():
     assert np.isfinite(value["cv", 2])
 
 
+def test_leave_future_out_adds_up_to_a_ratio_of_exact_evidences(counts):
+    """sum_t log p(x_t | x_1 .. x_(t-1)) = log p(x) - log p(beginning), for which the exact posterior has both numbers."""
+    family, allocation = model(counts)
+    rows = Sequences(np.array([0, 1, 0, 9, 8, 10, 9, 0, 1, 0])[:, None].astype(float))
+
+    def evidence_of(x):
+        return exact.fit(x, family, allocation).info["log_evidence"][-1]
+
+    def draws(x):
+        return exact.fit(x, family, allocation).as_draws(4, 2000, 1)
+
+    found = future.leave_future_out(draws, rows, 3)
+    assert found.elpd.shape == (7,)
+    assert found.elpd.sum() == pytest.approx(
+        evidence_of(rows) - evidence_of(Sequences(rows.x[:3])), abs=0.3
+    )  # the spread over seeds is 0.07
+    assert (found.khat <= 0.7).all()
+    assert 1 <= found.fits <= 7
+
+
+def test_leave_future_out_goes_on_step_by_step_in_all_sequences():
+    x = Sequences(np.arange(9.0)[:, None], [5, 1, 3])
+    assert future.beginning(x, 2).x.ravel().tolist() == [0, 1, 5, 6, 7]
+    assert future.beginning(x, 2).lengths.tolist() == [2, 1, 2]
+    with pytest.raises(ValueError, match="needs at least 8"):
+        future.first_step(x.lengths)
+
+
 def test_criteria_that_leave_out_single_rows_are_refused_for_sequences():
     with pytest.raises(ValueError, match="loo cannot judge sequences"):
         select(X, [1, 2], rng=0, sequences=[5, 5], criteria=["bic", "loo"])
     with pytest.raises(ValueError, match="cv cannot judge one sequence"):
         select(X, [1, 2], rng=0, sequences=True, criteria=["cv"])
+    with pytest.raises(ValueError, match="lfo needs rows in the order of time"):
+        select(X, [1, 2], rng=0, criteria=["lfo"])
     with pytest.raises(ValueError, match="sticky is a setting of sequences"):
         select(X, [1, 2], rng=0, sticky=1.0)

@@ -59,8 +59,8 @@ def select(
         str | None,
         typer.Option(
             metavar="LIST",
-            help="Comma-separated, from: aic, bic, sabic, icl, cv, cv-cavi, elbo, elbo-logk, loo, evidence, blrt.",
-            show_default="all but blrt; above 5000 points without loo and evidence",
+            help="Comma-separated, from: aic, bic, sabic, icl, cv, cv-cavi, elbo, elbo-logk, loo, lfo, evidence, blrt.",
+            show_default="all that suit the data but blrt; above 5000 points without loo and evidence",
         ),
     ] = None,
     folds: Annotated[int, typer.Option(help="Folds of the cross-validation.")] = 10,

@@ -363,6 +363,7 @@ def fits(view: View) -> Section:
         "gibbs_khat_bad": "high k-hat in LOO (points)",
         "gibbs_evidence": "evidence by",
         "gibbs_loo": "LOO by",
+        "lfo_fits": "posteriors sampled for LFO",
     }
     table = view.selection.fits
     shown = [name for name in columns if name in table]

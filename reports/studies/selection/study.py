@@ -29,6 +29,7 @@ from reports.metrics.criteria import (
     EXCHANGEABLE,
     NO_COVARIANCE,
     PART_TITLES,
+    SEQUENTIAL,
     TESTS,
     Candidate,
     Clustering,
@@ -52,6 +53,9 @@ CSV, MANIFEST, PLOT, PAGE = "selection.csv", "manifest.json", "selection.png", "
 
 # Points up to which the posterior is sampled without being asked.
 LARGEST_SAMPLED = 5000
+
+# Rows of sequences up to which leave-future-out samples the posterior again without being asked.
+LARGEST_REFITTED = 500
 
 # Part of EM's starts from which their collapses are told.
 MANY = 0.25
@@ -230,8 +234,8 @@ def select(
     for number in (numbers[0], numbers[-1]):
         datasets.check_components(data.x, number, correlated=correlated, kinds=data.kinds)
     asked = [name for name in CRITERIA if name not in TESTS] if criteria is None else criteria
+    asked = _judging(asked, data, named=asked is criteria)
     if data.lengths is not None:
-        asked = _judging(asked, data.lengths, asked is criteria)
         folds = min(folds, max(2, len(data.lengths)))
     criteria = check_criteria(asked, sampled=criteria or len(x) <= LARGEST_SAMPLED)
     if any(CRITERIA[criterion].part.startswith("cv") for criterion in criteria) and not 2 <= folds <= len(data.x):
@@ -335,15 +339,25 @@ def select(
     return selection
 
 
-def _judging(criteria: Iterable[str], lengths: Sequence[int], named: bool) -> list[str]:
-    """The criteria that can judge sequences: none that leaves out single rows, nor of one sequence one that leaves it out.
+def _judging(criteria: Iterable[str], data: Data, *, named: bool) -> list[str]:
+    """The criteria that can judge these rows.
+
+    Of sequences none that leaves out single rows, nor of one sequence one that leaves it out; of other rows not
+    leave-future-out, nor of many unless it was named.
 
     Raises
     ------
     ValueError
         If others were named.
     """
-    parts = ("cv", "cv-cavi") if len(lengths) == 1 else ()
+    criteria = list(criteria)
+    if data.lengths is None:
+        if named and (other := [name for name in criteria if name in SEQUENTIAL]):
+            raise ValueError(f"{', '.join(other)} needs rows in the order of time; give sequences, or leave it out")
+        return [name for name in criteria if name not in SEQUENTIAL]
+    if not named and len(data.x) > LARGEST_REFITTED:
+        criteria = [name for name in criteria if name not in SEQUENTIAL]
+    parts = ("cv", "cv-cavi") if len(data.lengths) == 1 else ()
     able = [name for name, own in CRITERIA.items() if name not in EXCHANGEABLE and own.part not in parts]
     other = [name for name in criteria if name in CRITERIA and name not in able]
     if other and named:
