@@ -271,6 +271,17 @@ def test_the_first_sentence_says_whether_it_is_right(validation):
     assert "It agrees in b" in lost
 
 
+def test_the_shell_begins_with_the_same_answers(validation, capsys):
+    from reports.commands.terminal import summarise_validation
+
+    summarise_validation(validation)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Is factorised right? No. " in said
+    assert "It differs from NUTS in b (width ratio" in said
+    assert "KL divergence from the posterior, in nats:" in said
+    assert "[[" not in said
+
+
 def test_how_far_a_density_is_from_the_posterior_is_known_from_the_evidence(validation):
     """KL of the best product of independent normals is minus half the log determinant of the correlations: PRML 10.12-10.15."""
     view = ValidationView(validation.results)

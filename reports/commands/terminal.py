@@ -161,21 +161,18 @@ def summarise(result: Comparison) -> None:
 
 
 def summarise_validation(result: Validation) -> None:
-    """Write the verdict on every result, where results differ from the reference, and which that is."""
-    from reports.page.answer import stand_in
-    from reports.page.glance import differences, summary
+    """Write the verdict on every result, whether each added one is right, and what else the page begins with."""
+    from reports.page.glance import summary
+    from reports.page.links import Links
+    from reports.page.right import answers
     from reports.page.validation_view import ValidationView
 
     view = ValidationView(result.results)
     show(summary(view))
-    for sentence in differences(view):
-        say(sentence)
-    for method, fault in view.manifest["faults"].items():
-        say(f"{view.label(method)}: {fault['sentence']}")
     for method, failure in result.failures.items():
         say(f"{view.label(method)} failed: {failure}", err, "red")
-    say(stand_in(view.manifest))
-    say(reference_line(view))
+    for question, words in answers(view):
+        say(Links({}).plain(f"{question}{'' if question.endswith('?') else ':'} {words}"))
 
 
 def reference_line(view: View) -> str:

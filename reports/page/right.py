@@ -65,9 +65,9 @@ def claim(name: str) -> str:
 
 
 def blame(view: ValidationView, method: str) -> str:
-    """Return the likeliest fault, if one was found."""
-    found = view.manifest.get("faults", {}).get(method)
-    return f"{literal(found['sentence'])} " if found else ""
+    """Return the likeliest fault, if a single one explains the difference."""
+    found = view.manifest["faults"].get(method)
+    return f"{literal(found['sentence'])} " if found and found["kind"] != "several" else ""
 
 
 def excuse(view: ValidationView, judged: dict[str, Any], claims: Sequence[str]) -> str:
@@ -91,11 +91,16 @@ def differences(judged: dict[str, Any], claims: Sequence[str]) -> str:
     told = {name: found for name in claims if (found := cause(judged[name]))}
     ordered = sorted(claims, key=lambda name: -answer.reach(told[name]) if name in told else 0)
     words = [
-        f"{claim(name)} ({answer.check_words(told[name])})" if name in told else claim(name) for name in ordered[:SHOWN]
+        f"{claim(name)} ({number_of(told[name], name)})" if name in told else claim(name) for name in ordered[:SHOWN]
     ]
     if more := len(ordered) - len(words):
         words.append(f"{more} more")
     return listing(words)
+
+
+def number_of(check: dict[str, Any], name: str) -> str:
+    """Return a check in words, without the parameter where that is the whole variable."""
+    return answer.check_words(check | {"target": "data"} if check["target"] == name else check)
 
 
 def cause(said: dict[str, Any]) -> dict[str, Any] | None:
