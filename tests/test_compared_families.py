@@ -14,7 +14,7 @@ from reports import Results, compare, select
 from reports.commands.options import described
 from reports.comparison.added import as_added
 from reports.comparison.prepared import prepare
-from reports.comparison.run import _frame, summary
+from reports.comparison.run import frame, summary
 from reports.metrics import Row, parameters, prediction
 from reports.page import quantities, render
 from reports.page.agreement import block_table, boundary, furthest_apart, on_axis
@@ -303,7 +303,7 @@ def test_scores_of_impossible_points_are_kept_as_infinite_and_other_infinities_l
         prediction.paired_difference("map", "em", "heldout_log_difference", one, one),
         Row("cavi", "khat", "all", np.inf),
     ]
-    found = _frame(rows)
+    found = frame(rows)
     assert list(zip(found["method"], found["metric"], strict=True)) == [
         ("em", "heldout_log_density"),
         ("em", "heldout_log_difference"),

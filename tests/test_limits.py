@@ -216,7 +216,7 @@ def test_what_was_asked_for_is_weighed_before_the_work(arguments, inputs, monkey
 def test_what_is_added_is_weighed_before_it_is_read(inputs, monkeypatch):
     import xarray as xr
 
-    from reports.comparison.added import _read
+    from reports.comparison.added import read_arrays
 
     monkeypatch.setattr(limits, "memory", lambda: 1e6)
     path = inputs / "draws.nc"
@@ -224,16 +224,16 @@ def test_what_is_added_is_weighed_before_it_is_read(inputs, monkeypatch):
         path, engine="h5netcdf"
     )
     with pytest.raises(ValueError, match=r"would take about 1\.6 MB of memory"):
-        _read(path, ["weights"])
+        read_arrays(path, ["weights"])
     os.mkfifo(inputs / "pipe.nc")
     with pytest.raises(ValueError, match="a named pipe"):
-        _read(inputs / "pipe.nc", ["weights"])
+        read_arrays(inputs / "pipe.nc", ["weights"])
 
 
 def test_a_store_that_promises_terabytes_or_holds_a_pipe(tmp_path):
     import zarr
 
-    from reports.comparison.added import _read
+    from reports.comparison.added import read_arrays
 
     path = tmp_path / "draws.zarr"
     group = zarr.open_group(path, mode="w", zarr_format=2).create_group("posterior")
@@ -241,10 +241,10 @@ def test_a_store_that_promises_terabytes_or_holds_a_pipe(tmp_path):
     weights.attrs["_ARRAY_DIMENSIONS"] = ["draw", "cluster"]
     zarr.consolidate_metadata(str(path), zarr_format=2)
     with pytest.raises(ValueError, match="would take about 32 TB of memory"):
-        _read(path, ["weights"])
+        read_arrays(path, ["weights"])
     os.mkfifo(path / "posterior" / "weights" / "0.0")
     with pytest.raises(ValueError, match="a named pipe"):
-        _read(path, ["weights"])
+        read_arrays(path, ["weights"])
 
 
 def test_a_results_folder_that_promises_terabytes(tmp_path, monkeypatch):

@@ -80,7 +80,11 @@ def validation():
         "no correlation": {name: rng.permuted(v, axis=0) for name, v in exact(4000, rng).items()},
         "some": {"tau": rng.lognormal(0, 0.5, (2, 1000))},
     }
-    return reports.validate(MODEL, added, methods=["laplace"], rng=2, cache=False, name="<b>line</b>")
+    truth = {"tau": 1.0, "b": [0.5, 1.5]}
+    methods = ["laplace", "pathfinder", "smc"]
+    return reports.validate(
+        MODEL, added, methods=methods, rng=2, cache=False, truth=truth, name="<b>line</b>", moves=10
+    )
 
 
 def state(validation, method, claim):
@@ -110,7 +114,8 @@ def test_every_way_to_the_evidence_finds_it(validation):
     """That of the line is in closed form, and a number without data has none."""
     rows = validation.results.metrics
     found = rows[rows["metric"] == "log_evidence"].set_index(["method", "target"])
-    for place in (("nuts", "bridge"), ("exact", "importance"), ("exact", "elbo"), ("laplace", "importance")):
+    places = [("nuts", "bridge"), ("exact", "importance"), ("exact", "elbo"), ("laplace", "importance"), ("smc", "smc")]
+    for place in places:
         assert abs(found.loc[place, "value"] - LOG_EVIDENCE) < 4 * found.loc[place, "se"] + 1e-6, place
     assert found.loc[("factorised", "elbo"), "value"] < LOG_EVIDENCE - 0.5
     np.testing.assert_allclose(found.loc[("laplace", "laplace"), "value"], LOG_EVIDENCE, atol=1e-4)
@@ -126,12 +131,70 @@ def test_a_saved_validation_gives_its_page_again(validation, tmp_path):
     folder = validation.save(tmp_path / "out", report=False)
     loaded = Results.load(folder)
     assert loaded.is_validation
-    assert set(loaded.trees) == {"exact", "factorised", "no correlation", "some", "laplace", "nuts"}
+    ours = {"laplace", "pathfinder", "smc", "nuts"}
+    assert set(loaded.trees) == {"exact", "factorised", "no correlation", "some", *ours}
     page = render(loaded)
-    for text in ("&lt;b&gt;line&lt;/b&gt;", "rank correlations", "some says nothing of b and at_two", "Laplace"):
+    for text in (
+        "&lt;b&gt;line&lt;/b&gt;",
+        "rank correlations",
+        "some says nothing of b and at_two",
+        "Prior predictive",
+    ):
         assert text in page, text
+    for section in (
+        "answer",
+        "verdict",
+        "joint",
+        "evidence",
+        "prediction",
+        "checks",
+        "truth",
+        "prior-sensitivity",
+        "cost",
+    ):
+        assert f'<section id="{section}"' in page, section
     assert "Validation of" in repr(validation)
     assert "agrees" in validation._repr_html_()
+
+
+def test_statistics_of_replicated_data_find_no_fault_with_the_exact_posterior(validation):
+    rows = validation.results.metrics
+    p = rows[(rows["metric"] == "ppc_p") & (rows["method"] == "exact")].set_index("target")["value"]
+    assert {"mean[y]", "sd[y]", "largest[y]"} <= set(p.index)
+    assert 0.2 < p["mean[y]"] < 0.8  # the mean is fitted
+    prior = {row["statistic"]: row for row in validation.results.manifest["prior_checks"]}
+    assert prior["mean[y]"]["high"] - prior["mean[y]"]["low"] > 10  # of a coefficient with sd 2 times 2
+
+
+def test_leave_one_out_by_draws_and_by_weighted_draws_is_that_in_closed_form(validation):
+    """p(y_n | y_-n) of a Gaussian posterior: the mean and variance at x_n without n (Gelman et al. 2013, section 7.2)."""
+    x = np.linspace(1, 3, 8)
+    X, y = np.column_stack([np.ones(8), x]), MODEL.rvs_to_values[MODEL["y"]].data
+    elpd = 0.0
+    for n in range(8):
+        rest = np.arange(8) != n
+        S = np.linalg.inv(X[rest].T @ X[rest] / 0.25 + np.eye(2) / 4)
+        m = S @ X[rest].T @ y[rest] / 0.25
+        elpd += stats.norm(X[n] @ m, np.sqrt(0.25 + X[n] @ S @ X[n])).logpdf(y[n])
+    rows = validation.results.metrics.set_index(["method", "metric", "target"])["value"]
+    for method, metric in (("nuts", "elpd_loo"), ("exact", "elpd_loo_approximate")):
+        error = rows[method, metric.replace("elpd_loo", "elpd_loo_mcse"), "data"]
+        assert abs(rows[method, metric, "data"] - elpd) < 4 * error, method
+
+
+def test_true_values_have_their_ranks(validation):
+    rows = validation.results.metrics.set_index(["method", "metric", "target"])["value"]
+    assert abs(rows["exact", "truth_rank", "tau"] - 0.5) < 0.04  # the median of a log normal
+    expected = stats.norm(CENTRE[1], np.sqrt(COVARIANCE[1, 1])).cdf(1.5)
+    assert abs(rows["exact", "truth_rank", "b[slope]"] - expected) < 0.04
+
+
+def test_full_rank_advi_has_the_correlation_and_a_second_sampler_agrees():
+    second = reports.validate(MODEL, methods=["advi-fullrank"], rng=2, cache=False, draws=250, second_sampler="nutpie")
+    assert not second.failures
+    assert state(second, "advi-fullrank", CORRELATIONS) == "agrees"
+    assert set(second.results.manifest["references"]) == {"nuts", "nuts-2"}
+    assert second.results.manifest["reference"]["trusted"]
 
 
 @pytest.mark.parametrize("form", ["mapping", "dataset", "tree", "file", "unconstrained", "marked"])

@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pymc as pm
@@ -110,6 +110,69 @@ def fit(
         weights = prior.sample(prior.posterior(np.zeros(())), draws, rng)
         theta = family.sample(family.posterior(nothing), draws, rng)
         starts.append(joint.unconstrain(family, allocation, weights, theta))
+    run = temper(model, flat, starts, draws=draws, moves=moves, threshold=threshold, rng=rng)
+    values = {
+        name: np.asarray(a).reshape(chains, draws, *a.shape[1:])
+        for name, a in batched(flat.constrain, run.v)(run.v).items()
+    }
+    clock.append(time.perf_counter())
+    if not run.agree:
+        warnings.warn(disagreement(run.log_evidence), ConvergenceWarning, stacklevel=2)
+    return allocation.fits(
+        method="smc",
+        kind="mcmc",
+        family=family,
+        allocation=allocation,
+        posterior=joint.posterior(allocation, values),
+        bound=np.empty(0),
+        converged=run.agree,
+        seconds={"compile": clock[1] - clock[0] - run.seconds, "run": run.seconds},
+        info={"moves": moves, "threshold": threshold} | run.info,
+    )
+
+
+class Tempered(NamedTuple):
+    """The particles at beta = 1, (chains * draws, P), run after run, what `fit` says of them, and the seconds of sampling."""
+
+    v: np.ndarray
+    info: dict[str, Any]
+    seconds: float
+
+    @property
+    def log_evidence(self) -> np.ndarray:
+        """Each run's estimate of the log evidence."""
+        return np.asarray(self.info["log_evidence_runs"])
+
+    @property
+    def agree(self) -> bool:
+        """Whether no few of the runs hold most of the sum of their estimates."""
+        z = np.exp(self.log_evidence - self.log_evidence.max())
+        return bool(z.sum() ** 2 / (z**2).sum() > len(z) / 2)
+
+
+def temper(
+    model: pm.Model,
+    flat: Flat,
+    starts: list[dict[str, np.ndarray]],
+    *,
+    draws: int,
+    moves: int,
+    threshold: float,
+    rng: np.random.Generator,
+) -> Tempered:
+    """Temper particles of any model from its prior to its posterior.
+
+    Parameters
+    ----------
+    model : pymc.Model
+    flat : Flat
+        Its flat space.
+    starts : list of dict of ndarray
+        For each run, draws (draws, ...) from the prior by the names of ``model.value_vars``.
+    draws, moves, threshold
+        As in `fit`.
+    rng : numpy.random.Generator
+    """
     logger = logging.getLogger("pymc")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -121,7 +184,7 @@ def fit(
                 flat=flat,
                 moves=moves,
                 threshold=threshold,
-                chains=chains,
+                chains=len(starts),
                 cores=1,
                 start=starts,
                 random_seed=int(rng.integers(2**31)),
@@ -133,39 +196,17 @@ def fit(
         logger.setLevel(level)
     stats = tree["sample_stats"]
     v = flat.join({name: tree["posterior"][name].to_numpy() for name in flat.shapes})
-    v = v.reshape(chains * draws, flat.size)
-    values = {
-        name: np.asarray(a).reshape(chains, draws, *a.shape[1:]) for name, a in batched(flat.constrain, v)(v).items()
+    info = {
+        "log_evidence_runs": np.array([run[-1] for run in stats["log_marginal_likelihood"].to_numpy()], dtype=float),
+        "temperatures": np.array([len(run) for run in stats["beta"].to_numpy()]),
+        "accepted": float(np.mean([run[-1] for run in stats["accepted"].to_numpy()])),
     }
-    clock.append(time.perf_counter())
+    return Tempered(v.reshape(-1, flat.size), info, float(stats.attrs["_t_sampling"]))
 
-    log_evidence = np.array([run[-1] for run in stats["log_marginal_likelihood"].to_numpy()], dtype=float)
-    z = np.exp(log_evidence - log_evidence.max())
-    agree = bool(z.sum() ** 2 / (z**2).sum() > chains / 2)
-    if not agree:
-        warnings.warn(
-            f"the runs' estimates of the log evidence range over {np.ptp(log_evidence):.3g} nats; raise draws or moves",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
-    ran = stats.attrs["_t_sampling"]
-    return allocation.fits(
-        method="smc",
-        kind="mcmc",
-        family=family,
-        allocation=allocation,
-        posterior=joint.posterior(allocation, values),
-        bound=np.empty(0),
-        converged=agree,
-        seconds={"compile": float(clock[1] - clock[0] - ran), "run": float(ran)},
-        info={
-            "moves": moves,
-            "threshold": threshold,
-            "log_evidence_runs": log_evidence,
-            "temperatures": np.array([len(run) for run in stats["beta"].to_numpy()]),
-            "accepted": float(np.mean([run[-1] for run in stats["accepted"].to_numpy()])),
-        },
-    )
+
+def disagreement(log_evidence: np.ndarray) -> str:
+    """What is said of runs that do not agree."""
+    return f"the runs' estimates of the log evidence range over {np.ptp(log_evidence):.3g} nats; raise draws or moves"
 
 
 class Differences(SMC_KERNEL):

@@ -246,6 +246,17 @@ class Fault(TypedDict):
     left: float
 
 
+class PriorCheck(TypedDict):
+    """One statistic of data sets from the prior; see `reports.validation.predictive.checks`."""
+
+    statistic: str
+    observed: float
+    p: Share
+    low: float
+    median: float
+    high: float
+
+
 class Validation(TypedDict):
     """The manifest of a validation; what it holds besides is passed over."""
 
@@ -266,6 +277,9 @@ class Validation(TypedDict):
     verdict: dict[str, dict[str, Claim]]
     faults: NotRequired[dict[str, Fault]]
     prior_sensitivity: dict[str, str] | None
+    prior_checks: list[PriorCheck]
+    no_checks: str | None
+    truth: dict[str, Any]
     timings: dict[str, float | None]
     files: dict[str, str]
 

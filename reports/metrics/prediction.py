@@ -62,11 +62,29 @@ def leave_one_out(method: str, tree: xr.DataTree, family: Family, rng: Rng) -> t
         ``elpd`` and ``pareto_k`` (obs), and ``pit`` (obs, feature), the leave-one-out probability integral transform of every
         feature whose values have an order.
     """
-    import xarray as xr
-
     rng = generator(rng)
     posterior, x = tree["posterior"].to_dataset(), tree["observed_data"].to_dataset()["x"]
     log_likelihood = tree["log_likelihood"]["x"].transpose("chain", "draw", "obs").values
+    rows, pointwise, log_weights = psis(method, log_likelihood, posterior)
+    pit = _pit(posterior, log_weights, x.values, family, rng)
+    if pit:
+        names = x["feature"].values[list(pit)]
+        pointwise = pointwise.assign(pit=(("obs", "feature"), np.stack(list(pit.values()), axis=1)), feature=names)
+    return rows, pointwise
+
+
+def psis(method: str, log_likelihood: np.ndarray, posterior: xr.Dataset) -> tuple[list[Row], xr.Dataset, np.ndarray]:
+    """Rows and pointwise values of `leave_one_out` but ``pit``, and the log weights (S, N), for any model.
+
+    Parameters
+    ----------
+    log_likelihood : ndarray, shape (chain, draw, N)
+        log p(x_n | theta) in nats.
+    posterior : Dataset
+        The same draws (chain, draw).
+    """
+    import xarray as xr
+
     log_weights, pareto_k = pareto_smoothed(log_likelihood, posterior)
     log_p = log_likelihood.reshape(log_weights.shape)
     S, good_k = len(log_p), quality.limit(len(log_p))
@@ -75,17 +93,13 @@ def leave_one_out(method: str, tree: xr.DataTree, family: Family, rng: Rng) -> t
     pointwise = xr.Dataset(
         {"elpd": ("obs", elpd), "pareto_k": ("obs", pareto_k)}, attrs={"p": p, "n_samples": S, "good_k": good_k}
     )
-    pit = _pit(posterior, log_weights, x.values, family, rng)
-    if pit:
-        names = x["feature"].values[list(pit)]
-        pointwise = pointwise.assign(pit=(("obs", "feature"), np.stack(list(pit.values()), axis=1)), feature=names)
     rows = [
         Row(method, "elpd_loo", "data", elpd.sum(), np.sqrt(elpd.size) * elpd.std(ddof=1)),
         Row(method, "p_loo", "data", p),
         Row(method, "elpd_loo_mcse", "data", _monte_carlo(log_weights, log_likelihood)),
         Row(method, "loo_khat_bad", "data", float((pareto_k > good_k).sum())),
     ]
-    return rows, pointwise
+    return rows, pointwise, log_weights
 
 
 def approximate_leave_one_out(

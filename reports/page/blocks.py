@@ -240,6 +240,22 @@ class Image:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """A picture that is SVG already, such as a graph by Graphviz."""
+
+    svg: str
+    alt: str
+    width: ClassVar[int] = 60
+    tall: ClassVar[bool] = False
+    figure: ClassVar[None] = None
+
+    @property
+    def source(self) -> str:
+        """The picture as a data address."""
+        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg.encode()).decode()}"
+
+
+@dataclass(frozen=True)
 class Figure:
     """One figure, or several abreast, under one caption.
 
@@ -249,7 +265,7 @@ class Figure:
 
     kind: ClassVar[str] = "figure"
     caption: str
-    images: Sequence[Image]
+    images: Sequence[Image | Drawing]
     alt: str = ""
     slug: str = ""
     number: int = 0

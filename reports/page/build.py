@@ -100,7 +100,8 @@ def figures(sections: Sequence[Section]) -> dict[str, Any]:
     named = {}
     for block in (block for section in numbered(sections) for block in section.blocks if block.kind == "figure"):
         for letter, image in zip(ascii_lowercase, block.images, strict=False):
-            named[block.slug if len(block.images) == 1 else f"{block.slug}-{letter}"] = image.figure
+            if image.figure is not None:
+                named[block.slug if len(block.images) == 1 else f"{block.slug}-{letter}"] = image.figure
     return named
 
 

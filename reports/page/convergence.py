@@ -138,8 +138,7 @@ def objectives(view: View) -> list[Figure]:
     names = listing([view.label(m) for m in traces])
     return [
         Figure(
-            "Objective against the pass or step. That of EM, MAP-EM and CAVI never falls. Objectives of different methods "
-            f"measure different things: their levels cannot be compared here.{noisy}",
+            f"Objective against the pass or step. {view.objectives}{noisy}",
             [image(plot_bounds(traces, axes), f"Objective of {names} against the pass or step: rising, then flat")],
             slug="objectives",
         )

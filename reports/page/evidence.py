@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from reports.page.cells import hundredths, name_cell
 from reports.page.numbers import DASH, number, with_error
 from reports.page.trust import no_fit
 from reports.page.view import View
+from reports.page.words import literal
 
 
 class Number(NamedTuple):
@@ -80,7 +82,14 @@ def evidence(view: View) -> Section:
     )
     if not view.trees:
         return no_fit(section)
-    table = evidence_table(view)
+    section.blocks += estimates(view, NUMBERS)
+    return section
+
+
+def estimates(view: View, numbers: Mapping[str, Number]) -> list[Figure | Table | Facts | Notice]:
+    """Return every number for the evidence, drawn and side by side, what each is, and why others are missing."""
+    table = evidence_table(view, numbers)
+    blocks: list[Figure | Table | Facts | Notice] = []
     if len(table):
         from reports.plots.evidence import plot_evidence
 
@@ -94,18 +103,18 @@ def evidence(view: View) -> Section:
             "marked as the best; hollow marks failed theirs. The numbers differ by what they leave out, not only by error."
         )
         alt = f"Log evidence by method and number; on top {seen}"
-        section.blocks += [
+        blocks += [
             Figure(caption, [image(plot_evidence(table), alt)]),
             _side_by_side(view, table),
-            Facts([(n.name, n.meaning) for target, n in NUMBERS.items() if target in set(table["target"])]),
+            Facts([(n.name, n.meaning) for target, n in numbers.items() if target in set(table["target"])]),
         ]
     for method, missing in view.manifest["evidence"].items():
         for target, reason in missing.items():
-            section.blocks.append(Notice(f"{view.label(method)} gives no {NUMBERS[target].name}: {reason}.", "warn"))
-    return section
+            blocks.append(Notice(f"{view.label(method)} gives no {numbers[target].name}: {literal(reason)}.", "warn"))
+    return blocks
 
 
-def evidence_table(view: View) -> pd.DataFrame:
+def evidence_table(view: View, numbers: Mapping[str, Number] = NUMBERS) -> pd.DataFrame:
     """Every number for the log evidence, trusted estimates first.
 
     Returns
@@ -121,10 +130,10 @@ def evidence_table(view: View) -> pd.DataFrame:
     table = table[table["method"].isin(view.trees)]
     states = [_state(view, *pair) for pair in zip(table["method"], table["target"], strict=True)]
     table = table.assign(
-        score=[NUMBERS[target].name for target in table["target"]],
+        score=[numbers[target].name for target in table["target"]],
         state=states,
         failed=[state == FAILED for state in states],
-        rank=[NUMBERS[target].rank for target in table["target"]],
+        rank=[numbers[target].rank for target in table["target"]],
         other=table["method"] != view.reference,
         order=table["se"].where(table["target"].isin(ESTIMATES), -table["value"]),
     )

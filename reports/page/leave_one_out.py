@@ -178,25 +178,37 @@ def khat_tables(view: View) -> list[Table]:
     )
     tables = [Table(caption, head, rows, slug="khat")]
     if bad:
-        x = view.data["x"].transpose("obs", "feature")
-        shown = [str(name) for name in x["feature"].values][:MOST_FEATURES]
-        place = view.data["row"].values if "row" in view.data else np.arange(x.sizes["obs"])
-        body = [
-            [
-                name_cell(view, method),
-                Cell(ROUTES[route]),
-                Cell(str(place[n] + 1), int(place[n] + 1)),
-                Cell(fixed(khat, 2), khat),
-                *(_seen(view, name, float(v)) for name, v in zip(shown, x.values[n], strict=False)),
-            ]
+        tables.append(bad_points(view, bad))
+    return tables
+
+
+def bad_points(view: View, bad: list[tuple[str, str, int, float]]) -> Table:
+    """Return the points whose k-hat is above the limit: method, route, number of the point, k-hat."""
+    if not view.has_rows:
+        rows = [
+            [name_cell(view, method), Cell(ROUTES[route]), Cell(view.observed[n]), Cell(fixed(khat, 2), khat)]
             for method, route, n, khat in bad
         ]
-        some = f"; the first {len(shown)} of {x.sizes['feature']} features" if len(shown) < x.sizes["feature"] else ""
-        which = f"the largest first, at most {NAMED} a score"
-        caption = f"Points with a k-hat above the limit, {which}. Rows are counted from 1{some}"
-        head = ["method", "by", "row", "k-hat", *shown]
-        tables.append(Table(caption, head, body, fold=len(body) > FOLDED, slug="khat-points"))
-    return tables
+        caption = f"Observed values with a k-hat above the limit, the largest first, at most {NAMED} a score"
+        return Table(caption, ["method", "by", "value", "k-hat"], rows, fold=len(rows) > FOLDED, slug="khat-points")
+    x = view.data["x"].transpose("obs", "feature")
+    shown = [str(name) for name in x["feature"].values][:MOST_FEATURES]
+    place = view.data["row"].values if "row" in view.data else np.arange(x.sizes["obs"])
+    body = [
+        [
+            name_cell(view, method),
+            Cell(ROUTES[route]),
+            Cell(str(place[n] + 1), int(place[n] + 1)),
+            Cell(fixed(khat, 2), khat),
+            *(_seen(view, name, float(v)) for name, v in zip(shown, x.values[n], strict=False)),
+        ]
+        for method, route, n, khat in bad
+    ]
+    some = f"; the first {len(shown)} of {x.sizes['feature']} features" if len(shown) < x.sizes["feature"] else ""
+    which = f"the largest first, at most {NAMED} a score"
+    caption = f"Points with a k-hat above the limit, {which}. Rows are counted from 1{some}"
+    head = ["method", "by", "row", "k-hat", *shown]
+    return Table(caption, head, body, fold=len(body) > FOLDED, slug="khat-points")
 
 
 def _seen(view: View, feature: str, x: float) -> Cell:

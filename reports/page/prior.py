@@ -129,8 +129,8 @@ def power_scaling(view: View, facts: dict[str, Any]) -> list[Notice | Figure | T
     worst = table.iloc[0]
     most = f"largest prior sensitivity {with_error(worst['prior'], worst['prior_se'])} at {literal(worst['target'])}"
     figure = Figure(
-        f"[[prior-sensitivity|Power-scaling]] of the aligned draws of {label}: one mark a parameter, with one standard error. "
-        f"From {SENSITIVE} on (lines) a sensitivity counts. Where prior and likelihood both move a parameter, they say "
+        f"[[prior-sensitivity|Power-scaling]] of the {view.aligned}draws of {label}: one mark a parameter, with one standard "
+        f"error. From {SENSITIVE} on (lines) a sensitivity counts. Where prior and likelihood both move a parameter, they say "
         "different things ([[prior-data-conflict|prior-data conflict]]); where the prior alone moves it, the data say little. "
         f"Neither calls the posterior wrong; both say that the prior needs a reason. Here, {found}; {most}.",
         [image(plot_sensitivity(table, SENSITIVE), "")],

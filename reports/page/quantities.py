@@ -388,6 +388,8 @@ def replicated_quantiles(trees: Mapping[str, xr.DataTree]) -> pd.DataFrame:
     """Return, by method and statistic, quantiles over replicated data sets and the observed value."""
     rows = []
     for method, tree in trees.items():
+        if "checks" not in tree:
+            continue
         found = tree["checks"].to_dataset()
         quantiles = np.quantile(found["replicated"].values, [0.01, 0.25, 0.5, 0.75, 0.99], axis=0).T
         rows += [

@@ -128,7 +128,7 @@ def checks(view: View) -> Section:
     )
     if not view.trees:
         return no_fit(section)
-    section.blocks += _statistics(view)
+    section.blocks += statistics_blocks(view)
     if view.ordered:
         section.blocks += pseudo_residuals(view)
     if not view.rich:
@@ -190,14 +190,16 @@ def _loo_pit(view: View, methods: list[str]) -> Figure:
     )
 
 
-def _statistics(view: View) -> list:
+def statistics_blocks(view: View) -> list:
     """Posterior predictive p-values of label-free statistics, and the replicated ones beside the observed."""
     p = view.table("ppc_p")
     if p.empty:
         return []
     from reports.plots.checks import plot_checks
 
-    labels = {m: view.label(m) + (" plug-in" if m in view.points else "") for m in view.trees}
+    labels = {
+        m: view.label(m) + (" plug-in" if m in view.points else "") for m in view.trees if "checks" in view.trees[m]
+    }
     table = quantities.replicated_quantiles(view.trees)
     observed = table.drop_duplicates("statistic").set_index("statistic")["observed"]
     values = p.pivot(index="target", columns="method", values="value").reindex(index=observed.index)

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from reports.comparison.verdict import CORRELATIONS
+from reports.metrics.checks import EXTREME
 from reports.page import right
 from reports.page.agreement import agreement, forest
-from reports.page.blocks import Bullets, Cell, Code, Facts, Notice, Section, Table
+from reports.page.blocks import Bullets, Cell, Code, Drawing, Facts, Figure, Notice, Section, Table, value
 from reports.page.cells import name_cell
 from reports.page.closing import cost
 from reports.page.convergence import convergence
-from reports.page.numbers import DASH
+from reports.page.evidence import Number, estimates
+from reports.page.joint import pair_figure
+from reports.page.leave_one_out import leave_one_out
+from reports.page.numbers import DASH, number
 from reports.page.opening import verdict
+from reports.page.prior import power_scaling
+from reports.page.scores import statistics_blocks
 from reports.page.trust import reference
 from reports.page.validation_view import ValidationView
 from reports.page.view import ADVI
 from reports.page.words import listing, literal, short
+from reports.validation.scales import safe
 
 OVERVIEW = 12
 """Parameters in the first picture."""
+
+OUTSIDE = 0.01
+"""A probability below which a true value lies in a tail."""
 
 
 def opening(view: ValidationView) -> Section:
@@ -45,6 +57,9 @@ def setting(view: ValidationView) -> Section:
             )
         )
     section.blocks += [Code(manifest["command"], "Command"), Code(model["text"], "Model, as PyMC writes it")]
+    if model["graph"]:
+        words = "Graph of the model: what depends on what; shaded variables are observed."
+        section.blocks.append(Figure(words, [Drawing(model["graph"], "Graph of the model")], slug="graph"))
     observed = [f"{name} ({' × '.join(map(str, shape)) or 'one number'})" for name, shape in data["observed"].items()]
     section.blocks.append(
         Facts(
@@ -132,5 +147,150 @@ def limits(view: ValidationView) -> Section:
     return section
 
 
-SECTIONS: tuple[Any, ...] = (opening, verdict, setting, reference, convergence, agreement, cost, limits)
+def joint(view: ValidationView) -> Section | None:
+    """Pairs of numbers."""
+    blocks = pair_figure(view)
+    lead = (
+        "How numbers move together. Agreement of margins is not agreement of the joint: a factorised posterior loses the tilt "
+        "of these clouds."
+    )
+    return Section("joint", "Joint view", lead, blocks) if blocks else None
+
+
+EVIDENCE = {
+    "bridge": Number(
+        1,
+        "bridge sampling",
+        "An estimate from posterior draws: half of them give a Gaussian on unconstrained scales, the other half are held "
+        "against draws of it. Its standard error knows nothing of a mode that every chain missed.",
+    ),
+    "smc": Number(
+        1, "sequential Monte Carlo", "The log of the mean over independent runs, with the standard error of that mean."
+    ),
+    "importance": Number(
+        2,
+        "importance sampling from q",
+        "An estimate from draws of q, with the standard error of its smoothed weights. Where q misses a part of the posterior "
+        "it is too low by more than its error: a k-hat above 0.7 warns of that.",
+    ),
+    "elbo": Number(3, "ELBO", "A lower bound: the mean of log p(y, u) − log q(u) over draws of q, with its error."),
+    "laplace": Number(
+        4,
+        "Laplace's approximation",
+        "The volume of the Gaussian at the mode times its height; without an error of its own.",
+    ),
+}
+
+
+def evidence(view: ValidationView) -> Section | None:
+    """Estimates, bounds and approximations of the log evidence."""
+    lead = (
+        "The log evidence log p(y) in nats, by every way that the methods offer: estimates with their standard errors, bounds "
+        "and approximations."
+    )
+    blocks = estimates(view, EVIDENCE)
+    return Section("evidence", "Evidence", lead, list(blocks)) if blocks else None
+
+
+def prediction(view: ValidationView) -> Section | None:
+    """Leave-one-out of the observed values."""
+    blocks = leave_one_out(view)
+    lead = (
+        "Leave-one-out log predictive density of the observed values, each left out alone: higher is better. These scores "
+        "judge prediction, not how faithful a posterior is."
+    )
+    return Section("prediction", "Prediction", lead, blocks) if blocks else None
+
+
+def checks(view: ValidationView) -> Section | None:
+    """Posterior and prior predictive checks."""
+    section = Section(
+        "checks",
+        "Predictive checks",
+        "Data sets simulated from each posterior should look like the data. Where those of all methods differ from them alike, "
+        "the model, not the method, is at fault.",
+    )
+    section.blocks += statistics_blocks(view)
+    if rows := view.manifest["prior_checks"]:
+        body = [
+            [
+                Cell(literal(row["statistic"])),
+                value(row["observed"]),
+                value(row["median"]),
+                Cell(f"{number(row['low'])} to {number(row['high'])}"),
+                Cell(number(row["p"], 2), row["p"], tone="" if EXTREME <= row["p"] <= 1 - EXTREME else "bad"),
+            ]
+            for row in rows
+        ]
+        caption = (
+            "Prior predictive check: statistics of data sets simulated from the prior, beside the data's. A share near 0 or 1 "
+            "says that the data surprise the prior"
+        )
+        head = ["statistic", "observed", "median of the prior", "98% of the prior", "share above"]
+        section.blocks.append(Table(caption, head, body, slug="prior-checks"))
+    if reason := view.manifest["no_checks"]:
+        section.blocks.append(Notice(f"What is missing here: {literal(reason)}.", "warn"))
+    return section if section.blocks else None
+
+
+def prior_sensitivity(view: ValidationView) -> Section | None:
+    """How far the posterior leans on its prior."""
+    facts = view.manifest["prior_sensitivity"]
+    lead = (
+        "How far the conclusions rest on the [[prior]]: how the posterior moves when prior or likelihood counts a little more "
+        "or less."
+    )
+    return Section("prior-sensitivity", "Prior sensitivity", lead, power_scaling(view, facts)) if facts else None
+
+
+def truth(view: ValidationView) -> Section | None:
+    """The true values, where they are known."""
+    found = view.table("truth_rank")
+    if found.empty:
+        return None
+    true = true_values(view)
+    methods = [method for method in view.trees if method in set(found["method"])]
+    rows = []
+    for target in dict.fromkeys(found["target"]):
+        ranks = [view.value(method, "truth_rank", target) for method in methods]
+        cells = [Cell(number(r, 2), r, tone="bad" if min(r, 1 - r) < OUTSIDE else "") for r in ranks]
+        rows.append([Cell(literal(target)), value(true[target]), *cells])
+    caption = (
+        "True values, and the probability of lower ones under each method. One below 0.01 or above 0.99 is where a right "
+        "posterior rarely has the truth; single data sets say little, many are for `mixtures calibrate`"
+    )
+    head = ["number", "truth", *(view.label(method) for method in methods)]
+    lead = "Where the values that generated the data lie in each posterior."
+    return Section("truth", "True values", lead, [Table(caption, head, rows, fold=len(rows) > 24, slug="truth")])
+
+
+def true_values(view: ValidationView) -> dict[str, float]:
+    """Return the true values by number."""
+    by_variable: dict[str, list[str]] = {}
+    for number_, variable in view.variables.items():
+        by_variable.setdefault(variable, []).append(number_)
+    given = {safe(name): np.ravel(values) for name, values in view.manifest["truth"].items()}
+    return {
+        number_: float(x)
+        for variable, values in given.items()
+        for number_, x in zip(by_variable.get(variable, ()), values, strict=False)
+    }
+
+
+SECTIONS: tuple[Any, ...] = (
+    opening,
+    verdict,
+    setting,
+    reference,
+    convergence,
+    agreement,
+    joint,
+    evidence,
+    prediction,
+    checks,
+    truth,
+    prior_sensitivity,
+    cost,
+    limits,
+)
 """The sections of the page, in their order."""

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from reports.comparison.results import Results
 
 
+FEWEST = 2
+"""Numbers that all methods have, below which those without others are not drawn."""
+
+
 class ValidationView(View):
     """The results of a validation. Blocks are the model's variables, and there are neither clusters nor points."""
 
@@ -26,7 +30,7 @@ class ValidationView(View):
         super().__init__(results)
         posteriors = [tree["posterior"].to_dataset() for tree in self.trees.values()]
         self._attrs = {str(name): v.attrs for posterior in posteriors for name, v in posterior.data_vars.items()}
-        self._variables = {
+        self.variables = {
             scalar: variable for posterior in posteriors for scalar, variable in variable_of(posterior).items()
         }
 
@@ -64,6 +68,30 @@ class ValidationView(View):
         return [*self.blocks, CORRELATIONS]
 
     @property
+    def has_rows(self) -> bool:
+        """The data are values of observed variables."""
+        return False
+
+    @cached_property
+    def observed(self) -> list[str]:  # type: ignore[override]
+        """The names of the observed values, one variable behind the other, counted from 0."""
+        return [
+            f"{name}[{', '.join(map(str, place))}]" if v.ndim else str(name)
+            for name, v in self.data.data_vars.items()
+            for place in np.ndindex(v.shape)
+        ]
+
+    @property
+    def objectives(self) -> str:
+        """All objectives are bounds of one number."""
+        return "Each is a lower bound of the log evidence: the higher its end, the nearer q is to the posterior."
+
+    @property
+    def aligned(self) -> str:
+        """There is nothing to align."""
+        return ""
+
+    @property
     def after_alignment(self) -> str:
         """There are no labels to align."""
         return ""
@@ -93,7 +121,7 @@ class ValidationView(View):
     @property
     def logarithms(self) -> str:
         """Which variables are drawn by their logarithms."""
-        return "; positive variables by their logarithms" if any(map(self.on_log, self._variables)) else ""
+        return "; positive variables by their logarithms" if any(map(self.on_log, self.variables)) else ""
 
     @property
     def points(self) -> list[str]:  # type: ignore[override]
@@ -107,11 +135,17 @@ class ValidationView(View):
 
     @cached_property
     def scalars(self) -> dict[str, xr.Dataset]:
-        """Draws of every number that all methods have and that varies in all, of one shape."""
+        """Draws of every number that all methods have and that varies in all, of one shape.
+
+        Where that is hardly a number, methods that lack some are left out instead.
+        """
         every = {m: self.natural(tree) for m, tree in self.trees.items()}
         if not every:
             return {}
-        common = [name for name in every[self.base] if all(name in each for each in every.values())]
+        names = list(every[self.base])
+        common = [name for name in names if all(name in each for each in every.values())]
+        if len(common) < FEWEST < len(names):
+            common, every = names, {m: each for m, each in every.items() if set(names) <= set(each)}
         return quantities.varying(quantities.same_shape({m: each[common] for m, each in every.items()}))
 
     def natural(self, tree: xr.DataTree) -> xr.Dataset:
@@ -127,15 +161,15 @@ class ValidationView(View):
 
     def scaled(self, name: str, values: np.ndarray) -> np.ndarray:
         """A number's values on the scale on which it is compared."""
-        return on_scale(values, self._attrs[self._variables[name]])
+        return on_scale(values, self._attrs[self.variables[name]])
 
     def on_log(self, name: str) -> bool:
         """Whether a number is drawn by its logarithm."""
-        return self._attrs[self._variables[name]]["scale"] == "log"
+        return self._attrs[self.variables[name]]["scale"] == "log"
 
     def block_of(self, target: str) -> str | None:
         """The variable of a number; None for what is none."""
-        return self._variables.get(target)
+        return self.variables.get(target)
 
     def lacking(self, method: str) -> list[str]:
         """The variables that a method does not have."""

@@ -146,6 +146,29 @@ class View:
         return ", computed after its labels were aligned"
 
     @property
+    def has_rows(self) -> bool:
+        """Whether the data are rows of features."""
+        return True
+
+    @property
+    def observed(self) -> list[str]:
+        """What the observed values are called, where they are no rows of features."""
+        return []
+
+    @property
+    def objectives(self) -> str:
+        """What is to be known of objectives that are drawn side by side."""
+        return (
+            "That of EM, MAP-EM and CAVI never falls. Objectives of different methods measure different things: their levels "
+            "cannot be compared here."
+        )
+
+    @property
+    def aligned(self) -> str:
+        """What the draws are called."""
+        return "aligned "
+
+    @property
     def after_relabelling(self) -> str:
         """The same of samplers."""
         return ", after relabelling"

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARKERS = {"weights": "o", "locations": "s", "spreads": "^", "probabilities": "D", "rates": "v"}
+OTHERS = "os^Dv<>ph"
+"""Of blocks that are not those of mixtures, one after the other; after the last it begins again."""
 
 
 @style.drawing()
@@ -31,7 +33,10 @@ def plot_sensitivity(table: pd.DataFrame, limit: float) -> Figure:
     figure, axes = style.panels(1, 1, height=3.9, width=6.2)
     ax = axes[0, 0]
     shown = table[(table["prior"] > 0) & (table["likelihood"] > 0)]
-    for block, marker in MARKERS.items():
+    blocks = list(shown["block"].unique())
+    known = set(blocks) <= set(MARKERS)
+    markers = MARKERS if known else {block: OTHERS[i % len(OTHERS)] for i, block in enumerate(blocks)}
+    for block, marker in markers.items():
         part = shown[shown["block"] == block]
         if not len(part):
             continue
@@ -72,6 +77,7 @@ def plot_sensitivity(table: pd.DataFrame, limit: float) -> Figure:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda at, _: f"{at:g}"))
         axis.set_minor_locator(NullLocator())
-    ax.legend(loc="lower left", fontsize=8)
+    if len(shown):
+        ax.legend(loc="lower left", fontsize=8)
     ax.grid(visible=True)
     return figure

@@ -11,7 +11,7 @@ from reports.comparison.references import NOTHING_SAMPLED, failed_checks, no_ref
 from reports.comparison.verdict import CORRELATIONS, judge, of_reference
 from reports.metrics import Row, agreement, prior, quality, reference
 from reports.metrics.agreement import Marginal
-from reports.validation import evidence, scales
+from reports.validation import evidence, predictive, scales
 from reports.validation.catalogue import METHODS, REFERENCES
 from reports.validation.faults import find
 from reports.validation.results import Joined
@@ -49,7 +49,14 @@ class _Names(NamedTuple):
         return moving if len(moving) <= MOST_PAIRED else [name for name in moving if name in self.free][:MOST_PAIRED]
 
 
-def measure(joined: Mapping[str, Joined], target: Target, rng: np.random.Generator) -> Measured:
+def measure(
+    joined: Mapping[str, Joined],
+    target: Target,
+    rng: np.random.Generator,
+    *,
+    observed: xr.Dataset | None = None,
+    truth: Mapping[str, Any] | None = None,
+) -> Measured:
     """Measure each method alone and against the reference, and pass the verdict."""
     streams = dict(zip(joined, rng.spawn(len(joined)), strict=True))
     posteriors = {m: scales.as_dataset(own.values, target.variables) for m, own in joined.items()}
@@ -91,8 +98,34 @@ def measure(joined: Mapping[str, Joined], target: Target, rng: np.random.Generat
         rows += prior.power_scaled(against, _varying(values[against]), log_p)
         facts["prior_sensitivity"] = {"scaled": against}
     trees = {m: _tree(own, posteriors[m], densities[m]) for m, own in joined.items()}
+    if observed is not None:
+        of_data, said = _of_data(joined, posteriors, densities, observed, target, rng.spawn(1)[0])
+        rows += [row for groups in of_data.values() for those, _ in groups.values() for row in those]
+        for method, groups in of_data.items():
+            trees[method] = trees[method].assign({name: type(trees[method])(d) for name, (_, d) in groups.items()})
+        facts |= said
+    rows += _recovery(truth or {}, joined, target)
     order = {m: i for i, m in enumerate(joined)}
     return Measured(sorted(rows, key=lambda row: order[row.method]), trees, facts)
+
+
+def _of_data(
+    joined: Mapping[str, Joined],
+    posteriors: Mapping[str, xr.Dataset],
+    densities: Mapping[str, Any],
+    observed: xr.Dataset,
+    target: Target,
+    rng: np.random.Generator,
+) -> tuple[dict[str, dict[str, tuple[list[Row], xr.Dataset]]], dict[str, Any]]:
+    """Leave-one-out and predictive checks: rows and pointwise values by method and group, and the manifest's part."""
+    replicated, before, missing = predictive.checks(joined, observed, target, rng)
+    found = {}
+    for method, own in joined.items():
+        density = None if densities[method] is None else densities[method].density
+        found[method] = predictive.leave_one_out(method, own, density, posteriors[method], target)
+        if method in replicated:
+            found[method]["checks"] = replicated[method]
+    return found, {"prior_checks": before, "no_checks": missing}
 
 
 def _log_p(own: Joined, target: Target) -> Any:
@@ -122,6 +155,18 @@ def _diagnosed(method: str, own: Joined, values: Mapping[str, np.ndarray]) -> li
     smallest = next(row.value for row in rows if row.metric == "ess_min")
     if own.seconds.get("run"):
         rows.append(Row(method, "ess_per_second", "all", smallest / own.seconds["run"]))
+    return rows
+
+
+def _recovery(truth: Mapping[str, Any], joined: Mapping[str, Joined], target: Target) -> list[Row]:
+    """``truth_rank``: the probability under each method of values below the true one, a tie being half."""
+    rows = []
+    for method, own in joined.items():
+        for name in (name for name in truth if name in own.values):
+            values = own.values[name].reshape(-1, *target.variables[name].shape)
+            below = np.heaviside(np.asarray(truth[name]) - values, 0.5).mean(0)
+            numbers = zip(target.variables[name].scalars, np.ravel(below), strict=True)
+            rows += [Row(method, "truth_rank", scales.safe(number), float(rank)) for number, rank in numbers]
     return rows
 
 

@@ -129,8 +129,8 @@ def validate(
         progress.tell("measure", "running")
         from reports.validation.measure import measure
 
-        measured = measure(joined, target, measure_rng)
         data = _observed(target)
+        measured = measure(joined, target, measure_rng, observed=data, truth=truth)
         progress.tell("measure", "done")
     ended = time.perf_counter()
     manifest: dict[str, Any] = {
@@ -259,12 +259,26 @@ def _describe_data(data: xr.Dataset, name: str, facts: Mapping[str, Any]) -> dic
     }
 
 
+def _graph(model: pm.Model) -> str | None:
+    """The model's graph as SVG, where Graphviz is there to draw it."""
+    from shutil import which
+
+    if which("dot") is None:
+        return None
+    try:
+        import pymc as pm
+
+        return str(pm.model_to_graphviz(model).pipe(format="svg").decode())
+    except ImportError:  # the program is there, its Python package is not
+        return None
+
+
 def _describe_model(target: Target) -> dict[str, Any]:
     from reports.validation.scales import safe
 
     return {
         "text": target.model.str_repr(),
-        "graph": None,
+        "graph": _graph(target.model),
         "variables": {
             safe(name): {"shape": list(v.shape), "free": v.free, "scale": v.scale}
             for name, v in target.variables.items()

@@ -181,6 +181,17 @@ class Target:
         """log |dx / du| of unconstrained values u (n, P), shape (n,)."""
         return self.parts(u).jacobian
 
+    def log_likelihood(self, u: np.ndarray) -> np.ndarray:
+        """log p(y_n | x) of every observed value, one variable behind the other, of unconstrained values u (n, P): (n, N)."""
+        return self._by_blocks(self._pointwise, u)[0]
+
+    @property
+    def n_observed(self) -> int:
+        """N, the number of observed values that have a log likelihood of their own."""
+        import jax
+
+        return int(jax.eval_shape(self._pointwise, np.zeros((1, self.size)))[0].shape[1])
+
     def constrain(self, u: np.ndarray) -> dict[str, np.ndarray]:
         """All variables by name, (n, *shape) each, from unconstrained values u (n, P)."""
         found = self._by_blocks(self._constrain, u)
@@ -228,6 +239,22 @@ class Target:
 
         def of(u):
             return [jax.numpy.asarray(part, dtype=float) for part in parts(*self.flat.split(u).values())]
+
+        return jax.jit(jax.vmap(of))
+
+    @cached_property
+    def _pointwise(self) -> Callable:
+        import jax
+
+        model = self.model
+        outputs = model.logp(vars=model.observed_RVs, sum=False)
+        each = by_jax(model.value_vars, outputs)
+
+        def of(u):
+            parts = [
+                jax.numpy.ravel(jax.numpy.asarray(part, dtype=float)) for part in each(*self.flat.split(u).values())
+            ]
+            return [jax.numpy.concatenate(parts)]
 
         return jax.jit(jax.vmap(of))
 
