@@ -24,6 +24,9 @@ from reports.page.joint import joint
 from reports.page.leave_one_out import _seen
 from reports.page.opening import setting
 from reports.page.prior import changed
+from reports.page.selection import View as SelectionView
+from reports.page.selection import fits as section_of_fits
+from reports.page.selection import setting as section_of_setting
 from reports.page.summary import parameter_table
 from reports.page.view import View
 
@@ -356,3 +359,15 @@ def test_values_of_points_that_are_named_are_as_they_were_read(compared):
 def test_a_view_of_nothing_is_left_out(compared, monkeypatch):
     monkeypatch.setattr("reports.page.joint.pair_figure", lambda view: [])
     assert joint(View(compared("bernoulli").results)) is None
+
+
+def test_a_selection_says_what_is_missing_and_only_what_was_done():
+    """Folds are those of cross-validation alone; one start is no plural."""
+    x, columns = data("bernoulli")
+    x[[0, 3], [1, 2]] = np.nan
+    found = select(x, [1, 2], rng=0, criteria=("bic",), restarts=1, missing="model", **columns)
+    facts = dict(section_of_setting(SelectionView(found)).blocks[0].items)
+    assert facts["Missing values"] == "2 of 30; every fit integrates over them, as missing at random"
+    assert "Cross-validation" not in facts
+    lead = section_of_fits(SelectionView(found)).lead
+    assert lead.startswith("EM and CAVI were started 1 time by k-means++; continued was the one with")

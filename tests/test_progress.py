@@ -196,6 +196,14 @@ def test_a_rate_counts_from_what_was_there(clock, capsys):
     ]
 
 
+def test_a_slow_rate_is_no_zero(clock, capsys):
+    with Rate("parts") as rate:
+        rate.tell(0, 2)
+        clock.wait(40)
+        rate.tell(2, 2)
+    assert capsys.readouterr().err.splitlines()[-1] == "2 of 2: 0.05 parts a second"
+
+
 def test_names_are_text_and_no_markup(monkeypatch, capsys):
     name = "[red]a[/] & <b>"
     with Parts() as parts:

@@ -265,7 +265,7 @@ class Rate(Bar):
             note = text if done else f"{grouped(total)} {self.what}"
         else:
             rate = (done - self.first) / (now - line.began)
-            note = f"{rate:.1f} {self.what} a second"
+            note = f"{rate:{'.1f' if rate >= 0.095 or not rate else '.2g'}} {self.what} a second"
             if rate > 0 and done < total:
                 note += f", {about((total - done) / rate)}"
         line.text, line.note, line.done, line.total = f"{grouped(done)} of {grouped(total)}", note, done, total

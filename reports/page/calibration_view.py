@@ -132,11 +132,17 @@ class CalibrationView:
     def kinds(self) -> list[str]:
         """What the features hold, and how many do."""
         s, words = self.settings, {kind: FEATURES[kind] for kind in self.settings.kinds}
-        words |= {"gaussian": f"numbers with {COVARIANCES[s.covariance]}"} if "gaussian" in words else {}
+        if s.kinds.count("gaussian") > 1 or s.kinds == ("gaussian",):
+            words |= {"gaussian": f"numbers with {COVARIANCES[s.covariance]}"}
         several = len(words) > 1
-        one = {kind: name.replace("features", "feature").replace("counts", "count") for kind, name in words.items()}
+        one = {
+            kind: name.replace("features", "feature").replace("counts", "count").replace("numbers", "number")
+            for kind, name in words.items()
+        }
         counts = {kind: s.kinds.count(kind) for kind in words}
-        named = {kind: one[kind] if counts[kind] == 1 and kind != "gaussian" else words[kind] for kind in words}
+        named = {
+            kind: one[kind] if counts[kind] == 1 and (several or kind != "gaussian") else words[kind] for kind in words
+        }
         return [f"{counts[kind]} {name}" if several else name for kind, name in named.items()]
 
     @property

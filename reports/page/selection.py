@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -345,9 +345,9 @@ def fits(view: View) -> Section:
     section = Section(
         "fits",
         "Fits",
-        f"EM and CAVI were started {manifest['restarts']} times by k-means++, in every fold half as often; the "
-        f"{manifest['continued']} starts with the highest objective after 20 passes were continued. The more of these reach "
-        "the best optimum, the less likely is a better one.",
+        f"EM and CAVI were started {counted(manifest['restarts'], 'time')} by k-means++{_in_folds(manifest)}; "
+        f"{_continued(manifest['continued'])} with the highest objective after 20 passes. The more of the starts that were "
+        "continued reach the best optimum, the less likely is a better one.",
     )
     columns = {
         "parameters": "free parameters",
@@ -378,10 +378,26 @@ def fits(view: View) -> Section:
     return section
 
 
+def _in_folds(manifest: Mapping[str, Any]) -> str:
+    """How often in every fold, where there are folds."""
+    folded = any(CRITERIA[name].part.startswith("cv") for name in manifest["criteria"])
+    return ", in every fold half as often" if folded else ""
+
+
+def _continued(number: int) -> str:
+    return "continued was the one" if number == 1 else f"continued were the {number}"
+
+
 def meaning(view: View) -> Section:
     """What each number is and where it misleads."""
     items = [(CRITERIA[name].title, CRITERIA[name].meaning) for name in view.manifest["criteria"]]
     return Section("meaning", "Definitions", "What each criterion estimates, and where it misleads.", [Facts(items)])
+
+
+def _gaps(data: Mapping[str, Any]) -> str | None:
+    """How many values are missing, and what is made of them."""
+    n = data.get("n_missing")
+    return f"{n} of {data['n'] * data['d']}; every fit integrates over them, as missing at random" if n else None
 
 
 def setting(view: View) -> Section:
@@ -392,11 +408,12 @@ def setting(view: View) -> Section:
     more = f", with {number(sticky)} more to stay" if sticky else ""
     labels = f"the start and on each row of the transitions{more}" if lengths else "the weights"
     whole = " of whole sequences" if lengths else ""
-    folded = any(CRITERIA[name].part.startswith("cv") for name in manifest["criteria"])
+    folds = f"{manifest['folds']} random folds{whole}, the same for all candidates" if _in_folds(manifest) else None
     facts = [
         ("Data", f"{data['name']}: {data['n']} points of {', '.join(data['features'])}"),
         ("Source", data["source"]),
         ("As read", literal("; ".join(data.get("notes", ()))) or None),
+        ("Missing values", _gaps(data)),
         ("Known classes", None if data["n_classes"] is None else f"{data['n_classes']}, not used by any criterion"),
         *((f"Model, {s}" if s in COVARIANCES else "Model", symbols(text)) for s, text in manifest["model"]["text"].items()),
         ("Sequences", counted(len(lengths), "sequence") if lengths else None),
@@ -404,7 +421,7 @@ def setting(view: View) -> Section:
                   f"Dirichlet({number(manifest['model']['alpha0'])}) on {labels}; none for EM"),
         ("Prior, as given", ", ".join(f"{name} {short(x)}" for name, x in manifest["model"]["prior"].items())),
         ("Ridge of EM", f"{manifest['reg_covar']:g} added to every variance" if manifest["reg_covar"] else None),
-        ("Cross-validation", f"{manifest['folds']} random folds{whole}, the same for all candidates" if folded else None),
+        ("Cross-validation", folds),
         ("Seed", None if manifest["seed"] is None else str(manifest["seed"])),
         ("Time", seconds(manifest["seconds"])),
         ("Versions", ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())),
