@@ -22,13 +22,14 @@ from mixtures.ascent.starts import statistics
 from mixtures.methods import cavi, gibbs
 from reports.commands.app import app
 from reports.metrics import criteria
-from reports.metrics.criteria import CRITERIA, TESTS, Candidate, Clustering
+from reports.metrics.criteria import Candidate, Clustering
+from reports.metrics.criterion import CRITERIA, SEQUENTIAL, TESTS
 from reports.metrics.evidence import bridge
 from reports.page.selection import CLOSE, View, clusters, render, verdict
 from reports.studies.selection.plane import Plane
 from reports.studies.selection.study import _doubts, choose
 
-SCORES = [name for name in CRITERIA if name not in TESTS]
+SCORES = [name for name in CRITERIA if name not in (*TESTS, *SEQUENTIAL)]
 
 
 def select(x, components, criteria, **settings):

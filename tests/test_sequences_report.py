@@ -298,9 +298,8 @@ def test_leave_future_out_adds_up_to_a_ratio_of_exact_evidences(counts):
 
     found = future.leave_future_out(draws, rows, 3)
     assert found.elpd.shape == (7,)
-    assert found.elpd.sum() == pytest.approx(
-        evidence_of(rows) - evidence_of(Sequences(rows.x[:3])), abs=0.3
-    )  # the spread over seeds is 0.07
+    ratio = evidence_of(rows) - evidence_of(Sequences(rows.x[:3]))
+    assert found.elpd.sum() == pytest.approx(ratio, abs=0.3)  # four times the spread over seeds
     assert (found.khat <= 0.7).all()
     assert 1 <= found.fits <= 7
 

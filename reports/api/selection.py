@@ -9,7 +9,7 @@ from reports.api.shown import Shown, like
 from reports.comparison.files import write_file, write_folder, write_text
 from reports.comparison.manifest import write
 from reports.comparison.results import check_empty
-from reports.metrics.criteria import CRITERIA
+from reports.metrics.criterion import CRITERIA
 from reports.studies.selection import study
 from reports.studies.selection.bootstrap import is_kept
 from reports.studies.selection.study import CSV, MANIFEST, PAGE, PLOT

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from mixtures.datasets.dataset import counted
-from reports.metrics.criteria import CRITERIA, TESTS, Candidate
+from reports.metrics.criteria import Candidate
+from reports.metrics.criterion import CRITERIA, TESTS
 from reports.page import profiles
 from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Notice, Section, Table, image, value
 from reports.page.build import write

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from reports.metrics.criteria import CRITERIA, NO_COVARIANCE, TESTS, Clustering
+from reports.metrics.criteria import NO_COVARIANCE, Clustering
+from reports.metrics.criterion import CRITERIA, TESTS
 from reports.plots import style
 from reports.plots.ellipses import ellipse
 from reports.studies.selection.plane import Plane

@@ -24,20 +24,8 @@ from reports.comparison.catalogue import check_reg_covar
 from reports.comparison.given import in_sequences
 from reports.comparison.prepared import Data, prepare
 from reports.comparison.run import check_covariance, check_known
-from reports.metrics.criteria import (
-    CRITERIA,
-    EXCHANGEABLE,
-    NO_COVARIANCE,
-    PART_TITLES,
-    SEQUENTIAL,
-    TESTS,
-    Candidate,
-    Clustering,
-    Found,
-    Setting,
-    climb,
-    examine,
-)
+from reports.metrics.criteria import NO_COVARIANCE, PART_TITLES, Candidate, Clustering, Found, Setting, climb, examine
+from reports.metrics.criterion import CRITERIA, EXCHANGEABLE, SEQUENTIAL, TESTS
 from reports.metrics.optimum import HIGHER
 from reports.metrics.prediction import paired_difference
 from reports.metrics.reference import RHAT
@@ -178,7 +166,7 @@ def select(
     covariance : str or sequence of str
         The structures of numbers to choose from: full, tied, diag, spherical; where no column holds numbers there is none.
     criteria : sequence of str, optional
-        Of `reports.metrics.criteria.CRITERIA`; by default all but tests, and above 5000 points none that needs draws from the
+        Of `reports.metrics.criterion.CRITERIA`; by default all but tests, and above 5000 points none that needs draws from the
         posterior. Of sequences, whose K is the number of states, neither leave-one-out nor the bootstrap test is one, and
         cross-validation leaves out whole sequences, so that it needs several.
     folds : int
