@@ -6,6 +6,7 @@ A result is one of
                         ``covariances`` (K, D, D) of numbers, ``rates`` (K, D) of counts, ``probabilities`` (K, D) of ones, or
                         (K, D, C) of levels
     q in closed form    ``alpha`` (K,), ``beta`` (K,), ``m`` (K, D), ``W`` (K, D, D), ``nu`` (K,): PRML 10.57 and 10.59
+    of sequences        ``initial`` (K,) and ``transitions`` (K, K) in the place of ``weights``
     a fit               `mixtures.Fit`, as any method of this package returns it
     an estimator        `GaussianMixture` or `BayesianGaussianMixture`, fitted, of scikit-learn or of this package
 
@@ -117,13 +118,14 @@ def as_added(name: str, result: Result, data: Data, family: Family, allocation: 
     try:
         where = f" from {Path(result).name}" if isinstance(result, str | Path) else ""
         if isinstance(result, str | Path):
-            result = read_arrays(Path(result), axes(family))
+            result = read_arrays(Path(result), axes(family, allocation))
         if estimators.is_mixture(result):
             return _estimator(name, result, data, family, allocation)
         if isinstance(result, Fit):
             return _own_fit(name, result, data, family, allocation)
         if isinstance(result, xr.DataTree | xr.Dataset):
-            raw = _from_tree(result if isinstance(result, xr.DataTree) else xr.DataTree(result), data, family)
+            tree = result if isinstance(result, xr.DataTree) else xr.DataTree(result)
+            raw = _from_tree(tree, data, family, allocation)
         elif isinstance(result, Mapping):
             raw = Raw({str(key): np.asarray(a) for key, a in result.items()}, names=tuple(map(str, result)))
         else:
@@ -131,21 +133,23 @@ def as_added(name: str, result: Result, data: Data, family: Family, allocation: 
                 f"it is a {type(result).__name__}; expected a DataTree, a mapping of arrays, a Fit, a fitted "
                 "GaussianMixture or BayesianGaussianMixture, or a path"
             )
-        if missing := [key for key in axes(family) if key not in raw.arrays]:
-            if family.gaussian and all(key in raw.arrays for key in CLOSED_FORM):
+        if missing := [key for key in axes(family, allocation) if key not in raw.arrays]:
+            if family.gaussian and allocation.independent and all(key in raw.arrays for key in CLOSED_FORM):
                 return _closed_form(name, raw.arrays, where, data, family, allocation)
-            raise ValueError(_lacking(missing, raw, family))
+            raise ValueError(_lacking(missing, raw, family, allocation))
         return _held(name, raw, where, data, family, allocation)
     except ValueError as error:
         raise ValueError(f"added method {name!r}: {error}") from error
 
 
-def _lacking(missing: list[str], raw: Raw, family: Family) -> str:
+def _lacking(missing: list[str], raw: Raw, family: Family, allocation: Allocation) -> str:
     """What a result lacks, and what it has of nearly the same name."""
     near = [(key, found[0]) for key in missing if (found := get_close_matches(key, raw.names, n=1, cutoff=0.5))]
     hint = "".join(f"; is {found!r} meant to be {key!r}?" for key, found in near)
-    closed = f", or in closed form {', '.join(CLOSED_FORM)}" if family.gaussian else ""
-    return f"it lacks {', '.join(missing)}{hint}; expected {', '.join(axes(family))}{closed}".replace("?;", "?")
+    closed = f", or in closed form {', '.join(CLOSED_FORM)}" if family.gaussian and allocation.independent else ""
+    return f"it lacks {', '.join(missing)}{hint}; expected {', '.join(axes(family, allocation))}{closed}".replace(
+        "?;", "?"
+    )
 
 
 def read_arrays(path: Path, names: Iterable[str]) -> xr.DataTree | dict[str, np.ndarray]:
@@ -209,12 +213,12 @@ def _check_chunks(path: Path, tree: xr.DataTree, names: Iterable[str]) -> None:
             raise ValueError(f"it has lost {lost} chunks of {group}{name}")
 
 
-def _from_tree(tree: xr.DataTree, data: Data, family: Family) -> Raw:
+def _from_tree(tree: xr.DataTree, data: Data, family: Family, allocation: Allocation) -> Raw:
     """The posterior's arrays, axes in their order: by name where the dims are those of this package, else as they stand."""
     posterior = tree["posterior"] if "posterior" in tree.children else tree
     coords = family.coords(data.features, data.levels)
     arrays = {}
-    for name, own in axes(family).items():
+    for name, own in axes(family, allocation).items():
         if name not in posterior.data_vars:
             continue
         values = posterior.to_dataset()[name]
@@ -279,6 +283,7 @@ def _own_fit(name: str, fit: Fit, data: Data, family: Family, allocation: Alloca
         ("K", fit.n_components, allocation.n_components),
         ("covariance", fit.family.covariance, family.covariance),
         ("family", fit.family.name, family.name),
+        ("allocation", _labels(fit.allocation), _labels(allocation)),
         ("number of features", len(fit.family.unit), len(family.unit)),
     ):
         if own != expected:
@@ -289,6 +294,11 @@ def _own_fit(name: str, fit: Fit, data: Data, family: Family, allocation: Alloca
     if fit.method in METHODS:
         title, bound_kind = METHODS[fit.method].title, METHODS[fit.method].bound_kind
     return Added(replace(fit, method=name), f"added: a fit by {title}", fit.kind, bound_kind, fit.converged)
+
+
+def _labels(allocation: Allocation) -> str:
+    """What kind of labels an allocation gives, in words."""
+    return "independent labels" if allocation.independent else "a chain of states"
 
 
 def _closed_form(
@@ -318,23 +328,26 @@ def _closed_form(
 def _held(name: str, raw: Raw, where: str, data: Data, family: Family, allocation: Allocation) -> Added:
     """A posterior held as draws, or a point."""
     K, arrays = allocation.n_components, {}
-    for key, tail in shapes(family, data, K).items():
+    for key, tail in shapes(family, allocation, data).items():
         a = numbers(key, raw.arrays[key])
         lead = max(0, a.ndim - len(tail))
         if a.shape[lead:] != tail or lead > 2:
             last = ", ".join(map(str, tail))
-            of = f"the data have {len(data.features)} features" if family.gaussian else _along(key, data, family)
+            of = (
+                f"the data have {len(data.features)} features"
+                if family.gaussian
+                else _along(key, data, family, allocation)
+            )
             raise ValueError(
                 f"{key} has shape {a.shape}; expected (chain, draw, {last}) or (draw, {last}), or for a point {tail}: "
                 f"K is {K}, and {of}"
             )
         arrays[key] = a.reshape((1,) * (2 - lead) + a.shape)
-    chains, draws = shape = arrays["weights"].shape[:2]
+    first, *_ = allocation.dims
+    chains, draws = shape = arrays[first].shape[:2]
     for key, a in arrays.items():
         if a.shape[:2] != shape:
-            raise ValueError(
-                f"{key} has (chain, draw) of {a.shape[:2]}, and weights have {shape}; expected the same draws"
-            )
+            raise ValueError(f"{key} has (chain, draw) of {a.shape[:2]}, and {first} {shape}; expected the same draws")
     kind = "point" if chains * draws == 1 else raw.kind or ("mcmc" if chains > 1 else "draws")
     if kind != "point":
         _enough(shape, kind)
@@ -343,12 +356,13 @@ def _held(name: str, raw: Raw, where: str, data: Data, family: Family, allocatio
             raise ValueError(f"sample_stats has {stat} of shape {v.shape}; the posterior has {shape}")
 
     theta = parameters(arrays, data, family)
-    fit = Fit(
+    weights = allocation.weights_of({key: simplex(key, arrays[key]) for key in allocation.dims})
+    fit = allocation.fits(
         name,
-        "variational" if kind == "draws" else kind,  # type: ignore[arg-type]
+        "variational" if kind == "draws" else kind,
         family,
         allocation,
-        Draws(simplex(arrays["weights"]), theta),
+        Draws(weights, theta),
         np.empty(0),
         True,
         {},
@@ -360,9 +374,10 @@ def _held(name: str, raw: Raw, where: str, data: Data, family: Family, allocatio
     return Added(fit, f"added: {what}{where}", kind)
 
 
-def _along(key: str, data: Data, family: Family) -> str:
+def _along(key: str, data: Data, family: Family, allocation: Allocation) -> str:
     """Which columns a parameter is of, in words."""
-    features = family.coords(data.features, data.levels)[axes(family)[key][1]][1] if key != "weights" else data.features
+    coords = family.coords(data.features, data.levels)
+    features = data.features if key in allocation.dims else coords[axes(family, allocation)[key][1]][1]
     return f"{key} is along {', '.join(map(str, features))}"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mixtures import Fit
-from mixtures.model import Family, Theta
+from mixtures.model import Allocation, Family, Theta
 from reports.comparison.prepared import Data
 from reports.metrics.parameters import kind as kind_of
 from reports.metrics.parameters import scalars
@@ -17,16 +17,17 @@ TOLERANCE = 1e-6
 FARTHEST = 1e100
 
 
-def axes(family: Family) -> dict[str, tuple[str, ...]]:
+def axes(family: Family, allocation: Allocation) -> dict[str, tuple[str, ...]]:
     """The axes of each variable after those of chain and draw, as they are called in a tree."""
-    return {"weights": ("cluster",), **family.dims}
+    return {**allocation.dims, **family.dims}
 
 
-def shapes(family: Family, data: Data, n_components: int) -> dict[str, tuple[int, ...]]:
+def shapes(family: Family, allocation: Allocation, data: Data) -> dict[str, tuple[int, ...]]:
     """How long these axes are."""
     coords = family.coords(data.features, data.levels)
-    lengths = {"cluster": n_components} | {name: len(labels) for name, (_, labels) in coords.items()}
-    return {name: tuple(lengths[dim] for dim in dims) for name, dims in axes(family).items()}
+    lengths = dict.fromkeys(("cluster", "cluster_"), allocation.n_components)
+    lengths |= {name: len(labels) for name, (_, labels) in coords.items()}
+    return {name: tuple(lengths[dim] for dim in dims) for name, dims in axes(family, allocation).items()}
 
 
 def parameters(arrays: Mapping[str, np.ndarray], data: Data, family: Family) -> Theta:
@@ -148,16 +149,17 @@ def numbers(key: str, a: Any) -> np.ndarray:
     return a
 
 
-def simplex(weights: np.ndarray) -> np.ndarray:
-    """Weights (chain, draw, K) that add up to one, to rounding."""
+def simplex(key: str, weights: np.ndarray) -> np.ndarray:
+    """Weights (chain, draw, ..., K) that add up to one, to rounding."""
     if np.any(weights < 0):
-        raise ValueError(f"weights are as small as {weights.min():g}; expected numbers of at least 0")
+        raise ValueError(f"{key} are as small as {weights.min():g}; expected numbers of at least 0")
     total = weights.sum(-1)
     off = np.abs(total - 1)
     if np.any(off > TOLERANCE):
-        chain, draw = np.unravel_index(off.argmax(), off.shape)
+        chain, draw, *row = place = np.unravel_index(off.argmax(), off.shape)
+        of = "".join(f", row {k}" for k in row)
         raise ValueError(
-            f"weights sum to {total[chain, draw]:g} in chain {chain}, draw {draw}; expected 1, to within {TOLERANCE:g}: divide "
+            f"{key} sum to {total[place]:g} in chain {chain}, draw {draw}{of}; expected 1, to within {TOLERANCE:g}: divide "
             "them by their sum"
         )
     return weights / total[..., None]

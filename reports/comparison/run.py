@@ -230,8 +230,6 @@ def compare(
         if ordered
         else Dirichlet.symmetric(n_components, alpha0)
     )
-    if extra and ordered:
-        raise ValueError("results made elsewhere cannot join a comparison of sequences; leave extra out")
     if extra and test_fraction:
         raise ValueError("added methods may have seen the rows that test_fraction would hold out; leave it at 0")
     check_names(extra or ())
