@@ -127,7 +127,7 @@ def coverage(view: CalibrationView) -> Section | None:
     worst, where, fewest, low, high = min(by_quantity, key=lambda row: row[2])
     seen = (
         f"the lowest coverage of 95% intervals is {percent(fewest)} ({number(100 * low)} to {percent(high)}), of "
-        f"{view.label(worst)} for the {where}"
+        f"{view.label(worst)} for {view.article(where)}"
     )
     caption = (
         "Left: coverage minus stated probability of every central interval, over all quantities, with its 95% interval; zero "

@@ -70,6 +70,10 @@ class OwnView(CalibrationView):
         """Whether its medians are judged apart from its widths: the user's may be variational, so they are."""
         return method in self.settings.own or super().variational(method)
 
+    def article(self, quantity: str) -> str:
+        """A quantity within a sentence: a variable's name has no article."""
+        return super().article(quantity) if quantity in (LOG_LIKELIHOOD, LOG_JOINT) else literal(quantity)
+
     @property
     def sided(self) -> list[str]:
         """All but the densities, which draws that are too narrow displace although no parameter is."""

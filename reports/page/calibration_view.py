@@ -163,6 +163,10 @@ class CalibrationView:
         """The quantities whose medians are judged."""
         return self.quantities
 
+    def article(self, quantity: str) -> str:
+        """A quantity within a sentence."""
+        return f"the {quantity}"
+
     def own(self, method: str, quantities: Sequence[str] | None = None) -> list[str]:
         """Which of some quantities, by default of all, the method has."""
         return [q for q in (self.quantities if quantities is None else quantities) if q in self.ranks[method]]
@@ -297,7 +301,8 @@ class CalibrationView:
             return Judged("cannot tell", "too few simulations", f"smallest p-value of {counted(Q)} {p_words(p.min())}")
         out = p[p < self.level(p)].sort_values()
         if len(out):
-            because = f"ranks of {len(out)} of {counted(Q)}, most clearly the {out.index[0]} (p {p_words(out.iloc[0])})"
+            most = f"{self.article(out.index[0])} (p {p_words(out.iloc[0])})"
+            because = f"ranks of {len(out)} of {counted(Q)}, most clearly {most}"
             return Judged("differs", "not uniform", because)
         found = self.detectable(method).ranks
         return Judged(
@@ -318,12 +323,12 @@ class CalibrationView:
             missed = less_than(self.detectable(method).bias)
             because = f"medians of {counted(Q)}; {self._with(method)} a bias of {missed} posterior sd would not show"
             return Judged("agrees", NOTHING, because)
-        above = (2 * self.ranks[method][out.index[0]] > self.settings.draws).mean()
+        most, above = out.index[0], (2 * self.ranks[method][out.index[0]] > self.settings.draws).mean()
         side, times = ("below", above) if above > 0.5 else ("above", 1 - above)
         return Judged(
             "differs",
             "biased",
-            f"medians of {len(out)} of {counted(Q)}; that of the {out.index[0]} is {side} the truth in {percent(times)} of "
+            f"medians of {len(out)} of {counted(Q)}; that of {self.article(most)} is {side} the truth in {percent(times)} of "
             "the simulations",
         )
 
