@@ -2,10 +2,12 @@
 
 import inspect
 import pickle
+import re
 import string
 import warnings
 from collections import deque
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from mixtures import (
 from mixtures.estimators.hmm import ConvergenceMonitor, normal
 from mixtures.methods import cavi
 
+ROOT = Path(__file__).parents[1]
 STRUCTURES = ("full", "diag", "tied", "spherical")
 every_structure = pytest.mark.parametrize("structure", STRUCTURES)
 unconverged = pytest.mark.filterwarnings("ignore:the ascent had not converged:sklearn.exceptions.ConvergenceWarning")
@@ -383,6 +386,16 @@ def test_zeros_that_are_set_stay_zeros_also_where_the_density_pulls():
     assert model.means_[0, 0] == pytest.approx(x[:11].mean(), rel=1e-3)
 
 
+@unconverged
+def test_zeros_stay_zeros_in_a_row_of_which_nothing_was_seen():
+    """The last state occurs in the last step alone."""
+    model = GaussianHMM(2, init_params="", params="st", n_iter=3)
+    model.startprob_, model.transmat_ = [1.0, 0.0], [[0.5, 0.5], [0.0, 1.0]]
+    model.means_, model.covars_ = [[0.0], [50.0]], np.ones((2, 1))
+    model.fit(np.array([[0.0], [0.1], [0.2], [50.0]]))
+    assert model.transmat_ == pytest.approx(np.array([[2 / 3, 1 / 3], [0, 1]]))
+
+
 def test_impossible_data_have_likelihood_zero():
     model = categorical()
     model.emissionprob_ = np.array([[0.5, 0.5, 0, 0, 0], [0.5, 0, 0.5, 0, 0]])
@@ -663,6 +676,15 @@ def test_monitors(capsys):
     assert rises(model)
     gaussian(n_iter=100, verbose=True).fit(X, LENGTHS)
     assert capsys.readouterr().err
+
+
+def test_the_example_of_the_readme_runs():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (example,) = (block for block in blocks if "GaussianHMM" in block)
+    names = {"x": X}
+    exec(example, names)
+    assert names["states"].shape == (40,)
+    assert names["forecast"].sum() == pytest.approx(1)
 
 
 def test_covariances_are_taken_in_the_structures_own_shape_and_as_matrices():
