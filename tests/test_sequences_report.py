@@ -6,14 +6,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mixtures import datasets
+from mixtures import Dirichlet, GaussianMixture, datasets
 from mixtures.allocations.markov import Markov
 from mixtures.datasets import DataError, simulate_series
 from mixtures.datasets.series import lengths_of
 from mixtures.families.poisson import Poisson
 from mixtures.methods import em, exact, gibbs
 from mixtures.rows import Sequences
+from mixtures.sequences import given
 from reports import Results, compare, select
+from reports.comparison.added import as_added
 from reports.comparison.prepared import prepare
 from reports.metrics import ahead, chain, evidence, future, paths, series_checks
 from reports.page import render
@@ -321,3 +323,55 @@ def test_criteria_that_leave_out_single_rows_are_refused_for_sequences():
         select(X, [1, 2], rng=0, criteria=["lfo"])
     with pytest.raises(ValueError, match="sticky is a setting of sequences"):
         select(X, [1, 2], rng=0, sticky=1.0)
+
+
+def chain_of(x, transitions=((0.8, 0.2), (0.3, 0.7)), initial=(0.5, 0.5)):
+    return {"initial": np.array(initial), "transitions": np.array(transitions), "rates": np.array([[1.0], [9.0]])}
+
+
+def added(result, K=2):
+    x = np.array([0, 1, 0, 9, 8, 10, 1, 0.0])[:, None]
+    kinds = ["poisson"]
+    data = prepare(x, None, None, None, 0, False, np.random.default_rng(0), kinds=kinds, sequences=[5, 3])
+    return as_added("mine", result, data, data.model(K, "full"), Markov.symmetric(K)).fit
+
+
+def test_results_made_elsewhere_join_with_their_transitions(counts, sampled):
+    point = added(chain_of(counts))
+    expected = given(
+        *model(counts), np.array([0.5, 0.5]), np.array([[0.8, 0.2], [0.3, 0.7]]), {"rates": np.array([[1.0], [9]])}
+    )
+    assert point.log_likelihood(counts) == pytest.approx(expected.log_likelihood(counts))
+    named = sampled.allocation.named(sampled.held.weights) | sampled.family.to_data(sampled.held.theta)
+    assert added(named).log_likelihood(counts) == pytest.approx(sampled.log_likelihood(counts))
+    assert added(sampled.draws(400, 0)).log_likelihood(counts) == pytest.approx(sampled.log_likelihood(counts))
+    assert added(sampled).kind == "mcmc"
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (lambda x: chain_of(x, ((0.8, 0.3), (0.3, 0.7))), "transitions sum to 1.1 in chain 0, draw 0, row 0"),
+        (lambda x: chain_of(x, initial=(0.5, 0.6)), "initial sum to 1.1"),
+        (lambda x: chain_of(x, ((0.8, 0.2),)), "transitions has shape"),
+        (lambda x: {"rates": np.ones((2, 1)), "transition": np.eye(2)}, "is 'transition' meant to be 'transitions'"),
+        (
+            lambda x: em.fit(x.x, Poisson.from_data(x.x, 2), Dirichlet.symmetric(2), rng=0),
+            "its allocation is independent labels",
+        ),
+        (lambda x: GaussianMixture(1).fit(x.x), "knows no order of rows"),
+    ],
+)
+def test_results_that_are_no_chain_are_refused(result, message, counts):
+    with pytest.raises(ValueError, match=message):
+        added(result(counts))
+
+
+def test_an_added_chain_is_judged_beside_the_others():
+    """The rates of the wrong chain have each state's own twice as large."""
+    x = np.array([0, 1, 0, 1, 9, 8, 10, 9])[:, None]
+    wrong = chain_of(x) | {"rates": np.array([[2.0], [18.0]])}
+    result = compare(x, 2, rng=0, sequences=True, kinds=["poisson"], methods=["em"], extra={"mine": wrong}, draws=250)
+    assert result.results.manifest["verdict"]["mine"]["rates"]["state"] == "differs"
+    found = of(result)
+    assert found["mine", "log_likelihood", "point"] < found["em", "log_likelihood", "point"] - 5

@@ -120,6 +120,8 @@ def as_added(name: str, result: Result, data: Data, family: Family, allocation: 
         if isinstance(result, str | Path):
             result = read_arrays(Path(result), axes(family, allocation))
         if estimators.is_mixture(result):
+            if not allocation.independent:
+                raise ValueError(f"a {type(result).__name__} knows no order of rows; give arrays that have transitions")
             return _estimator(name, result, data, family, allocation)
         if isinstance(result, Fit):
             return _own_fit(name, result, data, family, allocation)
