@@ -1,6 +1,9 @@
 """The worked examples: same model on both sides, bounds by brute force, and what is known of each posterior."""
 
 import importlib
+import re
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pymc as pm
@@ -8,11 +11,13 @@ import pytest
 from scipy import integrate, stats
 from scipy.special import expit, gammaln, logsumexp
 
+import reports
 from reports.examples import EXAMPLES, eight_schools, gaussian, linear_regression, logistic_regression, wrong
 from reports.examples.factorised import moving
 from reports.examples.sources import posteriordb
 from reports.validation import faults
 
+HERE = Path(reports.__file__).parent / "examples"
 RIGHT = [name for name in EXAMPLES if name != "wrong"]
 RIGHT_BOUND = [name for name in RIGHT if name != "logistic-regression"]
 
@@ -285,6 +290,30 @@ def test_the_mistake_is_named(rng):
     assert found.explained > 0.9
     right = gaussian.fit({}, rng).sample(n, rng)
     assert faults.likeliest(np.column_stack([np.log(right["tau"]), right["mu"]])[None], exact, ["tau", "mu"]) is None
+
+
+def test_the_chapters_example_runs_and_its_mistake_is_found(tmp_path, monkeypatch):
+    """Its blocks as a reader would run them, with fewer methods; and once more without the factor of 1/2 in b."""
+    monkeypatch.chdir(tmp_path)
+    model, vb, ask, *_ = re.findall(r"```python\n(.*?)```", (HERE / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    loop = vb[vb.index("for _") : vb.index("mine =")].splitlines()[1:]
+    assert len(loop) <= 10
+    names: dict = {}
+    exec(model + vb, names)
+    right = names["mine"]
+    exec(vb.replace(" * s2) / 2", " * s2)"), names)
+    fewer = partial(reports.validate, methods="nuts", cache=False)
+    names |= {"mine": right, "wrong": names["mine"], "validate": fewer}
+    exec(
+        ask.replace("from reports import validate\n", "").replace('"mine": mine', '"mine": mine, "wrong": wrong'), names
+    )
+    state = names["result"].verdict().set_index(["method", "claim"])["state"]
+    assert set(state["mine"]) == {"agrees"}
+    assert state["wrong"][["tau", "mu"]].tolist() == ["differs", "differs"]
+    fault = names["result"].results.manifest["faults"]
+    assert set(fault) == {"wrong"}
+    assert "about half, as a factor of 2" in fault["wrong"]["sentence"]
+    assert (tmp_path / "validation" / "metrics.csv").exists()
 
 
 def test_posteriordb_is_kept_as_distributed():

@@ -13,7 +13,7 @@ from reports.validation import run
 if TYPE_CHECKING:
     import pandas as pd
 
-    from reports.page.view import View
+    from reports.page.validation_view import ValidationView
     from reports.validation.results import Joined
 
 
@@ -57,11 +57,13 @@ class Validation(Saved):
         size = view.manifest["model"]["n_parameters"]
         return f"<Validation of {methods} on {view.name}: {size} free numbers; {judged}{failed}>"
 
-    def _blocks(self, view: View) -> list[Any]:
+    def _blocks(self, view: ValidationView) -> list[Any]:
+        from reports.page.blocks import Facts
         from reports.page.glance import summary
         from reports.page.opening import verdict
+        from reports.page.right import answers
 
-        return [*verdict(view).blocks, summary(view)]
+        return [Facts(answers(view)), *verdict(view).blocks, summary(view)]
 
 
 @like(run.validate)
