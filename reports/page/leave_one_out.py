@@ -22,7 +22,7 @@ GOOD, VERY_BAD = 0.5, 1.0
 NAMED = 10
 
 # Features whose values are shown beside such a point.
-MOST_FEATURES = 10
+MOST_FEATURES = 6
 """Points with a large k-hat that are named for each score."""
 
 FOLDED = 16
