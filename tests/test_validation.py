@@ -1,5 +1,8 @@
 """Results of one's own against any PyMC model: what may join, what is said of it, and what is refused."""
 
+from copy import deepcopy
+from dataclasses import replace
+
 import numpy as np
 import pymc as pm
 import pytest
@@ -332,6 +335,17 @@ def test_the_first_sentence_says_whether_it_is_right(validation):
     assert lost.startswith("No. ")
     assert "rank correlation difference" in lost
     assert "It agrees in b" in lost
+
+
+def test_what_cannot_be_told_says_what_would_tell(validation):
+    """By rewriting the verdict on the exact draws, whose one variable is then undecided."""
+    manifest = deepcopy(validation.results.manifest)
+    manifest["verdict"]["exact"]["tau"]["state"] = "cannot tell"
+    for converged, why in ((None, "more draws would tell"), (False, "it did not converge")):
+        manifest["methods"]["exact"]["converged"] = converged
+        said = right.right(ValidationView(replace(validation.results, manifest=manifest)), "exact")
+        assert said.startswith("This cannot be told for tau (")
+        assert f": {why}. The rest agrees with NUTS." in said
 
 
 def test_the_shell_begins_with_the_same_answers(validation, capsys):

@@ -51,7 +51,9 @@ def right(view: ValidationView, method: str) -> str:
         return f"No. {blame(view, method)}It differs from {against} in {found}.{same}{excuse(view, judged, wrong)}"
     if open_ := states["cannot tell"]:
         rest = f" The rest agrees with {against}." if states["agrees"] else ""
-        return f"This cannot be told for {differences(judged, open_)}.{rest} More draws would tell."
+        unreliable = view.methods[method]["converged"] is False
+        why = f"it {answer.own_caveat(view.methods[method])}" if unreliable else "more draws would tell"
+        return f"This cannot be told for {differences(judged, open_)}: {why}.{rest}"
     nearest = max((said["checks"][0] for said in judged.values() if said["checks"]), key=answer.reach, default=None)
     near = f" Nearest to a limit: {answer.check_words(nearest)}." if nearest else ""
     small = f" A departure within the limits is certain: {found.rstrip()}" if (found := blame(view, method)) else ""
