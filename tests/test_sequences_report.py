@@ -18,8 +18,12 @@ from reports import Results, compare, select
 from reports.comparison.added import as_added
 from reports.comparison.prepared import prepare
 from reports.metrics import ahead, chain, evidence, future, paths, series_checks
-from reports.page import render
+from reports.page import blocks
+from reports.page.blocks import embedded
+from reports.page.build import figures, write
+from reports.page.sections import SECTIONS
 from reports.page.states import times
+from reports.page.view import View
 
 METHODS = ("em", "map", "cavi", "gibbs")
 
@@ -79,9 +83,14 @@ def test_the_number_of_parameters_and_the_criteria(short):
     assert found["em", "bic", "data"] == pytest.approx(5 * np.log(10) - 2 * L)
 
 
-def test_the_page_shows_the_series_and_its_chain(short, tmp_path):
-    loaded = Results.load(short.results.save(tmp_path / "r"))
-    html = render(loaded)
+def test_the_page_shows_the_series_and_its_chain(short, tmp_path, monkeypatch):
+    view = View(Results.load(short.results.save(tmp_path / "r")))
+    sections = [section for make in SECTIONS if (section := make(view)) is not None]
+    drawn = figures(sections)
+    for name in ("answer", "transitions", "dwell", "pseudo-residuals"):
+        assert embedded(drawn[name], raster=False)
+    monkeypatch.setattr(blocks, "embedded", lambda figure, raster: b"")  # other figures are drawn by other tests
+    html = write(view, sections)
     words = " ".join(re.sub("<[^>]+>", " ", html).split())
     for figure in ("fig-answer", "fig-transitions", "fig-dwell", "fig-pseudo-residuals", "table-chain"):
         assert f'id="{figure}"' in html
