@@ -7,8 +7,6 @@ The others run in processes of their own (`reports.bench.peers`), by a Python th
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,7 +25,8 @@ from mixtures.engines.responsibilities import fold
 from reports.bench import machine, ours, peers
 from reports.bench.benchmark import CSV, MANIFEST
 from reports.bench.cells import SEED, Problem, softened
-from reports.bench.measure import MOST, SAMPLE, limited
+from reports.bench.measure import SAMPLE, limited
+from reports.bench.turns import asked, in_turn
 from reports.comparison.files import write_folder
 from reports.comparison.manifest import write
 
@@ -82,7 +81,7 @@ class Settings:
     missing: float = 0.1
 
 
-# So many iterations with so many threads of linear algebra, None for all: seconds, weights and theta at their end.
+# `reports.bench.turns.Side` that leads to weights and theta.
 Side = Callable[[int, int | None], tuple[float, np.ndarray, np.ndarray]]
 
 
@@ -148,7 +147,7 @@ def _beside(case: Case, settings: Settings) -> list[dict[str, Any]]:
             sides |= {task["package"]: stack.enter_context(_opened(task, settings.python)) for task in tasks}
             there = {name: side for name, side in sides.items() if callable(side)}
             ends = {name: _log_likelihood(problem, *side(COMPARED, None)[1:]) for name, side in there.items()}
-            times = _in_turn(there, settings.repeats)
+            times = in_turn(there, settings.repeats, SAMPLE)
     rows = []
     for name, side in sides.items():
         if not callable(side):
@@ -177,7 +176,7 @@ def _gaps(case: Case, settings: Settings) -> list[dict[str, Any]]:
     for name, rows, family in ((OURS, gapped, Gaussian.from_data(gapped, case.k, missing=True)), (GAPS, x, full)):
         pass_ = one_pass(rows, None, family, r.size)
         sides[name] = _repeated(partial(pass_, eta))
-    times = _in_turn(sides, settings.repeats)
+    times = in_turn(sides, settings.repeats, SAMPLE)
     patterns = len(np.unique(np.isnan(gapped), axis=0))
     note = f"{settings.missing:.0%} missing, {patterns} patterns; the ratio is to a pass without gaps"
     empty = {"log_likelihood": np.nan, "ratio": np.nan, "note": ""}
@@ -221,36 +220,10 @@ def _repeated(call: Callable[[], object]) -> Side:
 @contextmanager
 def _opened(task: dict[str, Any], python: str) -> Iterator[Side | str]:
     """Another package's side, or what to do where it is not installed."""
-    command = [python, "-P", peers.__file__]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-
-        def ask(message: dict[str, Any]) -> dict[str, Any]:
-            print(json.dumps(message), file=process.stdin, flush=True)
-            answer = process.stdout.readline()  # type: ignore[union-attr]
-            if not answer:
-                raise RuntimeError(f"the process for {task['package']} ended with code {process.wait()}")
-            return json.loads(answer)
+    with asked(peers.__file__, task, python) as (ask, ready):
 
         def iterate(times: int, threads: int | None) -> tuple[float, np.ndarray, np.ndarray]:
             found = ask({"times": times, "threads": threads})
             return found["seconds"], np.array(found["weights"]), np.array(found["probabilities"])
 
-        missing = ask(task).get("missing")
-        yield (
-            f"{missing}; install it with: {Path(python).name} -m pip install {task['package']}" if missing else iterate
-        )
-
-
-def _in_turn(sides: dict[str, Side], repeats: int) -> dict[str, float]:
-    """Median milliseconds an iteration of each side, with the number of threads that suits it."""
-    how = {}
-    for name, side in sides.items():
-        side(1, None)
-        threads, seconds = min(((t, min(side(1, t)[0] for _ in range(2))) for t in (None, 1)), key=lambda pair: pair[1])
-        how[name] = threads, min(MOST, int(np.ceil(SAMPLE / seconds)))
-    runs = [
-        [side(how[name][1], how[name][0])[0] / how[name][1] for name, side in sides.items()] for _ in range(repeats)
-    ]
-    return dict(zip(sides, (1e3 * np.median(runs, axis=0)).tolist(), strict=True))
+        yield ready.get("missing", iterate)

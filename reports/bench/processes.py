@@ -61,8 +61,8 @@ def write(path: Path, cell: Cell) -> None:
     x.flush()
 
 
-def check_disk(rows: tuple[int, ...] = MAP_ROWS) -> None:
-    """Refuse where the file of `memory_map` does not fit.
+def check_disk(rows: tuple[int, ...] = MAP_ROWS, d: int = MAP_D) -> None:
+    """Refuse where a file of so many rows of d features, as `memory_map` writes it, does not fit.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def check_disk(rows: tuple[int, ...] = MAP_ROWS) -> None:
         If the folder for temporary files has too little free space.
     """
     folder = tempfile.gettempdir()
-    needed, free = 1.1 * 8 * max(rows) * MAP_D, shutil.disk_usage(folder).free
+    needed, free = 1.1 * 8 * max(rows) * d, shutil.disk_usage(folder).free
     if free < needed:
         raise ValueError(
             f"the memory map needs {needed / 1e9:.1f} GB in {folder}, which has {free / 1e9:.1f} GB free; "

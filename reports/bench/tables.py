@@ -11,9 +11,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reports.bench import device, families, nuts
+from reports.bench import device, families, hmm, nuts
 from reports.bench.benchmark import Bench
 from reports.bench.cells import Cell, short
+from reports.bench.chains import Chain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,6 +77,48 @@ def families_beside(table: pd.DataFrame) -> Iterator[RenderableType]:
     yield Group(shown, *(Text(f"  {note}", style="dim") for note in notes))
     said = f"Ratio: how many times as long as ours; of {families.OURS} with gaps, as a pass {families.GAPS}."
     yield Text(said, style="dim")
+
+
+def sequences_beside(table: pd.DataFrame) -> Iterator[RenderableType]:
+    """The tables of `reports.bench.hmm.run`: a row a cell and side, and a row a length of the memory map."""
+    compared = table[table["quantity"] != hmm.MAP]
+    for quantity, title, after in HMM:
+        part = compared[compared["quantity"] == quantity]
+        shown = _table(title)
+        for heading in ("family, N × D, K", "by"):
+            shown.add_column(heading, no_wrap=True)
+        for heading in ("ms", after, "ratio"):
+            shown.add_column(heading, justify="right")
+        for row in _rows(part):
+            fit = f"{row.log_likelihood:.6f}" if row.log_likelihood == row.log_likelihood else DASH
+            shown.add_row(str(_chain(row)), row.who, number(row.ms), fit, number(row.ratio))
+        notes = dict.fromkeys(f"{_chain(row)}, {row.who}: {row.note}" for row in _rows(part) if row.note)
+        yield Group(shown, *(Text(f"  {note}", style="dim") for note in notes))
+    ratios = hmm.quickest(table)
+    yield Text(
+        f"Ratio: how many times as long as ours. To the quickest other side of an iteration: lowest {number(ratios.min())}, "
+        f"geometric mean {number(geometric_mean(ratios))}, in {ratios.notna().sum()} of {len(ratios)} cells.",
+        style="dim",
+    )
+    part = table[table["quantity"] == hmm.MAP]
+    if len(part):
+        yield _mapped_series(part)
+
+
+def _mapped_series(part: pd.DataFrame) -> Table:
+    """Time an iteration and memory side by side, a row for each length."""
+    d, k = part[["d", "k"]].iloc[0]
+    table = _table(f"One series from a memory map, full covariances, D = {d}, K = {k}")
+    for heading in ("N", "an iteration (ms)", "a step (ns)", "private memory above imports (MB)", "the data (MB)"):
+        table.add_column(heading, justify="right")
+    for row in _rows(part):
+        size = number(8 * row.n * row.d / 1e6)
+        table.add_row(short(row.n), number(row.ms), number(1e6 * row.ms / row.n), number(row.memory), size)
+    return table
+
+
+def _chain(row: Any) -> Chain:
+    return Chain(*(getattr(row, name) for name in Chain._fields))
 
 
 def on_device(found: device.OnDevice) -> Iterator[RenderableType]:
@@ -206,6 +249,11 @@ def number(value: float) -> str:
         return DASH
     return f"{value:,.0f}" if abs(value) >= 99.95 else f"{value:#.3g}"
 
+
+HMM = (
+    (hmm.ITERATION, "An iteration of EM for hidden Markov models from the same start", "nats a step after five"),
+    (hmm.FITS, "Whole fits by EM from the same start", "nats a step at the end"),
+)
 
 NUTS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("compile", "seconds to compile", number),

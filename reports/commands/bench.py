@@ -72,6 +72,10 @@ def bench(
             help="Measure instead EM on binary and categorical data beside StepMix and pomegranate, and what gaps cost.",
         ),
     ] = False,
+    hmm: Annotated[
+        bool,
+        typer.Option("--hmm", help="Measure instead EM for hidden Markov models beside hmmlearn and dynamax."),
+    ] = False,
     device: Annotated[
         bool,
         typer.Option(
@@ -81,7 +85,9 @@ def bench(
     ] = False,
     peers: Annotated[
         str | None,
-        typer.Option(metavar="PYTHON", help="Python that has these packages, for --families.", show_default="this one"),
+        typer.Option(
+            metavar="PYTHON", help="Python that has these packages, for --families and --hmm.", show_default="this one"
+        ),
     ] = None,
     sampler: Annotated[str, typer.Option(metavar=one_of(SAMPLERS), help="Who runs --nuts.")] = Options.sampler,
     out_dir: Annotated[
@@ -106,13 +112,16 @@ def bench(
 
       mixtures bench --families --peers peers/bin/python
 
+      mixtures bench --hmm --peers peers/bin/python
+
       mixtures bench --device
     """
     from reports.bench import GRID, Settings, parse_cells, parse_covariances, run
     from reports.bench import device as card
     from reports.bench import families as discrete
+    from reports.bench import hmm as chains
     from reports.bench import nuts as effective
-    from reports.bench.tables import effective_draws, families_beside, machine, on_device, tables
+    from reports.bench.tables import effective_draws, families_beside, machine, on_device, sequences_beside, tables
     from reports.comparison.results import check_empty
     from reports.plots.bench import plot_bench
 
@@ -130,8 +139,11 @@ def bench(
         sampling = effective.Settings(sampler=sampler, repeats=repeats or effective.Settings.repeats)
         beside = discrete.Settings(repeats=repeats or discrete.Settings.repeats, python=peers or sys.executable)
         on_card = card.Settings(None if cells is None else settings.cells, samples=repeats or card.Settings.samples)
-        if nuts + families + device > 1:
-            raise ValueError("--nuts, --families and --device measure different things; give one of them")
+        hidden = (
+            chains.Settings(repeats=repeats or chains.Settings.repeats, python=peers or sys.executable) if hmm else None
+        )
+        if nuts + families + hmm + device > 1:
+            raise ValueError("--nuts, --families, --hmm and --device measure different things; give one of them")
         folder = out_dir or unused(Path("results") / "bench")
         check_empty(folder)
     except (ValueError, OSError) as error:
@@ -141,6 +153,8 @@ def bench(
             compared = effective.run(sampling, parts.tell)
         elif families:
             compared = discrete.run(beside, parts.tell)
+        elif hidden:
+            compared = chains.run(hidden, parts.tell)
         elif device:
             measured = card.run(on_card, parts.tell)
         else:
@@ -151,6 +165,8 @@ def bench(
             effective.save(compared, sampling, folder)
         elif families:
             discrete.save(compared, beside, folder)
+        elif hidden:
+            chains.save(compared, hidden, folder)
         elif device:
             measured.save(folder)
         else:
@@ -158,11 +174,16 @@ def bench(
     except OSError as error:
         refuse(error)
     outcome(f"the results are in {relative(folder)}")
-    if nuts or families or device:
+    if nuts or families or hmm or device:
         if device and not measured.facts["gpu"]:
             say("JAX sees no GPU: what follows is its pass on the CPU.")
-        shown = effective_draws(compared, sampling) if nuts else families_beside(compared) if families else None
-        for table in shown or on_device(measured):
+        if device:
+            shown = on_device(measured)
+        elif nuts:
+            shown = effective_draws(compared, sampling)
+        else:
+            shown = sequences_beside(compared) if hmm else families_beside(compared)
+        for table in shown:
             out.print(table)
         say(numbers, whole=True)
         return
