@@ -11,6 +11,9 @@ from pathlib import Path
 # Bytes that are kept; the oldest files go first.
 LARGEST = 500e6
 
+# Seconds of compiling from which the result is kept.
+FASTEST = 0.05
+
 
 def folder() -> Path:
     """The user's folder for what can be made again, and in it that of this package."""
@@ -29,8 +32,9 @@ def kept(wanted: bool = True) -> Iterator[None]:
     import jax
 
     own = folder()
-    with suppress(OSError):
-        own.mkdir(parents=True, exist_ok=True)
+    if wanted:
+        with suppress(OSError):
+            own.mkdir(parents=True, exist_ok=True)
     if not wanted or jax.config.jax_compilation_cache_dir or not os.access(own, os.W_OK):
         yield
         return
@@ -39,7 +43,7 @@ def kept(wanted: bool = True) -> Iterator[None]:
     _prune(own)
     settings = {
         "jax_compilation_cache_dir": str(own),
-        "jax_persistent_cache_min_compile_time_secs": 0.05,
+        "jax_persistent_cache_min_compile_time_secs": FASTEST,
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }
     before = {name: getattr(jax.config, name) for name in settings}

@@ -17,7 +17,8 @@ import numpy as np
 import pymc as pm
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import clone_replace
-from pytensor.tensor.variable import TensorVariable
+from pytensor.graph.traversal import ancestors
+from pytensor.tensor.variable import TensorConstant, TensorVariable
 
 if TYPE_CHECKING:
     import jax
@@ -90,7 +91,8 @@ def by_jax(inputs: Sequence[Variable], outputs: Sequence[Variable]) -> Callable:
     """The outputs as a function of the inputs, traceable by JAX.
 
     PyTensor translates the graph when JAX first traces it: a constant is then part of the trace, whereas before it each shape
-    of constant has a kernel of its own to compile.
+    of constant has a kernel of its own to compile. But where a constant is a mask, as of values that PyMC imputes, it has to be
+    known before: the shapes depend on it.
 
     PyMC's module for JAX is loaded here: it asks XLA for many host devices, so that chains and restarts can run in parallel.
     XLA heeds that only if it has not started yet; `parallel` copes with either.
@@ -98,7 +100,13 @@ def by_jax(inputs: Sequence[Variable], outputs: Sequence[Variable]) -> Callable:
     import jax
     from pymc.sampling.jax import get_jaxified_graph
 
-    return jax.jit(lambda *values: get_jaxified_graph(list(inputs), list(outputs))(*values))
+    def translated() -> Callable:
+        return get_jaxified_graph(list(inputs), list(outputs))
+
+    if any(isinstance(v, TensorConstant) and v.type.dtype == "bool" and v.type.ndim for v in ancestors(outputs)):
+        function = translated()
+        return jax.jit(lambda *values: function(*values))
+    return jax.jit(lambda *values: translated()(*values))
 
 
 def can_run_in_parallel(n: int) -> bool:

@@ -11,11 +11,13 @@ from scipy import stats
 from typer.testing import CliRunner
 
 import reports
+from models import cache
 from reports.commands.app import app
 from reports.comparison.results import Results
 from reports.comparison.verdict import CORRELATIONS
 from reports.page import render, right
 from reports.page.validation_view import ValidationView
+from reports.validation import predictive
 from reports.validation.evidence import evidence
 from reports.validation.methods import laplace
 from reports.validation.results import as_result
@@ -386,3 +388,42 @@ def test_an_example_is_asked_for_by_its_name_alone(arguments, message):
     outcome = CliRunner().invoke(app, ["validate", *arguments])
     assert outcome.exit_code == 2
     assert message in " ".join(outcome.output.split())
+
+
+@pytest.mark.filterwarnings("ignore:Data in y contains missing values")
+def test_values_that_pymc_imputes_are_free_variables():
+    with pm.Model() as model:
+        a = pm.Normal("a", 0, 3)
+        pm.Normal("y", a, 1, observed=np.array([1.0, np.nan, 2.0]))
+    target = Target.of(model)
+    assert list(target.free) == ["a", "y_unobserved"]
+    log_p = stats.norm(0, 3).logpdf(0.5) + stats.norm(0.5, 1).logpdf([1.0, 0.2, 2.0]).sum()
+    np.testing.assert_allclose(target.log_density(np.array([[0.5, 0.2]])), log_p)
+
+
+def test_what_pymc_cannot_draw_has_no_predictive_check(rng):
+    with pm.Model() as model:
+        a = pm.Normal("a")
+        pm.CustomDist("y", a, logp=lambda value, a: -((value - a) ** 2) / 2, observed=np.zeros(3))
+    target = Target.of(model)
+    joined = as_result("mine", {"a": rng.standard_normal(200)}, target, rng=rng)
+    observed = xr.Dataset({"y": ("n", np.zeros(3))})
+    found, prior, reason = predictive.checks({"mine": joined}, observed, target, rng)
+    assert (found, prior) == ({}, [])
+    assert reason.startswith("PyMC cannot draw from an observed variable")
+
+
+def test_what_is_compiled_is_kept_where_it_is_wanted(tmp_path, monkeypatch):
+    import jax
+
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path / "kept")
+    monkeypatch.setattr(cache, "FASTEST", 0.0)
+    before = jax.config.jax_compilation_cache_dir
+    for wanted, function in ((False, jax.numpy.sinh), (True, jax.numpy.cosh)):
+        with cache.kept(wanted):
+            jax.jit(function).lower(np.zeros(7)).compile()
+        assert bool(list((tmp_path / "kept").glob("*"))) == wanted
+    assert jax.config.jax_compilation_cache_dir == before
+    monkeypatch.setattr(cache, "LARGEST", 0)
+    with cache.kept():
+        assert not list((tmp_path / "kept").glob("*"))

@@ -96,6 +96,7 @@ def validate(
     import numpy as np
 
     from reports.api.validation import validate as hold
+    from reports.comparison.beside import second_process
     from reports.comparison.results import PAGE, ResultsError, check_free
     from reports.validation.run import check_methods
 
@@ -119,7 +120,7 @@ def validate(
             built = load(source)
         else:
             built, added = source.build(), {"mine": source.fit({}, np.random.default_rng(seed))} | added
-        with stages:
+        with stages, second_process(len(chosen) + len(added)) as executor:
             result = hold(
                 built,
                 added,
@@ -139,7 +140,7 @@ def validate(
 
             def save(folder: Path) -> Path:
                 outcome(partial(written, folder, result.results.manifest))
-                return result.save(folder, report=report, overwrite=overwrite)
+                return result.save(folder, report=report, overwrite=overwrite, executor=executor)
 
             folder = save_in(save, folder, renumber=out_dir is None)
             stages.tell("save", "done")

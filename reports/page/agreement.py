@@ -293,6 +293,8 @@ def corrected_tables(view: View, methods: list[str]) -> list[Table]:
 def lost_correlations(view: View) -> pd.DataFrame:
     """Return the rank correlations that differ from the reference's by more than the floor and twice their error."""
     found = view.table("correlation_error")
+    if found.empty:
+        return found
     floors = view.table("correlation_floor").set_index("method")["value"]
     beyond = found["value"].abs() > found["method"].map(floors).astype(float)
     return found[(found["target"] != "all") & beyond & (found["value"].abs() > 2 * found["se"])]

@@ -164,12 +164,14 @@ def joint_names(draws: xr.Dataset, lost: pd.DataFrame, number: int) -> list[str]
     names = [str(name) for name in draws if str(name) not in weights[1:][-1:]]
     if len(names) < 2:
         return names
+    ranks = draws[names].to_array().stack(s=("chain", "draw")).values.argsort(1).argsort(1)
+    correlation = np.triu(np.abs(np.corrcoef(ranks)), 1)
+    other = (correlation < 1 - 1e-9).all(0)  # those of a symmetric matrix repeat, and two such have no density to draw
+    names, correlation = [n for n, own in zip(names, other, strict=True) if own], correlation[np.ix_(other, other)]
     found: dict[str, None] = {}
     pairs = {f"{a} ~ {b}": (a, b) for a, b in combinations(names, 2)}
     for target in lost.loc[lost["value"].abs().sort_values(ascending=False).index, "target"]:
         found |= dict.fromkeys(pairs.get(target, ()))
-    ranks = draws[names].to_array().stack(s=("chain", "draw")).values.argsort(1).argsort(1)
-    correlation = np.triu(np.abs(np.corrcoef(ranks)), 1)
     for place in np.argsort(-correlation, axis=None)[: number**2]:
         found |= dict.fromkeys(names[i] for i in np.unravel_index(place, correlation.shape))
     chosen = list(found)[:number]
