@@ -61,3 +61,9 @@ def test_a_comparison_shows_its_bar_its_cards_and_its_plots():
         ("execute_result", "text/html", "text/plain", "cards"),
     ] in cells
     assert [("execute_result", "image/png", "text/plain")] in cells
+
+
+def test_two_methods_by_hand_stand_beside_a_sampler():
+    cells = shown(ROOT / "reports" / "notebooks" / "hidden-markov-models-from-scratch.ipynb")
+    assert [("execute_result", "text/html", "text/plain", "cards")] in cells
+    assert [("execute_result", "image/png", "text/plain")] in cells
