@@ -613,6 +613,16 @@ _TERMS = (
         ("k-hat", "k-hats", "Pareto k-hat"),
     ),
     Term(
+        "likeliest-fault",
+        "likeliest fault",
+        "The single mistake that, planted in the reference, makes it look most like the method: a shift, a width, a lost "
+        "correlation, a wrong sign, the prior, a Jacobian. It is named only where a mean, an sd or a correlation departs by "
+        "more than Monte Carlo error, and where it explains half of the divergence or more.",
+        "least n KL(method | reference with the fault) + k/2 log n, both as normals",
+        "",
+        ("likeliest fault",),
+    ),
+    Term(
         "aic",
         "AIC",
         "Akaike's information criterion: log likelihood at its maximum less the number of free parameters, here "

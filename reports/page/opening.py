@@ -166,7 +166,9 @@ def fault_use(fault: dict[str, Any], judged: dict[str, Any]) -> Use:
     """Return the fault that a method most likely has, in the colour of its worst claim."""
     worst = max((said["state"] for said in judged.values()), key=SEVERITY.__getitem__)
     within = " The limits of the verdict allow that much." if worst == "agrees" else ""
-    return Use("likeliest fault", worst, literal(fault["sentence"]) + within, said=FAULTS[fault["kind"]])
+    return Use(
+        "[[likeliest-fault|likeliest fault]]", worst, literal(fault["sentence"]) + within, said=FAULTS[fault["kind"]]
+    )
 
 
 def use(view: View, method: str, claim: str, said: dict[str, Any]) -> Use:
