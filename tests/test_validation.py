@@ -1,5 +1,6 @@
 """Results of one's own against any PyMC model: what may join, what is said of it, and what is refused."""
 
+import logging
 from copy import deepcopy
 from dataclasses import replace
 
@@ -144,6 +145,7 @@ def test_a_saved_validation_gives_its_page_again(validation, tmp_path):
         "rank correlations",
         "some says nothing of b and at_two",
         "Prior predictive",
+        "every parameter in the units of the model",
     ):
         assert text in page, text
     for section in (
@@ -427,3 +429,10 @@ def test_what_is_compiled_is_kept_where_it_is_wanted(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "LARGEST", 0)
     with cache.kept():
         assert not list((tmp_path / "kept").glob("*"))
+
+
+def test_replicates_are_drawn_without_notes_of_pymc(target, rng, caplog):
+    with caplog.at_level(logging.INFO, "pymc"):
+        drawn = predictive.replicate({"exact": exact(3, rng)}, target, rng)
+    assert drawn["exact"]["y"].shape == (3, 8)
+    assert caplog.records == []

@@ -396,7 +396,7 @@ def marginals(view: View, reference: str, label: str) -> Figure:
     frames = quantities.frames(chosen, points, reference)
     picture = plot_marginals({m: quantities.as_tree(d) for m, d in chosen.items()}, points, frames)
     return Figure(
-        f"Marginal posteriors, {some_of(dense, names)}, the furthest from {label} first, in the data's units"
+        f"Marginal posteriors, {some_of(dense, names)}, the furthest from {label} first, in {view.units}"
         f"{view.logarithms}. Curves should lie on each other; a taller and narrower one claims more certainty.",
         [image(picture, "")],
         alt=f"Density curves of {listing(dense)} by method. {intervals_words(view, dense[0])}",
@@ -444,7 +444,8 @@ def estimate_table(view: View) -> Table:
     names = quantities.ranked([str(name) for name in tables[view.base]], view.metrics)
     rows = [[Cell(name), *estimate_cells([of.get(name, MISSING) for of in tables.values()])] for name in names]
     head = ["parameter", *(view.label(m) for m in tables)]
-    caption = "Median and central 90% interval of every parameter in the data's units (of a point: the estimate)"
+    points = " (of a point: the estimate)" if view.points else ""
+    caption = f"Median and central 90% interval of every parameter in {view.units}{points}"
     return Table(caption, head, rows, fold=len(names) > 12, slug="estimates")
 
 

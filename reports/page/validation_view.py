@@ -119,6 +119,11 @@ class ValidationView(View):
         return f"Compared are {'; '.join([*said, *rest])}."
 
     @property
+    def units(self) -> str:
+        """In what units variables are shown."""
+        return "the units of the model"
+
+    @property
     def logarithms(self) -> str:
         """Which variables are drawn by their logarithms."""
         return "; positive variables by their logarithms" if any(map(self.on_log, self.variables)) else ""

@@ -184,6 +184,11 @@ class View:
         return ""
 
     @property
+    def units(self) -> str:
+        """In what units parameters are shown."""
+        return "the data's units"
+
+    @property
     def logarithms(self) -> str:
         """Which parameters are drawn by their logarithms, as a clause."""
         return "; variances by their logarithms" if self.numbers else ""
