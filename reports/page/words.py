@@ -54,8 +54,10 @@ def short(x: object) -> str:
     if isinstance(x, float):
         return f"{x:.4g}".replace("-", "−")
     if isinstance(x, list | tuple):
-        if np.size(x) > 9:
-            return f"{' × '.join(map(str, np.shape(x)))} numbers, in manifest.json"
+        if sum(np.size(v) for v in x) > 9:
+            lengths = {np.size(v) for v in x}
+            shape = " × ".join(map(str, np.shape(x) if len(lengths) == 1 else (len(x), f"up to {max(lengths)}")))
+            return f"{shape} numbers, in manifest.json"
         if len(x) > 1 and all(isinstance(v, int | float) for v in x) and len(set(x)) == 1:
             return f"{short(x[0])} for each"
         return f"[{', '.join(short(v) for v in x)}]"
