@@ -131,6 +131,9 @@ def test_a_lost_state_is_left_out_of_the_comparison(monkeypatch):
     table = pd.DataFrame(hmm._fits(SMALL)).set_index("who")
     assert table["log_likelihood"].notna().all()
     assert table.loc["ours", "log_likelihood"] == pytest.approx(table.loc["hmmlearn", "log_likelihood"], abs=1e-3)
+    assert table["note"].tolist() == ["1 of 2 series lost a state", "by hand"]
+    end = problems[0].start | {"means": np.full((2, 1), np.nan)}
+    assert np.isnan(problems[0].log_likelihood(end))
 
 
 def test_the_series_stay_as_they_should_and_begin_anew():

@@ -87,7 +87,9 @@ class Problem:
         return named | self.family.to_data(self.family.maximum_likelihood(points))
 
     def log_likelihood(self, parameters: dict[str, np.ndarray]) -> float:
-        """In nats a step."""
+        """In nats a step; missing where a parameter is not a number."""
+        if not all(np.isfinite(value).all() for value in parameters.values()):
+            return float("nan")
         return float(self.fit(parameters).total_log_likelihood(self.rows)[0, 0]) / len(self.rows)
 
 

@@ -221,20 +221,21 @@ def _fits(settings: Settings) -> list[dict[str, Any]]:
         return limited(threads, partial(_timed, partial(fits, times)))()
 
     def compare(sides: dict[str, Side]) -> tuple[dict[str, float], str]:
-        found = {name: side(1, None)[1] for name, side in sides.items()}
-        scores = {
-            name: np.array(
-                [np.nan if end is None else p.log_likelihood(end) for p, end in zip(problems, ends, strict=True)]
-            )
-            for name, ends in found.items()
-        }
+        for name, reached in sides.items():
+            ends = zip(problems, reached(1, None)[1], strict=True)
+            scores[name] = np.array([np.nan if end is None else problem.log_likelihood(end) for problem, end in ends])
         everywhere = np.all([np.isfinite(score) for score in scores.values()], axis=0)
         said = f"another mean log likelihood of the {everywhere.sum()} of {settings.sets} series that all sides fitted"
         return {name: float(np.mean(score[everywhere])) for name, score in scores.items()}, said
 
+    scores: dict[str, np.ndarray] = {}
     family = problems[0].family.name
     rows = _beside(side, (HMMLEARN,), x, family, task, settings, compare)
-    return [row | {"ms": row["ms"] / settings.sets} for row in rows]
+    for row in rows:
+        row["ms"] /= settings.sets
+        if lost := int(np.isnan(scores.get(row["who"], 0)).sum()):
+            row["note"] = "; ".join(filter(None, (row["note"], f"{lost} of {settings.sets} series lost a state")))
+    return rows
 
 
 def _beside(
