@@ -1,4 +1,4 @@
-"""What JAX compiles, kept on disk: the second run of the same model compiles nothing."""
+"""What JAX compiles, kept on disk: a second run of the same model translates its graph and compiles nothing."""
 
 from __future__ import annotations
 

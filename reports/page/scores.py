@@ -219,13 +219,14 @@ def statistics_blocks(view: View) -> list:
         ]
         for name in values.index
     ]
+    under = " −log p, under each draw's own parameters, is the replicate's beyond the data's."
+    beyond = under if any(name in DISCREPANCIES for name in observed.index) else ""
     failures = _failures(view, values, p.pivot(index="target", columns="method", values="se"))
     blocks: list = [failures]
     blocks.append(
         Figure(
             f"{which} of replicated data sets: median, half of them (thick) and 98% of them (thin), beside the data's (upright "
-            "line). A p-value is extreme where the line leaves the thin part. −log p, under each draw's own parameters, is the "
-            "replicate's beyond the data's.",
+            f"line). A p-value is extreme where the line leaves the thin part.{beyond}",
             [
                 image(
                     plot_checks(drawn), f"Statistics of replicated data sets beside those of the data. {failures.text}"
