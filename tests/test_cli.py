@@ -146,7 +146,7 @@ def test_help_shows_the_values_of_options_that_have_few(command, values):
 
 def test_help_lists_the_commands_in_whole_sentences():
     listed = run("--help", width=80).stdout.partition("Commands:")[2].strip().splitlines()
-    assert len(listed) == len(app.registered_commands) == 7
+    assert len(listed) == len(app.registered_commands) == 8
     assert all(line.endswith(".") and not line.endswith("...") for line in listed)
 
 

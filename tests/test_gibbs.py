@@ -318,7 +318,7 @@ def test_split_rhat_is_that_of_arviz(rng):
         ({"tune": 0}, "each must be at least 1"),
         ({"chains": 0}, "each must be at least 1"),
         ({"walkers": 3}, "no more than the walkers"),
-        ({"engine": "abacus"}, "expected auto, plain or fused"),
+        ({"engine": "abacus"}, "expected auto, plain, fused or jax"),
     ],
 )
 def test_bad_options_are_refused(options, message, rng):

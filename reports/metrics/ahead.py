@@ -124,6 +124,7 @@ def pseudo_residuals(
     """
     import xarray as xr
 
+    rng = generator(rng)
     u = uniform(fit, x, rng)
     ordered = np.flatnonzero(~np.isnan(u).all(0))
     if not len(ordered):

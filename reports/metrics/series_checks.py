@@ -39,7 +39,8 @@ def check(
     levels: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[list[Row], xr.Dataset]:
     """Compare series replicated from a fit with the data; see `reports.metrics.checks.check`."""
-    rng, x = generator(rng), first_rows(x, checks.LARGEST)
+    rng = generator(rng)
+    x = first_rows(x, checks.LARGEST)
     n = len(x)
     marginal = checks.Statistics(x.x, features, kinds, levels or {})
     ordered = InOrder(x, features, kinds)
