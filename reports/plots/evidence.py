@@ -40,6 +40,7 @@ def plot_evidence(table: pd.DataFrame) -> Figure:
         f"{style.look(method).label}: {score}{' (failed its checks)' if state == 'failed' else ''}"
         for method, score, state in zip(*columns, strict=True)
     ]
+    ax.locator_params(axis="x", nbins=4)  # of numbers with many digits in common
     ax.set(xlabel="log evidence (nats)", yticks=range(len(table)), yticklabels=names, ylim=(len(table) - 0.5, -0.5))
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
