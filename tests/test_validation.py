@@ -436,3 +436,12 @@ def test_replicates_are_drawn_without_notes_of_pymc(target, rng, caplog):
         drawn = predictive.replicate({"exact": exact(3, rng)}, target, rng)
     assert drawn["exact"]["y"].shape == (3, 8)
     assert caplog.records == []
+
+
+def test_a_model_that_pymc_cannot_draw_from_has_no_graph(monkeypatch):
+    from reports.validation import run
+
+    monkeypatch.setattr("shutil.which", lambda _: "dot")
+    with pm.Model() as model:
+        pm.Flat("mu", shape=2)
+    assert run._graph(model) is None

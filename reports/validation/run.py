@@ -260,7 +260,10 @@ def _describe_data(data: xr.Dataset, name: str, facts: Mapping[str, Any]) -> dic
 
 
 def _graph(model: pm.Model) -> str | None:
-    """The model's graph as SVG, where Graphviz is there to draw it."""
+    """The model's graph as SVG, where Graphviz is there to draw it.
+
+    PyMC draws from the variables to learn their shapes, which flat priors and custom distributions may not allow.
+    """
     from shutil import which
 
     if which("dot") is None:
@@ -269,7 +272,7 @@ def _graph(model: pm.Model) -> str | None:
         import pymc as pm
 
         return str(pm.model_to_graphviz(model).pipe(format="svg").decode())
-    except ImportError:  # the program is there, its Python package is not
+    except (ImportError, NotImplementedError):  # the program may be there without its Python package
         return None
 
 
