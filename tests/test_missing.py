@@ -514,7 +514,6 @@ def test_twins_have_the_same_log_density(name, rng):
 
 def test_smc_and_full_rank_advi_find_the_evidence_of_what_was_seen(rng):
     """One cluster of binary rows: the evidence is exact, and q in log odds all but holds the posterior."""
-    pytest.importorskip("pymc")
     from models.methods import advi, smc
     from reports.metrics.evidence import evidence
 

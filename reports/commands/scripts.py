@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import traceback
 from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -33,7 +35,10 @@ def load_script(path: Path) -> ModuleType:
         raise ValueError(f"there is no file {path}")
     if path.suffix != ".py":
         raise ValueError(f"{path.name} is no Python file; expected a name that ends in .py")
-    spec = spec_from_file_location(f"{NAME}{path.stem}", path)
+    name = f"{NAME}{path.stem}"
+    spec = spec_from_file_location(
+        name, path, loader=SourceFileLoader(name, str(path))
+    )  # which shows the path as given
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
@@ -41,7 +46,9 @@ def load_script(path: Path) -> ModuleType:
     sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's file raises is shown as Python would show it
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the user's file raises, SystemExit too, is shown as Python would show it
         show(error, path)
         raise typer.Exit(UNUSABLE) from error
     cloudpickle.register_pickle_by_value(module)
@@ -53,7 +60,7 @@ def tried(function: Callable[[], Any]) -> Any:
     try:
         return function()
     except Exception as error:  # as in `load_script`
-        show(error, Path(function.__code__.co_filename))
+        show(error, Path(inspect.getsourcefile(function) or ""))
         raise typer.Exit(UNUSABLE) from error
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import runpy
 import shlex
 import sys
-import traceback
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +15,6 @@ import typer
 from reports.commands.compare import written
 from reports.commands.options import (
     FAILED,
-    UNUSABLE,
     Open,
     named_paths,
     names_of,
@@ -27,6 +24,7 @@ from reports.commands.options import (
     save_in,
     unused,
 )
+from reports.commands.scripts import load_script, tried
 from reports.commands.stopping import outcome
 from reports.commands.terminal import say, summarise_validation
 from reports.comparison.catalogue import SAMPLERS
@@ -190,25 +188,10 @@ def load(path: Path) -> pm.Model:
     """
     import pymc as pm
 
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}; expected a Python file that defines `model` or `build()`")
-    sys.path.insert(0, str(path.resolve().parent))
-    try:
-        defined = runpy.run_path(str(path))
-        build = defined.get("build")
-        model = defined.get("model")
-        if model is None and callable(build):
-            model = build()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # whatever the user's own code raises, SystemExit too, is the user's to see
-        own = error.__traceback__
-        while own is not None and own.tb_frame.f_code.co_filename != str(path):
-            own = own.tb_next
-        sys.stderr.write("".join(traceback.format_exception(type(error), error, own or error.__traceback__)))
-        raise typer.Exit(UNUSABLE) from None
-    finally:
-        sys.path.remove(str(path.resolve().parent))
+    module = load_script(path)
+    model, build = (getattr(module, name, None) for name in ("model", "build"))
+    if model is None and callable(build):
+        model = tried(build)
     if not isinstance(model, pm.Model):
         what = "no `model` and no `build()`" if model is None else f"a {type(model).__name__} as its model"
         raise ValueError(f"{path} defines {what}; expected `model`, a pymc.Model, or `build()`, which returns one")
