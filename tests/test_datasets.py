@@ -14,7 +14,7 @@ import pytest
 from conftest import fails
 
 from mixtures import datasets
-from mixtures.datasets import load, mean_distances, simulate, tsmatz
+from mixtures.datasets import load, load_series, mean_distances, simulate, simulate_linear, tsmatz
 
 FOLDER = Path(datasets.__file__).parent
 CLASSES = {
@@ -27,7 +27,9 @@ CLASSES = {
 DIGESTS = {  # SHA-256, the first 12 digits
     "earthquakes": "4c4b1d822fd6",
     "fedfunds": "9593bc05c0d6",
+    "nile": "88e97bea7249",
     "speed": "ce18d3af521d",
+    "unemployment": "fda2454d121f",
     "acidity": "beb5e7c65a67",
     "alzheimer": "20e5e2a0b0fe",
     "banknote": "535b057f4f60",
@@ -174,6 +176,50 @@ def test_tsmatz_in_one_column_keeps_the_marginal_truth():
     np.testing.assert_array_equal(data.x, tsmatz().x[:, 1:])
     np.testing.assert_array_equal(data.truth["means"], [[2], [2], [1]])
     np.testing.assert_array_equal(data.truth["covariances"], [[[2]], [[1.3]], [[1.5]]])
+
+
+# ---- linear dynamical systems
+
+
+def test_tsmatz_lds_is_the_documented_sequence_of_draws():
+    """Its first row and the eigenvalues of A as documented; noise and steps whitened by Q and R are standard normals."""
+    truth, x = load_series("tsmatz-lds").data.truth, load_series("tsmatz-lds").data.x
+    A, C, z = truth["transition"], truth["emission"], truth["states"]
+    np.testing.assert_allclose(x[0], [47.68902127, 48.86610347], atol=5e-9)
+    np.testing.assert_allclose(
+        np.sort_complex(np.linalg.eigvals(A)), [0.6875 - 0.7262j, 0.6875 + 0.7262j, 1], atol=5e-5
+    )
+    steps = np.linalg.solve(np.linalg.cholesky(truth["state_covariance"]), (z[1:] - z[:-1] @ A.T).T)
+    noise = np.linalg.solve(np.linalg.cholesky(truth["observation_covariance"]), (x - z @ C.T).T)
+    for values in (steps, noise):
+        assert np.abs(values @ values.T / 2000 - np.eye(len(values))).max() < 5 * np.sqrt(2 / 2000)
+
+
+def test_a_simulated_system_is_stationary_with_the_stated_signal():
+    data = simulate_linear([20_000, 10], 3, 2, persistence=0.8, signal=3.0, rng=0).data
+    A, z = data.truth["transition"], data.truth["states"]
+    np.testing.assert_allclose(np.abs(np.linalg.eigvals(A)), 0.8)
+    assert data.lengths == (20_000, 10)
+    error = 5 * np.sqrt(2 * (1 + 0.8**2) / (1 - 0.8**2) / len(z))  # of a variance, under autocorrelations 0.8^t
+    np.testing.assert_allclose(np.cov(z.T), np.eye(3), atol=error)
+    np.testing.assert_allclose(data.x.var(0), 1 + 1 / 3, atol=4 / 3 * error)
+    again = simulate_linear([20_000, 10], 3, 2, persistence=0.8, signal=3.0, rng=0)
+    np.testing.assert_array_equal(again.rows.x, data.x)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lengths": []}, "number of rows of each series"),
+        ({"n_states": 0}, "n_states must be at least 1"),
+        ({"persistence": 1.0}, "no stationary start"),
+        ({"signal": 0.0}, "ratio of variances above 0"),
+    ],
+)
+def test_the_simulator_of_systems_refuses_arguments_out_of_range(change, message):
+    given = {"lengths": [5], "n_states": 1, "n_features": 1, "rng": 0} | change
+    with pytest.raises(ValueError, match=message):
+        simulate_linear(**given)
 
 
 # ---- simulator

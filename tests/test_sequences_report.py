@@ -278,6 +278,10 @@ def test_the_series_that_come_with_the_package_are_read_as_tables():
     chain_ = datasets.load("tsmatz-hmm", columns=["x2"])
     assert chain_.truth["means"].shape == (3, 1)
     assert set(chain_.labels) == {"0", "1", "2"}
+    nile = datasets.load("nile")
+    assert (nile.x[0, 0], nile.index[0], nile.lengths, nile.labels) == (1120, "1871", (100,), None)
+    assert datasets.load("unemployment").index[-1] == "2009Q3"
+    assert datasets.load("tsmatz-lds", columns=["x2"]).lengths == (2000,)
 
 
 def test_the_number_of_states_is_chosen_by_criteria_that_know_their_order():

@@ -2,9 +2,10 @@
 
 from mixtures.datasets.builtin import Description, describe, names
 from mixtures.datasets.checks import check_components, check_rows, check_values
-from mixtures.datasets.dataset import DataError, Dataset
+from mixtures.datasets.dataset import DataError, Dataset, Series
+from mixtures.datasets.linear import simulate_linear
 from mixtures.datasets.loading import from_frame, load
-from mixtures.datasets.series import Series, load_series, simulate_series
+from mixtures.datasets.series import load_series, simulate_series
 from mixtures.datasets.simulated import mean_distances, simulate, tsmatz
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "mean_distances",
     "names",
     "simulate",
+    "simulate_linear",
     "simulate_series",
     "tsmatz",
 ]

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mixtures.rows import Sequences
+
 
 class DataError(ValueError):
     """Data that cannot be used: one line that names the trouble and the remedy."""
@@ -33,7 +35,8 @@ class Dataset:
     source : str
         Where the data come from, in one line.
     truth : dict or None
-        Simulated sets only: ``weights`` (K,), ``means`` (K, D), ``covariances`` (K, D, D), ``labels`` (N,) of int.
+        Simulated sets only: of a mixture ``weights`` (K,), ``means`` (K, D), ``covariances`` (K, D, D), ``labels`` (N,) of int;
+        of series see `mixtures.datasets.simulate_series` and `mixtures.datasets.simulate_linear`.
     notes : tuple of str
         What was guessed in reading a file, each in one line: what was left out, taken as names or as missing.
     kinds : tuple of D str
@@ -66,6 +69,37 @@ class Dataset:
             object.__setattr__(self, "kinds", ("gaussian",) * len(self.features))
         if not len(self.index):
             object.__setattr__(self, "index", np.arange(1, len(self.x) + 1).astype(str))
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """A data set whose rows follow one another in time.
+
+    Attributes
+    ----------
+    data : Dataset
+    lengths : tuple of int
+        Number of rows of each series.
+    """
+
+    data: Dataset
+    lengths: tuple[int, ...]
+
+    @property
+    def rows(self) -> Sequences:
+        """All features, as the methods take them."""
+        return Sequences(self.data.x, self.lengths)
+
+    def of(self, *features: str) -> Sequences:
+        """Some features, as the methods take them.
+
+        Examples
+        --------
+        >>> from mixtures.datasets import load_series
+        >>> load_series("speed").of("rt").shape
+        (439, 1)
+        """
+        return Sequences(self.data.x[:, [self.data.features.index(name) for name in features]], self.lengths)
 
 
 class Categories(NamedTuple):

@@ -142,7 +142,7 @@ def load(
     )
     if len(data.x) == sum(lengths):
         data = replace(data, lengths=lengths)
-    if entry is None and name in series.CATALOGUE and known.truth is not None:
+    if entry is None and name in series.CATALOGUE and known.labels is not None:
         return replace(_marginal(known, data), lengths=lengths)
     return _marginal(tsmatz(), data) if name == "tsmatz" and entry is not None else data
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from mixtures.datasets import files
-from mixtures.datasets.dataset import DataError, Dataset, Table, is_numeric, nearest
+from mixtures.datasets.dataset import DataError, Dataset, Series, Table, is_numeric, nearest
+from mixtures.datasets.linear import TSMATZ, tsmatz_lds
 from mixtures.datasets.simulated import simulate
-from mixtures.rows import Sequences
 from mixtures.seeds import Rng, generator
 
 
@@ -58,38 +58,23 @@ CATALOGUE = {
             {"x1": "gaussian", "x2": "gaussian"},
             "simulated: a chain of three states in the plane, RandomState(1000)",
         ),
+        Description(
+            "nile",
+            (100,),
+            {"volume": "gaussian"},
+            "Yearly flow of the Nile at Aswan, 1e8 cubic metres, 1871-1970; Durbin & Koopman (2012), R datasets::Nile",
+            "year",
+        ),
+        Description(
+            "unemployment",
+            (203,),
+            {"unemployment": "gaussian"},
+            "US unemployment rate, percent, 1959Q1-2009Q3; Bureau of Labor Statistics, statsmodels macrodata",
+            "quarter",
+        ),
+        Description("tsmatz-lds", (2000,), {"x1": "gaussian", "x2": "gaussian"}, TSMATZ),
     )
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Series:
-    """A data set whose rows follow one another in time.
-
-    Attributes
-    ----------
-    data : Dataset
-    lengths : tuple of int
-        Number of rows of each series.
-    """
-
-    data: Dataset
-    lengths: tuple[int, ...]
-
-    @property
-    def rows(self) -> Sequences:
-        """All features, as the methods take them."""
-        return Sequences(self.data.x, self.lengths)
-
-    def of(self, *features: str) -> Sequences:
-        """Some features, as the methods take them.
-
-        Examples
-        --------
-        >>> load_series("speed").of("rt").shape
-        (439, 1)
-        """
-        return Sequences(self.data.x[:, [self.data.features.index(name) for name in features]], self.lengths)
 
 
 def load_series(name: str) -> Series:
@@ -97,7 +82,7 @@ def load_series(name: str) -> Series:
 
     Parameters
     ----------
-    name : {"earthquakes", "speed", "fedfunds", "tsmatz-hmm"}
+    name : {"earthquakes", "speed", "fedfunds", "tsmatz-hmm", "nile", "unemployment", "tsmatz-lds"}
 
     Raises
     ------
@@ -113,8 +98,9 @@ def load_series(name: str) -> Series:
         near = nearest(name, CATALOGUE)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"there is no series {name!r}, only {', '.join(CATALOGUE)}{hint}")
-    if name == "tsmatz-hmm":
-        return tsmatz_hmm()
+    generated = {"tsmatz-hmm": tsmatz_hmm, "tsmatz-lds": tsmatz_lds}
+    if name in generated:
+        return generated[name]()
     entry = CATALOGUE[name]
     table = files.read(Path(__file__).with_name(f"{name}.csv"), None)
     levels = {n: tuple(sorted(set(table[n]), reverse=True)) for n in entry.kinds if not is_numeric(table[n])}

@@ -26,7 +26,7 @@ def datasets() -> None:
         source = f"{d.source}; less rows with gaps" if d.missing == "drop" else d.source
         table.add_row(d.name, str(d.n), str(d.d), d.holds, "–" if d.classes is None else str(d.classes), source)
     out.print(table)
-    series = Table(title="Built-in series, for --hmm", title_justify="left")
+    series = Table(title="Built-in series, in the order of time", title_justify="left")
     for heading in ("name", "rows", "of", "source"):
         series.add_column(heading, justify="right" if heading == "rows" else "left")
     for entry in CATALOGUE.values():
