@@ -27,6 +27,7 @@ from reports.comparison.results import ResultsError
 from reports.page.calibration import answer, detectable, render, verdict_lines
 from reports.page.calibration_view import NOTHING, CalibrationView
 from reports.page.numbers import number, percent
+from reports.page.words import COMPLETE
 from reports.studies.calibration import power, study
 from reports.studies.calibration.judgement import (
     Band,
@@ -730,6 +731,8 @@ def test_calibrate_says_what_it_found_and_makes_the_page_again(tmp_path, monkeyp
     assert result.exit_code == 0, result.output
     assert re.search(r"CAVI: .*coverage of 95% intervals", result.stdout)
     page = Path("results/calibration-k1-n10/report.html")
+    assert COMPLETE in " ".join(result.stdout.split())
+    assert COMPLETE in page.read_text()
     assert str(page) in result.stdout
     page.unlink()
     again = command(*arguments)

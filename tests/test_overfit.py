@@ -23,6 +23,7 @@ from mixtures.errors import CollapseError
 from mixtures.methods import cavi
 from reports.commands.app import app
 from reports.comparison.results import ResultsError
+from reports.page.words import COMPLETE
 from reports.studies.cells import Cells, CellsError
 from reports.studies.overfit import summary
 from reports.studies.overfit.fits import fit, plug_in
@@ -578,6 +579,8 @@ def test_command_writes_the_folder_and_goes_on(tmp_path, monkeypatch):
     first = command("mine.toml", "--workers", 1)
     assert first.exit_code == 0, first.output
     assert "results/overfit-mine/report.html" in first.stdout
+    assert COMPLETE in " ".join(first.stdout.split())
+    assert COMPLETE in Path("results/overfit-mine/report.html").read_text()
     assert re.search(
         r"^The test score of CAVI’s posterior predictive is .* the paired difference excludes", first.stdout
     )
@@ -620,6 +623,7 @@ def test_command_writes_the_folder_and_goes_on(tmp_path, monkeypatch):
         ("[[block]]\nn = 20\nalpha = 0.5\nmethods = ['map']", "is empty"),
         ("[[block]]\nn = 20\ntruth = 'iris'", "fitted_K is missing"),
         ("[[block]]\nn = 20\ntruth = 'iris'\nK = 3\nfitted_K = 3", "contradicts itself"),
+        ("[[block]]\nn = 20\nmissing = 'model'", "an overfitting study is of complete data"),
         ("[[block]]\nn = 149\ntruth = 'iris'\nfitted_K = 3", "fewer than two of the 150 rows"),
         ("replicates = 1\n[[block]]\nn = 20", "replicates is 1"),
         ("[[block]]\nn = 20\nreg_covar = 1e-6", "reg_covar is of all blocks; write it before the first"),
@@ -659,6 +663,16 @@ def test_bad_arguments_are_one_line(arguments, message, tmp_path, monkeypatch):
     assert result.exit_code == 2
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_table_with_gaps_is_refused_with_what_helps_here(tmp_path):
+    """What --missing model would do elsewhere is not offered."""
+    (tmp_path / "gaps.csv").write_text("a,b\n1,2\n,3\n4,5\n6,7\n")
+    with pytest.raises(
+        ValueError, match=r"1 missing value in 1 of 4 rows .*complete rows; leave these out of"
+    ) as caught:
+        parse(f"[[block]]\nn = 2\nfitted_K = 1\ntruth = '{tmp_path / 'gaps.csv'}'", "grid")
+    assert "--missing" not in str(caught.value)
 
 
 def test_a_folder_of_another_version_is_refused(tmp_path):

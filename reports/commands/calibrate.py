@@ -123,6 +123,8 @@ def calibrate(
     The folder gets report.html, calibration.json and cells/, a Parquet data set of every simulation. Interrupt it at any
     moment and give the same command again: it goes on where it was. More simulations, or methods, are added to those there.
 
+    Of a mixture, all data sets are complete: calibration says nothing about missing values.
+
     Examples:
 
       mixtures calibrate
@@ -166,6 +168,7 @@ def calibrate(
         _verdicts(context, seed, 100 if simulations is None else simulations, workers, scheduler, out_dir, open_)
         return
     from reports.page.calibration import render, verdict_lines
+    from reports.page.words import COMPLETE
     from reports.studies.calibration import study
     from reports.studies.calibration.prior import DEFAULT, Settings
 
@@ -185,7 +188,7 @@ def calibrate(
         refuse(error)
     options = {"simulations": simulations, "workers": workers, "scheduler": scheduler}
     result = _run("simulations", study.calibrate, settings, folder, render, options)
-    _tell(verdict_lines(result), folder, open_)
+    _tell([*verdict_lines(result), COMPLETE], folder, open_)
     if result.failed:
         raise typer.Exit(FAILED)
 

@@ -49,6 +49,8 @@ def overfit(
     The folder gets report.html, overfit.json and cells/, a Parquet data set with a row for every fit. Interrupt it at any
     moment and give the same command again: it goes on where it was. A changed grid measures only what is new in it.
 
+    All data sets are complete: simulated, or drawn from the complete rows of a table.
+
     Examples:
 
       mixtures overfit --preset quick
@@ -101,8 +103,10 @@ def overfit(
     from reports.page.links import Links
     from reports.page.overfit_findings import short_answer
     from reports.page.overfit_view import View
+    from reports.page.words import COMPLETE
 
     say(Links({}).plain(short_answer(View(result))))
+    say(COMPLETE)
     path = folder / PAGE if report else folder / CELLS
     say(f"{'Report' if report else 'Cells'}: {relative(path)}", whole=True)
     if open_ and report:

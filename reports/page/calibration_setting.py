@@ -5,7 +5,7 @@ from __future__ import annotations
 from reports.page.blocks import Bullets, Cell, Code, Facts, Section, Table, value
 from reports.page.calibration_view import CalibrationView
 from reports.page.cells import share, time_cell
-from reports.page.words import listing, short, symbols
+from reports.page.words import COMPLETE, listing, short, symbols
 
 
 def runs(view: CalibrationView) -> Section:
@@ -70,6 +70,7 @@ def setting(view: CalibrationView) -> Section:
         Facts(
             [
                 ("Data sets", f"{view.simulations}, each of {s.n} points with {s.dimension} features"),
+                ("Missing values", "none"),
                 ("Clusters", f"K = {s.n_components}" + (f", {s.covariance} covariance" if numbers else "")),
                 *([("Kinds", listing(view.kinds))] if len(set(s.kinds)) > 1 else []),
                 ("Weights' prior", f"Dirichlet, α0 = {short(s.alpha0)}"),
@@ -98,6 +99,7 @@ def limits(view: CalibrationView) -> Section:
     items = [
         f"The results are about data sets of {s.n} points from this prior. For other clusters or other sizes a method may do "
         "better or worse, and a method that is calibrated on average over the prior may be wrong on one data set.",
+        COMPLETE,
         "The model is true here by design. Nothing is said about data that the model does not fit.",
         "Uniform ranks of these quantities do not prove that a posterior is exact: an error that affects none of them is not "
         "found, nor one below the detectable size.",

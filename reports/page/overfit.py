@@ -12,7 +12,7 @@ from reports.page.overfit_discrete import boundary, boundary_measures
 from reports.page.overfit_figures import add, difference_cell, simple
 from reports.page.overfit_findings import findings, overlap, short_answer, simultaneous_words
 from reports.page.overfit_view import NAMES, PANELS, View, as_number, missing
-from reports.page.words import listing
+from reports.page.words import COMPLETE, listing
 from reports.plots.overfit import plot_choices
 from reports.studies.overfit import summary
 from reports.studies.overfit.fits import TITLES
@@ -60,6 +60,7 @@ def design(view: View) -> Section:
             "Test points",
             f"{fixed(first.test, 0)} from a simulated truth; of a real data set all rows that are not fitted",
         ),
+        ("Missing values", "none"),
         ("Starts", f"{first.restarts} for EM and CAVI, k-means++"),
         ("Prior", f"the weak default from each data set ({listing(view.priors)}), Dirichlet(α) on the weights"),
         ("Seed", str(first.seed)),
@@ -335,6 +336,7 @@ def failures(view: View, folder: str) -> Section:
 def limits(view: View) -> Section:
     """What the page cannot say."""
     items = [
+        COMPLETE,
         "The truths of a setting are drawn at random, and means are over them: one truth may behave otherwise.",
         "All methods but maximum likelihood use the default prior, whose scale comes from the data; only α is varied.",
         "A score’s mean or median is over the replicates in which the method ended; a failed fit has no score.",

@@ -9,6 +9,8 @@ import numpy as np
 
 from reports.page.numbers import DASH
 
+COMPLETE = "All data sets are complete: what missing values would change is not measured."
+
 GREEK = {"pi": "π", "mu": "μ", "lambda": "λ", "Lambda": "Λ", "alpha": "α", "beta": "β", "nu": "ν"}
 
 

@@ -37,6 +37,7 @@ from typing import Any
 from mixtures import COVARIANCES, datasets
 from mixtures.datasets.dataset import nearest
 from mixtures.datasets.limits import check_memory
+from mixtures.datasets.loading import REMEDIES
 from reports.comparison.capacity import NUMBER, check_fits
 from reports.comparison.prepared import digest
 
@@ -380,6 +381,9 @@ def _data(name: str, where: str) -> Truth:
     try:
         data = datasets.load(name)
     except ValueError as error:
+        if REMEDIES in (text := str(error)):
+            without = text.replace(REMEDIES, "an overfitting study is of complete rows; leave these out of the file")
+            raise ValueError(f"{where}: truth is {name!r}: {without}") from error
         known = (*SIMULATED, *datasets.names())
         remedy = _meant(str(name), known) or f"; simulated are {', '.join(SIMULATED)}"
         raise ValueError(f"{where}: truth is {name!r}: {error}{remedy if '?' not in str(error) else ''}") from error
@@ -434,6 +438,8 @@ def _is_number(value: Any) -> bool:
 
 def _check_keys(table: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
     for key in table:
+        if key == "missing":
+            raise ValueError(f"{where}: an overfitting study is of complete data; leave out the key 'missing'")
         if key not in known:
             raise ValueError(f"{where}: unknown key {key!r}{_meant(key, known)}; known are {', '.join(known)}")
 
