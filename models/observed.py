@@ -17,7 +17,8 @@ import pytensor.tensor as pt
 from pytensor.tensor.linalg import solve_triangular
 from pytensor.tensor.variable import TensorVariable
 
-from mixtures.families.normal import LOG_2PI, Normal
+from mixtures.families.normal import Normal
+from mixtures.families.wishart import LOG_2PI
 from mixtures.model import Family
 
 Eta = tuple[TensorVariable, TensorVariable, TensorVariable]

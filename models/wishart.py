@@ -25,7 +25,7 @@ import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from mixtures.families.gaussian import NormalWishart
-from mixtures.families.normal import times
+from mixtures.families.symmetric import times
 from mixtures.model import Theta
 from models.observed import Eta, Rename
 

@@ -37,7 +37,18 @@ FLOORS = {
 
 # Where one file is one family, allocation or method, files import no other of their folder but these.
 APART = {
-    "families": {"normal", "discrete", "gaps", "parameters", "priors"},
+    "families": {
+        "collapse",
+        "discrete",
+        "gaps",
+        "hyperparameters",
+        "normal",
+        "parameters",
+        "priors",
+        "scaling",
+        "symmetric",
+        "wishart",
+    },
     "allocations": {"independent", "stationary"},
     "methods": {"partitions"},
 }

@@ -20,7 +20,7 @@ from mixtures.ascent.starts import BLOCK_ELEMENTS, hard, nearest
 from mixtures.engines.passes import Pass, noise
 from mixtures.engines.responsibilities import fold, normalise
 from mixtures.errors import CollapseError
-from mixtures.families.normal import refuse_empty
+from mixtures.families.collapse import refuse_empty
 from mixtures.model import Allocation
 from mixtures.rows import Rows, blocks
 

@@ -33,7 +33,8 @@ from mixtures.engines.responsibilities import fold, log_sum, normalise
 from mixtures.errors import CollapseError, DistinctRowsError, FeatureError, stamped, unstamped
 from mixtures.estimators.given import Start, start_of
 from mixtures.estimators.structures import MATRICES, blurred_root, family_of, shape_of, theta_of
-from mixtures.families.normal import LOG_2PI, dependence
+from mixtures.families.scaling import dependence
+from mixtures.families.wishart import LOG_2PI
 from mixtures.fit import Fit
 from mixtures.model import Allocation, Family
 from mixtures.rows import Moments, informed, moments, seen_moments, unmasked

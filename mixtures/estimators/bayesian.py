@@ -36,11 +36,13 @@ from mixtures.estimators.structures import (
     scale_of,
     squares,
 )
+from mixtures.families.collapse import SMALLEST_VARIANCE
 from mixtures.families.diagonal import NormalGamma
 from mixtures.families.gaps import one_gaussian, per_feature
 from mixtures.families.gaussian import NormalWishart
-from mixtures.families.normal import SMALLEST_VARIANCE, dependence, outer, substitute
+from mixtures.families.scaling import dependence
 from mixtures.families.spherical import SphericalNormalGamma
+from mixtures.families.symmetric import outer, substitute
 from mixtures.families.tied import SharedWishart
 from mixtures.methods import cavi
 from mixtures.model import Allocation, Family

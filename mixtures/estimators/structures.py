@@ -9,7 +9,8 @@ from scipy.linalg import solve_triangular
 from sklearn.utils import check_array
 
 from mixtures import COVARIANCES
-from mixtures.families.normal import inverse_root, outer, settled
+from mixtures.families.scaling import settled
+from mixtures.families.symmetric import inverse_root, outer
 from mixtures.model import Family, Theta
 from mixtures.rows import Moments, root_of
 

@@ -17,6 +17,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import betaln, digamma, xlog1py, xlogy
 
+from mixtures.families.collapse import refuse_empty
 from mixtures.families.discrete import (
     SMALLEST,
     Discrete,
@@ -26,7 +27,7 @@ from mixtures.families.discrete import (
     refuse_fractions,
     refuse_outside,
 )
-from mixtures.families.normal import Batch, refuse_empty
+from mixtures.families.hyperparameters import Batch
 from mixtures.model import Coords, Divided, Theta
 from mixtures.rows import Rows
 from mixtures.seeds import Rng, generator

@@ -18,6 +18,7 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy.special import digamma, gammaln, xlogy
 
+from mixtures.families.collapse import refuse_empty
 from mixtures.families.discrete import (
     SMALLEST,
     Discrete,
@@ -26,7 +27,7 @@ from mixtures.families.discrete import (
     refuse_fractions,
     refuse_outside,
 )
-from mixtures.families.normal import Batch, refuse_empty
+from mixtures.families.hyperparameters import Batch
 from mixtures.model import Coords, Divided, Theta
 from mixtures.rows import Rows, as_rows, as_weights, blocks
 from mixtures.seeds import Rng, generator

@@ -17,21 +17,12 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import digamma, gammaln
 
+from mixtures.families.collapse import over, refuse_collapse, refuse_empty
 from mixtures.families.gaps import Separate, behind, per_feature, total
-from mixtures.families.normal import (
-    LOG_2PI,
-    Batch,
-    Normal,
-    check_prior,
-    each_unbiased,
-    existing,
-    frame,
-    location,
-    log_student_t,
-    over,
-    refuse_collapse,
-    refuse_empty,
-)
+from mixtures.families.hyperparameters import Batch, existing
+from mixtures.families.normal import Normal
+from mixtures.families.scaling import check_prior, each_unbiased, frame, location
+from mixtures.families.wishart import LOG_2PI, log_student_t
 from mixtures.model import Theta
 from mixtures.rows import Rows, moments, seen_moments
 from mixtures.seeds import Rng, generator

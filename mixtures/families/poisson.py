@@ -17,6 +17,7 @@ import numpy as np
 from scipy.special import digamma, gammaln, pdtr, xlogy
 
 from mixtures.errors import FeatureError
+from mixtures.families.collapse import refuse_empty
 from mixtures.families.discrete import (
     SMALLEST,
     Discrete,
@@ -26,7 +27,7 @@ from mixtures.families.discrete import (
     refuse_fractions,
     refuse_outside,
 )
-from mixtures.families.normal import Batch, refuse_empty
+from mixtures.families.hyperparameters import Batch
 from mixtures.model import Theta
 from mixtures.rows import Rows
 from mixtures.seeds import Rng, generator

@@ -14,27 +14,12 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from mixtures.families.normal import (
-    LOG_2PI,
-    Correlated,
-    Stacked,
-    Wishart,
-    check_prior,
-    existing,
-    least_variance,
-    log_det,
-    log_student_t,
-    outer,
-    pack,
-    refuse_collapse,
-    refuse_empty,
-    smallest_eigenvalue,
-    standard,
-    times,
-    unpack,
-    white,
-    wishart_root,
-)
+from mixtures.families.collapse import least_variance, refuse_collapse, refuse_empty, smallest_eigenvalue
+from mixtures.families.hyperparameters import Stacked, existing
+from mixtures.families.normal import Correlated
+from mixtures.families.scaling import check_prior, standard, white
+from mixtures.families.symmetric import log_det, outer, pack, times, unpack
+from mixtures.families.wishart import LOG_2PI, Wishart, log_student_t, wishart_root
 from mixtures.model import Theta
 from mixtures.rows import Rows, moments, seen_moments
 from mixtures.seeds import Rng, generator

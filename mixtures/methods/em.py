@@ -15,8 +15,8 @@ from mixtures.ascent.online import as_ascent, learn
 from mixtures.engines.passes import Pass, entropy, log_base, one_pass
 from mixtures.engines.responsibilities import fold
 from mixtures.errors import CollapseError, SingularError
-from mixtures.families.normal import dependence
 from mixtures.families.product import apart
+from mixtures.families.scaling import dependence
 from mixtures.fit import Draws, Fit
 from mixtures.model import Allocation, Family
 from mixtures.rows import Rows, as_rows, as_weights, count, informed, moments

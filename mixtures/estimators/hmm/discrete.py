@@ -12,8 +12,8 @@ from sklearn.utils._param_validation import Interval
 from mixtures.estimators.hmm.base import HiddenMarkov, Parameters
 from mixtures.estimators.hmm.likelihood import LikelihoodHMM
 from mixtures.families.categorical import Categorical, DirichletProduct
+from mixtures.families.collapse import refuse_empty
 from mixtures.families.discrete import refuse_fractions
-from mixtures.families.normal import refuse_empty
 from mixtures.families.poisson import COUNT, Gamma, Poisson
 from mixtures.model import Family, Theta
 from mixtures.rows import Sequences

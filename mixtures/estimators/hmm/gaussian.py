@@ -16,7 +16,8 @@ from mixtures.estimators.hmm import normal
 from mixtures.estimators.hmm.base import HiddenMarkov, Parameters, Problem
 from mixtures.estimators.hmm.likelihood import LikelihoodHMM
 from mixtures.estimators.structures import MATRICES, blurred_root, family_of, in_data_units, scale_of
-from mixtures.families.normal import dependence, refuse_empty
+from mixtures.families.collapse import refuse_empty
+from mixtures.families.scaling import dependence
 from mixtures.model import Family, Theta
 from mixtures.rows import Sequences, moments, seen_moments
 

@@ -18,7 +18,7 @@ from scipy.special import digamma, gammaln
 
 from mixtures.estimators.structures import MATRICES
 from mixtures.families.gaps import per_feature
-from mixtures.families.normal import inverse_root, log_diagonal, outer, times, unpack
+from mixtures.families.symmetric import inverse_root, log_diagonal, outer, times, unpack
 from mixtures.model import Family, Theta
 
 

@@ -26,7 +26,7 @@ from scipy.special import gammaln, logsumexp, softmax, xlogy
 
 from mixtures import Bernoulli, Categorical, Dirichlet, Draws, Fit, Poisson, datasets
 from mixtures.datasets.simulated import simulate
-from mixtures.families.normal import LOG_2PI, log_student_t
+from mixtures.families.wishart import LOG_2PI, log_student_t
 from mixtures.model import Family
 from mixtures.tables import family_of
 from reports.studies.overfit.grid import Truth
