@@ -12,7 +12,7 @@ from reports.page.overfit_discrete import boundary, boundary_measures
 from reports.page.overfit_figures import add, difference_cell, simple
 from reports.page.overfit_findings import findings, overlap, short_answer, simultaneous_words
 from reports.page.overfit_view import NAMES, PANELS, View, as_number, missing
-from reports.page.words import COMPLETE, listing
+from reports.page.words import COMPLETE, listing, sentence
 from reports.plots.overfit import plot_choices
 from reports.studies.overfit import summary
 from reports.studies.overfit.fits import TITLES
@@ -49,7 +49,7 @@ def design(view: View) -> Section:
         "takes the first points of a larger one, and all fits draw their starts from the same random numbers. Differences "
         "between methods are therefore paired.",
     )
-    facts = [(NAMES[name].capitalize() if name in ("truth", "separation", "imbalance", "covariance") else NAMES[name],
+    facts = [(sentence(NAMES[name]),
               ", ".join(x if isinstance(x, str) else f"{x:g}" for x in sorted(view.table[name].dropna().unique())))
              for name in SETTINGS]  # fmt: skip
     first = grid.cells[0]
@@ -186,7 +186,7 @@ def selection(view: View) -> Section | None:
     for part, found in parts:
         fitted = set(part.table["k"].dropna())
         for row in found.to_dict("records"):
-            right = f"{row['right']:.0%} ({row['low']:.0%} to {row['high']:.0%})"
+            right = f"{percent(row['right'])} ({row['low']:.0%} to {row['high']:.0%})"
             shares = [_share(row["of"].get(k, 0) / row["total"] if k in fitted else None) for k in ks]
             rows.append(
                 [Cell(view.words(part.settings, "k")), Cell(str(row["criterion"]), method=row["method"]),
@@ -294,7 +294,7 @@ def clusters(view: View) -> Section | None:
             own,
             "n",
             measure,
-            what.split(" (")[0].lower(),
+            what[0].lower() + what[1:].split(" (")[0],
             share=True,
             caption=f"{what} against the number of points.",
         )
@@ -340,7 +340,13 @@ def limits(view: View) -> Section:
         "The truths of a setting are drawn at random, and means are over them: one truth may behave otherwise.",
         "All methods but maximum likelihood use the default prior, whose scale comes from the data; only α is varied.",
         "A score’s mean or median is over the replicates in which the method ended; a failed fit has no score.",
-        "A few nearly collapsed fits move a mean log density and its t-interval; medians and counts of wins are robust.",
+        *(
+            [
+                "A few nearly collapsed fits move a mean log density and its t-interval; medians and counts of wins are robust."
+            ]
+            if view.table["covariance"].notna().any()
+            else []
+        ),
         "A test score judges densities, not parameters or clusters; those have their own sections.",
     ]
     if overlap(view):
@@ -349,4 +355,4 @@ def limits(view: View) -> Section:
 
 
 def _share(x: float | None) -> Cell:
-    return Cell(DASH) if x is None else Cell(f"{x:.0%}", x)
+    return Cell(DASH) if x is None else Cell(percent(x), x)

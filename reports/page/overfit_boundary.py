@@ -44,6 +44,10 @@ def boundaries(view: View) -> Iterator[str]:
         )
         if len(by_n) > 1:
             text += f", at n = {by_n.index[-1]}, {percent(by_n['boundary'].iloc[-1])} and {percent(by_n['infinite'].iloc[-1])}"
+        by_kind = own.groupby("truth")["boundary"].mean()
+        if len(by_kind) > 1:
+            kinds = listing([f"{percent(share)} of {kind}" for kind, share in by_kind.items()])
+            text += f"; with an estimate at the boundary by kind: {kinds}"
         some = own.loc[own["impossible"] > 0, "impossible"]
         if len(some):
             text += f". Where there are impossible test points, they are a median of {percent(some.median())} of all"
@@ -67,13 +71,16 @@ def medians_with_n(view: View, part: Slice) -> Iterator[str]:
                 continue
             median, low, high = median_interval(values, ERROR)
             infinite = int(np.isposinf(values).sum())
+            ends = f" ({number(low)} to {number(high)})" if low < high else ""
             said.append(
-                f"at n = {n:g} a median of {number(median)} ({number(low)} to {number(high)}) nats a point, higher in "
-                f"{percent(difference.wins)} of the replicates{f', {infinite} times infinitely' if infinite else ''}"
+                f"{number(median)}{ends} at n\u00a0=\u00a0{n:g}, above zero in {percent(difference.wins)} of the replicates"
+                f"{f' and infinite in {infinite} of {len(values)}' if infinite else ''}"
             )
         if said:
             where = sentence(view.words(part.settings, "n"))
-            yield f"{where}: CAVI’s test score minus that of {view.label(rival)} is {'; '.join(said)}."
+            yield (
+                f"{where}: CAVI’s test score minus that of {view.label(rival)}, median in nats a point: {'; '.join(said)}."
+            )
 
 
 def _by_method(view: View) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -87,7 +94,7 @@ def _by_method(view: View) -> Iterator[tuple[str, pd.DataFrame]]:
 def _share(own: pd.DataFrame) -> str:
     share, of = own["infinite"].mean(), len(own)
     low, high = wilson(share, of)
-    return f"{percent(share)} of {of} ({100 * low:.0f} to {100 * high:.0f}%"
+    return f"{percent(share)} of {of} ({number(100 * low, 2)} to {number(100 * high, 2)}%"
 
 
 def _worst(own: pd.DataFrame) -> str:

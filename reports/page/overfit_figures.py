@@ -44,8 +44,8 @@ def add(
     caption: str,
     **draw: Any,
 ) -> None:
-    """Append a figure and its table, where there is something to show; of discrete data with medians, for infinite values."""
-    medians = measure not in summary.SHARES and bool(summary.discrete(table).any())
+    """Append a figure and its table, where there is something to show; of scores that may be infinite the medians."""
+    medians = measure in summary.UNBOUNDED and bool(summary.discrete(table).any())
     shown = table[table["method"] != "oracle"] if measure in ("kl", "gap", "occupied") else table
     if measure == "occupied":
         shown = shown[~shown["method"].isin(("single", "cavi-plugin"))]
@@ -53,6 +53,7 @@ def add(
         (part, curves)
         for part in summary.slices(shown, along)
         if (curves := summary.curve(part.table, along, measure, medians=medians))["x"].nunique() > 1
+        and not set(curves["method"]) <= set(summary.BESIDE)
     ]
     if not parts:
         return

@@ -117,7 +117,7 @@ def _losses(view: View) -> Iterator[str]:
             continue
         settings = lost.iloc[0].to_dict()
         yield (
-            f"CAVI’s test score is below that of {rival} in {len(lost)} of {len(part)} settings, most at "
+            f"CAVI’s test score is below that of {rival} in {len(lost)} of {len(part)} settings,{' most' * (len(lost) > 1)} at "
             f"{view.words(settings)}: by {_by(settings)} nats a point (simultaneous interval)."
         )
 
@@ -183,9 +183,9 @@ def _with_k(view: View) -> Iterator[str]:
                 ended = scores[[ks[-1], base]].dropna()
                 change = ended.loc[np.isfinite(ended).all(axis=1)].diff(axis=1, periods=-1).iloc[:, 0].to_numpy()
                 lost = len(ended) - len(change)
-                infinite = f" ({lost} of {len(ended)} infinite, left out)" if lost else ""
-                if lost and len(change) < 2:
-                    said.append(f"{view.label(method)} infinite in {lost} of {len(ended)}")
+                infinite = f" (without {lost} of {len(ended)}, minus infinity at either K)" if lost else ""
+                if lost * 2 > len(ended):
+                    said.append(f"{view.label(method)} minus infinity at either K in {lost} of {len(ended)}")
                 elif len(change) > 1:
                     said.append(f"{view.label(method)} {with_error(*summary.interval(change))}{infinite}")
         if said:
@@ -200,7 +200,7 @@ def _selected(view: View) -> Iterator[str]:
         found = summary.selection(part.table, as_number(part.settings["true_k"]))
         found = found[found["right"].notna() & ~found["criterion"].str.startswith("test score")]
         if len(found):
-            said = [f"{row['criterion']} {row['right']:.0%} (loss {_loss(row)})"
+            said = [f"{row['criterion']} {percent(row['right'])} (loss {_loss(row)})"
                     for row in found.sort_values("right").to_dict("records")]  # fmt: skip
             yield (
                 f"Replicates in which each criterion chooses the true K ({view.words(part.settings, 'k')}), fewest first: "
@@ -235,11 +235,11 @@ def _with_alpha(view: View) -> Iterator[str]:
         if missing(part.settings["k"]) or part.settings["k"] == 1:
             continue
         for method in ("cavi", "gibbs"):
-            own = part.table[(part.table["method"] == method)].groupby("alpha")["occupied"].mean()
+            own = part.table[part.table["method"] == method].groupby("alpha")["occupied"].mean()
             if len(own) > 1:
                 said = [f"{number(mean, 2)} at α = {alpha:g}" for alpha, mean in own.items()]
                 yield (
-                    f"Occupied clusters of {part.settings['k']:g} fitted by {view.label(method)} "
+                    f"Occupied clusters of {part.settings['k']:g} fitted by {view.label(method)}, on average "
                     f"({view.words(part.settings, 'alpha')}): {listing(said)}; d/2 is {half_free(part.settings):g}."
                 )
 

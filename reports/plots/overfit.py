@@ -50,7 +50,7 @@ def plot_curves(
     cols = min(style.columns(len(panels)), 3)
     rows = -(-len(panels) // cols)
     width = style.WIDTH if cols > 1 else 6.0
-    figure, axes = style.panels(rows, cols, height=2.9 if cols > 1 else 3.4, width=width)
+    figure, axes = style.panels(rows, cols, height=2.9 if cols > 1 else 3.4, width=width, sharey=share)
     for place, (ax, panel) in enumerate(zip(axes.flat, panels, strict=False)):
         _draw(ax, panel, log_x=log_x, log_y=log_y, share=share)
         if level is not None:
@@ -59,7 +59,7 @@ def plot_curves(
             ax.axvline(panel.mark, color=style.MUTED, linewidth=0.9, linestyle=(0, (2, 2)), zorder=0)
             ax.annotate(panel.mark_name, (panel.mark, 1), (3, -2), xycoords=("data", "axes fraction"), va="top",
                         textcoords="offset points", fontsize=8, color=style.MUTED)  # fmt: skip
-        ax.set_title(style.wrapped(panel.title, 108 // cols))
+        ax.set_title(style.wrapped(panel.title, 96 // cols))
         if place + cols >= len(panels):
             ax.set_xlabel(xlabel)
     for ax in axes[:, 0]:
@@ -148,14 +148,14 @@ def _draw(ax: Axes, panel: Panel, *, log_x: bool, log_y: bool, share: bool) -> N
 
 
 def _decimals(ax: Axes, log_y: bool) -> None:
-    """Plain numbers on a logarithmic axis, in thirds of a decade where there are few decades."""
+    """Plain numbers on a logarithmic axis, the more of a decade the fewer decades there are."""
     if not log_y:
         ax.locator_params(axis="y", nbins=6)
         return
     from matplotlib.ticker import LogLocator, NullFormatter
 
     low, high = ax.get_ylim()
-    subs: Any = (1, 2, 5) if high / low < 300 else (1,)
+    subs: Any = (1, 1.5, 2, 3, 4, 6) if high / low < 8 else (1, 2, 5) if high / low < 300 else (1,)
     ax.yaxis.set_major_locator(LogLocator(subs=subs))
     ax.yaxis.set_major_formatter(lambda v, _: f"{v:g}")
     ax.yaxis.set_minor_formatter(NullFormatter())

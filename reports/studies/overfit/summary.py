@@ -41,6 +41,9 @@ COVERAGES = {
 SHARES = ("near", "boundary", "infinite", *COVERAGES)
 """Measures that are shares of cases."""
 
+UNBOUNDED = ("test", "kl", "gap")
+"""Measures that are infinite where a test point is impossible."""
+
 ERROR = 0.05
 """Probability that any of several simultaneous intervals misses."""
 
