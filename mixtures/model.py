@@ -286,6 +286,9 @@ class Allocation(Protocol):
     def ahead(self, weights: np.ndarray, last: np.ndarray) -> np.ndarray:
         """Weights (..., K) of the label after the last, which is ``last`` (...)."""
 
+    def long_run(self, weights: np.ndarray) -> np.ndarray:
+        """How probable each label is in the long run, (..., K)."""
+
     def permute(self, s: np.ndarray, order: np.ndarray) -> np.ndarray:
         """States s with their clusters in the order (..., K)."""
 

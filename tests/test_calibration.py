@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from test_page import Page
 from typer.testing import CliRunner
 
 import reports
-from mixtures import COVARIANCES, Fit
+from mixtures import COVARIANCES, Fit, Markov
 from mixtures.methods import em, gibbs
 from reports.commands.app import app
 from reports.comparison.results import ResultsError
@@ -352,6 +353,68 @@ def test_the_prior_of_other_kinds_is_as_stated():
         Settings(2, 10, 3, kinds=("poison",))
 
 
+@pytest.mark.parametrize("kinds", [("gaussian",), ("poisson", "categorical")], ids="-".join)
+def test_quantities_of_chains_are_what_the_sum_over_paths_says(kinds, rng):
+    """Two sequences of four rows, three states: all paths enumerated; none depends on what the states are called."""
+    problem = draw(Settings(3, 4, 2, "diag", kinds=kinds, sequences=2), rng)
+    w, theta = problem.weights, {name: v[None] for name, v in problem.theta.items()}
+    found = {name: v[0] for name, v in quantities(*problem.posed, w[None], theta).items()}
+
+    def densities(x):
+        t, base = problem.family.features(x), problem.family.log_base(x)
+        return np.exp(t @ problem.family.natural(problem.theta).T + base[:, None])
+
+    p = densities(problem.x.x).reshape(2, 4, 3)
+    pi, A, centre = w[:, 0], w[:, 1:], densities(np.zeros((1, 2)))[0]
+    likelihood, changes, ahead, r = 1.0, 0.0, 0.0, np.zeros((2, 4, 3))
+    for s in range(2):
+        total = changed = following = 0.0
+        for z in product(range(3), repeat=4):
+            joint = pi[z[0]] * np.prod([A[i, j] for i, j in pairwise(z)]) * np.prod(p[s, range(4), z])
+            total += joint
+            changed += joint * sum(i != j for i, j in pairwise(z))
+            following += joint * A[z[-1]] @ centre
+            r[s, range(4), z] += joint
+        likelihood, changes, ahead = likelihood * total, changes + changed / total, ahead + np.log(following / total)
+        r[s] /= total
+    r = r.reshape(8, 3)
+    long = np.linalg.matrix_power(A, 2000)[0]
+    expected = {
+        "log likelihood": np.log(likelihood),
+        "log joint density": np.log(likelihood) + log_prior(problem),
+        "log density at the centre": np.log(long @ centre),
+        "log density of the first rows": np.log(p[:, 0] @ pi).sum(),
+        "forecast density at the centre": ahead,
+        "largest start probability": pi.max(),
+        "highest probability to stay": np.diag(A).max(),
+        "lowest probability to stay": np.diag(A).min(),
+        "changes of state": changes,
+        "entropy of the transitions": r.mean(0) @ stats.entropy(A, axis=1),
+        "share of pairs together": np.mean([r[n] @ r[m] for n in range(8) for m in range(n)]),
+        "occupied states": sum(1 - np.prod(1 - r[:, k]) for k in range(3)),
+        "largest share": long.max(),
+        "smallest share": long.min(),
+        "entropy of the shares": stats.entropy(long),
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-6)
+    assert not {name for name in found if "weight" in name or "cluster" in name}
+    order = np.array([2, 0, 1])
+    moved = problem.allocation.permute(w[None], order[None]), {name: v[:, order] for name, v in theta.items()}
+    for name, v in quantities(*problem.posed, *moved).items():
+        assert v[0] == pytest.approx(found[name], rel=1e-9)
+
+
+def test_a_chain_that_falls_apart_tends_somewhere_from_its_start(rng):
+    """By 4000 steps of the chain that rests in every other one; elsewhere the stationary distribution."""
+    markov = Markov.symmetric(3)
+    w = markov.sample(markov.prior, 3, rng)
+    w[1, :, 1:], w[2, :, 1:] = np.eye(3), [[1, 0, 0], [0.3, 0.4, 0.3], [0, 0, 1]]
+    lazy = (w[..., 1:] + np.eye(3)) / 2
+    steps = np.stack([own[:, 0] @ np.linalg.matrix_power(A, 4000) for own, A in zip(w, lazy, strict=True)])
+    np.testing.assert_allclose(markov.long_run(w), steps, rtol=1e-9)
+    np.testing.assert_allclose(markov.long_run(w)[0], markov.stationary(w[0, :, 1:]), rtol=1e-9)
+
+
 # The methods.
 
 
@@ -377,6 +440,35 @@ def test_gibbs_is_calibrated_in_every_family(kinds, monkeypatch):
     table = simulated(settings, 30)
     assert table["failure"].isna().all()
     assert min(p_values(table, settings).values()) > 1e-3
+
+
+@pytest.mark.filterwarnings("ignore::mixtures.ConvergenceWarning")
+@pytest.mark.parametrize(
+    ("kinds", "sequences"), [(("gaussian",), 1), (("poisson", "categorical"), 2)], ids=["one", "two"]
+)
+def test_gibbs_is_calibrated_for_sequences(kinds, sequences, monkeypatch):
+    """Sequences of a few rows: in every quantity the p-value is above 0.001, also of the start and of the transitions."""
+    short = {"walkers": 16, "tune": 10, "chains": 16, "draws": 20}
+    monkeypatch.setattr("reports.studies.calibration.posteriors.GIBBS", short)
+    settings = Settings(2, 6, len(kinds), methods=("gibbs",), draws=39, kinds=kinds, sequences=sequences)
+    table = simulated(settings, 20)
+    assert table["failure"].isna().all()
+    assert min(p_values(table, settings).values()) > 1e-3
+
+
+def test_a_start_that_does_not_look_at_the_data_is_caught(monkeypatch):
+    """Draws of the start from its prior, all else from the posterior: the first rows show it."""
+
+    def blind(problem, rng):
+        sample = POSTERIORS["exact"](problem, rng)
+        pi = problem.allocation.sample(problem.allocation.prior, len(sample.weights), rng)[..., :1]
+        return sample._replace(weights=np.concatenate([pi, sample.weights[..., 1:]], axis=-1))
+
+    monkeypatch.setattr(study, "POSTERIORS", {"exact": blind})
+    settings = Settings(2, 3, 1, methods=("exact",), draws=39, sequences=3, beta0=0.01)
+    assert p_values(simulated(settings, 60), settings)["exact", "log density of the first rows"] < 1e-3
+    monkeypatch.undo()
+    assert min(p_values(simulated(settings, 60), settings).values()) > 1e-3
 
 
 @pytest.mark.filterwarnings("ignore::mixtures.ConvergenceWarning")
@@ -593,6 +685,8 @@ BAD = {
     "too few degrees of freedom": (["--nu0", "1"], "nu0"),
     "negative concentration": (["--alpha", "-1"], "alpha0"),
     "too many rows for the exact posterior": (["--methods", "exact"], "takes too long"),
+    "no sequence": (["--sequences", "0"], "--sequences is 0"),
+    "too many paths for the exact posterior": (["--hmm", "--methods", "exact"], "takes too long"),
     "folder in use": (["--out", "."], "working folder"),
 }
 
@@ -738,6 +832,19 @@ def test_calibrate_says_what_it_found_and_makes_the_page_again(tmp_path, monkeyp
     again = command(*arguments)
     assert "21 of 21 simulations are there already" in again.stderr
     assert page.is_file()
+
+
+def test_calibrate_of_sequences_speaks_of_states(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ["-n", "5", "-d", "1", "--methods", "cavi", "--draws", "39", "--simulations", "20", "--workers", "1"]
+    result = command("calibrate", "--hmm", "--sequences", "2", "--family", "categorical", *options)
+    assert result.exit_code == 0, result.output
+    html = Path("results/calibration-hmm-categorical-k2-n5/report.html").read_text()
+    assert "20 data sets of 2 sequences of 5 points each in 1-D, drawn from the prior of a" in html
+    assert "hidden Markov model</a> of 2 states" in html
+    assert "Prior of start and transitions" in html
+    assert "lowest probability to stay" in html
+    assert "occupied clusters" not in html
 
 
 def test_calibrate_takes_the_kinds_of_features(tmp_path, monkeypatch):

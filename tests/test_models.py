@@ -574,8 +574,8 @@ def test_compiled_once_they_serve_all_data_of_a_shape():
     xs = [np.random.default_rng(i).normal(5 * i, 1, (20, 1)) for i in range(2)]
     frame = np.array([[1.0], [-1.0]])
     model = Gaussian.from_data(frame, 1, m0=np.zeros(1), beta0=0.1, W0=np.eye(1)), Dirichlet.symmetric(1)
-    sampler = nuts.Compiled((20, 1), *model, draws=300, tune=300, chains=2)
-    optimiser = advi.Compiled((20, 1), *model, steps=2000, draws=500, restarts=2)
+    sampler = nuts.Compiled(np.zeros((20, 1)), *model, draws=300, tune=300, chains=2)
+    optimiser = advi.Compiled(np.zeros((20, 1)), *model, steps=2000, draws=500, restarts=2)
     for x in xs:
         mu = sampler.fit(x, rng=np.random.default_rng(1)).held.theta["means"][..., 0, 0]
         expected = model[0].posterior(statistics(x, model[0], np.ones((20, 1)))).m.item()

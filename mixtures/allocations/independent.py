@@ -42,6 +42,10 @@ class Independent:
         """Weights (..., K) of the label after the last."""
         return weights
 
+    def long_run(self, weights: np.ndarray) -> np.ndarray:
+        """How probable each label is in the long run, (..., K): the weights."""
+        return weights
+
     def permute(self, s: np.ndarray, order: np.ndarray) -> np.ndarray:
         """States s (..., K, P) with their clusters in the order (..., K)."""
         return np.take_along_axis(s, order[..., None], axis=-2)

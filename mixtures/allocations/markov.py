@@ -27,6 +27,9 @@ from mixtures.sequences import SequenceFit
 SMALLEST, LARGEST = 1e-300, 1e300
 """A concentration, and the sum of all: log Gamma of less or more is no number."""
 
+# 2^40 steps of a chain.
+DOUBLINGS = 40
+
 # How much more probable than by chance the state of a run begins to stay where it is, run by run.
 STICKY = (0.0, 0.0, 0.8, 0.8)
 
@@ -185,6 +188,20 @@ class Markov:
         """The inverse of `named`."""
         return np.concatenate([named["initial"][..., None], named["transitions"]], axis=-1)
 
+    def long_run(self, weights: np.ndarray) -> np.ndarray:
+        """How probable each state is in the long run, (..., K), from start beside transitions (..., K, 1 + K).
+
+        That is the stationary distribution. Of chains that fall apart into several, where there are many, it is the one that
+        the chain tends to from its start.
+        """
+        try:
+            return stationary(weights[..., 1:])
+        except CollapseError as error:
+            found, apart = np.empty(weights.shape[:-1]), error.runs
+            found[~apart] = stationary(weights[~apart][..., 1:])
+            found[apart] = _limit(weights[apart])
+            return found
+
     def stationary(self, A: np.ndarray) -> np.ndarray:
         """The distribution (..., K) that transition matrices A (..., K, K) leave as it is."""
         return stationary(A)
@@ -296,6 +313,16 @@ class Markov:
         totals = _totals(counts)
         weights = np.where(totals > 0, counts / np.where(totals > 0, totals, 1), 1 / self.n_components)
         return weights if self.start == "free" else stationary_peak(counts, weights[..., 1:])
+
+
+def _limit(weights: np.ndarray) -> np.ndarray:
+    """Where chains (R, K, 1 + K) tend to from their starts, (R, K); each may rest at every step, which makes none alternate."""
+    K = weights.shape[-2]
+    A = (weights[..., 1:] + np.eye(K)) / 2
+    for _ in range(DOUBLINGS):
+        A = A @ A
+        A /= A.sum(-1, keepdims=True)
+    return (weights[..., None, :, 0] @ A)[..., 0, :]
 
 
 def _totals(a: np.ndarray) -> np.ndarray:

@@ -139,8 +139,8 @@ class Compiled:
 
     Parameters
     ----------
-    shape : tuple of int
-        (N, D).
+    like : ndarray, shape (N, D), or Sequences
+        Data of the shape of all, in sequences of the same lengths.
     family, allocation, rank, steps, learning_rate, draws, restarts
         See `fit`. The family's coordinates are the same for all data.
 
@@ -152,7 +152,7 @@ class Compiled:
 
     def __init__(
         self,
-        shape: tuple[int, int],
+        like: Any,
         family: Family,
         allocation: Allocation,
         *,
@@ -164,6 +164,7 @@ class Compiled:
     ) -> None:
         import jax
 
+        shape = like.shape
         _check(rank, steps, draws, restarts)
         began = time.perf_counter()
         learning_rate = vi.RATES[rank] if learning_rate is None else learning_rate
@@ -175,7 +176,7 @@ class Compiled:
             "learning_rate": learning_rate,
             "restarts": restarts,
         }
-        model = joint.build(np.zeros(shape), family, allocation, centred=True)
+        model = joint.build(like, family, allocation, centred=True)
         self._flat = flatten(model, joint.parameters(family, allocation), [observed(model)])
         loop, self._shared = vi.loop(model, rank, steps, learning_rate, [observed(model)])
         arguments = vi.arguments(self._shared, {"mu": np.zeros((restarts, self._flat.size))}, np.random.default_rng(0))
@@ -187,18 +188,18 @@ class Compiled:
 
     def fit(self, x: np.ndarray, *, rng: Rng, start: Fit | None = None) -> Fit:
         """Fit q to x (N, D); see `fit`."""
-        rng = generator(rng)
+        rng, x = generator(rng), joint.checked(x, self.family, self.allocation)
         began = time.perf_counter()
         if start is None:
             start = cavi.fit(x, self.family, self.allocation.conjugate, rng=rng)
         s = state(x, start)
         init = _start(self.family, self.allocation, self._flat, s, self.restarts, self._rank, rng)
         params, averages, loss = self._optimise(
-            *vi.arguments(self._shared, init, rng), np.tile(x, (self.restarts, 1, 1))
+            *vi.arguments(self._shared, init, rng), np.tile(np.asarray(x), (self.restarts, 1, 1))
         )
         fit = _result(
             vi.ends(params, averages, loss, self._rank, self.draws, rng),
-            lambda v: self._log_joint(v, x),
+            lambda v: self._log_joint(v, np.asarray(x)),
             self._constrain,
             self.family,
             self.allocation,

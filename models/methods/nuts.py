@@ -138,8 +138,8 @@ class Compiled:
 
     Parameters
     ----------
-    shape : tuple of int
-        (N, D).
+    like : ndarray, shape (N, D), or Sequences
+        Data of the shape of all, in sequences of the same lengths.
     family, allocation, draws, tune, chains, target_accept
         See `fit`. The family's coordinates are the same for all data.
 
@@ -151,7 +151,7 @@ class Compiled:
 
     def __init__(
         self,
-        shape: tuple[int, int],
+        like: Any,
         family: Family,
         allocation: Allocation,
         *,
@@ -163,20 +163,20 @@ class Compiled:
         began = time.perf_counter()
         self.family, self.allocation, self.chains = family, allocation, chains
         self._info = {"sampler": "numpyro", "tune": tune, "target_accept": target_accept}
-        model = joint.build(np.zeros(shape), family, allocation)
+        model = joint.build(like, family, allocation)
         self._flat = flatten(model, joint.parameters(family, allocation), [observed(model)])
-        data = [np.zeros((chains, *shape))]
+        data = [np.zeros((chains, *like.shape))]
         self._sample = compiled(self._flat, data, chains=chains, draws=draws, tune=tune, target_accept=target_accept)
         self.seconds = time.perf_counter() - began
 
     def fit(self, x: np.ndarray, *, rng: Rng, start: Fit | None = None) -> Fit:
         """Sample the posterior of x (N, D); see `fit`."""
-        rng = generator(rng)
+        rng, x = generator(rng), joint.checked(x, self.family, self.allocation)
         began = time.perf_counter()
         first = starts(x, self.family, self.allocation, start, self.chains, rng)
         init = self._flat.join(joint.unconstrain(self.family, self.allocation, *first))
         seeds = int(rng.integers(2**31)) + np.arange(self.chains)
-        run = self._sample(seeds, init, np.tile(x, (self.chains, 1, 1)))
+        run = self._sample(seeds, init, np.tile(np.asarray(x), (self.chains, 1, 1)))
         seconds = {"run": time.perf_counter() - began}
         return _result(self.family, self.allocation, replace(run, seconds=seconds), self._info)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.api.kept import Kept, in_folder
 from reports.studies.calibration import study
-from reports.studies.calibration.prior import DEFAULT, LEVELS, Settings
+from reports.studies.calibration.prior import DEFAULT, LEVELS, Settings, points
 from reports.studies.calibration.study import Asked
 from reports.studies.workers import Progress, telling
 
@@ -86,7 +86,7 @@ class Calibration[S: Asked](Kept, study.Calibration[S]):
 
 def calibrate(
     n_components: int = 2,
-    n: int = 50,
+    n: int | None = None,
     dimension: int = 2,
     *,
     methods: str | Sequence[str] = DEFAULT,
@@ -99,6 +99,7 @@ def calibrate(
     kinds: str | Sequence[str] = "gaussian",
     concentration: float = 1.0,
     levels: int = 3,
+    sequences: int = 0,
     seed: int = 0,
     folder: str | Path | None = None,
     workers: int = 1,
@@ -112,7 +113,7 @@ def calibrate(
     Parameters
     ----------
     n_components, n, dimension : int
-        K, N and D.
+        K, N and D; by default 50 points, of sequences 100 each.
     methods : sequence of str
         Of em, cavi, advi, advi-fullrank, gibbs, nuts and exact.
     covariance : {"full", "tied", "diag", "spherical"}
@@ -126,6 +127,8 @@ def calibrate(
         What features hold: "gaussian" (numbers), "bernoulli", "categorical" or "poisson", one for all or one each.
     concentration, levels : float, int
         How alike clusters are in their probabilities and rates; and of how many levels a categorical feature is.
+    sequences : int
+        Sequences of n points in each data set, of a hidden Markov model; 0 is a mixture.
     seed : int
         Of all randomness.
     folder : str or Path, optional
@@ -151,7 +154,7 @@ def calibrate(
     """
     names = (methods,) if isinstance(methods, str) else tuple(methods)
     settings = Settings(
-        n_components, n, dimension, covariance, names, seed, draws, alpha0, beta0, nu0,
+        n_components, points(n, sequences), dimension, covariance, names, seed, draws, alpha0, beta0, nu0, sequences=sequences,
         kinds=(kinds,) if isinstance(kinds, str) else tuple(kinds), concentration=concentration, levels=levels,
     )  # fmt: skip
 

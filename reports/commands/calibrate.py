@@ -59,8 +59,20 @@ def calibrate(
             help="Plant faults in exact draws instead, and count how often calibrate and validate find and name them.",
         ),
     ] = False,
-    components: Annotated[int, typer.Option("-k", "--components", help="Number of clusters K.")] = 2,
-    rows: Annotated[int, typer.Option("-n", "--rows", help="Points of each data set.")] = 50,
+    components: Annotated[int, typer.Option("-k", "--components", help="Number of clusters, or states, K.")] = 2,
+    hmm: Annotated[
+        bool, typer.Option("--hmm", help="Data sets are sequences, drawn from the prior of a hidden Markov model.")
+    ] = False,
+    sequences: Annotated[
+        int | None,
+        typer.Option(metavar="S", help="Sequences of each data set; implies --hmm.", show_default="one"),
+    ] = None,
+    rows: Annotated[
+        int | None,
+        typer.Option(
+            "-n", "--rows", help="Points of each data set, or of each sequence.", show_default="50; 100 with --hmm"
+        ),
+    ] = None,
     features: Annotated[
         int, typer.Option("-d", "--features", help="Features of each data set; as many as --family lists, if several.")
     ] = 2,
@@ -94,7 +106,10 @@ def calibrate(
         ),
     ] = None,
     draws: Annotated[int, typer.Option(help="Draws among which each true value is ranked: 39, 79, 119, ...")] = 199,
-    alpha0: Annotated[float, typer.Option("--alpha", help="Prior concentration of the weights.")] = 1.0,
+    alpha0: Annotated[
+        float,
+        typer.Option("--alpha", help="Prior concentration of the weights, or of a chain's start and transitions."),
+    ] = 1.0,
     beta0: Annotated[
         float,
         typer.Option(
@@ -113,7 +128,7 @@ def calibrate(
             "-o",
             "--out",
             help="Folder for the results; an earlier one goes on.",
-            show_default="results/calibration-kK-nN with the family before, -MODEL, -verdicts or -planted-faults",
+            show_default="results/calibration-kK-nN with hmm and the family before, -MODEL, -verdicts or -planted-faults",
         ),
     ] = None,
     open_: Open = False,
@@ -136,6 +151,8 @@ def calibrate(
       mixtures calibrate --family bernoulli -d 5
 
       mixtures calibrate --family gaussian,categorical,poisson
+
+      mixtures calibrate --hmm --methods cavi,gibbs
 
       mixtures calibrate --verdicts
 
@@ -170,17 +187,21 @@ def calibrate(
     from reports.page.calibration import render, verdict_lines
     from reports.page.words import COMPLETE
     from reports.studies.calibration import study
-    from reports.studies.calibration.prior import DEFAULT, Settings
+    from reports.studies.calibration.prior import DEFAULT, Settings, points
 
     names = DEFAULT if methods is None else tuple(names_of(methods) or ())
     kinds = tuple(names_of(family) or ())
-    of = "" if set(kinds) == {"gaussian"} else f"{'-'.join(dict.fromkeys(kinds))}-"
-    folder = out_dir or Path("results") / f"calibration-{of}k{components}-n{rows}"
+    series = (1 if hmm else 0) if sequences is None else sequences
+    n = points(rows, series)
+    of = ["hmm"] * (series > 0) + list(dict.fromkeys(kinds)) * (set(kinds) != {"gaussian"})
+    folder = out_dir or Path("results") / "-".join(["calibration", *of, f"k{components}", f"n{n}"])
     simulations = 200 if simulations is None else simulations
     try:
+        if sequences is not None and sequences < 1:
+            raise ValueError(f"--sequences is {sequences}; expected at least 1")
         settings = Settings(
-            components, rows, features if len(kinds) < 2 else len(kinds), covariance, names, seed, draws, alpha0, beta0, nu0,
-            kinds=kinds, concentration=concentration, levels=levels,
+            components, n, features if len(kinds) < 2 else len(kinds), covariance, names, seed, draws, alpha0, beta0, nu0,
+            kinds=kinds, concentration=concentration, levels=levels, sequences=series,
         )  # fmt: skip
         study.check(settings, folder, simulations)
         check_workers(workers or 1)

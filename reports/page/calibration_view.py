@@ -46,6 +46,26 @@ MEANINGS = {
     "entropy of the weights": "−Σ_k π_k log π_k",
 }
 
+SERIES = {
+    "log likelihood": "log p(x | π, A, θ) of all sequences, in nats",
+    "log joint density": "log p(x, π, A, θ), the log likelihood plus the log prior density",
+    "log density at the centre": "log p(x* | A, θ) of the point x* = 0 in the long run, for numbers the prior's m0",
+    "mean of x…": "mean of a feature in the long run, Σ_k p_k μ_kd with p = pA; of categories of a level",
+    "log det of the covariance": "log determinant of the covariance in the long run; of categories all levels but the first",
+    "dependence of the features": "minus half the log determinant of the correlations in the long run",
+    "log density of the first rows": "Σ log p(x_1 | π, θ) over sequences: what sees the start",
+    "forecast density at the centre": "Σ log p(x_(T+1) = x* | x_1 .. x_T, A, θ) over sequences",
+    "largest start probability": "max_k π_k",
+    "highest probability to stay, lowest probability to stay": "max_k A_kk, min_k A_kk",
+    "changes of state": "expected number of steps that lead to another state, given the data",
+    "entropy of the transitions": "−Σ_k A_jk log A_jk from the state j of a row, averaged over rows given the data",
+    "log det of the tightest state": "smallest log determinant among the states' covariances",
+    "largest share, smallest share": "of the states in the long run",
+    "share of pairs together": "probability that two rows share a state, on average over all pairs, by smoothed probabilities",
+    "occupied states": "expected number of states with a row in them, by smoothed probabilities",
+    "entropy of the shares": "−Σ_k p_k log p_k",
+}
+
 NOTHING = "no departure detected"
 
 
@@ -115,18 +135,25 @@ class CalibrationView:
     def subtitle(self) -> str:
         """The page's one line."""
         s = self.settings
-        clusters = f"{s.n_components} cluster{'s' if s.n_components > 1 else ''}"
+        one, whole = ("state", "hidden Markov model") if s.sequences else ("cluster", "mixture")
         return (
             f"Intervals of {listing([self.label(m) for m in self.methods])} against the parameters of {self.simulations} data "
-            f"sets of {s.n} points in {s.dimension}-D, drawn from the prior of a mixture of {clusters} of "
+            f"sets of {self.size}, drawn from the prior of a {whole} of {counted_things(s.n_components, one)} of "
             f"{listing(self.kinds)}."
         )
+
+    @property
+    def size(self) -> str:
+        """What a data set is."""
+        s = self.settings
+        several = f"{s.sequences} sequences of {s.n} points each" if s.sequences > 1 else f"{s.n} points"
+        return f"{'one sequence of ' if s.sequences == 1 else ''}{several} in {s.dimension}-D"
 
     @property
     def about(self) -> str:
         """What data sets are, where more than their number is to be said."""
         s = self.settings
-        return f" of {s.n} points in {s.dimension}-D, K = {s.n_components}"
+        return f" of {self.size}, K = {s.n_components}"
 
     @property
     def kinds(self) -> list[str]:
@@ -147,8 +174,14 @@ class CalibrationView:
 
     @property
     def meanings(self) -> dict[str, str]:
-        """What the quantities are."""
-        return MEANINGS
+        """What the quantities are; those of data sets that have others are left out."""
+        known = SERIES if self.settings.sequences else MEANINGS
+        return {name: text for name, text in known.items() if any(self._is(name, q) for q in self.quantities)}
+
+    @staticmethod
+    def _is(name: str, quantity: str) -> bool:
+        """Whether a quantity is among those that have one meaning."""
+        return quantity in name.split(", ") or (name.endswith("x…") and quantity.startswith(name[:-1]))
 
     def kind(self, method: str) -> str:
         """What a method is, in two words."""
@@ -194,8 +227,9 @@ class CalibrationView:
                 "parametric bootstrap), started at that fit; a resample on which EM collapsed was replaced by another."
             )
             if set(self.settings.kinds) - {"gaussian"}:
+                one = "state" if self.settings.sequences else "cluster"
                 notes.append(
-                    "Where EM estimates a probability or a rate as zero, quantities such as the log determinant of a cluster "
+                    f"Where EM estimates a probability or a rate as zero, quantities such as the log determinant of a {one} "
                     "are infinite: the lowest or the highest of their ranks, in a random order among themselves."
                 )
         for method, options in (("gibbs", GIBBS), ("nuts", NUTS)):
@@ -340,6 +374,11 @@ class CalibrationView:
 def uniform(S: int, L: int, seed: int, alpha: float) -> Band:
     """The band of S uniform ranks in 0..L; see `Band.of`."""
     return Band.of(S, L, np.random.default_rng(seed), alpha)
+
+
+def counted_things(n: int, one: str) -> str:
+    """So many of them, in words."""
+    return f"{n} {one}{'' if n == 1 else 's'}"
 
 
 def counted(quantities: int) -> str:

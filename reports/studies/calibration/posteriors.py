@@ -14,7 +14,7 @@ from mixtures.fit import Draws
 from mixtures.methods import cavi, em, exact, gibbs
 from mixtures.methods.gibbs import ROUNDING
 from mixtures.model import Theta
-from reports.studies.calibration.prior import Problem, Settings, model
+from reports.studies.calibration.prior import Problem, Settings, as_posed, labels, model
 from reports.studies.calibration.quantities import quantities
 
 # EM's resamples are drawn again where it collapses; beyond so many for each draw asked for, it has failed.
@@ -23,11 +23,12 @@ RESAMPLES = 10
 # Markov chains are run again, and joined, until their smallest effective sample size is the number of draws asked for.
 RUNS = 8
 
-# One engine, the quickest for so few rows.
+# One engine, the quickest for so few rows; of sequences the compiled one.
 PLAIN: dict[str, Any] = {"engine": "plain"}
+AUTO: dict[str, Any] = {"engine": "auto"}
 
 # A sweep costs the same for one chain as for many, so that many short chains are the quickest way to so many draws.
-GIBBS: dict[str, Any] = PLAIN | {"walkers": 32, "tune": 60, "chains": 32, "draws": 60}
+GIBBS: dict[str, Any] = {"walkers": 32, "tune": 60, "chains": 32, "draws": 60}
 NUTS: dict[str, Any] = {"chains": 4, "tune": 500, "draws": 500}
 ADVI: dict[str, Any] = {"steps": 10_000, "restarts": 2}
 
@@ -37,7 +38,7 @@ class Sample(NamedTuple):
 
     Attributes
     ----------
-    weights : ndarray, shape (L, K)
+    weights : ndarray, shape (L, K), or as the allocation has them
     theta : dict of ndarray, shape (L, K, ...)
     converged : bool
         Whether the optimiser settled, or the chains had an effective sample size of L or more.
@@ -68,16 +69,18 @@ def bootstrap(problem: Problem, rng: np.random.Generator) -> Sample:
         If too many resamples had none.
     """
     x, family, allocation = problem.posed
-    N, L = len(x), problem.settings.draws
-    fit = em.fit(x, family, allocation, rng=rng, **PLAIN)
+    L, engine = problem.settings.draws, _engine(problem)
+    fit = em.fit(x, family, allocation, rng=rng, **engine)
     theta = {name: v[0, 0] for name, v in fit.held.theta.items()}
     fits: list[Fit] = []
     tried = 0
     while len(fits) < L and tried < RESAMPLES * L:
         missing = L - len(fits)
-        labels = rng.choice(allocation.n_components, (missing, N), p=fit.held.weights[0, 0])
-        resamples = [family.simulate(theta, z, rng) for z in labels]
-        found = em.fit_many(resamples, [family] * missing, allocation, rng=rng, init=fit, restarts=1, tol=1e-6, **PLAIN)
+        z = [labels(fit.held.weights[0, 0], problem.settings, rng) for _ in range(missing)]
+        resamples = [as_posed(family.simulate(theta, each, rng), problem.settings) for each in z]
+        found = em.fit_many(
+            resamples, [family] * missing, allocation, rng=rng, init=fit, restarts=1, tol=1e-6, **engine
+        )
         fits += [each for each in found if isinstance(each, Fit)]
         tried += missing
     if len(fits) < L:
@@ -107,13 +110,17 @@ def chains(run: Callable[[], Fit], problem: Problem) -> Sample:
     return Sample(weights[kept], {name: v[kept] for name, v in theta.items()}, ess >= L, ess=ess)
 
 
+def _engine(problem: Problem) -> dict[str, Any]:
+    return AUTO if problem.settings.sequences else PLAIN
+
+
 def _ordered(values: np.ndarray) -> np.ndarray:
     """The values (S,), or their ranks where some are infinite, which have the same bulk effective sample size."""
     return values if np.isfinite(values).all() else rankdata(values)
 
 
 def _joined(draws: Sequence[Draws]) -> tuple[np.ndarray, Theta]:
-    """Weights (S, K) and theta (S, K, ...) of several sets of draws."""
+    """Weights (S, ...) and theta (S, K, ...) of several sets of draws."""
     weights, thetas = zip(*(each.flat() for each in draws), strict=True)
     return np.concatenate(weights), {name: np.concatenate([theta[name] for theta in thetas]) for name in thetas[0]}
 
@@ -124,14 +131,14 @@ def _compiled(program: str, settings: Settings) -> Any:
     from models.methods import advi, nuts
 
     family, allocation = model(settings)
-    shape = (settings.n, settings.dimension)
+    like = as_posed(np.zeros((settings.rows, settings.dimension)), settings)
     if program == "nuts":
-        return nuts.Compiled(shape, family, allocation, **NUTS)
-    return advi.Compiled(shape, family, allocation, rank=program, draws=max(1000, settings.draws), **ADVI)
+        return nuts.Compiled(like, family, allocation, **NUTS)
+    return advi.Compiled(like, family, allocation, rank=program, draws=max(1000, settings.draws), **ADVI)
 
 
 def _cavi(problem: Problem, rng: np.random.Generator) -> Sample:
-    return independent(cavi.fit(*problem.posed, rng=rng, **PLAIN), problem, rng)
+    return independent(cavi.fit(*problem.posed, rng=rng, **_engine(problem)), problem, rng)
 
 
 def _exact(problem: Problem, rng: np.random.Generator) -> Sample:
@@ -147,7 +154,7 @@ def _full_rank(problem: Problem, rng: np.random.Generator) -> Sample:
 
 
 def _gibbs(problem: Problem, rng: np.random.Generator) -> Sample:
-    return chains(lambda: gibbs.fit(*problem.posed, rng=rng, **GIBBS), problem)
+    return chains(lambda: gibbs.fit(*problem.posed, rng=rng, **GIBBS | _engine(problem)), problem)
 
 
 def _nuts(problem: Problem, rng: np.random.Generator) -> Sample:

@@ -6,6 +6,9 @@ The clusters' prior does not look at the data: its location m0 is 0 and the mean
 Neither loses anything, for they only set the origin and the units of x. What is left is how far apart clusters are
 (``beta0``), how much they differ in shape (``nu0``) and in size (``alpha0``).
 
+The states of a hidden Markov model have the same prior. Its start and each row of its transitions are Dirichlet, with the
+concentration that weights have.
+
 Probabilities of binary and categorical features are Beta(a, a) and Dirichlet(a, ..., a), rates of counts Gamma with shape a and
 mean 2, where a is the ``concentration``: how alike clusters are.
 """
@@ -17,9 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from mixtures import COVARIANCES, Bernoulli, Categorical, Dirichlet, Poisson, Product
+from mixtures import COVARIANCES, Bernoulli, Categorical, Dirichlet, Markov, Poisson, Product
 from mixtures.datasets.limits import check_memory
-from mixtures.model import Family, Theta
+from mixtures.model import Allocation, Family, Theta
+from mixtures.rows import Sequences
+from mixtures.sequences import chain
 from mixtures.tables import KINDS, merged
 from reports.comparison.capacity import NUMBER
 from reports.comparison.run import check_known
@@ -30,9 +35,17 @@ DEFAULT = ("em", "cavi", "gibbs")
 # The intervals looked at; their ends are draws where L + 1 is a multiple of DIVISIBLE.
 LEVELS = (0.5, 0.8, 0.95)
 
+POINTS, STEPS = 50, 100
+"""Of a data set of a mixture, and of a sequence, unless given."""
+
 # Of counts, over the prior of their rates.
 MEAN = 2.0
 DIVISIBLE = 40
+
+
+def points(n: int | None, sequences: int) -> int:
+    """How many points a data set has, or each of its sequences: those asked for, or by default."""
+    return n if n is not None else STEPS if sequences else POINTS
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,8 @@ class Settings:
         Of the prior of probabilities and rates.
     levels : int
         Of a categorical feature.
+    sequences : int
+        How many sequences of n rows a data set of a hidden Markov model has; 0 is a mixture.
 
     Raises
     ------
@@ -68,7 +83,7 @@ class Settings:
     """
 
     n_components: int = 2
-    n: int = 50
+    n: int = POINTS
     dimension: int = 2
     covariance: str = "full"
     methods: tuple[str, ...] = field(default=DEFAULT, compare=False)
@@ -80,9 +95,10 @@ class Settings:
     kinds: tuple[str, ...] = ("gaussian",)
     concentration: float = 1.0
     levels: int = 3
+    sequences: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("n_components", 1), ("dimension", 1), ("levels", 2)):
+        for name, least in (("n_components", 1), ("dimension", 1), ("levels", 2), ("sequences", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}")
         kinds = tuple(self.kinds)
@@ -104,9 +120,9 @@ class Settings:
         if self.draws < 1 or (self.draws + 1) % DIVISIBLE:
             raise ValueError(f"draws is {self.draws}; expected one less than a multiple of {DIVISIBLE}, such as 199")
         check_known("covariance structure", self.covariance, COVARIANCES)
-        n, k, d = self.n, self.n_components, self.dimension
+        n, k, d = self.rows, self.n_components, self.dimension
         check_memory(
-            NUMBER * (2 * n * d + (self.draws + 1) * k * (1 + d + d * d)),
+            NUMBER * (2 * n * d + (self.draws + 1) * k * (1 + d + d * d + (3 * n + k if self.sequences else 0))),
             f"a simulation of {n:,} rows, {d:,} features and {self.draws:,} draws (K = {k:,})",
             "ask for fewer",
         )
@@ -121,13 +137,23 @@ class Settings:
         if "exact" in self.methods:
             from mixtures.methods.exact import cost
 
-            if not cost(self.n, family, allocation).affordable:
+            if not cost(self.rows, family, allocation).affordable:
                 raise ValueError(
-                    f"the exact posterior of {self.n} rows takes too long; leave it out, or take fewer rows"
+                    f"the exact posterior of {self.rows} rows takes too long; leave it out, or take fewer rows"
                 )
 
+    @property
+    def rows(self) -> int:
+        """How many rows a data set has."""
+        return self.n * max(1, self.sequences)
 
-def model(settings: Settings) -> tuple[Family, Dirichlet]:
+    @property
+    def lengths(self) -> list[int] | None:
+        """Of the sequences of a data set; None of a mixture."""
+        return [self.n] * self.sequences or None
+
+
+def model(settings: Settings) -> tuple[Family, Allocation]:
     """The family, in coordinates that are those of x, and the allocation."""
     K, a, kinds = settings.n_components, settings.concentration, merged(settings.kinds)
     columns = {kind: np.flatnonzero(np.array(kinds) == kind) for kind in KINDS if kind in kinds}
@@ -142,7 +168,8 @@ def model(settings: Settings) -> tuple[Family, Dirichlet]:
     }
     parts = tuple(made[kind](own) for kind, own in columns.items())
     family = parts[0] if len(parts) == 1 else Product(parts, tuple(columns.values()))
-    return family, Dirichlet.symmetric(K, settings.alpha0)
+    labels = Markov.symmetric(K, settings.alpha0, settings.alpha0) if settings.sequences else None
+    return family, labels or Dirichlet.symmetric(K, settings.alpha0)
 
 
 def _gaussian(settings: Settings, D: int) -> Family:
@@ -164,21 +191,21 @@ class Problem:
     Parameters
     ----------
     settings : Settings
-    family, allocation : Family, Dirichlet
-    x : ndarray, shape (N, D)
-    weights : ndarray, shape (K,)
+    family, allocation : Family, Allocation
+    x : ndarray, shape (N, D), or Sequences
+    weights : ndarray, shape (K,), or as the allocation has them
     theta : dict of ndarray, shape (K, ...)
     """
 
     settings: Settings
     family: Family
-    allocation: Dirichlet
-    x: np.ndarray
+    allocation: Allocation
+    x: Any
     weights: np.ndarray
     theta: Theta
 
     @property
-    def posed(self) -> tuple[np.ndarray, Family, Dirichlet]:
+    def posed(self) -> tuple[Any, Family, Allocation]:
         """What a method sees: the data and the model."""
         return self.x, self.family, self.allocation
 
@@ -188,7 +215,20 @@ def draw(settings: Settings, rng: np.random.Generator) -> Problem:
     family, allocation = model(settings)
     K = settings.n_components
     prior = family.posterior(np.zeros((K, 1 + family.monomials[-1, 0])))
-    weights = allocation.sample(allocation.alpha0, 1, rng)[0]
+    nothing = np.zeros((K, 1 + K) if settings.sequences else K)
+    weights = allocation.sample(allocation.posterior(nothing), 1, rng)[0]
     theta = {name: v[0] for name, v in family.sample(prior, 1, rng).items()}
-    x = family.simulate(theta, rng.choice(K, settings.n, p=weights), rng)
+    x = as_posed(family.simulate(theta, labels(weights, settings, rng), rng), settings)
     return Problem(settings, family, allocation, x, weights, theta)
+
+
+def labels(weights: np.ndarray, settings: Settings, rng: np.random.Generator) -> np.ndarray:
+    """Labels (N,) of the rows of a data set under these weights."""
+    if settings.sequences:
+        return np.concatenate([chain(weights, settings.n, rng) for _ in range(settings.sequences)])
+    return rng.choice(settings.n_components, settings.n, p=weights)
+
+
+def as_posed(x: np.ndarray, settings: Settings) -> Any:
+    """The rows (N, D) as a method is given them: those of a hidden Markov model in their sequences."""
+    return Sequences(x, settings.lengths) if settings.sequences else x

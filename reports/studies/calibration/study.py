@@ -123,7 +123,7 @@ def check(settings: Settings, folder: Path, simulations: int) -> None:
     if not isinstance(written, dict):
         raise ResultsError(f"the manifest of {folder} is damaged: it has no settings; give another folder with --out")
     for name, value in json.loads(json.dumps(asdict(settings))).items():
-        there = written.get(name)
+        there = written.get(name, 0 if name == "sequences" else None)  # which earlier ones do not have
         if name != "methods" and there != value:
             raise ResultsError(
                 f"{folder} holds a calibration with {name} = {there}, not {value}; go on with its own settings, or give "
