@@ -1,0 +1,197 @@
+"""The ascent of linear dynamical systems: that of mixtures (`mixtures.ascent.climb`), with the smoother for a pass."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mixtures.ascent.climb import Callback, Runs, climb
+from mixtures.dynamics.checks import checked
+from mixtures.dynamics.model import LinearDynamics, Theta
+from mixtures.dynamics.passes import At, State, one_pass
+from mixtures.dynamics.starts import starts
+from mixtures.engines.kalman import Data
+from mixtures.errors import CollapseError, ConvergenceWarning
+from mixtures.rows import Rows
+from mixtures.seeds import Rng, generator
+
+# From the model and the expected moments to what the smoother takes, and to what the bound has beside sum log_z.
+Step = Callable[[LinearDynamics, State], tuple[At, float]]
+
+
+class Eta(np.ndarray):
+    """Natural parameters of R runs, (R, 1, P), and what the smoother takes of each."""
+
+    at: list[At]
+
+
+class Ascent(NamedTuple):
+    """The best of several runs.
+
+    Attributes
+    ----------
+    s : tuple of Moments
+        The state at which ``bound[-1]`` was taken.
+    bound : ndarray, shape (passes,)
+        The bound after each pass that was kept, in nats.
+    converged : bool
+    info : dict
+        ``passes`` of the best run, ``restarts``, how many ``reached`` a bound within 1e-6 nats a row of the best, and how many
+        ``collapsed``.
+    seconds : float
+    data : Data
+    """
+
+    s: State
+    bound: np.ndarray
+    converged: bool
+    info: dict[str, Any]
+    seconds: float
+    data: Data
+
+
+def ascend(
+    step: Step,
+    x: Rows,
+    model: LinearDynamics,
+    *,
+    rng: Rng,
+    init: Theta | Sequence[Theta] | None = None,
+    restarts: int = 5,
+    tol: float = 1e-9,
+    max_iter: int = 10_000,
+    accelerate: bool = True,
+    callback: Callback = None,
+) -> Ascent:
+    """Climb from every start and keep the highest end.
+
+    Parameters
+    ----------
+    step : callable
+    x : ndarray, shape (T, D), or Sequences
+        NaN where a value is missing.
+    model : LinearDynamics
+    rng : numpy.random.Generator or int
+        Source of the starts.
+    init : dict, or sequence of dicts, optional
+        Parameters to start from, in place of `mixtures.dynamics.starts.starts`.
+    restarts : int
+        Number of starts.
+    tol : float
+        A run has converged when a step raises the bound by at most ``tol`` nats a row.
+    max_iter : int
+        Passes at most in one run.
+    accelerate : bool
+        Whether to extrapolate; the bound rises either way.
+    callback : callable, optional
+        See `mixtures.ascent.ascend.ascend`.
+
+    Raises
+    ------
+    ValueError
+        If x or the model is not what the other needs.
+    CollapseError
+        If every run lost a noise.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the best run stopped at ``max_iter``.
+    """
+    began, rng = time.perf_counter(), generator(rng)
+    if not tol >= 0 or max_iter < 1 or restarts < 1:
+        raise ValueError(
+            f"tol is {tol}, max_iter {max_iter} and restarts {restarts}; expected tol >= 0 and others >= 1"
+        )
+    data = checked(x, model)
+    given = [init] if isinstance(init, dict) else init
+    begins = starts(model, data, restarts, rng) if given is None else [model.at(theta) for theta in given]
+    s = np.stack([_flat(one_pass(model, data, at).s)[None] for at in begins])
+    n = float(len(data.x))
+
+    def natural(s: np.ndarray) -> tuple[Eta, np.ndarray]:
+        return _natural(step, model, s)
+
+    def pass_(eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        assert isinstance(eta, Eta)
+        each = [_passed(model, data, at, eta.shape[-1]) for at in eta.at]
+        return np.array([log_z for log_z, _ in each]), np.stack([s for _, s in each])
+
+    rounding = 64 * np.finfo(float).eps * _magnitude(data)
+    runs = climb(
+        lambda _: (natural, pass_),
+        s,
+        n,
+        tol,
+        max_iter,
+        accelerate,
+        callback,
+        lambda eta, s, n: n * rounding * np.ones(len(s)),
+    )
+    return _best(runs, model, n, max_iter, time.perf_counter() - began, data)
+
+
+def unflat(model: LinearDynamics, flat: np.ndarray) -> State:
+    """The moments of the three regressions from all their numbers in a row."""
+    counts = [sum(int(np.prod(shape)) for shape in part.sizes) for part in model.parts]
+    parts = [part.unflat(own) for part, own in zip(model.parts, np.split(flat, np.cumsum(counts)[:-1]), strict=True)]
+    return parts[0], parts[1], parts[2]
+
+
+def _flat(s: State) -> np.ndarray:
+    return np.concatenate([part.flat() for part in s])
+
+
+def _natural(step: Step, model: LinearDynamics, s: np.ndarray) -> tuple[Eta, np.ndarray]:
+    """`Step` of several runs (R, 1, P), with those that collapse told by the error."""
+    found: list[tuple[At, float]] = []
+    lost, error = np.zeros(len(s), bool), None
+    for run, flat in enumerate(s[:, 0]):
+        try:
+            found.append(step(model, unflat(model, flat)))
+        except (CollapseError, np.linalg.LinAlgError) as reason:
+            lost[run], error = True, reason
+    if error is not None:
+        raise CollapseError(str(error), lost)
+    etas = [_flat(tuple(part.natural(own) for part, own in zip(model.parts, at, strict=True))) for at, _ in found]  # type: ignore[arg-type]
+    eta = np.stack(etas)[:, None].view(Eta)
+    eta.at = [at for at, _ in found]
+    return eta, np.array([extra for _, extra in found])
+
+
+def _passed(model: LinearDynamics, data: Data, at: At, size: int) -> tuple[float, np.ndarray]:
+    """A pass; minus infinity where a guess is so far off that it has no number."""
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            log_z, s = one_pass(model, data, at)
+    except np.linalg.LinAlgError:
+        return -np.inf, np.zeros((1, size))
+    return (log_z if np.isfinite(log_z) else -np.inf), _flat(s)[None]
+
+
+def _magnitude(data: Data) -> float:
+    """How large x is beside its changes: digits that are lost of every residual."""
+    level = np.abs(data.filled).max(0)
+    moved = np.diff(data.filled, axis=0).std(0) if len(data.filled) > 1 else level
+    return float(1 + (level / np.where(moved > 0, moved, np.where(level > 0, level, 1))).max() ** 2)
+
+
+def _best(runs: Runs, model: LinearDynamics, n: float, max_iter: int, seconds: float, data: Data) -> Ascent:
+    if runs.collapsed.all():
+        raise CollapseError(
+            f"all {len(runs.s)} starts ended in a collapse, the last: {runs.errors[-1]}"
+        ) from runs.errors[-1]
+    run = int(np.argmax(runs.end))
+    if not runs.converged[run] and runs.passes[run] >= max_iter:
+        warnings.warn(f"no convergence in {max_iter} passes; raise max_iter or tol", ConvergenceWarning, stacklevel=4)
+    info = {
+        "passes": int(runs.passes[run]),
+        "restarts": len(runs.s),
+        "reached": int((runs.end >= runs.end[run] - 1e-6 * n).sum()),
+        "collapsed": int(runs.collapsed.sum()),
+    }
+    return Ascent(unflat(model, runs.s[run, 0]), runs.bounds(run), bool(runs.converged[run]), info, seconds, data)

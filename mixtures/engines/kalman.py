@@ -1,0 +1,502 @@
+r"""The one pass of a linear dynamical system: the Kalman filter and the smoother (PRML section 13.3).
+
+    z_1 ~ N(m0, P0)    z_t = A z_(t-1) + N(0, Q)    x_t = C_t z_t + N(0, R)
+
+    predict   m = A m,  P = A P A^T + Q                                                        PRML 13.88
+    update    f = 1 + g^T P g,  K = P g / f,  m += K (y - g^T m),  P = (I - K g^T) P (I - K g^T)^T + K K^T
+    smooth    J = P A^T (A P A^T + Q)^-1                                                       PRML 13.102
+              m^ = m + J (m^_(t+1) - A m)                                                      PRML 13.100
+              V  = (I - J A) P (I - J A)^T + J Q J^T + J V_(t+1) J^T                           PRML 13.101
+              cov(z_(t+1), z_t) = V_(t+1) J^T                                                  PRML 13.104
+
+What x_t tells of z_t is first turned to numbers y_t = G z_t + N(0, I), no more of them than there are states (Jungbacker &
+Koopman 2015, *Econometrics Journal* 18:C1-C21), and these are taken in one after another (Koopman & Durbin 2000, *Journal of
+Time Series Analysis* 21:281-296). Covariances are sums of squares throughout, never differences.
+
+Some directions of z_1 may be diffuse, of infinite variance. Until the data have determined them, moments are held as functions
+of what they are, z_1 = m0 + E delta + N(0, P0), and then delta is integrated out (Durbin & Koopman 2012, section 5.7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from mixtures.rows import Sequences
+
+LOG_2PI = float(np.log(2 * np.pi))
+
+# Part of a diffuse direction that the others must leave over for it to be told apart from them.
+TOLD = 1e-9
+
+
+class System(NamedTuple):
+    """A linear dynamical system, or what a pass takes of a distribution over several.
+
+    Attributes
+    ----------
+    A, Q : ndarray, shape (H, H)
+    C : ndarray, shape (D, H), or (N, D, H) for one that is known at every row
+    R : ndarray, shape (D, D)
+        Positive definite.
+    m0 : ndarray, shape (H,)
+    P0 : ndarray, shape (H, H)
+    E : ndarray, shape (H, q)
+        Diffuse directions of the first state.
+    before : ndarray, shape (H, H), or None
+        Precision U of a factor exp(-z^T U z / 2) at every state that has another after it.
+    seen : ndarray, shape (D, H, H) or (H, H), or None
+        The same at every state of which x was seen, feature by feature where R is diagonal.
+    log_scale : ndarray, shape (D,) or ()
+        What is added to log p(x | z) for each feature seen, or each row; in nats.
+    """
+
+    A: np.ndarray
+    Q: np.ndarray
+    C: np.ndarray
+    R: np.ndarray
+    m0: np.ndarray
+    P0: np.ndarray
+    E: np.ndarray
+    before: np.ndarray | None = None
+    seen: np.ndarray | None = None
+    log_scale: np.ndarray = np.zeros(())
+
+
+@dataclass(frozen=True)
+class Data:
+    """Sequences, whose rows are told apart by what of them was seen.
+
+    Parameters
+    ----------
+    x : Sequences
+        With NaN where a value is missing.
+    """
+
+    x: Sequences
+
+    @cached_property
+    def filled(self) -> np.ndarray:
+        """x with zeros in place of what is missing, (N, D)."""
+        return np.ascontiguousarray(np.nan_to_num(self.x.x, nan=0.0), dtype=float)
+
+    @cached_property
+    def patterns(self) -> np.ndarray:
+        """What was seen, (patterns, D) of bool."""
+        return self._split[0]
+
+    @cached_property
+    def which(self) -> np.ndarray:
+        """The pattern of each row, (N,)."""
+        return self._split[1]
+
+    @cached_property
+    def _split(self) -> tuple[np.ndarray, np.ndarray]:
+        seen = ~np.isnan(self.x.x)
+        if seen.all():
+            return np.ones((1, seen.shape[1]), bool), np.zeros(len(seen), np.int64)
+        patterns, which = np.unique(seen, axis=0, return_inverse=True)
+        return patterns, which.reshape(-1).astype(np.int64)
+
+    @cached_property
+    def rows(self) -> list[slice | np.ndarray]:
+        """The rows of each pattern."""
+        if len(self.patterns) == 1:
+            return [slice(None)]
+        return [np.flatnonzero(self.which == number) for number in range(len(self.patterns))]
+
+    @cached_property
+    def last(self) -> np.ndarray:
+        """Whether a row is the last one of its sequence, (N,) of bool."""
+        last = np.zeros(len(self.x), bool)
+        last[self.x.edges[1:] - 1] = True
+        return last
+
+
+class Steps(NamedTuple):
+    """What is seen of the states: y_t = G_t z_t + N(0, I).
+
+    Attributes
+    ----------
+    y : ndarray, shape (N, r)
+    G : ndarray, shape (kinds, r, H)
+    kind : ndarray of int, shape (N,)
+    constant : ndarray, shape (N,)
+        What log p(x_t | z_t) has beside -|y_t - G_t z_t|^2 / 2, in nats.
+    """
+
+    y: np.ndarray
+    G: np.ndarray
+    kind: np.ndarray
+    constant: np.ndarray
+
+
+def plain(x: np.ndarray, system: System) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """One sequence without diffuse directions, as textbooks have it: the readable reference.
+
+    Parameters
+    ----------
+    x : ndarray, shape (T, D)
+        With NaN where a value is missing.
+    system : System
+
+    Returns
+    -------
+    log_z : ndarray, shape (T,)
+        log p(x_t | x_1 .. x_(t-1)) in nats.
+    mean, V : ndarray, shapes (T, H) and (T, H, H)
+        Moments of z_t given all of x.
+    pairs : ndarray, shape (T - 1, H, H)
+        cov(z_(t+1), z_t) given all of x.
+    """
+    A, Q, T, H = system.A, system.Q, len(x), len(system.A)
+    m, P, mean, V = (np.empty((T, *shape)) for shape in ((H,), (H, H), (H,), (H, H)))
+    log_z, pairs = np.zeros(T), np.empty((T - 1, H, H))
+    for t in range(T):
+        m[t] = A @ m[t - 1] if t else system.m0
+        P[t] = A @ P[t - 1] @ A.T + Q if t else system.P0  # PRML 13.88
+        seen = ~np.isnan(x[t])
+        C = (system.C[t] if system.C.ndim == 3 else system.C)[seen]
+        S = C @ P[t] @ C.T + system.R[np.ix_(seen, seen)]
+        K, e = np.linalg.solve(S, C @ P[t]).T, x[t, seen] - C @ m[t]  # PRML 13.92
+        log_z[t] = -(np.linalg.slogdet(S)[1] + e @ np.linalg.solve(S, e) + seen.sum() * LOG_2PI) / 2  # PRML 13.91
+        m[t], P[t] = m[t] + K @ e, P[t] - K @ C @ P[t]  # PRML 13.89, 13.90
+    mean[-1], V[-1] = m[-1], P[-1]
+    for t in range(T - 2, -1, -1):
+        ahead = A @ P[t] @ A.T + Q
+        J = np.linalg.solve(ahead, A @ P[t]).T  # PRML 13.102
+        mean[t] = m[t] + J @ (mean[t + 1] - A @ m[t])  # PRML 13.100
+        V[t] = P[t] + J @ (V[t + 1] - ahead) @ J.T  # PRML 13.101
+        pairs[t] = V[t + 1] @ J.T  # PRML 13.104
+    return log_z, mean, V, pairs
+
+
+def collapse(data: Data, system: System) -> Steps:
+    """Turn each row of x to numbers of unit variance, of which those that tell nothing of z go to the constant."""
+    if system.C.ndim == 3:
+        return _row_by_row(data, system)
+    (N, D), H = data.x.shape, len(system.A)
+    averaged = system.before is not None or system.seen is not None
+    y, constant = np.zeros((N, H if averaged else min(H, D))), np.empty(N)
+    kind = 2 * data.which + data.last if averaged else data.which
+    G = np.zeros((len(data.patterns) * (1 + averaged), y.shape[1], H))
+    for number, (seen, rows) in enumerate(zip(data.patterns, data.rows, strict=True)):
+        L = np.linalg.cholesky(system.R[np.ix_(seen, seen)])
+        W, x = solve_triangular(L, system.C[seen], lower=True), data.filled[rows]
+        x = x if seen.all() else x[:, seen]
+        level = _log_scale(system, seen) - seen.sum() * LOG_2PI / 2 - np.log(np.diag(L)).sum()
+        for last in (False, True) if averaged else (False,):
+            own, turn = _triangular(W, _precision(system, seen, last) if averaged else None)
+            turn = solve_triangular(L, turn, lower=True, trans=1)
+            r = len(own)
+            here = data.last[rows] == last if averaged else slice(None)
+            part = np.arange(N)[rows][here] if averaged else rows
+            y[part, :r] = x[here] @ turn[:, :r]
+            constant[part] = level - ((x[here] @ turn[:, r:]) ** 2).sum(1) / 2
+            G[2 * number + last if averaged else number, :r] = own
+    return Steps(y, G, kind, constant)
+
+
+def _row_by_row(data: Data, system: System) -> Steps:
+    """`collapse` where C differs from row to row and is known: what was seen is whitened, and nothing more."""
+    (N, D), H = data.x.shape, len(system.A)
+    width = D if system.before is None else D + H
+    y, G, constant = np.zeros((N, width)), np.zeros((N, width, H)), np.empty(N)
+    for seen, rows in zip(data.patterns, data.rows, strict=True):
+        L, o = np.linalg.cholesky(system.R[np.ix_(seen, seen)]), seen.sum()
+        y[rows, :o] = solve_triangular(L, data.filled[rows][:, seen].T, lower=True).T
+        G[rows, :o] = np.linalg.solve(L, system.C[rows][:, seen]) if o else 0
+        constant[rows] = _log_scale(system, seen) - o * LOG_2PI / 2 - np.log(np.diag(L)).sum()
+    if system.before is not None:
+        G[~data.last, D:] = _root(system.before)
+    return Steps(y, G, np.arange(N), constant)
+
+
+def _log_scale(system: System, seen: np.ndarray) -> float:
+    each = system.log_scale
+    return float(each[seen].sum() if each.ndim else each * seen.any())
+
+
+def _precision(system: System, seen: np.ndarray, last: bool) -> np.ndarray:
+    """U of the factor exp(-z^T U z / 2) beside what was seen, (H, H)."""
+    U = np.zeros_like(system.A)
+    if system.before is not None and not last:
+        U = U + system.before
+    if system.seen is not None:
+        U = U + (system.seen[seen].sum(0) if system.seen.ndim == 3 else system.seen * seen.any())
+    return U
+
+
+def _root(U: np.ndarray) -> np.ndarray:
+    """M with M^T M = U, (H, H)."""
+    values, vectors = np.linalg.eigh(U)
+    return np.sqrt(np.maximum(values, 0))[:, None] * vectors.T
+
+
+def _triangular(W: np.ndarray, U: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """G, and the orthogonal (o, .) by which the whitened x are turned, so that their first numbers are G z + N(0, I)."""
+    if U is None and len(W) <= W.shape[1]:
+        return W, np.eye(len(W))
+    turn, G = np.linalg.qr(W if U is None else np.concatenate([W, _root(U)]), mode="complete")
+    return G[: W.shape[1]], turn[: len(W)]
+
+
+class Window(NamedTuple):
+    """The first d steps of a sequence, by whose end the q diffuse directions delta are determined.
+
+    Attributes
+    ----------
+    m, E, P : ndarray, shapes (d, H), (d, H, q) and (d, H, H)
+        Filtered: z_t = m_t + E_t delta + N(0, P_t).
+    delta, cov : ndarray, shapes (q,) and (q, q)
+        Moments of delta given x_1 .. x_d.
+    """
+
+    m: np.ndarray
+    E: np.ndarray
+    P: np.ndarray
+    delta: np.ndarray
+    cov: np.ndarray
+
+
+class Track(NamedTuple):
+    """One sequence, filtered.
+
+    Attributes
+    ----------
+    mean : ndarray, shape (T, H)
+    covs : ndarray, shape (., H, H)
+        The distinct covariances.
+    place : ndarray of int, shape (T,)
+        Which of them each step has.
+    log_z : ndarray, shape (T,)
+        log p(x_t | x_1 .. x_(t-1)) in nats; of steps at which z is still diffuse zero, and their sum at the last of them.
+    window : Window or None
+        Where directions are diffuse; before its last step, means and covariances are NaN.
+    """
+
+    mean: np.ndarray
+    covs: np.ndarray
+    place: np.ndarray
+    log_z: np.ndarray
+    window: Window | None
+
+
+def track(steps: Steps, rows: slice, system: System) -> Track:
+    """Filter one sequence.
+
+    Raises
+    ------
+    ValueError
+        If the sequence does not determine the diffuse directions.
+    """
+    from mixtures.engines import recursions
+
+    y, kind, T, H = steps.y[rows], steps.kind[rows], rows.stop - rows.start, len(system.A)
+    mean, covs, place, log_z = np.empty((T, H)), np.empty((T, H, H)), np.zeros(T, np.int64), np.zeros(T)
+    window, first = None, 0
+    if system.E.shape[1]:
+        window, log_window = _window(y, steps.G, kind, system)
+        first = len(window.m) - 1
+        mean[:first], log_z[first] = np.nan, log_window
+        mean[first], covs[first] = _integrated(window)
+    rest = slice(first, T)
+    A, Q, m0, P0 = (np.ascontiguousarray(a) for a in (system.A, system.Q, system.m0, system.P0))
+    begun, seen = window is not None, (y[rest], steps.G, kind[rest])
+    count = recursions.forward(*seen, A, Q, m0, P0, begun, mean[rest], covs[rest], place[rest], log_z[rest])
+    covs = covs[first : first + count]
+    if first:
+        covs = np.concatenate([covs, np.full((1, H, H), np.nan)])
+        place[:first] = count
+    return Track(mean, covs, place, log_z + steps.constant[rows], window)
+
+
+def _window(y: np.ndarray, G: np.ndarray, kind: np.ndarray, system: System) -> tuple[Window, float]:
+    """The window of a sequence, and the log likelihood of its rows under a flat density of delta."""
+    m, E, P, q = system.m0, system.E, system.P0, system.E.shape[1]
+    log_z, root, kept = 0.0, np.zeros((0, q + 1)), []
+    for t in range(len(y)):
+        if t:
+            m, E, P = system.A @ m, system.A @ E, system.A @ P @ system.A.T + system.Q
+        for number, g in zip(y[t], G[kind[t]], strict=True):
+            if not g.any():
+                log_z -= number**2 / 2
+                continue
+            f = 1 + g @ P @ g
+            K, gap, slope = P @ g / f, number - g @ m, g @ E
+            N = np.eye(len(m)) - np.outer(K, g)
+            m, E, P = m + K * gap, E - np.outer(K, slope), N @ P @ N.T + np.outer(K, K)
+            log_z -= np.log(f) / 2
+            root = np.linalg.qr(np.vstack([root, np.append(slope, gap) / np.sqrt(f)]), mode="r")
+        kept.append((m, E, P))
+        if len(root) >= q and np.all(np.abs(np.diag(root[:q, :q])) > TOLD * np.linalg.norm(root[:q, :q], axis=0)):
+            inverse = np.linalg.inv(root[:q, :q])
+            log_z -= (root[q:, q] ** 2).sum() / 2 + np.log(np.abs(np.diag(root[:q, :q]))).sum()
+            means, slopes, covs = (np.array(part) for part in zip(*kept, strict=True))
+            window = Window(means, slopes, covs, inverse @ root[:q, q], inverse @ inverse.T)
+            return window, log_z + q * LOG_2PI / 2
+    raise ValueError(
+        f"{len(y)} rows do not determine the {q} diffuse directions of the first state: give more rows, or a known start"
+    )
+
+
+def _integrated(window: Window) -> tuple[np.ndarray, np.ndarray]:
+    """Filtered mean and covariance at the window's last step, delta integrated out."""
+    E = window.E[-1]
+    return window.m[-1] + E @ window.delta, window.P[-1] + E @ window.cov @ E.T
+
+
+class Sums(NamedTuple):
+    """What is added up of the smoothed covariances of all sequences.
+
+    Attributes
+    ----------
+    within : ndarray, shape (patterns, H, H) or (N, H, H)
+        Of z_t by what was seen there, or of each where C differs from row to row.
+    steps : ndarray, shape (3, H, H)
+        Of z_t before another, of z_t after another, and of cov(z_(t+1), z_t).
+    first : ndarray, shape (S, H, H)
+        Those of the first states, one by one.
+    """
+
+    within: np.ndarray
+    steps: np.ndarray
+    first: np.ndarray
+
+
+class Smoothed(NamedTuple):
+    """Moments of the states given all of x.
+
+    Attributes
+    ----------
+    log_z : ndarray, shape (N,)
+        log p(x_t | x_1 .. x_(t-1)) in nats; see `Track`.
+    mean : ndarray, shape (N, H)
+    sums : Sums
+    V : ndarray, shape (N, H, H), or (0, H, H)
+        Covariances, where they were asked for.
+    pairs : ndarray, shape (N, H, H), or (0, H, H)
+        cov(z_(t+1), z_t) likewise; zero at the last row of a sequence.
+    """
+
+    log_z: np.ndarray
+    mean: np.ndarray
+    sums: Sums
+    V: np.ndarray
+    pairs: np.ndarray
+
+
+def smooth(data: Data, system: System, each: bool = False) -> Smoothed:
+    """Filter and smooth all sequences; ``each`` keeps the covariances of every step."""
+    steps, N, H = collapse(data, system), len(data.x), len(system.A)
+    label = steps.kind if system.C.ndim == 3 else data.which
+    within = np.zeros((N if system.C.ndim == 3 else len(data.patterns), H, H))
+    V, pairs = (np.zeros((N if each else 0, H, H)) for _ in range(2))
+    log_z, mean, sums = np.empty(N), np.empty((N, H)), np.zeros((3, H, H))
+    first = np.empty((len(data.x.lengths), H, H))
+    for i, rows in enumerate(data.x.slices()):
+        part = track(steps, rows, system)
+        log_z[rows] = part.log_z
+        own = rows if each else slice(0, 0)
+        first[i] = _back(part, system, label[rows], mean[rows], within, sums, V[own], pairs[own])
+    return Smoothed(log_z, mean, Sums(within, sums, first), V, pairs)
+
+
+def _back(
+    part: Track,
+    system: System,
+    label: np.ndarray,
+    mean: np.ndarray,
+    within: np.ndarray,
+    sums: np.ndarray,
+    each: np.ndarray,
+    pairs: np.ndarray,
+) -> np.ndarray:
+    """Smooth one sequence, and return the covariance of its first state; see `mixtures.engines.recursions.backward`."""
+    from mixtures.engines import recursions
+
+    A, Q = np.ascontiguousarray(system.A), np.ascontiguousarray(system.Q)
+    d = 0 if part.window is None else len(part.window.m) - 1
+    mean[-1], V = part.mean[-1], part.covs[part.place[-1]].copy()
+    recursions.backward(
+        part.mean[d:], part.covs, part.place[d:], A, Q, label[d:], mean[d:], V, within, sums, each[d:], pairs[d:]
+    )
+    if part.window is None:
+        return V
+    first = V
+    for t, now, after, first, cross in _through_window(part.window, system, mean[d], V):
+        mean[t] = now
+        within[label[t]] += first
+        sums += np.array([first, after, cross])
+        if len(each):
+            each[t], pairs[t] = first, cross
+    return first
+
+
+Backward = Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
+
+
+def _through_window(window: Window, system: System, mean: np.ndarray, V: np.ndarray) -> Backward:
+    """From the smoothed moments at the window's last step to the first: t, mean, V_(t+1), V_t and cov(z_(t+1), z_t).
+
+    Given delta the smoother is the usual one. delta itself has, given z at the last step, the regression L on it.
+    """
+    A, E, (m, P) = system.A, window.E[-1], _integrated(window)
+    L = np.linalg.lstsq(P, E @ window.cov, rcond=None)[0].T
+    rest = np.eye(len(L)) - L @ E
+    delta = window.delta + L @ (mean - m)
+    cov = rest @ window.cov @ rest.T + L @ window.P[-1] @ L.T + L @ V @ L.T
+    cross = L @ V  # cov(delta, z_t)
+    for t in range(len(window.m) - 2, -1, -1):
+        P, after = window.P[t], V
+        J = np.linalg.lstsq(A @ P @ A.T + system.Q, A @ P, rcond=None)[0].T
+        F, N = window.E[t] - J @ A @ window.E[t], np.eye(len(A)) - J @ A
+        mean = N @ window.m[t] + J @ mean + F @ delta
+        pair = after @ J.T + cross.T @ F.T
+        V = N @ P @ N.T + J @ system.Q @ J.T
+        V = V + np.hstack([J, F]) @ np.block([[after, cross.T], [cross, cov]]) @ np.hstack([J, F]).T
+        cross = cross @ J.T + cov @ F.T
+        yield t, mean, after, V, pair
+
+
+def root_of(S: np.ndarray) -> np.ndarray:
+    """L with L L^T = S, positive semi-definite, (H, H)."""
+    return _root(S).T
+
+
+def draw(data: Data, system: System, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """States (N, H) given all of x, the last one first (Carter & Kohn 1994).
+
+    Standard normal numbers u (N, H) serve for them, and v (S, q) for the diffuse directions of each sequence.
+    """
+    from mixtures.engines import recursions
+
+    steps, z = collapse(data, system), np.empty_like(u)
+    A, Q = np.ascontiguousarray(system.A), np.ascontiguousarray(system.Q)
+    for i, rows in enumerate(data.x.slices()):
+        part, own, noise = track(steps, rows, system), z[rows], u[rows]
+        d = 0 if part.window is None else len(part.window.m) - 1
+        own[-1] = part.mean[-1] + root_of(part.covs[part.place[-1]]) @ noise[-1]
+        recursions.draw(part.mean[d:], part.covs, part.place[d:], A, Q, noise[d:], own[d:])
+        if part.window is not None:
+            _draw_window(part.window, system, noise, v[i], own)
+    return z
+
+
+def _draw_window(window: Window, system: System, u: np.ndarray, v: np.ndarray, z: np.ndarray) -> None:
+    """delta given the state at the window's last step, and given delta the states before."""
+    A, d, E, (m, P) = system.A, len(window.m) - 1, window.E[-1], _integrated(window)
+    L = np.linalg.lstsq(P, E @ window.cov, rcond=None)[0].T
+    rest = np.eye(len(L)) - L @ E
+    cov = rest @ window.cov @ rest.T + L @ window.P[-1] @ L.T
+    delta = window.delta + L @ (z[d] - m) + root_of(cov) @ v
+    for t in range(d - 1, -1, -1):
+        P, own = window.P[t], window.m[t] + window.E[t] @ delta
+        J = np.linalg.lstsq(A @ P @ A.T + system.Q, A @ P, rcond=None)[0].T
+        N = np.eye(len(A)) - J @ A
+        z[t] = own + J @ (z[t + 1] - A @ own) + root_of(N @ P @ N.T + J @ system.Q @ J.T) @ u[t]

@@ -1,0 +1,105 @@
+"""Linear dynamical systems: the smoother against the joint normal distribution, published digits, EM against an optimiser."""
+
+import numpy as np
+import pytest
+
+from mixtures.dynamics import structure
+from mixtures.engines import kalman
+from mixtures.engines.kalman import LOG_2PI, Data, System
+from mixtures.rows import Sequences
+
+
+def moments(T, system):
+    """Mean, diffuse directions and covariance of all states of T steps together, in one row."""
+    H, q = len(system.A), system.E.shape[1]
+    mean, E, cov = np.zeros((T, H)), np.zeros((T, H, q)), np.zeros((T, H, T, H))
+    mean[0], E[0], cov[0, :, 0] = system.m0, system.E, system.P0
+    for t in range(1, T):
+        mean[t], E[t] = system.A @ mean[t - 1], system.A @ E[t - 1]
+        for u in range(t):
+            cov[t, :, u] = system.A @ cov[t - 1, :, u]
+            cov[u, :, t] = cov[t, :, u].T
+        cov[t, :, t] = system.A @ cov[t - 1, :, t - 1] @ system.A.T + system.Q
+    return mean.ravel(), E.reshape(T * H, q), cov.reshape(T * H, T * H)
+
+
+def joint(x, system):
+    """log p(x), and means (T, H) and covariances (T, H, T, H) of the states given x, by the joint normal distribution."""
+    (T, D), H, q = x.shape, len(system.A), system.E.shape[1]
+    mean, E, cov = moments(T, system)
+    C = np.zeros((T, D, T, H))
+    C[np.arange(T), :, np.arange(T)] = system.C
+    seen = ~np.isnan(x.ravel())
+    C, R = C.reshape(T * D, T * H)[seen], np.kron(np.eye(T), system.R)[np.ix_(seen, seen)]
+    y, slope = x.ravel()[seen] - C @ mean, C @ E
+    inverse = np.linalg.inv(C @ cov @ C.T + R)
+    information = slope.T @ inverse @ slope
+    spread = np.linalg.inv(information)
+    delta = spread @ slope.T @ inverse @ y
+    rest = y - slope @ delta
+    log_p = np.linalg.slogdet(inverse)[1] - rest @ inverse @ rest - len(y) * LOG_2PI - np.linalg.slogdet(information)[1]
+    gain = cov @ C.T @ inverse
+    own = E - gain @ slope
+    posterior = cov - gain @ C @ cov + own @ spread @ own.T
+    return (log_p + q * LOG_2PI) / 2, (mean + E @ delta + gain @ rest).reshape(T, H), posterior.reshape(T, H, T, H)
+
+
+def a_system(rng, H, D, q=0, silent=(), T=None):
+    """A system at random, of whose states the first q begin diffuse and some have no noise."""
+
+    def covariance(n):
+        root = rng.standard_normal((n, n))
+        return root @ root.T + 0.1 * np.eye(n)
+
+    Q, P0 = covariance(H), covariance(H)
+    for i in silent:
+        Q[i], Q[:, i] = 0, 0
+    P0[:q], P0[:, :q] = 0, 0
+    C = rng.standard_normal((D, H) if T is None else (T, D, H))
+    return System(0.6 * rng.standard_normal((H, H)), Q, C, covariance(D), rng.standard_normal(H), P0, np.eye(H)[:, :q])
+
+
+def some_rows(rng, T, D, missing):
+    x = 3 * rng.standard_normal((T, D))
+    x[rng.random((T, D)) < missing] = np.nan
+    if missing:
+        x[T // 2] = np.nan
+    return x
+
+
+CASES = {
+    "one feature": {"H": 2, "D": 1},
+    "gaps": {"H": 2, "D": 3, "missing": 0.3},
+    "more features than states": {"H": 2, "D": 5, "missing": 0.3},
+    "states without noise": {"H": 3, "D": 2, "missing": 0.3, "silent": (1, 2)},
+    "diffuse": {"H": 2, "D": 1, "q": 2},
+    "diffuse with gaps": {"H": 3, "D": 2, "q": 3, "missing": 0.4},
+    "partly diffuse": {"H": 3, "D": 2, "q": 1, "missing": 0.3},
+    "regressors": {"H": 2, "D": 2, "q": 1, "missing": 0.3, "rows": True},
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_smoother_has_the_moments_of_the_joint_distribution(case):
+    rng, T = np.random.default_rng(3), 8
+    system = a_system(
+        rng, case["H"], case["D"], case.get("q", 0), case.get("silent", ()), T if "rows" in case else None
+    )
+    x = some_rows(rng, T, case["D"], case.get("missing", 0))
+    log_p, mean, cov = joint(x, system)
+    found = kalman.smooth(Data(Sequences(x)), system, each=True)
+    t = np.arange(T)
+    V, pairs = cov[t, :, t], cov[t[1:], :, t[:-1]]
+    assert found.log_z.sum() == pytest.approx(log_p, abs=1e-9)
+    np.testing.assert_allclose(found.mean, mean, atol=1e-9)
+    np.testing.assert_allclose(found.V, V, atol=1e-9)
+    np.testing.assert_allclose(found.pairs[:-1], pairs, atol=1e-9)
+    np.testing.assert_allclose(found.sums.steps, [V[:-1].sum(0), V[1:].sum(0), pairs.sum(0)], atol=1e-9)
+    np.testing.assert_allclose(found.sums.within.sum(0), V.sum(0), atol=1e-9)
+    np.testing.assert_allclose(found.sums.first[0], V[0], atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["local-level", "smooth-trend"])
+def test_misspelt_structures_are_offered_the_nearest(name):
+    with pytest.raises(ValueError, match=f"did you mean '{name}'"):
+        structure(name.replace("l-l", "_l").replace("th-t", "th_t"))
