@@ -9,7 +9,9 @@ import sys
 from copy import deepcopy
 from dataclasses import replace
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -690,8 +692,6 @@ def test_a_tall_figure_has_a_page_of_its_own_in_print():
 
 
 def test_the_ground_of_a_picture_of_few_colours_is_white():
-    from io import BytesIO
-
     from PIL import Image as Picture
 
     figure, axes = style.panels(1, 1)
@@ -782,3 +782,47 @@ def test_the_overview_of_one_feature_names_every_method():
     assert len(top.lines) == 2
     assert [t.get_text() for t in below.get_yticklabels()] == ["EM", "CAVI"]
     assert below.get_xlabel() == "velocity"
+
+
+def test_a_figure_is_laid_out_and_then_drawn_once_and_looks_the_same():
+    pictures, drawn = [], {}
+    for write_ in (embedded, plainly):
+        with style.drawing():
+            figure, axes = style.panels(2, 2)
+            for k, ax in enumerate(axes.flat):
+                ax.plot([1, 2, 3], [10.0**k, -2, 4])
+                ax.set(xlabel=f"x {k}", ylabel="y", title="a" * 20)
+            style.legend(figure, ["em", "nuts"])
+        line = axes[0, 0].lines[0]
+        line.draw = counted = Mock(side_effect=line.draw)
+        pictures += [write_(figure, raster=False)]
+        drawn[write_] = counted.call_count
+    assert pictures[0] == pictures[1]
+    assert drawn == {embedded: 1, plainly: 2}
+
+
+def plainly(figure, raster):
+    """A figure as matplotlib writes it by itself."""
+    buffer = BytesIO()
+    with style.drawing():
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def test_a_forest_shows_median_and_intervals_and_marks_points(rng):
+    from reports.plots.forest import QUANTILES, plot_forest
+
+    values = rng.standard_exponential((2, 400))
+    draws = xr.Dataset({name: (("chain", "draw"), scale * values) for name, scale in (("a", 1), ("b", 3))})
+    (ax,) = plot_forest({"cavi": draws, "nuts": draws + 1}, {"em": {"a": 0.5, "b": np.nan}}, "x", 12).axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    found = [collection.get_segments() for collection in ax.collections]
+    low, lower, median, upper, high = np.quantile(values, QUANTILES)
+    np.testing.assert_allclose(np.array(found[0])[:, :, 0], [[low, high], [3 * low, 3 * high]])
+    np.testing.assert_allclose(np.array(found[3])[:, :, 0] - 1, [[lower, upper], [3 * lower, 3 * upper]])
+    point, of_cavi, of_nuts = ax.lines[:3]
+    np.testing.assert_allclose(point.get_xdata(), [0.5, np.nan])
+    np.testing.assert_allclose([of_cavi.get_xdata(), of_nuts.get_xdata() - 1], 2 * [[median, 3 * median]])
+    heights = [line.get_ydata()[0] for line in (point, of_cavi, of_nuts)]
+    assert heights == sorted(heights, reverse=True)
+    assert 0.5 < heights[2] < heights[0] < 1.5

@@ -361,14 +361,11 @@ def forest(view: View, reference: str, label: str, limit: int, slug: str = "fore
     base = on_scale[reference]
     names = quantities.ranked([str(name) for name in base], view.metrics)
     shown = names[:limit]
-    standard = {
-        m: quantities.as_tree(quantities.in_reference_units(d[shown], base[shown])) for m, d in on_scale.items()
-    }
     centre, unit = quantities.units(base[shown])
-    in_tree = {quantities.tree_safe(name): name for name in shown}
+    standard = {m: (d[shown] - centre) / unit for m, d in on_scale.items()}
     points = {
         method: {
-            safe: (float(on_axis(n, values[safe])) - float(centre[n])) / float(unit[n]) for safe, n in in_tree.items()
+            n: (float(on_axis(n, values[quantities.tree_safe(n)])) - float(centre[n])) / float(unit[n]) for n in shown
         }
         for method, values in view.point_values.items()
     }

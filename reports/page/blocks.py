@@ -11,7 +11,8 @@ import base64
 import io
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -301,7 +302,7 @@ def embedded(figure: matplotlib.figure.Figure, raster: bool) -> bytes:
     from PIL import Image as Picture
 
     buffer = io.BytesIO()
-    with style.drawing(), warnings.catch_warnings():
+    with style.drawing(), warnings.catch_warnings(), drawn_once(figure):
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         if raster:
             full = io.BytesIO()
@@ -316,3 +317,22 @@ def embedded(figure: matplotlib.figure.Figure, raster: bool) -> bytes:
         else:
             figure.savefig(buffer, format="svg", dpi=DPI, metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
+
+
+@contextmanager
+def drawn_once(figure: matplotlib.figure.Figure) -> Iterator[None]:
+    """Have `savefig` draw a figure once: its first draw, which is thrown away, only lays the figure out here."""
+    layout, draw = figure.get_layout_engine(), figure.draw
+    if layout is None:
+        yield
+        return
+
+    def lay_out(renderer: Any) -> None:
+        figure.draw = draw  # type: ignore[method-assign]
+        layout.execute(figure)
+
+    figure.draw = lay_out  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        figure.draw = draw  # type: ignore[method-assign]

@@ -95,12 +95,6 @@ def units(reference: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     return centre, (high - low) / IQR
 
 
-def in_reference_units(dataset: xr.Dataset, reference: xr.Dataset) -> xr.Dataset:
-    """Return (value - reference median) / (reference IQR / 1.349), variable by variable."""
-    centre, unit = units(reference)
-    return (dataset - centre) / unit
-
-
 def frames(
     scalars: Mapping[str, xr.Dataset], points: Mapping[str, Mapping[str, float]], base: str
 ) -> dict[str, tuple[float, float]]:
