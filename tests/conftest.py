@@ -52,6 +52,12 @@ def rng():
     return np.random.default_rng(20061)
 
 
+@pytest.fixture(autouse=True)
+def plain_ascents(monkeypatch):
+    """Small fits in the readable loop, as in a new process, however many tests ran before; tests of the other ask for it."""
+    monkeypatch.setattr("mixtures.ascent.whole._repaid", lambda: False)
+
+
 def three_clusters(n: int, rng: np.random.Generator, separation: float = 5.0) -> np.ndarray:
     """Points around three corners of a triangle, shape (n, 2)."""
     corners = separation * np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])

@@ -94,7 +94,7 @@ def test_guesses_that_lower_the_bound_are_not_kept(rng, monkeypatch):
     family, allocation = COVARIANCES["full"].from_data(x, 3), Dirichlet.symmetric(3)
     plain = cavi.fit(x, family, allocation, rng=np.random.default_rng(6), restarts=1, accelerate=False)
 
-    def astray(self, s, f, g, valid):
+    def astray(self, s, f, g, asked, known):
         return rng.standard_normal(s.shape) * np.abs(f) * 1e3
 
     monkeypatch.setattr("mixtures.ascent.acceleration.QuasiNewton.direction", astray)

@@ -26,26 +26,37 @@ class QuasiNewton:
         self.last: tuple[np.ndarray, ...] | None = None
         self.known = np.zeros(runs, bool)
 
-    def direction(self, s: np.ndarray, f: np.ndarray, g: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    def direction(
+        self, s: np.ndarray, f: np.ndarray, g: np.ndarray, asked: np.ndarray, known: np.ndarray
+    ) -> np.ndarray:
         """The step from s (R, K, P) that the Newton approximation proposes, (R, K, P); f where nothing is known yet.
 
         Parameters
         ----------
         s, f, g : ndarray, shape (R, K, P)
             The state, the plain step, and the gradient of the bound.
-        valid : ndarray of bool, shape (R,)
-            Runs whose s, f and g may be learned from.
+        asked, known : ndarray of bool, shape (R,)
+            Runs that want a step, others being as if they were not here; and those whose gradient is known.
         """
         shape = s.shape
         s, f, g = (a.reshape(len(a), -1) for a in (s, f, g))
         if self.last is not None:
             ds, df, dg = (new - old for new, old in zip((s, f, g), self.last, strict=True))
             curvature = -(ds * dg).sum(1)
-            use = valid & self.known & (curvature > 1e-12 * np.linalg.norm(ds, axis=1) * np.linalg.norm(dg, axis=1))
+            use = (
+                asked
+                & known
+                & self.known
+                & (curvature > 1e-12 * np.linalg.norm(ds, axis=1) * np.linalg.norm(dg, axis=1))
+            )
             rho = np.where(use, 1 / np.where(use, curvature, 1), 0)[:, None]
             memory = min(MEMORY, 1 + NUMBERS // (3 * s.size))
             self.pairs = [*self.pairs, (ds, df, dg, rho)][-memory:]
-        self.last, self.known = (s, f, g), valid.copy()
+            others = ~asked[:, None]
+            self.last = tuple(np.where(others, old, new) for new, old in zip((s, f, g), self.last, strict=True))
+        else:
+            self.last = s, f, g
+        self.known = np.where(asked, known, self.known)
         slope, step, alphas = g, f, []
         for ds, df, dg, rho in reversed(self.pairs):
             alpha = rho * (ds * slope).sum(1, keepdims=True)

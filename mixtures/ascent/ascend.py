@@ -14,6 +14,7 @@ from mixtures.ascent.candidates import begun, candidates, climb_from_best, unfit
 from mixtures.ascent.climb import Callback, Natural, carry_on
 from mixtures.ascent.segments import with_segments
 from mixtures.ascent.starts import absorbing, soften, starts
+from mixtures.ascent.whole import Whole, whole
 from mixtures.engines.passes import Pass, blur, log_base, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.model import Allocation, Family
@@ -148,12 +149,17 @@ def ascend(
     if family.missing:
         x, weights = informed(x, weights)
         n = count(x, weights, True)[1]
-    pass_ = one_pass(x, weights, family, rows * allocation.n_components, reg_covar, engine, precision)
+    plain_numbers = callback is None and precision == "float64"
+    compiled = whole(method, x, weights, family, allocation, reg_covar, engine) if plain_numbers else None
+    if compiled:
+        natural, pass_ = compiled.natural, compiled.pass_
+    else:
+        natural = partial(_with_base, partial(method, family, allocation), log_base(x, weights, family))
+        pass_ = one_pass(x, weights, family, rows * allocation.n_components, reg_covar, engine, precision)
     each = candidates(rows * allocation.n_components, family) if isinstance(init, str) and keep is None else 1
-    s = starts(x, weights, rows, family, allocation, init, restarts, rng, candidates=each)
+    s = starts(x, weights, rows, family, allocation, init, restarts, rng, None, each, compiled is not None)
     if isinstance(x, Sequences) and isinstance(init, str):
         s = with_segments(s, x, weights, family, allocation, rng)
-    natural = partial(_with_base, partial(method, family, allocation), log_base(x, weights, family))
     hard = blur(s, noise(family, reg_covar))
     s = soften(hard) if absorbing(family, init) else begun(natural, hard)
     if go_on:
@@ -161,7 +167,8 @@ def ascend(
         tell = (lambda runs, own: callback(runs)) if callback else None
         go_on = partial(go_on, method, x, weights, family, allocation, reg_covar=reg_covar, callback=tell, **limits)
     others = unfit(hard, s, each)
-    return best_of(natural, pass_, s, n, tol, max_iter, accelerate, keep, callback, go_on, others, each), pass_
+    ascent = best_of(natural, pass_, s, n, tol, max_iter, accelerate, keep, callback, go_on, others, each, compiled)
+    return ascent, pass_
 
 
 def _with_base(natural: Natural, base: float, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -182,6 +189,7 @@ def best_of(
     go_on: GoOn | None = None,
     others: Iterable[tuple[int, np.ndarray]] = (),
     each: int = 1,
+    compiled: Whole | None = None,
 ) -> Ascent:
     """Climb from s (R ``each``, K, P), and go on from collapsed runs and ``others`` (start, state); see `ascend`."""
     R = len(s) // each
@@ -190,7 +198,7 @@ def best_of(
     def problem(runs: np.ndarray) -> tuple[Natural, Pass]:
         return natural, pass_
 
-    runs, tight = climb_from_best(problem, s, n, each, tol, first, accelerate, callback)
+    runs, tight = climb_from_best(problem, s, n, each, tol, first, accelerate, callback, compiled)
     told_to_stop = len(runs.trace) < first and not np.all(runs.converged | runs.collapsed)
     go_on = None if told_to_stop else go_on
     more = [(run, ascent) for run, state in [*tight, *others] for ascent in reach(go_on, [state])]
@@ -200,7 +208,8 @@ def best_of(
     if keep is not None and not told_to_stop and not runs.collapsed.all():
         ahead = np.argsort(-runs.end, kind="stable")[:keep]
         ahead = ahead[~runs.collapsed[ahead]]
-        runs = carry_on(problem, runs.take(ahead), ahead, n, tol, max_iter - SHORT + 1, accelerate, callback)
+        left = max_iter - SHORT + 1
+        runs = carry_on(problem, runs.take(ahead), ahead, n, tol, left, accelerate, callback, compiled)
         ends[ahead] = runs.end
     found = [ascent for _, ascent in more]
     if not runs.collapsed.all():

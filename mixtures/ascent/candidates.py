@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mixtures.ascent.climb import NUMBERS, Callback, Natural, Problem, Runs, attempt, carry_on, climb
 from mixtures.ascent.starts import soften
 from mixtures.model import Family
+
+if TYPE_CHECKING:
+    from mixtures.ascent.whole import Whole
 
 # Passes of a candidate before those ahead are chosen.
 TRIAL = 10
@@ -86,6 +89,7 @@ def climb_from_best(
     max_iter: int,
     accelerate: bool,
     callback: Callback = None,
+    whole: Whole | None = None,
 ) -> tuple[Runs, list[tuple[int, np.ndarray]]]:
     """`climb` from R starts, each the best of several candidates after ten passes, and the next best where that one collapses.
 
@@ -104,6 +108,8 @@ def climb_from_best(
         How many candidates a start has.
     callback : callable, optional
         Called with the `Runs` of the R starts, each by the candidate ahead.
+    whole : Whole, optional
+        The same problem in one compiled call, which is used where there is no callback.
 
     Returns
     -------
@@ -112,12 +118,22 @@ def climb_from_best(
     tight : list of (int, ndarray)
         Starts of which a candidate collapsed, and its last state (K, P).
     """
+    if callback:
+        whole = None
     if each == 1:
-        runs = climb(problem, s, n, tol, max_iter, accelerate, callback)
+        runs = (
+            whole.climb(s, n, tol, max_iter, accelerate)
+            if whole
+            else climb(problem, s, n, tol, max_iter, accelerate, callback)
+        )
         return runs, [(int(run), runs.s[run]) for run in np.flatnonzero(runs.collapsed)]
     n = np.broadcast_to(np.asarray(n, dtype=float), len(s))
     listener = Listener(callback)
-    short = climb(problem, s, n, tol, min(TRIAL, max_iter), accelerate, partial(_listen, listener, each))
+    trial = min(TRIAL, max_iter)
+    if whole:
+        short = whole.climb(s, n, tol, trial, accelerate, each)
+    else:
+        short = climb(problem, s, n, tol, trial, accelerate, partial(_listen, listener, each))
     ranked = _ranked(short, each)
     runs, wanted = short.take(ranked[0]), ~short.converged[ranked[0]]
     tight = {int(run) // each: short.s[run] for run in np.flatnonzero(short.collapsed)[::-1]}
@@ -127,7 +143,8 @@ def climb_from_best(
             break
         own = candidate[going]
         tell = callback and partial(_tell_of, listener, runs, going)
-        rest = carry_on(problem, short.take(own), own, n[own], tol, max_iter - len(short.trace) + 1, accelerate, tell)
+        left = max_iter - len(short.trace) + 1
+        rest = carry_on(problem, short.take(own), own, n[own], tol, left, accelerate, tell, whole)
         runs = runs.put(going, rest)
         wanted = runs.collapsed
         tight = {int(run): runs.s[run] for run in np.flatnonzero(wanted)} | tight

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from mixtures.ascent.acceleration import QuasiNewton
 from mixtures.engines.passes import Pass
 from mixtures.engines.passes import rounding as rounding_of_pass
 from mixtures.errors import CollapseError
+
+if TYPE_CHECKING:
+    from mixtures.ascent.whole import Whole
 
 # Numbers in the states of runs that are moved together; one run may have more.
 NUMBERS = 1_000_000
@@ -187,12 +191,12 @@ def _side_by_side(
         near = taken & (rise <= SLOW * n[runs])
         if accelerate and near.any():
             gradient, known = _gradient(natural, at, image - at)
-            proposed = newton.direction(at, image - at, gradient, near & known)
+            proposed = newton.direction(at, image - at, gradient, near, known)
             direction = np.where(taken[:, None, None], proposed, direction)
             length = np.where(taken, near & known & ~slow, np.where(length == 1, SHORTER, 0))
-            newton.forget(~taken & (length == 0))
         else:
             length = np.where(~taken & (length == 1), SHORTER, 0)
+        newton.forget(~taken & (length == 0))
         guess = at + length[:, None, None] * direction
         length = np.where(np.all(guess[..., 0] > 0, axis=-1), length, 0)
         guess = np.where((length == 0)[:, None, None], image, guess)
@@ -270,19 +274,22 @@ def carry_on(
     max_iter: int,
     accelerate: bool,
     callback: Callback,
+    whole: Whole | None = None,
 ) -> Runs:
     """Take short runs, which have these numbers in the problem, to their end; their last pass, made again, counts once."""
 
-    def whole(rest: Runs) -> Runs:
+    def joined(rest: Runs) -> Runs:
         passes = short.passes + rest.passes - 1
         return replace(rest, trace=short.trace + rest.trace[1:], passes=passes, errors=short.errors + rest.errors)
 
     def tell(rest: Runs) -> None:
         if callback and len(rest.trace) > 1:
-            callback(whole(rest))
+            callback(joined(rest))
 
+    if whole:
+        return joined(whole.climb(short.s, n, tol, max(1, max_iter), accelerate))
     own = partial(_numbered, problem, numbers)
-    return whole(climb(own, short.s, n, tol, max(1, max_iter), accelerate, callback and tell))
+    return joined(climb(own, short.s, n, tol, max(1, max_iter), accelerate, callback and tell))
 
 
 def _rounding(eta: np.ndarray, s: np.ndarray, n: np.ndarray) -> np.ndarray:

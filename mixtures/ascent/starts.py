@@ -19,6 +19,9 @@ METHODS = ("k-means++", "k-means", "rows", "random")
 # Share of every point that a softened start spreads evenly over the clusters.
 SOFTENING = 0.05
 
+# Steps of Lloyd's algorithm at most.
+LLOYD = 100
+
 # A start needs no more rows than this.
 ENOUGH = 20_000
 
@@ -40,6 +43,7 @@ def starts(
     rng: np.random.Generator,
     metric: Family | None = None,
     candidates: int = 1,
+    compiled: bool = False,
 ) -> np.ndarray:
     """States to climb from, shape (R C, K, P): each point in the cluster of its guessed label alone; see `soften`.
 
@@ -63,6 +67,8 @@ def starts(
         In whose coordinates points are near to each other; by default as the family's ``near`` has it.
     candidates : int
         C, states for each start, one after another; see `mixtures.ascent.candidates.climb_from_best`.
+    compiled : bool
+        Whether seeds are found in compiled loops, which must be loaded.
 
     Raises
     ------
@@ -87,10 +93,50 @@ def starts(
     order = np.lexsort(some.T[::-1])
     some, w = some[order], w[order]
     z = filled(family.near(some) if metric is None else metric.coordinates(some), w)[None]
+    if compiled and init != "random":
+        return _compiled(z[0], w, family.rough(some), K, init, restarts, rng, candidates) / share
     together = _together(z[0].size, some[:, 0].size * K)
     every = _parts(range(restarts * candidates), together)
     parts = (guesses(z, w, K, init, part, [rng], candidates)[0] for part in every)
     return allocation.begin(np.concatenate([statistics(some, family, r, w) for r in parts]) / share, x, weights)
+
+
+def _compiled(
+    z: np.ndarray,
+    weights: np.ndarray,
+    t: np.ndarray,
+    K: int,
+    init: str,
+    restarts: int,
+    rng: np.random.Generator,
+    candidates: int,
+) -> np.ndarray:
+    """`statistics` of the `guesses` for points z (N, D) with features t (N, P) in compiled loops, (R C, K, P)."""
+    from mixtures.engines.seeding import states
+
+    tries, runs = _tries(init, K), restarts * candidates
+    u = rng.random((runs, 1 + (K - 1) * tries))
+    moved = _moved(init, np.arange(runs), candidates)
+    s = np.empty((runs, K, t.shape[1]))
+    z, t = np.ascontiguousarray(z - np.median(z, axis=0)), np.ascontiguousarray(t)
+    found = states(z, weights, t, u, tries, init != "rows", moved, LLOYD, s)
+    if found < K:
+        raise _too_few(K, found)
+    return s
+
+
+def _tries(init: str, K: int) -> int:
+    """How many points each seed is the best of."""
+    return 2 + int(np.log(K)) if init == "k-means" else 1
+
+
+def _moved(init: str, runs: np.ndarray, candidates: int) -> np.ndarray:
+    """Which runs go on from the seeds by Lloyd's algorithm."""
+    return (init == "k-means") & (runs % candidates < (candidates + 1) // 2)
+
+
+def _too_few(K: int, found: int) -> DistinctRowsError:
+    return DistinctRowsError(f"{K} components need {K} distinct rows; the data have {found}", found)
 
 
 def starts_of_many(
@@ -163,7 +209,7 @@ def guesses(
     G, N, _ = z.shape
     if init == "random":
         return np.stack([rng.dirichlet(np.ones(K), (len(runs), N)) for rng in rngs])
-    tries = 2 + int(np.log(K)) if init == "k-means" else 1
+    tries = _tries(init, K)
     u = np.concatenate([rng.random((len(runs), 1 + (K - 1) * tries)) for rng in rngs])
     z = z - np.median(
         z, axis=1, keepdims=True
@@ -171,8 +217,8 @@ def guesses(
     z = np.repeat(z, len(runs), axis=0)
     centres = seed(z, weights, K, u, apart=init != "rows")
     labels = nearest(z, centres)
-    if init == "k-means":
-        moved = np.tile(np.array(runs) % candidates < (candidates + 1) // 2, G)
+    moved = np.tile(_moved(init, np.array(runs), candidates), G)
+    if moved.any():
         labels[moved] = lloyd(z[moved], weights, centres[moved])
     return hard(labels, K).reshape(G, len(runs), N, K)
 
@@ -289,7 +335,7 @@ def seed(z: np.ndarray, weights: np.ndarray, K: int, u: np.ndarray, apart: bool 
     for k, draw in enumerate(draws, 1):
         mass = weights * (distance if apart else distance > 0)
         if not mass.any(axis=1).all():
-            raise DistinctRowsError(f"{K} components need {K} distinct rows; the data have {k}", k)
+            raise _too_few(K, k)
         tried = z[runs[:, None], _drawn(mass, draw)]
         left = np.minimum(distance[:, None], _squares(z, tried))
         best = np.argmin(left @ weights, axis=1)
@@ -314,7 +360,7 @@ def nearest(z: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return np.argmin((centres**2).sum(-1)[..., None, :] - 2 * z @ centres.swapaxes(-2, -1), axis=-1)
 
 
-def lloyd(z: np.ndarray, weights: np.ndarray, centres: np.ndarray, max_iter: int = 100) -> np.ndarray:
+def lloyd(z: np.ndarray, weights: np.ndarray, centres: np.ndarray, max_iter: int = LLOYD) -> np.ndarray:
     """Labels (R, N) from k-means by Lloyd's algorithm; a centre that loses all its points stays where it is.
 
     Parameters

@@ -27,6 +27,7 @@ from mixtures.ascent.candidates import Listener, begun, candidates, climb_from_b
 from mixtures.ascent.climb import Runs
 from mixtures.ascent.online import Learned, learn
 from mixtures.ascent.starts import starts
+from mixtures.ascent.whole import whole
 from mixtures.engines.missing import densities
 from mixtures.engines.passes import blur, noise, one_pass
 from mixtures.engines.responsibilities import fold, log_sum, normalise
@@ -77,7 +78,7 @@ class Step(NamedTuple):
 
 class Task(NamedTuple):
     """What a fit is given: rows, weights or None, their moments, random numbers, the state (1, K, P) to go on from or None,
-    the start that a user gave or None, and whom to tell of every step or None."""
+    the start that a user gave or None, whom to tell of every step or None, and whether starts come from compiled loops."""
 
     X: np.ndarray
     weights: np.ndarray | None
@@ -86,6 +87,7 @@ class Task(NamedTuple):
     last: np.ndarray | None
     start: Start | None
     listener: Listener | None
+    compiled: bool = False
 
 
 class End(NamedTuple):
@@ -464,12 +466,15 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         if self.allow_missing:
             X, weights = informed(X, weights)
         family, allocation = self._model(data)
-        natural = partial(self._method, family, allocation)
+        compiled = (
+            whole(self._method, X, weights, family, allocation, self.reg_covar) if task.listener is None else None
+        )
+        natural = compiled.natural if compiled else partial(self._method, family, allocation)
         points, unit = len(X) * self.n_components, self._bound_unit(data.n)
-        s = self._starts(task, family)
+        s = self._starts(task._replace(compiled=compiled is not None), family)
         best, trace, converged = s[0], np.empty(0), False
         if self.max_iter:
-            pass_ = one_pass(X, weights, family, points, self.reg_covar)
+            pass_ = compiled.pass_ if compiled else one_pass(X, weights, family, points, self.reg_covar)
             hard = s
             if task.last is None:
                 s = begun(natural, s)
@@ -477,7 +482,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             limits: dict[str, Any] = {"n": data.n, "tol": self.tol * unit / data.n, "max_iter": self.max_iter}
             limits |= {"accelerate": True, "callback": told}
             each = max(1, len(s) // self.n_init)
-            runs, tight = climb_from_best(lambda _: (natural, pass_), s, each=each, **limits)
+            runs, tight = climb_from_best(lambda _: (natural, pass_), s, each=each, whole=compiled, **limits)
             states = [state for _, state in [*tight, *unfit(hard, s, each)]]
             more = self._rescued(task, states, self._method, X, weights, family, allocation, **limits)
             if runs.collapsed.all() and not more:
@@ -492,7 +497,8 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             run = int(np.argmax(runs.end))
             best = pass_(natural(runs.s[run])[0])[1]
         eta, extra = natural(best)
-        bound = one_pass(X, weights, family, points)(eta)[0] + extra
+        as_they_are = compiled.without_noise() if compiled else one_pass(X, weights, family, points)
+        bound = as_they_are(eta)[0] + extra
         self._store(self._parameters(family, allocation, best))
         return End(float(bound), trace, converged)
 
@@ -552,14 +558,15 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _guesses(self, task: Task, family: Family, K: int, each: int = 1) -> np.ndarray:
         """States by ``init``, or by ``init_params``, which looks at distances in the units of X, (R, K, P)."""
-        X, weights, _, rng, _, start, _ = task
+        X, weights, rng, start = task.X, task.weights, task.rng, task.start
         try:
             unit = np.full_like(family.origin, np.exp(family.log_volume / X.shape[1]))
             even = family_of("spherical", family.origin, unit, None)
             init, clusters = (STARTS[self.init_params], K) if start is None else (start.guess, start.clusters)
             if start is not None and start.rows is not None:
                 weights = start.rows * (1.0 if weights is None else weights)
-            s = starts(X, weights, len(X), family, Dirichlet.symmetric(clusters), init, self.n_init, rng, even, each)
+            labels = Dirichlet.symmetric(clusters)
+            s = starts(X, weights, len(X), family, labels, init, self.n_init, rng, even, each, task.compiled)
             s = blur(s, noise(family, self.reg_covar))
             return s if clusters == K else self._spread(s, K)
         except DistinctRowsError as error:

@@ -6,8 +6,7 @@ from functools import cache
 from math import isqrt
 
 import numpy as np
-from scipy.linalg import solve_triangular
-from scipy.linalg.lapack import dtrtri
+from scipy.linalg.lapack import dtrtri, dtrtrs
 
 # Features from which triangular matrices are inverted one by one, in an eighth of the operations.
 BY_ONE = 10
@@ -62,7 +61,12 @@ def unpack(s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def substitute(L: np.ndarray, b: np.ndarray) -> np.ndarray:
     """L^-1 b of a lower triangular matrix (D, D) and columns (D, ...), by substitution."""
-    return solve_triangular(L, b, lower=True, check_finite=False)
+    if not b.size:
+        return np.array(b, dtype=float)
+    z, info = dtrtrs(L.T, b, lower=0, trans=1)  # the transposed matrix is an upper triangle in Fortran's order
+    if info > 0:
+        raise np.linalg.LinAlgError(f"the triangular matrix is singular: its entry {info} on the diagonal is zero")
+    return z.reshape(b.shape)
 
 
 def log_det(A: np.ndarray) -> np.ndarray:

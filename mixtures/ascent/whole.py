@@ -1,0 +1,204 @@
+"""The compiled ascent of small data: what of a problem it needs, and when it is used in the place of the loop.
+
+Loading compiled loops takes a second, and compiling them more, once for a machine; the plain loop fits 50 rows in a few
+milliseconds. So the plain loop runs until as much work has been done by it as the other needs to begin.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mixtures.allocations.dirichlet import Dirichlet
+from mixtures.allocations.stick_breaking import StickBreaking
+from mixtures.ascent.acceleration import MEMORY
+from mixtures.ascent.climb import SHORTER, SLOW, Natural, Runs, attempt
+from mixtures.engines.passes import Pass, noise
+from mixtures.errors import CollapseError
+from mixtures.families.diagonal import DiagonalGaussian
+from mixtures.families.gaussian import Gaussian
+from mixtures.families.spherical import SphericalGaussian
+from mixtures.families.tied import TiedGaussian
+from mixtures.model import Allocation, Family
+
+# Terms r_nk t_p of a pass up to which one thread does, and features up to which the steps take no library's linear algebra.
+TERMS, FEATURES = 500_000, 24
+
+# Ascents of the plain loop that take as long as it takes to load the compiled one, or to compile it.
+LOADED_AFTER, COMPILED_AFTER = 200, 4_000
+
+ENGINE = "mixtures.engines.whole"
+
+STRUCTURES = ("full", "tied", "diag", "spherical")
+FAMILIES = (Gaussian, TiedGaussian, DiagonalGaussian, SphericalGaussian)
+METHODS = {("mixtures.methods.em", "step"): False, ("mixtures.methods.cavi", "step"): True}
+
+_plain_ascents = 0
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The steps, passes and loop of one model on G data sets of one shape, compiled.
+
+    Parameters
+    ----------
+    plain : callable
+        The method's own step for some runs, from their states, which says how a cluster collapsed.
+    rows, affine, prior : tuple
+        See `mixtures.engines.whole.climb`.
+    """
+
+    plain: Natural
+    rows: tuple[Any, ...]
+    affine: tuple[Any, ...]
+    prior: tuple[Any, ...]
+
+    def natural(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The step from states (..., K, P) of one data set to their natural parameters, and the extras (...)."""
+        from mixtures.engines import whole
+
+        states = np.require(s, np.float64, ("C", "A")).reshape(-1, *s.shape[-2:])
+        eta = np.empty_like(states)
+        extra = whole.steps(states, eta, self._owned(len(states)), self.prior)
+        if not np.isfinite(extra).all():
+            return self.plain(s)
+        return eta.reshape(s.shape), extra.reshape(s.shape[:-2])
+
+    def pass_(self, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The one pass for natural parameters (..., K, P); see `mixtures.engines.plain.pass_`."""
+        from mixtures.engines import whole
+
+        own = np.require(eta, np.float64, ("C", "A")).reshape(-1, *eta.shape[-2:])
+        s = np.empty_like(own)
+        log_z = whole.passes(self._owned(len(own)), self.affine, own, s)
+        return log_z.reshape(eta.shape[:-2]), s.reshape(eta.shape)
+
+    def without_noise(self) -> Pass:
+        """The pass over the data as they are."""
+        x, w, extra = self.rows
+        return replace(self, rows=(x, w, np.zeros_like(extra))).pass_
+
+    def climb(
+        self, s: np.ndarray, n: float | np.ndarray, tol: float, max_iter: int, accelerate: bool, each: int = 0
+    ) -> Runs:
+        """`mixtures.ascent.climb.climb`; it ends too once each ``each`` runs have one that has converged, if any."""
+        from mixtures.engines import whole
+
+        s = np.array(s, dtype=np.float64, order="C")
+        n = np.array(np.broadcast_to(n, len(s)), dtype=np.float64)
+        rows = self._owned(len(s))
+        trace, passes, converged, collapsed, end, lost, fault, run, amount = whole.climb(
+            rows, self.affine, self.prior, s, n, float(tol), max_iter, accelerate, each, SLOW, SHORTER, MEMORY
+        )
+        if fault == whole.NO_NUMBER:
+            raise ArithmeticError(f"the bound is {amount} after {passes[run]} passes")
+        if fault == whole.FELL:
+            raise ArithmeticError(f"the bound fell by {amount:.3g} nats in pass {passes[run] + 1}: the step is wrong")
+        errors: list[CollapseError] = []
+        if collapsed.any():
+            attempt(self.plain, lost[collapsed], errors)
+        return Runs(s, list(trace), converged, collapsed, passes, end, errors)
+
+    def _owned(self, runs: int) -> tuple[Any, ...]:
+        return (*self.rows, np.zeros(runs, np.int64))
+
+
+def whole(
+    method: Callable[..., Any],
+    x: Any,
+    weights: np.ndarray | None,
+    family: Family,
+    allocation: Allocation,
+    reg_covar: float = 0.0,
+    engine: str = "auto",
+) -> Whole | None:
+    """The compiled ascent where it serves this problem and repays loading it; None elsewhere."""
+    bayes = METHODS.get((getattr(method, "__module__", ""), getattr(method, "__name__", "")))
+    if bayes is None or engine not in ("auto", "fused") or not 0 <= reg_covar < np.inf:
+        return None
+    if not _suits(x, family, allocation):
+        return None
+    if not _repaid():
+        return None
+    plain = _Plain(method, family, allocation)
+    return Whole(plain, *_arrays(x, weights, family, allocation, reg_covar, bayes))
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """The readable step."""
+
+    method: Callable[..., Any]
+    family: Family
+    allocation: Allocation
+
+    def __call__(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.method(self.family, self.allocation, s)
+
+
+def _suits(x: Any, family: Any, allocation: Any) -> bool:
+    """Whether the data are small enough and the model is one of those that are compiled."""
+    if not (isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype.kind == "f" and x.shape[1] <= FEATURES):
+        return False
+    if type(family) not in FAMILIES or family.missing or type(allocation) not in (Dirichlet, StickBreaking):
+        return False
+    return len(x) * allocation.n_components * (1 + family.monomials[-1, 0]) <= TERMS
+
+
+def _repaid() -> bool:
+    """Whether the compiled loops are loaded, or as much work has been done as it takes to load or to compile them."""
+    global _plain_ascents
+    if ENGINE in sys.modules:
+        return True
+    _plain_ascents += 1
+    return _plain_ascents > LOADED_AFTER and (_plain_ascents > COMPILED_AFTER or _compiled())
+
+
+def _compiled() -> bool:
+    """Whether numba's cache has the engine, as far as the names of its files tell."""
+    home = os.environ.get("NUMBA_CACHE_DIR")
+    if home:
+        return any(Path(home).rglob("whole.climb*.nbc"))
+    return any((Path(__file__).parents[1] / "engines" / "__pycache__").glob("whole.climb*.nbc"))
+
+
+def _arrays(
+    x: np.ndarray, weights: np.ndarray | None, family: Any, allocation: Any, reg_covar: float, bayes: bool
+) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
+    """Rows, affine map and prior as the compiled loops take them; see `mixtures.engines.whole.climb`."""
+    from mixtures.engines.fused import parts_of_features
+
+    P, K, D = 1 + int(family.monomials[-1, 0]), allocation.n_components, x.shape[1]
+    extra = noise(family, reg_covar)[0][:1] if reg_covar else np.zeros((1, P))
+    rows = _own(x)[None], np.empty((1, 0)) if weights is None else _own(weights)[None], _own(extra)
+    affine = _own(family.origin), _own(np.atleast_2d(family.unit)), family.monomials, parts_of_features(D, P, False)
+    numbers = _prior(family, K) if bayes else (np.zeros(D), 0.0, 0.0, np.zeros((D, D)), 0.0)
+    labels = (0, np.zeros(1), 0.0)
+    if bayes and isinstance(allocation, Dirichlet):
+        labels = 0, allocation.alpha0, float(allocation.log_prior_normaliser)
+    elif bayes:
+        labels = 1, np.array([float(allocation.gamma0)]), (1 - K) * float(np.log(allocation.gamma0))
+    prior = STRUCTURES.index(family.covariance), bayes, *(np.array([value], dtype=np.float64) for value in numbers)
+    return rows, affine, (*prior, float(family.log_volume), float(family.least), labels)
+
+
+def _prior(family: Any, K: int) -> tuple[Any, ...]:
+    """m0 (D,), beta0, dof0, scale0 (D, D), (1, D) or (1, 1), and the log normaliser of the priors of K clusters."""
+    p = family.prior
+    if family.covariance == "tied":
+        each = replace(p, m=np.repeat(p.m, K, axis=0), beta=np.repeat(p.beta, K))
+        return p.m[0], p.beta[0], p.nu, p.W_inv, each.log_normaliser()
+    normaliser = K * family.log_prior_normaliser
+    if family.covariance == "full":
+        return p.m, p.beta, p.nu, p.W_inv, normaliser
+    return p.m, p.beta, p.a, np.atleast_2d(p.b), normaliser
+
+
+def _own(values: Any) -> np.ndarray:
+    return np.require(values, np.float64, ("C", "A"))

@@ -1,0 +1,145 @@
+"""The compiled ascent of small data: equal to the readable loop, and used only where it repays its loading."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+from conftest import collapsed_data, three_clusters
+
+from mixtures import COVARIANCES, BayesianGaussianMixture, Dirichlet, Gaussian, GaussianMixture
+from mixtures.allocations.stick_breaking import StickBreaking
+from mixtures.ascent import whole
+from mixtures.ascent.candidates import begun, climb_from_best
+from mixtures.ascent.climb import climb
+from mixtures.ascent.starts import starts
+from mixtures.engines.passes import blur, noise, one_pass
+from mixtures.errors import CollapseError, DistinctRowsError
+from mixtures.methods import cavi, em
+
+METHODS = {"em": em, "cavi": cavi}
+ALLOCATIONS = {"dirichlet": Dirichlet.symmetric(3, 0.7), "sticks": StickBreaking(3, 1.3)}
+
+
+@pytest.fixture(autouse=True)
+def loaded(monkeypatch):
+    """Compiled loops wherever they serve."""
+    pytest.importorskip("mixtures.engines.whole")
+    monkeypatch.setattr(whole, "_repaid", lambda: True)
+
+
+def problem(x, weights, covariance, method, allocation, reg_covar=0.0):
+    """The readable step and pass, the compiled ascent, and hard starts softened in turn."""
+    family = COVARIANCES[covariance].from_data(x, allocation.n_components)
+    step = METHODS[method].step
+    compiled = whole.whole(step, x, weights, family, allocation, reg_covar)
+    natural = partial(step, family, allocation)
+    pass_ = one_pass(x, weights, family, len(x), reg_covar, "plain")
+    hard = starts(x, weights, len(x), family, allocation, "k-means++", 4, np.random.default_rng(1))
+    return natural, pass_, compiled, begun(natural, blur(hard, noise(family, reg_covar)))
+
+
+@pytest.mark.parametrize("allocation", ALLOCATIONS)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_steps_passes_and_climbs_equal_the_readable_ones(covariance, method, allocation, rng):
+    """Weighted rows far from the origin, with noise about them: the same numbers pass by pass, guesses included."""
+    x = 5 + three_clusters(60, rng, separation=2.5) * [3.0, 0.5]
+    weights = rng.uniform(0.2, 2, 60)
+    natural, pass_, compiled, s = problem(x, weights, covariance, method, ALLOCATIONS[allocation], 0.1)
+    for ours, theirs in ((compiled.natural(s), natural(s)), (compiled.pass_(natural(s)[0]), pass_(natural(s)[0]))):
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-10)
+    for start in s:
+        plain = climb(lambda _: (natural, pass_), start[None], weights.sum(), 1e-7, 300, True)
+        runs = compiled.climb(start[None], weights.sum(), 1e-7, 300, True)
+        np.testing.assert_allclose(np.array(runs.trace), np.array(plain.trace), rtol=1e-10)
+        np.testing.assert_allclose(runs.s, plain.s, rtol=1e-8, atol=1e-8)
+        assert (runs.converged, runs.passes) == (plain.converged, plain.passes)
+
+
+def test_a_run_takes_its_own_path_whatever_runs_are_beside_it(rng):
+    x = three_clusters(80, rng, separation=2.0)
+    *_, compiled, s = problem(x, None, "full", "cavi", ALLOCATIONS["dirichlet"])
+    beside = compiled.climb(s, 80, 1e-8, 200, True)
+    for run, start in enumerate(s):
+        alone = compiled.climb(start[None], 80, 1e-8, 200, True)
+        np.testing.assert_array_equal(beside.s[run], alone.s[0])
+        np.testing.assert_array_equal(beside.bounds(run), alone.bounds(0))
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_clusters_collapse_where_the_readable_loop_says_so(covariance, rng):
+    x = collapsed_data() if covariance != "tied" else np.repeat([[0.0], [1.0], [5.0]], 10, axis=0)
+    unit = np.eye(1) if covariance in ("full", "tied") else np.ones(1)
+    family, allocation = COVARIANCES[covariance](np.zeros(1), unit, None), Dirichlet.symmetric(3)
+    natural, pass_ = partial(em.step, family, allocation), one_pass(x, None, family, len(x))
+    compiled = whole.whole(em.step, x, None, family, allocation)
+    s = starts(x, None, len(x), family, allocation, "k-means++", 6, rng)
+    plain = climb(lambda _: (natural, pass_), s, len(x), 1e-6, 200, True)
+    runs = compiled.climb(s, len(x), 1e-6, 200, True)
+    assert plain.collapsed.any()
+    np.testing.assert_array_equal(runs.collapsed, plain.collapsed)
+    np.testing.assert_array_equal(runs.passes, plain.passes)
+    assert str(runs.errors[0]) == str(plain.errors[0])
+    assert np.isneginf(runs.end[runs.collapsed]).all()
+    with pytest.raises(CollapseError, match="empty"):
+        compiled.natural(s * [[0.0], [1.0], [1.0]])
+
+
+def test_short_runs_end_once_each_start_has_one_that_has_converged(rng):
+    x = three_clusters(60, rng, separation=6.0)
+    natural, pass_, compiled, s = problem(x, None, "full", "em", ALLOCATIONS["dirichlet"])
+    same = {"n": 60, "each": 2, "tol": 1e-6, "max_iter": 500, "accelerate": True}
+    plain, _ = climb_from_best(lambda _: (natural, pass_), s, **same)
+    runs, _ = climb_from_best(lambda _: (natural, pass_), s, whole=compiled, **same)
+    np.testing.assert_array_equal(runs.passes, plain.passes)
+    np.testing.assert_allclose(runs.end, plain.end, rtol=1e-10)
+
+
+def test_bounds_that_fall_or_are_no_numbers_are_refused(rng):
+    x = three_clusters(60, rng, separation=2.0)
+    *_, compiled, s = problem(x, None, "full", "em", ALLOCATIONS["dirichlet"])
+    drawn = np.zeros((1, 2)), np.ones(1)  # means drawn to a place, of which the likelihood knows nothing
+    wrong = replace(compiled, prior=(*compiled.prior[:2], *drawn, *compiled.prior[4:]))
+    with pytest.raises(ArithmeticError, match=r"the bound fell by .* nats in pass"):
+        wrong.climb(s, 60, 1e-8, 50, True)
+    nowhere = replace(compiled, rows=(np.nan * compiled.rows[0], *compiled.rows[1:]))
+    with pytest.raises(ArithmeticError, match="the bound is nan after 0 passes"):
+        nowhere.climb(s, 60, 1e-8, 50, True)
+
+
+@pytest.mark.parametrize("init", ["k-means++", "k-means", "rows"])
+def test_compiled_starts_equal_the_readable_ones(init, rng):
+    x, weights = 100 + three_clusters(60, rng), rng.uniform(0.2, 2, 60)
+    model = Gaussian.from_data(x, 3), Dirichlet.symmetric(3), init, 5
+    plain, compiled = (
+        starts(x, weights, 60, *model, np.random.default_rng(2), candidates=4, compiled=how) for how in (False, True)
+    )
+    np.testing.assert_allclose(compiled, plain, rtol=1e-12, atol=1e-10)
+    with pytest.raises(DistinctRowsError, match="the data have 2"):
+        starts(np.repeat(x[:2], 9, axis=0), None, 18, *model, rng, compiled=True)
+
+
+@pytest.mark.parametrize("cls", [GaussianMixture, BayesianGaussianMixture])
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_estimators_fit_the_same_with_either(cls, covariance, rng, monkeypatch):
+    x = three_clusters(60, rng, separation=3.0)
+    mixture = partial(cls, n_components=3, covariance_type=covariance, n_init=2, random_state=0)
+    compiled = mixture().fit(x)
+    monkeypatch.setattr(whole, "_repaid", lambda: False)
+    plain = mixture().fit(x)
+    assert compiled.n_iter_ == plain.n_iter_
+    assert compiled.lower_bound_ == pytest.approx(plain.lower_bound_, rel=1e-10)
+    np.testing.assert_allclose(compiled.covariances_, plain.covariances_, rtol=1e-7)
+
+
+def test_small_fits_run_in_the_plain_loop_until_compiled_loops_repay_their_loading(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(whole, "ENGINE", "mixtures.engines.none")
+    monkeypatch.setattr(whole, "_plain_ascents", 0)
+    for compiled, after in ((True, whole.LOADED_AFTER), (False, whole.COMPILED_AFTER)):
+        monkeypatch.setattr(whole, "_compiled", lambda compiled=compiled: compiled)
+        monkeypatch.setattr(whole, "_plain_ascents", 0)
+        assert not any(whole._repaid() for _ in range(after))
+        assert whole._repaid()
