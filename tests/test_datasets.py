@@ -183,7 +183,8 @@ def test_tsmatz_in_one_column_keeps_the_marginal_truth():
 
 def test_tsmatz_lds_is_the_documented_sequence_of_draws():
     """Its first row and the eigenvalues of A as documented; noise and steps whitened by Q and R are standard normals."""
-    truth, x = load_series("tsmatz-lds").data.truth, load_series("tsmatz-lds").data.x
+    data = load_series("tsmatz-lds").data
+    truth, x = data.truth, data.x
     A, C, z = truth["transition"], truth["emission"], truth["states"]
     np.testing.assert_allclose(x[0], [47.68902127, 48.86610347], atol=5e-9)
     np.testing.assert_allclose(

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mixtures.dynamics.model import LinearDynamics
+from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.dynamics.regression import Expected, Moments, Regression
 from mixtures.dynamics.rows import Rows
 from mixtures.engines import kalman
-from mixtures.engines.kalman import Data, Smoothed
+from mixtures.engines.kalman import Data, Smoothed, Sums
+from mixtures.rows import Sequences
 
 State = tuple[Moments, Moments, Moments]
 At = tuple[Expected, Expected, Expected]
@@ -39,10 +40,35 @@ def one_pass(model: LinearDynamics, data: Data, at: At) -> Pass:
     log_z = found.log_z.sum() + (len(data.x) - S) * moves.log_scale.sum() + S * begins.log_scale.sum()
     if begins.extra is not None:
         log_z -= S * begins.extra.sum() / 2
-    return Pass(
-        float(log_z),
-        (_moves(model.moves, data, found), _observes(model, data, found, at[1]), _begins(model.begins, data, found)),
-    )
+    return Pass(float(log_z), _moments(model, data, found, at))
+
+
+def moments(model: LinearDynamics, data: Data, z: np.ndarray, at: At) -> State:
+    """The moments of the three regressions where the states z (N, H) are known."""
+    H, S = model.H, len(data.x.lengths)
+    within = np.zeros((len(z) if model.loadings is not None else len(data.patterns), H, H))
+    none = np.zeros((0, H, H))
+    sums = Sums(within, np.zeros((3, H, H)), np.zeros((S, H, H)))
+    return _moments(model, data, Smoothed(np.zeros(len(z)), z, sums, none, none), at)
+
+
+def complete(model: LinearDynamics, data: Data, z: np.ndarray, theta: Theta, rng: np.random.Generator) -> Data:
+    """The data, with what is missing of rows whose noises are correlated drawn given the states and what was seen."""
+    if isinstance(model.observes, Rows) or data.patterns.all():
+        return data
+    C, R, x = theta["emission"], theta["observation_covariance"], data.filled.copy()
+    signal = (C @ z[:, :, None])[..., 0]
+    for seen, rows in zip(data.patterns, data.rows, strict=True):
+        if not seen.all():
+            fill, noise = _filling(R, seen)
+            v = np.where(seen, x[rows] - signal[rows], 0) @ fill.T
+            v += rng.standard_normal(v.shape) @ kalman.root_of(noise).T
+            x[rows] = np.where(seen, x[rows], signal[rows] + v)
+    return Data(Sequences(x, data.x.lengths))
+
+
+def _moments(model: LinearDynamics, data: Data, found: Smoothed, at: At) -> State:
+    return _moves(model.moves, data, found), _observes(model, data, found, at[1]), _begins(model.begins, data, found)
 
 
 def _moves(part: Regression, data: Data, found: Smoothed) -> Moments:

@@ -1,0 +1,164 @@
+"""Gibbs sampling for linear dynamical systems, with forward filtering and backward sampling of the states.
+
+    z ~ p(z | theta, x)      x_m ~ p(x_m | theta, x_o, z)      theta ~ p(theta | x, z)
+
+The states of a sequence are drawn together, the last one first (Carter & Kohn 1994, *Biometrika* 81:541-553;
+Frühwirth-Schnatter 1994, *Journal of Time Series Analysis* 15:183-202). Values missing of rows whose noises are correlated are
+drawn with them. Given both, each of the three regressions of the model has its conjugate posterior. No step needs a gradient,
+nor the density that the states leave when they are integrated out: with the twin it has the filter alone in common.
+
+Where the noise of the states is small the states say much of its variance, and draws follow each other slowly, so that several
+sweeps are made for each draw that is kept.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from mixtures.dynamics.checks import checked
+from mixtures.dynamics.fit import DynamicsFit
+from mixtures.dynamics.model import LinearDynamics, Theta
+from mixtures.dynamics.passes import State, complete, moments
+from mixtures.dynamics.regression import Expected
+from mixtures.dynamics.starts import starts
+from mixtures.dynamics.states import responses
+from mixtures.engines import kalman
+from mixtures.engines.kalman import Data
+from mixtures.errors import ConvergenceWarning
+from mixtures.methods.gibbs import RHAT, split_rhat
+from mixtures.rows import Rows
+from mixtures.seeds import Rng, generator
+
+
+class Sweep(NamedTuple):
+    """Where a chain is: the states (N, H), the moments of the completed data, and theta drawn given them."""
+
+    z: np.ndarray
+    s: State
+    theta: Theta
+
+
+def fit(
+    x: Rows,
+    model: LinearDynamics,
+    *,
+    rng: Rng,
+    draws: int = 1000,
+    tune: int = 500,
+    chains: int = 4,
+    thin: int = 5,
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> DynamicsFit:
+    """Sample the posterior by Gibbs sweeps.
+
+    Parameters
+    ----------
+    x : ndarray, shape (T, D), or Sequences
+        NaN where a value is missing.
+    model : LinearDynamics
+        Under its priors or, where it has none, those of `LinearDynamics.with_prior`.
+    rng : numpy.random.Generator or int
+    draws, chains : int
+        Kept draws of each chain, and the number of chains, each from a start of its own.
+    tune, thin : int
+        Discarded sweeps, and sweeps for each draw that is kept.
+    tell : callable
+        Called after every hundred sweeps with how many have been made, and their total.
+
+    Returns
+    -------
+    DynamicsFit
+        Of kind "mcmc". ``sample_stats`` has ``lp`` = log p(x, z, theta) in nats. ``info`` has ``rhat``, the largest split R-hat
+        of lp, R, and the responses C A^j Q C^T for j = 0 and 1, which are the same in whatever coordinates the states have; of
+        these ``converged`` says whether it is below 1.01.
+
+    Raises
+    ------
+    ValueError
+        If a count is below 1, x or the model is not what the other needs, or the model has no conjugate prior.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the chains have not converged.
+    """
+    if min(draws, tune, chains, thin) < 1:
+        raise ValueError(f"draws is {draws}, tune {tune}, chains {chains} and thin {thin}; each must be at least 1")
+    began, rng, data, model = time.perf_counter(), generator(rng), checked(x, model), model.with_prior(x)
+    first = [model.theta(at) for at in starts(model, data, chains + 1, rng)[1:]]
+    kept: list[Theta] = []
+    lp = np.empty((chains, draws))
+    total, done = chains * (tune + draws * thin), 0
+    for chain, (theta, own) in enumerate(zip(first, rng.spawn(chains), strict=True)):
+        for number in range(tune + draws * thin):
+            now = sweep(model, data, theta, own)
+            theta = now.theta
+            place, rest = divmod(number - tune, thin)
+            if number >= tune and rest == thin - 1:
+                kept.append(theta)
+                lp[chain, place] = log_joint(model, now)
+            done += 1
+            if done % 100 == 0 or done == total:
+                tell(done, total)
+    posterior = {
+        name: np.stack([each[name] for each in kept]).reshape(chains, draws, *kept[0][name].shape)
+        for name in model.dims
+    }
+    rhat = float(split_rhat(_told(posterior, lp)).max())
+    if rhat >= RHAT:
+        warnings.warn(
+            f"the chains have not converged: R-hat is {rhat:.3f}; raise draws or thin", ConvergenceWarning, stacklevel=2
+        )
+    return DynamicsFit(
+        "gibbs",
+        "mcmc",
+        model,
+        posterior,
+        data.x,
+        np.empty(0),
+        rhat < RHAT,
+        {"run": time.perf_counter() - began},
+        {"rhat": rhat, "tune": tune, "thin": thin},
+        {"lp": lp},
+    )
+
+
+def sweep(model: LinearDynamics, data: Data, theta: Theta, rng: np.random.Generator) -> Sweep:
+    """States and missing values given theta, then theta given them."""
+    u = rng.standard_normal((len(data.x), model.H))
+    v = rng.standard_normal((len(data.x.lengths), int(model.diffuse.sum())))
+    at = model.at(theta)
+    z = kalman.draw(data, model.system(at), u, v)
+    whole = complete(model, data, z, theta, rng)
+    s = moments(model, whole, z, at)
+    moves, observes, begins = (
+        model.known(part) if part.settled else Expected(*part.sample(part.posterior(own), rng))
+        for part, own in zip(model.parts, s, strict=True)
+    )
+    return Sweep(z, s, model.theta((moves, observes, begins)))
+
+
+def log_joint(model: LinearDynamics, now: Sweep) -> float:
+    """log p(x, z, theta) in nats, theta of coefficients and precision matrices."""
+    at = model.at(now.theta)
+    likelihood = sum(
+        float((part.natural(own).flat() * s.flat()).sum())
+        for part, own, s in zip(model.parts, at, now.s, strict=True)
+        if len(part.noisy)
+    )
+    return likelihood + float(model.log_prior(now.theta))
+
+
+def _told(posterior: Theta, lp: np.ndarray) -> np.ndarray:
+    """What of the draws needs no coordinates of the states, (chain, draw, .)."""
+    parts = [lp[..., None], posterior["observation_covariance"].reshape(*lp.shape, -1)]
+    if posterior["emission"].ndim == 4:
+        parts.append(responses(posterior, 1).reshape(*lp.shape, -1))
+    else:
+        parts.append(posterior["state_covariance"].reshape(*lp.shape, -1))
+    return np.concatenate(parts, axis=-1)

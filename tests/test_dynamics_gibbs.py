@@ -1,0 +1,90 @@
+"""Gibbs sampling for linear dynamical systems: the sweep leaves the posterior as it is, and agrees with quadrature."""
+
+import numpy as np
+import pytest
+
+from mixtures.datasets import load_series
+from mixtures.dynamics import LinearDynamics, Prior, gibbs, local_level, log_likelihood, simulate
+from mixtures.engines.kalman import Data
+from mixtures.rows import Sequences
+
+
+def prior(D, U, mean=0.0):
+    return Prior(np.full((D, U), mean), 4 * np.eye(U), 8.0, 4 * np.eye(D))
+
+
+def system(kind):
+    priors = {"transition": prior(2, 2, 0.2), "emission": prior(2, 2, 0.5), "initial": prior(2, 1)}
+    entries = {} if kind == "full" else {"state_covariance": "diagonal", "observation_covariance": "isotropic"}
+    return LinearDynamics.latent(2, 2, priors=priors, **entries)
+
+
+def told(theta, x):
+    """Numbers of parameters, and products of them with statistics of the data."""
+    own = np.concatenate(
+        [
+            theta["transition"].ravel(),
+            theta["emission"].ravel(),
+            theta["initial_mean"],
+            np.linalg.slogdet(theta["state_covariance"])[1:],
+            np.linalg.slogdet(theta["observation_covariance"])[1:],
+            np.linalg.slogdet(theta["initial_covariance"])[1:],
+            np.log(np.diag(theta["observation_covariance"])),
+            [theta["observation_covariance"][0, 1], theta["state_covariance"][0, 1]],
+            (theta["emission"] @ theta["initial_mean"]),
+        ]
+    )
+    spread = np.log(np.nanvar(x))
+    return np.concatenate([own, own * spread, own**2])
+
+
+@pytest.mark.parametrize("kind", ["full", "diagonal"])
+def test_sweeps_leave_the_joint_distribution_as_it_is(kind):
+    """Parameters and data from the model, then sweeps: the pairs (theta, x) keep their distribution (Geweke 2004)."""
+    rng, model, gaps = np.random.default_rng(3), system(kind), []
+    for _ in range(250):
+        before = model.sample_prior(rng)
+        x = np.concatenate([simulate(before, T, rng)[0] for T in (5, 2)])
+        x[rng.random(x.shape) < 0.4] = np.nan
+        data, theta = Data(Sequences(x, [5, 2])), before
+        for _ in range(2):
+            theta = gibbs.sweep(model, data, theta, rng).theta
+        gaps.append(told(theta, x) - told(before, x))
+    gaps = np.array(gaps)
+    z = gaps.mean(0) / (gaps.std(0, ddof=1) / np.sqrt(len(gaps)) + 1e-12)
+    assert np.abs(z).max() < 4.5
+
+
+@pytest.mark.filterwarnings("ignore:the chains have not converged")  # they are short
+def test_the_posterior_of_a_local_level_is_that_of_quadrature():
+    """Medians and central 90% of both variances, by a grid over their logarithms."""
+    x = load_series("nile").data.x[:40]
+    model = local_level().with_prior(x)
+    fit = gibbs.fit(x, model, rng=0, draws=200, tune=50, thin=5, chains=2)
+    logs = np.linspace(3, 11, 24), np.linspace(7.5, 11, 24)
+    log_p = np.empty((24, 24))
+    theta = {name: value[0, 0] for name, value in fit.posterior.items()}
+    for i, q in enumerate(np.exp(logs[0])):
+        for j, r in enumerate(np.exp(logs[1])):
+            own = theta | {"state_covariance": np.array([[q]]), "observation_covariance": np.array([[r]])}
+            log_p[i, j] = log_likelihood(x, own, model.diffuse).sum() + model.log_prior(own) - np.log(q) - np.log(r)
+    p = np.exp(log_p - log_p.max())
+    for axis, name in enumerate(("state_covariance", "observation_covariance")):
+        exact = np.cumsum(p.sum(1 - axis)) / p.sum()
+        drawn = np.log(fit.posterior[name]).ravel()
+        ranks = np.interp(np.quantile(drawn, [0.05, 0.5, 0.95]), logs[axis] + np.diff(logs[axis])[0] / 2, exact)
+        error = 4 * np.sqrt(
+            np.array([0.05 * 0.95, 0.25, 0.05 * 0.95]) / 60
+        )  # of 60 independent draws, fewer than there are
+        assert np.all(np.abs(ranks - [0.05, 0.5, 0.95]) < error)
+
+
+def test_what_cannot_be_sampled_is_refused():
+    x = load_series("nile").data.x[:20]
+    with pytest.raises(ValueError, match="thin 0; each must be at least 1"):
+        gibbs.fit(x, local_level(), rng=0, thin=0)
+    R = np.array([[np.nan, 0.1], [0.1, np.nan]])
+    with pytest.raises(ValueError, match="no conjugate prior"):
+        gibbs.fit(
+            np.column_stack([x, x**2]), LinearDynamics.latent(1, 2, observation_covariance=R), rng=0, draws=1, tune=1
+        )
