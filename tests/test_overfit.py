@@ -302,7 +302,7 @@ def test_coverage_of_a_model_that_lacks_the_truth_is_set_apart():
     }
     columns = ["truth", "true_k", "k", "cover_density", "cover_weight"]
     table = pd.DataFrame(rows, columns=columns).assign(**others, cover_mean=1.0, cover_variance=np.nan)
-    table = table.assign(concentration=np.nan, levels=np.nan, cover_dependence=np.nan)
+    table = table.assign(concentration=np.nan, levels=np.nan, stay=np.nan, cover_stay=np.nan, cover_dependence=np.nan)
     table = pd.concat([table, table])
     found = summary.coverages(table[summary.contained(table)])
     assert list(zip(found["measure"].str.removeprefix("cover_"), found["k"], found["mean"], strict=True)) == [

@@ -59,6 +59,8 @@ def overfit(
 
       mixtures overfit --preset discrete
 
+      mixtures overfit --preset hmm
+
       mixtures overfit mine.toml --replicates 500 -o results/mine
     """
     from joblib import cpu_count
@@ -100,12 +102,14 @@ def overfit(
             write_text(folder / PAGE, render(result, str(relative(folder))))
     except (ValueError, OSError) as error:
         refuse(error)
+    from reports.page.build import speech
     from reports.page.links import Links
     from reports.page.overfit_findings import short_answer
     from reports.page.overfit_view import View
     from reports.page.words import COMPLETE
 
-    say(Links({}).plain(short_answer(View(result))))
+    view = View(result)
+    say(Links({}, said=speech(view)).plain(short_answer(view)))
     say(COMPLETE)
     path = folder / PAGE if report else folder / CELLS
     say(f"{'Report' if report else 'Cells'}: {relative(path)}", whole=True)

@@ -15,6 +15,7 @@ from reports.page.blocks import Section
 from reports.page.links import Links
 from reports.page.sections import SECTIONS, SHARED_FROM
 from reports.page.view import View
+from reports.page.words import spoken
 
 if TYPE_CHECKING:
     from reports.comparison.results import Results
@@ -51,20 +52,39 @@ def look(results: Results) -> tuple[View, Sequence[Callable[[Any], Section | Non
 
 def _part(results: Results, which: slice) -> list[Section]:
     view, sections = look(results)
-    return [section for make in sections[which] if (section := make(view)) is not None]
+    return called([section for make in sections[which] if (section := make(view)) is not None], speech(view))
 
 
 def write(view: Any, sections: Sequence[Section]) -> str:
     """Return sections as one self-contained HTML page; the view has a name, a subtitle, the manifest and colours."""
-    sections = numbered(sections)
-    links = Links(addresses(sections))
+    said = speech(view)
+    sections = [replace(section, title=said(section.title)) for section in numbered(called(sections, said))]
+    links = Links(addresses(sections), said=said)
     return _fill("page.html", view, links, sections=sections, css=_text("page.css"), js=_text("page.js"))
 
 
 def fragment(view: Any, blocks: Sequence[Any]) -> str:
     """Return blocks as HTML that stands among other HTML, such as a notebook's: its style reaches nothing outside itself."""
     css = _text("page.css").replace(":root", "&").replace("body {", "& {")  # nested in the rule of the fragment
-    return _fill("fragment.html", view, Links({}, {}), blocks=blocks, css=css)
+    return _fill("fragment.html", view, Links({}, {}, speech(view)), blocks=blocks, css=css)
+
+
+def speech(view: Any) -> Callable[[str], str]:
+    """Return what a page makes of its texts: a view whose clusters are states has their word as ``one``."""
+    one, kept = getattr(view, "one", "cluster"), tuple(getattr(view, "names_with_clusters", ()))
+    return lambda text: spoken(text, one, kept)
+
+
+def called(sections: Sequence[Section], said: Callable[[str], str]) -> list[Section]:
+    """Return the sections with the letters in their figures as they are said; those drawn by another process are so already."""
+    from matplotlib.text import Text
+
+    drawn = [image.figure for section in sections for block in section.blocks for image in getattr(block, "images", ())]
+    for figure in filter(None, drawn):
+        for text in figure.findobj(Text):
+            if (new := said(old := text.get_text())) != old:
+                text.set_text(new)
+    return list(sections)
 
 
 def numbered(sections: Sequence[Section]) -> list[Section]:

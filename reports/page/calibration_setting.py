@@ -65,23 +65,21 @@ def setting(view: CalibrationView) -> Section:
     section.blocks.append(
         Code(symbols(manifest["model"]["text"]).replace("; ", "\n"), "Model (after Bishop, PRML, section 10.2)")
     )
-    one = "state" if s.sequences else "cluster"
-    One = one.capitalize()
     prior, numbers = manifest["model"]["prior"], "gaussian" in s.kinds
     section.blocks.append(
         Facts(
             [
                 ("Data sets", f"{view.simulations}, each of {view.size}"),
                 ("Missing values", "none"),
-                (f"{One}s", f"K = {s.n_components}" + (f", {s.covariance} covariance" if numbers else "")),
+                ("Clusters", f"K = {s.n_components}" + (f", {s.covariance} covariance" if numbers else "")),
                 *([("Kinds", listing(view.kinds))] if len(set(s.kinds)) > 1 else []),
                 (
                     "Prior of start and transitions" if s.sequences else "Weights' prior",
                     f"Dirichlet, α0 = {short(s.alpha0)}",
                 ),
-                (f"{One}s' prior", "; ".join(f"{symbols(name)} = {short(prior[name])}" for name in prior)),
+                ("Clusters' prior", "; ".join(f"{symbols(name)} = {short(prior[name])}" for name in prior)),
                 *(
-                    [("Units", f"the mean of a {one}'s precision is 1 for every feature, and m0 is 0")]
+                    [("Units", "the mean of a cluster's precision is 1 for every feature, and m0 is 0")]
                     if numbers
                     else []
                 ),
@@ -99,11 +97,9 @@ def setting(view: CalibrationView) -> Section:
 
 def limits(view: CalibrationView) -> Section:
     """What this page cannot say."""
-    s = view.settings
-    one = "state" if s.sequences else "cluster"
     section = Section("limits", "Limits", "What this page cannot tell.")
     items = [
-        f"The results are about data sets of {view.size} from this prior. For other {one}s or other sizes a method may do "
+        f"The results are about data sets of {view.size} from this prior. For other clusters or other sizes a method may do "
         "better or worse, and a method that is calibrated on average over the prior may be wrong on one data set.",
         COMPLETE,
         "The model is true here by design. Nothing is said about data that the model does not fit.",

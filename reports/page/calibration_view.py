@@ -132,13 +132,18 @@ class CalibrationView:
     name = "Calibration"
 
     @property
+    def one(self) -> str:
+        """What a cluster is called."""
+        return "state" if getattr(self.settings, "sequences", 0) else "cluster"
+
+    @property
     def subtitle(self) -> str:
         """The page's one line."""
         s = self.settings
-        one, whole = ("state", "hidden Markov model") if s.sequences else ("cluster", "mixture")
+        whole = "hidden Markov model" if s.sequences else "mixture"
         return (
             f"Intervals of {listing([self.label(m) for m in self.methods])} against the parameters of {self.simulations} data "
-            f"sets of {self.size}, drawn from the prior of a {whole} of {counted_things(s.n_components, one)} of "
+            f"sets of {self.size}, drawn from the prior of a {whole} of {counted_things(s.n_components, 'cluster')} of "
             f"{listing(self.kinds)}."
         )
 
@@ -227,9 +232,8 @@ class CalibrationView:
                 "parametric bootstrap), started at that fit; a resample on which EM collapsed was replaced by another."
             )
             if set(self.settings.kinds) - {"gaussian"}:
-                one = "state" if self.settings.sequences else "cluster"
                 notes.append(
-                    f"Where EM estimates a probability or a rate as zero, quantities such as the log determinant of a {one} "
+                    "Where EM estimates a probability or a rate as zero, quantities such as the log determinant of a cluster "
                     "are infinite: the lowest or the highest of their ranks, in a random order among themselves."
                 )
         for method, options in (("gibbs", GIBBS), ("nuts", NUTS)):

@@ -8,7 +8,7 @@ as it was written where it has none: it may be text from the data.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from markupsafe import Markup, escape
 
@@ -31,20 +31,24 @@ class Links:
         Every id of the page that may be led to -> what it is called.
     glossary
         The terms of the page; where there are none their words stay words.
+    said
+        What is made of every text first, such as `reports.page.words.spoken`.
     """
 
-    def __init__(self, places: Mapping[str, str], glossary: Mapping[str, Term] = TERMS) -> None:
-        self.places, self.glossary = places, glossary
+    def __init__(
+        self, places: Mapping[str, str], glossary: Mapping[str, Term] = TERMS, said: Callable[[str], str] = str
+    ) -> None:
+        self.places, self.glossary, self.said = places, glossary, said
         self.used, self._seen = set[str](), set[str]()
 
     def html(self, text: object) -> Markup:
         """Return text, escaped, with its links."""
-        return Markup(LINK.sub(lambda found: self._link(*found.groups()), str(escape(text))))
+        return Markup(LINK.sub(lambda found: self._link(*found.groups()), str(escape(self.said(str(text))))))
 
     def prose(self, text: object) -> Markup:
         """Return running text, escaped, with its links and with the terms that this section has not linked yet."""
         parts, end = [], 0
-        safe = str(escape(text))
+        safe = str(escape(self.said(str(text))))
         for found in LINK.finditer(safe):
             parts += [self._terms_in(safe[end : found.start()]), self._link(*found.groups())]
             end = found.end()
@@ -61,7 +65,7 @@ class Links:
 
     def plain(self, text: object) -> str:
         """Return text with the words of its links alone, for attributes."""
-        return LINK.sub(lambda found: self._words(*found.groups()), str(text))
+        return LINK.sub(lambda found: self._words(*found.groups()), self.said(str(text)))
 
     def terms(self) -> list[Term]:
         """Return the terms used so far and those that their definitions lead to, by name."""

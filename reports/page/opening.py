@@ -239,7 +239,7 @@ def setting(view: View) -> Section:
                 ("True classes", f"{classes}, from {labels or 'the source'}{without}" if classes else "not known"),
                 *([("Units", f"parameters are in {unit}")] if view.numbers else []),
                 ("Digest", str(data["digest"])),
-                ("States" if view.ordered else "Clusters", clusters_words(model) + states.called(view)),
+                ("States" if view.ordered else "Clusters", clusters_words(model)),
                 *prior_of_labels(model),
                 (
                     "Prior of the states" if view.ordered else "Prior of the clusters",

@@ -46,8 +46,8 @@ def design(view: View) -> Section:
         "design",
         "Design",
         "All methods, K and priors are measured on the same replicates: replicate r of a truth is one data set, a smaller n "
-        "takes the first points of a larger one, and all fits draw their starts from the same random numbers. Differences "
-        "between methods are therefore paired.",
+        f"takes the {'last points before the test' if view.ordered else 'first points'} of a larger one, and all fits draw "
+        "their starts from the same random numbers. Differences between methods are therefore paired.",
     )
     facts = [(sentence(NAMES[name]),
               ", ".join(x if isinstance(x, str) else f"{x:g}" for x in sorted(view.table[name].dropna().unique())))
@@ -58,11 +58,17 @@ def design(view: View) -> Section:
         ("Replicates", f"{grid.replicates} of each cell"),
         (
             "Test points",
-            f"{fixed(first.test, 0)} from a simulated truth; of a real data set all rows that are not fitted",
+            f"{fixed(first.test, 0)} that follow the fitted part of the same series"
+            if view.ordered
+            else f"{fixed(first.test, 0)} from a simulated truth; of a real data set all rows that are not fitted",
         ),
         ("Missing values", "none"),
         ("Starts", f"{first.restarts} for EM and CAVI, k-means++"),
-        ("Prior", f"the weak default from each data set ({listing(view.priors)}), Dirichlet(α) on the weights"),
+        (
+            "Prior",
+            f"the weak default from each data set ({listing(view.priors)}), Dirichlet(α) on the "
+            f"{'start and on the transitions from each state' if view.ordered else 'weights'}",
+        ),
         ("Seed", str(first.seed)),
     ]
     if ridge := max(cell.reg_covar for cell in grid.cells):
@@ -84,6 +90,7 @@ def measures(view: View) -> Section:
     items = [
         "Test score (primary): mean log density of the test points, in nats a point. Loss: test score of the true density "
         "minus that of the fit on the same points, an estimate of [[kl|KL(truth ‖ fit)]].",
+        *series_measures(view),
         "Gap: train score minus test score.",
         "Prior and averaging apart: CAVI is scored by its [[predictive|posterior predictive density]] and, as “plug-in”, by "
         "the density at its posterior mean. Plug-in minus EM is the effect of the prior; predictive minus plug-in is the "
@@ -102,6 +109,17 @@ def measures(view: View) -> Section:
     if overlap(view):
         items.append(overlap(view))
     return Section("measures", "Measures", "Of every fit, on its own data and on new data.", [Bullets(items)])
+
+
+def series_measures(view: View) -> list[str]:
+    """What a score of a series is."""
+    if not view.ordered:
+        return []
+    return [
+        "A point of a series is scored given all points before it, those of the fitted part too. The posterior is that of the "
+        "fitted part throughout: its draws weigh the same at every test point, and nothing is learnt from the test. Shares of "
+        "states are those in the long run."
+    ]
 
 
 def score(view: View) -> Section | None:
@@ -213,8 +231,8 @@ def collapse(view: View) -> Section | None:
     section = Section(
         "collapse",
         "Collapse",
-        "The likelihood of a mixture is unbounded: it grows without limit as the variance of a cluster on few points goes to "
-        "zero. A prior on the covariances prevents this.",
+        f"The likelihood of a {'hidden Markov model' if view.ordered else 'mixture'} is unbounded: it grows without limit as "
+        "the variance of a cluster on few points goes to zero. A prior on the covariances prevents this.",
     )
     fits = view.table[
         ~view.table["method"].isin(("oracle", "cavi-plugin", "single")) & view.table["covariance"].notna()
@@ -253,6 +271,13 @@ def collapse(view: View) -> Section | None:
 
 def occupied(view: View) -> Section | None:
     """Occupied clusters against alpha."""
+    if view.ordered:
+        return simple(
+            view, "occupied", "Occupied clusters against α",
+            "α is the concentration of the start and of each row of the transition matrix. Small values favour rows with few "
+            "possible transitions, and superfluous states that are never visited.",
+            "alpha", "occupied", "occupied clusters",
+        )  # fmt: skip
     return simple(
         view, "occupied", "Occupied clusters against α",
         "As n grows, the posterior of a mixture with superfluous clusters empties them where α is below d/2 and spreads the "

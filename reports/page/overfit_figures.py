@@ -106,7 +106,7 @@ def _panel(view: View, part: Slice, curves: pd.DataFrame, along: str) -> Panel:
     true = part.settings.get("true_k")
     if along == "k" and not missing(true):
         mark, name = float(true), "true K"  # type: ignore[arg-type]
-    if along == "alpha":
+    if along == "alpha" and not view.ordered:
         mark, name = half_free(part.settings), "d/2"
     return Panel(view.words(part.settings, along), curves, mark, name)
 

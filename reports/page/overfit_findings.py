@@ -240,8 +240,12 @@ def _with_alpha(view: View) -> Iterator[str]:
                 said = [f"{number(mean, 2)} at α = {alpha:g}" for alpha, mean in own.items()]
                 yield (
                     f"Occupied clusters of {part.settings['k']:g} fitted by {view.label(method)}, on average "
-                    f"({view.words(part.settings, 'alpha')}): {listing(said)}; d/2 is {half_free(part.settings):g}."
+                    f"({view.words(part.settings, 'alpha')}): {listing(said)}{_half(view, part)}."
                 )
+
+
+def _half(view: View, part: Slice) -> str:
+    return "" if view.ordered else f"; d/2 is {half_free(part.settings):g}"
 
 
 def _main(view: View, along: str) -> list[Slice]:

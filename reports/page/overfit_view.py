@@ -31,6 +31,7 @@ NAMES = {
     "imbalance": "imbalance",
     "concentration": "concentration",
     "levels": "levels",
+    "stay": "probability to stay",
     "covariance": "covariance",
     "n": "n",
     "k": "fitted K",
@@ -97,6 +98,21 @@ class View:
     def discrete(self) -> bool:
         """Whether there are data that hold anything but numbers."""
         return bool(summary.discrete(self.table).any())
+
+    @property
+    def ordered(self) -> bool:
+        """Whether all data are series, and all that is fitted hidden Markov models."""
+        return all(cell.truth.stay is not None for cell in self.grid.cells)
+
+    @property
+    def one(self) -> str:
+        """What a cluster is called."""
+        return "state" if self.ordered else "cluster"
+
+    @property
+    def names_with_clusters(self) -> list[str]:
+        """What is the grid's own stays as it is."""
+        return [text for text in (self.grid.title, self.grid.claim) if "cluster" in text.lower()]
 
     @property
     def priors(self) -> list[str]:

@@ -50,11 +50,6 @@ def states(view: View) -> Section | None:
     return section
 
 
-def called(view: View) -> str:
-    """Return what the states are called on the rest of the page."""
-    return "; where this page says clusters, the states are meant" if view.ordered else ""
-
-
 def lengths_words(view: View) -> str:
     """Return in how many sequences the points are, and how long these are."""
     if not view.ordered:

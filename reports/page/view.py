@@ -98,6 +98,18 @@ class View:
         return bool(self.lengths)
 
     @property
+    def one(self) -> str:
+        """What a cluster is called."""
+        return "state" if self.ordered else "cluster"
+
+    @property
+    def names_with_clusters(self) -> list[str]:
+        """Names of the data's that hold that word, and stay as they are."""
+        levels = (name for of in self.manifest["model"].get("levels", {}).values() for name in of)
+        names = {self.name, *self.kinds, *levels, *self.methods}
+        return sorted(name for name in map(str, names) if "cluster" in name.lower())
+
+    @property
     def edges(self) -> np.ndarray:
         """Where each sequence begins, and where the last one ends."""
         return np.append(0, np.cumsum(self.lengths))

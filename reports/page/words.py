@@ -33,6 +33,31 @@ def sentence(text: str) -> str:
     return text[0].upper() + text[1:] if text[1:2].isalpha() else text
 
 
+def spoken(text: str, one: str, kept: Sequence[str] = ()) -> str:
+    """Return text that speaks of clusters with the word for what they are: a cluster, or a state.
+
+    What leads to a place or a term of the glossary stays as it is, and so do names that the data brought.
+
+    Parameters
+    ----------
+    text : str
+    one : str
+        "cluster" or "state".
+    kept : sequence of str
+        Names that may hold the word.
+
+    Examples
+    --------
+    >>> spoken("Clusters: cluster 0; [[occupied|clusters in use]], [[cluster]], co-clustering", "state")
+    'States: state 0; [[occupied|states in use]], [[cluster]], co-clustering'
+    """
+    if one == "cluster":
+        return text
+    whole = "|".join([r"\[\[[^\[\]|]*(?:\||\]\])", *map(re.escape, sorted(kept, key=len, reverse=True))])
+    words = rf"({whole})|(?<![\w-])(?:([Cc])luster(s?))(?!\w)"
+    return re.sub(words, lambda m: m[1] or f"{one.capitalize() if m[2] == 'C' else one}{m[3]}", text)
+
+
 def listing(names: Sequence[str], word: str = "and") -> str:
     """Return names as words: `a`, `a and b`, `a, b and c`."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mixtures import COVARIANCES, Dirichlet, Fit
+from mixtures import COVARIANCES, Dirichlet, Fit, Markov
 from mixtures.labels import align
 from mixtures.methods import cavi, em, gibbs
 from mixtures.model import Family
@@ -55,11 +55,13 @@ def fit(cell: Cell, data: Sequence[Replicate]) -> list[Outcome]:
 def _fit(cell: Cell, data: Sequence[Replicate]) -> list[Outcome]:
     k = cell.k or 1
     xs = [one.x for one in data]
-    families = [_family(cell, x, k) for x in xs]
-    allocation = Dirichlet.symmetric(k, cell.alpha or 1.0)
+    families = [_family(cell, np.asarray(x), k) for x in xs]
+    series, alpha = cell.truth.stay is not None, cell.alpha or 1.0
+    allocation: Any = Markov.symmetric(k, alpha, alpha) if series else Dirichlet.symmetric(k, alpha)
     rngs = [np.random.default_rng(one.fit) for one in data]
     # one engine: which is quicker depends on how many data sets there are, and so would the last digits
-    climb: dict[str, Any] = {"restarts": cell.restarts, "engine": "plain"}
+    engine = "auto" if series else "plain"
+    climb: dict[str, Any] = {"restarts": cell.restarts, "engine": engine}
     if cell.method == "map":
         return [*em.fit_many(xs, families, allocation, rng=rngs, prior=True, **climb)]
     if cell.method in ("em", "single"):
@@ -69,7 +71,7 @@ def _fit(cell: Cell, data: Sequence[Replicate]) -> list[Outcome]:
     if cell.method == "cavi":
         return [*cavi.fit_many(xs, families, allocation, rng=rngs, **climb)]
     if cell.method == "gibbs":
-        settings: dict[str, Any] = GIBBS | {"engine": "plain"}
+        settings: dict[str, Any] = GIBBS | {"engine": engine}
         module: Any = gibbs
     else:
         spec = METHODS[cell.method]

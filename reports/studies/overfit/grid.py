@@ -16,6 +16,9 @@ A discrete kind is "bernoulli", "categorical" or "poisson": latent classes whose
 Beta(a, a), Dirichlet(a, ..., a), or a Gamma density of shape a and mean 2, where a is the `concentration`; categories have so
 many `levels`.
 
+Where `stay` is given, the probability that a state stays, the truth is a hidden Markov model with such states, and so is
+what is fitted: the n points are the first part of a series, and the test is the last (`reports.studies.overfit.chains`).
+
 A cell is one method under one setting. Its name is a digest of all that its numbers depend on, so that grids share the cells
 they have in common. The oracle and a single cluster are measured beside the methods of every block.
 """
@@ -44,7 +47,7 @@ from reports.comparison.prepared import digest
 FORMAT = 2
 """Of the cells and their numbers: one more whenever the same cell would be measured otherwise."""
 
-PRESETS = ("quick", "small-data", "prior", "misspecified", "discrete")
+PRESETS = ("quick", "small-data", "prior", "misspecified", "discrete", "hmm")
 
 SHAPES = ("gaussian", "heavy tails", "skew")
 """Simulated clusters with means and covariances."""
@@ -82,6 +85,8 @@ class Truth:
         Of categories.
     kinds : tuple of str, optional
         What the columns of a data set hold, where they are not all numbers.
+    stay : float, optional
+        Of a hidden Markov model: the probability that a state stays.
     """
 
     name: str
@@ -94,10 +99,11 @@ class Truth:
     concentration: float | None = None
     levels: int | None = None
     kinds: tuple[str, ...] | None = None
+    stay: float | None = None
 
     def facts(self) -> dict[str, Any]:
         """What tells this truth from every other; what Gaussian truths do not have is left out."""
-        optional = ("concentration", "levels", "kinds")
+        optional = ("concentration", "levels", "kinds", "stay")
         return {name: x for name, x in asdict(self).items() if name not in optional or x is not None}
 
     @property
@@ -166,6 +172,7 @@ class Cell:
             "imbalance": truth.imbalance,
             "concentration": truth.concentration,
             "levels": truth.levels,
+            "stay": truth.stay,
             "n": self.n,
             "k": self.k,
             "covariance": self.covariance,
@@ -223,6 +230,7 @@ BLOCK: dict[str, Any] = {
     "imbalance": 1.0,
     "concentration": 1.0,
     "levels": 3,
+    "stay": None,
     "n": None,
     "fitted_K": None,
     "covariance": "full",
@@ -230,7 +238,7 @@ BLOCK: dict[str, Any] = {
     "methods": ["em", "map", "cavi"],
 }
 
-OF_SIMULATED = ("K", "D", "separation", "imbalance", "concentration", "levels")
+OF_SIMULATED = ("K", "D", "separation", "imbalance", "concentration", "levels", "stay")
 
 OF_SHAPES = ("separation", "covariance")
 OF_KINDS = ("concentration", "levels")
@@ -362,17 +370,25 @@ def _truths(block: Mapping[str, Any], own: Mapping[str, Any], where: str) -> lis
     for keys, kind, others in ((OF_KINDS, KINDS, "a discrete kind"), (OF_SHAPES, SHAPES, "Gaussian clusters")):
         if not set(names) & set(kind) and not data and (stray := [key for key in keys if key in own]):
             raise ValueError(f"{where} contradicts itself: {stray[0]} is of {others}, and {names[0]} is none")
+    if "stay" in block and data:
+        raise ValueError(f"{where} contradicts itself: stay is of simulated series, and {data[0]} is a data set")
+    if "stay" in block and set(block["imbalance"]) != {1.0}:
+        raise ValueError(
+            f"{where} contradicts itself: the states of a series with stay are equally frequent; leave imbalance out"
+        )
     truths = [_data(name, where) for name in data]
-    for name, k, d, imbalance in itertools.product(
-        [n for n in names if n in SIMULATED], block["K"], block["D"], block["imbalance"]
+    for name, k, d, imbalance, stays in itertools.product(
+        [n for n in names if n in SIMULATED], block["K"], block["D"], block["imbalance"], block.get("stay", [None])
     ):
-        weights = None if k == 1 else float(imbalance)  # without effect on a single cluster
+        # without effect on a single cluster, or on a chain
+        weights = None if k == 1 or stays is not None else float(imbalance)
+        stay = None if stays is None else 1.0 if k == 1 else float(stays)
         if name in SHAPES:
-            truths += [Truth(name, d, k, None if k == 1 else float(s), weights) for s in block["separation"]]
+            truths += [Truth(name, d, k, None if k == 1 else float(s), weights, stay=stay) for s in block["separation"]]
             continue
         for a, levels in itertools.product(block["concentration"], block["levels"]):
             own_levels = levels if name == "categorical" else None
-            truths.append(Truth(name, d, k, None, weights, concentration=float(a), levels=own_levels))
+            truths.append(Truth(name, d, k, None, weights, concentration=float(a), levels=own_levels, stay=stay))
     return list(dict.fromkeys(truths))
 
 
@@ -404,8 +420,9 @@ def _checked(block: Mapping[str, Any], where: str) -> dict[str, list[Any]]:
         ("imbalance", lambda v: v >= 1, "of at least 1"),
         ("alpha", lambda v: v > 0, "above 0"),
         ("concentration", lambda v: v > 0, "above 0"),
+        ("stay", lambda v: 0 < v < 1, "between 0 and 1"),
     ):
-        for value in listed[key]:
+        for value in listed.get(key, []):
             if not (_is_number(value) and fits(value)):
                 raise ValueError(f"{where}: {key} is {str(value)[:30]}; expected a number {words}")
     for key in ("truth", "covariance", "methods"):

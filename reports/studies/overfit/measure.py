@@ -10,11 +10,14 @@ import numpy as np
 
 from mixtures import Fit
 from mixtures.fit import Conjugate
+from mixtures.rows import Sequences
+from mixtures.sequences import SequenceFit
 from reports.metrics.boundary import at_boundary, impossible
 from reports.metrics.recovery import recovery
+from reports.studies.overfit import chains
 from reports.studies.overfit.fits import fit, plug_in
 from reports.studies.overfit.grid import Cell
-from reports.studies.overfit.truths import Known, Mixture, Replicate, overall, replicate
+from reports.studies.overfit.truths import Known, Replicate, overall, replicate
 
 COLUMNS = {
     "cell": "string",
@@ -27,6 +30,7 @@ COLUMNS = {
     "imbalance": "float64",
     "concentration": "float64",
     "levels": "float64",
+    "stay": "float64",
     "n": "int64",
     "k": "int64",
     "covariance": "string",
@@ -46,6 +50,7 @@ COLUMNS = {
     "cover_dependence": "float64",
     "cover_density": "float64",
     "cover_weight": "float64",
+    "cover_stay": "float64",
     "ari": "float64",
     "calibration_error": "float64",
     "brier": "float64",
@@ -110,28 +115,42 @@ def _prediction(data: Replicate, density: Known | Fit) -> dict[str, float]:
 
     Of discrete points also the share of the unseen that are impossible; where there are any, the mean is minus infinity.
     """
-    test = density.log_predictive(data.test)
-    scores = {"test": float(test.mean()), "train": float(density.log_predictive(data.x).mean())}
+    train, test = _log_densities(data, density)
+    scores = {"test": float(test.mean()), "train": float(train.mean())}
     if isinstance(density, Fit) and not density.family.gaussian:
         scores["impossible"] = impossible(test)
     if data.truth is None or density is data.truth:
         return scores
-    lost = data.truth.log_predictive(data.test) - test
+    lost = _log_densities(data, data.truth)[1] - test
     if not np.isfinite(lost).all():
         return scores | {"kl": float(lost.mean())}
     return scores | {"kl": float(lost.mean()), "kl_se": float(lost.std(ddof=1) / np.sqrt(len(lost)))}
 
 
-def _clusters(data: Replicate, density: Known | Fit) -> dict[str, float]:
+def _log_densities(data: Replicate, density: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Log densities of the points seen and unseen; of a series, each given all points before it."""
+    if data.series is None:
+        return density.log_predictive(data.x), density.log_predictive(data.test)
+    steps = chains.log_steps(density, data.series, DRAWS, data.draws)
+    return steps[: len(data.x)], steps[len(data.x) :]
+
+
+def _clusters(data: Replicate, density: Any) -> dict[str, float]:
     """How well unseen points are given to their classes, where these are known."""
     if data.labels is None:
         return {}
-    rows = recovery("", density.responsibilities(data.test[:LABELLED]), data.labels[:LABELLED])
+    if data.series is None:
+        r = density.responsibilities(data.test[:LABELLED])
+    else:
+        r = density.responsibilities(data.series)[len(data.x) :][:LABELLED]
+    rows = recovery("", r, data.labels[:LABELLED])
     return {row.metric: row.value for row in rows if row.metric in ("ari", "calibration_error", "brier")}
 
 
-def _occupied(fit: Fit, x: np.ndarray) -> float:
+def _occupied(fit: Fit, x: Any) -> float:
     """Expected number of clusters with a point, sum_k (1 - prod_n (1 - r_nk)), averaged over draws where there are any."""
+    if isinstance(fit, SequenceFit):
+        return chains.occupied(fit, x)
     with np.errstate(divide="ignore"):
         if isinstance(fit.posterior, Conjugate):
             return float(-np.expm1(np.log1p(-fit.responsibilities(x)).sum(0)).sum())
@@ -144,11 +163,12 @@ def _occupied(fit: Fit, x: np.ndarray) -> float:
 
 def _smallest_variance(data: Replicate, fit: Fit) -> dict[str, float]:
     """Smallest variance of a cluster in any direction over the smallest true one, the median over draws if any."""
-    if not isinstance(data.truth, Mixture):
+    truth: Any = data.truth
+    if truth is None:
         return {}
     _, covariances = fit.family.cluster_moments(fit.held.flat()[1])
     smallest = np.linalg.eigvalsh(covariances)[..., 0].min(-1)
-    return {"smallest_variance": float(np.median(smallest) / data.truth.smallest_variance)}
+    return {"smallest_variance": float(np.median(smallest) / truth.smallest_variance)}
 
 
 def _coverage(data: Replicate, fit: Fit) -> dict[str, float]:
@@ -158,14 +178,17 @@ def _coverage(data: Replicate, fit: Fit) -> dict[str, float]:
         return {}
     rng = np.random.default_rng(data.draws)
     drawn = fit.as_draws(1, DRAWS, rng)
-    weights, theta = drawn.held.flat()
-    points = data.test[:FIXED]
+    labels, theta = drawn.held.flat()
+    weights = drawn.allocation.long_run(labels)
     means, covariances = fit.family.cluster_moments(theta)
     (mean, covariance), (true_mean, true_covariance) = overall(weights, means, covariances), truth.moments
     covered = {
         "cover_mean": _within(mean, true_mean),
-        "cover_density": _within(drawn.log_likelihood(points)[0], truth.log_predictive(points)),
+        "cover_density": _within(*_fixed(data, drawn)),
     }
+    if isinstance(truth, chains.Chain) and fit.n_components == len(truth.weights) > 1:
+        stay = np.diagonal(labels[..., 1:], axis1=-2, axis2=-1).mean(-1, keepdims=True)
+        covered["cover_stay"] = _within(stay, np.array([truth.stay]))
     if fit.family.gaussian:
         covered["cover_variance"] = _within(np.diagonal(covariance, axis1=-2, axis2=-1), np.diagonal(true_covariance))
     elif (pairs := np.triu((covariances == 0).all((0, 1)))).any():  # of features that a cluster holds independent
@@ -173,6 +196,17 @@ def _coverage(data: Replicate, fit: Fit) -> dict[str, float]:
     if fit.n_components == len(truth.weights) and np.ptp(truth.weights) > 0:
         covered["cover_weight"] = _within(weights.max(-1, keepdims=True), truth.weights.max(keepdims=True))
     return covered
+
+
+def _fixed(data: Replicate, drawn: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Log densities of the first test points under every draw (S, n) and in truth (n,); of a series given those before."""
+    truth: Any = data.truth
+    if data.series is None:
+        points = data.test[:FIXED]
+        return drawn.log_likelihood(points)[0], truth.log_predictive(points)
+    n = len(data.x)
+    some = Sequences(data.series.x[: n + FIXED])
+    return chains.each_log_steps(drawn, some, DRAWS, data.draws)[:, n:], truth.log_steps(some)[n:]
 
 
 def _within(draws: np.ndarray, value: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from reports.studies.intervals import median_interval, wilson_of_means
 from reports.studies.overfit.grid import KINDS
 
 SETTINGS = (
-    "truth", "true_k", "d", "separation", "imbalance", "concentration", "levels", "covariance", "n", "k", "alpha",
+    "truth", "true_k", "d", "separation", "imbalance", "concentration", "levels", "stay", "covariance", "n", "k", "alpha",
 )  # fmt: skip
 
 BESIDE = ("oracle", "single")
@@ -31,6 +31,7 @@ CRITERIA: dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series]]] = {
 
 COVERAGES = {
     "cover_weight": "the largest weight",
+    "cover_stay": "the mean probability to stay",
     "cover_density": "the log density at a point",
     "cover_variance": "the variance of a feature",
     "cover_dependence": "the covariance of two features",
@@ -322,7 +323,9 @@ def worst(table: pd.DataFrame, number: int = 15) -> pd.DataFrame:
     fits = table[~table["method"].isin(("oracle", "cavi-plugin"))]
     lost_all = fits["failure"].notna() | np.isneginf(fits["test"])
     failed = fits[lost_all].groupby("method", sort=True).head(3)
-    best = fits.groupby(["truth", "n", "replicate", "true_k", "d", "separation", "imbalance"], dropna=False)["test"]
+    best = fits.groupby(["truth", "n", "replicate", "true_k", "d", "separation", "imbalance", "stay"], dropna=False)[
+        "test"
+    ]
     lost = fits["kl"].fillna(best.transform("max") - fits["test"])
     rest = fits.assign(lost=lost)[~lost_all].nlargest(max(0, number - len(failed)), "lost")
     return pd.concat([failed, rest])

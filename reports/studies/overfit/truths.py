@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,9 @@ from mixtures import Bernoulli, Categorical, Dirichlet, Draws, Fit, Poisson, dat
 from mixtures.datasets.simulated import simulate
 from mixtures.families.wishart import LOG_2PI, log_student_t
 from mixtures.model import Family
+from mixtures.rows import Sequences
 from mixtures.tables import family_of
+from reports.studies.overfit.chains import Chain
 from reports.studies.overfit.grid import Truth
 
 # Of heavy tails: the variance exists, the kurtosis does not.
@@ -60,9 +62,17 @@ class Mixture:
 
     def sample(self, n: int, source: np.random.SeedSequence) -> tuple[np.ndarray, np.ndarray]:
         """Points (n, D) and labels (n,); the first of them are the same for every n."""
-        of_labels, of_noise, of_tails = (np.random.default_rng(child) for child in source.spawn(3))
-        K, D = self.means.shape
+        of_labels, *of_points = (np.random.default_rng(child) for child in source.spawn(3))
+        K = len(self.means)
         labels = np.minimum(np.searchsorted(np.cumsum(self.weights), of_labels.random(n), side="right"), K - 1)
+        return self._points(labels, *of_points), labels
+
+    def points(self, labels: np.ndarray, source: np.random.SeedSequence) -> np.ndarray:
+        """A point for each label, (n, D); the first of them are the same for every n."""
+        return self._points(labels, *(np.random.default_rng(child) for child in source.spawn(2)))
+
+    def _points(self, labels: np.ndarray, of_noise: np.random.Generator, of_tails: np.random.Generator) -> np.ndarray:
+        n, D = len(labels), self.means.shape[1]
         if self.shape == "skew":
             a = 4 / SKEWNESS**2
             e = (of_noise.standard_gamma(a, (n, D)) - a) / np.sqrt(a)
@@ -70,7 +80,7 @@ class Mixture:
             e = of_noise.standard_normal((n, D))
         if self.shape == "heavy tails":
             e *= np.sqrt((DOF - 2) / of_tails.chisquare(DOF, (n, 1)))
-        return self.means[labels] + (self._roots[labels] @ e[..., None])[..., 0], labels
+        return self.means[labels] + (self._roots[labels] @ e[..., None])[..., 0]
 
     @property
     def _roots(self) -> np.ndarray:
@@ -78,6 +88,10 @@ class Mixture:
 
     def _log_joint(self, x: np.ndarray) -> np.ndarray:
         """log pi_k + log p(x_n | z_n = k), shape (N, K)."""
+        return np.log(self.weights) + self.log_densities(x)
+
+    def log_densities(self, x: np.ndarray) -> np.ndarray:
+        """log p(x_n | z_n = k), shape (N, K)."""
         D, L = x.shape[1], self._roots
         e = np.linalg.inv(L) @ (x.T - self.means[..., None])  # (K, D, N)
         log_volume = np.log(np.diagonal(L, axis1=-2, axis2=-1)).sum(-1)[:, None]
@@ -90,7 +104,7 @@ class Mixture:
             log_p = (xlogy(a - 1, g) - g - gammaln(a) + np.log(a) / 2).sum(1) - log_volume
         else:
             log_p = -(D * LOG_2PI + (e**2).sum(1)) / 2 - log_volume
-        return (np.log(self.weights)[:, None] + log_p).T
+        return log_p.T
 
     @property
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
@@ -136,6 +150,15 @@ class Classes:
         theta = {name: v[0, 0] for name, v in self.fit.held.theta.items()}
         return self.fit.family.simulate(theta, labels, of_points), labels
 
+    def points(self, labels: np.ndarray, source: np.random.SeedSequence) -> np.ndarray:
+        """A point for each label, (n, D); the first of them are the same for every n."""
+        theta = {name: v[0, 0] for name, v in self.fit.held.theta.items()}
+        return self.fit.family.simulate(theta, labels, np.random.default_rng(source))
+
+    def log_densities(self, x: np.ndarray) -> np.ndarray:
+        """log p(x_n | z_n = k), shape (N, K)."""
+        return np.concatenate([block[0] for _, block in self.fit.log_density(x)])
+
     @property
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean (M,) and covariance (M, M) of a point; see `mixtures.model.Family.cluster_moments`."""
@@ -151,7 +174,7 @@ class Classes:
         return self.fit.responsibilities(x)
 
 
-Known = Mixture | Classes
+Known = Mixture | Classes | Chain
 
 
 def overall(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -169,20 +192,25 @@ class Replicate:
     Parameters
     ----------
     x, test : ndarray, shape (N, D) and (T, D)
-        Points to fit and to test on.
+        Points to fit and to test on; of a series the points to fit as `mixtures.rows.Sequences`.
     labels : ndarray, shape (T,), or None
         Classes of the test points, where they are known.
-    truth : Mixture, Classes or None
+    truth : Mixture, Classes, Chain or None
     fit, draws : numpy.random.SeedSequence
         Of the starts of a fit, and of draws from its posterior.
     """
 
-    x: np.ndarray
+    x: Any
     test: np.ndarray
     labels: np.ndarray | None
     truth: Known | None
     fit: np.random.SeedSequence
     draws: np.random.SeedSequence
+
+    @cached_property
+    def series(self) -> Sequences | None:
+        """The whole series, the test behind what is fitted; None of independent points."""
+        return Sequences(np.vstack([self.x.x, self.test])) if isinstance(self.x, Sequences) else None
 
 
 def replicate(truth: Truth, n: int, test: int, seed: int, number: int) -> Replicate:
@@ -194,6 +222,10 @@ def replicate(truth: Truth, n: int, test: int, seed: int, number: int) -> Replic
         rest = order[n:]
         return Replicate(x[order[:n]], x[rest], None if labels is None else labels[rest], None, fit, draws)
     mixture = _known(truth, seed, number)
+    if isinstance(mixture, Chain):
+        past, state = mixture.before(n, fitted)
+        held, labels = mixture.after(state, test, tested)
+        return Replicate(Sequences(past), held, labels.astype(str), mixture, fit, draws)
     x, _ = mixture.sample(n, fitted)
     held, labels = mixture.sample(test, tested)
     return Replicate(x, held, labels.astype(str), mixture, fit, draws)
@@ -205,10 +237,12 @@ def _known(truth: Truth, seed: int, number: int) -> Known:
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(*_words(truth), number, 0)))
     separation, imbalance = truth.separation or 0.0, truth.imbalance or 1.0
     if truth.discrete:
-        return Classes(_classes(truth, imbalance, rng))
+        classes = Classes(_classes(truth, imbalance, rng))
+        return classes if truth.stay is None else Chain(classes, truth.stay)
     known = simulate(1, truth.k, truth.d, separation=separation, imbalance=imbalance, rng=rng).truth
     assert known is not None
-    return Mixture(truth.name, known["weights"], known["means"], known["covariances"])
+    mixture = Mixture(truth.name, known["weights"], known["means"], known["covariances"])
+    return mixture if truth.stay is None else Chain(mixture, truth.stay)
 
 
 def _classes(truth: Truth, imbalance: float, rng: np.random.Generator) -> Fit:
