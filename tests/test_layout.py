@@ -144,10 +144,13 @@ def test_mixtures_loads_numpy_and_scipy_alone():
             "engines/chains.py",
             "engines/coded.py",
             "engines/fused.py",
+            "engines/lanes.py",
             "engines/recursions.py",
             "engines/seeding.py",
             "engines/softmax.py",
+            "engines/split.py",
             "engines/steps.py",
+            "engines/vectors.py",
             "engines/whole.py",
         )
     }

@@ -83,6 +83,76 @@ def test_runs_side_by_side_and_compiled_loops_give_what_plain_ones_do(lengths, r
     np.testing.assert_allclose(compiled(eta)[0][1, 2], compiled(eta[1, 2])[0], rtol=1e-12)
 
 
+@pytest.fixture
+def in_lanes(monkeypatch):
+    """Series are taken side by side however short they are, and long ones are divided from 30 steps on."""
+    from mixtures.engines import split
+
+    monkeypatch.setattr(sequences, "TOGETHER", 0)
+    for name, value in {"LONG": 30, "ROWS": 200, "SMALLEST_PART": 50, "OVERLAP": 4}.items():
+        monkeypatch.setattr(split, name, value)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("given", ["numbers", "places", "densities"])
+@pytest.mark.parametrize("stay", [0.0, 0.97])
+@pytest.mark.parametrize(("K", "lengths"), [(3, [700]), (3, [1, 2, 30, 31, 400, 9, 27, 200]), (2, [1] * 19), (1, [90])])
+def test_series_side_by_side_give_what_plain_ones_do(K, lengths, stay, given, rng, in_lanes):
+    """Short ones of any lengths, and long ones divided, whose parts have to be put together exactly."""
+    n = sum(lengths)
+    x = rng.standard_normal((n, 2)) if given == "numbers" else rng.integers(0, 3, (n, 1)).astype(float)
+    family = Gaussian.from_data(x, K)
+    s = np.stack([family.features(x).sum(0)] * K) / K
+    eta, _, log_A, _ = parameters(family, s, K, rng)
+    eta[..., -K:] = np.log((1 - stay) * np.exp(log_A) + stay * np.eye(K))
+    weights = np.repeat(rng.uniform(0.5, 2, len(lengths)), lengths)
+    rows = Sequences(x, lengths)
+    in_lanes.setattr(sequences, "MANY", 2 if given == "places" else n + 1)
+    pass_ = sequences.one_pass(family, rows, weights, "auto")
+    if given == "densities":
+        pass_.points.__dict__["numbers"] = None
+    assert (pass_.points.distinct is not None) == (given == "places")
+    for ours, reference in zip(pass_(eta), sequences.one_pass(family, rows, weights, "plain")(eta), strict=True):
+        np.testing.assert_allclose(ours, reference, rtol=1e-10, atol=1e-10 * n)
+    (side,) = pass_.sides.values()
+    assert side.rest == 0
+    assert (side.overlap > 4) == (max(lengths) > 30 and K > 1)
+
+
+def test_overlaps_grow_until_parts_meet(rng, in_lanes):
+    """A chain that hardly forgets is divided no more after some passes, and one pass over it is right all the same."""
+    from mixtures.engines import split
+
+    in_lanes.setattr(split, "LONGEST", 8)
+    family, s, x = gaussian(600, 2, rng)
+    eta = parameters(family, s, 2, rng)[0]
+    eta[:] = eta[:1]
+    eta[..., -2:] = np.log([[0.999, 0.001], [0.002, 0.998]])
+    pass_, rows = sequences.one_pass(family, Sequences(x), None, "auto"), Sequences(x)
+    for _ in range(2):
+        for ours, reference in zip(pass_(eta), sequences.one_pass(family, rows, None, "plain")(eta), strict=True):
+            np.testing.assert_allclose(ours, reference, rtol=1e-10, atol=1e-7)
+    (side,) = pass_.sides.values()
+    assert side.overlap == 8
+    assert side.rest == split.REST - 1
+
+
+@pytest.mark.robustness("numbers")
+@pytest.mark.parametrize("A", ["dense", "left"])
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e6])
+def test_nothing_underflows_side_by_side(A, scale, rng, in_lanes):
+    """Of points that are all but impossible in some states, with transitions that are zero and without."""
+    family = Gaussian.from_data(rng.standard_normal((300, 1)), 3)
+    x = scale * rng.standard_normal((300, 1))
+    theta = {"means": np.array([[-1.0], [0.0], [1.0]]), "covariances": np.full((3, 1, 1), 0.5)}
+    weights = np.column_stack([np.full(3, 1 / 3), np.full((3, 3), 1 / 3) if A == "dense" else LEFT_TO_RIGHT])
+    eta = fold(Markov.symmetric(3).natural(weights), family.natural(theta))
+    rows = Sequences(x, [120, 20, 160])
+    found, expected = (sequences.one_pass(family, rows, None, engine)(eta) for engine in ("auto", "plain"))
+    assert found[0] == pytest.approx(expected[0], rel=1e-12)
+    np.testing.assert_allclose(found[1][:, -4:], expected[1][:, -4:], rtol=1e-9, atol=1e-9)
+
+
 def test_a_weight_counts_a_sequence_as_often(rng):
     family, s, x = gaussian(30, 2, rng)
     eta = parameters(family, s, 2, rng)[0]

@@ -15,7 +15,7 @@ kept where spans end, and then smoothed from the last span to the first, each fi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any
@@ -38,6 +38,9 @@ PRODUCT, LARGEST_PART = 262_144, 16_384
 
 # Steps times states squared below which starting threads costs more than it saves.
 SEQUENTIAL = 50_000
+
+# Steps times states from which series are taken side by side.
+TOGETHER = 20_000
 
 # Rows from which equal ones are looked for, in so many columns at most.
 MANY, FEW_COLUMNS, LOOKED_AT = 2000, 16, 1000
@@ -154,6 +157,22 @@ class Points:
         """The features of all rows (N, P), where they are not too many."""
         return self.family.features(self.x) if len(self.x) * self.width <= KEPT else None
 
+    @cached_property
+    def numbers(self) -> np.ndarray | None:
+        """The points as compiled loops read them, where all that is known of them are their coordinates."""
+        if not self.family.affine or self.family.missing:
+            return None
+        x = self.x
+        if x.dtype == np.float64 and x.flags.c_contiguous and x.flags.aligned:
+            return x
+        return np.require(x, np.float64, ("C", "A")) if x.size <= KEPT else None
+
+    @cached_property
+    def place(self) -> np.ndarray:
+        """Which of the distinct rows each row is, as compiled loops read it, (N,)."""
+        assert self.distinct is not None
+        return self.distinct[1].astype(np.int32)
+
     @property
     def width(self) -> int:
         """P."""
@@ -217,13 +236,28 @@ class Compiled:
     points: Points
     x: Sequences
     weights: np.ndarray | None
+    sides: dict[tuple[int, int], Any] = field(default_factory=dict)
 
     def __call__(self, eta: np.ndarray, u: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Sum of log_z and the statistics; see `plain`."""
         runs = eta.reshape(-1, *eta.shape[-2:])
         own, log_pi, log_A = (np.ascontiguousarray(part) for part in split(runs))
+        uniform = np.empty((len(runs), 0)) if u is None else u.reshape(len(runs), -1)
+        log_z, s = np.zeros(len(runs)), np.zeros_like(runs)
+        left = np.ones(len(runs), bool)
+        for run in range(len(runs) if u is None and self._apt(own) else 0):
+            found = self._side(0, len(self.x.lengths))(self._laid(own[run]), log_pi[run], log_A[run])
+            if found is not None:
+                log_z[run], s[run], left[run] = found[0], join(*found[1:]), False
+        if left.any():
+            log_z[left], s[left] = self._in_spans(own[left], log_pi[left], log_A[left], uniform[left])
+        return log_z.reshape(eta.shape[:-2]), s.reshape(eta.shape)
+
+    def _in_spans(
+        self, own: np.ndarray, log_pi: np.ndarray, log_A: np.ndarray, uniform: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """log_z (R,) and s (R, K, P + 1 + K) by log rho of some rows at a time."""
         R, K, _ = own.shape
-        uniform = np.empty((R, 0)) if u is None else u.reshape(R, -1)
         each = self._each()
         log_z, s, first, pairs = np.zeros(R), np.zeros_like(own), np.zeros((R, K)), np.zeros((R, K, K))
         rows = max(1, SPAN // (R * K))
@@ -237,10 +271,57 @@ class Compiled:
                 continue
             here = slice(edges[0], edges[-1])
             r = self.points.log_rho(here, own)
-            _smooth(r, edges - edges[0], each[some], log_pi, log_A, uniform[:, here], log_z, pairs)
+            left = np.ones(R, bool)
+            if not uniform.size and r[0].size >= TOGETHER and not self._apt(own):
+                left = self._beside(some, r, log_pi, log_A, log_z, pairs)
+            if left.any():
+                rest, own_z, own_pairs = r[left], np.zeros(left.sum()), np.zeros_like(log_A[left])
+                told = edges - edges[0], each[some], log_pi[left], log_A[left], uniform[left, here]
+                _smooth(rest, *told, own_z, own_pairs)
+                r[left], log_z[left], pairs[left] = rest, log_z[left] + own_z, pairs[left] + own_pairs
             first += r[:, edges[:-1] - edges[0]].sum(1)
             s += self.points.statistics(here, r, own)
-        return log_z.reshape(eta.shape[:-2]), join(s, first, pairs).reshape(eta.shape)
+        return log_z, join(s, first, pairs)
+
+    def _beside(
+        self, some: slice, r: np.ndarray, log_pi: np.ndarray, log_A: np.ndarray, log_z: np.ndarray, pairs: np.ndarray
+    ) -> np.ndarray:
+        """Smooth r (R, T, K) of some sequences side by side, from their log rho; which runs it could not be done for."""
+        from mixtures.engines.split import Points
+
+        left = np.zeros(len(r), bool)
+        for run in range(len(r)):
+            found = self._side(some.start, some.stop)(Points.densities(r[run]), log_pi[run], log_A[run])
+            if found is None:
+                left[run] = True
+                continue
+            log_z[run] += found[0]
+            r[run] = found[1]
+            pairs[run] += found[3]
+        return left
+
+    def _apt(self, own: np.ndarray) -> bool:
+        """Whether the points are such that `mixtures.engines.lanes` reads them itself, and there are many."""
+        many = len(self.x) * own.shape[1] >= TOGETHER and not self.points.gapped
+        return many and (self.points.distinct is not None or self.points.numbers is not None)
+
+    def _laid(self, eta: np.ndarray) -> Any:
+        """The points under eta (K, P) as `mixtures.engines.lanes` reads them."""
+        from mixtures.engines.split import Points
+
+        if self.points.distinct is not None:
+            return Points.places(self.points.distinct[0], self.points.place, eta)
+        assert self.points.numbers is not None
+        return Points.numbers(self.points.family, self.points.numbers, eta)
+
+    def _side(self, first: int, stop: int) -> Any:
+        """The passes over some sequences side by side."""
+        from mixtures.engines.split import Side
+
+        if (first, stop) not in self.sides:
+            edges = self.x.edges[first : stop + 1]
+            self.sides[first, stop] = Side(edges - edges[0], self._each()[first:stop])
+        return self.sides[first, stop]
 
     def entropy(self, eta: np.ndarray) -> np.ndarray:
         """Entropy of the states in nats (...), of which that of missing values is no part."""
