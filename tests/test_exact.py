@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from scipy.special import gammaln, logsumexp
 
-from mixtures import COVARIANCES, Conjugate, Dirichlet, labels
+from mixtures import COVARIANCES, Conjugate, Dirichlet, Poisson, labels
 from mixtures.methods import cavi, exact
 from mixtures.methods.partitions import convolve, labellings, partitions
 
@@ -340,7 +340,7 @@ def test_too_many_points_are_refused_with_the_cost_and_a_way_out(covariance, N, 
     x = rng.standard_normal((N, 2))
     family, allocation = COVARIANCES[covariance].from_data(x, len(alpha0)), Dirichlet(np.array(alpha0))
     message = (
-        rf"of {N} points in {len(alpha0)} clusters is a sum of \S+ terms: about \S+ s and \S+ bytes.*use gibbs or nuts"
+        rf"of {N} points in {len(alpha0)} clusters is a sum of \S+ terms: about \S+ s and \S+ GB.*use gibbs or nuts"
     )
     with pytest.raises(ValueError, match=message) as caught:
         exact.fit(x, family, allocation)
@@ -348,6 +348,14 @@ def test_too_many_points_are_refused_with_the_cost_and_a_way_out(covariance, N, 
     assert 11 <= largest < N
     assert exact.cost(largest, family, allocation).affordable
     assert not exact.cost(largest + 1, family, allocation).affordable
+
+
+def test_a_sum_beyond_floats_is_refused_without_its_numbers(rng):
+    x = rng.poisson(2.0, (1200, 1)).astype(float)
+    with pytest.raises(
+        ValueError, match="sum of more terms than any computer adds up, where 60 s and 2 GB are allowed"
+    ):
+        exact.fit(x, Poisson.from_data(x, 2), Dirichlet.symmetric(2))
 
 
 def test_cost_counts_the_terms(rng):

@@ -51,6 +51,20 @@ def test_equal_chains_stay_in_the_band_as_often_as_it_says(rng):
     assert len(left) <= 9
 
 
+@pytest.mark.parametrize("draws", [20, 64, 100])
+def test_the_band_holds_all_chains_as_often_as_it_says_and_is_narrow(draws, rng):
+    """1000 sets of four chains: 10 leave it by chance, up to 30 with the error of its level."""
+    rank, low, high = uniformity._band(draws, 4)
+    left = 0
+    for _ in range(1000):
+        chain = rng.permutation(np.repeat(np.arange(4), draws))
+        share = np.vstack([np.zeros(4), (chain[:, None] == np.arange(4)).cumsum(0)[3::4] / draws]) - rank[:, None]
+        left += bool(((share < low[:, None] - 1e-9) | (share > high[:, None] + 1e-9)).any())
+    assert 1 <= left <= 30
+    assert high.max() < 2 / np.sqrt(draws)
+    assert low[0] == high[0] == low[-1] == high[-1] == 0
+
+
 def test_a_chain_elsewhere_leaves_the_band_even_if_all_mix_slowly(rng):
     """Autoregressive chains, of which few draws are effective: one is moved by two sds in one parameter."""
     noise = rng.standard_normal((2, 4, 1000))

@@ -14,6 +14,7 @@ from mixtures.methods import cavi
 from reports import Results, compare
 from reports.comparison import trees
 from reports.metrics import checks, optimum, prediction, quality
+from reports.page import quantities
 from reports.page.scores import checks as checks_section
 from reports.page.view import View
 
@@ -116,6 +117,21 @@ def test_leave_one_out_of_chains_is_arvizs(rng):
     assert found["p_loo"] == pytest.approx(theirs.p, rel=1e-6)
     assert rows[0].se == pytest.approx(theirs.se)
     assert pointwise.attrs["good_k"] == pytest.approx(theirs.good_k)
+
+
+def test_a_row_without_any_value_has_equal_weights_and_is_drawn_with_the_others(rng):
+    from reports.plots.khat import plot_khat
+
+    log_likelihood = np.dstack([np.zeros((4, 100)), -(rng.standard_normal((4, 100)) ** 2)])
+    posterior = xr.Dataset({"mu": (("chain", "draw"), rng.standard_normal((4, 100)))})
+    rows, pointwise, log_weights = prediction.psis("nuts", log_likelihood, posterior)
+    np.testing.assert_allclose(log_weights[:, 0], -np.log(400))
+    assert pointwise["pareto_k"][0] == -np.inf
+    assert np.isfinite(pointwise["pareto_k"][1])
+    assert pointwise["elpd"][0] == 0
+    assert by_metric(rows)["loo_khat_bad"] == (pointwise["pareto_k"][1] > pointwise.attrs["good_k"])
+    top = plot_khat("nuts", quantities.leave_one_out(pointwise), "NUTS").axes[0].get_ylim()[1]
+    assert top == pytest.approx(max(pointwise.attrs["good_k"], float(pointwise["pareto_k"][1])) + 0.1)
 
 
 def test_the_monte_carlo_error_is_the_spread_over_replications(rng):

@@ -42,6 +42,9 @@ LARGEST_SECONDS = 60.0
 LARGEST_BYTES = 2e9
 """What an exact posterior may take, by `cost`."""
 
+# Terms beyond which it does not matter how many they are.
+HOPELESS = 1e24
+
 # Measured on one core of an AMD EPYC: a term of a convolution; a marginal likelihood with its posterior, and more for each
 # sufficient statistic.
 SECONDS_A_TERM, SECONDS_A_STATE, SECONDS_A_STATISTIC = 8e-9, 5e-6, 3e-7
@@ -94,11 +97,14 @@ def fit(x: np.ndarray, family: Family, allocation: Allocation, *, rng: Rng | Non
     price = cost(len(x), family, allocation)
     if not price.affordable:
         most = bisect(range(1, len(x)), 0, key=lambda n: not cost(n, family, allocation).affordable)
+        terms = (
+            f"{price.terms:.2g} terms: about {price.seconds:.2g} s and {price.bytes / 1e9:.2g} GB"
+            if price.terms < HOPELESS
+            else "more terms than any computer adds up"
+        )
         raise ValueError(
-            f"the exact posterior of {len(x)} points in {allocation.n_components} clusters is a sum of "
-            f"{price.terms:.2g} terms: about {price.seconds:.2g} s and {price.bytes:.2g} bytes, where "
-            f"{LARGEST_SECONDS:g} s and {LARGEST_BYTES:g} bytes are allowed; use gibbs or nuts, or at most "
-            f"{most} points"
+            f"the exact posterior of {len(x)} points in {allocation.n_components} clusters is a sum of {terms}, where "
+            f"{LARGEST_SECONDS:g} s and {LARGEST_BYTES / 1e9:g} GB are allowed; use gibbs or nuts, or at most {most} points"
         )
     t = family.features(x)
     check_proper(family, t.shape[1])

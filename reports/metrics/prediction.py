@@ -147,6 +147,8 @@ def approximate_leave_one_out(
 def pareto_smoothed(log_likelihood: np.ndarray, posterior: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Log weights (S, N) proportional to 1 / p(x_n | theta_s), smoothed and normalised, and Pareto k-hat of every point (N,).
 
+    Of a point that says nothing, such as a row without any value, all weights are equal, and k-hat is minus infinity.
+
     Parameters
     ----------
     log_likelihood : ndarray, shape (chain, draw, N)
@@ -161,8 +163,13 @@ def pareto_smoothed(log_likelihood: np.ndarray, posterior: xr.Dataset) -> tuple[
     if chains > 1:
         ess = arviz_stats.ess(posterior, method="mean")
         r_eff = np.concatenate([v.values.ravel() for v in ess.data_vars.values()]).mean() / (chains * draws)
-    log_weights, pareto_k = array_stats.psislw(log_likelihood.reshape(-1, N).T, r_eff=r_eff)
-    return log_weights.T, pareto_k
+    log_p = log_likelihood.reshape(-1, N)
+    equal = np.ptp(log_p, axis=0) == 0
+    log_weights, pareto_k = np.full_like(log_p, -np.log(len(log_p))), np.full(N, -np.inf)
+    if not equal.all():
+        smooth, pareto_k[~equal] = array_stats.psislw(log_p[:, ~equal].T, r_eff=r_eff)
+        log_weights[:, ~equal] = smooth.T
+    return log_weights, pareto_k
 
 
 def weighted(log_weights: np.ndarray | float, log_p: np.ndarray) -> np.ndarray:

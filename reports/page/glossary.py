@@ -57,7 +57,9 @@ _TERMS = (
         "prior",
         "prior",
         "Distribution of the parameters before the data are seen. Where none is given, a weak one is computed from "
-        "the data: centred at their mean, with a scale that follows their covariance and K.",
+        "the data: of numbers centred at their mean, with a scale that follows their covariance and K (Fraley & Raftery "
+        "2007); of probabilities flat but for an observation of all clusters together, spread as the data (Clogg et "
+        "al. 1991); of rates exponential with the mean of the data (Jaynes 1968).",
         "",
         "Fraley & Raftery 2007, Journal of Classification 24",
     ),
@@ -172,8 +174,8 @@ _TERMS = (
         "cavi",
         "CAVI",
         "Coordinate-ascent variational inference: updates one factor of a [[mean-field]] q after the other, each in "
-        "closed form, so that the [[elbo]] never falls. Here q(z, π, μ, Λ) = q(z) q(π) Π<sub>k</sub> q(μ<sub>k</sub>, "
-        "Λ<sub>k</sub>).",
+        "closed form, so that the [[elbo]] never falls. Here q(z, π, θ) = q(z) q(π) Π<sub>k</sub> q(θ<sub>k</sub>), where "
+        "θ<sub>k</sub> are the parameters of cluster k: of a Gaussian one μ<sub>k</sub> and Λ<sub>k</sub> together.",
         "",
         f"{BISHOP}, section 10.2",
         ("CAVI",),
@@ -625,8 +627,8 @@ _TERMS = (
     Term(
         "aic",
         "AIC",
-        "Akaike's information criterion: log likelihood at its maximum less the number of free parameters, here "
-        "halved and with its sign changed.",
+        "Akaike's information criterion: log likelihood at its maximum less the number of free parameters, times −2, so "
+        "that smaller is better. Beside log densities it is shown as −AIC / 2.",
         "−AIC / 2 = L − p",
         "Akaike 1974, IEEE Transactions on Automatic Control 19",
         ("AIC",),
@@ -635,7 +637,8 @@ _TERMS = (
         "bic",
         "BIC",
         "Bayesian information criterion: log likelihood at its maximum less a penalty that grows with the number of "
-        "points; a rough log [[evidence]]. Here halved and with its sign changed.",
+        "points, times −2, so that smaller is better. Beside log densities it is shown as −BIC / 2, a rough log "
+        "[[evidence]].",
         "−BIC / 2 = L − (p / 2) log N",
         "Schwarz 1978, Annals of Statistics 6",
         ("BIC",),
@@ -643,8 +646,8 @@ _TERMS = (
     Term(
         "icl",
         "ICL",
-        "Integrated completed likelihood: [[bic]] less the entropy of the [[responsibilities]], so that clusters that "
-        "overlap count for less.",
+        "Integrated completed likelihood: −[[bic|BIC]] / 2 less the entropy of the [[responsibilities]], so that clusters "
+        "that overlap count for less; times −2, so that smaller is better. Beside log densities it is shown as −ICL / 2.",
         "−ICL / 2 = −BIC / 2 + Σ<sub>n</sub> Σ<sub>k</sub> r<sub>nk</sub> log r<sub>nk</sub>",
         "Biernacki, Celeux & Govaert 2000, IEEE Transactions on Pattern Analysis and Machine Intelligence 22",
         ("ICL",),

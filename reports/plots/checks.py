@@ -37,7 +37,7 @@ def plot_checks(table: pd.DataFrame) -> Figure:
         ax.hlines(y, part["lower"], part["upper"], color=colours, linewidth=3.4)
         ax.scatter(part["median"], y, 16, "white", edgecolors=colours, zorder=3)
         ax.axvline(observed, color=style.INK, linewidth=1.6, zorder=0)
-        ax.set_title(style.shortened(statistic, 34), fontsize=9)
+        ax.set_title(style.wrapped(style.shortened(statistic, 56), 30), fontsize=9)
         ax.locator_params(axis="x", nbins=4)
         ax.set_xlim(*_frame(part, observed))
     for ax in axes[:, 0]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from reports.plots import style
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ def plot_khat(method: str, elpd: Any, title: str) -> Figure:
         )
         figure = style.of_collection(collection)
         ax, khat = figure.axes[0], elpd.pareto_k.values
-        ax.set(title=title, ylim=(min(khat.min(), 0) - 0.05, max(khat.max(), elpd.good_k) + 0.1))
+        khat = khat[np.isfinite(khat)]  # where all weights are equal there is none
+        ax.set(title=title, ylim=(khat.min(initial=0) - 0.05, khat.max(initial=elpd.good_k) + 0.1))
         ax.text(
             1.01, elpd.good_k, "limit", transform=ax.get_yaxis_transform(), va="center", color=style.MUTED, fontsize=8
         )
