@@ -32,15 +32,11 @@ def kept(wanted: bool = True) -> Iterator[None]:
     import jax
 
     own = folder()
-    if wanted:
-        with suppress(OSError):
-            own.mkdir(parents=True, exist_ok=True)
-    if not wanted or jax.config.jax_compilation_cache_dir or not os.access(own, os.W_OK):
+    if not wanted or jax.config.jax_compilation_cache_dir or not ready(own):
         yield
         return
     from jax.experimental.compilation_cache import compilation_cache
 
-    _prune(own)
     settings = {
         "jax_compilation_cache_dir": str(own),
         "jax_persistent_cache_min_compile_time_secs": FASTEST,
@@ -58,8 +54,10 @@ def kept(wanted: bool = True) -> Iterator[None]:
         compilation_cache.reset_cache()
 
 
-def _prune(own: Path) -> None:
-    """Delete the oldest files until the others are small enough."""
+def ready(own: Path) -> bool:
+    """Whether there is a folder and it can be written; the oldest files are deleted until the others are small enough."""
+    with suppress(OSError):
+        own.mkdir(parents=True, exist_ok=True)
     with suppress(OSError):
         files = sorted((path for path in own.iterdir() if path.is_file()), key=lambda path: -path.stat().st_mtime)
         size = 0.0
@@ -67,3 +65,4 @@ def _prune(own: Path) -> None:
             size += path.stat().st_size
             if size > LARGEST:
                 path.unlink()
+    return os.access(own, os.W_OK)

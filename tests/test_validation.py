@@ -3,6 +3,7 @@
 import logging
 from copy import deepcopy
 from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import pymc as pm
@@ -16,7 +17,7 @@ from models import cache
 from reports.commands.app import app
 from reports.comparison.results import Results
 from reports.comparison.verdict import CORRELATIONS
-from reports.page import render, right
+from reports.page import glance, opening, render, right
 from reports.page.validation_view import ValidationView
 from reports.validation import predictive
 from reports.validation.evidence import evidence
@@ -341,6 +342,26 @@ def test_the_first_sentence_says_whether_it_is_right(validation):
     assert "It agrees in b" in lost
 
 
+def test_a_departure_that_the_limits_allow_is_not_said_to_agree(validation):
+    """By rewriting the fault of the exact draws: two tenths of an sd are certain, and the verdict allows half of one."""
+    manifest = deepcopy(validation.results.manifest)
+    sentence = "tau is shifted, by 0.2 posterior sd."
+    fault = {"kind": "shift", "where": "tau", "sentence": sentence, "size": 0.2, "divergence": 0.02, "left": 0.0}
+    manifest["faults"]["exact"] = fault
+    view = ValidationView(replace(validation.results, manifest=manifest))
+    said = right.right(view, "exact")
+    assert said.startswith(f"Nearly. A departure is certain: {sentence} It is small: all of its variables stay within")
+    assert "allow a median 0.5 sd away and intervals 0.8 to 1.25 times as wide" in said
+    named, *claims = opening.uses(view, "exact")
+    assert named.words == "✗ shifted, within limits"
+    assert {claim.words for claim in claims} == {"✓ within limits"}
+    row = next(row for row in glance.summary(view).rows if row[0].method == "exact")
+    assert "within limits" in [cell.text for cell in row]
+    assert "agrees" not in [cell.text for cell in row]
+    manifest["verdict"]["exact"]["tau"]["state"] = "cannot tell"
+    assert right.right(view, "exact").endswith(f"A departure, however small, is certain: {sentence}")
+
+
 def test_what_cannot_be_told_says_what_would_tell(validation):
     """By rewriting the verdict on the exact draws, whose one variable is then undecided."""
     manifest = deepcopy(validation.results.manifest)
@@ -445,3 +466,41 @@ def test_a_model_that_pymc_cannot_draw_from_has_no_graph(monkeypatch):
     with pm.Model() as model:
         pm.Flat("mu", shape=2)
     assert run._graph(model) is None
+
+
+def test_draws_are_kept_for_the_next_run_of_the_same_model(target, tmp_path, monkeypatch):
+    from reports.validation import run
+    from reports.validation.catalogue import Options
+    from reports.validation.kept import Shelf
+
+    shelf, options = Shelf(target, tmp_path), Options(draws=100, chains=2)
+
+    def fitted(seed=0):
+        return run._run("laplace", target, options, np.random.default_rng(seed), shelf)
+
+    first, entry = fitted()
+    monkeypatch.setattr(laplace, "fit", None)
+    again, said = fitted()
+    assert datetime.fromisoformat(said.pop("made"))
+    assert said["seconds"] == first.seconds
+    assert said | {"seconds": entry["seconds"]} == entry
+    for name, values in first.values.items():
+        np.testing.assert_array_equal(again.values[name], values)
+    np.testing.assert_array_equal(again.log_q, first.log_q)
+    assert again.info == entry["info"]
+    assert fitted(seed=1)[1]["status"] == "failed"  # it would have had to run
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:500])
+    assert fitted()[1]["status"] == "failed"
+
+
+def test_draws_of_other_data_are_not_taken(tmp_path):
+    from reports.validation.kept import Shelf
+
+    def place(y):
+        with pm.Model() as model:
+            pm.Normal("y", pm.Normal("mu"), observed=[0.5, y])
+        return Shelf(Target.of(model), tmp_path).place("nuts", {}, np.random.default_rng(0))
+
+    assert place(2.0) == place(2.0)
+    assert place(2.0) != place(2.0 + 1e-9)

@@ -173,6 +173,8 @@ def summarise_validation(result: Validation) -> None:
         say(f"{view.label(method)} failed: {failure}", err, "red")
     for question, words in answers(view):
         say(Links({}).plain(f"{question}{'' if question.endswith('?') else ':'} {words}"))
+    if view.kept:
+        say(view.kept)
 
 
 def reference_line(view: View) -> str:

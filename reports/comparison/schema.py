@@ -230,9 +230,10 @@ class AnyModel(TypedDict):
 
 
 class ValidatedMethod(Method):
-    """A method, and the variables of the model that it does not have."""
+    """A method, the variables of the model that it does not have, and when its draws were made if they were kept."""
 
     missing: list[str]
+    made: NotRequired[str]
 
 
 class Fault(TypedDict):

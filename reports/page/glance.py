@@ -35,7 +35,7 @@ def summary(view: View) -> Table:
         rows.append(
             [
                 Cell(style.METHODS[method].label if method in style.METHODS else method, method=method),
-                *(Cell(state, tone=TONES.get(state, "")) for state in said),
+                *(Cell(view.word(method, state), tone=TONES.get(state, "")) for state in said),
                 *(QUANTITIES[metric][1](view.value(method, metric), view.se(method, metric)) for metric in metrics),
                 *(time_cell(facts["seconds"].get(part)) for part in parts),
             ]

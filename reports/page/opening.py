@@ -163,18 +163,18 @@ FAULTS = {
 
 
 def fault_use(fault: dict[str, Any], judged: dict[str, Any]) -> Use:
-    """Return the fault that a method most likely has, in the colour of its worst claim."""
-    worst = max((said["state"] for said in judged.values()), key=SEVERITY.__getitem__)
-    within = " The limits of the verdict allow that much." if worst == "agrees" else ""
-    return Use(
-        "[[likeliest-fault|likeliest fault]]", worst, literal(fault["sentence"]) + within, said=FAULTS[fault["kind"]]
-    )
+    """Return the fault that a method most likely has; that it departs is certain, whether or not the limits allow as much."""
+    allowed = max((said["state"] for said in judged.values()), key=SEVERITY.__getitem__) == "agrees"
+    said = f"{FAULTS[fault['kind']]}{', within limits' if allowed else ''}"
+    within = " The limits of the verdict allow that much." if allowed else ""
+    return Use("[[likeliest-fault|likeliest fault]]", "differs", literal(fault["sentence"]) + within, said=said)
 
 
 def use(view: View, method: str, claim: str, said: dict[str, Any]) -> Use:
     """Return one claim with its deciding check in parts, and why it was lowered if it was."""
+    words = view.word(method, said["state"])
     if not said["checks"]:
-        return Use(claim, said["state"], literal(said["because"]))
+        return Use(claim, said["state"], literal(said["because"]), said=words)
     check, facts = said["checks"][0], view.methods[method]
     notes = []
     if not view.trusted:
@@ -193,6 +193,7 @@ def use(view: View, method: str, claim: str, said: dict[str, Any]) -> Use:
         answer.limits(check),
         LIMITS[check["quantity"]].why,
         check_address(view, method, claim),
+        words,
     )
 
 

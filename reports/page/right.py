@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from reports.comparison.verdict import CORRELATIONS, SEVERITY
+from reports.comparison.verdict import CORRELATIONS, LIMITS, SEVERITY
 from reports.metrics.quality import usable
 from reports.page import answer
 from reports.page.numbers import number, with_error
@@ -53,12 +53,31 @@ def right(view: ValidationView, method: str) -> str:
         rest = f" The rest agrees with {against}." if states["agrees"] else ""
         unreliable = view.methods[method]["converged"] is False
         why = f"it {answer.own_caveat(view.methods[method])}" if unreliable else "more draws would tell"
-        return f"This cannot be told for {differences(judged, open_)}: {why}.{rest}"
+        found = departure(view, method)
+        certain = f" A departure, however small, is certain: {found}" if found else ""
+        return f"This cannot be told for {differences(judged, open_)}: {why}.{rest}{certain}"
     nearest = max((said["checks"][0] for said in judged.values() if said["checks"]), key=answer.reach, default=None)
     near = f" Nearest to a limit: {answer.check_words(nearest)}." if nearest else ""
-    small = f" A departure within the limits is certain: {found.rstrip()}" if (found := blame(view, method)) else ""
-    whole = "all of its variables" if len(view.blocks) > 1 else literal(view.blocks[0])
-    return f"Yes, as far as these draws show: {whole} agree{'' if len(view.blocks) > 1 else 's'} with {against}.{near}{small}"
+    several = len(view.blocks) > 1
+    whole, verb = ("all of its variables", "") if several else (literal(view.blocks[0]), "s")
+    if found := departure(view, method):
+        return (
+            f"Nearly. A departure is certain: {found} It is small: {whole} stay{verb} within the limits of the verdict, "
+            f"{allowed()}.{near}"
+        )
+    return f"Yes, as far as these draws show: {whole} agree{verb} with {against}.{near}"
+
+
+def allowed() -> str:
+    """Return in words how far a posterior may depart and still be said to agree."""
+    moved, width = LIMITS["median_shift"], LIMITS["width_ratio"]
+    return f"which allow a median {moved.high:g} sd away and intervals {width.low:g} to {width.high:g} times as wide"
+
+
+def departure(view: ValidationView, method: str) -> str:
+    """Return what is certain to be another than under the reference, be it one fault or several."""
+    found = view.manifest["faults"].get(method)
+    return literal(found["sentence"]) if found else ""
 
 
 def claim(name: str) -> str:

@@ -56,6 +56,8 @@ def setting(view: ValidationView) -> Section:
                 "warn",
             )
         )
+    if view.kept:
+        section.blocks.append(Notice(view.kept))
     section.blocks += [Code(manifest["command"], "Command"), Code(model["text"], "Model, as PyMC writes it")]
     if model["graph"]:
         words = "Graph of the model: what depends on what; shaded variables are observed."

@@ -176,6 +176,22 @@ class ValidationView(View):
         """The variable of a number; None for what is none."""
         return self.variables.get(target)
 
+    def word(self, method: str, state: str) -> str:
+        """A state as a reader sees it: a method that is certain to depart, however little, is not said to agree."""
+        return "within limits" if state == "agrees" and method in self.manifest["faults"] else state
+
+    @property
+    def kept(self) -> str:
+        """Which draws are those of an earlier run, in a sentence."""
+        made = {self.label(m): facts["made"] for m, facts in self.methods.items() if "made" in facts}
+        if not made:
+            return ""
+        last = max(made.values()).replace("T", " ").removesuffix("+00:00")
+        return (
+            f"The draws of {listing(list(made))} were kept from an earlier run of the same model, data, seed and settings (the "
+            f"last of {last} UTC), and so were their times; --no-cache runs all anew."
+        )
+
     def lacking(self, method: str) -> list[str]:
         """The variables that a method does not have."""
         return list(self.methods[method]["missing"])

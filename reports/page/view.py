@@ -139,6 +139,10 @@ class View:
         """What is judged of a method, in the order in which it is shown."""
         return list(EVERY)
 
+    def word(self, method: str, state: str) -> str:
+        """The state of a method's claim as a reader sees it."""
+        return state
+
     @cached_property
     def number_trees(self) -> dict[str, xr.DataTree]:
         """The trees with the weights and the clusters' means and covariances of `numbers` alone as their posteriors."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pymc as pm
     import xarray as xr
 
+    from reports.validation.kept import Shelf
     from reports.validation.results import Joined
     from reports.validation.target import Target
 
@@ -82,7 +83,8 @@ def validate(
     progress : bool, callable or Watch, optional
         True shows a bar; see `reports.comparison.run.compare`.
     cache : bool
-        Whether what JAX compiles is kept in the user's folder for caches, so that a second run of the model takes less long.
+        Whether what JAX compiles, and the draws of each method, are kept in the user's folder for caches, so that a second run
+        of the same model takes less long; see `reports.validation.kept`.
     **options
         ``draws``, ``chains``, ``tune``, ``sampler``, ``second_sampler``, ``target_accept``, ``advi_steps``, ``moves``; see
         `reports.validation.catalogue.Options`.
@@ -98,6 +100,7 @@ def validate(
         found under ``failures``.
     """
     from models.cache import kept
+    from reports.validation.kept import Shelf
     from reports.validation.target import Target
 
     began = time.perf_counter()
@@ -115,11 +118,12 @@ def validate(
         progress.tell("model", "done")
         looked = time.perf_counter()
         ours: dict[str, Joined] = {}
+        shelf = Shelf.of(target, cache)
         for method, own_rng in zip(METHODS, method_rngs, strict=True):
             if method not in chosen:
                 continue
             progress.tell(method, "running")
-            found, entries[method] = _run(method, target, settings, own_rng)
+            found, entries[method] = _run(method, target, settings, own_rng, shelf)
             if found is not None:
                 ours[method] = found
             progress.tell(method, "failed" if found is None else "done")
@@ -201,12 +205,16 @@ def _added(
 
 
 def _run(
-    method: str, target: Target, options: Options, rng: np.random.Generator
+    method: str, target: Target, options: Options, rng: np.random.Generator, shelf: Shelf
 ) -> tuple[Joined | None, dict[str, Any]]:
-    """One method's draws, or None, and its entry in the manifest."""
+    """One method's draws, or None, and its entry in the manifest; draws that are kept are taken."""
     spec = METHODS[method]
     settings = spec.settings(options)
     entry = entry_of(spec.title, spec.kind, spec.bound_kind, settings) | {"missing": []}
+    place = shelf.place(method, settings, rng)
+    if (kept := shelf.take(place)) is not None:
+        joined, said = kept
+        return joined, entry | said | _success(joined, joined.seconds)
     found = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
@@ -222,13 +230,13 @@ def _run(
         dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning | RuntimeWarning))
     )
     if found is not None:
-        entry |= {
-            "status": "ok",
-            "converged": found.converged,
-            "seconds": {"import": imported} | found.seconds,
-            "info": plain(found.info),
-        }
+        entry |= _success(found, {"import": imported} | found.seconds)
+        shelf.put(place, found, entry)
     return found, entry
+
+
+def _success(found: Joined, seconds: Mapping[str, float]) -> dict[str, Any]:
+    return {"status": "ok", "converged": found.converged, "seconds": dict(seconds), "info": plain(found.info)}
 
 
 def _observed(target: Target) -> xr.Dataset:
