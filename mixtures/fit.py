@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from mixtures.chunks import held, mapped
 from mixtures.engines import missing
 from mixtures.engines.responsibilities import drawn, fold, log_sum, log_sum_draws, normalise, normalise_draws
 from mixtures.errors import stamped, unstamped
@@ -197,11 +198,15 @@ class Fit:
         A mixture of Student-t densities for a closed form (PRML 10.81), the log of the mean density over the draws
         otherwise; for a point estimate that is the plug-in density.
 
+        Of rows that Dask holds it is a `dask.array`, computed when it is asked for.
+
         Raises
         ------
         ValueError
             If x is no matrix of finite real numbers, or NaN where values may be missing.
         """
+        if held(x):
+            return mapped(x, self.log_predictive)
         x = check_matrix(x, self.family.missing)
         if isinstance(self.posterior, Conjugate):
             q = self.posterior
@@ -237,6 +242,8 @@ class Fit:
         The optimal q(z) for a conjugate posterior (PRML 10.49), the mean over the draws otherwise. Draws must share one
         labelling for that mean to say anything: see `mixtures.labels.align`.
 
+        Of rows that Dask holds it is a `dask.array`, computed when it is asked for.
+
         Raises
         ------
         TypeError
@@ -244,6 +251,8 @@ class Fit:
         ValueError
             If x is no matrix of finite real numbers, or NaN where values may be missing.
         """
+        if held(x):
+            return mapped(x, self.responsibilities, self.n_components)
         x = check_matrix(x, self.family.missing)
         if isinstance(self.posterior, Conjugate):
             eta = fold(

@@ -1,17 +1,19 @@
-"""Rows of data, wherever they are: an array, a memory map, or blocks that come one at a time.
+"""Rows of data, wherever they are: an array, a memory map, blocks that come one at a time, or blocks that Dask holds.
 
-Whatever reads the data reads it through `blocks`, so that nothing but one block need be in memory.
+Whatever reads the data reads it through `folded` or `blocks`, so that nothing but one block need be in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from mixtures.chunks import Chunked, held
 from mixtures.errors import FeatureError
 
 Rows = np.ndarray | Iterable[np.ndarray] | Iterable[tuple[np.ndarray, np.ndarray]]
@@ -29,8 +31,8 @@ def as_rows(x: Rows) -> Rows:
     """``x`` as a matrix (N, D) of floats or as blocks that can be read again and again.
 
     An array of float32 or float64, a memory map among them, stays as it is; other numbers become float64, and masked ones
-    NaN. Anything else that can be iterated over is taken for blocks, each a matrix (B, D) or a pair of one and its weights
-    (B,); every reading must bring as many rows as the first.
+    NaN. A `dask.array` or `dask.dataframe` becomes `mixtures.chunks.Chunked`. Anything else that can be iterated over is taken
+    for blocks, each a matrix (B, D) or a pair of one and its weights (B,); every reading must bring as many rows as the first.
 
     Raises
     ------
@@ -38,7 +40,13 @@ def as_rows(x: Rows) -> Rows:
         If x is an array that is not a matrix with at least one row and one column, is complex or holds other things than
         numbers, or if x is blocks that can be read only once.
     """
-    if isinstance(x, Sequences):
+    if isinstance(x, Sequences | Chunked):
+        return x
+    if held(x):
+        x = Chunked.of(x)
+        as_real(np.empty(0, x.dtype))
+        if len(x.shape) != 2 or 0 in x.shape:
+            raise ValueError(f"x has shape {x.shape}; expected a matrix (N, D) with at least one row and one column")
         return x
     if isinstance(x, Iterator):
         raise ValueError("x is an iterator, which ends after one reading; give an iterable that starts anew each time")
@@ -196,8 +204,10 @@ class Repeated:
             )
 
 
-def as_weights(x: Rows, weights: np.ndarray | None) -> np.ndarray | None:
+def as_weights(x: Rows, weights: Any) -> Any:
     """Weights of the rows of x as float64, shape (N,); None where every row counts once. Sequences have one each, (S,).
+
+    Of rows that Dask holds they may be an array, a `dask.array` or a series, and become `mixtures.chunks.Chunked`.
 
     Raises
     ------
@@ -209,6 +219,8 @@ def as_weights(x: Rows, weights: np.ndarray | None) -> np.ndarray | None:
         return None
     if isinstance(x, Sequences):
         return np.repeat(_checked(weights, len(x.edges) - 1, "one a sequence"), x.lengths)
+    if isinstance(x, Chunked):
+        return weights if isinstance(weights, Chunked) else _checked_in_chunks(x, x.aligned(weights))
     if not isinstance(x, np.ndarray):
         raise ValueError("blocks bring their own weights: give pairs (x, weights) instead of weights")
     return _checked(weights, len(x))
@@ -218,19 +230,89 @@ def _checked(weights: np.ndarray, n: int, each: str = "one a row") -> np.ndarray
     weights = as_real(weights).astype(np.float64, copy=False)
     if weights.shape != (n,):
         raise ValueError(f"weights have shape {weights.shape}; expected ({n},), {each}")
+    _refuse_range(*_range(weights, each.split()[-1]))
+    return weights
+
+
+def _range(weights: np.ndarray, each: str = "row", start: int = 0) -> tuple[float, float]:
+    """The smallest and largest of the positive weights, infinity and zero where there is none."""
     bad = ~(np.isfinite(weights) & (weights >= 0))
     if bad.any():
         row = int(np.argmax(bad))
-        raise ValueError(f"the weight of {each.split()[-1]} {row} is {weights[row]}; expected a number of at least 0")
-    if not weights.any():
+        raise ValueError(f"the weight of {each} {start + row} is {weights[row]}; expected a number of at least 0")
+    some = weights[weights > 0]
+    return float(some.min(initial=np.inf)), float(some.max(initial=0))
+
+
+def _refuse_range(low: float, high: float) -> None:
+    if not high:
         raise ValueError("all weights are zero; at least one row must count")
-    low, high = weights[weights > 0].min(), weights.max()
     if low < SMALLEST_WEIGHT or high > 1 / SMALLEST_WEIGHT:
         raise ValueError(
             f"weights range from {low:.3g} to {high:.3g}, where products lose their digits; multiply all by one number that "
             "brings them near 1"
         )
+
+
+def _checked_in_chunks(x: Chunked, weights: Chunked) -> Chunked:
+    def each(block: Any, w: None, start: int) -> tuple[float, float]:
+        return _range(as_real(block), start=start)
+
+    _refuse_range(*weights.fold(each, lambda a, b: (min(a[0], b[0]), max(a[1], b[1])), name="weights"))
     return weights
+
+
+def folded[T](
+    x: Rows,
+    weights: Any,
+    each: Callable[[np.ndarray, np.ndarray | None, int], T | None],
+    join: Callable[[T, T], T],
+    name: str = "rows",
+) -> T | None:
+    """What ``each`` makes of the blocks of x, their weights and the numbers of their first rows, joined in order.
+
+    Parameters
+    ----------
+    x, weights
+        As `as_rows` and `as_weights` have them.
+    each : callable
+        None is left out of what is joined.
+    join : callable
+    name : str
+        See `mixtures.chunks.Chunked.fold`.
+
+    Returns
+    -------
+    None if there is no block, or all that ``each`` returned is None.
+    """
+    if isinstance(x, Chunked):
+        return x.fold(partial(_folded_chunk, each, join, x.width), join, weights, name)
+    total, start = None, 0
+    for block, w in blocks(x, weights):
+        own = each(block, w, start)
+        start += len(block)
+        total = own if total is None else total if own is None else join(total, own)
+    return total
+
+
+def _folded_chunk(each: Any, join: Any, width: int, chunk: Any, weights: Any, first: int) -> Any:
+    """`folded` of one chunk, where it is; ``first`` is the number of its first row."""
+    x, weights = chunk_of(chunk, weights, width)
+    return folded(x, weights, lambda block, w, start: each(block, w, first + start), join)
+
+
+def chunk_of(chunk: Any, weights: Any, width: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """A block as Dask holds it, and its weights, as arrays of floats.
+
+    Raises
+    ------
+    ValueError
+        If it is no matrix of so many columns of real numbers.
+    """
+    x = as_real(chunk)
+    if x.ndim != 2 or x.shape[1] != width:
+        raise ValueError(f"a block of x has shape {x.shape}; expected {width} columns")
+    return x, None if weights is None else as_real(weights).astype(np.float64, copy=False)
 
 
 def blocks(x: Rows, weights: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
@@ -244,6 +326,10 @@ def blocks(x: Rows, weights: np.ndarray | None = None) -> Iterator[tuple[np.ndar
     """
     if isinstance(x, Sequences):
         x = x.x
+    if isinstance(x, Chunked):
+        for chunk, own in zip(x, weights if weights is not None else (None,) * len(x.blocks), strict=True):
+            yield from blocks(*chunk_of(chunk, own, x.width))
+        return
     if isinstance(x, np.ndarray):
         for start in range(0, len(x), BLOCK):
             rows = slice(start, start + BLOCK)
@@ -329,15 +415,15 @@ def moments(x: Rows, weights: np.ndarray | None = None, *, root: bool = False) -
     """
     x = as_rows(x)
     weights = as_weights(x, weights)
-    result, start = None, 0
-    for block, w in blocks(x, weights):
-        refuse_missing(block, start)
-        start += len(block)
-        own = _block_moments(block, w, root)
-        result = own if result is None else result if own is None else result.join(own)
+    result = folded(x, weights, partial(_moments, root), Moments.join, "moments")
     if result is None:
         raise ValueError("x has no rows that count")
     return replace(result, root=_covariance_root(x, weights, result)) if root else result
+
+
+def _moments(scattered: bool, block: np.ndarray, weights: np.ndarray | None, start: int) -> Moments | None:
+    refuse_missing(block, start)
+    return _block_moments(block, weights, scattered)
 
 
 def seen_moments(x: Rows, weights: np.ndarray | None = None) -> Moments:
@@ -350,20 +436,7 @@ def seen_moments(x: Rows, weights: np.ndarray | None = None) -> Moments:
     """
     x = as_rows(x)
     weights = as_weights(x, weights)
-    columns: list[Moments | None] = []
-    rows, n, start = 0, 0.0, 0
-    for block, w in blocks(x, weights):
-        refuse_missing(block, start, missing=True)
-        start += len(block)
-        w = np.ones(len(block)) if w is None else w
-        seen = ~np.isnan(block)
-        known = seen.any(1) & (w > 0)
-        rows, n = rows + int(known.sum()), n + float(w[known].sum())
-        own = [
-            _block_moments(block[here][:, [d]], w[here], False) if here.any() else None for d, here in enumerate(seen.T)
-        ]
-        pairs = zip(columns or [None] * len(own), own, strict=True)
-        columns = [a.join(b) if a and b else a or b for a, b in pairs]
+    rows, n, columns = folded(x, weights, _seen, _both_seen, "moments") or (0, 0.0, [])
     if not rows:
         raise ValueError("x has no rows that count")
     never = [d for d, column in enumerate(columns) if column is None]
@@ -374,6 +447,25 @@ def seen_moments(x: Rows, weights: np.ndarray | None = None) -> Moments:
     mean, squares, low, high = (np.concatenate([getattr(column, name) for column in each]) for name in names)
     often = np.array([column.n for column in each])
     return Moments(rows, n, mean, squares / often * n, low, high, max(column.eps for column in each), seen=often)
+
+
+def _seen(block: np.ndarray, w: np.ndarray | None, start: int) -> tuple[int, float, list[Moments | None]]:
+    """Rows that count, their weight, and the moments of what was seen of each feature."""
+    refuse_missing(block, start, missing=True)
+    w = np.ones(len(block)) if w is None else w
+    seen = ~np.isnan(block)
+    known = seen.any(1) & (w > 0)
+    each = [
+        _block_moments(block[here][:, [d]], w[here], False) if here.any() else None for d, here in enumerate(seen.T)
+    ]
+    return int(known.sum()), float(w[known].sum()), each
+
+
+def _both_seen(
+    a: tuple[int, float, list[Moments | None]], b: tuple[int, float, list[Moments | None]]
+) -> tuple[int, float, list[Moments | None]]:
+    columns = [one.join(other) if one and other else one or other for one, other in zip(a[2], b[2], strict=True)]
+    return a[0] + b[0], a[1] + b[1], columns
 
 
 def refuse_missing(x: np.ndarray, start: int = 0, missing: bool = False) -> None:
@@ -389,19 +481,25 @@ def refuse_missing(x: np.ndarray, start: int = 0, missing: bool = False) -> None
         )
 
 
-def informed(x: Any, weights: np.ndarray | None) -> tuple[Any, np.ndarray | None]:
+def informed(x: Any, weights: Any) -> tuple[Any, Any]:
     """Rows and weights that are zero for rows of which nothing was seen; blocks without another row are left out.
 
     Such a row says nothing of any parameter, for log sum_k pi_k = 0; in a sequence it takes time, and stays.
     """
     if isinstance(x, Sequences):
         return x, weights
+    if isinstance(x, Chunked):
+        return x, x.derive(_informed, 0, weights)
     if not isinstance(x, np.ndarray):
         return Repeated(_Informed(x)), weights
     nothing = np.isnan(x).all(1)
     if not nothing.any():
         return x, weights
     return x, np.where(nothing, 0.0, 1.0 if weights is None else weights)
+
+
+def _informed(chunk: Any, weights: Any) -> np.ndarray:
+    return np.where(np.isnan(as_real(chunk)).all(1), 0.0, 1.0 if weights is None else as_real(weights))
 
 
 def informative[T: (np.ndarray, Sequences)](x: T) -> T:
@@ -455,10 +553,14 @@ def _covariance_root(x: Rows, weights: np.ndarray | None, data: Moments) -> np.n
             return scale[:, None] * L
     except np.linalg.LinAlgError:
         pass
-    R = np.empty((0, len(scale)))
-    for block, w in blocks(x, weights):
-        offset = (block - data.mean) / scale
-        R = np.linalg.qr(np.concatenate([R, offset if w is None else offset * np.sqrt(w)[:, None]]), mode="r")
+    mean = data.mean
+
+    def offset(block: np.ndarray, w: np.ndarray | None, start: int) -> np.ndarray:
+        rows = (block - mean) / scale
+        return np.linalg.qr(rows if w is None else rows * np.sqrt(w)[:, None], mode="r")
+
+    R = folded(x, weights, offset, lambda a, b: np.linalg.qr(np.concatenate([a, b]), mode="r"), "moments")
+    assert R is not None
     return scale[:, None] * root_of(R) / np.sqrt(data.n)
 
 
@@ -488,14 +590,19 @@ def count(x: Rows, weights: np.ndarray | None = None, missing: bool = False) -> 
     ValueError
         If a value is infinite, or missing where none may be, or all weights are zero.
     """
-    rows, n = 0, 0.0
-    for block, w in blocks(x, weights):
-        refuse_missing(block, rows, missing)
-        rows += len(block)
-        n += len(block) if w is None else float(w.sum())
+    rows, n = folded(x, weights, partial(_count, missing), _add, "count") or (0, 0.0)
     if not n > 0:
         raise ValueError("x has no rows that count")
     return rows, n
+
+
+def _count(missing: bool, block: np.ndarray, w: np.ndarray | None, start: int) -> tuple[int, float]:
+    refuse_missing(block, start, missing)
+    return len(block), float(len(block) if w is None else w.sum())
+
+
+def _add(a: tuple[int, float], b: tuple[int, float]) -> tuple[int, float]:
+    return a[0] + b[0], a[1] + b[1]
 
 
 def sample(
@@ -512,15 +619,19 @@ def sample(
         Share of the total weight that these rows have.
     """
     chosen = np.arange(rows) if rows <= size else np.sort(rng.choice(rows, size, replace=False, shuffle=False))
-    parts, start, total = [], 0, 0.0
-    for block, own in blocks(x, weights):
-        here = chosen[(chosen >= start) & (chosen < start + len(block))] - start
+
+    def each(
+        block: np.ndarray, own: np.ndarray | None, start: int
+    ) -> tuple[list[tuple[np.ndarray, np.ndarray]], float]:
+        first, last = np.searchsorted(chosen, [start, start + len(block)])
+        here = chosen[first:last] - start
         w = np.ones(len(block)) if own is None else own
-        parts.append((block[here].astype(np.float64), w[here]))
-        start += len(block)
-        total += w.sum()
-    some, w = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return some, w, float(w.sum() / total)
+        return [(block[here].astype(np.float64), w[here])], float(w.sum())
+
+    found = folded(x, weights, each, lambda a, b: (a[0] + b[0], a[1] + b[1]), "sample")
+    assert found is not None
+    some, w = (np.concatenate(part) for part in zip(*found[0], strict=True))
+    return some, w, float(w.sum() / found[1])
 
 
 def check_matrix(x: np.ndarray, missing: bool = False) -> np.ndarray:

@@ -16,7 +16,7 @@ PACKAGES = ("mixtures", "models", "reports")
 # From the bottom: a file imports from its own floor and those below.
 FLOORS = {
     "mixtures": (
-        ("errors", "model", "rows", "seeds"),
+        ("chunks", "errors", "model", "rows", "seeds"),
         ("engines",),
         ("fit", "labels", "sequences"),
         ("families", "allocations"),

@@ -22,7 +22,7 @@ from mixtures.engines.responsibilities import fold, normalise
 from mixtures.errors import CollapseError
 from mixtures.families.collapse import refuse_empty
 from mixtures.model import Allocation
-from mixtures.rows import Rows, blocks
+from mixtures.rows import Rows, folded
 
 # About its own mean a cluster keeps digits down to this smallest eigenvalue of its correlations.
 LEAST = 100 * float(np.finfo(float).eps)
@@ -152,17 +152,26 @@ def _read(
     x: Rows, weights: np.ndarray | None, blur: np.ndarray, assign: Assign, at: list[Any]
 ) -> tuple[float, np.ndarray]:
     """sum_n w_n log_z_n, and s (K, P) of the assigned responsibilities, each about the origin of its own family."""
-    total, s = 0.0, np.zeros((len(at), len(blur)))
-    step = max(1, BLOCK_ELEMENTS // s.size)
-    for block, w in blocks(x, weights):
-        for start in range(0, len(block), step):
-            rows = slice(start, start + step)
-            log_z, r = assign(block[rows])
-            if w is not None:
-                log_z, r = log_z * w[rows], r * w[rows, None]
-            total += float(log_z.sum())
-            s += [r_k @ f.features(block[rows]) for r_k, f in zip(r.T, at, strict=True)]
+    found = folded(x, weights, partial(_sums, assign, at), lambda a, b: (a[0] + b[0], a[1] + b[1]), "pass")
+    assert found is not None
+    total, s = found
     return total, s + s[:, :1] * blur
+
+
+def _sums(
+    assign: Assign, at: list[Any], block: np.ndarray, w: np.ndarray | None, start: int
+) -> tuple[float, np.ndarray]:
+    """What a block adds to `_read`."""
+    total, s = 0.0, np.zeros((len(at), 1 + int(at[0].monomials[-1, 0])))
+    step = max(1, BLOCK_ELEMENTS // s.size)
+    for first in range(0, len(block), step):
+        rows = slice(first, first + step)
+        log_z, r = assign(block[rows])
+        if w is not None:
+            log_z, r = log_z * w[rows], r * w[rows, None]
+        total += float(log_z.sum())
+        s += [r_k @ f.features(block[rows]) for r_k, f in zip(r.T, at, strict=True)]
+    return total, s
 
 
 def _pass(

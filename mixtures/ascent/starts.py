@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from mixtures.engines import missing
 from mixtures.errors import DistinctRowsError
 from mixtures.fit import Fit
 from mixtures.model import Allocation, Family
-from mixtures.rows import Rows, blocks, sample
+from mixtures.rows import Rows, folded, sample
 
 METHODS = ("k-means++", "k-means", "rows", "random")
 
@@ -82,10 +83,8 @@ def starts(
         return init.state(x, weights)[None]  # type: ignore[attr-defined]
     if not isinstance(init, str):
         assign = given(x, rows, metric or family, K, init)
-        s, start = np.zeros((K, 1 + family.monomials[-1, 0])), 0
-        for block, w in blocks(x, weights):
-            s += statistics(block, family, assign(block, start), w)
-            start += len(block)
+        s = folded(x, weights, lambda block, w, start: statistics(block, family, assign(block, start), w), add, "start")
+        assert s is not None
         return allocation.begin(s[None], x, weights)
     if init not in METHODS:
         raise ValueError(f"init is {init!r}; expected one of {', '.join(METHODS)}, an array, or a Fit")

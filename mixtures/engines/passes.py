@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from operator import add
 from typing import Any
 
 import numpy as np
 
-from mixtures.engines import missing, plain, sequences
+from mixtures.chunks import Chunked
+from mixtures.engines import dask, missing, plain, sequences
 from mixtures.model import Family
-from mixtures.rows import Rows, Sequences, blocks
+from mixtures.rows import Rows, Sequences, blocks, folded
 
 Pass = Callable[..., tuple[np.ndarray, np.ndarray]]
 
@@ -27,7 +29,7 @@ FUSED_FROM = 100_000
 
 def one_pass(
     x: Rows,
-    weights: np.ndarray | None,
+    weights: Any,
     family: Family,
     points: int,
     reg_covar: float | np.ndarray = 0.0,
@@ -60,6 +62,12 @@ def one_pass(
         raise ValueError(f"precision is {precision!r}, which only the JAX engine has; others compute in float64")
     if np.any(reg_covar) and not np.any(noise(family, 1.0)[0]):
         raise ValueError(f"reg_covar is {reg_covar}, a variance; no feature of the {family.name} family has one")
+    if isinstance(x, Chunked):
+        of_block = partial(
+            one_pass, family=family, points=points, reg_covar=reg_covar, engine=engine, precision=precision
+        )
+        like = of_block(np.zeros((1, x.width)), None)  # refuses what no block can have
+        return dask.OverChunks(x, weights, of_block, entropy, rounding(like))
     in_coordinates = isinstance(x, np.ndarray) and x.ndim == 3
     codes = None if family.missing or in_coordinates else family.divided()
     if engine == "fused" and codes is None and not family.affine:
@@ -162,12 +170,18 @@ def log_base(x: Rows, weights: np.ndarray | None, family: Family) -> float:
     """sum_n w_n log h(x_n): what the base measure adds to sum_n w_n log_z_n whatever eta is."""
     if not family.has_base:
         return 0.0
-    each = ((family.log_base(block), w) for block, w in blocks(x, weights))
-    return float(sum(base.sum() if w is None else base @ w for base, w in each))
+    return folded(x, weights, partial(_log_base, family), add, "base") or 0.0
+
+
+def _log_base(family: Family, block: np.ndarray, w: np.ndarray | None, start: int) -> float:
+    base = family.log_base(block)
+    return float(base.sum() if w is None else base @ w)
 
 
 def entropy(pass_: Pass, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """sum_n w_n log_z_n of a pass, and the entropy of its responsibilities, -sum_nk w_n r_nk log r_nk, both (...), in nats."""
+    if isinstance(pass_, dask.OverChunks):
+        return pass_(eta)[0], pass_.entropy(eta)
     log_z, s = pass_(eta)
     if isinstance(pass_, missing.Grouped | missing.OverBlocks):
         return log_z, pass_.entropy(eta)

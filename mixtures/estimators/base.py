@@ -28,10 +28,12 @@ from mixtures.ascent.climb import Runs
 from mixtures.ascent.online import Learned, learn
 from mixtures.ascent.starts import starts
 from mixtures.ascent.whole import whole
+from mixtures.chunks import Chunked, held
 from mixtures.engines.missing import densities
 from mixtures.engines.passes import blur, noise, one_pass
 from mixtures.engines.responsibilities import fold, log_sum, normalise
 from mixtures.errors import CollapseError, DistinctRowsError, FeatureError, stamped, unstamped
+from mixtures.estimators.chunked import answered, counted, rows_of, total
 from mixtures.estimators.given import Start, start_of
 from mixtures.estimators.structures import MATRICES, blurred_root, family_of, shape_of, theta_of
 from mixtures.families.scaling import dependence
@@ -144,7 +146,8 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Float32 or float64; the arithmetic is in float64 either way.
+            Float32 or float64; the arithmetic is in float64 either way. Rows that Dask holds, a `dask.array` or
+            `dask.dataframe`, stay where they are, and predictions for such rows are `dask.array`.
         y : Ignored
         sample_weight : array-like of shape (n_samples,), optional
             How many observations each row stands for. A whole number is the same as that many copies of the row.
@@ -196,7 +199,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             singular = dependence(data) if self.covariance_type in MATRICES else None
             why = "" if singular is None else f" {self._named(singular)}, so that the covariance of X is singular."
             raise CollapseError(f"{ILL_DEFINED} Here, {error}.{why}") from error
-        self._settle(X.dtype)
+        self._settle(_kind(X))
 
         unit = self._bound_unit(data.n)
         self.n_iter_ = len(end.trace)
@@ -246,7 +249,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             reg_covar=self.reg_covar,
         )
         self._store(self._parameters(family, allocation, learned.s * learned.n))
-        self._settle(rows.dtype)
+        self._settle(_kind(rows))
         self._batches = family, allocation, learned
         self.n_iter_, self.converged_, self.lower_bound_, self.lower_bounds_ = learned.batches, False, np.nan, []
         return self
@@ -271,6 +274,9 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """The mean of `score_samples` over the rows of X, by weight where ``sample_weight`` is given."""
+        if held(X):
+            sum_of_log_p, n = total(X, sample_weight, self._unnamed().score_samples)
+            return sum_of_log_p / n
         log_p = self.score_samples(X)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(
@@ -325,6 +331,9 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _log_likelihood(self, X: Any, sample_weight: Any) -> float:
         """The log likelihood of the rows of X at the fitted parameters, in nats."""
+        if held(X):
+            own = self._unnamed()
+            return total(X, sample_weight, lambda x: own._answer(x, own._at_parameters, log_sum))[0]
         log_p = self._answer(X, self._at_parameters, log_sum)
         weights = _check_sample_weight(unmasked(sample_weight), log_p, dtype=np.float64, ensure_non_negative=True)
         return float(log_p.astype(np.float64) @ weights)
@@ -351,6 +360,10 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _rows(self, X: Any, sample_weight: Any, **checks: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """The rows, and their weights as the method takes them."""
+        if held(X):
+            least = checks.get("ensure_min_samples", 1)
+            X, weights = rows_of(self, X, sample_weight, self._finite, checks["reset"], least)
+            return X, None if weights is None else self._observations(weights)
         X = validate_data(self, unmasked(X), dtype=[np.float64, np.float32], ensure_all_finite=self._finite, **checks)
         if sample_weight is None:
             return X, None
@@ -380,6 +393,13 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             return np.maximum(densities(family, x, eta), LOWEST)
         return np.maximum(family.features(x) @ eta.T, LOWEST)
 
+    def _unnamed(self) -> Self:
+        """A copy that asks no names of the rows of a block."""
+        check_is_fitted(self)
+        own = copy(self)
+        own.__dict__.pop("feature_names_in_", None)
+        return own
+
     def _by_features(self) -> tuple[np.ndarray, np.ndarray]:
         """Origin and unit of coordinates that suit the fitted components, with a scale for each feature."""
         D = self.means_.shape[1]
@@ -402,6 +422,8 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         answer: Callable[[np.ndarray], np.ndarray],
     ) -> np.ndarray:
         """Answers from log densities (B, K) of X in blocks of rows, in the precision of X and of the parameters."""
+        if held(X):
+            return answered(self, X, density, answer)
         check_is_fitted(self)
         X = validate_data(self, unmasked(X), reset=False, ensure_all_finite=self._finite)
         answers = self._by_blocks(X, density(), answer)
@@ -514,8 +536,11 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         assert end.own is not None
         beyond = end.own.pass_(self._method(end.own.family, allocation, end.s)[0])[1]
         self._store(self._about(end.own, allocation, beyond))
-        log_p = self._by_blocks(task.X, self._log_joint(), log_sum)
-        return End(float(np.average(log_p, weights=task.weights)) * task.data.n, end.bound, end.converged)
+        log_p = partial(self._by_blocks, log_density=self._log_joint(), answer=log_sum)
+        if isinstance(task.X, Chunked):
+            return End(total(task.X, task.weights, log_p)[0], end.bound, end.converged)
+        bound = float(np.average(log_p(task.X), weights=task.weights)) * task.data.n
+        return End(bound, end.bound, end.converged)
 
     def _about(self, own: Own, allocation: Allocation, s: np.ndarray) -> dict[str, Any]:
         """`_parameters` of a state about the components' own centres."""
@@ -564,7 +589,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             even = family_of("spherical", family.origin, unit, None)
             init, clusters = (STARTS[self.init_params], K) if start is None else (start.guess, start.clusters)
             if start is not None and start.rows is not None:
-                weights = start.rows * (1.0 if weights is None else weights)
+                weights = counted(X, start.rows, weights)
             labels = Dirichlet.symmetric(clusters)
             s = starts(X, weights, len(X), family, labels, init, self.n_init, rng, even, each, task.compiled)
             s = blur(s, noise(family, self.reg_covar))
@@ -607,7 +632,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """Bring the fitted parameters to the precision of X, where that is the contract."""
 
     @abstractmethod
-    def _observations(self, weights: np.ndarray) -> np.ndarray:
+    def _observations(self, weights: Any) -> Any:
         """The weights of the rows as the method takes them."""
 
     @abstractmethod
@@ -649,9 +674,16 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
 def _total(X: Any, sample_weight: Any) -> float:
     """Number of observations, rows of which nothing was seen left out."""
+    if held(X):
+        return total(X, sample_weight, lambda x: np.zeros(len(x)))[1]
     weights = _check_sample_weight(unmasked(sample_weight), X, dtype=np.float64)
     values = np.asarray(unmasked(X))
     return float(weights[~np.isnan(values).all(1)].sum()) if values.dtype.kind == "f" else float(weights.sum())
+
+
+def _kind(X: Any) -> np.dtype:
+    """The type of rows after their checks: of numbers that are not float32, float64."""
+    return X.dtype if X.dtype == np.float32 else np.dtype(np.float64)
 
 
 def generator(random_state: np.random.RandomState) -> np.random.Generator:

@@ -268,7 +268,7 @@ class BayesianGaussianMixture(Mixture):
     def _process(self) -> bool:
         return self.weight_concentration_prior_type == "dirichlet_process"
 
-    def _observations(self, weights: np.ndarray) -> np.ndarray:
+    def _observations(self, weights: Any) -> Any:
         return weights
 
     def _bound_unit(self, n: float) -> float:

@@ -11,10 +11,12 @@ from sklearn.utils.validation import validate_data
 from mixtures import COVARIANCES
 from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.ascent import centred
+from mixtures.chunks import Chunked
 from mixtures.estimators.base import (
     Mixture,
     Task,
 )
+from mixtures.estimators.chunked import scaled
 from mixtures.estimators.structures import (
     MATRICES,
     as_array,
@@ -223,8 +225,10 @@ class GaussianMixture(Mixture):
         mixture._store(mixture._of_covariances(family, pi / pi.sum(), mu, Sigma))
         return mixture
 
-    def _observations(self, weights: np.ndarray) -> np.ndarray:
+    def _observations(self, weights: Any) -> Any:
         """The weights scaled to a mean of one, for their scale does not matter."""
+        if isinstance(weights, Chunked):
+            return scaled(weights)
         weights = weights / weights.max()
         return weights / weights.mean()
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from operator import add
 from typing import ClassVar, Self
 
 import numpy as np
@@ -29,7 +30,7 @@ from mixtures.families.discrete import (
 )
 from mixtures.families.hyperparameters import Batch
 from mixtures.model import Coords, Divided, Theta
-from mixtures.rows import Rows, as_rows, as_weights, blocks
+from mixtures.rows import Rows, as_rows, as_weights, folded
 from mixtures.seeds import Rng, generator
 
 
@@ -121,10 +122,8 @@ class Categorical(Discrete):
         if len(C) != len(mean) or min(C) < 1:
             raise ValueError(f"levels is {list(C)}; expected {len(mean)} positive numbers, one a feature")
         flat = cls(DirichletProduct(np.ones(sum(C))), C, missing=missing)
-        counts = np.zeros(sum(C))
-        for block, w in blocks(x, as_weights(x, weights)):
-            indicators = flat.coordinates(block)
-            counts += indicators.sum(0) if w is None else w @ indicators
+        counts = folded(x, as_weights(x, weights), partial(_counted, flat), add, "moments")
+        assert counts is not None
         if a0 is None:
             n = flat.spread(n)
             alpha = 1 + np.where(n > 0, counts, 1 / flat.spread(np.array(C))) / np.where(n > 0, n, 1) / n_components
@@ -384,6 +383,12 @@ class Categorical(Discrete):
         if len({family.levels for family in families}) > 1:
             raise ValueError("the data sets differ in their levels; give the same levels to from_data")
         return replace(super().stack(families), coded=False)
+
+
+def _counted(family: Categorical, block: np.ndarray, w: np.ndarray | None, start: int) -> np.ndarray:
+    """How often each level of each feature was seen in a block, (L,)."""
+    indicators = family.coordinates(block)
+    return indicators.sum(0) if w is None else w @ indicators
 
 
 def _behind_zero(linear: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from mixtures.errors import CollapseError, FeatureError
 from mixtures.families.gaps import Separate, behind
 from mixtures.model import Coords, Divided, Theta
-from mixtures.rows import Rows, as_rows, as_weights, blocks, refuse_missing
+from mixtures.rows import Rows, as_rows, as_weights, folded, refuse_missing
 
 SMALLEST = 1e-300
 """Stands for a probability or a rate of zero: its logarithm is still a number, and zero times it is zero."""
@@ -194,19 +195,29 @@ def read(
         If a value is missing where none may be, or is no whole number from 0 to ``most``, or there is no row.
     """
     x = as_rows(x)
-    n, start, total, high = np.zeros(()), 0, np.zeros(()), np.zeros(())
-    for block, w in blocks(x, as_weights(x, weights)):
-        refuse_missing(block, start, missing)
-        refuse_fractions(block, most, what, start, missing)
-        start += len(block)
-        seen = ~np.isnan(block)
-        known = np.where(seen, block, 0) if missing else block
-        n = n + (seen.sum(0) if w is None else w @ seen)
-        total = total + (known.sum(0, dtype=np.float64) if w is None else w @ known)
-        high = np.maximum(high, known.max(0))
+    found = folded(x, as_weights(x, weights), partial(_read, most, what, missing), _both, "moments")
+    n, total, high = found or (np.zeros(()),) * 3
     if not np.any(n > 0):
         raise ValueError("x has no rows that count")
     return n, np.divide(total, n, out=np.full(np.shape(n), np.nan), where=n > 0), high
+
+
+def _read(
+    most: float | np.ndarray, what: str, missing: bool, block: np.ndarray, w: np.ndarray | None, start: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How often each feature was seen in a block, and its sum and largest value."""
+    refuse_missing(block, start, missing)
+    refuse_fractions(block, most, what, start, missing)
+    seen = ~np.isnan(block)
+    known = np.where(seen, block, 0) if missing else block
+    n = seen.sum(0) if w is None else w @ seen
+    return n, known.sum(0, dtype=np.float64) if w is None else w @ known, known.max(0)
+
+
+def _both(
+    a: tuple[np.ndarray, np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return a[0] + b[0], a[1] + b[1], np.maximum(a[2], b[2])
 
 
 def check_components(n_components: int) -> None:

@@ -12,12 +12,13 @@ Matrices keep their size (D, D), with zeros for what is left out, so that one ar
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mixtures.model import Link, Theta
-from mixtures.rows import Rows, as_rows, as_weights, blocks
+from mixtures.rows import Rows, as_rows, as_weights, folded
 
 # The one Gaussian that sets a default prior has settled once nothing moves by more than this, in units of the spread.
 SETTLED, MOST_STEPS = 1e-9, 500
@@ -137,6 +138,19 @@ class Conditional(NamedTuple):
         return own + shift, second + N[..., None, None] * V + shift[..., :, None] * self.b[..., None, :]
 
 
+def _by_patterns(family: Any, block: np.ndarray, w: np.ndarray | None, start: int) -> dict[bytes, np.ndarray]:
+    """The statistics (P,) of the rows of each pattern of gaps in a block."""
+    t = family.features(block)
+    if w is not None:
+        t = t * w[:, None]
+    keys, number = np.unique(np.isnan(block), axis=0, return_inverse=True)
+    return {key.tobytes(): t[number.ravel() == g].sum(0) for g, key in enumerate(keys)}
+
+
+def _both(a: dict[bytes, np.ndarray], b: dict[bytes, np.ndarray]) -> dict[bytes, np.ndarray]:
+    return a | {key: a.get(key, 0.0) + t for key, t in b.items()}
+
+
 def one_gaussian(family: Any, x: Rows, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Mean (D,) and covariance (D, D) of one Gaussian at its maximum likelihood, in the family's coordinates, by EM.
 
@@ -149,16 +163,8 @@ def one_gaussian(family: Any, x: Rows, weights: np.ndarray | None) -> tuple[np.n
     x, weights
         What its coordinates were taken from.
     """
-    patterns: dict[bytes, np.ndarray] = {}
     x = as_rows(x)
-    for block, w in blocks(x, as_weights(x, weights)):
-        t = family.features(block)
-        if w is not None:
-            t = t * w[:, None]
-        keys, number = np.unique(np.isnan(block), axis=0, return_inverse=True)
-        for g, key in enumerate(keys):
-            known = patterns.get(key.tobytes(), 0.0)
-            patterns[key.tobytes()] = known + t[number.ravel() == g].sum(0)
+    patterns = folded(x, as_weights(x, weights), partial(_by_patterns, family), _both, "moments") or {}
     D = len(family.unit)
     seen = np.array([~np.frombuffer(key, bool) for key in patterns])
     s_o = np.array(list(patterns.values()))[seen.any(1), None]

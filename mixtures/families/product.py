@@ -15,15 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy.linalg import block_diag
 
+from mixtures.chunks import Chunked
 from mixtures.errors import FeatureError
 from mixtures.model import Coords, Divided, Link, Theta
-from mixtures.rows import Rows, as_rows, as_weights, blocks
+from mixtures.rows import Rows, as_real, as_rows, as_weights, blocks
 from mixtures.seeds import Rng, generator
 
 
@@ -120,7 +121,7 @@ class Product:
                 f"{len(families)} families, {len(columns)} sets of columns and {len(own)} of hyperparameters; expected as "
                 "many of each"
             )
-        width = next(blocks(x))[0].shape[1]
+        width = x.width if isinstance(x, Chunked) else next(blocks(x))[0].shape[1]
         if sorted(int(c) for part in columns for c in part) != list(range(width)):
             raise ValueError(f"x has {width} columns; each must belong to one part, and the parts have {list(columns)}")
         parts = []
@@ -508,7 +509,13 @@ def apart(family: Any, x: Rows) -> Iterator[tuple[Any, np.ndarray, Rows]]:
 
 
 def _of(x: Rows, columns: np.ndarray) -> Rows:
+    if isinstance(x, Chunked):
+        return x.derive(partial(_taken, columns), len(columns))
     return x[:, columns] if isinstance(x, np.ndarray) else _Columns(x, columns)
+
+
+def _taken(columns: np.ndarray, chunk: Any, weights: None) -> np.ndarray:
+    return as_real(chunk)[:, columns]
 
 
 def _numbered(dims: tuple[str, ...], number: int) -> tuple[str, ...]:
