@@ -11,16 +11,19 @@ from mixtures.allocations.markov import Markov
 from mixtures.datasets import DataError, simulate_series
 from mixtures.datasets.series import lengths_of
 from mixtures.families.poisson import Poisson
-from mixtures.methods import em, exact, gibbs
+from mixtures.methods import cavi, em, exact, gibbs
 from mixtures.rows import Sequences
 from mixtures.sequences import given
 from reports import Results, compare, select
+from reports.comparison import in_order
 from reports.comparison.added import as_added
+from reports.comparison.catalogue import Options
 from reports.comparison.prepared import prepare
 from reports.metrics import ahead, chain, evidence, future, paths, series_checks
 from reports.page import blocks
 from reports.page.blocks import embedded
 from reports.page.build import figures, write
+from reports.page.scores import prediction
 from reports.page.sections import SECTIONS
 from reports.page.states import times
 from reports.page.view import View
@@ -57,6 +60,12 @@ def test_every_method_is_measured_and_judged(short):
         assert np.isfinite(found["cavi", metric, "transitions"])
         assert np.isfinite(found["cavi", metric, "log dwell time[0]"])
         assert np.isfinite(found["cavi", metric, "stationary[0]"])
+
+
+def test_series_too_short_for_leave_future_out_say_so(short):
+    assert short.results.manifest["leave_future_out"]["gibbs"]["missing"].startswith("the longest sequence has 6 steps")
+    text = " ".join(block.text for block in prediction(View(short.results)).blocks if block.kind == "notice")
+    assert "CAVI has no leave-future-out score: the longest sequence has 6 steps" in text
 
 
 def test_nothing_takes_rows_for_exchangeable(short):
@@ -317,6 +326,26 @@ def test_leave_future_out_adds_up_to_a_ratio_of_exact_evidences(counts):
     assert found.elpd.sum() == pytest.approx(ratio, abs=0.3)  # four times the spread over seeds
     assert (found.khat <= 0.7).all()
     assert 1 <= found.fits <= 7
+
+
+def test_a_comparison_has_leave_future_out_of_methods_that_are_quick_to_fit_again(counts, sampled):
+    """By Gibbs sampling within Monte Carlo error of a ratio of exact evidences, and no higher for CAVI by more than that."""
+    family, allocation = model(counts)
+    rows = Sequences(np.array([0, 1, 0, 9, 8, 10, 9, 0, 1, 0])[:, None].astype(float))
+    own = {
+        "gibbs": sampled,
+        "cavi": cavi.fit(rows, family, allocation, rng=0),
+        "em": em.fit(rows, family, allocation, rng=0),
+    }
+    streams = {m: np.random.default_rng(i) for i, m in enumerate(own)}
+    found, facts = in_order._future(own, rows, Options(restarts=2), streams, "gibbs")
+    values = {(row.method, row.metric): row.value for row in found}
+    ends = [exact.fit(x, family, allocation).info["log_evidence"][-1] for x in (rows, Sequences(rows.x[:3]))]
+    assert 7 * values["gibbs", "lfo_log_density"] == pytest.approx(ends[0] - ends[1], abs=0.4)
+    assert values["cavi", "lfo_log_difference"] < 0.1
+    assert set(facts) == {"cavi", "gibbs"}
+    assert facts["gibbs"]["first"] == 3
+    assert 1 <= facts["gibbs"]["fits"] <= 7
 
 
 def test_leave_future_out_goes_on_step_by_step_in_all_sequences():

@@ -120,6 +120,14 @@ def compare(
         bool,
         typer.Option("--two-sample", help="Let a classifier try to tell each method's draws from the reference's."),
     ] = False,
+    leave_future_out: Annotated[
+        bool | None,
+        typer.Option(
+            "--leave-future-out/--no-leave-future-out",
+            help="Score CAVI and Gibbs sampling on every step of sequences by fits to the steps before it.",
+            show_default="where there are few rows",
+        ),
+    ] = None,
     add: Annotated[
         list[str] | None,
         typer.Option(
@@ -175,11 +183,16 @@ def compare(
             "reg_covar": reg_covar,
             "reference": reference,
             "two_sample": two_sample,
+            "leave_future_out": leave_future_out,
         }
         options = Options(**settings)
         check_order(chosen, reference, ordered, start, sticky)
         extra = named_paths(add or [])
         check_covariance(covariance)
+        if leave_future_out and not ordered:
+            raise ValueError(
+                "--leave-future-out needs rows in the order of time; give --hmm or --sequence, or leave it out"
+            )
         correlated = covariance in ("full", "tied")
 
         def check(rows: int, features: int) -> None:

@@ -37,6 +37,9 @@ class Options:
         affordable, else the first sampler that passed its checks, which two that passed must agree on.
     two_sample : bool
         Whether a classifier tries to tell each method's draws from the reference's, which takes seconds a method.
+    leave_future_out : bool, optional
+        Whether CAVI and Gibbs sampling are scored by leave-future-out on sequences, for which they fit several beginnings of
+        them; by default where there are few rows.
 
     Raises
     ------
@@ -53,6 +56,7 @@ class Options:
     advi_steps: int = 20_000
     reference: str = "auto"
     two_sample: bool = False
+    leave_future_out: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("draws", "chains", "tune", "restarts", "advi_steps"):

@@ -6,8 +6,10 @@ a state are counted on paths drawn from the posterior, and nothing is left out o
 
 from __future__ import annotations
 
+import warnings
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,8 @@ import numpy as np
 
 from mixtures import Conjugate
 from mixtures.allocations.markov import Markov
+from mixtures.errors import ConvergenceWarning
+from mixtures.methods import cavi, gibbs
 from mixtures.rows import Sequences
 from mixtures.sequences import SequenceFit, given
 from mixtures.tables import parameters_of
@@ -43,6 +47,7 @@ from reports.metrics import (
     chain,
     classes,
     evidence,
+    future,
     goodness,
     label_free,
     modes,
@@ -57,6 +62,9 @@ from reports.metrics import (
 
 if TYPE_CHECKING:
     import xarray as xr
+
+# Rows up to which leave-future-out is not waited for, and draws of the posterior of each beginning.
+FEW, DRAWS_A_FIT = 200, 2000
 
 
 def measure(fits: dict[str, Any], data: Data, options: Options, rng: np.random.Generator) -> Measured:
@@ -118,6 +126,10 @@ def measure(fits: dict[str, Any], data: Data, options: Options, rng: np.random.G
         rows += _scores(
             "heldout", {m: ahead.heldout(f, data.whole, data.lengths_heldout) for m, f in drawn.items()}, against
         )
+    asked = options.leave_future_out
+    if asked or (asked is None and len(x) <= FEW):
+        found_of_future, facts["leave_future_out"] = _future(fits, x, options, streams, against)
+        rows += found_of_future
     found_of_chain = {m: chain.derived(posterior) for m, posterior in posteriors.items()}
     if against is not None:
         rows += _against(against, drawn, posteriors, found_of_chain, together, ratios, x, common_points)
@@ -171,6 +183,40 @@ def _scores(part: str, log_p: dict[str, np.ndarray], against: str | None) -> lis
         if against is not None and m != against:
             rows.append(prediction.paired_difference(m, against, f"{part}_log_difference", value, log_p[against]))
     return rows
+
+
+def _future(
+    fits: dict[str, Any], x: Sequences, options: Options, streams: dict[str, np.random.Generator], against: str | None
+) -> tuple[list[Row], dict[str, Any]]:
+    """Leave-future-out of the methods that are quick to fit again, and what the page says of it."""
+    log_p: dict[str, np.ndarray] = {}
+    facts: dict[str, Any] = {}
+    for m in (m for m in REFITTED if m in fits):
+        rng = streams[m].spawn(1)[0]
+        refit = partial(REFITTED[m], fits[m], options, rng)
+        try:
+            first = future.first_step(x.lengths)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # of fits to beginnings, k-hat and the errors tell
+                score = future.leave_future_out(refit, x, first)
+        except ValueError as error:
+            facts[m] = {"missing": str(error)}
+            continue
+        log_p[m] = score.elpd
+        worst = float(score.khat.max()) if len(score.khat) else None
+        facts[m] = {"fits": score.fits, "first": first, "khat": worst}
+    return _scores("lfo", log_p, against if against in log_p else None), facts
+
+
+def _again_by_cavi(fit: SequenceFit, options: Options, rng: np.random.Generator, x: Any) -> Any:
+    return cavi.fit(x, fit.family, fit.allocation, rng=rng, restarts=options.restarts).as_draws(1, DRAWS_A_FIT, rng)
+
+
+def _again_by_gibbs(fit: SequenceFit, options: Options, rng: np.random.Generator, x: Any) -> Any:
+    return gibbs.fit(x, fit.family, fit.allocation, rng=rng, draws=DRAWS_A_FIT // 4)
+
+
+REFITTED = {"cavi": _again_by_cavi, "gibbs": _again_by_gibbs}
 
 
 def _against(

@@ -79,6 +79,15 @@ SERIES = (
         ("pseudo-residual", "pseudo-residuals"),
     ),
     Term(
+        "lfo",
+        "leave-future-out",
+        "Mean log density of every row given all rows before it, under a posterior that has seen these alone. A row left out "
+        "of the middle of a series would be told by its neighbours.",
+        "log p(x<sub>t</sub> | x<sub>1</sub>, …, x<sub>t−1</sub>)",
+        "Bürkner, Gabry & Vehtari 2020, Journal of Statistical Computation and Simulation 90",
+        ("leave-future-out",),
+    ),
+    Term(
         "autocorrelation",
         "autocorrelation",
         "Correlation of a series with itself so many steps, the lag, before.",

@@ -55,6 +55,8 @@ def prediction(view: View) -> Section:
         "train_log_difference": "difference",
         "heldout_log_density": "held out",
         "heldout_log_difference": "difference",
+        "lfo_log_density": "leave-future-out",
+        "lfo_log_difference": "difference",
     }
     shown = [metric for metric in columns if view.has(metric)]
     rows = [
@@ -79,8 +81,33 @@ def prediction(view: View) -> Section:
                 "end of each sequence, predicted row by row from all that came before."
             )
         )
+        section.blocks += _leave_future_out(view)
     section.blocks += leave_one_out(view)
     return section
+
+
+def _leave_future_out(view: View) -> list[Notice]:
+    """Return how leave-future-out came about, and why a method has none."""
+    found = view.manifest.get("leave_future_out") or {}
+    ended = {m: f for m, f in found.items() if "fits" in f}
+    said = [
+        f"{view.label(m)} has no leave-future-out score: {f['missing']}." for m, f in found.items() if m not in ended
+    ]
+    if ended:
+        first = next(iter(ended.values()))["first"]
+        times = listing([f"{view.label(m)} {_times(f['fits'])}" for m, f in ended.items()])
+        how = (
+            f"[[lfo|Leave-future-out]]: every row from step {first + 1} on is predicted from all rows before it, by a "
+            "posterior that has seen these alone. Draws serve for later rows with importance weights, and the method is fitted "
+            f"again where [[khat|k-hat]] says that these cannot be relied on: {times}. Methods that take longer to fit have no "
+            "such score."
+        )
+        said = [how, *said]
+    return [Notice(text) for text in said]
+
+
+def _times(n: int) -> str:
+    return {1: "once", 2: "twice"}.get(n, f"{n} times")
 
 
 def _impossible(view: View) -> list[Notice]:
