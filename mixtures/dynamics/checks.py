@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mixtures.dynamics.model import LinearDynamics
-from mixtures.engines.kalman import Data
-from mixtures.rows import Rows, Sequences, as_real
+from mixtures.engines.kalman import Data, as_data
+from mixtures.rows import Rows
 
 
 def checked(x: Rows, model: LinearDynamics, fitted: bool = True) -> Data:
@@ -17,9 +17,8 @@ def checked(x: Rows, model: LinearDynamics, fitted: bool = True) -> Data:
     ValueError
         If x holds infinities or nothing at all, has another number of features than the model, or too few rows for its states.
     """
-    if not isinstance(x, Sequences):
-        given = as_real(x)
-        x = Sequences(given[:, None] if given.ndim == 1 else given)
+    data = as_data(x)
+    x = data.x
     if x.shape[1] != model.D:
         raise ValueError(f"x has {x.shape[1]} features; the model has {model.D}")
     if np.isinf(x.x).any():
@@ -27,7 +26,7 @@ def checked(x: Rows, model: LinearDynamics, fitted: bool = True) -> Data:
     if model.loadings is not None and len(model.loadings) != len(x):
         raise ValueError(f"emission is known at {len(model.loadings)} rows; x has {len(x)}")
     if not fitted:
-        return Data(x)
+        return data
     if np.isnan(x.x).all(0).any():
         feature = int(np.flatnonzero(np.isnan(x.x).all(0))[0])
         raise ValueError(f"feature {feature} was never seen; leave it out")
@@ -39,4 +38,4 @@ def checked(x: Rows, model: LinearDynamics, fitted: bool = True) -> Data:
         )
     if seen <= n:
         raise ValueError(f"x holds {seen} values for {n} free parameters; give more rows, or a smaller model")
-    return Data(x)
+    return data

@@ -23,8 +23,8 @@ import numpy as np
 from mixtures.dynamics.joint import Entries, Joint
 from mixtures.dynamics.regression import Expected, Prior, Regression
 from mixtures.dynamics.rows import Rows
-from mixtures.engines.kalman import System
-from mixtures.rows import Sequences
+from mixtures.engines.kalman import System, as_data
+from mixtures.rows import Rows as Given
 
 Theta = dict[str, np.ndarray]
 
@@ -299,7 +299,7 @@ class LinearDynamics:
         """What stands in a regression of which nothing is free."""
         return Expected(part.B, part.Sigma)
 
-    def with_prior(self, x: Any) -> LinearDynamics:
+    def with_prior(self, x: Given) -> LinearDynamics:
         """The model with weak priors from the data, where it has none.
 
         Each precision matrix has D + 1 degrees of freedom and each single precision 2. Their prior means are those of a
@@ -311,7 +311,7 @@ class LinearDynamics:
         ----------
         x : ndarray, shape (N, D), or Sequences
         """
-        rows = x if isinstance(x, Sequences) else Sequences(x)
+        rows = as_data(x).x
         level = np.nanvar(rows.x, axis=0)
         gaps = np.concatenate([np.diff(part, axis=0) for part in rows])
         moved = np.nanvar(gaps, axis=0) if len(gaps) and not np.all(np.isnan(gaps)) else level

@@ -13,8 +13,8 @@ from scipy.linalg import solve_discrete_lyapunov
 
 from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.engines import kalman
-from mixtures.engines.kalman import Data, System
-from mixtures.rows import Rows, Sequences, as_real
+from mixtures.engines.kalman import System, as_data
+from mixtures.rows import Rows
 
 STARTS = ("known", "free", "diffuse", "stationary")
 
@@ -63,14 +63,6 @@ class States(NamedTuple):
     pairs: np.ndarray
     signal: np.ndarray
     spread: np.ndarray
-
-
-def as_data(x: Rows) -> Data:
-    """The sequences of x, of which one feature may come as a vector."""
-    if isinstance(x, Sequences):
-        return Data(x)
-    given = as_real(x)
-    return Data(Sequences(given[:, None] if given.ndim == 1 else given))
 
 
 def system(theta: Theta, start: Start = "known") -> System:

@@ -1,4 +1,4 @@
-"""Structural time series models by name, all with a diffuse start (Harvey 1989; Durbin & Koopman 2012, chapter 3).
+"""Structural time series models by name, with a diffuse start but for autoregression (Harvey 1989; Durbin & Koopman 2012, chapter 3).
 
 local-level          x_t = mu_t + e_t,  mu_(t+1) = mu_t + w_t
 local-linear-trend   mu_(t+1) = mu_t + nu_t + w_t,  nu_(t+1) = nu_t + v_t
@@ -60,6 +60,9 @@ def seasonal(period: int, **others: Any) -> LinearDynamics:
 def autoregression(p: int, **others: Any) -> LinearDynamics:
     """An autoregression of order p seen with noise: p coefficients and two variances (Durbin & Koopman 2012, equation 3.18).
 
+    It is about zero, so x should be centred. Its first state has a free mean and free variances: under a diffuse start the
+    likelihood has no bound where the last coefficient approaches zero.
+
     Parameters
     ----------
     p : int
@@ -71,7 +74,8 @@ def autoregression(p: int, **others: Any) -> LinearDynamics:
         raise ValueError(f"p is {p}; expected a whole number, at least 1")
     A = np.eye(int(p), k=-1)
     A[0] = NAN
-    return _structural(f"autoregression({p})", A, np.eye(1, int(p)), [NAN, *[0] * (int(p) - 1)], **others)
+    start = {"diffuse": False, "initial_mean": np.full(int(p), NAN), "initial_covariance": "diagonal"}
+    return _structural(f"autoregression({p})", A, np.eye(1, int(p)), [NAN, *[0] * (int(p) - 1)], **start | others)
 
 
 def random_regression(X: np.ndarray, **others: Any) -> LinearDynamics:

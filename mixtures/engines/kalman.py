@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from mixtures.rows import Sequences
+from mixtures.rows import Rows, Sequences, as_real
 
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -116,6 +116,14 @@ class Data:
         last = np.zeros(len(self.x), bool)
         last[self.x.edges[1:] - 1] = True
         return last
+
+
+def as_data(x: Rows) -> Data:
+    """The sequences of x, of which one feature may come as a vector."""
+    if isinstance(x, Sequences):
+        return Data(x)
+    given = as_real(x)
+    return Data(Sequences(given[:, None] if given.ndim == 1 else given))
 
 
 class Steps(NamedTuple):
