@@ -99,6 +99,31 @@ def test_smoother_has_the_moments_of_the_joint_distribution(case):
     np.testing.assert_allclose(found.sums.first[0], V[0], atol=1e-9)
 
 
+def test_compiled_smoother_has_the_moments_of_the_plain_one_after_it_has_settled():
+    rng, T = np.random.default_rng(8), 400
+    system = a_system(rng, 3, 4)
+    x = rng.standard_normal((T, 4))
+    x[200, 1], x[300] = np.nan, np.nan
+    log_z, mean, V, pairs = kalman.plain(x, system)
+    found = kalman.smooth(Data(Sequences(x)), system, each=True)
+    part = kalman.track(kalman.collapse(Data(Sequences(x)), system), slice(0, T), system)
+    assert len(part.covs) < T / 2  # covariances that do not change any more are not computed again
+    np.testing.assert_allclose(found.log_z, log_z, rtol=1e-11)
+    np.testing.assert_allclose(found.mean, mean, atol=1e-11)
+    np.testing.assert_allclose(found.V, V, atol=1e-11)
+    np.testing.assert_allclose(found.pairs[:-1], pairs, atol=1e-11)
+
+
+def test_sequences_are_smoothed_one_by_one():
+    rng = np.random.default_rng(2)
+    system, x = a_system(rng, 2, 1, q=1), some_rows(rng, 12, 1, 0.2)
+    both = kalman.smooth(Data(Sequences(x, [7, 5])), system, each=True)
+    alone = [kalman.smooth(Data(Sequences(part)), system, each=True) for part in (x[:7], x[7:])]
+    np.testing.assert_array_equal(both.mean, np.concatenate([one.mean for one in alone]))
+    np.testing.assert_allclose(both.sums.steps, sum(one.sums.steps for one in alone), rtol=1e-12)
+    np.testing.assert_array_equal(both.sums.first, np.concatenate([one.sums.first for one in alone]))
+
+
 @pytest.mark.parametrize("name", ["local-level", "smooth-trend"])
 def test_misspelt_structures_are_offered_the_nearest(name):
     with pytest.raises(ValueError, match=f"did you mean '{name}'"):

@@ -1,14 +1,14 @@
 """Variational Bayes for linear dynamical systems (Beal 2003, chapter 5), with the exact bound.
 
-q(z) q(theta) with q(theta) in three parts, one a regression. The smoother takes E[log p(x, z | theta)] as it is: a system with the
-parameters E[Lambda]^-1 E[Lambda B] and E[Lambda]^-1, and beside it factors exp(-z^T U z / 2), for E[B^T Lambda B] is more than the
-product of means (Barber & Chiappa 2007, *Unified inference for variational Bayesian linear Gaussian state-space models*).
+q(z) q(theta) with q(theta) in three parts, one a regression. The smoother takes E[log p(x, z | theta)] as it is: a system with
+the parameters E[Lambda]^-1 E[Lambda B] and E[Lambda]^-1, and beside it factors exp(-z^T U z / 2), for E[B^T Lambda B] is more
+than the product of means (Barber & Chiappa 2007, *Unified inference for variational Bayesian linear Gaussian state-space
+models*).
 """
 
 from __future__ import annotations
 
 from typing import Any
-
 
 from mixtures.dynamics.climbing import ascend
 from mixtures.dynamics.fit import DynamicsFit

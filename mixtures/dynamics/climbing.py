@@ -121,7 +121,7 @@ def ascend(
         each = [_passed(model, data, at, eta.shape[-1]) for at in eta.at]
         return np.array([log_z for log_z, _ in each]), np.stack([s for _, s in each])
 
-    rounding = 64 * np.finfo(float).eps * _magnitude(data)
+    rounding = _rounding(model, data)
     runs = climb(
         lambda _: (natural, pass_),
         s,
@@ -137,7 +137,7 @@ def ascend(
 
 def unflat(model: LinearDynamics, flat: np.ndarray) -> State:
     """The moments of the three regressions from all their numbers in a row."""
-    counts = [sum(int(np.prod(shape)) for shape in part.sizes) for part in model.parts]
+    counts = [sum(part.counts) for part in model.parts]
     parts = [part.unflat(own) for part, own in zip(model.parts, np.split(flat, np.cumsum(counts)[:-1]), strict=True)]
     return parts[0], parts[1], parts[2]
 
@@ -173,11 +173,14 @@ def _passed(model: LinearDynamics, data: Data, at: At, size: int) -> tuple[float
     return (log_z if np.isfinite(log_z) else -np.inf), _flat(s)[None]
 
 
-def _magnitude(data: Data) -> float:
-    """How large x is beside its changes: digits that are lost of every residual."""
+def _rounding(model: LinearDynamics, data: Data) -> float:
+    """Rounding error of a bound, in nats a row: that of residuals of x, and of moments about zero in its square."""
     level = np.abs(data.filled).max(0)
     moved = np.diff(data.filled, axis=0).std(0) if len(data.filled) > 1 else level
-    return float(1 + (level / np.where(moved > 0, moved, np.where(level > 0, level, 1))).max() ** 2)
+    size = float((level / np.where(moved > 0, moved, np.where(level > 0, level, 1))).max())
+    eps = np.finfo(float).eps
+    about_zero = model.moves.free.any() or model.observes.free.any()
+    return 64 * eps + 4 * eps * size + about_zero * (64 * eps * size**2) ** 2
 
 
 def _best(runs: Runs, model: LinearDynamics, n: float, max_iter: int, seconds: float, data: Data) -> Ascent:

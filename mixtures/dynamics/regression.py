@@ -10,6 +10,7 @@ data are second moments of y~ = y - (known part of B) u and of u, and the prior 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -170,6 +171,11 @@ class Regression(ABC):
     def sizes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of the moments."""
 
+    @cached_property
+    def counts(self) -> tuple[int, ...]:
+        """How many numbers each of the moments holds."""
+        return tuple(math.prod(shape) for shape in self.sizes)
+
     @abstractmethod
     def moments(self, n: Any, yy: np.ndarray, yu: np.ndarray, uu: np.ndarray) -> Moments:
         """Moments from sums over rows of which all features were seen: n (), yy (D', D'), yu (D', U), uu (U, U)."""
@@ -209,6 +215,8 @@ class Regression(ABC):
 
     def unflat(self, flat: np.ndarray) -> Moments:
         """The inverse of `Moments.flat`."""
-        counts = [int(np.prod(shape)) for shape in self.sizes]
-        parts = np.split(flat, np.cumsum(counts)[:-1])
-        return Moments(*(part.reshape(shape) for part, shape in zip(parts, self.sizes, strict=True)))
+        ends = np.cumsum(self.counts)
+        parts = (
+            flat[end - n : end].reshape(shape) for n, end, shape in zip(self.counts, ends, self.sizes, strict=True)
+        )
+        return Moments(*parts)

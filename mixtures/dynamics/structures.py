@@ -1,4 +1,4 @@
-"""Structural time series models by name, with a diffuse start but for autoregression (Harvey 1989; Durbin & Koopman 2012, chapter 3).
+"""Structural time series models by name (Harvey 1989; Durbin & Koopman 2012, chapter 3); all but autoregression start diffuse.
 
 local-level          x_t = mu_t + e_t,  mu_(t+1) = mu_t + w_t
 local-linear-trend   mu_(t+1) = mu_t + nu_t + w_t,  nu_(t+1) = nu_t + v_t

@@ -1,0 +1,565 @@
+"""Fits of linear dynamical systems: published digits, EM against an optimiser, the bound against the evidence, bad input."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.special import logsumexp
+from scipy.stats import gamma, matrix_normal, multivariate_normal, wishart
+
+from mixtures.datasets import load
+from mixtures.dynamics import (
+    LinearDynamics,
+    autoregression,
+    cavi,
+    em,
+    local_level,
+    local_linear_trend,
+    log_likelihood,
+    random_regression,
+    seasonal,
+    smooth_trend,
+    states,
+    structure,
+)
+from mixtures.dynamics.joint import Joint
+from mixtures.dynamics.passes import one_pass
+from mixtures.dynamics.regression import Expected, Moments, Prior
+from mixtures.dynamics.rows import Rows
+from mixtures.engines import kalman
+from mixtures.engines.kalman import Data
+from mixtures.errors import ConvergenceWarning
+from mixtures.rows import Sequences
+
+NAN = float("nan")
+
+
+@pytest.fixture(scope="module")
+def nile():
+    return load("nile").x
+
+
+def at(model, noise, *variances):
+    """Parameters of a structural model by its variances."""
+    return {
+        "transition": model.transition,
+        "emission": model.emission,
+        "state_covariance": np.diag(np.array(variances, dtype=float)),
+        "observation_covariance": np.array([[noise]]),
+    }
+
+
+# Durbin & Koopman (2012, section 2.10), the log likelihood without the constant of the diffuse period.
+def test_local_level_of_the_nile_has_the_published_maximum(nile):
+    fit = em.fit(nile, local_level(), rng=0, restarts=2)
+    assert fit.converged
+    assert fit.bound[-1] == pytest.approx(-632.5456, abs=1e-4)
+    assert fit.theta["observation_covariance"].item() == pytest.approx(15099, abs=2)
+    assert fit.theta["state_covariance"].item() == pytest.approx(1469.1, abs=0.5)
+    assert fit.bound[-1] + fit.diffuse_constant == pytest.approx(-632.5456 - np.log(2 * np.pi) / 2, abs=1e-4)
+
+
+def test_nile_with_a_known_start_has_the_published_likelihood(nile):
+    theta = at(local_level(), 33874.59, 15210.195) | {
+        "initial_mean": np.zeros(1),
+        "initial_covariance": np.full((1, 1), 1000.0),
+    }
+    assert log_likelihood(nile, theta).item() == pytest.approx(-697.8576, abs=1e-4)  # MARSS user guide, section 20.1
+
+
+@pytest.mark.parametrize(
+    ("model", "variances", "expected"),
+    [
+        (local_level(), (4.256647886e-6, 0.1182078808), -70.97242557),
+        (local_linear_trend(), (1.339852549e-6, 0.01008704925, 0.0609176081), -31.15640107),
+        (smooth_trend(), (0.0008824099, 0, 0.0753064234), -31.92261408),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_unemployment_has_the_likelihood_of_kfas(model, variances, expected):
+    x = load("unemployment").x
+    assert log_likelihood(x, at(model, *variances), "diffuse").item() == pytest.approx(expected, abs=2e-5)
+
+
+def test_em_of_tsmatz_lds_goes_where_others_went():
+    """A change of 1e-14 in the start changes the log likelihood after 100 iterations by 0.05: the first ones are unstable."""
+    x, P = load("tsmatz-lds").x, (np.ones((3, 3)) + np.eye(3)) / 2
+    start = {
+        "transition": np.arange(1, 1.9, 0.1)[:9].reshape(3, 3),
+        "emission": np.ones((2, 3)),
+        "state_covariance": P,
+        "observation_covariance": np.array([[1, 0.5], [0.5, 1]]),
+        "initial_mean": np.full(3, 10.0),
+        "initial_covariance": P,
+    }
+    with pytest.warns(ConvergenceWarning):
+        fit = em.fit(x, LinearDynamics.latent(3, 2), rng=0, init=start, max_iter=100, accelerate=False)
+    assert fit.bound[-1] == pytest.approx(-9394.1313, abs=0.15)
+    values = fit.eigenvalues()[0]
+    np.testing.assert_allclose(np.sort_complex(values), [0.6877 - 0.7262j, 0.6877 + 0.7262j, 0.9986], atol=1e-4)
+
+
+def a_series(T=60, seed=0, missing=0.1):
+    """Two features of a system of two states, with gaps."""
+    rng = np.random.default_rng(seed)
+    truth = {
+        "transition": np.array([[0.9, 0.3], [-0.2, 0.7]]),
+        "emission": np.array([[1.0, 0.5], [-0.3, 1.0]]),
+        "state_covariance": np.array([[1.0, 0.3], [0.3, 0.5]]),
+        "observation_covariance": np.diag([0.3, 0.6]),
+        "initial_mean": np.zeros(2),
+        "initial_covariance": np.eye(2),
+    }
+    x = states.simulate(truth, T, rng)[0]
+    x[rng.random(x.shape) < missing] = np.nan
+    return x, truth
+
+
+TRUTH = a_series()[1]
+
+# Models, the length of an unconstrained vector, and how that is turned to the parameters that are free.
+OPTIMISED = {
+    "transition": (
+        LinearDynamics(np.full((2, 2), NAN), TRUTH["emission"], "full", "diagonal"),
+        lambda t: [
+            *t["transition"].ravel(),
+            *_root(t["state_covariance"]),
+            *np.log(np.diag(t["observation_covariance"])),
+        ],
+        lambda v: {
+            "transition": v[:4].reshape(2, 2),
+            "state_covariance": _square(v[4:7]),
+            "observation_covariance": np.diag(np.exp(v[7:])),
+        },
+    ),
+    "single entries known": (
+        LinearDynamics([[NAN, 0.3], [NAN, NAN]], TRUTH["emission"], "full", np.diag([0.3, NAN])),
+        lambda t: [
+            *t["transition"].ravel()[[0, 2, 3]],
+            *_root(t["state_covariance"]),
+            np.log(t["observation_covariance"][1, 1]),
+        ],
+        lambda v: {
+            "transition": np.array([[v[0], 0.3], [v[1], v[2]]]),
+            "state_covariance": _square(v[3:6]),
+            "observation_covariance": np.diag([0.3, np.exp(v[6])]),
+        },
+    ),
+    "one covariance known": (
+        LinearDynamics(TRUTH["transition"], [[NAN, 0.5], [-0.3, NAN]], [[NAN, 0.3], [0.3, NAN]], "isotropic"),
+        lambda t: [
+            *t["emission"].ravel()[[0, 3]],
+            *np.log(np.diag(t["state_covariance"])),
+            np.log(t["observation_covariance"][0, 0]),
+        ],
+        lambda v: {
+            "emission": np.array([[v[0], 0.5], [-0.3, v[1]]]),
+            "state_covariance": np.array([[np.exp(v[2]), 0.3], [0.3, np.exp(v[3])]]),
+            "observation_covariance": np.exp(v[4]) * np.eye(2),
+        },
+    ),
+    "correlated noise": (
+        LinearDynamics(TRUTH["transition"], TRUTH["emission"], "isotropic", "full"),
+        lambda t: [np.log(t["state_covariance"][0, 0]), *_root(t["observation_covariance"])],
+        lambda v: {"state_covariance": np.exp(v[0]) * np.eye(2), "observation_covariance": _square(v[1:])},
+    ),
+}
+
+
+def _root(S):
+    L = np.linalg.cholesky(S)
+    return np.log(L[0, 0]), L[1, 0], np.log(L[1, 1])
+
+
+def _square(v):
+    L = np.array([[np.exp(v[0]), 0], [v[1], np.exp(v[2])]])
+    return L @ L.T
+
+
+@pytest.mark.parametrize("name", OPTIMISED)
+def test_em_ends_at_a_general_optimisers_maximum(name):
+    model, vector, theta = OPTIMISED[name]
+    x, truth = a_series(60)
+    fit = em.fit(x, model, rng=0, init=truth, tol=1e-10)
+
+    def loss(v):
+        return -log_likelihood(x, truth | theta(v)).sum()
+
+    end = np.array(vector(fit.theta))
+    assert fit.bound[-1] == pytest.approx(-loss(end), abs=1e-9)
+    best = minimize(loss, end + 0.03, method="BFGS", options={"gtol": 1e-4})
+    assert fit.bound[-1] == pytest.approx(-best.fun, abs=1e-5)
+
+
+def test_em_of_the_nile_ends_at_a_general_optimisers_maximum(nile):
+    best = minimize(
+        lambda v: -log_likelihood(nile, at(local_level(), *np.exp(v)), "diffuse").item(),
+        [8.0, 8.0],
+        method="Nelder-Mead",
+    )
+    assert em.fit(nile, local_level(), rng=0, restarts=1).bound[-1] == pytest.approx(-best.fun, abs=1e-5)
+
+
+MODELS = {
+    "latent": LinearDynamics.latent(2, 2),
+    "diagonal": LinearDynamics.latent(2, 2, state_covariance="diagonal", observation_covariance="diagonal"),
+    "isotropic": LinearDynamics.latent(2, 2, state_covariance="isotropic", observation_covariance="isotropic"),
+    "diffuse": LinearDynamics.latent(2, 2, start="diffuse"),
+    "single entries": LinearDynamics([[NAN, 1], [0, NAN]], [[1, 0], [NAN, NAN]], "diagonal", "diagonal"),
+}
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize("method", [em.fit, em.map_, cavi.fit])
+def test_bounds_rise(model, method):
+    x = Sequences(a_series(50)[0], [30, 20])
+    with pytest.warns(ConvergenceWarning):
+        fit = method(x, model, rng=1, restarts=1, max_iter=12, accelerate=False, tol=0)
+    assert len(fit.bound) == 12
+    assert np.all(np.diff(fit.bound) > -1e-9)
+
+
+def whole_moments(model, x, z, edges):
+    """Moments of the regressions for states z and rows x of which NaN are left out, feature by feature."""
+    moves, observes, begins = model.parts
+    first = np.zeros(len(z), bool)
+    first[edges[:-1]] = True
+    u, y = z[np.flatnonzero(~first) - 1], z[~first]
+    start = z[first]
+    found = [
+        moves.moments(len(u), y.T @ y, y.T @ u, u.T @ u),
+        None,
+        begins.moments(len(start), start.T @ start, start.sum(0)[:, None], np.full((1, 1), len(start))),
+    ]
+    if isinstance(observes, Rows):
+        seen = ~np.isnan(x)
+        filled, w = np.where(seen, x, 0), seen.astype(float)
+        found[1] = Moments(w.sum(0), (filled**2).sum(0), filled.T @ z, np.einsum("nd,nh,nk->dhk", w, z, z))
+    else:
+        found[1] = observes.moments(len(x), x.T @ x, x.T @ z, z.T @ z)
+    return found
+
+
+@pytest.mark.parametrize("noise", ["full", "diagonal", "isotropic"])
+def test_pass_of_cavi_is_the_integral_over_everything_latent(noise):
+    """E_q(theta) log p(x, z) is quadratic in z, and in what is missing of correlated features; its integral is done at once."""
+    x = a_series(6, missing=0)[0]
+    x[[1, 4], [0, 1]] = np.nan
+    x = Sequences(x, [4, 2])
+    model = LinearDynamics.latent(2, 2, state_covariance=noise, observation_covariance=noise).with_prior(x)
+    rng = np.random.default_rng(0)
+    at = []
+    for part in model.parts:
+        u, y = rng.standard_normal((9, part.B.shape[1])), rng.standard_normal((9, 2))
+        at.append(part.expected(part.posterior(part.moments(9, y.T @ y, y.T @ u, u.T @ u))))
+    missing = np.isnan(x.x) if noise == "full" else np.zeros_like(x.x, bool)
+    n = 12 + missing.sum()
+
+    def log_joint(v):
+        rows = x.x.copy()
+        rows[missing] = v[12:]
+        s = whole_moments(model, rows, v[:12].reshape(6, 2), x.edges)
+        each = zip(model.parts, s, at, strict=True)
+        return sum((a * b).sum() for part, own, e in each for a, b in zip(own, part.natural(e), strict=True))
+
+    c, unit = log_joint(np.zeros(n)), np.eye(n)
+    h = np.array([(log_joint(e) - log_joint(-e)) / 2 for e in unit])
+    J = -np.array([[log_joint(a + b) - log_joint(a) - log_joint(b) + c for a in unit] for b in unit])
+    integral = c + h @ np.linalg.solve(J, h) / 2 - np.linalg.slogdet(J / (2 * np.pi))[1] / 2
+    assert one_pass(model, Data(x), tuple(at)).log_z == pytest.approx(integral, abs=1e-8)
+
+
+def grid(prior, n=40):
+    """Logarithms of a variance on a grid, with the log prior density of each."""
+    half, rate = prior.dof / 2, prior.scale[0, 0] / 2
+    log_v = np.linspace(*-np.log(gamma.ppf([1 - 1e-7, 1e-7], half, scale=1 / rate)), n)
+    return log_v, gamma.logpdf(np.exp(-log_v), half, scale=1 / rate) - log_v
+
+
+def test_bound_is_below_the_evidence_by_quadrature():
+    """Of a local level seen eight times, whose two variances are integrated out on a grid."""
+    x = np.random.default_rng(4).standard_normal(8).cumsum() + np.random.default_rng(5).standard_normal(8)
+    model = local_level(diffuse=False, initial_mean=[0.0], initial_covariance=[[4.0]]).with_prior(x)
+    (q, log_q), (r, log_r) = (grid(model.priors[name]) for name in ("transition", "emission"))
+    known = {"initial_mean": np.zeros(1), "initial_covariance": np.full((1, 1), 4.0)}
+    log_p = [[log_likelihood(x, at(model, np.exp(b), np.exp(a)) | known).item() for b in r] for a in q]
+    cell = (q[1] - q[0]) * (r[1] - r[0])
+    evidence = logsumexp(np.array(log_p) + log_q[:, None] + log_r) + np.log(cell)
+    bound = cavi.fit(x, model, rng=0, restarts=1).bound[-1]
+    assert evidence - 2 < bound < evidence
+
+
+def test_bound_of_a_transition_is_below_its_evidence():
+    x, truth = a_series(30)
+    model = LinearDynamics(
+        [[NAN, 0.3], [-0.2, 0.7]], truth["emission"], np.diag([1.0, 0.5]), truth["observation_covariance"]
+    )
+    model = model.with_prior(x)
+    a = np.linspace(-1.5, 2, 201)
+    log_p = [
+        log_likelihood(
+            x, truth | {"transition": np.array([[v, 0.3], [-0.2, 0.7]]), "state_covariance": np.diag([1, 0.5])}
+        ).item()
+        for v in a
+    ]
+    evidence = logsumexp(np.array(log_p) - a**2 / 2 - np.log(2 * np.pi) / 2) + np.log(a[1] - a[0])
+    bound = cavi.fit(x, model, rng=0, restarts=1).bound[-1]
+    assert evidence - 0.5 < bound < evidence
+
+
+def a_regression(kind, prior=True):
+    """A regression of two features on three regressors, and moments of rows of which all was seen."""
+    rng = np.random.default_rng(7)
+    prior = Prior(rng.standard_normal((2, 3)), np.diag([1.0, 2, 3]), 5.0, np.diag([2.0, 3.0]))
+    free = np.full((2, 3), NAN)
+    part = {
+        "joint": Joint(free, np.full((2, 2), NAN), prior),
+        "joint, known noise": Joint(free, np.array([[1.0, 0.3], [0.3, 1]]), prior),
+        "joint, a known column": Joint(np.array([[NAN, 1, NAN], [NAN, 2, NAN]]), np.full((2, 2), NAN), prior),
+        "rows": Rows(free, np.diag([NAN, NAN]), prior),
+        "rows, one known": Rows(np.array([[NAN, 1, NAN], [0, NAN, NAN]]), np.diag([0.7, NAN]), prior),
+        "common": Rows(free, np.diag([NAN, NAN]), prior, common=True),
+    }[kind]
+    u, y = rng.standard_normal((12, 3)), rng.standard_normal((12, 2))
+    rest = y - u @ part.known.T
+    return part, part.moments(12, rest.T @ rest, rest.T @ u, u.T @ u), u, y
+
+
+KINDS = ("joint", "joint, known noise", "joint, a known column", "rows", "rows, one known", "common")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_natural_parameters_give_the_log_likelihood(kind):
+    part, s, u, y = a_regression(kind)
+    B, Sigma = part.sample(part.posterior(s), np.random.default_rng(0))
+    gaps = y - u @ B.T
+    log_p = (
+        -(len(u) * np.linalg.slogdet(2 * np.pi * Sigma)[1] + np.einsum("nd,de,ne", gaps, np.linalg.inv(Sigma), gaps))
+        / 2
+    )
+    assert sum((a * b).sum() for a, b in zip(s, part.natural(Expected(B, Sigma)), strict=True)) == pytest.approx(log_p)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_expected_natural_parameters_are_the_mean_over_draws(kind):
+    part, s, *_ = a_regression(kind)
+    rng, q = np.random.default_rng(0), part.posterior(s)
+    draws = np.array([part.natural(Expected(*part.sample(q, rng))).flat() for _ in range(1500)])
+    error = draws.std(0) / np.sqrt(len(draws))
+    assert np.all(np.abs(part.natural(part.expected(q)).flat() - draws.mean(0)) <= 4.5 * error + 1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradient_of_the_log_marginal_is_the_expected_natural_parameters(kind):
+    part, s, *_ = a_regression(kind)
+    flat, h = s.flat(), 1e-5
+    eta = part.natural(part.expected(part.posterior(s))).flat()
+    symmetric = part.unflat(np.zeros_like(flat))
+    for i in range(len(flat)):
+        step = np.zeros_like(flat)
+        step[i] = h
+        step = _symmetrised(part, step)
+        slope = (part.log_marginal(part.unflat(flat + step)) - part.log_marginal(part.unflat(flat - step))) / (2 * h)
+        assert slope == pytest.approx((eta * step).sum() / h, rel=1e-5, abs=1e-6)
+    assert part.log_marginal(symmetric) == pytest.approx(0, abs=1e-12)
+
+
+def _symmetrised(part, step):
+    """A change of symmetric moments that stays symmetric."""
+    n, yy, yu, uu = part.unflat(step)
+    yy = yy if yy.ndim == 1 else (yy + yy.T) / 2
+    return Moments(n, yy, yu, (uu + uu.swapaxes(-1, -2)) / 2).flat()
+
+
+@pytest.mark.parametrize("kind", ["joint", "joint, a known column"])
+def test_prior_of_correlated_noises_is_matrix_normal_wishart(kind):
+    part, s, *_ = a_regression(kind)
+    B, Sigma = part.sample(part.posterior(s), np.random.default_rng(1))
+    free, prior = part.columns, part.prior
+    log_p = wishart.logpdf(np.linalg.inv(Sigma), prior.dof, np.linalg.inv(prior.scale))
+    log_p += matrix_normal.logpdf(
+        B[:, free], prior.mean[:, free], Sigma, np.linalg.inv(prior.precision[np.ix_(free, free)])
+    )
+    assert part.log_prior(B, Sigma) == pytest.approx(log_p)
+
+
+@pytest.mark.parametrize("kind", ["rows", "rows, one known", "common"])
+def test_prior_of_noises_of_their_own_is_normal_gamma(kind):
+    part, s, *_ = a_regression(kind)
+    B, Sigma = part.sample(part.posterior(s), np.random.default_rng(1))
+    v, prior = np.diag(Sigma), part.prior
+    log_p = 0.0
+    for d in range(2):
+        free = np.isnan(part.B[d])
+        cov = v[d] * np.linalg.inv(prior.precision[np.ix_(free, free)])
+        log_p += multivariate_normal.logpdf(B[d, free], prior.mean[d, free], cov)
+        if np.isnan(part.variances[d]) and not (part.common and d):
+            log_p += gamma.logpdf(1 / v[d], prior.dof / 2, scale=2 / prior.scale[d, d])
+    assert part.log_prior(B, Sigma) == pytest.approx(log_p)
+
+
+@pytest.mark.parametrize("kind", [*KINDS[:1], *KINDS[2:]])
+def test_mode_is_no_lower_than_points_about_it(kind):
+    part, s, *_ = a_regression(kind)
+
+    def density(B, Sigma):
+        fitted = sum((a * b).sum() for a, b in zip(s, part.natural(Expected(B, Sigma)), strict=True))
+        return fitted + float(part.log_prior(B, Sigma))
+
+    B, Sigma = part.peak(s, prior=True)
+    rng, free = np.random.default_rng(0), np.isnan(part.B)
+    for _ in range(20):
+        grow = np.exp(1e-2 * rng.standard_normal() * np.isnan(np.diag(part.Sigma)) * 0.5)
+        near = Sigma * grow[:, None] * grow
+        assert density(B + 1e-2 * free * rng.standard_normal(B.shape), near) <= density(B, Sigma)
+
+
+def test_states_are_drawn_from_their_posterior():
+    x, truth = a_series(5)
+    start = np.array([True, False])
+    found = states.smooth(x, truth, start)
+    many = Sequences(np.tile(x, (1500, 1)), [len(x)] * 1500)
+    z = states.draw(many, truth, np.random.default_rng(0), start).reshape(1500, *found.mean.shape)
+    sd = np.sqrt(np.diagonal(found.covariance, axis1=1, axis2=2))
+    assert np.abs((z.mean(0) - found.mean) / sd).max() < 4.5 / np.sqrt(len(z))
+    gaps = z - found.mean
+    cov = np.einsum("sth,stk->thk", gaps, gaps) / len(z)
+    np.testing.assert_allclose(cov, found.covariance, atol=5 * np.sqrt(2 / len(z)) * sd.max() ** 2)
+    pairs = np.einsum("sth,stk->thk", gaps[:, 1:], gaps[:, :-1]) / len(z)
+    np.testing.assert_allclose(pairs, found.pairs[:-1], atol=5 * np.sqrt(2 / len(z)) * sd.max() ** 2)
+
+
+def test_a_million_steps_stay_safe():
+    """With two states that all but repeat each other, and a noise of states of 1e-14 of that of the other."""
+    T, rng = 1_000_000, np.random.default_rng(0)
+    theta = {
+        "transition": np.array([[1.0, 1e-9], [0, 1.0]]),
+        "emission": np.array([[1.0, 1.0]]),
+        "state_covariance": np.diag([1.0, 1e-14]),
+        "observation_covariance": np.array([[1e-6]]),
+    }
+    x = rng.standard_normal((T, 1)).cumsum(0)
+    x[1000:1100] = np.nan
+    data, system = Data(Sequences(x)), states.system(theta, np.array([True, False]))
+    found = kalman.smooth(data, system)
+    assert np.isfinite(found.log_z).all()
+    assert np.isfinite(found.mean).all()
+    assert np.linalg.eigvalsh(found.sums.within.sum(0))[0] > 0
+    # x has increments of variance one, each seen but for the first and those after gaps.
+    assert found.log_z.sum() == pytest.approx(-(T - 101) * (np.log(2 * np.pi) + 1) / 2, rel=5e-3)
+
+
+def test_hundreds_of_iterations_without_noise_to_find():
+    """States that are seen without noise: R falls towards zero for as long as there are iterations, and nothing becomes NaN."""
+    x = 1 + 0.1 * np.random.default_rng(0).standard_normal(40).cumsum()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fit = em.fit(x, LinearDynamics.latent(1, 1), rng=0, restarts=1, max_iter=400, accelerate=False, tol=0)
+    assert np.isfinite(fit.bound).all()
+    assert all(np.isfinite(value).all() for value in fit.theta.values())
+
+
+def test_forecasts_are_gaps_at_the_end():
+    x, truth = a_series(20)
+    mean, spread = states.forecast(x, truth, 3)
+    longer = states.filter_(np.vstack([x, np.full((3, 2), NAN)]), truth)
+    np.testing.assert_allclose(mean[0], longer.predicted[-3:])
+    np.testing.assert_allclose(spread[0], longer.spread[-3:])
+
+
+def test_innovations_of_the_truth_are_standard_normal():
+    x, truth = a_series(4000)
+    errors = states.innovations(x, truth)
+    seen = np.isfinite(errors)
+    assert np.array_equal(seen, ~np.isnan(x))
+    assert abs((errors[seen] ** 2).mean() - 1) < 5 * np.sqrt(2 / seen.sum())
+
+
+def test_responses_do_not_depend_on_the_coordinates_of_states():
+    _, theta = a_series()
+    T = np.array([[2.0, 1], [0.5, -1]])
+    other = theta | {
+        "transition": T @ theta["transition"] @ np.linalg.inv(T),
+        "emission": theta["emission"] @ np.linalg.inv(T),
+        "state_covariance": T @ theta["state_covariance"] @ T.T,
+        "initial_covariance": T @ theta["initial_covariance"] @ T.T,
+    }
+    np.testing.assert_allclose(states.responses(theta, 4), states.responses(other, 4))
+    np.testing.assert_allclose(states.eigenvalues(theta), states.eigenvalues(other))
+    x, _ = a_series(30)
+    np.testing.assert_allclose(states.smooth(x, theta).signal, states.smooth(x, other).signal)
+
+
+@pytest.mark.parametrize(
+    ("model", "p"),
+    [
+        (local_level(), 2),
+        (local_linear_trend(), 3),
+        (smooth_trend(), 2),
+        (seasonal(4), 3),
+        (autoregression(3), 3 + 2 + 6),
+        (random_regression(np.ones((5, 2))), 3),
+        (LinearDynamics.latent(2, 3), 4 + 3 + 6 + 6 + 2 + 3),
+        (
+            LinearDynamics.latent(2, 3, state_covariance="isotropic", observation_covariance="diagonal"),
+            4 + 1 + 6 + 3 + 2 + 3,
+        ),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_free_parameters_are_counted(model, p):
+    assert model.n_free() == p
+
+
+def test_a_regression_on_ones_is_a_local_level(nile):
+    fits = [em.fit(nile, model, rng=0, restarts=1) for model in (local_level(), random_regression(np.ones(100)))]
+    assert fits[0].bound[-1] == pytest.approx(fits[1].bound[-1], abs=1e-6)
+
+
+def test_data_far_from_zero_give_the_same_fit(nile):
+    fits = [em.fit(nile + shift, local_level(), rng=0, restarts=1) for shift in (0, 1e8)]
+    assert fits[0].bound[-1] == pytest.approx(fits[1].bound[-1], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda x: LinearDynamics([[1.0]], [[1.0]], observation_covariance=[[0.0]]), "observation_covariance is singular"),
+        (lambda x: LinearDynamics(np.eye(2), [[1, 0]], [[1, 2], [2, 1]]), "not positive semi-definite"),
+        (lambda x: LinearDynamics(np.eye(2), [[1, 0]], [[1, 0.2], [0.1, 1]]), "not symmetric"),
+        (lambda x: LinearDynamics(np.eye(2), [[1, 0]], "diagnal"), "expected full, diagonal, isotropic"),
+        (lambda x: LinearDynamics(np.eye(2), [[1.0]]), "expected .states, states. and .features, states."),
+        (lambda x: LinearDynamics([[NAN]], [[1.0]], [[0.0]]), "state 0 moves without noise"),
+        (lambda x: LinearDynamics.latent(0, 1), "at least one state"),
+        (lambda x: LinearDynamics.latent(1, 1, start="difuse"), "expected free, known or diffuse"),
+        (lambda x: structure("local-levle"), "did you mean 'local-level'"),
+        (lambda x: structure("seasonal"), "period"),
+        (lambda x: seasonal(1), "at least 2"),
+        (lambda x: em.fit(x, LinearDynamics.latent(2, 1), rng=0), "x has 2 features; the model has 1"),
+        (lambda x: em.fit(x[:3], LinearDynamics.latent(3, 2), rng=0), "no more than the 3 states"),
+        (lambda x: em.fit(x[:12], LinearDynamics.latent(4, 2), rng=0), "values for .* free parameters"),
+        (lambda x: em.fit(np.full((5, 2), NAN), LinearDynamics.latent(1, 2), rng=0), "feature 0 was never seen"),
+        (lambda x: em.fit(np.where(x > 0, np.inf, x), LinearDynamics.latent(1, 2), rng=0), "infinities"),
+        (lambda x: states.filter_(x, TRUTH | {"transition": 1.1 * np.eye(2)}, "stationary"), "largest eigenvalue is 1.1"),
+        (lambda x: states.filter_(x, TRUTH, "difuse"), "did you mean|expected known"),
+        (lambda x: log_likelihood([1.0, NAN], at(local_linear_trend(), 1, 1, 1), "diffuse"), "do not determine the 2 diffuse"),
+        (lambda x: states.forecast(x, TRUTH, 0), "at least one step"),
+        (lambda x: cavi.fit(x, OPTIMISED["single entries known"][0], rng=0), "no conjugate prior"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_refused_in_one_line(call, said):
+    with pytest.raises(ValueError, match=said) as refused:
+        call(a_series()[0])
+    assert "\n" not in str(refused.value)
+
+
+def test_a_row_of_which_nothing_was_seen_is_a_step():
+    x, truth = a_series(12, missing=0)
+    x[5] = NAN
+    for model in MODELS.values():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            fit = em.fit(x, model, rng=0, restarts=1, max_iter=2)
+        assert np.isfinite(fit.bound).all()
+    assert np.isfinite(states.smooth(x, truth).signal).all()
