@@ -93,11 +93,10 @@ def test_the_page_of_the_saved_folder_is_the_same(result, tmp_path):
     assert len(page) < 5_000_000
 
 
-@pytest.mark.parametrize("sampler", ["nutpie", "pymc"])
-def test_other_samplers_by_name(sampler):
+def test_another_sampler_by_name():
+    """With one chain: what needs two is missing."""
     x = three_clusters(40, np.random.default_rng(2))[:, :1]
-    chains = 1 if sampler == "nutpie" else 2
-    options = {"draws": 200, "tune": 200, "chains": chains, "sampler": sampler}
+    options = {"draws": 200, "tune": 200, "chains": 1, "sampler": "nutpie"}
     result = compare(x, 1, rng=np.random.default_rng(0), methods=("cavi", "nuts"), **options)
     assert "Verdict" in render(result.results)
     assert result.failures == {}

@@ -422,13 +422,11 @@ def test_chains_start_from_modes_by_their_mass(monkeypatch):
 def test_the_same_seed_gives_the_same_chains_whoever_listens(one_cluster):
     short, heard = {"draws": 20, "tune": 20, "chains": 2}, []
     listening = {"tell": lambda *steps: heard.append(steps)}
-    first, second, other = (
-        nuts.fit(*one_cluster, **short, **more, rng=np.random.default_rng(seed))
-        for seed, more in ((3, {}), (3, listening), (4, {}))
-    )
+    first, second = (nuts.fit(*one_cluster, **short, **more, rng=np.random.default_rng(3)) for more in ({}, listening))
     assert counts_up_to(80, heard)
-    np.testing.assert_array_equal(first.posterior.theta["means"], second.posterior.theta["means"])
-    assert not np.array_equal(first.posterior.theta["means"], other.posterior.theta["means"])
+    means = first.posterior.theta["means"]
+    np.testing.assert_array_equal(means, second.posterior.theta["means"])
+    assert not np.array_equal(means[0], means[1])
 
 
 @pytest.mark.parametrize("rank", ["meanfield", "fullrank"])
@@ -445,18 +443,6 @@ def test_advi_elbo_is_just_below_the_evidence(one_cluster, rank):
     assert abs(late.mean() - elbo) < 4 * np.hypot(late.std() / np.sqrt(len(late)), se)
     assert len(fit.bound) <= 501
     assert fit.posterior.theta["means"].shape == (1, 4000, 1, 2)
-
-
-def test_advi_fits_spheres(one_cluster):
-    x = one_cluster[0]
-    family = COVARIANCES["spherical"].from_data(x, 1)
-    evidence = family.log_marginal(statistics(x, family, np.ones((len(x), 1))))
-    fit = advi.fit(x, family, Dirichlet.symmetric(1), steps=4000, restarts=2, rng=np.random.default_rng(2))
-    assert evidence - 0.1 < fit.info["elbo"] < evidence + 4 * fit.info["elbo_se"]
-    assert {name: a.shape for name, a in fit.posterior.theta.items()} == {
-        "means": (1, 4000, 1, 2),
-        "variances": (1, 4000, 1),
-    }
 
 
 def test_a_chain_that_pymc_cut_short_when_interrupted_is_no_result(one_cluster, monkeypatch):
@@ -581,9 +567,9 @@ def test_compiled_once_they_serve_all_data_of_a_shape():
         expected = model[0].posterior(statistics(x, model[0], np.ones((20, 1)))).m.item()
         assert abs(mu.mean() - expected) < 4.5 * mu.std() / np.sqrt(array_stats.ess(mu, method="mean"))
         found = optimiser.fit(x, rng=np.random.default_rng(2))
-        alone = advi.fit(x, *model, rng=np.random.default_rng(2), steps=2000, draws=500, restarts=2)
-        assert found.info["elbo"] == pytest.approx(alone.info["elbo"], abs=1e-6)
-        np.testing.assert_allclose(found.held.theta["means"], alone.held.theta["means"], rtol=1e-6)
+    alone = advi.fit(x, *model, rng=np.random.default_rng(2), steps=2000, draws=500, restarts=2)
+    assert found.info["elbo"] == pytest.approx(alone.info["elbo"], abs=1e-6)
+    np.testing.assert_allclose(found.held.theta["means"], alone.held.theta["means"], rtol=1e-6)
 
 
 def test_nuts_on_a_chain_finds_what_the_sum_over_all_paths_has(rng):

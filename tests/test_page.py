@@ -491,7 +491,7 @@ def test_the_page_is_the_same_each_time(quick, pages):
     assert render(quick) == pages["quick"]
 
 
-@pytest.mark.parametrize(("n_components", "d"), [(1, 2), (2, 1), (1, 1), (2, 4)])
+@pytest.mark.parametrize(("n_components", "d"), [(1, 1), (2, 4)])
 def test_other_shapes_make_a_page(n_components, d):
     x = np.random.default_rng(1).normal(size=(50, d)) + 5 * (np.arange(50) % 2)[:, None]
     results = compared(x, n_components, [f"f{i}" for i in range(d)], labels=np.arange(50) % 2, test_fraction=0.2)
