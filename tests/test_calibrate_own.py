@@ -393,6 +393,16 @@ def test_the_shell_calibrates_a_file(write, tmp_path, monkeypatch):
     assert "[[" not in html
     assert not re.search(r"\bnan\b|\bNone\b", re.sub(r'src="[^"]*"', "", html))
 
+    folder = Path("results/calibration-model")
+    (folder / "report.html").unlink()
+    assert command("report", str(folder)).exit_code == 0
+    assert (folder / "report.html").read_text() == html
+    for path in (folder / "cells").iterdir():
+        path.unlink()
+    refused = command("report", str(folder))
+    assert refused.exit_code == 2
+    assert "has no simulations; run `mixtures calibrate` there" in refused.stderr
+
 
 @pytest.mark.robustness("errors")
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ def test_a_saved_validation_gives_its_page_again(validation, tmp_path):
         "cost",
     ):
         assert f'<section id="{section}"' in page, section
-    assert "Validation of" in repr(validation)
+    assert "; factorised: differs; no correlation: differs; " in repr(validation)
     assert "agrees" in validation._repr_html_()
 
 
@@ -358,7 +358,10 @@ def test_a_departure_that_the_limits_allow_is_not_said_to_agree(validation):
     row = next(row for row in glance.summary(view).rows if row[0].method == "exact")
     assert "within limits" in [cell.text for cell in row]
     assert "agrees" not in [cell.text for cell in row]
+    assert view.overall("exact") == "within limits"
+    assert view.word("nuts", "reference") == "reference"
     manifest["verdict"]["exact"]["tau"]["state"] = "cannot tell"
+    assert view.word("exact", "agrees") == "agrees"
     assert right.right(view, "exact").endswith(f"A departure, however small, is certain: {sentence}")
 
 

@@ -52,10 +52,11 @@ class Validation(Saved):
             judged = "no reference"
         else:
             judged = f"reference {view.label(view.reference)}{'' if reference['trusted'] else ', not trusted'}"
+        said = "".join(f"; {view.label(m)}: {view.overall(m)}" for m in view.added if m in view.trees)
         failed = f"; failed: {listing([view.label(m) for m in self.failures])}" if self.failures else ""
         methods = listing([view.label(m) for m in view.methods])
         size = view.manifest["model"]["n_parameters"]
-        return f"<Validation of {methods} on {view.name}: {size} free numbers; {judged}{failed}>"
+        return f"<Validation of {methods} on {view.name}: {size} free numbers; {judged}{said}{failed}>"
 
     def _blocks(self, view: ValidationView) -> list[Any]:
         from reports.page.blocks import Facts

@@ -9,7 +9,7 @@ import numpy as np
 
 from mixtures.datasets.dataset import counted
 from mixtures.tables import KINDS, merged
-from reports.comparison.verdict import CORRELATIONS, LIMITS, NAMES, SEVERITY
+from reports.comparison.verdict import CORRELATIONS, LIMITS, NAMES
 from reports.page import answer, columns, profiles, quantities, states
 from reports.page.blocks import Card, Cards, Cell, Code, Facts, Figure, Notice, Section, Table, Use, image, row_id
 from reports.page.cells import name_cell
@@ -139,7 +139,7 @@ def uses(view: View, method: str) -> list[Use]:
     judged = view.manifest["verdict"].get(method, {})
     if fault := view.manifest.get("faults", {}).get(method):
         return [
-            fault_use(fault, judged),
+            fault_use(fault, any(view.word(method, said["state"]) != said["state"] for said in judged.values())),
             *(use(view, method, claim, judged[claim]) for claim in view.claims if claim in judged),
         ]
     if len({(said["state"], said["because"]) for said in judged.values()}) == 1 and not any(
@@ -162,9 +162,8 @@ FAULTS = {
 }
 
 
-def fault_use(fault: dict[str, Any], judged: dict[str, Any]) -> Use:
+def fault_use(fault: dict[str, Any], allowed: bool) -> Use:
     """Return the fault that a method most likely has; that it departs is certain, whether or not the limits allow as much."""
-    allowed = max((said["state"] for said in judged.values()), key=SEVERITY.__getitem__) == "agrees"
     said = f"{FAULTS[fault['kind']]}{', within limits' if allowed else ''}"
     within = " The limits of the verdict allow that much." if allowed else ""
     return Use("[[likeliest-fault|likeliest fault]]", "differs", literal(fault["sentence"]) + within, said=said)

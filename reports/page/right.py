@@ -178,7 +178,8 @@ def silent(view: ValidationView) -> list[str]:
         if m != view.reference and view.methods[m]["kind"] != "mcmc" and not has_density(view, m)
     ]
     if without:
-        said.append(f"{listing(without)} came without log q: how far it is from the posterior as a whole is not known")
+        are = "it is" if len(without) == 1 else "they are"
+        said.append(f"{listing(without)} came without log q: how far {are} from the posterior as a whole is not known")
     for method in view.added:
         if lacking := [name for name in view.lacking(method) if view.manifest["model"]["variables"].get(name)]:
             said.append(f"{literal(view.label(method))} says nothing of {literal(listing(lacking))}")

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from mixtures.datasets.dataset import counted
-from reports.comparison.verdict import CORRELATIONS
+from reports.comparison.verdict import CORRELATIONS, SEVERITY
 from reports.page import quantities
 from reports.page.view import View
 from reports.page.words import listing
@@ -18,6 +18,9 @@ from reports.validation.scales import natural, on_scale, variable_of
 if TYPE_CHECKING:
     from reports.comparison.results import Results
 
+
+WITHIN = "within limits"
+"""How a method is called that departs for certain, by no more than the limits of the verdict allow."""
 
 FEWEST = 2
 """Numbers that all methods have, below which those without others are not drawn."""
@@ -177,8 +180,16 @@ class ValidationView(View):
         return self.variables.get(target)
 
     def word(self, method: str, state: str) -> str:
-        """A state as a reader sees it: a method that is certain to depart, however little, is not said to agree."""
-        return "within limits" if state == "agrees" and method in self.manifest["faults"] else state
+        """A state as a reader sees it: a method that departs for certain, by no more than is allowed, is not said to agree."""
+        return WITHIN if state == "agrees" and self.overall(method) == WITHIN else state
+
+    def overall(self, method: str) -> str:
+        """The worst state of a method's claims, or that a departure within their limits is certain."""
+        if not self.trusted:
+            return "cannot tell"
+        judged = self.manifest["verdict"].get(method, {})
+        worst = max((said["state"] for said in judged.values()), key=SEVERITY.__getitem__, default="cannot tell")
+        return WITHIN if worst == "agrees" and method in self.manifest["faults"] else worst
 
     @property
     def kept(self) -> str:

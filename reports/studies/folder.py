@@ -64,6 +64,11 @@ def check_study(folder: Path, study: str, what: str, version: int) -> dict[str, 
     return manifest
 
 
+def has_study(folder: Path, study: str) -> bool:
+    """Whether a folder is that of a study of this name."""
+    return _path(folder, study).is_file()
+
+
 def write_manifest(folder: Path, study: str, version: int, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Write the manifest of a study, whole or not at all, and return it: the facts, the versions, time and machine."""
     manifest = {

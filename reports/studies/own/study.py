@@ -178,6 +178,25 @@ def calibrate(
     return Calibration(settings, select(settings, simulations, cells.read() if tasks else there), manifest)
 
 
+def load(folder: Path) -> Calibration[Settings]:
+    """The simulations that a folder has, those of the last run that wrote there.
+
+    Raises
+    ------
+    ResultsError
+        If it has none, or is damaged.
+    """
+    manifest = check_study(folder, STUDY, WHAT, FORMAT)
+    if manifest is None or not any((folder / CELLS).glob("*.parquet")):
+        raise ResultsError(f"{folder} has no simulations; run `mixtures calibrate` there")
+    try:
+        given = {name: tuple(v) if isinstance(v, list) else v for name, v in manifest["settings"].items()}
+        settings, simulations = Settings(**given), int(manifest["simulations"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ResultsError(f"the manifest of {folder} is damaged ({type(error).__name__}: {error})") from error
+    return Calibration(settings, select(settings, simulations, Cells(folder / CELLS, COLUMNS).read()), manifest)
+
+
 def check(problem: Problem, simulations: int, methods: Sequence[str], draws: int, seed: int) -> None:
     """Refuse arguments that are out of range, and names that are not known.
 
