@@ -205,7 +205,11 @@ def test_full_rank_advi_has_the_correlation_and_a_second_sampler_agrees():
     assert second.results.manifest["reference"]["trusted"]
 
 
-@pytest.mark.parametrize("form", ["mapping", "dataset", "tree", "file", "unconstrained", "marked"])
+STORED = ["npz", "zarr", "zarr-dataset", "netcdf", "netcdf-dataset"]
+FORMS = ["mapping", "dataset", "tree", *STORED, "unconstrained", "marked", "passed-over"]
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_a_result_may_come_in_any_form(form, target, tmp_path, rng):
     values = exact(400, rng)
     log_q = Exact().log_prob(values)
@@ -214,21 +218,48 @@ def test_a_result_may_come_in_any_form(form, target, tmp_path, rng):
         {"b": (("draw", "of"), values["b"][:, ::-1]), "tau": ("draw", values["tau"]), "log_q": ("draw", log_q)},
         coords={"of": ["slope", "intercept"]},
     )
+    tree, path = xr.DataTree.from_dict({"posterior": dataset}), tmp_path / f"mine.{form.split('-')[0]}"
     given = {
         "mapping": values | {"log_q": log_q},
         "dataset": dataset,
-        "tree": xr.DataTree.from_dict({"posterior": dataset}),
-        "file": tmp_path / "mine.npz",
+        "tree": tree,
+        "passed-over": values | {"log_q": log_q, "quite another": np.ones((7, 3)), "y": np.zeros((400, 8))},
         "unconstrained": {"b": values["b"], "tau_log__": np.log(values["tau"]), "log_q": by_u},
         "marked": {"b": values["b"], "tau": np.log(values["tau"]), "log_q": by_u, "scale": "unconstrained"},
-    }[form]
-    np.savez(tmp_path / "mine.npz", **values, log_q=log_q)
+    }.get(form, path)
+    if form == "npz":
+        np.savez(path, **values, log_q=log_q)
+    elif form.startswith(("zarr", "netcdf")):
+        whole = dataset if form.endswith("dataset") else tree
+        whole.to_zarr(path, consolidated=False) if form.startswith("zarr") else whole.to_netcdf(path, engine="h5netcdf")
     joined = as_result("mine", given, target, rng=rng)
     assert joined.kind == "variational"
     np.testing.assert_allclose(joined.values["b"][0], values["b"])
     np.testing.assert_allclose(joined.values["tau"][0], values["tau"])
     np.testing.assert_allclose(joined.log_q[0], by_u)
     np.testing.assert_allclose(joined.values["at_two"][0], values["b"] @ [1, 2])
+    assert joined.missing == ()
+
+
+@pytest.mark.parametrize("form", ["tree", "zarr", "netcdf"])
+def test_chains_with_their_statistics_are_a_markov_chain(form, target, tmp_path, rng):
+    values = {name: v.reshape(4, 100, *v.shape[1:]) for name, v in exact(400, rng).items()}
+    tree = xr.DataTree.from_dict(
+        {
+            "posterior": xr.Dataset(
+                {"b": (("chain", "draw", "of"), values["b"]), "tau": (("chain", "draw"), values["tau"])}
+            ),
+            "sample_stats": xr.Dataset({"diverging": (("chain", "draw"), np.zeros((4, 100), bool))}),
+        }
+    )
+    path = tmp_path / "chains"
+    if form == "zarr":
+        tree.to_zarr(path, consolidated=False)
+    elif form == "netcdf":
+        tree.to_netcdf(path, engine="h5netcdf")
+    joined = as_result("mine", tree if form == "tree" else path, target, rng=rng)
+    assert (joined.kind, joined.shape, list(joined.stats)) == ("mcmc", (4, 100), ["diverging"])
+    np.testing.assert_allclose(joined.values["b"], values["b"])
 
 
 @pytest.mark.robustness("errors")
@@ -479,7 +510,7 @@ def test_draws_are_kept_for_the_next_run_of_the_same_model(target, tmp_path, mon
     shelf, options = Shelf(target, tmp_path), Options(draws=100, chains=2)
 
     def fitted(seed=0):
-        return run._run("laplace", target, options, np.random.default_rng(seed), shelf)
+        return run._run("laplace", target, options, np.random.default_rng(seed), shelf, None)
 
     first, entry = fitted()
     monkeypatch.setattr(laplace, "fit", None)
@@ -495,6 +526,38 @@ def test_draws_are_kept_for_the_next_run_of_the_same_model(target, tmp_path, mon
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:500])
     assert fitted()[1]["status"] == "failed"
+
+
+def test_a_watch_hears_the_steps_of_nuts_and_advi(target, monkeypatch):
+    """Where nobody hears, they are not asked to tell: JAX's cache cannot keep a loop that calls back."""
+    from reports.comparison.progress import Watch
+    from reports.validation import run
+    from reports.validation.catalogue import METHODS, Options
+    from reports.validation.kept import Shelf
+    from reports.validation.methods import advi, nuts
+
+    class Heard(Watch):
+        def __init__(self):
+            self.all = []
+
+        def step(self, *said):
+            self.all.append(said)
+
+    def fit(target, *, tell, **settings):
+        if tell is not None:
+            tell(3, 10)
+        raise ArithmeticError
+
+    heard = Heard()
+    for module in (advi, nuts):
+        monkeypatch.setattr(module, "fit", fit)
+    for watch in (heard, Watch()):
+        for method in ("advi", "advi-fullrank", "nuts", "nuts-2"):
+            assert METHODS[method].tells
+            run._run(
+                method, target, Options(), np.random.default_rng(0), Shelf(target, None), run.telling(watch, method)
+            )
+    assert heard.all == [(m, 3, 10) for m in ("advi", "advi-fullrank", "nuts", "nuts-2")]
 
 
 def test_draws_of_other_data_are_not_taken(tmp_path):

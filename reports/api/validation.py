@@ -44,9 +44,10 @@ class Validation(Saved):
     table = summary
 
     def __repr__(self) -> str:
+        from reports.page.validation_view import ValidationView
         from reports.page.words import listing
 
-        view = self._view()
+        view = ValidationView(self.results)
         reference = view.manifest["reference"]
         if view.reference is None:
             judged = "no reference"

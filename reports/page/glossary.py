@@ -888,7 +888,8 @@ _TERMS = (
         "vsbc",
         "VSBC",
         "Variational simulation-based calibration: looks only at the symmetry of q(quantity < truth) over simulated "
-        "data sets. A q that is too narrow but centred is symmetric; a biased one is not.",
+        "data sets, here of the truth's rank among draws of q, which is symmetric where that probability is. A q that is too "
+        "narrow but centred is symmetric; a biased one is not.",
         "",
         "Yao, Vehtari, Simpson & Gelman 2018, International Conference on Machine Learning",
         ("VSBC",),

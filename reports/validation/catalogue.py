@@ -72,6 +72,8 @@ class Method:
         From the options to the keywords of that ``fit``.
     bound_kind : str, optional
         What the method's objective is.
+    tells : bool
+        Whether it counts its steps and tells of them (``tell`` of that ``fit``).
     """
 
     title: str
@@ -79,6 +81,7 @@ class Method:
     module: str
     settings: Callable[[Options], dict[str, Any]]
     bound_kind: str | None = None
+    tells: bool = False
 
 
 def _sizes(o: Options) -> dict[str, Any]:
@@ -98,6 +101,7 @@ METHODS: dict[str, Method] = {
         f"{HOME}.advi",
         lambda o: _sizes(o) | {"rank": "meanfield", "steps": o.advi_steps},
         "ELBO",
+        tells=True,
     ),
     "advi-fullrank": Method(
         "ADVI full-rank, PyMC",
@@ -105,12 +109,13 @@ METHODS: dict[str, Method] = {
         f"{HOME}.advi",
         lambda o: _sizes(o) | {"rank": "fullrank", "steps": o.advi_steps},
         "ELBO",
+        tells=True,
     ),
     "laplace": Method("Laplace's approximation", "variational", f"{HOME}.laplace", _sizes, "log density at the mode"),
     "pathfinder": Method("Pathfinder", "variational", f"{HOME}.pathfinder", _sizes, "ELBO"),
     "smc": Method("SMC, PyMC", "mcmc", f"{HOME}.smc", lambda o: _sizes(o) | {"moves": o.moves}),
-    "nuts": Method("NUTS, PyMC", "mcmc", f"{HOME}.nuts", _nuts(lambda o: o.sampler)),
-    "nuts-2": Method("NUTS, a second sampler", "mcmc", f"{HOME}.nuts", _nuts(lambda o: o.second_sampler)),
+    "nuts": Method("NUTS, PyMC", "mcmc", f"{HOME}.nuts", _nuts(lambda o: o.sampler), tells=True),
+    "nuts-2": Method("NUTS, a second sampler", "mcmc", f"{HOME}.nuts", _nuts(lambda o: o.second_sampler), tells=True),
 }
 """In the order in which they are run."""
 

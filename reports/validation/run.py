@@ -8,9 +8,10 @@ import platform
 import time
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from reports.validation.kept import Shelf
     from reports.validation.results import Joined
     from reports.validation.target import Target
+
+Tell = Callable[[int, int], None] | None
 
 TITLES = {
     "mcmc": "added: draws of a Markov chain",
@@ -123,7 +126,7 @@ def validate(
             if method not in chosen:
                 continue
             progress.tell(method, "running")
-            found, entries[method] = _run(method, target, settings, own_rng, shelf)
+            found, entries[method] = _run(method, target, settings, own_rng, shelf, telling(progress, method))
             if found is not None:
                 ours[method] = found
             progress.tell(method, "failed" if found is None else "done")
@@ -204,8 +207,13 @@ def _added(
     return joined, entries
 
 
+def telling(progress: Watch, method: str) -> Tell:
+    """What a method is to tell of its steps; None where nobody hears, since JAX's cache keeps no loop that calls back."""
+    return None if type(progress).step is Watch.step else partial(progress.step, method)
+
+
 def _run(
-    method: str, target: Target, options: Options, rng: np.random.Generator, shelf: Shelf
+    method: str, target: Target, options: Options, rng: np.random.Generator, shelf: Shelf, tell: Tell
 ) -> tuple[Joined | None, dict[str, Any]]:
     """One method's draws, or None, and its entry in the manifest; draws that are kept are taken."""
     spec = METHODS[method]
@@ -215,6 +223,8 @@ def _run(
     if (kept := shelf.take(place)) is not None:
         joined, said = kept
         return joined, entry | said | _success(joined, joined.seconds)
+    if spec.tells:
+        settings = settings | {"tell": tell}
     found = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")

@@ -190,7 +190,9 @@ def load(folder: Path) -> Calibration[Settings]:
     if manifest is None or not any((folder / CELLS).glob("*.parquet")):
         raise ResultsError(f"{folder} has no simulations; run `mixtures calibrate` there")
     try:
-        given = {name: tuple(v) if isinstance(v, list) else v for name, v in manifest["settings"].items()}
+        given: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in manifest["settings"].items()
+        }
         settings, simulations = Settings(**given), int(manifest["simulations"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ResultsError(f"the manifest of {folder} is damaged ({type(error).__name__}: {error})") from error
