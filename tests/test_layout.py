@@ -147,6 +147,7 @@ def test_mixtures_loads_numpy_and_scipy_alone():
             "engines/lanes.py",
             "engines/recursions.py",
             "engines/seeding.py",
+            "engines/short.py",
             "engines/softmax.py",
             "engines/split.py",
             "engines/steps.py",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import collapsed_data, three_clusters
 
-from mixtures import COVARIANCES, BayesianGaussianMixture, Dirichlet, Gaussian, GaussianMixture
+from mixtures import COVARIANCES, BayesianGaussianMixture, Dirichlet, Gaussian, GaussianMixture, Markov, Sequences
 from mixtures.allocations.stick_breaking import StickBreaking
 from mixtures.ascent import whole
 from mixtures.ascent.candidates import begun, climb_from_best
@@ -55,6 +55,25 @@ def test_steps_passes_and_climbs_equal_the_readable_ones(covariance, method, all
         runs = compiled.climb(start[None], weights.sum(), 1e-7, 300, True)
         np.testing.assert_allclose(np.array(runs.trace), np.array(plain.trace), rtol=1e-10)
         np.testing.assert_allclose(runs.s, plain.s, rtol=1e-8, atol=1e-8)
+        assert (runs.converged, runs.passes) == (plain.converged, plain.passes)
+
+
+@pytest.mark.parametrize("covariance", ["full", "diag"])
+@pytest.mark.parametrize("method", METHODS)
+def test_sequences_climb_as_they_do_by_the_readable_loop(method, covariance, rng):
+    """Weighted series, one of a single step, with starts and transitions under a prior."""
+    x = three_clusters(60, rng, separation=2.0)[np.argsort(np.repeat(rng.permutation(12), 5), kind="stable")]
+    rows, weights = Sequences(x, [40, 1, 19]), np.repeat([1.0, 2.0, 0.5], [40, 1, 19])
+    allocation = Markov(np.array([0.5, 2.0, 1.2]), 1 + np.eye(3) * [2.0, 0.5, 1.0])
+    natural, pass_, compiled, s = problem(rows, weights, covariance, method, allocation, 0.01)
+    for ours, theirs in ((compiled.natural(s), natural(s)), (compiled.pass_(natural(s)[0]), pass_(natural(s)[0]))):
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-9)
+    for start in s[:2]:
+        plain = climb(lambda _: (natural, pass_), start[None], weights.sum(), 1e-7, 300, True)
+        runs = compiled.climb(start[None], weights.sum(), 1e-7, 300, True)
+        np.testing.assert_allclose(np.array(runs.trace), np.array(plain.trace), rtol=1e-10)
+        np.testing.assert_allclose(runs.s, plain.s, rtol=1e-7, atol=1e-7)
         assert (runs.converged, runs.passes) == (plain.converged, plain.passes)
 
 

@@ -93,7 +93,8 @@ def starts(
     some, w = some[order], w[order]
     z = filled(family.near(some) if metric is None else metric.coordinates(some), w)[None]
     if compiled and init != "random":
-        return _compiled(z[0], w, family.rough(some), K, init, restarts, rng, candidates) / share
+        points = _compiled(z[0], w, family.rough(some), K, init, restarts, rng, candidates)
+        return allocation.begin(points / share, x, weights)
     together = _together(z[0].size, some[:, 0].size * K)
     every = _parts(range(restarts * candidates), together)
     parts = (guesses(z, w, K, init, part, [rng], candidates)[0] for part in every)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from mixtures.allocations.dirichlet import Dirichlet
+from mixtures.allocations.markov import Markov
 from mixtures.allocations.stick_breaking import StickBreaking
 from mixtures.ascent.acceleration import MEMORY
 from mixtures.ascent.climb import SHORTER, SLOW, Natural, Runs, attempt
@@ -26,9 +27,13 @@ from mixtures.families.gaussian import Gaussian
 from mixtures.families.spherical import SphericalGaussian
 from mixtures.families.tied import TiedGaussian
 from mixtures.model import Allocation, Family
+from mixtures.rows import Sequences
 
 # Terms r_nk t_p of a pass up to which one thread does, and features up to which the steps take no library's linear algebra.
 TERMS, FEATURES = 500_000, 24
+
+# The same for sequences, of which long ones are divided among threads.
+TERMS_OF_SEQUENCES = 50_000
 
 # Ascents of the plain loop that take as long as it takes to load the compiled one, or to compile it.
 LOADED_AFTER, COMPILED_AFTER = 200, 4_000
@@ -52,12 +57,15 @@ class Whole:
         The method's own step for some runs, from their states, which says how a cluster collapsed.
     rows, affine, prior : tuple
         See `mixtures.engines.whole.climb`.
+    edges : ndarray of int, shape (S + 1,)
+        Of sequences; empty for rows.
     """
 
     plain: Natural
     rows: tuple[Any, ...]
     affine: tuple[Any, ...]
     prior: tuple[Any, ...]
+    edges: np.ndarray
 
     def natural(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The step from states (..., K, P) of one data set to their natural parameters, and the extras (...)."""
@@ -106,7 +114,7 @@ class Whole:
         return Runs(s, list(trace), converged, collapsed, passes, end, errors)
 
     def _owned(self, runs: int) -> tuple[Any, ...]:
-        return (*self.rows, np.zeros(runs, np.int64))
+        return (*self.rows, np.zeros(runs, np.int64), self.edges)
 
 
 def whole(
@@ -127,7 +135,8 @@ def whole(
     if not _repaid():
         return None
     plain = _Plain(method, family, allocation)
-    return Whole(plain, *_arrays(x, weights, family, allocation, reg_covar, bayes))
+    edges = x.edges if isinstance(x, Sequences) else np.empty(0, np.int64)
+    return Whole(plain, *_arrays(x, weights, family, allocation, reg_covar, bayes), edges)
 
 
 @dataclass(frozen=True)
@@ -144,11 +153,21 @@ class _Plain:
 
 def _suits(x: Any, family: Any, allocation: Any) -> bool:
     """Whether the data are small enough and the model is one of those that are compiled."""
-    if not (isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype.kind == "f" and x.shape[1] <= FEATURES):
-        return False
-    if type(family) not in FAMILIES or family.missing or type(allocation) not in (Dirichlet, StickBreaking):
+    if isinstance(x, Sequences):
+        if type(allocation) is not Markov or allocation.start != "free":
+            return False
+        K = allocation.n_components
+        return _gaussian(x.x, family) and len(x) * K * (1 + family.monomials[-1, 0] + K) <= TERMS_OF_SEQUENCES
+    if not _gaussian(x, family) or type(allocation) not in (Dirichlet, StickBreaking):
         return False
     return len(x) * allocation.n_components * (1 + family.monomials[-1, 0]) <= TERMS
+
+
+def _gaussian(x: Any, family: Any) -> bool:
+    """Whether x is one matrix of few features, none of them missing, and the family Gaussian."""
+    if not (isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype.kind == "f" and x.shape[1] <= FEATURES):
+        return False
+    return type(family) in FAMILIES and not family.missing
 
 
 def _repaid() -> bool:
@@ -169,21 +188,25 @@ def _compiled() -> bool:
 
 
 def _arrays(
-    x: np.ndarray, weights: np.ndarray | None, family: Any, allocation: Any, reg_covar: float, bayes: bool
+    x: Any, weights: np.ndarray | None, family: Any, allocation: Any, reg_covar: float, bayes: bool
 ) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
     """Rows, affine map and prior as the compiled loops take them; see `mixtures.engines.whole.climb`."""
     from mixtures.engines.fused import parts_of_features
 
     P, K, D = 1 + int(family.monomials[-1, 0]), allocation.n_components, x.shape[1]
     extra = noise(family, reg_covar)[0][:1] if reg_covar else np.zeros((1, P))
-    rows = _own(x)[None], np.empty((1, 0)) if weights is None else _own(weights)[None], _own(extra)
+    points = family.features(x.x) if isinstance(x, Sequences) else x
+    rows = _own(points)[None], np.empty((1, 0)) if weights is None else _own(weights)[None], _own(extra)
     affine = _own(family.origin), _own(np.atleast_2d(family.unit)), family.monomials, parts_of_features(D, P, False)
     numbers = _prior(family, K) if bayes else (np.zeros(D), 0.0, 0.0, np.zeros((D, D)), 0.0)
     labels = (0, np.zeros(1), 0.0)
     if bayes and isinstance(allocation, Dirichlet):
         labels = 0, allocation.alpha0, float(allocation.log_prior_normaliser)
-    elif bayes:
+    elif bayes and isinstance(allocation, StickBreaking):
         labels = 1, np.array([float(allocation.gamma0)]), (1 - K) * float(np.log(allocation.gamma0))
+    if isinstance(allocation, Markov):
+        concentration = np.concatenate([allocation.alpha0, allocation.a0.ravel()])
+        labels = 2, concentration, float(allocation.log_prior_normaliser)
     prior = STRUCTURES.index(family.covariance), bayes, *(np.array([value], dtype=np.float64) for value in numbers)
     return rows, affine, (*prior, float(family.log_volume), float(family.least), labels)
 

@@ -14,7 +14,7 @@ from numba import njit
 from mixtures.engines.softmax import EXACT
 
 FULL, TIED, DIAGONAL, SPHERICAL = range(4)
-DIRICHLET, STICKS = range(2)
+DIRICHLET, STICKS, CHAIN = range(3)
 
 LOG_2, LOG_PI, LOG_2PI = log(2), log(pi), log(2 * pi)
 FLOOR, EMPTY, SMALLEST_WEIGHT = 1e-200, 1e-8, 1e-300
@@ -91,9 +91,16 @@ def precision(A, taken, least, W, L, F):
 
 @njit(nogil=True)
 def weigh(counts, bayes, labels, eta):
-    """Log weights, or their expectations, into eta (K, P); the log marginal likelihood of the counts (K,)."""
+    """Log weights, or their expectations, into eta (K, P); the log marginal likelihood of the counts (K,).
+
+    Those of a chain are in columns of their own, and are no part of this.
+    """
     kind, concentration, normaliser = labels
     K, total = len(counts), counts.sum()
+    if kind == CHAIN:
+        for k in range(K):
+            eta[k, 0] = 0.0
+        return 0.0
     if not bayes:
         for k in range(K):
             eta[k, 0] = log(max(counts[k] / total, SMALLEST_WEIGHT))

@@ -9,15 +9,22 @@ from __future__ import annotations
 import numpy as np
 from numba import boolean, float64, int64, njit, types
 
+from mixtures.engines import short
 from mixtures.engines.fused import _pass, read_only
-from mixtures.engines.steps import step
+from mixtures.engines.steps import CHAIN, step
 
 EPS = float(np.finfo(float).eps)
 
 # What a climb ended with beside its runs: well, a bound that is not a number, or one that fell.
 WELL, NO_NUMBER, FELL = range(3)
 
-rows_types = (read_only(float64, 3), read_only(float64, 2), read_only(float64, 2), read_only(int64, 1))
+rows_types = (
+    read_only(float64, 3),
+    read_only(float64, 2),
+    read_only(float64, 2),
+    read_only(int64, 1),
+    read_only(int64, 1),
+)
 prior_types = (
     int64,
     boolean,
@@ -36,7 +43,7 @@ ROWS, PRIOR, AFFINE = (types.Tuple(kinds) for kinds in (rows_types, prior_types,
 
 @njit(nogil=True)
 def _copy(a, b):
-    """a = b, both (Q,)."""
+    """a = b, as many as a (Q,) has."""
     for q in range(len(a)):
         a[q] = b[q]
 
@@ -49,25 +56,43 @@ def _fill(a, value):
 
 @njit(nogil=True)
 def _step(s, eta, g, prior):
-    """`mixtures.engines.steps.step` under the prior of data set g."""
+    """`mixtures.engines.steps.step` under the prior of data set g, for a state s (K, P), or (K, P + 1 + K) of a chain."""
     structure, bayes, m0, beta0, dof0, scale0, normaliser0, log_volume, least, labels = prior
-    return step(
-        s, eta, structure, bayes, m0[g], beta0[g], dof0[g], scale0[g], normaliser0[g], log_volume, least, labels
+    if labels[0] != CHAIN:
+        return step(
+            s, eta, structure, bayes, m0[g], beta0[g], dof0[g], scale0[g], normaliser0[g], log_volume, least, labels
+        )
+    K = len(s)
+    P = s.shape[1] - 1 - K
+    points, own = np.empty((K, P)), np.empty((K, P))
+    for k in range(K):
+        _copy(points[k], s[k])
+    extra = step(
+        points, own, structure, bayes, m0[g], beta0[g], dof0[g], scale0[g], normaliser0[g], log_volume, least, labels
     )
+    for k in range(K):
+        for p in range(P):
+            eta[k, p] = own[k, p]
+    return extra + short.move(s[:, P:], bayes, labels, eta[:, P:])
 
 
 @njit(nogil=True)
 def _look(eta, g, rows, affine, room, following):
     """sum_n w_n log_z_n over data set g, and the next state (1, 1, K, P), with what noise adds to t(x); eta may be changed."""
-    x, w, noise, _ = rows
+    x, w, noise, _, between = rows
     origin, unit, monomials, edges = affine
-    K, P = eta.shape[2:]
+    K, P = eta.shape[2], noise.shape[1]
     for k in range(K):
         for p in range(1, P):
             eta[0, 0, k, 0] += eta[0, 0, k, p] * noise[g, p]
     room[0, 0] = 0.0
-    _fill(following.ravel(), 0.0)
-    _pass(x[g : g + 1], w[g : g + 1], np.empty((1, 1, 0)), origin, unit, monomials, edges, False, eta, room, following)
+    if between.size > 0:
+        room[0, 0] = short.look(x[g], w[g], between, eta[0, 0], following[0, 0])
+    else:
+        _fill(following.ravel(), 0.0)
+        _pass(
+            x[g : g + 1], w[g : g + 1], np.empty((1, 1, 0)), origin, unit, monomials, edges, False, eta, room, following
+        )
     for k in range(K):
         for p in range(1, P):
             following[0, 0, k, p] += following[0, 0, k, 0] * noise[g, p]
@@ -186,7 +211,8 @@ def climb(rows, affine, prior, s, n, tol, max_iter, accelerate, each, slow_rise,
     Parameters
     ----------
     rows : tuple
-        x (G, N, D), w (G, N) or empty for one each, what noise adds to t(x) (G, P), and the data set of every run (R,).
+        x (G, N, D), w (G, N) or empty for one each, what noise adds to t(x) (G, P), the data set of every run (R,), and the
+        edges of sequences (S + 1,), in which case x are features (G, N, P), or nothing.
     affine : tuple
         Origin, unit, monomials and parts of the features; see `mixtures.engines.fused`.
     prior : tuple

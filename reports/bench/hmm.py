@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,7 +207,8 @@ def _iterations(problem: Problem, settings: Settings) -> list[dict[str, Any]]:
 
 
 def _fits(settings: Settings) -> list[dict[str, Any]]:
-    """Whole fits of several small series, each from a start of its own, one after another."""
+    """Whole fits of several small series, each from a start of its own, one after another; compiled loops are loaded before."""
+    import_module("mixtures.engines.whole")
     problems = [pose(settings.small, seed) for seed in range(settings.sets)]
     x = np.concatenate([problem.rows.x for problem in problems])
     task = {"kind": "fits", "lengths": [settings.small.n] * settings.sets, "tol": TOL * settings.small.n}
