@@ -12,6 +12,8 @@ from conftest import collapsed_data, three_clusters
 from mixtures import Draws, datasets
 from mixtures.methods import cavi, exact
 from reports import Results, ResultsError, compare
+from reports.comparison import references
+from reports.comparison.measure import judged_samplers
 from reports.comparison.prepared import prepare
 from reports.comparison.results import check_free
 from reports.metrics import label_free, recovery
@@ -320,6 +322,24 @@ def test_a_gibbs_sampler_is_a_reference(methods, asked, simulated):
     ]
     assert abs(value(result, "cavi", "median_shift", "locations")) < 0.5
     assert "lp" in result.results.trees["gibbs"]["sample_stats"]
+
+
+def test_a_sampler_that_is_no_reference_passes_the_same_checks(comparison, rng):
+    """Independent draws do; runs of which one has other weights do not, and its evidence is not trusted then."""
+    drawn = comparison.fits["cavi"].as_draws(4, 200, rng)
+    drawn_weights = drawn.held.weights.reshape(4, 200, -1)
+    theta = {name: v.reshape(4, 200, *v.shape[2:]) for name, v in drawn.held.theta.items()}
+    apart = drawn_weights.copy()
+    apart[0] += 0.5 * (apart[0].mean(0) - apart[0]) + 0.05 * np.array([1, -1, 0])
+    for weights, converged in ((drawn_weights, True), (apart, False)):
+        held = Draws(weights, theta)
+        fit = replace(drawn, method="smc", kind="mcmc", posterior=held, sample_stats={}, converged=True)
+        posterior = fit.draws(800, rng)["posterior"].to_dataset()
+        rows, judged, fits = judged_samplers({"smc": fit}, {"smc": posterior})
+        assert judged == {}
+        assert {row.metric for row in rows} >= {"rhat_max", "ess_min"}
+        assert fits["smc"].converged is converged
+        assert (references.caveat(fits["smc"], None) is None) is converged
 
 
 def test_a_reference_that_does_not_exist_is_refused(rng):

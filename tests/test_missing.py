@@ -616,6 +616,20 @@ def test_a_comparison_integrates_over_gaps_and_its_page_says_so(rng):
     assert "nothing was seen: 1 (5)" in text
 
 
+def test_where_values_are_missing_is_held_against_the_levels_of_the_other_columns():
+    """One column of three levels: b is missing where a is its second level, in 10 of 20 such rows and in none of 20 others."""
+    from reports.page.missingness import by_column
+
+    a = np.repeat([0.0, 1.0, 2.0], [10, 20, 10])
+    b = np.where((np.arange(40) >= 10) & (np.arange(40) < 20), np.nan, np.arange(40) % 2)
+    x = np.column_stack([a, b])
+    table = by_column(np.isnan(x), ["a", "b"], x, {"a": ["low", "middle", "high"]})
+    first, second = ([cell.text for cell in row] for row in table.rows)
+    assert first[1:] == ["–", "–", "–", "–"]
+    sd, share = 0.5, 1 - 10 / 30  # of a = middle, which is half of all rows
+    assert second[3:] == ["a = middle", f"{share / sd:.2f} ± {np.sqrt(1 / 10 + 1 / 30):.2f}"]
+
+
 def test_added_draws_are_held_to_the_range_of_what_was_seen(rng):
     """The first row is a gap."""
     from reports.comparison.added import as_added

@@ -106,7 +106,7 @@ def measure(fits: dict[str, Any], data: Data, options: Options, rng: np.random.G
         rows += optimum.log_likelihood(fit, x, likelihoods.get(m))
         rows.append(Row(m, "n_parameters", "data", goodness.n_parameters(fit)))
         rows += goodness.penalised(fit, x) + classes.classes(m, averaged[m])
-    diagnoses, judged = judged_samplers(fits, posteriors)
+    diagnoses, judged, fits = judged_samplers(fits, posteriors)
     rows += diagnoses
     facts: dict[str, Any] = {
         "reference": references.chosen(judged, options.reference),

@@ -115,7 +115,7 @@ def measure(
         rows += optimum.log_likelihood(fit, data.x, likelihoods.get(method))
         rows += goodness.fit_statistics(scored[method], data.x) + goodness.penalised(fit, data.x)
         rows += classes.classes(method, averaged[method])
-    diagnoses, judged = judged_samplers(fits, posteriors)
+    diagnoses, judged, fits = judged_samplers(fits, posteriors)
     rows += diagnoses
     facts: dict[str, Any] = {
         "reference": references.chosen(judged, options.reference),
@@ -314,17 +314,23 @@ def nothing(rows: list[Row]) -> Measured:
 
 def judged_samplers(
     fits: dict[str, Fit], posteriors: dict[str, xr.Dataset]
-) -> tuple[list[Row], dict[str, dict[str, Any]]]:
-    """The diagnostics of all samplers, and the manifest's entry of each method that could be the reference."""
+) -> tuple[list[Row], dict[str, dict[str, Any]], dict[str, Fit]]:
+    """The diagnostics of all samplers, the manifest's entry of each method that could be the reference, and the fits.
+
+    A sampler that cannot be the reference, and whose draws fail the checks, has not converged.
+    """
     checked = {method: diagnosed(fit, posteriors[method]) for method, fit in fits.items() if fit.kind == "mcmc"}
     judged = {
         method: references.reference_entry(
             method, reference.checks(those, fits[method].held.weights.shape[0], fits[method].sample_stats)
         )
         for method, those in checked.items()
-        if method in REFERENCES or method not in METHODS
-    } | {method: references.exact_entry(method) for method, fit in fits.items() if fit.kind == "exact"}
-    return [row for those in checked.values() for row in those], judged
+    }
+    astray = {m for m, entry in judged.items() if m in METHODS and m not in REFERENCES and not entry["trusted"]}
+    could_be = {m: entry for m, entry in judged.items() if m in REFERENCES or m not in METHODS}
+    could_be |= {method: references.exact_entry(method) for method, fit in fits.items() if fit.kind == "exact"}
+    fits = {method: replace(fit, converged=False) if method in astray else fit for method, fit in fits.items()}
+    return [row for those in checked.values() for row in those], could_be, fits
 
 
 def own_numbers(fit: Fit, r: np.ndarray, ratios: np.ndarray | None, data: Data, rng: np.random.Generator) -> list[Row]:

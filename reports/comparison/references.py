@@ -88,5 +88,5 @@ def caveat(fit: Fit, judged: dict[str, Any] | None) -> str | None:
     if fit.kind == "mcmc":
         if judged is not None:
             return None if judged["trusted"] else f"the sampler failed its checks ({failed_checks(judged['checks'])})"
-        return None if fit.converged else "the sampler's runs disagree"
+        return None if fit.converged else "the sampler's runs disagree, or have few effective draws"
     return None if fit.converged else "the optimiser did not converge"

@@ -285,6 +285,9 @@ def compare(
             else measure(fits, data, settings, sample_rng, executor)
         )
     manifest |= measured.facts
+    for method, fit in measured.fits.items():
+        if fit.kind == "mcmc":
+            entries[method]["converged"] = fit.converged
     for method, judged in manifest["references"].items():
         entries[method]["converged"] = judged["trusted"]
     tell("measure", "done")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
 import numpy as np
 
 from reports.page.blocks import Cell, Notice, Section, Table
-from reports.page.numbers import DASH, number, percent
+from reports.page.numbers import DASH, percent, with_error
 from reports.page.view import View
 from reports.page.words import listing, literal
 
@@ -52,30 +55,31 @@ def missingness(view: View) -> Section | None:
                 "counts it as seen: its posterior is narrower than it would be for the same values without that step."
             )
         )
-    section.blocks += [by_column(gaps, names, x.values, [view.kinds[name] for name in names]), patterns(gaps, names)]
+    levels = {name: view.manifest["model"]["levels"][name] for name in names if view.kinds[name] == "categorical"}
+    section.blocks += [by_column(gaps, names, x.values, levels), patterns(gaps, names)]
     return section
 
 
-def by_column(gaps: np.ndarray, names: list[str], x: np.ndarray, kinds: list[str]) -> Table:
+def by_column(gaps: np.ndarray, names: list[str], x: np.ndarray, levels: Mapping[str, Sequence[str]]) -> Table:
     """Return how much of every column is missing, and how far the other columns differ between rows with and without it."""
     rows = []
-    x = np.where(np.array(kinds) == "categorical", np.nan, x)  # codes have no mean
+    shown = list(_with_means(names, x, levels))
     for j, name in enumerate(names):
         n = int(gaps[:, j].sum())
-        other, difference = _largest_difference(gaps[:, j], x, j)
+        other, difference, error = _largest_difference(gaps[:, j], [(label, v) for label, i, v in shown if i != j])
         rows.append(
             [
                 Cell(literal(name)),
                 Cell(str(n) if n else DASH, n),
                 Cell(percent(n / len(gaps)) if n else DASH, n / len(gaps)),
-                Cell(literal(names[other]) if other is not None else DASH),
-                Cell(number(difference, 2) if other is not None else DASH, None if other is None else abs(difference)),
+                Cell(literal(other) if other else DASH),
+                Cell(with_error(difference, error) if other else DASH, abs(difference) if other else None),
             ]
         )
     return Table(
-        "Missing values by column. Last: the column whose mean differs most between the rows in which this one is missing and "
-        "the others, in standard deviations. A large difference says that values are not missing completely at random, which "
-        "the model allows for through that column",
+        "Missing values by column. Last: the column whose mean, or the level whose share, differs most between the rows in "
+        "which this one is missing and the others, in standard deviations, ± standard error. A difference of several errors "
+        "says that values are not missing completely at random, which the model allows for through that column",
         ["column", "missing", "share", "differs most in", "difference"],
         rows,
         fold=len(rows) > 20,
@@ -83,17 +87,28 @@ def by_column(gaps: np.ndarray, names: list[str], x: np.ndarray, kinds: list[str
     )
 
 
-def _largest_difference(gap: np.ndarray, x: np.ndarray, own: int) -> tuple[int | None, float]:
-    """The other column whose mean differs most between rows with a gap here and without, and by how many sds."""
-    found: tuple[int | None, float] = None, 0.0
-    for j in range(x.shape[1]):
-        seen = ~np.isnan(x[:, j])
-        with_, without = x[gap & seen, j], x[~gap & seen, j]
-        if j == own or len(with_) < 2 or len(without) < 2 or (sd := float(x[seen, j].std())) == 0:
+def _with_means(
+    names: list[str], x: np.ndarray, levels: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[str, int, np.ndarray]]:
+    """What has a mean, with its name and its column: numbers, and of categories whether each level is there."""
+    for j, name in enumerate(names):
+        if name not in levels:
+            yield name, j, x[:, j]
+        for code, level in enumerate(levels.get(name, ())):
+            yield f"{name} = {level}", j, np.where(np.isnan(x[:, j]), np.nan, x[:, j] == code)
+
+
+def _largest_difference(gap: np.ndarray, others: list[tuple[str, np.ndarray]]) -> tuple[str, float, float]:
+    """What differs most in its mean between rows with a gap here and without, by how many sds, and the standard error."""
+    found = "", 0.0, math.nan
+    for name, v in others:
+        seen = ~np.isnan(v)
+        with_, without = v[gap & seen], v[~gap & seen]
+        if len(with_) < 2 or len(without) < 2 or (sd := float(v[seen].std())) == 0:
             continue
         difference = float(with_.mean() - without.mean()) / sd
-        if found[0] is None or abs(difference) > abs(found[1]):
-            found = j, difference
+        if not found[0] or abs(difference) > abs(found[1]):
+            found = name, difference, math.sqrt(1 / len(with_) + 1 / len(without))
     return found
 
 
