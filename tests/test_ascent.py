@@ -10,7 +10,7 @@ from conftest import collapsed_data, three_clusters
 from mixtures import COVARIANCES, CollapseError, ConvergenceWarning, DiagonalGaussian, Dirichlet, Gaussian, tables
 from mixtures.ascent import climb
 from mixtures.ascent.climb import _gradient
-from mixtures.ascent.starts import starts
+from mixtures.ascent.starts import starts, statistics
 from mixtures.engines.passes import blur, noise, one_pass
 from mixtures.errors import SingularError
 from mixtures.methods import cavi, em
@@ -34,6 +34,17 @@ def test_starts_hold_no_more_than_a_block_of_features(rng):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 30e6
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied"])
+def test_statistics_of_many_features_come_from_matrix_products(covariance, rng, monkeypatch):
+    x, weights = rng.normal(size=(30, 4)) + 3, rng.uniform(0.1, 2, 30)
+    family = COVARIANCES[covariance].from_data(x, 2)
+    for r in (np.eye(2)[rng.integers(2, size=(3, 30))], rng.dirichlet(np.ones(2), 30)):
+        formed = statistics(x, family, r, weights)
+        monkeypatch.setattr("mixtures.ascent.starts.PRODUCTS", 0)
+        np.testing.assert_allclose(statistics(x, family, r, weights), formed, rtol=1e-12, atol=1e-12)
+        monkeypatch.undo()
 
 
 def test_runs_too_large_to_be_held_together_are_climbed_apart(rng, monkeypatch):

@@ -208,11 +208,34 @@ def test_only_many_draws_are_compiled(name, monkeypatch):
 def test_the_number_of_threads_does_not_matter(rng, monkeypatch):
     family = COVARIANCES["full"].from_data(rng.standard_normal((50, 3)), 4)
     x, eta = rng.standard_normal((20_000, 3)), rng.standard_normal((4, 10))
+    monkeypatch.setattr(fused, "A_THREAD", 1)
     threaded = fused.pass_(family, x, None, eta)
-    monkeypatch.setattr(fused, "SEQUENTIAL", np.inf)
+    monkeypatch.setattr(fused, "A_THREAD", 10**18)
     alone = fused.pass_(family, x, None, eta)
     np.testing.assert_array_equal(threaded[0], alone[0])
     np.testing.assert_array_equal(threaded[1], alone[1])
+
+
+def test_the_number_of_threads_follows_the_work_of_a_pass(rng, monkeypatch):
+    """A pass of half a million products is not shared, one of two million by four threads where there are as many."""
+    started = []
+
+    class Pool:
+        def submit(self, work):
+            started.append(work)
+            return Future()
+
+    class Future:
+        def result(self):
+            pass
+
+    monkeypatch.setattr(fused, "pool", Pool)
+    monkeypatch.setattr(fused.config, "NUMBA_NUM_THREADS", 8)
+    family = COVARIANCES["full"].from_data(rng.standard_normal((50, 2)), 3)
+    for rows, threads in ((30_000, 1), (111_200, 4)):
+        started.clear()
+        fused.pass_(family, rng.standard_normal((rows, 2)), None, rng.standard_normal((3, 6)))
+        assert 1 + len(started) == threads
 
 
 @every_method

@@ -416,3 +416,16 @@ def test_batches_must_keep_their_width(rng):
     mixture = BayesianGaussianMixture(n_components=2, random_state=0).partial_fit(rng.standard_normal((60, 2)))
     with pytest.raises(ValueError, match="X has 3 features, but BayesianGaussianMixture is expecting 2"):
         mixture.partial_fit(rng.standard_normal((60, 3)))
+
+
+@pytest.mark.parametrize("cls", [GaussianMixture, BayesianGaussianMixture])
+def test_predictions_follow_parameters_that_were_changed_in_place(cls, rng):
+    """What a prediction works out once is worked out anew when a parameter is another, and is no attribute."""
+    x = three_clusters(60, rng)
+    mixture, same = (cls(n_components=3, random_state=0).fit(x) for _ in range(2))
+    before, names = mixture.score_samples(x), set(vars(mixture))
+    np.testing.assert_array_equal(mixture.score_samples(x), before)
+    mixture.means_ += 1
+    np.testing.assert_allclose(mixture.score_samples(x + 1), before, rtol=1e-9)
+    np.testing.assert_array_equal(same.score_samples(x), before)
+    assert set(vars(mixture)) == names

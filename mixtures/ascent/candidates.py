@@ -63,7 +63,8 @@ def begun(natural: Natural, hard: np.ndarray) -> np.ndarray:
     """`beginnings` of one data set, no more of them together than `climb` moves."""
     together = max(2, NUMBERS // hard[0].size // 2 * 2)
     parts = [hard[first : first + together] for first in range(0, len(hard), together)]
-    return np.concatenate([beginnings(natural, part, len(part)) for part in parts])
+    begun = [beginnings(natural, part, len(part)) for part in parts]
+    return begun[0] if len(begun) == 1 else np.concatenate(begun)
 
 
 def unfit(hard: np.ndarray, s: np.ndarray, each: int = 1) -> list[tuple[int, np.ndarray]]:

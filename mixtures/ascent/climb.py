@@ -180,7 +180,7 @@ def _side_by_side(
         rounding = np.maximum(rounding_of(eta, following, n[runs]), n[runs] * rounding_of_pass(pass_))
         _refuse_fall(new, rise, plain & ~lost, rounding, len(result.trace))
         taken = np.where(plain, ~lost, rise >= -rounding)
-        at, image = (np.where(taken[:, None, None], a, b) for a, b in ((guess, at), (following, image)))
+        at, image = _chosen(taken, guess, at), _chosen(taken, following, image)
         bound = np.where(taken, new, bound)
         slow = rise <= np.maximum(tol * n[runs], rounding)
         done = taken & plain & slow
@@ -192,14 +192,16 @@ def _side_by_side(
         if accelerate and near.any():
             gradient, known = _gradient(natural, at, image - at)
             proposed = newton.direction(at, image - at, gradient, near, known)
-            direction = np.where(taken[:, None, None], proposed, direction)
+            direction = _chosen(taken, proposed, direction)
             length = np.where(taken, near & known & ~slow, np.where(length == 1, SHORTER, 0))
         else:
             length = np.where(~taken & (length == 1), SHORTER, 0)
         newton.forget(~taken & (length == 0))
-        guess = at + length[:, None, None] * direction
-        length = np.where(np.all(guess[..., 0] > 0, axis=-1), length, 0)
-        guess = np.where((length == 0)[:, None, None], image, guess)
+        guess = image
+        if length.any():
+            ahead = at + length[:, None, None] * direction
+            length = np.where(np.all(ahead[..., 0] > 0, axis=-1), length, 0)
+            guess = _chosen(length != 0, ahead, image)
 
         stay = ~(done | lost)
         if not stay.all():
@@ -208,6 +210,11 @@ def _side_by_side(
             )
             newton.take(stay)
             natural, pass_ = problem(runs)
+
+
+def _chosen(which: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The states (R, K, P) of a for some runs, and of b for the others; a itself if for all."""
+    return a if which.all() else np.where(which[:, None, None], a, b)
 
 
 def _stopped(callback: Callback, runs: Runs) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mixtures.engines import missing
 from mixtures.errors import DistinctRowsError
+from mixtures.families.normal import Correlated
 from mixtures.fit import Fit
 from mixtures.model import Allocation, Family
 from mixtures.rows import Rows, folded, sample
@@ -28,6 +29,9 @@ ENOUGH = 20_000
 
 # How often missing values are replaced by their means where responsibilities are given, which settle geometrically.
 COMPLETED = 5
+
+# Features above which their sums come from a matrix product for each cluster, and they are not formed.
+PRODUCTS = 512
 
 # Numbers held at once.
 BLOCK_ELEMENTS = 500_000
@@ -250,6 +254,9 @@ def statistics(
     if weights is not None:
         r = r * weights[:, None]
     P = 1 + family.monomials[-1, 0]
+    if isinstance(family, Correlated) and not family.missing and P > PRODUCTS:
+        every = r.reshape(-1, *r.shape[-2:])
+        return np.stack([family.sums(family.coordinates(x), own) for own in every]).reshape(*r.shape[:-2], -1, P)
     block = block or max(1, BLOCK_ELEMENTS // P)
     by_cluster = r.swapaxes(-1, -2).reshape(-1, len(x))
     s = np.zeros((len(by_cluster), P))

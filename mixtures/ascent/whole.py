@@ -30,7 +30,7 @@ from mixtures.model import Allocation, Family
 from mixtures.rows import Sequences
 
 # Terms r_nk t_p of a pass up to which one thread does, and features up to which the steps take no library's linear algebra.
-TERMS, FEATURES = 500_000, 24
+TERMS, FEATURES = 1_000_000, 24
 
 # The same for sequences, of which long ones are divided among threads.
 TERMS_OF_SEQUENCES = 50_000

@@ -23,11 +23,11 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from mixtures.engines.fused import (
+    A_THREAD,
     BLOCK,
     FEATURES,
     LANES,
     LARGEST_PIECE,
-    SEQUENTIAL,
     SMALLEST_PIECE,
     VECTORS,
     add_densities,
@@ -137,7 +137,7 @@ class Packed:
                 family.features(x[rows])
             return codes[:0], codes[:0]
 
-        in_pieces(piece, len(x), SMALLEST_PIECE, LARGEST_PIECE, x.size > SEQUENTIAL)
+        in_pieces(piece, len(x), SMALLEST_PIECE, LARGEST_PIECE, x.size // A_THREAD)
         return cls(x, codes, weights, divided, how)
 
     def __call__(self, eta: np.ndarray, u: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -156,7 +156,7 @@ class Packed:
             _pass(x, self.codes[rows], w, some, *model, own, table, log_z, s, counts)
             return log_z, np.concatenate([s.reshape(R, -1), counts.reshape(R, -1)], axis=1)
 
-        log_z, sums = in_pieces(piece, len(self.x), SMALLEST_PIECE, LARGEST_PIECE, self.x.size * runs.size > SEQUENTIAL)
+        log_z, sums = in_pieces(piece, len(self.x), SMALLEST_PIECE, LARGEST_PIECE, self.x.size * runs.size // A_THREAD)
         s, counts = np.split(np.sum(sums, axis=0), [own[0].size], axis=1)
         return np.sum(log_z, axis=0).reshape(eta.shape[:-2]), self._joined(s.reshape(own.shape), counts, eta.shape)
 

@@ -33,7 +33,7 @@ from mixtures.model import Family
 LANES, VECTORS, ROWS = 4, 3, 4  # a tile of ROWS clusters and LANES * VECTORS points fills 12 of 16 vector registers
 BLOCK, FEATURES = 20 * LANES * VECTORS, 128  # 240 KiB
 PIECES, SMALLEST_PIECE, LARGEST_PIECE = 16, 4096, 65_536
-SEQUENTIAL = 500_000  # multiplications below which starting threads costs more than it saves
+A_THREAD = 500_000  # multiplications of a thread at least: to start one for fewer costs more than it saves
 
 
 def pass_(
@@ -59,15 +59,18 @@ def pass_(
         return log_z, s
 
     sizes = (32, len(x)) if many else (SMALLEST_PIECE, LARGEST_PIECE)
-    log_z, s = in_pieces(piece, len(x), *sizes, x[..., 0].size * runs[0].size > SEQUENTIAL)
+    log_z, s = in_pieces(piece, len(x), *sizes, x[..., 0].size * runs[0].size // A_THREAD)
     join = np.concatenate if many else partial(np.sum, axis=0)
     return join(log_z).reshape(eta.shape[:-2]), join(s).reshape(eta.shape)
 
 
 def in_pieces(
-    piece: Callable[[slice], tuple[np.ndarray, np.ndarray]], n: int, smallest: int, largest: int, parallel: bool
+    piece: Callable[[slice], tuple[np.ndarray, np.ndarray]], n: int, smallest: int, largest: int, threads: int
 ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-    """What a function of rows returns for pieces of n rows, in their order, by as many threads as numba was told to use."""
+    """What a function of rows returns for pieces of n rows, in their order.
+
+    By so many threads, but no more than numba was told to use, and at least one.
+    """
     size = min(max(-(-n // PIECES), smallest), largest)
     starts = range(0, n, size)
     found = dict.fromkeys(starts)
@@ -77,7 +80,7 @@ def in_pieces(
         for start in left:
             found[start] = piece(slice(start, start + size))
 
-    others = [pool().submit(work) for _ in range(min(config.NUMBA_NUM_THREADS, len(starts)) - 1)] if parallel else []
+    others = [pool().submit(work) for _ in range(min(threads, config.NUMBA_NUM_THREADS, len(starts)) - 1)]
     work()
     for other in others:
         other.result()

@@ -152,9 +152,8 @@ def noise(family: Family, covariance: float | np.ndarray) -> tuple[np.ndarray, n
     relative = family.reduce_matrix(own)
     places, count = np.unique(family.count_of, return_inverse=True)
     extra = np.zeros((*relative.shape[:-2], len(places), 1 + family.monomials[-1, 0]))
-    for p, i, j in family.monomials:
-        if 0 < i <= D:
-            extra[..., count.ravel()[i - 1], p] += relative[..., i - 1, j - 1]
+    p, i, j = family.monomials[(family.monomials[:, 1] > 0) & (family.monomials[:, 1] <= D)].T
+    np.add.at(extra, (..., count.ravel()[i - 1], p), relative[..., i - 1, j - 1])
     return extra, places
 
 

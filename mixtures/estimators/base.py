@@ -7,11 +7,12 @@ from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import takewhile
 from numbers import Integral, Real
 from time import perf_counter
 from typing import Any, ClassVar, NamedTuple, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from sklearn.base import BaseEstimator, DensityMixin, _fit_context
@@ -58,6 +59,10 @@ NOT_CONVERGED = (
     "Best performing initialization did not converge. Try different init parameters, or increase max_iter, tol, or check for "
     "degenerate data."
 )
+
+
+# The log densities of estimators by the name of their kind, and what they were made from; no part of an estimator.
+PREPARED: WeakKeyDictionary[Any, dict[str, tuple[Any, Callable[[np.ndarray], np.ndarray]]]] = WeakKeyDictionary()
 
 
 class Step(NamedTuple):
@@ -426,9 +431,22 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             return answered(self, X, density, answer)
         check_is_fitted(self)
         X = validate_data(self, unmasked(X), reset=False, ensure_all_finite=self._finite)
-        answers = self._by_blocks(X, density(), answer)
+        answers = self._by_blocks(X, self._prepared(density), answer)
         kind = np.result_type(X.dtype, self.means_.dtype) if answers.dtype == np.float64 else answers.dtype
         return answers.astype(kind, copy=False)
+
+    def _prepared(
+        self, density: Callable[[], Callable[[np.ndarray], np.ndarray]]
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        """The log densities that ``density`` makes, as they were made last while the parameters are what they were then."""
+        if self.allow_missing:
+            return density()
+        key = [(name, _contents(value)) for name, value in vars(self).items() if _shapes(name)]
+        known = PREPARED.setdefault(self, {})
+        name = density.__name__
+        if name not in known or known[name][0] != key:
+            known[name] = key, density()
+        return known[name][1]
 
     def _by_blocks(
         self,
@@ -439,18 +457,19 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         K, D = self.means_.shape
         step = max(1, BLOCK_ELEMENTS // (D * max(K, D)))
         blocks = (np.asarray(X[start : start + step], dtype=np.float64) for start in range(0, len(X), step))
-        return np.concatenate([answer(log_density(block)) for block in blocks])
+        parts = [answer(log_density(block)) for block in blocks]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _quadratic(self, constant: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         """From rows (B, D) to constants (K,) less half of the squared Mahalanobis distances from the means, (B, K)."""
         means, roots = (np.asarray(a, dtype=np.float64) for a in (self.means_, self.precisions_cholesky_))
-        own = np.broadcast_to(roots, (len(means), *roots.shape)) if self.covariance_type == "tied" else roots
         times = np.matmul if self.covariance_type in MATRICES else np.multiply
+        own = roots if self.covariance_type in MATRICES else roots.reshape(len(means), 1, -1)
 
         def log_density(x: np.ndarray) -> np.ndarray:
             with np.errstate(over="ignore"):
-                z = (times(x - mu, U) for mu, U in zip(means, own, strict=True))
-                distance = np.stack([np.einsum("nd,nd->n", z_k, z_k) for z_k in z], axis=-1)
+                z = times(x - means[:, None], own)
+                distance = np.einsum("knd,knd->nk", z, z)
             return np.maximum(constant - distance / 2, LOWEST)
 
         return log_density
@@ -518,9 +537,11 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
                 return self._end(task, allocation, more[first - len(traces)])
             run = int(np.argmax(runs.end))
             best = pass_(natural(runs.s[run])[0])[1]
+            del hard, s, runs, states, tight  # which are large where there are many features
         eta, extra = natural(best)
         as_they_are = compiled.without_noise() if compiled else one_pass(X, weights, family, points)
         bound = as_they_are(eta)[0] + extra
+        del eta
         self._store(self._parameters(family, allocation, best))
         return End(float(bound), trace, converged)
 
@@ -670,6 +691,20 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     @abstractmethod
     def _draw(self, counts: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
         """As many rows of each component as counted, (sum of counts, D)."""
+
+
+def _contents(value: Any) -> Any:
+    """A value, its arrays as their bytes, so that equal ones compare equal."""
+    if isinstance(value, np.ndarray):
+        return value.shape, value.dtype, value.tobytes()
+    return [_contents(own) for own in value] if isinstance(value, tuple) else value
+
+
+@cache
+def _shapes(name: str) -> bool:
+    """Whether the density may follow from the attribute of this name."""
+    fitted = name.endswith("_") and not name.startswith(("feature_names", "lower_bound", "n_iter", "converged"))
+    return fitted or name in ("n_components", "covariance_type", "weight_concentration_prior_type", "_prior_root")
 
 
 def _total(X: Any, sample_weight: Any) -> float:

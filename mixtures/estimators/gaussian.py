@@ -305,6 +305,8 @@ class GaussianMixture(Mixture):
         }
 
     def _settle(self, kind: np.dtype) -> None:
+        if kind == np.float64:
+            return
         names = ("weights_", "means_", "covariances_", "precisions_cholesky_", "precisions_")
         with np.errstate(over="ignore"):
             rounded = {name: np.asarray(getattr(self, name)).astype(kind) for name in names}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.linalg import solve_triangular
 from sklearn.utils import check_array
 
 from mixtures import COVARIANCES
 from mixtures.families.scaling import settled
-from mixtures.families.symmetric import inverse_root, outer
+from mixtures.families.symmetric import BY_ONE, inverse_root, outer, substitute
 from mixtures.model import Family, Theta
 from mixtures.rows import Moments, root_of
 
@@ -76,6 +76,8 @@ def scale_of(unit: np.ndarray, structure: str) -> Any:
 
 def in_data_units(family: Family, covariances: np.ndarray, structure: str) -> np.ndarray:
     """``covariances_`` from those of z, in the same shape."""
+    if structure in MATRICES and covariances.ndim > 2 and covariances.shape[-1] >= BY_ONE:
+        return _one_by_one(family.expand_matrix, covariances)
     if structure in MATRICES:
         return family.expand_matrix(covariances)
     return covariances * scale_of(family.unit, structure)
@@ -88,11 +90,21 @@ def precision_roots(family: Family, covariances: np.ndarray, structure: str) -> 
     """
     if structure not in MATRICES:
         return 1 / np.sqrt(in_data_units(family, covariances, structure))
+    if covariances.ndim > 2 and covariances.shape[-1] >= BY_ONE:
+        return _one_by_one(lambda own: precision_roots(family, own, structure), covariances)
     sd = np.sqrt(np.diagonal(covariances, axis1=-2, axis2=-1))
     F = inverse_root(covariances / sd[..., None] / sd[..., None, :]) / sd[..., None, :]
     columns = F.reshape(-1, F.shape[-1]).T
-    rows = solve_triangular(family.unit, columns, trans="T", lower=True).T
+    rows = substitute(family.unit, columns, transposed=True).T
     return np.triu(rows.reshape(F.shape).swapaxes(-1, -2))
+
+
+def _one_by_one(change: Callable[[np.ndarray], np.ndarray], matrices: np.ndarray) -> np.ndarray:
+    """What large matrices (K, D, D) become one after another, so that few are held beside them."""
+    changed = np.empty_like(matrices)
+    for own, matrix in zip(changed, matrices, strict=True):
+        own[:] = change(matrix)
+    return changed
 
 
 def from_roots(family: Family, roots: np.ndarray, structure: str) -> np.ndarray:

@@ -20,7 +20,7 @@ from mixtures.families.collapse import least_variance, refuse_collapse, refuse_e
 from mixtures.families.hyperparameters import Batch, existing
 from mixtures.families.normal import Correlated
 from mixtures.families.scaling import check_prior, standard, white
-from mixtures.families.symmetric import log_det, outer, pack, times, unpack
+from mixtures.families.symmetric import log_det, log_diagonal, outer, pack, times, unpack
 from mixtures.families.wishart import LOG_2PI, Wishart, log_student_t, wishart_root
 from mixtures.model import Theta
 from mixtures.rows import Rows, moments, seen_moments
@@ -193,7 +193,9 @@ class Gaussian(Correlated):
         N, sum_z, sum_zz = unpack(s)
         refuse_empty(N)
         mu = sum_z / N[..., None]
-        Sigma = sum_zz / N[..., None, None] - outer(mu)
+        Sigma = sum_zz  # our own: in place, for there may be many features
+        Sigma /= N[..., None, None]
+        Sigma -= outer(mu)
         refuse_collapse(least_variance(Sigma, mu**2, smallest_eigenvalue), self.least)
         return {"means": mu, "covariances": Sigma}
 
@@ -229,10 +231,10 @@ class Gaussian(Correlated):
         D = q.m.shape[-1]
         if D == 0:
             return np.zeros((len(x), *q.nu.shape))
-        dof = (q.nu + 1 - D)[..., None]
-        L = np.linalg.cholesky(q.W_inv * ((1 + q.beta[..., None]) / (dof * q.beta[..., None]))[..., None])
-        distance = ((np.linalg.inv(L) @ self.offsets(x, q.m)) ** 2).sum(-2)
-        log_scale = np.log(np.diagonal(L, axis1=-2, axis2=-1)).sum(-1, keepdims=True)
+        dof, beta = (q.nu + 1 - D)[..., None], q.beta[..., None]
+        widening = (1 + beta) / (dof * beta)
+        distance = ((q.root @ self.offsets(x, q.m)) ** 2).sum(-2) / widening
+        log_scale = D / 2 * np.log(widening) - log_diagonal(q.root)[..., None]
         return np.moveaxis(log_student_t(distance, log_scale, dof, D), -1, 0) - self.log_volume
 
     def mean(self, q: NormalWishart) -> Theta:

@@ -15,10 +15,10 @@ from mixtures.families.collapse import SMALLEST_VARIANCE
 from mixtures.families.gaps import Conditional, per_feature
 from mixtures.families.symmetric import (
     halves,
-    inverse_root,
     log_diagonal,
     pack,
     places,
+    precision,
     products,
     substitute,
     symmetric,
@@ -271,6 +271,17 @@ class Correlated(Normal):
         i, j = triangle(len(z))
         return np.moveaxis(np.concatenate([np.ones_like(z[:1]), z, z[i] * z[j]]), 0, -1)
 
+    def sums(self, z: np.ndarray, r: np.ndarray) -> np.ndarray:
+        """sum_n r_nk t(z_n) of points z (N, D) and responsibilities r (N, K), by a matrix product for each cluster, (K, P)."""
+        D = z.shape[1]
+        s = np.empty((r.shape[1], 1 + D + D * (D + 1) // 2))
+        for own, r_k in zip(s, r.T, strict=True):
+            rows = np.flatnonzero(r_k)
+            some, r_k = z[rows], r_k[rows]
+            own[0], own[1 : 1 + D] = r_k.sum(), r_k @ some
+            own[1 + D :] = ((r_k * some.T) @ some).ravel()[places(D)[0]]
+        return s
+
     @property
     def linked(self) -> tuple[Link, ...]:
         """All columns where values may be missing: they are integrated out together."""
@@ -360,8 +371,7 @@ class Correlated(Normal):
 
     def natural(self, theta: Theta) -> np.ndarray:
         """Natural parameters eta, shape (..., K, P): ``features(x) @ eta.T`` is log N(x_n | mu_k, Sigma_k), in units of x."""
-        mu, F = theta["means"], inverse_root(theta["covariances"])
-        Lambda = F.swapaxes(-1, -2) @ F
+        mu, (Lambda, log_det) = theta["means"], precision(theta["covariances"])
         Lambda_mu = times(Lambda, mu)
-        constant = (2 * log_diagonal(F) - (mu * Lambda_mu).sum(-1) - len(self.unit) * LOG_2PI) / 2 - self.log_volume
+        constant = (log_det - (mu * Lambda_mu).sum(-1) - len(self.unit) * LOG_2PI) / 2 - self.log_volume
         return pack(constant, Lambda_mu, Lambda)

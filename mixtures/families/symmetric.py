@@ -49,8 +49,15 @@ def places(D: int) -> tuple[np.ndarray, np.ndarray]:
 def pack(constant: np.ndarray, linear: np.ndarray, Lambda: np.ndarray) -> np.ndarray:
     """Join the parts of eta; each product with i < j stands for two equal entries of -1/2 Lambda."""
     D = Lambda.shape[-1]
-    quadratic = halves(D) * Lambda.reshape(*Lambda.shape[:-2], D * D).take(places(D)[0], axis=-1)
-    return np.concatenate([constant[..., None], linear, quadratic], axis=-1)
+    eta = np.empty((*constant.shape, 1 + D + D * (D + 1) // 2))
+    eta[..., 0], eta[..., 1 : 1 + D] = constant, linear
+    if D < BY_ONE:
+        eta[..., 1 + D :] = Lambda.reshape(*Lambda.shape[:-2], D * D).take(places(D)[0], axis=-1)
+    else:
+        for own, matrix in zip(eta.reshape(-1, eta.shape[-1]), Lambda.reshape(-1, D * D), strict=True):
+            matrix.take(places(D)[0], out=own[1 + D :], mode="clip")
+    eta[..., 1 + D :] *= halves(D)
+    return eta
 
 
 def unpack(s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -59,11 +66,13 @@ def unpack(s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return s[..., 0], s[..., 1 : 1 + D], s.take(places(D)[1], axis=-1)
 
 
-def substitute(L: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """L^-1 b of a lower triangular matrix (D, D) and columns (D, ...), by substitution."""
+def substitute(L: np.ndarray, b: np.ndarray, transposed: bool = False) -> np.ndarray:
+    """L^-1 b, or L^-T b, of a lower triangular matrix (D, D) and columns (D, ...), by substitution."""
     if not b.size:
         return np.array(b, dtype=float)
-    z, info = dtrtrs(L.T, b, lower=0, trans=1)  # the transposed matrix is an upper triangle in Fortran's order
+    z, info = dtrtrs(
+        L.T, b, lower=0, trans=not transposed
+    )  # the transposed matrix is an upper triangle in Fortran's order
     if info > 0:
         raise np.linalg.LinAlgError(f"the triangular matrix is singular: its entry {info} on the diagonal is zero")
     return z.reshape(b.shape)
@@ -82,6 +91,19 @@ def inverse_root(A: np.ndarray) -> np.ndarray:
     for own in L.reshape(-1, *L.shape[-2:]):
         dtrtri(own.T, lower=0, overwrite_c=1)  # the transposed matrix is an upper triangle in Fortran's order: in place
     return L
+
+
+def precision(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A^-1 and its log determinant of each symmetric positive definite matrix; large ones one by one, to hold few of them."""
+    if A.shape[-1] < BY_ONE:
+        F = inverse_root(A)
+        return F.swapaxes(-1, -2) @ F, 2 * log_diagonal(F)
+    inverse, log_dets = np.empty_like(A), np.empty(A.shape[:-2])
+    for i in np.ndindex(log_dets.shape):
+        F = inverse_root(A[i])
+        np.matmul(F.T, F, out=inverse[i])
+        log_dets[i] = 2 * log_diagonal(F)
+    return inverse, log_dets
 
 
 def log_diagonal(F: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from mixtures.families.collapse import least_variance, refuse_collapse, refuse_e
 from mixtures.families.hyperparameters import Stacked, existing
 from mixtures.families.normal import Correlated
 from mixtures.families.scaling import check_prior, standard, white
-from mixtures.families.symmetric import log_det, outer, pack, times, unpack
+from mixtures.families.symmetric import log_det, log_diagonal, outer, pack, times, unpack
 from mixtures.families.wishart import LOG_2PI, Wishart, log_student_t, wishart_root
 from mixtures.model import Theta
 from mixtures.rows import Rows, moments, seen_moments
@@ -191,10 +191,10 @@ class TiedGaussian(Correlated):
         if D == 0:
             return np.zeros((len(x), *q.beta.shape))
         dof, beta = (q.nu + 1 - D)[..., None, None], q.beta[..., None]
-        L = np.linalg.cholesky(q.W_inv)[..., None, :, :]
+        root = q.root[..., None, :, :]
         widening = (1 + beta) / (dof * beta)
-        distance = ((np.linalg.inv(L) @ self.offsets(x, q.m)) ** 2).sum(-2) / widening
-        log_scale = np.log(np.diagonal(L, axis1=-2, axis2=-1)).sum(-1, keepdims=True) + D / 2 * np.log(widening)
+        distance = ((root @ self.offsets(x, q.m)) ** 2).sum(-2) / widening
+        log_scale = D / 2 * np.log(widening) - log_diagonal(root)[..., None]
         return np.moveaxis(log_student_t(distance, log_scale, dof, D), -1, 0) - self.log_volume
 
     def mean(self, q: SharedWishart) -> Theta:

@@ -42,7 +42,7 @@ class Wishart:
 
     def least_variance(self, taken: np.ndarray) -> np.ndarray:
         """`least_variance` of W^-1, shape (...)."""
-        return least_variance(self.W_inv, taken, lambda _: 1 / (self.root**2).sum((-2, -1)))
+        return least_variance(self.W_inv, taken, lambda _: 1 / np.einsum("...ij,...ij->...", self.root, self.root))
 
     def log_wishart_normaliser(self) -> np.ndarray:
         """-log B(W, nu): the log integral of |Lambda|^((nu-D-1)/2) exp(-tr(W^-1 Lambda)/2) (PRML B.79)."""
