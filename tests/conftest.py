@@ -55,7 +55,8 @@ def rng():
 @pytest.fixture(autouse=True)
 def plain_ascents(monkeypatch):
     """Small fits in the readable loop, as in a new process, however many tests ran before; tests of the other ask for it."""
-    monkeypatch.setattr("mixtures.ascent.whole._repaid", lambda: False)
+    for name in ("_repaid", "_ready"):
+        monkeypatch.setattr(f"mixtures.ascent.whole.{name}", lambda: False)
 
 
 def three_clusters(n: int, rng: np.random.Generator, separation: float = 5.0) -> np.ndarray:

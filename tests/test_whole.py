@@ -25,7 +25,8 @@ ALLOCATIONS = {"dirichlet": Dirichlet.symmetric(3, 0.7), "sticks": StickBreaking
 def loaded(monkeypatch):
     """Compiled loops wherever they serve."""
     pytest.importorskip("mixtures.engines.whole")
-    monkeypatch.setattr(whole, "_repaid", lambda: True)
+    for name in ("_repaid", "_ready"):
+        monkeypatch.setattr(whole, name, lambda: True)
 
 
 def problem(x, weights, covariance, method, allocation, reg_covar=0.0):
@@ -162,3 +163,18 @@ def test_small_fits_run_in_the_plain_loop_until_compiled_loops_repay_their_loadi
         monkeypatch.setattr(whole, "_plain_ascents", 0)
         assert not any(whole._repaid() for _ in range(after))
         assert whole._repaid()
+
+
+def test_fits_whose_digits_must_not_depend_on_the_process_take_it_by_size_alone(rng, monkeypatch):
+    """EM on 5600 rows, a pass of which is compiled anyway, but not on 100; and the answer of the loop is the same."""
+    taken = []
+    climbed = whole.Whole.climb
+    monkeypatch.setattr(whole.Whole, "climb", lambda self, s, *a: taken.append(len(s)) or climbed(self, s, *a))
+    model = Gaussian.from_data(three_clusters(100, rng), 3), Dirichlet.symmetric(3)
+    em.fit(three_clusters(100, rng), *model, rng=1, restarts=2)
+    assert taken == []
+    x = three_clusters(5600, rng, separation=3.0)
+    compiled = em.fit(x, *model, rng=1, restarts=2)
+    assert taken
+    monkeypatch.setattr(whole, "_ready", lambda: False)
+    assert em.fit(x, *model, rng=1, restarts=2).bound[-1] == pytest.approx(compiled.bound[-1], rel=1e-10)

@@ -15,7 +15,7 @@ from mixtures.ascent.climb import Callback, Natural, carry_on
 from mixtures.ascent.segments import with_segments
 from mixtures.ascent.starts import absorbing, soften, starts
 from mixtures.ascent.whole import Whole, whole
-from mixtures.engines.passes import Pass, blur, log_base, noise, one_pass
+from mixtures.engines.passes import FUSED_FROM, Pass, blur, log_base, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.model import Allocation, Family
 from mixtures.rows import Rows, Sequences, as_rows, as_weights, count, informed
@@ -150,7 +150,8 @@ def ascend(
         x, weights = informed(x, weights)
         n = count(x, weights, True)[1]
     plain_numbers = callback is None and precision == "float64"
-    compiled = whole(method, x, weights, family, allocation, reg_covar, engine) if plain_numbers else None
+    given = method, x, weights, family, allocation, reg_covar, engine
+    compiled = whole(*given, least=FUSED_FROM) if plain_numbers else None
     if compiled:
         natural, pass_ = compiled.natural, compiled.pass_
     else:

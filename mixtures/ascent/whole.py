@@ -49,7 +49,7 @@ _plain_ascents = 0
 
 @dataclass(frozen=True)
 class Whole:
-    """The steps, passes and loop of one model on G data sets of one shape, compiled.
+    """The steps, passes and loop of one model, compiled.
 
     Parameters
     ----------
@@ -66,6 +66,11 @@ class Whole:
     affine: tuple[Any, ...]
     prior: tuple[Any, ...]
     edges: np.ndarray
+
+    @property
+    def noise(self) -> tuple[np.ndarray, np.ndarray]:
+        """What noise adds to the mean of t(x); see `mixtures.engines.passes.noise`."""
+        return self.rows[2], np.zeros(1, int)
 
     def natural(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The step from states (..., K, P) of one data set to their natural parameters, and the extras (...)."""
@@ -125,14 +130,19 @@ def whole(
     allocation: Allocation,
     reg_covar: float = 0.0,
     engine: str = "auto",
+    least: int = 0,
 ) -> Whole | None:
-    """The compiled ascent where it serves this problem and repays loading it; None elsewhere."""
+    """The compiled ascent where it serves this problem; None elsewhere.
+
+    Of fewer than ``least`` terms r_nk t_p, none. Where that is none, it must also repay its loading, which depends on what the
+    process has done before: the last digits of an answer then do too.
+    """
     bayes = METHODS.get((getattr(method, "__module__", ""), getattr(method, "__name__", "")))
     if bayes is None or engine not in ("auto", "fused") or not 0 <= reg_covar < np.inf:
         return None
-    if not _suits(x, family, allocation):
+    if not _suits(x, family, allocation, least):
         return None
-    if not _repaid():
+    if not (_ready() if least else _repaid()):
         return None
     plain = _Plain(method, family, allocation)
     edges = x.edges if isinstance(x, Sequences) else np.empty(0, np.int64)
@@ -151,7 +161,7 @@ class _Plain:
         return self.method(self.family, self.allocation, s)
 
 
-def _suits(x: Any, family: Any, allocation: Any) -> bool:
+def _suits(x: Any, family: Any, allocation: Any, least: int) -> bool:
     """Whether the data are small enough and the model is one of those that are compiled."""
     if isinstance(x, Sequences):
         if type(allocation) is not Markov or allocation.start != "free":
@@ -160,7 +170,12 @@ def _suits(x: Any, family: Any, allocation: Any) -> bool:
         return _gaussian(x.x, family) and len(x) * K * (1 + family.monomials[-1, 0] + K) <= TERMS_OF_SEQUENCES
     if not _gaussian(x, family) or type(allocation) not in (Dirichlet, StickBreaking):
         return False
-    return len(x) * allocation.n_components * (1 + family.monomials[-1, 0]) <= TERMS
+    return least <= len(x) * allocation.n_components * (1 + int(family.monomials[-1, 0])) <= TERMS
+
+
+def _ready() -> bool:
+    """Whether the compiled loops need not be compiled first."""
+    return ENGINE in sys.modules or _compiled()
 
 
 def _gaussian(x: Any, family: Any) -> bool:

@@ -28,7 +28,7 @@ from mixtures.ascent.candidates import Listener, begun, candidates, climb_from_b
 from mixtures.ascent.climb import Runs
 from mixtures.ascent.online import Learned, learn
 from mixtures.ascent.starts import starts
-from mixtures.ascent.whole import whole
+from mixtures.ascent.whole import Whole, whole
 from mixtures.chunks import Chunked, held
 from mixtures.engines.missing import densities
 from mixtures.engines.passes import blur, noise, one_pass
@@ -85,7 +85,7 @@ class Step(NamedTuple):
 
 class Task(NamedTuple):
     """What a fit is given: rows, weights or None, their moments, random numbers, the state (1, K, P) to go on from or None,
-    the start that a user gave or None, whom to tell of every step or None, and whether starts come from compiled loops."""
+    the start that a user gave or None, whom to tell of every step or None, and the compiled ascent or None."""
 
     X: np.ndarray
     weights: np.ndarray | None
@@ -94,7 +94,7 @@ class Task(NamedTuple):
     last: np.ndarray | None
     start: Start | None
     listener: Listener | None
-    compiled: bool = False
+    compiled: Whole | None = None
 
 
 class End(NamedTuple):
@@ -512,7 +512,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         )
         natural = compiled.natural if compiled else partial(self._method, family, allocation)
         points, unit = len(X) * self.n_components, self._bound_unit(data.n)
-        s = self._starts(task._replace(compiled=compiled is not None), family)
+        s = self._starts(task._replace(compiled=compiled), family)
         best, trace, converged = s[0], np.empty(0), False
         if self.max_iter:
             pass_ = compiled.pass_ if compiled else one_pass(X, weights, family, points, self.reg_covar)
@@ -612,8 +612,9 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             if start is not None and start.rows is not None:
                 weights = counted(X, start.rows, weights)
             labels = Dirichlet.symmetric(clusters)
-            s = starts(X, weights, len(X), family, labels, init, self.n_init, rng, even, each, task.compiled)
-            s = blur(s, noise(family, self.reg_covar))
+            compiled = task.compiled
+            s = starts(X, weights, len(X), family, labels, init, self.n_init, rng, even, each, compiled is not None)
+            s = blur(s, compiled.noise if compiled else noise(family, self.reg_covar))
             return s if clusters == K else self._spread(s, K)
         except DistinctRowsError as error:
             warnings.warn(
