@@ -16,7 +16,19 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from typer.testing import CliRunner
 
 from mixtures import COVARIANCES
-from reports.bench import Cell, Settings, machine, measure, ours, parse_cells, parse_covariances, processes, run, theirs
+from reports.bench import (
+    Cell,
+    Settings,
+    calls,
+    machine,
+    measure,
+    ours,
+    parse_cells,
+    parse_covariances,
+    processes,
+    run,
+    theirs,
+)
 from reports.bench.benchmark import Bench, _table
 from reports.bench.cells import GRID, blocks, points, pose, short, softened
 from reports.bench.machine import Machine
@@ -35,6 +47,10 @@ TOLD = pytest.mark.skipif(not processes.worker.STATUS.exists(), reason="this sys
 def little(monkeypatch):
     """Short samples, small arrays, one thread."""
     monkeypatch.setattr(measure, "SAMPLE", 1e-4)
+    monkeypatch.setattr(calls, "SAMPLE", 1e-4)
+    monkeypatch.setattr(calls, "PREDICTED", (1, 20))
+    monkeypatch.setattr(calls, "PASSES", (TINY,))
+    monkeypatch.setattr(calls, "THREADED", (TINY,))
     monkeypatch.setattr(machine, "measure", lambda: Machine(machine.bandwidth(1), machine.peak(50)))
     with threadpool_limits(1):
         yield
@@ -58,13 +74,18 @@ def test_every_row_is_there_and_ratios_follow(tmp_path):
     expected = [(q, m, c, 200) for c in structures for q, m in (("pass", "em"), ("pass", "cavi"), ("optimum", "em"))]
     expected += [("small", m, "full", n) for n in (20, 50, 200) for m in ("em", "cavi")]
     expected += [("restarts", m, "full", n) for n in (50, 200, 200) for m in ("em", "cavi")]
+    predicted = [(call, n) for call in ("predict", "score_samples") for n in (1, 20)]
+    public = [("fit", 50), ("fit, n_init=10", 50), ("partial_fit", 100), *predicted]
+    expected += [(call, m, "full", n) for m in ("em", "cavi") for call, n in public]
+    expected += [("small pass", m, "full", 200) for m in ("em", "cavi")]
+    expected += [("threads", "em", "full", 200)] * machine.facts()["cores"].bit_length()
     assert list(table[["quantity", "method", "covariance", "n"]].itertuples(index=False, name=None)) == expected
     assert (table[["ours", "sklearn", "ratio"]] > 0).all(axis=None)
     many = table["quantity"].isin(["small", "restarts"])
     costs, rates = table[~many], table[many]
     np.testing.assert_allclose(costs["ratio"], costs["sklearn"] / costs["ours"])
     np.testing.assert_allclose(rates["ratio"], rates["ours"] / rates["sklearn"])
-    passes = table[table["quantity"] == "pass"]
+    passes = table[table["quantity"].isin(["pass", "small pass"])]
     assert (passes["floor"] > 0).all()
     np.testing.assert_allclose(passes["over_floor"], passes["ours"] / passes["floor"])
     assert [number for _, number, _ in told] == list(range(told[0][2]))
@@ -108,6 +129,19 @@ def test_both_sides_start_at_the_same_likelihood(problem):
     mine = ours.climb(problem, ours.state(problem, problem.r), 1).end[0] / len(problem.x)
     first, _ = theirs.start(problem, "em", reg_covar=0.0)._e_step(problem.x)
     assert mine == pytest.approx(first, abs=1e-12)
+
+
+@pytest.mark.parametrize("method", ["em", "cavi"])
+def test_the_compiled_loop_makes_as_many_iterations(method, problem, monkeypatch):
+    """Of the plain loop it makes the same, one more than a climb, and goes on where only rounding is left."""
+    pytest.importorskip("mixtures.engines.whole")
+    plain = ours.loop(problem, method)
+    monkeypatch.setattr("mixtures.ascent.whole._repaid", lambda: True)
+    compiled = ours.loop(problem, method)
+    assert compiled.func is not plain
+    for times in (1, 7):
+        np.testing.assert_allclose(compiled(times), plain(times), rtol=1e-9, atol=1e-9)
+    assert np.isfinite(compiled(3000)).all()
 
 
 def test_the_optimum_is_the_same_and_both_come_within_the_tolerance(problem, monkeypatch):

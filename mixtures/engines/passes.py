@@ -153,7 +153,7 @@ def noise(family: Family, covariance: float | np.ndarray) -> tuple[np.ndarray, n
     places, count = np.unique(family.count_of, return_inverse=True)
     extra = np.zeros((*relative.shape[:-2], len(places), 1 + family.monomials[-1, 0]))
     p, i, j = family.monomials[(family.monomials[:, 1] > 0) & (family.monomials[:, 1] <= D)].T
-    np.add.at(extra, (..., count.ravel()[i - 1], p), relative[..., i - 1, j - 1])
+    np.add.at(extra, (..., count.ravel()[i - 1], p), relative[..., i - 1, j - 1])  # type: ignore[arg-type]
     return extra, places
 
 

@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reports.bench import machine, measure, processes
+from reports.bench import calls, machine, measure, processes
 from reports.bench.cells import GRID, Cell, points, pose
 from reports.bench.machine import Machine
 from reports.bench.measure import Row
@@ -47,7 +47,7 @@ class Settings:
     memory_map : bool
         Whether to fit from a memory map.
     small : bool
-        Whether to fit many small data sets.
+        Whether to fit many small data sets, and to measure public calls and passes on small data.
     sets : int
         How many of them.
     map_rows : tuple of int
@@ -150,6 +150,15 @@ def _parts(settings: Settings) -> Iterator[tuple[str, Callable[[Machine], list[R
     def small(n: int, k: int, starts: int, _: Machine) -> list[Row]:
         return [measure.small(method, n, k, starts, settings.sets, repeats) for method in ("em", "cavi")]
 
+    def public(method: str, _: Machine) -> list[Row]:
+        return list(calls.calls(method, repeats))
+
+    def small_passes(here: Machine) -> list[Row]:
+        return [row for method in ("em", "cavi") for row in calls.small_passes(method, repeats, here)]
+
+    def threads(_: Machine) -> list[Row]:
+        return list(calls.by_threads(machine.facts()["cores"], repeats))
+
     def memory_map(covariance: str, _: Machine) -> list[Row]:
         return processes.memory_map(covariance, settings.map_rows)
 
@@ -166,6 +175,10 @@ def _parts(settings: Settings) -> Iterator[tuple[str, Callable[[Machine], list[R
         for n, k, starts in SMALL:
             title = f"{settings.sets} data sets of {n}, K = {k}, {starts} start{'s' * (starts > 1)}"
             yield title, partial(small, n, k, starts)
+        for method in ("em", "cavi"):
+            yield f"public calls on small data, {method.upper()}", partial(public, method)
+        yield "small passes", small_passes
+        yield "passes by number of threads", threads
     if settings.memory_map:
         for covariance in settings.covariances:
             yield f"memory map, {covariance}", partial(memory_map, covariance)

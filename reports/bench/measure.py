@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
     Attributes
     ----------
-    quantity : {"pass", "optimum", "memory", "small", "restarts", "map pass", "map memory"}
+    quantity : {"pass", "optimum", "memory", "small", "restarts", "map pass", "map memory"} or one of `reports.bench.calls`
     method : {"em", "cavi"}
     covariance : str
     n, d, k : int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -11,6 +12,7 @@ from mixtures import CollapseError, Dirichlet, Fit, Gaussian
 from mixtures.ascent import climb as loops
 from mixtures.ascent.climb import Runs
 from mixtures.ascent.starts import statistics
+from mixtures.ascent.whole import ENGINE, Whole, whole
 from mixtures.engines.passes import one_pass
 from mixtures.methods import cavi, em
 from reports.bench.cells import Problem
@@ -21,8 +23,13 @@ LONGEST = 10_000
 
 
 def loop(problem: Problem, method: str) -> Callable[[int], np.ndarray]:
-    """So many iterations of a method from the start, and the last state: the step from s to eta, the pass from eta to s."""
+    """So many iterations of a method from the start, and the last state: the step from s to eta, the pass from eta to s.
+
+    In one compiled call where a fit takes that, once it is loaded.
+    """
     family, allocation, step = problem.family, problem.allocation, METHODS[method].step
+    if ENGINE in sys.modules and (compiled := whole(step, problem.x, None, family, allocation)):
+        return partial(_compiled, compiled, state(problem, problem.r), len(problem.x))
     pass_ = one_pass(problem.x, None, family, problem.r.size)
     start = state(problem, problem.r)
 
@@ -35,6 +42,15 @@ def loop(problem: Problem, method: str) -> Callable[[int], np.ndarray]:
         return s
 
     return iterate
+
+
+def _compiled(compiled: Whole, start: np.ndarray, n: int, times: int) -> np.ndarray:
+    """`loop` by the compiled ascent, begun anew where only rounding is left; and its next state by one pass more."""
+    while True:
+        runs = compiled.climb(start[None], float(n), 0.0, times, False)
+        times -= len(runs.trace)
+        if not times:
+            return compiled.pass_(compiled.natural(runs.s[0])[0])[1]
 
 
 def state(problem: Problem, r: np.ndarray) -> np.ndarray:

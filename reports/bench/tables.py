@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reports.bench import device, families, hmm, nuts
+from reports.bench import calls, device, families, hmm, nuts
 from reports.bench.benchmark import Bench
 from reports.bench.cells import Cell, short
 from reports.bench.chains import Chain
@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 
 METHODS = {"em": "EM", "cavi": "CAVI"}
 
+CLASSES = {"em": "Gaussian", "cavi": "Bayesian"}
+
 TITLES = {
     "pass": "Time a pass",
     "optimum": "Time to the same optimum from the same start",
     "memory": "Peak private memory above imports, without the data",
     "small": "Many small data sets, whole fits from one start",
     "restarts": "Many small data sets, whole fits from five starts",
+    calls.SMALL_PASS: "Time a pass on few rows, compiled loops being loaded",
+    calls.THREADS: "Time an iteration of EM, by the number of threads that it may take",
 }
 
 DASH = "–"
@@ -38,6 +42,9 @@ def tables(bench: Bench) -> Iterator[RenderableType]:
         part = bench.table[bench.table["quantity"] == quantity]
         if len(part):
             yield _compared(quantity, part)
+    made = bench.table[bench.table["quantity"].isin(calls.CALLS)]
+    if len(made):
+        yield _calls(made)
     mapped = bench.table[bench.table["quantity"].isin(["map pass", "map memory"])]
     if len(mapped):
         yield _mapped(mapped)
@@ -202,6 +209,21 @@ def _compared(quantity: str, part: pd.DataFrame) -> Group:
         mean = number(geometric_mean(part[part["method"] == method]["ratio"]))
         table.add_row("geometric mean", *[""] * structures, *[METHODS[method]] * methods, "", "", mean)
     return Group(table, *(Text(f"  {note}", style="dim") for note in notes), "" if notes else Group())
+
+
+def _calls(part: pd.DataFrame) -> Group:
+    """A row a call and number of rows, both classes side by side."""
+    table = _table(f"Public calls of the drop-in classes on small data, D = {calls.D}, K = {calls.K} (ms)")
+    table.add_column("call", no_wrap=True)
+    table.add_column("N", justify="right")
+    for name in METHODS:
+        for heading in (CLASSES[name], "scikit-learn", "ratio"):
+            table.add_column(heading, justify="right")
+    for (call, n), rows in part.groupby(["quantity", "n"], sort=False):
+        by = {row.method: row for row in _rows(rows)}
+        table.add_row(str(call), str(n), *(text for method in METHODS for text in _numbers(by[method])))
+    said = "Compiled loops are loaded; partial_fit beside one step of fit with warm_start."
+    return Group(table, Text(f"  {said}", style="dim"))
 
 
 def _by_cell(part: pd.DataFrame) -> Iterator[tuple[Cell, pd.DataFrame]]:
