@@ -21,6 +21,7 @@ from reports.comparison.catalogue import Options
 from reports.comparison.prepared import prepare
 from reports.metrics import ahead, chain, evidence, future, paths, series_checks
 from reports.page import blocks
+from reports.page.agreement import boundary
 from reports.page.blocks import embedded
 from reports.page.build import figures, write
 from reports.page.scores import prediction
@@ -66,6 +67,27 @@ def test_series_too_short_for_leave_future_out_say_so(short):
     assert short.results.manifest["leave_future_out"]["gibbs"]["missing"].startswith("the longest sequence has 6 steps")
     text = " ".join(block.text for block in prediction(View(short.results)).blocks if block.kind == "notice")
     assert "CAVI has no leave-future-out score: the longest sequence has 6 steps" in text
+
+
+def test_the_start_of_one_sequence_is_no_difference_of_a_point_estimate():
+    """The likelihood is linear in it; with two sequences an estimate at the boundary is compared as any other."""
+    x = np.array([0, 1, 0, 1, 9, 8, 1])[:, None]
+    said = {}
+    for lengths in ([7], [3, 4]):
+        result = compare(
+            x, 2, rng=1, methods=["em"], sequences=lengths, kinds=["poisson"], features=["n"], draws=100, chains=2
+        )
+        said[len(lengths)] = result.results
+    one = said[1].manifest["verdict"]["em"]["initial"]
+    assert one["state"] == "cannot tell"
+    assert one["because"] == in_order.ONE_START
+    metrics = said[1].metrics.query("method == 'em' and metric == 'median_shift'")
+    assert not metrics["target"].str.startswith("initial").any()
+    assert np.isfinite(metrics["value"]).all()
+    texts = [notice.text for notice in boundary(View(said[1]))]
+    assert len(texts) == 1
+    assert texts[0].startswith("EM estimates initial[0] as 0 or 1. There is one sequence")
+    assert said[2].manifest["verdict"]["em"]["initial"]["state"] == "differs"
 
 
 def test_nothing_takes_rows_for_exchangeable(short):

@@ -40,6 +40,7 @@ from reports.comparison.measure import (
     verdicts,
 )
 from reports.comparison.prepared import Data
+from reports.comparison.verdict import NOT_MEASURED
 from reports.metrics import (
     Row,
     agreement,
@@ -62,6 +63,13 @@ from reports.metrics import (
 
 if TYPE_CHECKING:
     import xarray as xr
+
+# The likelihood of one sequence is sum_k pi_k c_k, the largest at the state of the largest c_k.
+ONE_START = (
+    "one sequence has one start, in which its likelihood is linear: the largest is at 0 and 1 whatever the data, which says "
+    "nothing of the method"
+)
+VERTEX = 1e-6
 
 # Rows up to which leave-future-out is not waited for, and draws of the posterior of each beginning.
 FEW, DRAWS_A_FIT = 200, 2000
@@ -167,11 +175,19 @@ def measure(fits: dict[str, Any], data: Data, options: Options, rng: np.random.G
     by_method = {m: list(those) for m, those in groupby(rows, key=lambda row: row.method)}
     facts["reference"] = references.contested(facts["reference"], judged, by_method)
     facts["verdict"] = verdicts(fits, by_method, judged, facts["reference"])
+    for m in (m for m, fit in fits.items() if _start_unknown(fit, x)):
+        if (said := facts["verdict"][m].get("initial")) is not None and not said["checks"]:
+            said["because"] = said["because"].replace(NOT_MEASURED, ONE_START)
     facts["prior_sensitivity"], found_of_prior = prior.examine(
         drawn, posteriors, averaged, facts["reference"], x, data.labels, rng.spawn(1)[0]
     )
     rows = sorted([*rows, *found_of_prior], key=lambda row: order[row.method])
     return Measured(fits, rows, saved, facts)
+
+
+def _start_unknown(fit: Any, x: Sequences) -> bool:
+    """Whether a point estimate of the start is at the boundary because there is one sequence; see `ONE_START`."""
+    return fit.kind == "point" and len(x.lengths) == 1 and bool((fit.held.weights[..., 0] > 1 - VERTEX).any())
 
 
 def _scores(part: str, log_p: dict[str, np.ndarray], against: str | None) -> list[Row]:
@@ -238,7 +254,8 @@ def _against(
     rows = []
     for m in (m for m in drawn if m != against):
         mine = independent(drawn[m])
-        rows += agreement.marginal_agreement(m, agreement.marginals(posteriors[m], independent=mine), truth)
+        found = agreement.marginal_agreement(m, agreement.marginals(posteriors[m], independent=mine), truth)
+        rows += [row for row in found if not (_start_unknown(drawn[m], x) and row.target.startswith("initial"))]
         other = agreement.marginals(chain.compared(chains[m]), independent=mine)
         rows += agreement.marginal_agreement(m, other, {name: v for name, v in of_chain.items() if name in other})
         rows += agreement.lost_correlations(m, posteriors[m], posteriors[against])

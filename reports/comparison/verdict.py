@@ -110,6 +110,9 @@ NAMES = {
     "correlation_error": "rank correlation difference",
 }
 
+NOT_MEASURED = "not measured"
+"""Of a claim for which there are no numbers."""
+
 # What is logarithmic is judged on the logarithm.
 LOGARITHMIC = {"width_ratio"}
 
@@ -193,7 +196,7 @@ def _members(claim: str, rows: list[Row], block: Callable[[str], str | None] | N
 def _judged(own: list[Row], is_point: bool, number: int) -> dict[str, Any]:
     """The verdict by the rows that decide a claim, the worst of so many where others were left out."""
     if not own:
-        return _said("cannot tell", "not measured")
+        return _said("cannot tell", NOT_MEASURED)
     strict = _quantile(1 - FALSE_ALARMS / (2 * max(number, len(own))))
     by_metric = defaultdict(list)
     for row in own:

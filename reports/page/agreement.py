@@ -182,20 +182,31 @@ def block_table(view: View, methods: list[str], label: str) -> Table:
     )
 
 
+OF_ONE_START = (
+    "There is one sequence, with one start, in which the likelihood is linear: its maximum is at 0 and 1 whatever the data. "
+    "That says nothing of the method, and the start of a point estimate is not compared."
+)
+
+
 def boundary(view: View) -> list[Notice]:
     """Return which points are at the boundary, where a parameter has no finite value on its scale."""
     blocks = [block for block in BOUNDED if block in view.blocks]
     own, said = listing([TITLES.get(block, block) for block in blocks] or [""]), []
+    once: list[str] = []
     where = "0, where logarithms" if blocks == ["rates"] else "0 or 1, where log odds"
     where += " and logarithms" if "rates" in blocks and len(blocks) > 1 else ""
     for method in view.points:
         found = at_boundary(view.trees[method]["posterior"].to_dataset())
-        if ends := [literal(name) for name, at in found.items() if at]:
+        ends = [name for name, at in found.items() if at]
+        starts = [name for name in ends if name.startswith("initial[")] if len(view.lengths) == 1 else []
+        if starts:
+            once.append(f"{view.label(method)} estimates {listing(starts)} as 0 or 1. {OF_ONE_START}")
+        if ends := [literal(name) for name in ends if name not in starts]:
             said.append(
                 f"{view.label(method)} estimates {len(ends)} of {len(found)} {own} as {where} are infinite: "
                 f"{listing(ends[:3])}{' and others' if len(ends) > 3 else ''}. So are its median shifts there (−∞, ∞)."
             )
-    return [Notice(text, "warn") for text in said]
+    return [*(Notice(text) for text in once), *(Notice(text, "warn") for text in said)]
 
 
 def worst_cell(view: View, method: str, block: str, metric: str, own: pd.DataFrame) -> Cell:

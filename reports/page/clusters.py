@@ -102,7 +102,12 @@ def cluster_table(view: View, methods: list[str], features: list[str]) -> Table:
                     *(_interval(by_feature[f][title].isel(cluster=k)) for f, title in columns),
                 ]
             )
-    head = ["size", "members", "weight", *(f"{f}: {title}" for f, title in columns)]
+    head = [
+        "size",
+        "members",
+        "long-run share" if view.ordered else "weight",
+        *(f"{f}: {title}" for f, title in columns),
+    ]
     if several:
         caption = "Clusters of the other methods. A point estimate has no intervals"
         return Table(caption, ["cluster", "method", *head], rows, fold=True, slug="clusters-of-others")
