@@ -72,11 +72,18 @@ def fragment(view: Any, blocks: Sequence[Any]) -> str:
 def speech(view: Any) -> Callable[[str], str]:
     """Return what a page makes of its texts: a view whose clusters are states has their word as ``one``."""
     one, kept = getattr(view, "one", "cluster"), tuple(getattr(view, "names_with_clusters", ()))
-    return lambda text: spoken(text, one, kept)
+    return as_it_is if one == "cluster" else lambda text: spoken(text, one, kept)
+
+
+def as_it_is(text: str) -> str:
+    """Return a text as it was written."""
+    return text
 
 
 def called(sections: Sequence[Section], said: Callable[[str], str]) -> list[Section]:
     """Return the sections with the letters in their figures as they are said; those drawn by another process are so already."""
+    if said is as_it_is:
+        return list(sections)
     from matplotlib.text import Text
 
     drawn = [image.figure for section in sections for block in section.blocks for image in getattr(block, "images", ())]

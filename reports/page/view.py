@@ -104,7 +104,9 @@ class View:
 
     @property
     def names_with_clusters(self) -> list[str]:
-        """Names of the data's that hold that word, and stay as they are."""
+        """Names of the data's that hold that word, and stay as they are where clusters are called something else."""
+        if not self.ordered:
+            return []
         levels = (name for of in self.manifest["model"].get("levels", {}).values() for name in of)
         names = {self.name, *self.kinds, *levels, *self.methods}
         return sorted(name for name in map(str, names) if "cluster" in name.lower())
