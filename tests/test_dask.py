@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from functools import partial
 
 import numpy as np
@@ -9,7 +10,9 @@ import pandas as pd
 import pytest
 from conftest import three_clusters
 from sklearn.base import clone
+from typer.testing import CliRunner
 
+import reports
 from mixtures import (
     BayesianGaussianMixture,
     Bernoulli,
@@ -21,9 +24,11 @@ from mixtures import (
     Poisson,
     Product,
 )
+from mixtures.datasets import DataError, load_many, many
 from mixtures.engines.passes import entropy, log_base, one_pass
 from mixtures.methods import cavi, em
 from mixtures.rows import as_rows, as_weights, moments, sample, seen_moments
+from reports.commands.app import app
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -304,6 +309,85 @@ def _frame(x):
     return pd.DataFrame(x, columns=["a", "b"])
 
 
+# ---- tables of many files
+
+
+@pytest.fixture
+def folder(tmp_path, x, monkeypatch):
+    monkeypatch.setattr(many, "SAMPLE", 60)
+    (tmp_path / "many").mkdir()
+    for i, part in enumerate(np.split(x, [100, 100, 220])):
+        _frame(part).assign(town=np.where(part[:, 0] > 1, "here", "there")).to_parquet(
+            tmp_path / "many" / f"{i}.parquet"
+        )
+    return tmp_path / "many"
+
+
+@pytest.mark.robustness("files")
+def test_a_table_of_many_files(folder, x, monkeypatch):
+    for name in (str(folder), f"{folder}/*.parquet"):
+        data, rows = load_many(name, np.random.default_rng(1), columns=["a", "b"])
+        assert (data.name, data.features, rows.shape) == ("many", ("a", "b"), (310, 2))
+        np.testing.assert_array_equal(data.x, x[data.index.astype(int) - 1])
+        assert "310 rows in 4 files: every method is fitted to all of them" in data.notes[0]
+        np.testing.assert_allclose(moments(rows).mean, x.mean(0), **CLOSE)
+    with pytest.raises(DataError, match="column 'town' holds levels"):
+        load_many(str(folder), np.random.default_rng(1), columns=["a", "town"])
+    (folder / "1.parquet").write_bytes(b"none")
+    with pytest.raises(DataError, match="cannot read 4 files of"):
+        load_many(str(folder), np.random.default_rng(1))
+    monkeypatch.setitem(sys.modules, "dask.dataframe", None)
+    with pytest.raises(DataError, match="a table of many files needs Dask"):
+        load_many(str(folder), np.random.default_rng(1))
+
+
+def test_missing_values_of_many_files(folder, x):
+    x[::5, 0] = np.nan
+    _frame(x).to_parquet(folder / "3.parquet")
+    with pytest.raises(DataError, match=r"cannot read 4 files of .* as one table: .*town"):
+        load_many(str(folder), np.random.default_rng(1))
+    _frame(x).assign(town="here").to_parquet(folder / "3.parquet")
+    with pytest.raises(DataError, match="missing"):
+        load_many(str(folder), np.random.default_rng(1), columns=["a", "b"])
+    data, rows = load_many(str(folder), np.random.default_rng(1), columns=["a", "b"], missing="drop")
+    assert len(rows) == 310 - 90 + 310 - 62
+    assert np.isfinite(data.x).all()
+
+
+def test_compare_measures_a_sample_and_fits_all_rows(folder, x):
+    data, rows = load_many(str(folder), np.random.default_rng(1), columns=["a", "b"])
+    options = {"methods": ["em", "cavi"], "draws": 100, "chains": 1, "restarts": 2}
+    found = reports.compare(data.x, 3, rng=0, rows=rows, name="many", facts={"notes": data.notes}, **options)
+    assert found.results.manifest["data"]["n_fitted"] == 310
+    assert "310 points" in repr(found)
+    family = Gaussian.from_data(x, 3)
+    numbers = found.results.metrics.set_index(["method", "metric", "target"])["value"]
+    for method, module in (("em", em), ("cavi", cavi)):
+        alone = module.fit(x, family, THREE, rng=3, restarts=2)
+        assert numbers[method, "bound", "data"] == pytest.approx(alone.bound[-1], rel=1e-6)
+    assert numbers["em", "bic", "data"] == pytest.approx(found.fits["em"].info["bic"])
+    assert {"khat", "log_likelihood", "elpd_loo_refitted", "g2"}.isdisjoint(found.results.metrics["metric"])
+    assert numbers["em", "train_log_density", "data"] == pytest.approx(found.fits["em"].log_predictive(data.x).mean())
+    for wrong, message in (
+        ({"methods": ["em", "nuts"]}, "nuts cannot be fitted to rows that are not in memory"),
+        ({"standardize": True}, "standardize cannot be used where x is a sample"),
+        ({"test_fraction": 0.1}, "test_fraction cannot be used where x is a sample"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            reports.compare(data.x, 3, rng=0, rows=rows, **(options | wrong))
+
+
+@pytest.mark.robustness("errors")
+def test_options_that_do_not_suit_many_files(folder, capsys):
+    for options, message in (
+        ([f"{folder}/*.parquet", "--hmm"], "--hmm cannot be used on many files"),
+        (["faithful", "--scheduler", "tcp://127.0.0.1:9"], "--scheduler is for many Parquet files"),
+    ):
+        result = CliRunner().invoke(app, ["compare", *options, "-k", "2"])
+        assert result.exit_code == 2
+        assert message in " ".join(result.output.split())
+
+
 # ---- processes, one of which is lost
 
 
@@ -311,7 +395,7 @@ def _frame(x):
 def cluster():
     distributed = pytest.importorskip("distributed")
     with (
-        dask.config.set({"distributed.worker.daemon": True, "distributed.comm.timeouts.connect": "30s"}),
+        dask.config.set({"distributed.worker.daemon": True, "distributed.comm.timeouts.connect": "4s"}),
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50, memory_limit=None
         ) as cluster,

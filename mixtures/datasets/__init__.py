@@ -5,6 +5,7 @@ from mixtures.datasets.checks import check_components, check_rows, check_values
 from mixtures.datasets.dataset import DataError, Dataset, Series
 from mixtures.datasets.linear import simulate_linear
 from mixtures.datasets.loading import from_frame, load
+from mixtures.datasets.many import files_of, load_many
 from mixtures.datasets.series import load_series, simulate_series
 from mixtures.datasets.simulated import mean_distances, simulate, tsmatz
 
@@ -17,8 +18,10 @@ __all__ = [
     "check_rows",
     "check_values",
     "describe",
+    "files_of",
     "from_frame",
     "load",
+    "load_many",
     "load_series",
     "mean_distances",
     "names",

@@ -56,7 +56,7 @@ class Comparison(Saved):
         failed = f"; failed: {listing([view.label(m) for m in self.failures])}" if self.failures else ""
         methods = listing([view.label(m) for m in view.methods])
         return (
-            f"<Comparison of {methods} on {data['name']}: {data['n']} points in {data['d']}-D, K = {view.n_clusters}; "
+            f"<Comparison of {methods} on {data['name']}: {view.n_fitted} points in {data['d']}-D, K = {view.n_clusters}; "
             f"{judged}{failed}>"
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,12 +29,15 @@ from reports.commands.options import (
     Missing,
     NaValues,
     Open,
+    Scheduler,
     SequenceColumn,
     Sticky,
     Thousands,
+    cluster,
     named_paths,
     names_of,
     one_of,
+    read_many,
     read_table,
     refuse,
     relative,
@@ -57,7 +61,11 @@ from reports.comparison.progress import Stages
 def compare(
     data: Annotated[
         str,
-        typer.Argument(metavar="DATA", help=f"A built-in data set or series (see `mixtures datasets`) or {FILES}."),
+        typer.Argument(
+            metavar="DATA",
+            help=f"A built-in data set or series (see `mixtures datasets`), {FILES}, or many Parquet files: a "
+            "folder or 'folder/*.parquet', larger than memory perhaps.",
+        ),
     ],
     components: Annotated[int, typer.Option("-k", "--components", help="Number of clusters K.")],
     methods: Annotated[
@@ -135,6 +143,7 @@ def compare(
             help="Add a result of your own: a DataTree as zarr or netCDF, or a .npz file. Can be repeated.",
         ),
     ] = None,
+    scheduler: Scheduler = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier comparison in --out.")] = False,
     report: Annotated[bool, typer.Option(help="Write the page, not only the numbers.")] = True,
     open_: Open = False,
@@ -161,6 +170,8 @@ def compare(
       mixtures compare earthquakes -k 3 --hmm
 
       mixtures compare visits.csv -k 2 --sequence patient
+
+      mixtures compare 'folder/*.parquet' -k 10 --methods em,cavi
     """
     import numpy as np
 
@@ -168,10 +179,11 @@ def compare(
     from reports.api.comparison import compare as compare_data
     from reports.comparison.beside import second_process
     from reports.comparison.capacity import check_comparison
+    from reports.comparison.prepared import FROM_BLOCKS
     from reports.comparison.results import PAGE, ResultsError, check_free
     from reports.comparison.run import check_covariance, check_methods
 
-    stages = Stages(after=["save"])
+    stages, opened = Stages(after=["save"]), ExitStack()
     try:
         ordered = hmm or sequence is not None
         chosen = check_methods(names_of(methods) or () if methods is not None else default_methods(start))
@@ -200,22 +212,35 @@ def compare(
                 datasets.check_rows(rows, features)
             check_comparison(features, components, chosen, options)
 
-        loaded = read_table(
-            data,
-            check=check if family in (None, "gaussian") else None,
-            label_column=label_column,
-            index_column=index_column,
-            columns=columns,
-            counts=counts,
-            categorical=categorical,
-            family=family,
-            missing=missing,
-            drop_missing=drop_missing,
-            na_values=na_values,
-            decimal=decimal,
-            thousands=thousands,
-            sequence=sequence,
-        )
+        rng = np.random.default_rng(seed)
+        read: dict[str, Any] = {
+            "label_column": label_column,
+            "index_column": index_column,
+            "columns": columns,
+            "counts": counts,
+            "missing": missing,
+            "drop_missing": drop_missing,
+        }
+        rows = None
+        if datasets.files_of(data):
+            unfit = {"--hmm": hmm, "--sequence": sequence, "--categorical": categorical, "--family": family}
+            loaded, rows = read_many(data, rng.spawn(1)[0], cluster(opened, scheduler), unfit, **read)
+            if rows is not None and methods is None:
+                chosen = FROM_BLOCKS
+        elif scheduler is not None:
+            raise ValueError("--scheduler is for many Parquet files: a folder, or 'folder/*.parquet'")
+        else:
+            loaded = read_table(
+                data,
+                check=check if family in (None, "gaussian") else None,
+                categorical=categorical,
+                family=family,
+                na_values=na_values,
+                decimal=decimal,
+                thousands=thousands,
+                sequence=sequence,
+                **read,
+            )
         if loaded.lengths and not ordered:
             say(f"note: {loaded.name} is in the order of time, which a mixture does not see; --hmm fits a chain", err)
         if ordered and len(loaded.left_out):
@@ -223,11 +248,12 @@ def compare(
         datasets.check_components(loaded.x, components, correlated=correlated, kinds=loaded.kinds)
         folder = out_dir or unused(Path("results") / f"{loaded.name}-k{components}")
         check_free(folder, overwrite=overwrite)
-        with stages, second_process(len(chosen) + len(extra)) as executor:
+        with opened, stages, second_process(len(chosen) + len(extra)) as executor:
             result = compare_data(
                 loaded.x,
                 components,
-                rng=np.random.default_rng(seed),
+                rng=rng,
+                rows=rows,
                 methods=chosen,
                 covariance=covariance,
                 labels=loaded.labels,

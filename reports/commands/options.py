@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -18,6 +19,9 @@ from reports.comparison.capacity import MOST_CANDIDATES
 from reports.comparison.progress import Rate
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from mixtures.chunks import Chunked
     from mixtures.datasets import Dataset
 
 # Exit codes: a method failed and the others are there, the input cannot be used, interrupted from the keyboard.
@@ -169,6 +173,52 @@ def read_table(data: str, **settings: Any) -> Dataset:
     if set(loaded.kinds) != {"gaussian"}:
         say(f"columns: {described(loaded)}", err)
     return loaded
+
+
+def read_many(
+    data: str, rng: np.random.Generator, client: Any, unfit: dict[str, Any], **settings: Any
+) -> tuple[Dataset, Chunked | None]:
+    """A table of many files, after what was guessed in reading it: a sample, and all rows where these are more.
+
+    Parameters
+    ----------
+    data : str
+        A folder or a pattern.
+    rng : numpy.random.Generator
+    client : distributed.Client or None
+    unfit : dict
+        Options that do not suit such a table, by name, empty where they were not given.
+    **settings
+        Of `mixtures.datasets.load_many`; the lists as the command was given them.
+
+    Raises
+    ------
+    mixtures.datasets.DataError
+    """
+    from mixtures import datasets
+
+    if given := [name for name, value in unfit.items() if value]:
+        raise datasets.DataError(f"{', '.join(given)} cannot be used on many files; give one file")
+    room = None
+    if client is not None:
+        room = float(sum(worker["memory_limit"] for worker in client.scheduler_info()["workers"].values()))
+    lists: dict[str, Any] = {
+        "columns": names_of(settings.pop("columns")),
+        "counts": names_of(settings.pop("counts")) or (),
+    }
+    found = datasets.load_many(data, rng, workers_memory=room, **settings, **lists)
+    for note in found.data.notes:
+        say(f"note: {note}", err)
+    return found
+
+
+def cluster(stack: ExitStack, scheduler: str | None) -> Any:
+    """A client of the Dask scheduler at an address, connected until the stack ends; None without an address."""
+    if scheduler is None:
+        return None
+    from reports.studies.workers import connected
+
+    return stack.enter_context(connected(scheduler))
 
 
 def described(data: Dataset) -> str:

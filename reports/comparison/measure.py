@@ -88,10 +88,14 @@ def measure(
     ratios = {
         method: ratios_of(fit, drawn[method], data)
         for method, fit in fits.items()
-        if isinstance(fit.posterior, Conjugate) or "log_ratio" in fit.sample_stats
+        if not data.sampled and (isinstance(fit.posterior, Conjugate) or "log_ratio" in fit.sample_stats)
     }
 
-    likelihoods = {method: trees.log_likelihood(fit, data) for method, fit in drawn.items() if fit.kind != "point"}
+    likelihoods = {
+        method: trees.log_likelihood(fit, data)
+        for method, fit in drawn.items()
+        if fit.kind != "point" and not data.sampled
+    }
     left_out = {
         method: begin(
             executor,
@@ -112,8 +116,12 @@ def measure(
             rows += quality.tail_khat(method, posteriors[method], independent=independent(fit))
         rows += own_numbers(fit, averaged[method], ratios.get(method), data, streams[method])
         rows.append(label_free.occupied(method, drawn[method], data.x))
-        rows += optimum.log_likelihood(fit, data.x, likelihoods.get(method))
-        rows += goodness.fit_statistics(scored[method], data.x) + goodness.penalised(fit, data.x)
+        if data.sampled:
+            rows.append(Row(method, "n_parameters", "data", goodness.n_parameters(fit)))
+            rows += [Row(method, name, "data", fit.info[name]) for name in goodness.CRITERIA if name in fit.info]
+        else:
+            rows += optimum.log_likelihood(fit, data.x, likelihoods.get(method))
+            rows += goodness.fit_statistics(scored[method], data.x) + goodness.penalised(fit, data.x)
         rows += classes.classes(method, averaged[method])
     diagnoses, judged, fits = judged_samplers(fits, posteriors)
     rows += diagnoses
@@ -125,7 +133,8 @@ def measure(
     facts["modes"] = modes_of(fits, data)
     rows += [row for method, found in facts["modes"].items() for row in modes.rows(method, found)]
 
-    weighed = {m: evidence.evidence(fit, data.x, evidence_streams[m]) for m, fit in scored.items()}
+    of_all = None if data.sampled else data.x
+    weighed = {m: evidence.evidence(fit, of_all, evidence_streams[m]) for m, fit in scored.items()}
     rows += [row for found, _ in weighed.values() for row in found]
     facts["evidence"] = {method: missing for method, (_, missing) in weighed.items() if missing}
 

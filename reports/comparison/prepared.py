@@ -21,6 +21,9 @@ from reports.metrics.recovery import UNKNOWN, is_known
 if TYPE_CHECKING:
     import xarray as xr
 
+# Methods that take rows in blocks.
+FROM_BLOCKS = ("em", "map", "cavi")
+
 
 @dataclass(frozen=True)
 class Data:
@@ -32,6 +35,7 @@ class Data:
     ``digest`` is that of the data as given, and ``notes`` say what was guessed of them. ``missing`` says whether values are
     (NaN), which the model then integrates out. Where the rows are in the order of time ``lengths`` has the number of rows of
     each sequence in ``x``; what is held out is then the last part of each, ``lengths_heldout`` rows, and else None.
+    Where ``x`` is a sample of the rows that the methods are fitted to, ``n_fitted`` is the number of these.
     """
 
     x: np.ndarray
@@ -53,6 +57,12 @@ class Data:
     missing: bool = False
     lengths: tuple[int, ...] | None = None
     lengths_heldout: tuple[int, ...] | None = None
+    n_fitted: int | None = None
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the methods are fitted to more rows than these."""
+        return self.n_fitted is not None
 
     @property
     def points(self) -> Any:
@@ -73,8 +83,10 @@ class Data:
         """The number of levels of every feature, 0 where it has none."""
         return [len(self.levels.get(feature, ())) for feature in self.features]
 
-    def model(self, n_components: int, covariance: str, prior: Mapping[str, Any] | None = None) -> Family:
-        """The family of clusters of these points.
+    def model(
+        self, n_components: int, covariance: str, prior: Mapping[str, Any] | None = None, rows: Any = None
+    ) -> Family:
+        """The family of clusters of these points, or of the ``rows`` of which they are a sample.
 
         Raises
         ------
@@ -83,7 +95,7 @@ class Data:
         """
         try:
             return family_of(
-                self.x,
+                self.x if rows is None else rows,
                 n_components,
                 self.kinds,
                 covariance=covariance,
@@ -269,6 +281,34 @@ def _as_text(classes: Any) -> np.ndarray:
     values = np.asarray(classes, dtype=object)
     missing = pd.isna(values) | np.ma.getmaskarray(classes)
     return np.array([UNKNOWN if gap else str(value) for gap, value in zip(missing, values, strict=True)])
+
+
+def check_sampled(
+    methods: Sequence[str], reference: str, data: Data, test_fraction: float, standardize: bool, extra: bool
+) -> None:
+    """Refuse what needs all rows in memory, where x is a sample of them.
+
+    Raises
+    ------
+    ValueError
+    """
+    other = [method for method in methods if method not in FROM_BLOCKS]
+    if reference != "auto":
+        other.append(reference)
+    if other:
+        raise ValueError(
+            f"{', '.join(other)} cannot be fitted to rows that are not in memory; choose from {', '.join(FROM_BLOCKS)}, or "
+            "give a sample of the rows"
+        )
+    asked = {
+        "test_fraction": test_fraction > 0,
+        "standardize": standardize,
+        "sequences": data.lengths is not None,
+        "truth": data.truth is not None,
+        "extra": extra,
+    }
+    if unfit := [name for name, wanted in asked.items() if wanted]:
+        raise ValueError(f"{', '.join(unfit)} cannot be used where x is a sample of the rows")
 
 
 def check_image(image: Sequence[int] | None, data: Data) -> list[int] | None:

@@ -10,7 +10,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,8 +20,10 @@ import numpy as np
 
 from mixtures import COVARIANCES, CollapseError, Dirichlet, Fit, datasets
 from mixtures.allocations.markov import Markov
+from mixtures.chunks import Chunked
 from mixtures.errors import FeatureError
 from mixtures.model import Allocation, Family
+from mixtures.rows import as_rows
 from mixtures.seeds import Rng, generator
 from mixtures.tables import numbers_of
 from reports.comparison import in_order
@@ -33,7 +35,7 @@ from reports.comparison.catalogue import METHODS, Options, check_order, default_
 from reports.comparison.files import check_space
 from reports.comparison.given import in_sequences
 from reports.comparison.measure import measure
-from reports.comparison.prepared import check_image, prepare
+from reports.comparison.prepared import check_image, check_sampled, prepare
 from reports.comparison.progress import Asked, Watch, watched
 from reports.comparison.results import COLUMNS, FORMAT, Results
 from reports.comparison.trees import size
@@ -95,6 +97,7 @@ def compare(
     progress: Asked = None,
     executor: Executor | None = None,
     room: Path | None = None,
+    rows: Any = None,
     **options: Any,
 ) -> Compared:
     """Fit one Bayesian mixture, or hidden Markov model, by several methods and measure how they differ.
@@ -170,6 +173,9 @@ def compare(
         Works out leave-one-out while the rest is measured; the numbers are the same. See `reports.comparison.beside`.
     room : Path, optional
         Where the results will be saved: refused before the fits if the disk has no room for them.
+    rows : Chunked, dask.array or dask.dataframe, shape (M, D), optional
+        All rows, of which x is a sample: em, map and cavi, which the methods must be among, are fitted to these. What is
+        measured point by point is measured on x, and what would need the likelihood of all rows under many draws is left out.
     **options
         ``draws``, ``chains``, ``tune``, ``sampler``, ``restarts``, ``reg_covar``, ``advi_steps``, ``reference``,
         ``two_sample``; see `reports.comparison.catalogue.Options`.
@@ -212,6 +218,10 @@ def compare(
         missing=missing,
         sequences=sequences,
     )
+    if rows is not None:
+        rows = as_rows(rows)
+        check_sampled(methods, settings.reference, data, test_fraction, standardize, bool(extra))
+        data = replace(data, n_fitted=len(rows))
     if not 1 <= n_components <= len(data.x):
         raise ValueError(f"n_components is {n_components}; expected 1 to {len(data.x)}, the number of rows to fit")
     if "gaussian" not in data.kinds:
@@ -224,7 +234,7 @@ def compare(
         posteriors = len(methods) + len(extra or ()) - points
         n, d = data.x.shape
         check_space(room, size(posteriors, points, n, d, n_components, settings, each))
-    family = data.model(n_components, covariance, prior)
+    family = data.model(n_components, covariance, prior, rows)
     allocation: Allocation = (
         Markov.symmetric(n_components, alpha0, alpha0, sticky=sticky, start=start)  # type: ignore[arg-type]
         if ordered
@@ -234,7 +244,8 @@ def compare(
         raise ValueError("added methods may have seen the rows that test_fraction would hold out; leave it at 0")
     check_names(extra or ())
     added = {method: as_added(method, result, data, family, allocation) for method, result in (extra or {}).items()}
-    methods = _with_reference(methods, settings.reference, len(data.x), family, allocation)
+    if rows is None:
+        methods = _with_reference(methods, settings.reference, len(data.x), family, allocation)
 
     progress.plan([*(method for method in METHODS if method in methods), "measure"])
     fits: dict[str, Fit] = {}
@@ -246,7 +257,7 @@ def compare(
         step = partial(progress.step, method)
         fit, entries[method] = _run(
             method,
-            data.points,
+            data.points if rows is None else rows,
             data.features,
             family,
             allocation,
@@ -431,7 +442,7 @@ def _run(
         dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning | RuntimeWarning))
     )
     if fit is not None:
-        if method == "em":
+        if method == "em" and not isinstance(x, Chunked):
             fit = to_boundary(fit, x)
         seconds = {"import": imported} | fit.seconds
         info = plain(fit.info)

@@ -42,6 +42,7 @@ class Data(TypedDict):
     name: str
     source: Any
     n: Positive
+    n_fitted: NotRequired[Positive | None]
     n_heldout: int
     d: Positive
     lengths: NotRequired[list[Positive] | None]

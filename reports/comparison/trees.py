@@ -162,7 +162,9 @@ def leave_one_out(
     """Rows and pointwise values by group of the tree: from posterior draws, by refits for CAVI, through weighted draws of q."""
     import xarray as xr
 
-    found = {}
+    found: dict[str, tuple[list[Row], xr.Dataset]] = {}
+    if data.sampled:
+        return found
     if fit.kind == "mcmc" and log_likelihood is not None:
         observed = xr.Dataset({"x": (("obs", "feature"), data.x)}, coords={"feature": list(data.features)})
         groups = {

@@ -46,14 +46,15 @@ LARGEST_PASSES, LARGEST_SUM = 5e8, 3e7
 BLOCK_ELEMENTS = 2_000_000
 
 
-def evidence(fit: Fit, x: np.ndarray, rng: Rng) -> tuple[list[Row], dict[str, str]]:
+def evidence(fit: Fit, x: np.ndarray | None, rng: Rng) -> tuple[list[Row], dict[str, str]]:
     """Everything that one method has to say about the evidence, and why what it should have said is missing.
 
     Parameters
     ----------
     fit : Fit
         Draws of a variational fit must be as the method left them, not relabelled one by one.
-    x : ndarray, shape (N, D)
+    x : ndarray, shape (N, D), or None
+        None where the rows that were fitted are not in memory: nothing that needs their likelihood under draws is computed.
     rng : numpy.random.Generator or int
 
     Returns
@@ -70,13 +71,15 @@ def evidence(fit: Fit, x: np.ndarray, rng: Rng) -> tuple[list[Row], dict[str, st
         rows.append(Row(fit.method, METRIC, "exact", float(fit.info["log_evidence"][-1])))
     if "log_evidence_runs" in fit.info:
         rows.append(Row(fit.method, METRIC, "smc", *mean_of_runs(np.asarray(fit.info["log_evidence_runs"]))))
-    elif fit.kind == "mcmc":
+    elif fit.kind == "mcmc" and x is not None:
         try:
             rows.append(bridge(fit, x, rng))
         except ValueError as error:
             missing["bridge"] = str(error)
     if isinstance(fit.posterior, Conjugate) or "log_ratio" in fit.sample_stats:
         try:
+            if x is None:
+                raise ValueError("the rows are not in memory")
             rows.append(importance(fit, x, rng))
         except ValueError as error:
             missing["importance"] = str(error)

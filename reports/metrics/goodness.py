@@ -56,6 +56,9 @@ def n_parameters(fit: Fit) -> int:
     return fit.family.n_free(fit.n_components) + fit.allocation.n_free()
 
 
+CRITERIA = ("aic", "bic", "sabic", "icl")
+
+
 def penalised(fit: Fit, x: np.ndarray) -> list[Row]:
     """``aic``, ``bic``, ``sabic`` and ``icl`` of a point estimate; see `mixtures.methods.em.criteria`.
 

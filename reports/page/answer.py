@@ -166,10 +166,9 @@ def _without_trust(manifest: Manifest, others: Sequence[str], against: str | Non
     """Return what can be said of clusters and prediction without a posterior to hold them against."""
     data = manifest["data"]
     rests = ["the score on held-out points"] if data["n_heldout"] else ["leave-one-out scores"]
+    rests = ["training scores"] if data.get("n_fitted") else rests
     rests += ["the recovery of the known classes"] if data["n_classes"] else []
-    own = (
-        f"{listing(rests)} below need{'' if len(rests) > 1 or rests == ['leave-one-out scores'] else 's'} no reference"
-    )
+    own = f"{listing(rests)} below need{'' if len(rests) > 1 or rests[0].endswith('scores') else 's'} no reference"
     if against is None or not others:
         return f"Clusters and predictions have nothing to be compared with; {own}."
     worst = [_worst(_checks(manifest, others, [claim])) for claim in ("clusters", "density")]

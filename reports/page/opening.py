@@ -233,7 +233,7 @@ def setting(view: View) -> Section:
         Facts(
             [
                 ("Data", f"{data['name']} ({data['source']})" if data["source"] else str(data["name"])),
-                ("Size", f"{data['n']} points{states.lengths_words(view)}, {counted(data['d'], 'feature')}{held}"),
+                ("Size", f"{view.n_fitted} points{states.lengths_words(view)}, {counted(data['d'], 'feature')}{held}"),
                 ("Features", features(view)),
                 *(("As read", literal("; ".join(notes))) for notes in [data.get("notes", ())] if notes),
                 ("True classes", f"{classes}, from {labels or 'the source'}{without}" if classes else "not known"),

@@ -32,6 +32,7 @@ MOST_NAMED = 3
 def prediction(view: View) -> Section:
     """Train, held-out and leave-one-out scores."""
     given = ", given the rows before it" if view.ordered else ""
+    sampled = view.manifest["data"].get("n_fitted") is not None
     section = Section(
         "prediction",
         "Prediction",
@@ -45,7 +46,7 @@ def prediction(view: View) -> Section:
         section.blocks.append(
             Notice(
                 "No held-out part was asked for (--test-fraction), so only training "
-                f"{'scores' if view.ordered else 'and leave-one-out scores'} are shown."
+                f"{'scores' if view.ordered or sampled else 'and leave-one-out scores'} are shown."
             )
         )
     section.blocks += _impossible(view)

@@ -154,7 +154,7 @@ class View:
     def at_a_glance(self) -> str:
         """What stands over the table of few numbers."""
         return (
-            f"{self.name}: {self.manifest['data']['n']} points, K = {self.n_clusters}. Log density: mean over the points, in "
+            f"{self.name}: {self.n_fitted} points, K = {self.n_clusters}. Log density: mean over the points, in "
             "nats, ± its standard error"
         )
 
@@ -323,14 +323,20 @@ class View:
         return style.look(method).colour
 
     @property
+    def n_fitted(self) -> int:
+        """Number of rows that the methods were fitted to, of which those shown may be a sample."""
+        data = self.manifest["data"]
+        return data.get("n_fitted") or data["n"]
+
+    @property
     def subtitle(self) -> str:
         """The page's one line: what was fitted to what, by whom."""
         data = self.manifest["data"]
         methods = ", ".join(self.label(m) for m in self.methods)
         what = (
-            f"{data['n']} points in {data['d']}-D"
+            f"{self.n_fitted} points in {data['d']}-D"
             if self.gaussian
-            else f"{data['n']} rows of {counted(data['d'], 'feature')}"
+            else f"{self.n_fitted} rows of {counted(data['d'], 'feature')}"
         )
         if self.ordered:
             what += f" in {counted(len(self.lengths), 'sequence')}"

@@ -138,7 +138,7 @@ def _workers(workers: int, scheduler: str | None) -> Iterator[Callable[[Measure,
                 f"a worker was killed, perhaps for want of memory; {GO_ON} with fewer --workers"
             ) from error
         return
-    client = _client(scheduler)
+    client = connected(scheduler)
     try:
         with client, parallel_config("dask", n_jobs=-1):
             yield results
@@ -150,7 +150,14 @@ def _workers(workers: int, scheduler: str | None) -> Iterator[Callable[[Measure,
         ) from error
 
 
-def _client(address: str) -> Any:
+def connected(address: str) -> Any:
+    """A client of the Dask scheduler at an address.
+
+    Raises
+    ------
+    ResultsError
+        If Dask is not installed, nothing answers there, or there are no workers.
+    """
     try:
         from dask.distributed import Client
     except ImportError as error:
