@@ -85,18 +85,20 @@ def test_runs_side_by_side_and_compiled_loops_give_what_plain_ones_do(lengths, r
 
 @pytest.fixture
 def in_lanes(monkeypatch):
-    """Series are taken side by side however short they are, and long ones are divided from 30 steps on."""
+    """Series are taken side by side however short they are, and long ones are divided from 257 steps on."""
     from mixtures.engines import split
 
     monkeypatch.setattr(sequences, "TOGETHER", 0)
-    for name, value in {"LONG": 30, "ROWS": 200, "SMALLEST_PART": 50, "OVERLAP": 4}.items():
+    for name, value in {"LONG": 256, "ROWS": 300, "SMALLEST_PART": 260, "OVERLAP": 4}.items():
         monkeypatch.setattr(split, name, value)
     return monkeypatch
 
 
 @pytest.mark.parametrize("given", ["numbers", "places", "densities"])
 @pytest.mark.parametrize("stay", [0.0, 0.97])
-@pytest.mark.parametrize(("K", "lengths"), [(3, [700]), (3, [1, 2, 30, 31, 400, 9, 27, 200]), (2, [1] * 19), (1, [90])])
+@pytest.mark.parametrize(
+    ("K", "lengths"), [(3, [600]), (3, [1, 2, 30, 31, 280, 9, 27, 100]), (2, [1] * 19), (1, [300])]
+)
 def test_series_side_by_side_give_what_plain_ones_do(K, lengths, stay, given, rng, in_lanes):
     """Short ones of any lengths, and long ones divided, whose parts have to be put together exactly."""
     n = sum(lengths)
@@ -116,7 +118,7 @@ def test_series_side_by_side_give_what_plain_ones_do(K, lengths, stay, given, rn
         np.testing.assert_allclose(ours, reference, rtol=1e-10, atol=1e-10 * n)
     (side,) = pass_.sides.values()
     assert side.rest == 0
-    assert (side.overlap > 4) == (max(lengths) > 30 and K > 1)
+    assert (side.overlap > 4) == (max(lengths) > 256 and K > 1)
 
 
 def test_overlaps_grow_until_parts_meet(rng, in_lanes):
@@ -147,7 +149,7 @@ def test_nothing_underflows_side_by_side(A, scale, rng, in_lanes):
     theta = {"means": np.array([[-1.0], [0.0], [1.0]]), "covariances": np.full((3, 1, 1), 0.5)}
     weights = np.column_stack([np.full(3, 1 / 3), np.full((3, 3), 1 / 3) if A == "dense" else LEFT_TO_RIGHT])
     eta = fold(Markov.symmetric(3).natural(weights), family.natural(theta))
-    rows = Sequences(x, [120, 20, 160])
+    rows = Sequences(x, [270, 20, 10])
     found, expected = (sequences.one_pass(family, rows, None, engine)(eta) for engine in ("auto", "plain"))
     assert found[0] == pytest.approx(expected[0], rel=1e-12)
     np.testing.assert_allclose(found[1][:, -4:], expected[1][:, -4:], rtol=1e-9, atol=1e-9)

@@ -176,10 +176,12 @@ def _behind(b, n, A, beta, own):
         for k in range(K):
             own[k] = b[k, m] * beta[k]
             total += own[k]
+        for k in range(K):
+            own[k] /= total
         for j in range(K):
             beta[j] = 0.0
             for k in range(K):
-                beta[j] += A[j, k] * own[k] / total
+                beta[j] += A[j, k] * own[k]
 
 
 @njit(nogil=True)

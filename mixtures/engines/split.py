@@ -22,13 +22,13 @@ from mixtures.engines.vectors import LANES
 from mixtures.model import Family
 
 # Rows of a block at most, and of what a thread is given at most; in how many parts a pass is divided, and rows of one at least.
-ROWS, PIECE, PARTS, SMALLEST_PART = 8192, 65_536, 16, 4096
+ROWS, PIECE, PARTS, SMALLEST_PART = 16_384, 65_536, 8, 4096
 
-# A sequence that is longer goes to all lanes of one block or of several.
+# A sequence that is longer goes to all lanes of one block or of several; at least LANES squared, that none remains empty.
 LONG = 1024
 
 # Steps around a part from which it begins, at first and at most, and how many times as many the next time.
-OVERLAP, LONGEST, GROWTH = 64, 4096, 4
+OVERLAP, LONGEST, GROWTH = 64, 4096, 2
 
 # Passes that are left to loops without lanes once these have failed.
 REST = 20

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-LANES = 8
+LANES = 16
 
 # Of the sums of scaled probabilities; one that is not above it counts as none.
 SMALLEST = 1e-290
