@@ -472,7 +472,7 @@ EXACT = [Markov.symmetric(2, 0.8, 0.6, sticky=1.0), Markov(np.array([0.5, 1.5]),
 
 
 @pytest.mark.parametrize("allocation", EXACT, ids=["alike", "uneven"])
-@pytest.mark.parametrize("Family", [Gaussian, TiedGaussian, Poisson], ids=lambda f: f.name)
+@every_family
 def test_exact_sums_are_those_over_all_paths(Family, allocation, rng):
     family, _, _, x = problem(1, 2, rng, n=20, Family=Family)
     rows = Sequences(x[:7], [4, 3])
@@ -493,7 +493,11 @@ def test_exact_sums_are_those_over_all_paths(Family, allocation, rng):
     assert fit.posterior.log_predictive(rows.x[:1]) == pytest.approx(joined, rel=1e-9)
 
 
-@pytest.mark.parametrize(("Family", "allocation"), [(Gaussian, EXACT[0]), (Poisson, EXACT[1])], ids=["alike", "uneven"])
+@pytest.mark.parametrize(
+    ("Family", "allocation"),
+    [*zip(FAMILIES, EXACT * len(FAMILIES), strict=False)],
+    ids=[f.name for f in FAMILIES],
+)
 def test_gibbs_samples_the_exact_posterior(Family, allocation, rng):
     family, _, _, x = problem(1, 2, rng, n=20, Family=Family)
     rows = Sequences(x[:7], [4, 3])

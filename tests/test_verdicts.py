@@ -10,7 +10,7 @@ from arviz_stats.base import array_stats
 from scipy import stats
 from typer.testing import CliRunner
 
-from mixtures import Dirichlet, Gaussian
+from mixtures import Dirichlet, Gaussian, Markov
 from mixtures.labels import align, sort_by_mean
 from mixtures.methods import exact, gibbs
 from reports.commands.app import app
@@ -96,6 +96,15 @@ def test_lazy_chains_have_the_distribution_of_the_draws_and_the_effective_size_s
     at = np.argwhere(w[0] == w[0, 40])[0, 0]  # a draw is taken whole
     place = np.argwhere(held[0] == w[0, 40])[0, 0]
     np.testing.assert_array_equal(chains.held.theta["means"][0, at], fit.held.theta["means"][0, place])
+
+
+def test_defects_of_a_chain_are_refused_in_a_sentence(rng):
+    x = np.array([[0.0], [1.0], [5.0], [6.0]])
+    fit = exact.fit(x, Gaussian.from_data(x, 2), Markov.symmetric(2)).as_draws(2, 10, rng)
+    assert defects.lazy(fit, 0.5, rng).held.weights.shape == (2, 10, 2, 3)
+    for plant in (lambda: defects.narrowed(fit, 0.5, rng), lambda: defects.merged(fit, 0.1, np.eye(4), rng)):
+        with pytest.raises(ValueError, match="a hidden Markov model has transitions instead"):
+            plant()
 
 
 def test_defects_lie_inside_at_or_outside_the_limits_by_size_and_true_coverage():

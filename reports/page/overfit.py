@@ -372,6 +372,15 @@ def limits(view: View) -> Section:
             if view.table["covariance"].notna().any()
             else []
         ),
+        *(
+            [
+                "The true P(stay), the probability that a state stays, is the same in all data sets and not drawn from the "
+                "prior, whose mean is 1/K: a short series leaves the posterior near to that, and its intervals then miss. "
+                "Where those of Gibbs sampling miss too, it is the prior."
+            ]
+            if view.ordered
+            else []
+        ),
         "A test score judges densities, not parameters or clusters; those have their own sections.",
     ]
     if overlap(view):

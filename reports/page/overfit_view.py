@@ -31,7 +31,7 @@ NAMES = {
     "imbalance": "imbalance",
     "concentration": "concentration",
     "levels": "levels",
-    "stay": "probability to stay",
+    "stay": "P(stay)",
     "covariance": "covariance",
     "n": "n",
     "k": "fitted K",

@@ -24,7 +24,7 @@ def lazy(fit: Fit, stay: float, rng: np.random.Generator) -> Fit:
 
     Of n steps (1 - stay) / (1 + stay) n are effective. Nothing is to be found or missed, whatever the modes.
     """
-    chains, draws, _ = fit.held.weights.shape
+    chains, draws = fit.held.weights.shape[:2]
     moves = rng.random((chains, draws)) >= stay
     at = np.maximum.accumulate(np.where(moves, np.arange(draws), 0), axis=1)
 
@@ -73,8 +73,9 @@ def merged(fit: Fit, error: float, together: np.ndarray, rng: np.random.Generato
     Raises
     ------
     ValueError
-        If the error is more than replacing every draw would make.
+        If the error is more than replacing every draw would make, or the fit is of a hidden Markov model.
     """
+    _refuse_chains(fit)
     K, pairs = fit.n_components, together[np.triu_indices(len(together), 1)]
     away, weights = max(
         ((np.abs(pairs - (w**2).sum()).mean(), w) for w in (np.eye(K)[0], np.full(K, 1 / K))), key=lambda pair: pair[0]
@@ -98,8 +99,16 @@ def displaced(fit: Fit, share: float, rng: np.random.Generator) -> Fit:
     return replace(fit, posterior=Draws(fit.held.weights, theta | {"means": means}))
 
 
+def _refuse_chains(fit: Fit) -> None:
+    if not fit.allocation.independent:
+        raise ValueError(
+            "defects are planted in the weights of mixtures; a hidden Markov model has transitions instead"
+        )
+
+
 def _spoiled(fit: Fit, change: Callable[[np.ndarray], np.ndarray], rng: np.random.Generator) -> Fit:
     """The fit with the first weight, a location and a variance changed on the scale on which each is compared."""
+    _refuse_chains(fit)
     family, weights = fit.family, fit.held.weights
     means, covariances = (v.copy() for v in family.to_data(fit.held.theta).values())
     K, D = means.shape[2:]
