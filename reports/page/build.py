@@ -36,8 +36,9 @@ def render(results: Results, executor: Executor | None = None) -> str:
 
 def begin_to_render(results: Results, executor: Executor | None) -> Callable[[], str]:
     """Have the executor begin with its part of the page; what is returned does the rest and returns the page."""
-    later = begin(executor, _part, results, slice(SHARED_FROM, None))
-    return lambda: write(look(results)[0], [*_part(results, slice(SHARED_FROM)), *later()])
+    half = [make.__name__ for make in look(results)[1]].index(SHARED_FROM)
+    later = begin(executor, _part, results, slice(half, None))
+    return lambda: write(look(results)[0], [*_part(results, slice(half)), *later()])
 
 
 def look(results: Results) -> tuple[View, Sequence[Callable[[Any], Section | None]]]:

@@ -56,8 +56,8 @@ _TERMS = (
     Term(
         "prior",
         "prior",
-        "Distribution of the parameters before the data are seen. Where none is given, a weak one is computed from "
-        "the data: of numbers centred at their mean, with a scale that follows their covariance and K (Fraley & Raftery "
+        "Distribution of the parameters before the data are seen. Where a mixture is given none, a weak one is computed "
+        "from the data: of numbers centred at their mean, with a scale that follows their covariance and K (Fraley & Raftery "
         "2007); of probabilities flat but for an observation of all clusters together, spread as the data (Clogg et "
         "al. 1991); of rates exponential with the mean of the data (Jaynes 1968).",
         "",
@@ -229,8 +229,8 @@ _TERMS = (
     Term(
         "exact",
         "exact posterior",
-        "The posterior itself, by a sum over every way to put the points into clusters; each way has a conjugate "
-        "posterior in closed form. Affordable for few points.",
+        "The posterior itself, without approximation. Of a mixture by a sum over every way to put the points into clusters, "
+        "each of which has a conjugate posterior in closed form: affordable for few points.",
         "p(θ | x) = Σ<sub>z</sub> p(z | x) p(θ | x, z)",
         "",
         ("exact posterior", "exact sum"),
@@ -579,9 +579,9 @@ _TERMS = (
     Term(
         "bound",
         "lower bound",
-        "A number that is at most the one sought: the [[elbo]] is a lower bound on the log [[evidence]]. A q around "
-        "one numbering of the clusters misses the other K! − 1, so that log K! may be added where the clusters are "
-        "apart.",
+        "A number that is at most the one sought: the [[elbo]] is a lower bound on the log [[evidence]]. Of a mixture, a q "
+        "around one numbering of the clusters misses the other K! − 1, so that log K! may be added where the clusters "
+        "are apart.",
         "",
         f"{BISHOP}, section 10.2.2",
         ("lower bound",),

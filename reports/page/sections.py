@@ -47,5 +47,5 @@ SECTIONS: tuple[Callable[[View], Section | None], ...] = (
 )
 """The page's order."""
 
-SHARED_FROM = SECTIONS.index(joint)
-"""Those before take about as long to draw as the others, once the libraries that draw have been loaded."""
+SHARED_FROM = joint.__name__
+"""Sections before that of this name take about as long to draw as it and the others, on every page that has it."""

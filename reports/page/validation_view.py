@@ -119,7 +119,7 @@ class ValidationView(View):
         said = [f"{listing(names)} by {words[scale]}" for scale, names in by_scale.items() if scale in words]
         plain = by_scale.get("as it is", [])
         rest = [f"{listing(plain)} as {'they are' if len(plain) > 1 else 'it is'}"] if plain else []
-        return f"Compared are {'; '.join([*said, *rest])}."
+        return f"What is compared: {'; '.join([*said, *rest])}."
 
     @property
     def units(self) -> str:
