@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from reports.api.calibrating import calibrate
     from reports.api.calibration import Calibration
     from reports.api.comparison import Comparison, compare
+    from reports.api.dynamics import compare_dynamics
     from reports.api.overfit import Overfitting, overfit
     from reports.api.own import OwnCalibration, calibrate_model
     from reports.api.selection import Selection, select
@@ -25,6 +26,7 @@ __all__ = [
     "calibrate",
     "calibrate_model",
     "compare",
+    "compare_dynamics",
     "overfit",
     "select",
     "validate",
@@ -35,6 +37,7 @@ HOMES = {
     "reports.api.calibrating": ("calibrate",),
     "reports.api.calibration": ("Calibration",),
     "reports.api.comparison": ("Comparison", "compare"),
+    "reports.api.dynamics": ("compare_dynamics",),
     "reports.api.overfit": ("Overfitting", "overfit"),
     "reports.api.own": ("OwnCalibration", "calibrate_model"),
     "reports.api.selection": ("Selection", "select"),

@@ -510,7 +510,7 @@ def test_draws_are_kept_for_the_next_run_of_the_same_model(target, tmp_path, mon
     shelf, options = Shelf(target, tmp_path), Options(draws=100, chains=2)
 
     def fitted(seed=0):
-        return run._run("laplace", target, options, np.random.default_rng(seed), shelf, None)
+        return run.run("laplace", run.METHODS["laplace"], target, options, np.random.default_rng(seed), shelf, None)
 
     first, entry = fitted()
     monkeypatch.setattr(laplace, "fit", None)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from mixtures import COVARIANCES
+from reports.commands.dynamics import Lds, compare_series
 from reports.commands.options import (
     FAILED,
     FILES,
@@ -67,7 +68,10 @@ def compare(
             "folder or 'folder/*.parquet', larger than memory perhaps.",
         ),
     ],
-    components: Annotated[int, typer.Option("-k", "--components", help="Number of clusters K.")],
+    components: Annotated[
+        int | None,
+        typer.Option("-k", "--components", help="Number of clusters K.", show_default="required without --lds"),
+    ] = None,
     methods: Annotated[
         str | None,
         typer.Option(
@@ -77,6 +81,7 @@ def compare(
         ),
     ] = None,
     hmm: Hmm = False,
+    lds: Lds = None,
     sequence: SequenceColumn = None,
     start: Annotated[
         str,
@@ -148,7 +153,7 @@ def compare(
     report: Annotated[bool, typer.Option(help="Write the page, not only the numbers.")] = True,
     open_: Open = False,
 ) -> None:
-    """Fit one mixture, or hidden Markov model, to DATA by several methods, compare them, and write a report.
+    """Fit one mixture, hidden Markov model or linear dynamical system to DATA by several methods, and write a report.
 
     The folder gets report.html (one self-contained page), metrics.csv, memberships.csv, manifest.json and every method's draws
     as zarr.
@@ -172,7 +177,55 @@ def compare(
       mixtures compare visits.csv -k 2 --sequence patient
 
       mixtures compare 'folder/*.parquet' -k 10 --methods em,cavi
+
+      mixtures compare nile --lds local-level
     """
+    if lds is not None:
+        given = {
+            "-k": components is not None,
+            "--hmm": hmm,
+            "--start": start != "free",
+            "--sticky": sticky != 0,
+            "--covariance": covariance != "full",
+            "--test-fraction": test_fraction != 0,
+            "--label-column": label_column is not None,
+            "--counts": counts is not None,
+            "--categorical": categorical is not None,
+            "--standardize": standardize,
+            "--image": image is not None,
+            "--restarts": restarts != Options.restarts,
+            "--reg-covar": reg_covar != Options.reg_covar,
+            "--reference": reference != Options.reference,
+            "--two-sample": two_sample,
+            "--add": bool(add),
+            "--drop-missing": drop_missing,
+        }
+        compare_series(
+            data,
+            lds,
+            methods,
+            written=written,
+            misplaced=[name for name, wrong in given.items() if wrong],
+            out_dir=out_dir,
+            seed=seed,
+            overwrite=overwrite,
+            report=report,
+            open_=open_,
+            table={
+                "index_column": index_column,
+                "columns": columns,
+                "family": family,
+                "missing": missing,
+                "na_values": na_values,
+                "decimal": decimal,
+                "thousands": thousands,
+                "sequence": sequence,
+            },
+            draws=draws,
+            chains=chains,
+            sampler=sampler,
+        )
+        return
     import numpy as np
 
     from mixtures import datasets
@@ -185,6 +238,8 @@ def compare(
 
     stages, opened = Stages(after=["save"]), ExitStack()
     try:
+        if components is None:
+            raise ValueError("missing option '-k', the number of clusters; or --lds for a linear dynamical system")
         ordered = hmm or sequence is not None
         chosen = check_methods(names_of(methods) or () if methods is not None else default_methods(start))
         settings: dict[str, Any] = {

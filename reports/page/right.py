@@ -175,7 +175,7 @@ def silent(view: ValidationView) -> list[str]:
     without = [
         literal(view.label(m))
         for m in view.trees
-        if m != view.reference and view.methods[m]["kind"] != "mcmc" and not has_density(view, m)
+        if m != view.reference and view.methods[m]["kind"] not in ("mcmc", "point") and not has_density(view, m)
     ]
     if without:
         are = "it is" if len(without) == 1 else "they are"

@@ -14,6 +14,7 @@ from reports.page.blocks import Bullets, Cell, Code, Drawing, Facts, Figure, Not
 from reports.page.cells import name_cell
 from reports.page.closing import cost
 from reports.page.convergence import convergence
+from reports.page.dynamics import dynamics
 from reports.page.evidence import Number, estimates
 from reports.page.joint import pair_figure
 from reports.page.leave_one_out import leave_one_out
@@ -282,6 +283,7 @@ def true_values(view: ValidationView) -> dict[str, float]:
 SECTIONS: tuple[Any, ...] = (
     opening,
     verdict,
+    dynamics,
     setting,
     reference,
     convergence,

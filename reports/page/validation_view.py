@@ -56,6 +56,11 @@ class ValidationView(View):
         return f"{self.name}: {counted(self.manifest['model']['n_parameters'], 'free number')}"
 
     @property
+    def names_with_clusters(self) -> list[str]:
+        """There are no clusters, and no text is about them."""
+        return []
+
+    @property
     def numbers(self) -> list[str]:
         """No features hold numbers, since there are none."""
         return []
@@ -131,23 +136,13 @@ class ValidationView(View):
         """Which variables are drawn by their logarithms."""
         return "; positive variables by their logarithms" if any(map(self.on_log, self.variables)) else ""
 
-    @property
-    def points(self) -> list[str]:  # type: ignore[override]
-        """No method gives a single value."""
-        return []
-
-    @property
-    def posteriors(self) -> list[str]:  # type: ignore[override]
-        """All methods give draws."""
-        return list(self.trees)
-
     @cached_property
     def scalars(self) -> dict[str, xr.Dataset]:
         """Draws of every number that all methods have and that varies in all, of one shape.
 
         Where that is hardly a number, methods that lack some are left out instead.
         """
-        every = {m: self.natural(tree) for m, tree in self.trees.items()}
+        every = {m: self.natural(self.trees[m]) for m in self.posteriors}
         if not every:
             return {}
         names = list(every[self.base])

@@ -65,7 +65,7 @@ class Method:
     ----------
     title : str
         What a reader sees.
-    kind : {"mcmc", "variational"}
+    kind : {"mcmc", "variational", "point"}
     module : str
         Import path of the module with its ``fit``.
     settings : callable
@@ -84,12 +84,13 @@ class Method:
     tells: bool = False
 
 
-def _sizes(o: Options) -> dict[str, Any]:
+def sizes(o: Options) -> dict[str, Any]:
+    """How many draws a method gives."""
     return {"draws": o.draws, "chains": o.chains}
 
 
 def _nuts(sampler: Callable[[Options], str | None]) -> Callable[[Options], dict[str, Any]]:
-    return lambda o: _sizes(o) | {"tune": o.tune, "sampler": sampler(o), "target_accept": o.target_accept}
+    return lambda o: sizes(o) | {"tune": o.tune, "sampler": sampler(o), "target_accept": o.target_accept}
 
 
 HOME = "reports.validation.methods"
@@ -99,7 +100,7 @@ METHODS: dict[str, Method] = {
         "ADVI mean-field, PyMC",
         "variational",
         f"{HOME}.advi",
-        lambda o: _sizes(o) | {"rank": "meanfield", "steps": o.advi_steps},
+        lambda o: sizes(o) | {"rank": "meanfield", "steps": o.advi_steps},
         "ELBO",
         tells=True,
     ),
@@ -107,13 +108,13 @@ METHODS: dict[str, Method] = {
         "ADVI full-rank, PyMC",
         "variational",
         f"{HOME}.advi",
-        lambda o: _sizes(o) | {"rank": "fullrank", "steps": o.advi_steps},
+        lambda o: sizes(o) | {"rank": "fullrank", "steps": o.advi_steps},
         "ELBO",
         tells=True,
     ),
-    "laplace": Method("Laplace's approximation", "variational", f"{HOME}.laplace", _sizes, "log density at the mode"),
-    "pathfinder": Method("Pathfinder", "variational", f"{HOME}.pathfinder", _sizes, "ELBO"),
-    "smc": Method("SMC, PyMC", "mcmc", f"{HOME}.smc", lambda o: _sizes(o) | {"moves": o.moves}),
+    "laplace": Method("Laplace's approximation", "variational", f"{HOME}.laplace", sizes, "log density at the mode"),
+    "pathfinder": Method("Pathfinder", "variational", f"{HOME}.pathfinder", sizes, "ELBO"),
+    "smc": Method("SMC, PyMC", "mcmc", f"{HOME}.smc", lambda o: sizes(o) | {"moves": o.moves}),
     "nuts": Method("NUTS, PyMC", "mcmc", f"{HOME}.nuts", _nuts(lambda o: o.sampler), tells=True),
     "nuts-2": Method("NUTS, a second sampler", "mcmc", f"{HOME}.nuts", _nuts(lambda o: o.second_sampler), tells=True),
 }

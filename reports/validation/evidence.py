@@ -42,6 +42,8 @@ def evidence(
         By target, the reason why there is no such row.
     """
     wanted = "importance" if joined.log_q is not None else "smc" if "log_evidence_runs" in joined.info else "bridge"
+    if joined.kind == "point":
+        return [], {}
     if target.flat_priors:
         return [], {wanted: improper(target.flat_priors)}
     if log_p is None or joined.u is None:
@@ -54,6 +56,8 @@ def evidence(
         rows.append(Row(method, METRIC, "importance", *smoothed_mean(ratios)))
     elif wanted == "smc":
         rows.append(Row(method, METRIC, "smc", *mean_of_runs(np.asarray(joined.info["log_evidence_runs"]))))
+    elif joined.kind == "mcmc" and target.unlike_normal:
+        return [], {"bridge": target.unlike_normal}
     elif joined.kind == "mcmc":
         try:
             rows.append(Row(method, METRIC, "bridge", *bridge(joined.u, log_p, target, rng)))

@@ -147,7 +147,7 @@ def find(target: Target, joined: Mapping[str, Joined], against: str, rng: np.ran
         For draws from the prior.
     """
     reference = joined[against]
-    if reference.u is None or target.size > MOST:
+    if reference.u is None or target.size > MOST or not target.free:
         return {}
     about: dict[str, Any] = {
         "scales": [scale for _, scale, size in _free(target) for _ in range(size)],

@@ -118,7 +118,7 @@ class Shelf:
 def _code() -> str:
     """A digest of the code that fits."""
     digest = hashlib.sha256()
-    for package in ("models", "reports.validation"):
+    for package in ("models", "mixtures.dynamics", "reports.validation"):
         root = Path(str(resources(package)))
         for path in sorted(root.rglob("*.py")):
             digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())

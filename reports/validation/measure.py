@@ -186,7 +186,12 @@ def _against(
     truth = {name: Marginal(v, joined[against].independent) for name, v in _varying(values[against]).items() if v.size}
     rows = []
     for method in (m for m in joined if m != against):
-        own = {name: v for name, v in values[method].items() if name in truth and truth[name].unit > 0}
+        unjudged = {scales.safe(name) for name in joined[method].unjudged}
+        own = {
+            name: v
+            for name, v in values[method].items()
+            if name in truth and truth[name].unit > 0 and names.of[name] not in unjudged
+        }
         for name, v in own.items():
             rows += agreement.of_one(method, name, Marginal(v, joined[method].independent), truth[name])
         paired = names.paired(own)
@@ -249,7 +254,7 @@ def _verdicts(
     varying = {of[row.target] for those in rows.values() for row in those if row.target in of}
     found = {}
     for method, own in joined.items():
-        variables = [scales.safe(name) for name in own.values]
+        variables = [scales.safe(name) for name in own.values if name not in own.unjudged]
         claims = [name for name in variables if name in varying] or variables
         if method == against["method"]:
             found[method] = of_reference(against, claims)

@@ -43,8 +43,8 @@ class Joined:
     ----------
     values : dict of ndarray, shape (chain, draw, *shape)
         Free variables and deterministics on the scales of the model, in its order.
-    kind : {"mcmc", "variational", "draws"}
-        Draws from a Markov chain, independent ones from a q with a density, or independent ones.
+    kind : {"mcmc", "variational", "draws", "point"}
+        Draws from a Markov chain, independent ones from a q with a density, or independent ones; or a single point.
     u : ndarray, shape (chain, draw, P), optional
         Unconstrained values, where all free variables are there.
     log_q : ndarray, shape (chain, draw), optional
@@ -58,6 +58,10 @@ class Joined:
     converged : bool, optional
     seconds : dict of float
     info : dict
+    theta : dict of ndarray, shape (chain, draw, ...)
+        Parameters of a point of a linear dynamical system, which has no unconstrained values where a variance is zero.
+    unjudged : tuple of str
+        Variables that are shown and not compared, such as a log likelihood at its own maximum.
     """
 
     values: dict[str, np.ndarray]
@@ -70,6 +74,8 @@ class Joined:
     converged: bool | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
+    theta: Mapping[str, np.ndarray] = field(default_factory=dict)
+    unjudged: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -22,13 +22,14 @@ from reports.comparison.added import check_names
 from reports.comparison.progress import Asked, Watch, watched
 from reports.comparison.results import FORMAT_OF_VALIDATION, VALIDATION, Results
 from reports.comparison.run import check_known, entry_of, frame, plain
-from reports.validation.catalogue import DEFAULT, METHODS, OFFERED, Options
+from reports.validation.catalogue import DEFAULT, METHODS, OFFERED, Method, Options
 
 if TYPE_CHECKING:
     import pymc as pm
     import xarray as xr
 
     from reports.validation.kept import Shelf
+    from reports.validation.measure import Measured
     from reports.validation.results import Joined
     from reports.validation.target import Target
 
@@ -126,7 +127,8 @@ def validate(
             if method not in chosen:
                 continue
             progress.tell(method, "running")
-            found, entries[method] = _run(method, target, settings, own_rng, shelf, telling(progress, method))
+            tell = telling(progress, method)
+            found, entries[method] = run(method, METHODS[method], target, settings, own_rng, shelf, tell)
             if found is not None:
                 ours[method] = found
             progress.tell(method, "failed" if found is None else "done")
@@ -139,7 +141,24 @@ def validate(
         data = _observed(target)
         measured = measure(joined, target, measure_rng, observed=data, truth=truth)
         progress.tell("measure", "done")
-    ended = time.perf_counter()
+    seconds = {"model_s": looked - began, "fits_s": fitted - looked, "metrics_s": time.perf_counter() - fitted}
+    return assembled(joined, entries, target, data, measured, settings, name, facts, truth or {}, seconds)
+
+
+def assembled(
+    joined: dict[str, Joined],
+    entries: dict[str, dict[str, Any]],
+    target: Target,
+    data: xr.Dataset,
+    measured: Measured,
+    settings: Options,
+    name: str,
+    facts: Mapping[str, Any],
+    truth: Mapping[str, Any],
+    seconds: Mapping[str, float],
+    extra: Mapping[str, Any] | None = None,
+) -> Validated:
+    """The results, with the manifest, of which ``extra`` is a part too."""
     manifest: dict[str, Any] = {
         "kind": VALIDATION,
         "format": FORMAT_OF_VALIDATION,
@@ -150,17 +169,12 @@ def validate(
         "platform": f"{platform.system()} {platform.machine()}",
         "data": _describe_data(data, name, facts),
         "model": _describe_model(target),
-        "truth": {key: np.asarray(value).tolist() for key, value in (truth or {}).items()},
+        "truth": {key: np.asarray(value).tolist() for key, value in truth.items()},
         "methods": entries,
         "options": asdict(settings),
         **measured.facts,
-        "timings": {
-            "model_s": looked - began,
-            "fits_s": fitted - looked,
-            "metrics_s": ended - fitted,
-            "total_s": ended - began,
-            "peak_memory_mb": facts_of.peak_memory(),
-        },
+        **(extra or {}),
+        "timings": {**seconds, "total_s": sum(seconds.values()), "peak_memory_mb": facts_of.peak_memory()},
     }
     for method, judged in manifest["references"].items():
         entries[method]["converged"] = judged["trusted"]
@@ -212,11 +226,10 @@ def telling(progress: Watch, method: str) -> Tell:
     return None if type(progress).step is Watch.step else partial(progress.step, method)
 
 
-def _run(
-    method: str, target: Target, options: Options, rng: np.random.Generator, shelf: Shelf, tell: Tell
+def run(
+    method: str, spec: Method, target: Target, options: Options, rng: np.random.Generator, shelf: Shelf, tell: Tell
 ) -> tuple[Joined | None, dict[str, Any]]:
-    """One method's draws, or None, and its entry in the manifest; draws that are kept are taken."""
-    spec = METHODS[method]
+    """One method's draws, or None where it failed, and its entry in the manifest; draws that are kept are taken."""
     settings = spec.settings(options)
     entry = entry_of(spec.title, spec.kind, spec.bound_kind, settings) | {"missing": []}
     place = shelf.place(method, settings, rng)

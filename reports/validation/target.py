@@ -106,6 +106,8 @@ class Target:
         Free variables whose prior is improper.
     notes : tuple of str
         What was done to the model.
+    unlike_normal : str
+        Why no Gaussian over the unconstrained values can be near the posterior, where that is known.
     """
 
     model: pm.Model
@@ -114,6 +116,7 @@ class Target:
     left_out: tuple[str, ...]
     flat_priors: tuple[str, ...]
     notes: tuple[str, ...]
+    unlike_normal: str = ""
 
     @classmethod
     def of(cls, model: pm.Model) -> Target:

@@ -1,0 +1,14 @@
+"""`reports.compare_dynamics`: several methods on one linear dynamical system, in what the likelihood tells of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reports.api.shown import like
+from reports.api.validation import Validation
+from reports.validation.dynamics import compare
+
+
+@like(compare)
+def compare_dynamics(*args: Any, **settings: Any) -> Validation:  # noqa: D103  (its signature and docstring are those of what it runs)
+    return Validation(*compare(*args, **settings))

@@ -1,0 +1,215 @@
+"""Fit one linear dynamical system by several methods, and hold them against NUTS in what the likelihood tells of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixtures.dynamics.model import LinearDynamics
+from mixtures.rows import Rows, Sequences
+from mixtures.seeds import Rng, generator
+from reports.comparison.progress import Asked, Watch, watched
+from reports.comparison.run import check_known
+from reports.validation import catalogue
+from reports.validation.catalogue import HOME, Method, Options, sizes
+from reports.validation.run import Validated, assembled, run, telling
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from reports.validation.results import Joined
+    from reports.validation.system import SystemTarget
+
+
+def _ours(title: str, kind: str, name: str, bound: str | None = None, drawn: bool = True) -> Method:
+    return Method(
+        title,
+        kind,
+        f"{HOME}.dynamics",
+        lambda o: {"method": name} | (sizes(o) if drawn else {}),
+        bound,
+        name == "gibbs",
+    )
+
+
+METHODS: dict[str, Method] = {
+    "em": _ours("EM (Shumway & Stoffer 1982)", "point", "em", "log likelihood", drawn=False),
+    "map": _ours("EM, posterior mode", "point", "map", "log posterior density", drawn=False),
+    "cavi": _ours("coordinate-ascent VB (Beal 2003)", "variational", "cavi", "ELBO"),
+    "gibbs": _ours("Gibbs, states drawn backwards (Carter & Kohn 1994)", "mcmc", "gibbs"),
+    **{name: catalogue.METHODS[name] for name in ("advi", "advi-fullrank", "nuts")},
+}
+"""In the order in which they are run."""
+
+DEFAULT = ("em", "map", "cavi", "gibbs", "advi", "nuts")
+
+
+@watched
+def compare(
+    x: Rows,
+    model: LinearDynamics,
+    *,
+    rng: Rng,
+    methods: Sequence[str] = DEFAULT,
+    features: Sequence[str] = (),
+    index: Sequence[str] = (),
+    name: str = "series",
+    facts: Mapping[str, Any] | None = None,
+    progress: Asked = None,
+    cache: bool = True,
+    **options: Any,
+) -> Validated:
+    """Fit a linear dynamical system by several methods, and compare what the likelihood tells of it.
+
+    Parameters
+    ----------
+    x : ndarray, shape (T, D), or Sequences
+        NaN where a value is missing.
+    model : LinearDynamics
+        Under its priors or, where it has none, those of `LinearDynamics.with_prior`. EM has no use for them.
+    rng : numpy.random.Generator or int
+        Source of all randomness. Every method has a stream of its own.
+    methods : sequence of str
+        Of em, map, cavi, gibbs, advi, advi-fullrank and nuts, which joins them as the reference.
+    features, index : sequence of str
+        Names of the features, and of the rows.
+    name : str
+        Name of the data.
+    facts, progress, cache, **options
+        See `reports.validation.run.validate`.
+
+    Returns
+    -------
+    Validated
+
+    Raises
+    ------
+    ValueError
+        If x, the model, a method or an option cannot be used.
+    """
+    from models.cache import kept
+    from reports.validation.kept import Shelf
+    from reports.validation.measure import measure
+    from reports.validation.system import SystemTarget
+
+    began = time.perf_counter()
+    assert isinstance(progress, Watch)  # `watched` has made it one
+    settings, rng, chosen = Options(**options), generator(rng), check_methods(methods)
+    measure_rng, *method_rngs = rng.spawn(1 + len(METHODS))
+    with kept(cache):
+        progress.plan(["model", *(method for method in METHODS if method in chosen), "measure"])
+        progress.tell("model", "running")
+        target = SystemTarget.of_system(x, model, features)
+        progress.tell("model", "done")
+        looked = time.perf_counter()
+        shelf = Shelf.of(target, cache)
+        joined: dict[str, Joined] = {}
+        entries: dict[str, dict[str, Any]] = {}
+        for (method, spec), own_rng in zip(METHODS.items(), method_rngs, strict=True):
+            if method not in chosen:
+                continue
+            progress.tell(method, "running")
+            found, entries[method] = run(method, spec, target, settings, own_rng, shelf, telling(progress, method))
+            entries[method]["options"].pop("method", None)
+            if found is not None:
+                joined[method] = found
+            progress.tell(method, "failed" if found is None else "done")
+        fitted = time.perf_counter()
+        progress.tell("measure", "running")
+        measured = measure(joined, target, measure_rng)
+        for method, own in joined.items():
+            series = in_time(target, own)
+            measured.trees[method] = measured.trees[method].assign(series=type(measured.trees[method])(series))
+        progress.tell("measure", "done")
+    seconds = {"model_s": looked - began, "fits_s": fitted - looked, "metrics_s": time.perf_counter() - fitted}
+    extra: dict[str, Any] = {"dynamics": described(target), "prior_checks": [], "no_checks": None}
+    data = observed(target, index)
+    facts = {"command": "reports.compare_dynamics(...)"} | dict(facts or {})
+    return assembled(joined, entries, target, data, measured, settings, name, facts, {}, seconds, extra)
+
+
+def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
+    """The names without repetitions and with the reference, or a ValueError that offers the nearest."""
+    for method in methods:
+        check_known("method", method, METHODS)
+    return tuple(dict.fromkeys([*methods, "nuts"]))
+
+
+def in_time(target: SystemTarget, own: Joined) -> xr.Dataset:
+    """States, forecasts and innovations of a method, by some of its draws; see `reports.validation.identified.in_time`."""
+    from reports.validation import identified
+
+    theta = own.theta if own.u is None else target.theta(own.u)
+    flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in theta.items()}
+    n = len(flat["transition"])
+    places = np.unique(np.linspace(0, n, min(n, identified.DRAWS), endpoint=False).astype(int))
+    found = identified.in_time(target.system, target.x, {name: v[places] for name, v in flat.items()})
+    return found.assign_coords(feature=list(target.features))
+
+
+def observed(target: SystemTarget, index: Sequence[str]) -> xr.Dataset:
+    """The data, with the names of rows and where sequences begin."""
+    import xarray as xr
+
+    N = len(target.x)
+    names = list(index) if len(index) == N else [str(i) for i in range(1, N + 1)]
+    return xr.Dataset(
+        {"x": (("obs", "feature"), np.asarray(target.x.x, dtype=float))},
+        coords={"feature": list(target.features), "index": ("obs", np.array(names, dtype=str))},
+        attrs={"lengths": [int(n) for n in target.x.lengths]},
+    )
+
+
+def described(target: SystemTarget) -> dict[str, Any]:
+    """What the manifest says of the model."""
+    model: LinearDynamics = target.system
+    return {
+        "name": model.name,
+        "states": model.H,
+        "features": list(target.features),
+        "lengths": [int(n) for n in target.x.lengths],
+        "missing": int(np.isnan(target.x.x).sum()),
+        "equations": list(model.equations),
+        "free": model.n_free(),
+        "identified": model.identified(),
+        "latent": bool(target.unlike_normal),
+    }
+
+
+def named(spec: str, D: int) -> LinearDynamics:
+    """The model that a word such as "local-level", "seasonal=12" or "latent=2" stands for, for D features.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name, or its number is missing or none.
+
+    Examples
+    --------
+    >>> named("latent=2", 3).H, named("local-level", 1).n_free()
+    (2, 2)
+    """
+    from mixtures.dynamics import structure
+    from mixtures.dynamics.structures import NAMES
+
+    name, given, number = spec.partition("=")
+    if name == "random-regression":
+        raise ValueError(
+            "random-regression needs its regressors; call reports.validation.dynamics.compare with the model"
+        )
+    if given and not number.isdecimal():
+        raise ValueError(f"--lds is {spec!r}; expected a whole number after =, such as latent=2 or seasonal=12")
+    if name == "latent":
+        if not given:
+            raise ValueError("--lds is 'latent'; expected the number of states too, such as latent=2")
+        return LinearDynamics.latent(int(number), D)
+    check_known("structure", name, [*NAMES, "latent"])
+    return structure(name, *([int(number)] if given else []))
+
+
+def sequences(x: np.ndarray, lengths: Sequence[int]) -> Sequences:
+    """The rows of a table as sequences: one, where nothing is known of lengths."""
+    return Sequences(x, list(lengths) or [len(x)])

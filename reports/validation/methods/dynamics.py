@@ -1,0 +1,72 @@
+"""The methods of `mixtures.dynamics`, as results that a validation can hold against a sampler of the twin."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mixtures.dynamics.fit import DynamicsFit
+from mixtures.dynamics.model import LinearDynamics, Theta
+from mixtures.dynamics.regression import Expected, Moments
+from reports.validation.results import Joined
+from reports.validation.system import SystemTarget
+
+MODULES = {"em": "em", "map": "em", "cavi": "cavi", "gibbs": "gibbs"}
+
+
+def fit(
+    target: SystemTarget,
+    *,
+    rng: np.random.Generator,
+    method: str,
+    draws: int = 1000,
+    chains: int = 4,
+    tell: Callable[[int, int], None] | None = None,
+    **settings: Any,
+) -> Joined:
+    """Fit the model of ``target`` by EM, MAP, VB or Gibbs sampling, and draw what is compared.
+
+    Parameters
+    ----------
+    target : SystemTarget
+    rng : numpy.random.Generator
+    method : {"em", "map", "cavi", "gibbs"}
+    draws, chains : int
+        Independent draws of q, as so many chains of so many; or those of the sampler.
+    **settings
+        Further arguments of the method's ``fit``.
+    """
+    module = importlib.import_module(f"mixtures.dynamics.{MODULES[method]}")
+    model, x = target.system, target.x
+    if method == "gibbs":
+        settings |= {"draws": draws, "chains": chains} | ({} if tell is None else {"tell": tell})
+    found: DynamicsFit = (module.map_ if method == "map" else module.fit)(x, model, rng=rng, **settings)
+    facts: dict[str, Any] = {
+        "bound": found.bound,
+        "converged": found.converged,
+        "seconds": {"compile": 0.0} | found.seconds,
+        "info": {name: value for name, value in found.info.items() if np.isscalar(value)},
+        "stats": found.sample_stats,
+    }
+    if isinstance(found.posterior, dict):
+        return target.joined(found.posterior, found.kind, **facts)
+    theta = {name: v.reshape(chains, draws, *v.shape[1:]) for name, v in found.parameters(chains * draws, rng).items()}
+    return target.joined(theta, found.kind, log_ratio=log_ratio(model, found, theta), **facts)
+
+
+def log_ratio(model: LinearDynamics, found: DynamicsFit, theta: Theta) -> np.ndarray:
+    """log q(theta) - log p(theta) of draws (chain, draw, ...): s . eta(theta) less the log of its integral, s = q - prior."""
+    flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in theta.items()}
+    n = len(flat["transition"])
+    total = np.zeros(n)
+    assert not isinstance(found.posterior, dict)
+    for number, (part, q) in enumerate(zip(model.parts, found.posterior, strict=True)):
+        if part.settled:
+            continue
+        s = Moments(*(own - before for own, before in zip(q, part.prior_moments, strict=True)))
+        at: list[Expected] = [model.at({name: v[i] for name, v in flat.items()})[number] for i in range(n)]
+        total += np.array([(part.natural(own).flat() * s.flat()).sum() for own in at]) - part.log_marginal(s)
+    return total.reshape(theta["transition"].shape[:2])

@@ -1,0 +1,137 @@
+"""Linear dynamical systems compared: what is identified, densities of q, the verdicts, the page and the command."""
+
+import re
+
+import numpy as np
+import pytest
+from scipy.stats import gamma
+from typer.testing import CliRunner
+
+from mixtures.datasets import load_series, simulate_linear
+from mixtures.dynamics import LinearDynamics, local_level
+from mixtures.rows import Sequences
+from reports.commands.parser import app
+from reports.validation import identified
+from reports.validation.dynamics import METHODS, compare, named
+
+
+def drawn(H, D, n, rng):
+    """Draws (1, n, ...) of theta of a latent system."""
+    own = [LinearDynamics.latent(H, D).with_prior(rng.standard_normal((30, D))).sample_prior(rng) for _ in range(n)]
+    return {name: np.stack([each[name] for each in own])[None] for name in own[0]}
+
+
+def test_what_is_compared_does_not_depend_on_the_coordinates_of_the_states(rng):
+    theta, T = drawn(3, 2, 20, rng), rng.standard_normal((3, 3))
+    inverse = np.linalg.inv(T)
+    turned = theta | {
+        "transition": T @ theta["transition"] @ inverse,
+        "emission": theta["emission"] @ inverse,
+        "state_covariance": T @ theta["state_covariance"] @ T.T,
+        "initial_mean": theta["initial_mean"] @ T.T,
+        "initial_covariance": T @ theta["initial_covariance"] @ T.T,
+    }
+    model = LinearDynamics.latent(3, 2)
+    before, after = (identified.values(model, own) for own in (theta, turned))
+    assert set(before) == set(identified.variables(model, ("a", "b"))) - {identified.LIKELIHOOD}
+    for name, value in before.items():
+        np.testing.assert_allclose(after[name], value, rtol=1e-6, atol=1e-8, err_msg=name)
+        assert value.shape[2:] == identified.variables(model, ("a", "b"))[name].shape
+    x = Sequences(simulate_linear([12, 9], 3, 2, rng=rng).data.x, [12, 9])
+    flat = [{name: v[0, :4] for name, v in own.items()} for own in (theta, turned)]
+    for name, value in identified.in_time(model, x, flat[0]).items():
+        np.testing.assert_allclose(identified.in_time(model, x, flat[1])[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_autocorrelations_stay_within_sequences():
+    x = Sequences(np.zeros((9, 1)), [5, 4])
+    errors = np.array([1.0, -1, 1, -1, 1, 2, 2, 2, np.nan])[:, None]
+    lag = identified.autocorrelations(x, errors)[0, 0]
+    products, squares = [-1, -1, -1, -1, 4, 4], [1] * 5 + [4] * 3
+    assert lag == pytest.approx(np.mean(products) / np.mean(squares))
+
+
+@pytest.fixture(scope="module")
+def compared():
+    """A local level on part of the Nile; Gibbs sampling stands for NUTS, which is compiled for longer."""
+    patched = dict(METHODS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(METHODS, "nuts", patched["gibbs"])
+        x = load_series("nile").data.x[:30]
+        yield compare(
+            x, local_level(), rng=0, methods=["em", "cavi"], features=["volume"], name="nile", draws=200, chains=2
+        )
+
+
+@pytest.mark.filterwarnings("ignore:the chains have not converged")
+def test_methods_are_held_against_the_reference(compared):
+    assert compared.failures == {}
+    manifest, rows = compared.results.manifest, compared.results.metrics
+    assert manifest["reference"]["method"] == "nuts"
+    assert set(manifest["verdict"]["em"]) == {"observation variance", "state variance"}
+    assert set(manifest["verdict"]["cavi"]) >= {"observation variance", "state variance", "log likelihood"}
+    assert manifest["dynamics"]["equations"][0] == "z_1 diffuse"
+    evidence = rows[rows["metric"] == "log_evidence"].set_index(["method", "target"])["value"]
+    elbo, bridge = evidence["cavi", "elbo"], evidence["nuts", "bridge"]
+    bound = rows[(rows["metric"] == "bound") & (rows["method"] == "cavi")]["value"].item()
+    assert bound - 0.05 < elbo < bridge + 0.05  # q(theta) alone bounds no less tightly than q(theta) q(z)
+
+
+def test_the_density_of_q_is_that_of_its_gammas():
+    from mixtures.dynamics import cavi
+    from reports.validation.methods.dynamics import log_ratio
+
+    x = load_series("nile").data.x[:30]
+    model = local_level().with_prior(x)
+    fit = cavi.fit(x, model, rng=0)
+    theta = {name: v[None] for name, v in fit.parameters(5, 0).items()}
+    expected = np.zeros(5)
+    for part, q, name in zip(model.parts, fit.posterior, ("state_covariance", "observation_covariance"), strict=False):
+        precision, prior = 1 / theta[name][0, :, 0, 0], part.prior_moments
+        expected += gamma.logpdf(precision, q.n[0] / 2, scale=2 / q.yy[0])
+        expected -= gamma.logpdf(precision, prior.n[0] / 2, scale=2 / prior.yy[0])
+    np.testing.assert_allclose(log_ratio(model, fit, theta)[0], expected, rtol=1e-9)
+
+
+def test_the_page_has_the_system_in_time(compared, tmp_path):
+    from reports.comparison.results import Results
+    from reports.page.build import look, write
+
+    folder = compared.results.save(tmp_path / "nile")
+    view, sections = look(Results.load(folder))
+    section = next(own for make in sections if (own := make(view)) is not None and own.id == "dynamics")
+    text = write(view, [section])
+    assert {"signal", "innovations"} <= set(re.findall(r'id="fig-([a-z]+)"', text))
+    assert "z_t = A z_(t-1) + N(0, Q)" in text
+    assert "Ljung and Box" in text
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("local-levle", "did you mean 'local-level'"),
+        ("latent", "number of states too"),
+        ("seasonal=x", "whole number after ="),
+        ("random-regression", "needs its regressors"),
+    ],
+)
+def test_misspelt_models_are_refused(spec, message):
+    with pytest.raises(ValueError, match=message):
+        named(spec, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nile", "--lds", "local-level", "-k", "2"], "-k and --lds do not go together"),
+        (["nile", "--lds", "local-level", "--methods", "emm"], "there is no method 'emm'"),
+        (["earthquakes", "--lds", "local-level"], "needs numbers"),
+        (["nile"], "missing option '-k'"),
+    ],
+)
+def test_the_command_refuses_what_does_not_fit(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(app, ["compare", *arguments])
+    assert found.exit_code == 2
+    assert message in found.stderr
+    assert not list(tmp_path.iterdir())
