@@ -104,14 +104,17 @@ class SequenceFit(Fit):
     ``Draws.weights`` are the start beside the transitions, (chain, draw, K, 1 + K).
     """
 
-    def state(self, x: Rows, weights: np.ndarray | None = None) -> np.ndarray:
-        """The expected statistics s under a point estimate or q, shape (K, P + 1 + K): where an ascent from this fit begins."""
+    def state(self, x: Rows, weights: np.ndarray | None = None, pass_: Any = None) -> np.ndarray:
+        """The expected statistics s under a point estimate or q, shape (K, P + 1 + K): where an ascent from this fit begins.
+
+        ``pass_`` is the one pass over these data for this fit's family, if it is at hand.
+        """
         if isinstance(self.posterior, Conjugate):
             eta = self._expected()
         else:
             pi, theta = self.held.flat()
             eta = fold(self.allocation.natural(pi[0]), self.family.natural({name: v[0] for name, v in theta.items()}))
-        return sequences.one_pass(self.family, Sequences(x), weights, "auto")(eta)[1]
+        return (pass_ or sequences.one_pass(self.family, Sequences(x), weights, "auto"))(eta)[1]
 
     def log_likelihood(self, x: Rows) -> np.ndarray:
         """log p(sequence | pi, A, theta) under every held draw, shape (chain, draw, S).

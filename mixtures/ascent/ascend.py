@@ -158,10 +158,11 @@ def ascend(
         natural = partial(_with_base, partial(method, family, allocation), log_base(x, weights, family))
         pass_ = one_pass(x, weights, family, rows * allocation.n_components, reg_covar, engine, precision)
     each = candidates(rows * allocation.n_components, family) if isinstance(init, str) and keep is None else 1
-    s = starts(x, weights, rows, family, allocation, init, restarts, rng, None, each, compiled is not None)
+    own = None if reg_covar else pass_
+    s = starts(x, weights, rows, family, allocation, init, restarts, rng, None, each, compiled is not None, own)
     if isinstance(x, Sequences) and isinstance(init, str):
         s = with_segments(s, x, weights, family, allocation, rng)
-    hard = blur(s, noise(family, reg_covar))
+    hard = blur(s, noise(family, reg_covar)) if reg_covar else s
     s = soften(hard) if absorbing(family, init) else begun(natural, hard)
     if go_on:
         limits: dict[str, Any] = {"n": n, "tol": tol, "max_iter": max_iter, "accelerate": accelerate}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mixtures.engines import missing
+from mixtures.engines.passes import Pass
 from mixtures.errors import DistinctRowsError
 from mixtures.families.normal import Correlated
 from mixtures.fit import Fit
@@ -49,6 +50,7 @@ def starts(
     metric: Family | None = None,
     candidates: int = 1,
     compiled: bool = False,
+    pass_: Pass | None = None,
 ) -> np.ndarray:
     """States to climb from, shape (R C, K, P): each point in the cluster of its guessed label alone; see `soften`.
 
@@ -74,6 +76,8 @@ def starts(
         C, states for each start, one after another; see `mixtures.ascent.candidates.climb_from_best`.
     compiled : bool
         Whether seeds are found in compiled loops, which must be loaded.
+    pass_ : callable, optional
+        The one pass over the data as they are, if it is at hand.
 
     Raises
     ------
@@ -84,7 +88,7 @@ def starts(
     if restarts < 1:
         raise ValueError(f"restarts is {restarts}; expected at least 1")
     if isinstance(init, Fit) and not init.allocation.independent and not allocation.independent:
-        return init.state(x, weights)[None]  # type: ignore[attr-defined]
+        return init.state(x, weights, pass_ if init.family is family else None)[None]  # type: ignore[attr-defined]
     if not isinstance(init, str):
         assign = given(x, rows, metric or family, K, init)
         s = folded(x, weights, lambda block, w, start: statistics(block, family, assign(block, start), w), add, "start")
