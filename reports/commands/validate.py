@@ -73,7 +73,9 @@ def validate(
     ] = None,
     target_accept: Annotated[float, typer.Option(help="Mean acceptance of NUTS.")] = Options.target_accept,
     advi_steps: Annotated[int, typer.Option(help="Gradient steps of ADVI.")] = Options.advi_steps,
-    cache: Annotated[bool, typer.Option(help="Keep what is compiled, for the next run of this model.")] = True,
+    cache: Annotated[
+        bool, typer.Option(help="Keep what is compiled, and the draws, for the next run of this model.")
+    ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results in --out.")] = False,
     report: Annotated[bool, typer.Option(help="Write the page, not only the numbers.")] = True,
     open_: Open = False,

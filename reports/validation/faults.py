@@ -34,7 +34,7 @@ EXPLAINED = 0.5
 MOST = 100
 """Unconstrained values up to which faults are looked for: all pairs of them are compared."""
 
-PRIOR_DRAWS = 4000
+PRIOR_DRAWS = 1000
 
 LEAST_WEIGHTED = 100
 """Effective draws that are left of the reference where it is reweighted, at least."""
