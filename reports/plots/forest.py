@@ -63,5 +63,5 @@ def plot_forest(
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
         ax.set_xlabel(xlabel)
-        style.legend(figure, [*draws, *points], points=points)
+        style.legend(figure, methods, points=points)
     return figure
