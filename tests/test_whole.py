@@ -1,5 +1,6 @@
 """The compiled ascent of small data: equal to the readable loop, and used only where it repays its loading."""
 
+import os
 from dataclasses import replace
 from functools import partial
 
@@ -178,3 +179,14 @@ def test_fits_whose_digits_must_not_depend_on_the_process_take_it_by_size_alone(
     assert taken
     monkeypatch.setattr(whole, "_ready", lambda: False)
     assert em.fit(x, *model, rng=1, restarts=2).bound[-1] == pytest.approx(compiled.bound[-1], rel=1e-10)
+
+
+def test_the_cache_of_an_older_source_does_not_count(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert not whole._compiled()
+    (tmp_path / "engines_1").mkdir()
+    cached = tmp_path / "engines_1" / "whole.climb-1.py313.1.nbc"
+    cached.touch()
+    assert whole._compiled()
+    os.utime(cached, (0, 0))
+    assert not whole._compiled()

@@ -195,11 +195,11 @@ def _repaid() -> bool:
 
 
 def _compiled() -> bool:
-    """Whether numba's cache has the engine, as far as the names of its files tell."""
+    """Whether numba's cache has the engine as it is now, as far as the names and times of its files tell."""
+    source = Path(__file__).parents[1] / "engines" / "whole.py"
     home = os.environ.get("NUMBA_CACHE_DIR")
-    if home:
-        return any(Path(home).rglob("whole.climb*.nbc"))
-    return any((Path(__file__).parents[1] / "engines" / "__pycache__").glob("whole.climb*.nbc"))
+    found = Path(home).rglob("whole.climb*.nbc") if home else (source.parent / "__pycache__").glob("whole.climb*.nbc")
+    return any(file.stat().st_mtime > source.stat().st_mtime for file in found)
 
 
 def _arrays(
