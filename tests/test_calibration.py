@@ -871,6 +871,7 @@ def test_calibrate_takes_the_kinds_of_features(tmp_path, monkeypatch):
     html = (folder / "report.html").read_text()
     assert "drawn from the prior of a mixture of 1 cluster of 1 binary feature and 2 counts." in html
     assert "covariance structure" not in html
+    assert "after Bishop, PRML, sections 9.3.3 and 10.2" in re.sub("<[^>]*>", "", html)
     assert json.loads((folder / "calibration.json").read_text())["settings"]["dimension"] == 3
     other = command(*arguments, "--family", "poisson", "-d", "3", "-o", str(folder))
     assert other.exit_code == 2

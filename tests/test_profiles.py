@@ -8,6 +8,7 @@ import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from reports.metrics.profile import Entry, entries, profile, separation, standard
+from reports.page.profiles import cells_words
 from reports.plots.counts import plot_counts
 from reports.plots.heat import plot_heat, plot_residuals
 from reports.plots.profile import plot_profile, plot_profiles
@@ -199,3 +200,10 @@ def test_residuals_as_a_map(J):
 def test_one_count_as_a_distribution(largest):
     p = np.full(largest + 1, 1 / (largest + 1))
     inside(plot_counts(p, {"em": p, "nuts": p}, "deaths"))
+
+
+def test_cells_are_named_by_what_the_columns_hold():
+    assert "feature: the probability of a level, coloured" in cells_words(["bernoulli", "categorical"])
+    assert "the probability of a level, the rate of a count or the mean of a number" in cells_words(
+        ["gaussian", "poisson", "bernoulli"]
+    )

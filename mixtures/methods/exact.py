@@ -91,8 +91,8 @@ def fit(x: np.ndarray, family: Family, allocation: Allocation, *, rng: Rng | Non
     x = check_matrix(np.asarray(rows), family.missing)
     if any(np.isnan(x[:, link.columns]).any() for link in family.linked):
         raise ValueError(
-            "with values missing among correlated features the evidence of a set of points has no closed form, and so has the "
-            "posterior none; use gibbs or nuts, or a family of independent features"
+            "with values missing among correlated features the posterior has no closed form; use gibbs or nuts, or a family of "
+            "independent features"
         )
     price = cost(len(x), family, allocation)
     if not price.affordable:

@@ -19,13 +19,13 @@ CRITERIA = {
         "em",
         "−AIC/2 = L − p, with the log likelihood L at its maximum and p free parameters (Akaike 1974): an estimate of how well "
         "the fit predicts as many new points. Its theory does not hold for the number of clusters, and it tends to choose too "
-        "many; it also follows EM to clusters of a few points, where the likelihood is unbounded.",
+        "many; it also follows EM to clusters on a few points: the likelihood of Gaussian clusters is unbounded.",
     ),
     "bic": Criterion(
         "BIC",
         "em",
         "−BIC/2 = L − (p/2) log N (Schwarz 1978): finds the true K as N grows if the clusters have the assumed shape. With few "
-        "points it chooses too few; for a cluster that is not Gaussian it chooses several Gaussians.",
+        "points it chooses too few; for a cluster of another shape it chooses several.",
     ),
     "sabic": Criterion(
         "SABIC",

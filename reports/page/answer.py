@@ -12,7 +12,7 @@ from reports.plots import style
 
 Manifest = Mapping[str, Any]
 
-LONGEST = 160
+LONGEST = 200
 """Characters of an error message that a sentence quotes."""
 
 

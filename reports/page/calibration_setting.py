@@ -5,6 +5,7 @@ from __future__ import annotations
 from reports.page.blocks import Bullets, Cell, Code, Facts, Section, Table, value
 from reports.page.calibration_view import CalibrationView
 from reports.page.cells import share, time_cell
+from reports.page.opening import SOURCES, without_padding
 from reports.page.words import COMPLETE, listing, short, symbols
 
 
@@ -63,7 +64,10 @@ def setting(view: CalibrationView) -> Section:
     )
     section.blocks.append(Code(manifest["command"], "Command"))
     section.blocks.append(
-        Code(symbols(manifest["model"]["text"]).replace("; ", "\n"), "Model (after Bishop, PRML, section 10.2)")
+        Code(
+            symbols(manifest["model"]["text"]).replace("; ", "\n"),
+            f"Model (after {SOURCES[manifest['model']['family']]})",
+        )
     )
     prior, numbers = manifest["model"]["prior"], "gaussian" in s.kinds
     section.blocks.append(
@@ -77,7 +81,10 @@ def setting(view: CalibrationView) -> Section:
                     "Prior of start and transitions" if s.sequences else "Weights' prior",
                     f"Dirichlet, α0 = {short(s.alpha0)}",
                 ),
-                ("Clusters' prior", "; ".join(f"{symbols(name)} = {short(prior[name])}" for name in prior)),
+                (
+                    "Clusters' prior",
+                    "; ".join(f"{symbols(name)} = {short(without_padding(name, prior[name]))}" for name in prior),
+                ),
                 *(
                     [("Units", "the mean of a cluster's precision is 1 for every feature, and m0 is 0")]
                     if numbers

@@ -166,10 +166,12 @@ def _side_by_side(view: View, table: pd.DataFrame) -> Table:
     for i, (method, target, score, x, se, state) in enumerate(
         zip(*(table[name] for name in ("method", "target", "score", "value", "se", "state")), strict=True)
     ):
-        difference = Cell(DASH) if i == 0 or not trusted else hundredths(x - best["value"], errors[i])
+        difference = Cell(DASH) if i == 0 else hundredths(x - best["value"], errors[i])
         checks = _checks(view, method, target, state)
-        rows.append([name_cell(view, method), Cell(score), hundredths(x, se), difference, checks])
-    head = ["method", "what it is", "log evidence", "difference from the best estimate", "checks"]
+        apart = [difference] if trusted else []
+        rows.append([name_cell(view, method), Cell(score), hundredths(x, se), *apart, checks])
+    apart_head = ["difference from the best estimate"] if trusted else []
+    head = ["method", "what it is", "log evidence", *apart_head, "checks"]
     caption = (
         "Log evidence ± standard error in nats, trusted estimates first"
         if trusted

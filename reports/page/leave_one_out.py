@@ -12,7 +12,7 @@ from reports.page.blocks import Cell, Figure, Notice, Table, image
 from reports.page.cells import error_cell, name_cell
 from reports.page.numbers import DASH, fixed, number, with_error
 from reports.page.view import ROUTES, View
-from reports.page.words import listing, short
+from reports.page.words import short
 
 MONTE_CARLO = {"loo": "elpd_loo_mcse", "loo_approximate": "elpd_loo_mcse_approximate"}
 
@@ -47,7 +47,7 @@ def leave_one_out(view: View) -> list:
     words.append("A posterior that is too narrow can still predict well: these score prediction alone.")
     blocks.append(Notice(" ".join(words)))
     if left_out := [name(view, *key) for key, elpd in view.loo.items() if elpd.warning]:
-        blocks.append(Notice(f"Unreliable by k-hat, and so not ranked: {listing(left_out)}.", tone="warn"))
+        blocks.append(Notice(f"Unreliable by k-hat, and so not ranked: {'; '.join(left_out)}.", tone="warn"))
     return blocks
 
 

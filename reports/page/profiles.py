@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,18 @@ MOST_COUNTS = 120
 """A largest count up to which one count is drawn as the distribution of its numbers."""
 
 
-CELLS = (
-    "What each cluster says of each feature: the probability of a level, the rate of a count or the mean of a number, coloured "
-    "by how far that is from the mean of all rows, in standard deviations of the rows"
-)
-"""What coloured cells of columns of several kinds are."""
+WHAT = {PROBABILITY: "the probability of a level", RATE: "the rate of a count", MEAN: "the mean of a number"}
+"""What a cell shows."""
+
+BY_SDS = "coloured by how far that is from the mean of all rows, in standard deviations of the rows"
+
+
+def cells_words(kinds: Iterable[str]) -> str:
+    """Return what coloured cells of columns of these kinds are."""
+    of = {"bernoulli": PROBABILITY, "categorical": PROBABILITY, "poisson": RATE, "gaussian": MEAN}
+    there = {of[kind] for kind in kinds}
+    shown = listing([words for what, words in WHAT.items() if what in there], "or")
+    return f"What each cluster says of each feature: {shown}, {BY_SDS}"
 
 
 class Profiles:
@@ -189,13 +196,8 @@ def _cells(of: Profiles, methods: list[str]) -> tuple[str, Any]:
     rows = chosen(base, of.shares[of.view.base])
     drop = [] if of.what != {PROBABILITY} else ["standard"]
     shown = {m: of.of[m].isel(entry=rows).drop_vars(drop) for m in methods}
-    names = {PROBABILITY: "the probability of a level", RATE: "the rate of a count", MEAN: "the mean of a number"}
-    numbers = listing([words for what, words in names.items() if what in of.what], "or")
-    colours = (
-        "coloured by it"
-        if drop
-        else "coloured by how far that is from the mean of all rows, in standard deviations of the rows"
-    )
+    numbers = listing([words for what, words in WHAT.items() if what in of.what], "or")
+    colours = "coloured by it" if drop else BY_SDS
     left = len(set(map(str, base["feature"].values))) - len({str(f) for f in base["feature"].values[rows]})
     some = f" Left out: {left} features in which the clusters differ less." if left else ""
     who = f" by {of.view.label(methods[0])}" if len(methods) == 1 else ", a panel a method"

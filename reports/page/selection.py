@@ -245,7 +245,7 @@ def _clusters_caption(view: View) -> str:
     whole = len(view.numbers) == len(view.manifest["data"]["features"])
     on_line = whole and len(view.plane.names) == 1
     drawn = (
-        profiles.CELLS
+        profiles.cells_words(view.manifest["model"]["kinds"].values())
         if not whole
         else "Histogram coloured by most probable cluster, the density of each cluster times its weight and, as a heavy line, "
         "that of the mixture"
@@ -418,7 +418,7 @@ def setting(view: View) -> Section:
         ("Known classes", None if data["n_classes"] is None else f"{data['n_classes']}, not used by any criterion"),
         *((f"Model, {s}" if s in COVARIANCES else "Model", symbols(text)) for s, text in manifest["model"]["text"].items()),
         ("Sequences", counted(len(lengths), "sequence") if lengths else None),
-        ("Prior", f"the weak default from the data, which depends on K ({priors}), and "
+        ("Prior", f"the weak default from the data, which depends on K, after {priors}, and "
                   f"Dirichlet({number(manifest['model']['alpha0'])}) on {labels}; none for EM"),
         ("Prior, as given", ", ".join(f"{name} {short(x)}" for name, x in manifest["model"]["prior"].items())),
         ("Ridge of EM", f"{manifest['reg_covar']:g} added to every variance" if manifest["reg_covar"] else None),
