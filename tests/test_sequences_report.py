@@ -366,6 +366,10 @@ def test_a_comparison_has_leave_future_out_of_methods_that_are_quick_to_fit_agai
     assert 7 * values["gibbs", "lfo_log_density"] == pytest.approx(ends[0] - ends[1], abs=0.4)
     assert values["cavi", "lfo_log_difference"] < 0.1
     assert set(facts) == {"cavi", "gibbs"}
+    assert "less_gibbs" not in facts["cavi"]
+    against_another = in_order._future(own, rows, Options(restarts=2), streams, "nuts")[1]["cavi"]["less_gibbs"]
+    assert against_another[0] < 0.1
+    assert against_another[1] > 0
     assert facts["gibbs"]["first"] == 3
     assert 1 <= facts["gibbs"]["fits"] <= 7
 

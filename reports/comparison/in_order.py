@@ -221,6 +221,9 @@ def _future(
         log_p[m] = score.elpd
         worst = float(score.khat.max()) if len(score.khat) else None
         facts[m] = {"fits": score.fits, "first": first, "khat": worst}
+    if len(log_p) == len(REFITTED) and against not in log_p:
+        row = prediction.paired_difference("cavi", "gibbs", "lfo", log_p["cavi"], log_p["gibbs"])
+        facts["cavi"]["less_gibbs"] = [float(row.value), float(row.se)]
     return _scores("lfo", log_p, against if against in log_p else None), facts
 
 

@@ -9,6 +9,7 @@ from reports.page.blocks import Cell, Table
 from reports.page.cells import error_cell, time_cell
 from reports.page.numbers import DASH, fixed, number
 from reports.page.view import View
+from reports.page.words import spoken
 from reports.plots import style
 
 TONES = {"agrees": "good", "differs": "bad"}
@@ -40,13 +41,14 @@ def summary(view: View) -> Table:
                 *(time_cell(facts["seconds"].get(part)) for part in parts),
             ]
         )
+    claims = [spoken(claim, view.one) for claim in claims]
     return Table(view.at_a_glance, ["method", *claims, *(QUANTITIES[m][0] for m in metrics), *parts], rows)
 
 
 def differences(view: View) -> list[str]:
     """Return where methods differ from the reference, and by what, a sentence a claim."""
     return [
-        f"{view.label(method)} differs in {claim}: {said['because']}."
+        f"{view.label(method)} differs in {spoken(claim, view.one)}: {said['because']}."
         for method, own in view.manifest["verdict"].items()
         for claim, said in own.items()
         if said["state"] == "differs"

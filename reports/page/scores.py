@@ -12,7 +12,7 @@ from reports.page import quantities, uniformity
 from reports.page.blocks import Cell, Figure, Notice, Section, Table, image, value
 from reports.page.cells import error_cell, name_cell
 from reports.page.leave_one_out import leave_one_out
-from reports.page.numbers import DASH, fixed, number, percent
+from reports.page.numbers import DASH, fixed, number, percent, with_error
 from reports.page.pseudo_residuals import pseudo_residuals
 from reports.page.trust import no_fit
 from reports.page.view import View
@@ -46,7 +46,7 @@ def prediction(view: View) -> Section:
         section.blocks.append(
             Notice(
                 "No held-out part was asked for (--test-fraction), so only training "
-                f"{'scores' if view.ordered or sampled else 'and leave-one-out scores'} are shown."
+                f"{_left_out(view, sampled)}scores are shown."
             )
         )
     section.blocks += _impossible(view)
@@ -87,6 +87,13 @@ def prediction(view: View) -> Section:
     return section
 
 
+def _left_out(view: View, sampled: bool) -> str:
+    """Return what other scores there are where nothing was held out."""
+    if view.has("lfo_log_density"):
+        return "and leave-future-out "
+    return "" if view.ordered or sampled else "and leave-one-out "
+
+
 def _leave_future_out(view: View) -> list[Notice]:
     """Return how leave-future-out came about, and why a method has none."""
     found = view.manifest.get("leave_future_out") or {}
@@ -100,9 +107,14 @@ def _leave_future_out(view: View) -> list[Notice]:
         how = (
             f"[[lfo|Leave-future-out]]: every row from step {first + 1} on is predicted from all rows before it, by a "
             "posterior that has seen these alone. Draws serve for later rows with importance weights, and the method is fitted "
-            f"again where [[khat|k-hat]] says that these cannot be relied on: {times}. Methods that take longer to fit have no "
-            "such score."
+            f"again where [[khat|k-hat]] says that these cannot be relied on: {times} in all. Methods that take longer to fit "
+            "have no such score."
         )
+        if less := found.get("cavi", {}).get("less_gibbs"):
+            how += (
+                f" The score of {view.label('cavi')} less that of {view.label('gibbs')}, [[paired]] row by row: "
+                f"{with_error(*less)} nats a point."
+            )
         said = [how, *said]
     return [Notice(text) for text in said]
 
