@@ -152,8 +152,9 @@ def ascend(
     plain_numbers = callback is None and precision == "float64"
     given = method, x, weights, family, allocation, reg_covar, engine
     compiled = whole(*given, least=FUSED_FROM) if plain_numbers else None
+    pass_: Pass
     if compiled:
-        natural, pass_ = compiled.natural, compiled.pass_
+        natural, pass_ = compiled.natural, compiled
     else:
         natural = partial(_with_base, partial(method, family, allocation), log_base(x, weights, family))
         pass_ = one_pass(x, weights, family, rows * allocation.n_components, reg_covar, engine, precision)

@@ -92,6 +92,10 @@ class Whole:
         log_z = whole.passes(self._owned(len(own)), self.affine, own, s)
         return log_z.reshape(eta.shape[:-2]), s.reshape(eta.shape)
 
+    def __call__(self, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `pass_`."""
+        return self.pass_(eta)
+
     def without_noise(self) -> Pass:
         """The pass over the data as they are."""
         x, w, extra = self.rows

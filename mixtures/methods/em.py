@@ -12,6 +12,7 @@ from mixtures.ascent.ascend import Ascent, ascend
 from mixtures.ascent.centred import go_on
 from mixtures.ascent.many import ascend_many, one_by_one, sources
 from mixtures.ascent.online import as_ascent, learn
+from mixtures.ascent.whole import Whole
 from mixtures.engines.passes import Pass, entropy, log_base, one_pass
 from mixtures.engines.responsibilities import fold
 from mixtures.errors import CollapseError, SingularError
@@ -116,7 +117,10 @@ def singular(x: Rows, family: Family, weights: np.ndarray | None = None) -> Sing
 
 def _describe(ascent: Ascent, pass_: Pass, family: Family, allocation: Allocation, base: float = 0.0) -> None:
     """Note the log likelihood of the data at the end of an ascent, and the entropy of the responsibilities, in nats."""
-    eta, _ = step(ascent.own.family if ascent.own else family, allocation, ascent.s)
+    if isinstance(pass_, Whole):
+        eta, _ = pass_.natural(ascent.s)
+    else:
+        eta, _ = step(ascent.own.family if ascent.own else family, allocation, ascent.s)
     log_z, entropies = entropy(pass_, eta)
     ascent.info.update({"log_z": float(log_z) + base, "entropy": float(entropies)})
 
