@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reports.bench import calls, device, families, hmm, nuts
+from reports.bench import calls, device, families, hmm, lds, nuts
 from reports.bench.benchmark import Bench
 from reports.bench.cells import Cell, short
 from reports.bench.chains import Chain
@@ -110,6 +110,30 @@ def sequences_beside(table: pd.DataFrame) -> Iterator[RenderableType]:
     part = table[table["quantity"] == hmm.MAP]
     if len(part):
         yield _mapped_series(part)
+
+
+def systems_beside(table: pd.DataFrame) -> Iterator[RenderableType]:
+    """The table of `reports.bench.lds.run`: a row a cell and side."""
+    shown = _table("An iteration of EM for linear dynamical systems from the same start")
+    for heading in ("T × D, states", "by"):
+        shown.add_column(heading, no_wrap=True)
+    for heading in ("ms", "nats a step", "ratio"):
+        shown.add_column(heading, justify="right")
+    notes: dict[str, None] = {}
+    for row in _rows(table):
+        system = lds.System(*(getattr(row, name) for name in lds.System._fields))
+        fit = f"{row.log_likelihood:.6f}" if row.log_likelihood == row.log_likelihood else DASH
+        shown.add_row(str(system), row.who, number(row.ms), fit, number(row.ratio))
+        if row.note:
+            notes[f"{system}, {row.who}: {row.note}"] = None
+    yield Group(shown, *(Text(f"  {note}", style="dim") for note in notes))
+    ratios = lds.quickest(table)
+    yield Text(
+        f"Nats a step after {lds.COMPARED} iterations; of statsmodels, which runs its smoother alone, at the start. Ratio: how "
+        f"many times as long as ours. To the quickest other side: lowest {number(ratios.min())}, geometric mean "
+        f"{number(geometric_mean(ratios))}, in {ratios.notna().sum()} of {len(ratios)} cells.",
+        style="dim",
+    )
 
 
 def _mapped_series(part: pd.DataFrame) -> Table:

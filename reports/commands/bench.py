@@ -76,6 +76,13 @@ def bench(
         bool,
         typer.Option("--hmm", help="Measure instead EM for hidden Markov models beside hmmlearn and dynamax."),
     ] = False,
+    lds: Annotated[
+        bool,
+        typer.Option(
+            "--lds",
+            help="Measure instead EM for linear dynamical systems beside dynamax, statsmodels' smoother and pykalman.",
+        ),
+    ] = False,
     device: Annotated[
         bool,
         typer.Option(
@@ -86,7 +93,9 @@ def bench(
     peers: Annotated[
         str | None,
         typer.Option(
-            metavar="PYTHON", help="Python that has these packages, for --families and --hmm.", show_default="this one"
+            metavar="PYTHON",
+            help="Python that has these packages, for --families, --hmm and --lds.",
+            show_default="this one",
         ),
     ] = None,
     sampler: Annotated[str, typer.Option(metavar=one_of(SAMPLERS), help="Who runs --nuts.")] = Options.sampler,
@@ -114,14 +123,25 @@ def bench(
 
       mixtures bench --hmm --peers peers/bin/python
 
+      mixtures bench --lds --peers peers/bin/python
+
       mixtures bench --device
     """
     from reports.bench import GRID, Settings, parse_cells, parse_covariances, run
     from reports.bench import device as card
     from reports.bench import families as discrete
     from reports.bench import hmm as chains
+    from reports.bench import lds as systems
     from reports.bench import nuts as effective
-    from reports.bench.tables import effective_draws, families_beside, machine, on_device, sequences_beside, tables
+    from reports.bench.tables import (
+        effective_draws,
+        families_beside,
+        machine,
+        on_device,
+        sequences_beside,
+        systems_beside,
+        tables,
+    )
     from reports.comparison.results import check_empty
     from reports.plots.bench import plot_bench
 
@@ -142,8 +162,9 @@ def bench(
         hidden = (
             chains.Settings(repeats=repeats or chains.Settings.repeats, python=peers or sys.executable) if hmm else None
         )
-        if nuts + families + hmm + device > 1:
-            raise ValueError("--nuts, --families, --hmm and --device measure different things; give one of them")
+        dynamics = systems.Settings(repeats=repeats or systems.Settings.repeats, python=peers or sys.executable)
+        if nuts + families + hmm + lds + device > 1:
+            raise ValueError("--nuts, --families, --hmm, --lds and --device measure different things; give one of them")
         folder = out_dir or unused(Path("results") / "bench")
         check_empty(folder)
     except (ValueError, OSError) as error:
@@ -155,6 +176,8 @@ def bench(
             compared = discrete.run(beside, parts.tell)
         elif hidden:
             compared = chains.run(hidden, parts.tell)
+        elif lds:
+            compared = systems.run(dynamics, parts.tell)
         elif device:
             measured = card.run(on_card, parts.tell)
         else:
@@ -167,6 +190,8 @@ def bench(
             discrete.save(compared, beside, folder)
         elif hidden:
             chains.save(compared, hidden, folder)
+        elif lds:
+            systems.save(compared, dynamics, folder)
         elif device:
             measured.save(folder)
         else:
@@ -174,13 +199,15 @@ def bench(
     except OSError as error:
         refuse(error)
     outcome(f"the results are in {relative(folder)}")
-    if nuts or families or hmm or device:
+    if nuts or families or hmm or lds or device:
         if device and not measured.facts["gpu"]:
             say("JAX sees no GPU: what follows is its pass on the CPU.")
         if device:
             shown = on_device(measured)
         elif nuts:
             shown = effective_draws(compared, sampling)
+        elif lds:
+            shown = systems_beside(compared)
         else:
             shown = sequences_beside(compared) if hmm else families_beside(compared)
         for table in shown:
