@@ -512,6 +512,14 @@ def test_free_parameters_are_counted(model, p):
     assert model.n_free() == p
 
 
+@pytest.mark.parametrize("structure", ["full", "diagonal", "isotropic", np.eye(3)], ids=str)
+def test_every_structure_of_latent_noise_is_the_same_model(structure):
+    """Any Q becomes the identity by a change of coordinates."""
+    model = LinearDynamics.latent(3, 2, state_covariance=structure)
+    assert model.identified() == 2 * 3 + 3 * 4 // 2 + 2 * 3 // 2 + 3 + 3 * 4 // 2
+    assert LinearDynamics.latent(3, 2, state_covariance=structure, start="known").identified() == model.n_free() - 9
+
+
 def test_a_regression_on_ones_is_a_local_level(nile):
     fits = [em.fit(nile, model, rng=0, restarts=1) for model in (local_level(), random_regression(np.ones(100)))]
     assert fits[0].bound[-1] == pytest.approx(fits[1].bound[-1], abs=1e-6)

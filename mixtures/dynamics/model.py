@@ -225,16 +225,23 @@ class LinearDynamics:
         return sum(part.n_free() for part in self.parts)
 
     def identified(self) -> int:
-        """Number of free parameters that the likelihood tells apart: H^2 fewer where the states may have any coordinates."""
-        return self.n_free() - (self.H**2 if self._any_coordinates else 0)
+        """Number of free parameters that the likelihood tells apart.
 
-    @property
-    def _any_coordinates(self) -> bool:
-        """Whether an invertible change of the states' coordinates leads to another member of the model."""
-        free = (self.transition, self.emission, self.state_covariance)
-        start = self.diffuse.all() or (np.isnan(self.initial_mean).all() and np.isnan(self.initial_covariance).all())
-        full = not self.common & {"transition", "initial"}
-        return bool(all(np.isnan(a).all() for a in free) and start and full)
+        Where transition, emission and start are free, states may have any coordinates T z that leave the structure of Q
+        as it is, and as many parameters fewer count as T has dimensions: H^2 of a full Q, H (H + 1) / 2 of a diagonal one, and
+        H (H - 1) / 2 of a known one, one more if it is known but for its size.
+        """
+        Q, H = self.state_covariance, self.H
+        anywhere = np.isnan(self.initial_mean).all() and np.isnan(self.initial_covariance).all()
+        if not (np.isnan(self.transition).all() and np.isnan(self.emission).all() and (self.diffuse.all() or anywhere)):
+            return self.n_free()
+        if np.isnan(Q).all():
+            return self.n_free() - H**2
+        if "transition" in self.common:
+            return self.n_free() - H * (H - 1) // 2 - 1
+        if np.isnan(np.diag(Q)).all():
+            return self.n_free() - H * (H + 1) // 2
+        return self.n_free() - (0 if np.isnan(Q).any() else H * (H - 1) // 2)
 
     def theta(self, at: tuple[Expected, Expected, Expected]) -> Theta:
         """Parameters by name, from what stands in the three regressions."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from mixtures.dynamics.model import LinearDynamics
 from mixtures.dynamics.passes import At
-from mixtures.dynamics.regression import Expected
+from mixtures.dynamics.regression import Expected, Regression
 from mixtures.engines.kalman import Data
 
 # Lags stacked beside each other, of which the states of a start are combinations.
@@ -55,13 +55,12 @@ def _start(model: LinearDynamics, data: Data, rng: np.random.Generator | None) -
     )
 
 
-def _known_first(part, B: np.ndarray, Sigma: np.ndarray) -> Expected:
+def _known_first(part: Regression, B: np.ndarray, Sigma: np.ndarray) -> Expected:
     """B and Sigma with the known entries in place; off the diagonal nothing that could make a covariance indefinite."""
     noise = np.isnan(part.Sigma)
     own = np.where(noise, Sigma, part.Sigma)
     if not noise[np.ix_(part.noisy, part.noisy)].all():
-        free = np.where(noise & ~np.eye(len(own), dtype=bool), 0.0, own)
-        own = free
+        own = np.where(noise & ~np.eye(len(own), dtype=bool), 0.0, own)
     if getattr(part, "common", False):
         own = np.diag(np.where(np.diag(noise), np.diag(Sigma)[np.diag(noise)].mean(), np.diag(own)))
     return Expected(np.where(np.isnan(part.B), B, part.B), own)
