@@ -28,6 +28,15 @@ def _close(P, old):
 
 
 @njit(nogil=True)
+def _add(total, P):
+    """total += P."""
+    H = len(P)
+    for i in range(H):
+        for j in range(H):
+            total[i, j] += P[i, j]
+
+
+@njit(nogil=True)
 def _congruent(A, P, out, room):
     """out += A P A^T, the upper triangle computed and mirrored."""
     n, m = A.shape
@@ -261,12 +270,12 @@ def backward(means, covs, place, A, Q, which, smoothed, V, within, sums, each, p
                 _congruent(J, old, V, room)  # PRML 13.101
                 settled = _close(V, old)
             else:
-                sums[1] += V
-            sums[0] += V
-            sums[2] += cross
+                _add(sums[1], V)
+            _add(sums[0], V)
+            _add(sums[2], cross)
             if pairs.size:
                 pairs[t] = cross
-        within[which[t]] += V
+        _add(within[which[t]], V)
         if each.size:
             each[t] = V
 
