@@ -20,6 +20,8 @@ from pytensor.graph.replace import clone_replace
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.variable import TensorConstant, TensorVariable
 
+from models.device import local
+
 if TYPE_CHECKING:
     import jax
 
@@ -110,10 +112,8 @@ def by_jax(inputs: Sequence[Variable], outputs: Sequence[Variable]) -> Callable:
 
 
 def can_run_in_parallel(n: int) -> bool:
-    """Whether JAX has a host device for each of ``n`` runs."""
-    import jax
-
-    return n <= jax.local_device_count()
+    """Whether JAX has a device for each of ``n`` runs, of the kind that it now uses."""
+    return n <= len(local())
 
 
 def parallel(function: Callable, *args: Any) -> Callable:
@@ -125,7 +125,7 @@ def parallel(function: Callable, *args: Any) -> Callable:
 
     n = len(jax.tree.leaves(args)[0])
     if can_run_in_parallel(n):
-        mapped: Any = jax.pmap(function, devices=jax.local_devices()[:n])
+        mapped: Any = jax.pmap(function, devices=local()[:n])
     else:
         mapped = jax.jit(lambda *a: jax.lax.map(lambda each: function(*each), a))
     compiled = interruptible(mapped.lower(*args).compile)()

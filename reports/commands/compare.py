@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from mixtures import COVARIANCES
+from models.device import DEVICES
 from reports.commands.dynamics import Lds, compare_series
 from reports.commands.options import (
     FAILED,
@@ -129,6 +130,13 @@ def compare(
     reference: Annotated[
         str, typer.Option(metavar=one_of(["auto", *REFERENCES]), help="What the others are compared with.")
     ] = Options.reference,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar=one_of(DEVICES),
+            help="Where JAX runs ADVI, NUTS and SMC; auto takes a GPU for large models only.",
+        ),
+    ] = Options.device,
     two_sample: Annotated[
         bool,
         typer.Option("--two-sample", help="Let a classifier try to tell each method's draws from the reference's."),
@@ -249,6 +257,7 @@ def compare(
             "restarts": restarts,
             "reg_covar": reg_covar,
             "reference": reference,
+            "device": device,
             "two_sample": two_sample,
             "leave_future_out": leave_future_out,
         }

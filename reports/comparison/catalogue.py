@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+from models.device import DEVICES
+
 SAMPLERS = ("numpyro", "nutpie", "pymc")
 
 WALKERS = 64
@@ -35,6 +37,9 @@ class Options:
     reference : str
         Which method the others are held against: "auto" or one of `REFERENCES`. Automatic is the exact posterior where it is
         affordable, else the first sampler that passed its checks, which two that passed must agree on.
+    device : {"auto", "cpu", "gpu"}
+        Where JAX runs the PyMC models; by default on a GPU only where there is one and the model is large; see
+        `models.device.choose`.
     two_sample : bool
         Whether a classifier tries to tell each method's draws from the reference's, which takes seconds a method.
     leave_future_out : bool, optional
@@ -55,6 +60,7 @@ class Options:
     reg_covar: float = 0.0
     advi_steps: int = 20_000
     reference: str = "auto"
+    device: str = "auto"
     two_sample: bool = False
     leave_future_out: bool | None = None
 
@@ -65,6 +71,8 @@ class Options:
         check_reg_covar(self.reg_covar)
         if self.draws < 100:
             raise ValueError(f"draws is {self.draws}; posterior summaries need at least 100 a chain")
+        if self.device not in DEVICES:
+            raise ValueError(f"there is no device {self.device!r}; choose one of {', '.join(DEVICES)}")
         if self.sampler not in SAMPLERS:
             raise ValueError(f"there is no sampler {self.sampler!r}; choose one of {', '.join(SAMPLERS)}")
         if self.reference not in ("auto", *REFERENCES):

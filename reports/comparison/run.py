@@ -10,6 +10,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -26,6 +27,7 @@ from mixtures.model import Allocation, Family
 from mixtures.rows import as_rows
 from mixtures.seeds import Rng, generator
 from mixtures.tables import numbers_of
+from models.device import chosen
 from reports.comparison import in_order
 from reports.comparison import manifest as facts_of
 from reports.comparison.added import Added, as_added, check_names
@@ -178,7 +180,7 @@ def compare(
         measured point by point is measured on x, and what would need the likelihood of all rows under many draws is left out.
     **options
         ``draws``, ``chains``, ``tune``, ``sampler``, ``restarts``, ``reg_covar``, ``advi_steps``, ``reference``,
-        ``two_sample``; see `reports.comparison.catalogue.Options`.
+        ``device``, ``two_sample``; see `reports.comparison.catalogue.Options`.
 
     Returns
     -------
@@ -427,7 +429,11 @@ def _run(
             began = time.perf_counter()
             module = importlib.import_module(spec.module)
             imported = time.perf_counter() - began
-            fit = module.fit(x, family, allocation, rng=rng, **settings)
+            terms = len(x) * allocation.n_components * (1 + int(family.monomials[-1, 0]))
+            with chosen(options.device, terms) if spec.module.startswith("models.") else nullcontext() as device:
+                fit = module.fit(x, family, allocation, rng=rng, **settings)
+            if device is not None:
+                entry["device"] = device._asdict()
         except CollapseError as error:
             if isinstance(error, FeatureError):  # it says what to do
                 text = error.named(features)

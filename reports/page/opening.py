@@ -249,6 +249,7 @@ def setting(view: View) -> Section:
                 ("Seed", short(manifest["seed"])),
                 ("Written", str(manifest["created"])),
                 ("Machine", str(manifest["platform"])),
+                *(("JAX runs on", where) for where in [devices(view)] if where),
             ]
         )
     )
@@ -420,3 +421,14 @@ def prior_words(manifest: dict[str, Any]) -> str:
             "[[#prior-sensitivity|prior sensitivity]] shows what the prior decides."
         )
     return words.strip()
+
+
+def devices(view: View) -> str:
+    """On what JAX ran, and who chose that; empty where no method used it."""
+    known = [facts["device"] for facts in view.methods.values() if facts.get("device")]
+    if not known:
+        return ""
+    used = " and ".join(f"the {kind.upper()}" for kind in dict.fromkeys(own["used"] for own in known))
+    if not known[0]["gpu"]:
+        return f"{used}: it sees no GPU"
+    return f"{used}, " + ("as asked (--device)" if known[0]["asked"] != "auto" else "chosen by the size of the model")
