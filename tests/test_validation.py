@@ -574,9 +574,16 @@ def test_a_watch_hears_the_steps_of_nuts_and_advi(target, monkeypatch):
     for watch in (heard, Watch()):
         for method in ("advi", "advi-fullrank", "nuts", "nuts-2"):
             assert METHODS[method].tells
-            run._run(
-                method, target, Options(), np.random.default_rng(0), Shelf(target, None), run.telling(watch, method)
+            run.run(
+                method,
+                METHODS[method],
+                target,
+                Options(),
+                np.random.default_rng(0),
+                Shelf(target, None),
+                run.telling(watch, method),
             )
+    assert run.telling(Watch(), "nuts") is None
     assert heard.all == [(m, 3, 10) for m in ("advi", "advi-fullrank", "nuts", "nuts-2")]
 
 
