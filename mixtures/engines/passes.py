@@ -150,7 +150,11 @@ def noise(family: Family, covariance: float | np.ndarray) -> tuple[np.ndarray, n
     D = len(family.origin)
     own = covariance * np.eye(D) if np.ndim(covariance) == 0 else np.asarray(covariance)
     relative = family.reduce_matrix(own)
-    places, count = np.unique(family.count_of, return_inverse=True)
+    places, count = (
+        np.unique(family.count_of, return_inverse=True)
+        if family.count_of.any()
+        else (np.zeros(1, int), family.count_of)
+    )
     extra = np.zeros((*relative.shape[:-2], len(places), 1 + family.monomials[-1, 0]))
     p, i, j = family.monomials[(family.monomials[:, 1] > 0) & (family.monomials[:, 1] <= D)].T
     np.add.at(extra, (..., count.ravel()[i - 1], p), relative[..., i - 1, j - 1])  # type: ignore[arg-type]

@@ -26,6 +26,9 @@ THREADED = (Cell(30_000, D, K), Cell(200_000, 10, 10))
 CALLS = ("fit", f"fit, n_init={STARTS}", "partial_fit", "predict", "score_samples")
 SMALL_PASS, THREADS = "small pass", "threads"
 
+# Iterations of one measurement by number of threads, so that what begins and ends a loop counts for little.
+TURNS = 10
+
 # A time is that of calls for so many seconds, and so many of them at most.
 SAMPLE, MOST = 0.15, 400
 
@@ -68,22 +71,23 @@ def by_threads(cores: int, repeats: int) -> Iterator[Row]:
         posed = pose(points(cell), "full", cell.k)
         own, other = ours.loop(posed, "em"), theirs.loop(posed, "em")
         allowed = [1 << power for power in range(cores.bit_length())]
-        runs = [*(partial(_limited_loop, threads, own) for threads in allowed), partial(other, 1)]
+        runs = [*(partial(_limited_loop, threads, own) for threads in allowed), partial(other, TURNS)]
         times = [_often(run) for run in runs]
         seconds = alternate([partial(_repeated, run, n) for run, n in zip(runs, times, strict=True)], repeats) / times
+        seconds /= TURNS
         for threads, one in zip(allowed, seconds[:-1], strict=True):
             row = Row(THREADS, "em", "full", *cell, "ms", 1e3 * one, 1e3 * seconds[-1])
             yield row._replace(note=f"{threads} thread{'s' * (threads > 1)}")
 
 
 def _limited_loop(threads: int, loop: Callable[[int], object]) -> None:
-    """One iteration by so many threads of the compiled engine at most."""
+    """Iterations by so many threads of the compiled engine at most."""
     from numba.core import config
 
     before = vars(config)["NUMBA_NUM_THREADS"]
     vars(config)["NUMBA_NUM_THREADS"] = threads
     try:
-        loop(1)
+        loop(TURNS)
     finally:
         vars(config)["NUMBA_NUM_THREADS"] = before
 

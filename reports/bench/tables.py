@@ -30,7 +30,6 @@ TITLES = {
     "small": "Many small data sets, whole fits from one start",
     "restarts": "Many small data sets, whole fits from five starts",
     calls.SMALL_PASS: "Time a pass on few rows, compiled loops being loaded",
-    calls.THREADS: "Time an iteration of EM, by the number of threads that it may take",
 }
 
 DASH = "–"
@@ -45,6 +44,9 @@ def tables(bench: Bench) -> Iterator[RenderableType]:
     made = bench.table[bench.table["quantity"].isin(calls.CALLS)]
     if len(made):
         yield _calls(made)
+    limited = bench.table[bench.table["quantity"] == calls.THREADS]
+    if len(limited):
+        yield _threads(limited)
     mapped = bench.table[bench.table["quantity"].isin(["map pass", "map memory"])]
     if len(mapped):
         yield _mapped(mapped)
@@ -248,6 +250,18 @@ def _calls(part: pd.DataFrame) -> Group:
         table.add_row(str(call), str(n), *(text for method in METHODS for text in _numbers(by[method])))
     said = "Compiled loops are loaded; partial_fit beside one step of fit with warm_start."
     return Group(table, Text(f"  {said}", style="dim"))
+
+
+def _threads(part: pd.DataFrame) -> Table:
+    """A row a cell and number of threads."""
+    table = _table("Time an iteration of EM, by the threads that the compiled engine may take (ms)")
+    for heading in ("N × D, K", "threads"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("ours", "scikit-learn", "ratio"):
+        table.add_column(heading, justify="right")
+    for row in _rows(part):
+        table.add_row(str(Cell(row.n, row.d, row.k)), row.note, *_numbers(row))
+    return table
 
 
 def _by_cell(part: pd.DataFrame) -> Iterator[tuple[Cell, pd.DataFrame]]:
