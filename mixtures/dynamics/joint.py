@@ -26,7 +26,7 @@ class Joint(Regression):
         """Regressors with free coefficients, (U,) of bool."""
         return self.free.any(0)
 
-    @property
+    @cached_property
     def noise_known(self) -> bool:
         """Whether the noise covariance is known."""
         return not np.isnan(self.noise).any()

@@ -74,13 +74,11 @@ def _moments(model: LinearDynamics, data: Data, found: Smoothed, at: At) -> Stat
 def _moves(part: Regression, data: Data, found: Smoothed) -> Moments:
     """Moments of z_t - (known A) z_(t-1), and of z_(t-1) (PRML 13.105-13.107)."""
     A, noisy, (before, after, cross) = part.known, part.noisy, found.sums.steps
-    u = found.mean[~data.last]
-    starts = np.zeros(len(data.x), bool)
-    starts[data.x.edges[:-1]] = True
-    y = found.mean[~starts] - u @ A.T
+    u = found.mean[data.before]
+    y = found.mean[data.after] - u @ A.T
     yy = y.T @ y + after - A @ cross.T - cross @ A.T + A @ before @ A.T
     yu = y.T @ u + cross - A @ before
-    return part.moments(len(u), yy[np.ix_(noisy, noisy)], yu[noisy], u.T @ u + before)
+    return part.moments(len(u), part.inner(yy), yu[noisy], u.T @ u + before)
 
 
 def _begins(part: Regression, data: Data, found: Smoothed) -> Moments:
@@ -88,7 +86,7 @@ def _begins(part: Regression, data: Data, found: Smoothed) -> Moments:
     noisy, S = part.noisy, len(data.x.lengths)
     y = found.mean[data.x.edges[:-1]] - part.known[:, 0]
     yy = y.T @ y + found.sums.first.sum(0)
-    return part.moments(S, yy[np.ix_(noisy, noisy)], y.sum(0)[noisy, None], np.full((1, 1), float(S)))
+    return part.moments(S, part.inner(yy), y.sum(0)[noisy, None], np.full((1, 1), float(S)))
 
 
 def _observes(model: LinearDynamics, data: Data, found: Smoothed, at: Expected) -> Moments:

@@ -130,7 +130,7 @@ class Regression(ABC):
         """Covariance of the noises that there are, NaN where it is free, (D', D')."""
         return self.Sigma[np.ix_(self.noisy, self.noisy)]
 
-    @property
+    @cached_property
     def settled(self) -> bool:
         """Whether nothing is free."""
         return not (self.free.any() or np.isnan(self.noise).any())
@@ -148,8 +148,14 @@ class Regression(ABC):
             raise ValueError("the model has no prior; give one, or take model.with_prior(x) for a weak one of the data")
         return self.prior
 
+    def inner(self, S: np.ndarray) -> np.ndarray:
+        """The rows and columns of the features with noise, (D', D')."""
+        return S if len(self.noisy) == len(S) else S[np.ix_(self.noisy, self.noisy)]
+
     def whole(self, B: np.ndarray, Sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """B (D, U) and Sigma (D, D) from the free part of B (D', U) and the covariance of the noises (D', D')."""
+        if len(self.noisy) == len(self.Sigma):
+            return self.known + B, Sigma
         full, cov = self.known.copy(), np.zeros_like(self.Sigma)
         full[self.noisy] += B
         cov[np.ix_(self.noisy, self.noisy)] = Sigma
@@ -157,6 +163,8 @@ class Regression(ABC):
 
     def part(self, B: np.ndarray, Sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The inverse of `whole`."""
+        if len(self.noisy) == len(self.Sigma):
+            return B - self.known, Sigma
         return (B - self.known)[..., self.noisy, :], Sigma[..., self.noisy[:, None], self.noisy]
 
     def n_free(self) -> int:

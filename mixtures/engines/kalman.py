@@ -111,6 +111,18 @@ class Data:
         return [np.flatnonzero(self.which == number) for number in range(len(self.patterns))]
 
     @cached_property
+    def after(self) -> slice | np.ndarray:
+        """The rows that have another before them."""
+        if len(self.x.lengths) == 1:
+            return slice(1, None)
+        return np.delete(np.arange(len(self.x)), self.x.edges[:-1])
+
+    @cached_property
+    def before(self) -> slice | np.ndarray:
+        """The rows that have another after them."""
+        return slice(None, -1) if len(self.x.lengths) == 1 else np.flatnonzero(~self.last)
+
+    @cached_property
     def last(self) -> np.ndarray:
         """Whether a row is the last one of its sequence, (N,) of bool."""
         last = np.zeros(len(self.x), bool)
@@ -195,17 +207,19 @@ def collapse(data: Data, system: System) -> Steps:
     G = np.zeros((len(data.patterns) * (1 + averaged), y.shape[1], H))
     for number, (seen, rows) in enumerate(zip(data.patterns, data.rows, strict=True)):
         L = np.linalg.cholesky(system.R[np.ix_(seen, seen)])
-        W, x = solve_triangular(L, system.C[seen], lower=True), data.filled[rows]
+        W, x = np.linalg.solve(L, system.C[seen]), data.filled[rows]
         x = x if seen.all() else x[:, seen]
         level = _log_scale(system, seen) - seen.sum() * LOG_2PI / 2 - np.log(np.diag(L)).sum()
         for last in (False, True) if averaged else (False,):
             own, turn = _triangular(W, _precision(system, seen, last) if averaged else None)
-            turn = solve_triangular(L, turn, lower=True, trans=1)
+            turn = np.linalg.solve(L.T, turn)
             r = len(own)
             here = data.last[rows] == last if averaged else slice(None)
             part = np.arange(N)[rows][here] if averaged else rows
             y[part, :r] = x[here] @ turn[:, :r]
-            constant[part] = level - ((x[here] @ turn[:, r:]) ** 2).sum(1) / 2
+            constant[part] = level
+            if turn.shape[1] > r:
+                constant[part] -= ((x[here] @ turn[:, r:]) ** 2).sum(1) / 2
             G[2 * number + last if averaged else number, :r] = own
     return Steps(y, G, kind, constant)
 
