@@ -24,20 +24,21 @@ if TYPE_CHECKING:
     from reports.validation.system import SystemTarget
 
 
-def _ours(title: str, kind: str, name: str, bound: str | None = None, drawn: bool = True) -> Method:
-    return Method(
-        title,
-        kind,
-        f"{HOME}.dynamics",
-        lambda o: {"method": name} | (sizes(o) if drawn else {}),
-        bound,
-        name == "gibbs",
-    )
+# Gain of a step in nats a row at which an ascent has settled here: latent systems have ridges, on which more takes minutes.
+SETTLED = 1e-6
+
+
+def _ours(title: str, kind: str, name: str, bound: str | None = None) -> Method:
+    def settings(o: Options) -> dict[str, Any]:
+        drawn = {} if kind == "point" else sizes(o)
+        return {"method": name} | drawn | ({} if kind == "mcmc" else {"tol": SETTLED})
+
+    return Method(title, kind, f"{HOME}.dynamics", settings, bound, tells=kind == "mcmc")
 
 
 METHODS: dict[str, Method] = {
-    "em": _ours("EM (Shumway & Stoffer 1982)", "point", "em", "log likelihood", drawn=False),
-    "map": _ours("EM, posterior mode", "point", "map", "log posterior density", drawn=False),
+    "em": _ours("EM (Shumway & Stoffer 1982)", "point", "em", "log likelihood"),
+    "map": _ours("EM, posterior mode", "point", "map", "log posterior density"),
     "cavi": _ours("coordinate-ascent VB (Beal 2003)", "variational", "cavi", "ELBO"),
     "gibbs": _ours("Gibbs, states drawn backwards (Carter & Kohn 1994)", "mcmc", "gibbs"),
     **{name: catalogue.METHODS[name] for name in ("advi", "advi-fullrank", "nuts")},
