@@ -91,7 +91,12 @@ class ValidationView(View):
 
     @property
     def objectives(self) -> str:
-        """All objectives are bounds of one number."""
+        """What the objectives are: bounds of one number, but for those of points."""
+        if self.points:
+            return (
+                "A log likelihood, a log posterior density and an ELBO are different quantities and have different heights. "
+                "An ELBO is a lower bound of the log evidence: the higher its end, the nearer q is to the posterior."
+            )
         return "Each is a lower bound of the log evidence: the higher its end, the nearer q is to the posterior."
 
     @property
