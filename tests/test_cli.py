@@ -135,8 +135,9 @@ def test_help_names_every_option():
         ("compare", "--covariance [full|tied|diag|spherical]"),
         ("compare", "--sampler [numpyro|nutpie|pymc]"),
         ("compare", "--reference [auto|exact|nuts|gibbs]"),
+        ("compare", "--device [auto|cpu|gpu]"),
         ("calibrate", "--covariance [full|tied|diag|spherical]"),
-        ("overfit", "--preset [quick|small-data|prior|misspecified|discrete]"),
+        ("overfit", "--preset [quick|small-data|prior|misspecified|discrete|hmm]"),
         ("bench", "--sampler [numpyro|nutpie|pymc]"),
     ],
 )

@@ -247,7 +247,7 @@ def compare(
     stages, opened = Stages(after=["save"]), ExitStack()
     try:
         if components is None:
-            raise ValueError("missing option '-k', the number of clusters; or --lds for a linear dynamical system")
+            raise ValueError("missing option '-k', the number of clusters, or --lds: mixtures compare --help")
         ordered = hmm or sequence is not None
         chosen = check_methods(names_of(methods) or () if methods is not None else default_methods(start))
         settings: dict[str, Any] = {
