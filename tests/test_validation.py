@@ -85,7 +85,7 @@ def validation():
         "exact": Exact(),
         "factorised": Factorised(),
         "no correlation": {name: rng.permuted(v, axis=0) for name, v in exact(4000, rng).items()},
-        "some": {"tau": rng.lognormal(0, 0.5, (2, 1000))},
+        "some": {"tau": rng.lognormal(0, 0.5, (2, 1000)), "<i>else</i>": np.ones((2, 1000))},
     }
     truth = {"tau": 1.0, "b": [0.5, 1.5]}
     methods = ["laplace", "pathfinder", "smc"]
@@ -114,6 +114,7 @@ def test_what_is_exact_agrees_and_what_is_not_differs(validation):
     assert state(validation, "laplace", "b") == "agrees"
     assert list(validation.results.manifest["verdict"]["some"]) == ["tau"]
     assert validation.results.manifest["methods"]["some"]["missing"] == ["b", "at_two"]
+    assert validation.results.manifest["methods"]["some"]["ignored"] == ["<i>else</i>"]
     assert validation.results.manifest["model"]["left_out"] == ["mean"]
 
 
@@ -239,6 +240,7 @@ def test_a_result_may_come_in_any_form(form, target, tmp_path, rng):
     np.testing.assert_allclose(joined.log_q[0], by_u)
     np.testing.assert_allclose(joined.values["at_two"][0], values["b"] @ [1, 2])
     assert joined.missing == ()
+    assert joined.ignored == (("quite another",) if form == "passed-over" else ())
 
 
 @pytest.mark.parametrize("form", ["tree", "zarr", "netcdf"])

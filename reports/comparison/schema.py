@@ -231,9 +231,10 @@ class AnyModel(TypedDict):
 
 
 class ValidatedMethod(Method):
-    """A method, the variables of the model that it does not have, and when its draws were made if they were kept."""
+    """A method: variables of the model that it lacks, names that the model lacks, and when draws that were kept were made."""
 
     missing: list[str]
+    ignored: NotRequired[list[str]]
     made: NotRequired[str]
 
 

@@ -110,19 +110,20 @@ def variables(view: ValidationView) -> Table:
 def methods(view: ValidationView) -> Table:
     """Return what was run and added."""
     rows: list[list[Cell]] = []
+    columns = ["method", "in full", "gives", "options", "lacks"]
+    columns += ["not of the model"] if any(facts.get("ignored") for facts in view.methods.values()) else []
     for method, facts in view.methods.items():
         options = ", ".join(f"{key} = {short(value)}" for key, value in facts["options"].items())
         lacks = literal(listing(facts["missing"])) if facts["missing"] else DASH
-        rows.append(
-            [
-                name_cell(view, method),
-                Cell(facts["title"]),
-                Cell(view.kind(method)),
-                Cell(options or DASH),
-                Cell(lacks),
-            ]
+        ignored = literal(listing(facts["ignored"])) if facts.get("ignored") else DASH
+        cells = (
+            name_cell(view, method),
+            Cell(facts["title"]),
+            Cell(view.kind(method)),
+            Cell(options or DASH),
+            Cell(lacks),
         )
-    columns = ["method", "in full", "gives", "options", "lacks"]
+        rows.append([*cells, Cell(ignored)][: len(columns)])
     return Table("Methods and their options", columns, rows, slug="methods")
 
 

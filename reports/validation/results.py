@@ -62,6 +62,8 @@ class Joined:
         Parameters of a point of a linear dynamical system, which has no unconstrained values where a variance is zero.
     unjudged : tuple of str
         Variables that are shown and not compared, such as a log likelihood at its own maximum.
+    ignored : tuple of str
+        Names that came with it and that the model does not have.
     """
 
     values: dict[str, np.ndarray]
@@ -76,6 +78,7 @@ class Joined:
     info: dict[str, Any] = field(default_factory=dict)
     theta: Mapping[str, np.ndarray] = field(default_factory=dict)
     unjudged: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -239,7 +242,7 @@ def _joined(raw: Raw, target: Target) -> Joined:
     if raw.scale not in (CONSTRAINED, UNCONSTRAINED):
         raise ValueError(f"its scale is {raw.scale!r}; expected {CONSTRAINED!r} or {UNCONSTRAINED!r}")
     of_value = dict(zip(target.flat.shapes, target.free, strict=True))
-    _check_names(raw, target, of_value)
+    ignored = _check_names(raw, target, of_value)
     shapes = {name: v.shape for name, v in target.variables.items()}
     values_by_u = dict(zip(target.free, target.flat.shapes.items(), strict=True))
     constrained: dict[str, np.ndarray] = {}
@@ -280,11 +283,11 @@ def _joined(raw: Raw, target: Target) -> Joined:
     if kind == "draws" and log_q is not None:
         kind = "variational"
     missing = tuple(name for name in target.variables if name not in values)
-    return Joined(values, kind, u, log_q, missing, raw.stats)
+    return Joined(values, kind, u, log_q, missing, raw.stats, ignored=ignored)
 
 
-def _check_names(raw: Raw, target: Target, of_value: Mapping[str, str]) -> None:
-    """Refuse names that the model does not have, with the nearest that it has."""
+def _check_names(raw: Raw, target: Target, of_value: Mapping[str, str]) -> tuple[str, ...]:
+    """Refuse names close to one that the model has, which they may be meant to be, and return those like none."""
     known = [*target.variables, *of_value, *target.left_out, *(str(v.name) for v in target.model.observed_RVs)]
     also = {str(v.name) for v in target.model.basic_RVs} | set(target.model.named_vars)
     unknown = [key for key in raw.arrays if key not in known and key not in also]
@@ -303,6 +306,7 @@ def _check_names(raw: Raw, target: Target, of_value: Mapping[str, str]) -> None:
     if near:
         hint = "; ".join(f"is {key!r} meant to be {found!r}?" for key, found in near)
         raise ValueError(f"the model has no {', '.join(map(repr, [key for key, _ in near]))}; {hint}")
+    return tuple(unknown)
 
 
 def _led(key: str, a: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

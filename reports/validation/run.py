@@ -217,6 +217,7 @@ def _added(
             "status": "ok",
             "added": True,
             "missing": list(found.missing),
+            "ignored": list(found.ignored),
         }
     return joined, entries
 
