@@ -96,6 +96,7 @@ def test_the_density_of_q_is_that_of_its_gammas():
 def test_the_page_has_the_system_in_time(compared, tmp_path):
     from reports.comparison.results import Results
     from reports.page.build import look, write
+    from reports.page.trust import references_table
 
     folder = compared.results.save(tmp_path / "nile")
     view, sections = look(Results.load(folder))
@@ -104,6 +105,9 @@ def test_the_page_has_the_system_in_time(compared, tmp_path):
     assert {"signal", "innovations"} <= set(re.findall(r'id="fig-([a-z]+)"', text))
     assert "z_t = A z_(t-1) + N(0, Q)" in text
     assert "Ljung and Box" in text
+    references = references_table(view, "NUTS")
+    assert not {"co-clustering", "total variation"} & set(references.columns)
+    assert "co-clustering" not in references.caption
 
 
 @pytest.mark.parametrize(

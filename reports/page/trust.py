@@ -150,21 +150,27 @@ def references_table(view: View, label: str) -> Table:
         "coverage95": "95% coverage",
         "wasserstein": "Wasserstein-1",
         "wasserstein_floor": "Wasserstein-1 of two halves",
-        "coclustering_error": "co-clustering",
-        "predictive_tv": "total variation",
     }
+    of_mixtures = {"clusters": ("coclustering_error", "co-clustering"), "density": ("predictive_tv", "total variation")}
+    measures = {block: list(columns) for block in view.blocks}
+    beside_blocks = {
+        claim: pair for claim, pair in of_mixtures.items() if claim in view.claims and claim not in measures
+    }
+    measures |= {claim: [measure] for claim, (measure, _) in beside_blocks.items()}
+    columns |= dict(beside_blocks.values())
     rows = []
     for method in view.other_references:
-        for block, target in (*((b, b) for b in view.blocks), ("clusters", "data"), ("density", "data")):
-            own = {"clusters": ["coclustering_error"], "density": ["predictive_tv"]}.get(block, list(columns)[:5])
+        for block, own in measures.items():
+            target = "data" if block in beside_blocks else block
             values = {m: (view.value(method, m, target), view.se(method, m, target)) for m in own}
             if not all(math.isnan(x) for x, _ in values.values()):
                 cells = (error_cell(*values.get(m, (math.nan, math.nan))) for m in columns)
                 rows.append([name_cell(view, method), Cell(block), *cells])
+    beside = ", in co-clustering and in the predictive density" if beside_blocks else ""
     return Table(
         f"The references against each other: how far from {label}, at the worst parameter of each block (shift and distance in "
-        "units of its IQR / 1.349), in co-clustering and in the predictive density. Methods that sample the same posterior in "
-        "different ways should differ by Monte Carlo error alone",
+        f"units of its IQR / 1.349){beside}. Methods that sample the same posterior in different ways should differ by Monte "
+        "Carlo error alone",
         ["method", "of", *columns.values()],
         rows,
         slug="references",
