@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from reports.commands.options import FAILED, names_of, read_table, refuse, relative, save_in, unused
+from reports.commands.ending import end
+from reports.commands.options import names_of, read_table, refuse, save_in, unused
 from reports.commands.stopping import outcome
-from reports.commands.terminal import say, summarise_validation
 from reports.comparison.progress import Stages
 
 Lds = Annotated[
@@ -61,7 +61,7 @@ def compare_series(
 
     from reports.api.dynamics import compare_dynamics
     from reports.comparison.beside import second_process
-    from reports.comparison.results import PAGE, ResultsError, check_free
+    from reports.comparison.results import ResultsError, check_free
     from reports.validation.catalogue import Options
     from reports.validation.dynamics import DEFAULT, check_methods, named, sequences
 
@@ -115,10 +115,4 @@ def compare_series(
         if stages.stages.get("model") and stages.stages["model"].ended is not None:
             raise
         refuse(error)
-    summarise_validation(result)
-    path = folder / PAGE if report else folder / "metrics.csv"
-    say(f"{'Report' if report else 'Numbers'}: {relative(path)}", whole=True)
-    if open_ and report:
-        typer.launch(path.resolve().as_uri())
-    if result.failures:
-        raise typer.Exit(FAILED)
+    end(result, folder, report, open_)

@@ -13,20 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reports.commands.compare import written
+from reports.commands.ending import end
 from reports.commands.options import (
-    FAILED,
     Open,
     named_paths,
     names_of,
     one_of,
     refuse,
-    relative,
     save_in,
     unused,
 )
 from reports.commands.scripts import load_script, tried
 from reports.commands.stopping import outcome
-from reports.commands.terminal import say, summarise_validation
 from reports.comparison.catalogue import SAMPLERS
 from reports.comparison.progress import Stages
 from reports.examples import EXAMPLES
@@ -97,7 +95,7 @@ def validate(
 
     from reports.api.validation import validate as hold
     from reports.comparison.beside import second_process
-    from reports.comparison.results import PAGE, ResultsError, check_free
+    from reports.comparison.results import ResultsError, check_free
     from reports.validation.run import check_methods
 
     stages = Stages(after=["save"])
@@ -151,14 +149,7 @@ def validate(
         if stages.stages.get("model") and stages.stages["model"].ended is not None:
             raise
         refuse(error)
-
-    summarise_validation(result)
-    path = folder / PAGE if report else folder / "metrics.csv"
-    say(f"{'Report' if report else 'Numbers'}: {relative(path)}", whole=True)
-    if open_ and report:
-        typer.launch(path.resolve().as_uri())
-    if result.failures:
-        raise typer.Exit(FAILED)
+    end(result, folder, report, open_)
 
 
 def chosen_model(model: Path | None, example: str | None) -> tuple[str, Path | ModuleType]:

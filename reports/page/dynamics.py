@@ -11,6 +11,7 @@ from mixtures.datasets.dataset import counted
 from reports.page.blocks import Cell, Facts, Figure, Section, Table, image
 from reports.page.cells import name_cell
 from reports.page.numbers import DASH, fixed, number
+from reports.page.states import times
 from reports.page.words import listing, literal
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def signal_figure(view: ValidationView, series: dict[str, xr.Dataset], base: str
         kept = found.isel(obs=first).sel(feature=features)
         own[method] = kept.isel(sequence=0) if "sequence" in kept.sizes else kept
     x = view.data["x"].isel(obs=first).sel(feature=features)
-    time, xlabel = times(view)
+    time, xlabel = times(view.data["index"].values, len(lengths))
     several = f" Of {len(lengths)} sequences the first is drawn." if len(lengths) > 1 else ""
     some = f" Drawn are the first {len(features)} features." if len(features) < len(view.data["feature"]) else ""
     ahead = (
@@ -93,20 +94,6 @@ def signal_figure(view: ValidationView, series: dict[str, xr.Dataset], base: str
         alt=f"Series, smoothed signal and forecast. {agreement_words(view, series, base)}",
         slug="signal",
     )
-
-
-def times(view: ValidationView) -> tuple[np.ndarray, str]:
-    """Return the time of every row, and what it is: the rows' names where these are numbers that rise by equal steps."""
-    names = view.data["index"].values
-    rows = np.arange(1.0, len(names) + 1)
-    try:
-        values = np.array([float(name) for name in names])
-    except ValueError:
-        return rows, "row"
-    steps = np.diff(values)
-    if len(steps) and (steps > 0).all() and np.ptp(steps) < 1e-9 * abs(steps[0]):
-        return values, "row" if np.array_equal(values, rows) else "name of the row"
-    return rows, "row"
 
 
 def apart(own: xr.Dataset, truth: xr.Dataset) -> dict[str, float]:

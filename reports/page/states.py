@@ -67,7 +67,7 @@ def overview(view: View) -> Figure:
     features = shown_features(view)
     n = min(LONGEST, view.data.sizes["obs"])
     base = view.trees[view.base]["clusters"].to_dataset()["responsibilities"].isel(obs=slice(n))
-    time, xlabel = times(view)
+    time, xlabel = times(view.data["index"].values, len(view.lengths))
     edges = view.edges[:-1]
     series = xr.Dataset(
         {
@@ -122,16 +122,15 @@ def shown_features(view: View) -> list[str]:
     return [feature for feature in view.kinds if feature in best]
 
 
-def times(view: View) -> tuple[np.ndarray, str]:
-    """Return the time of every row, and what it is: the rows' names where these are numbers that rise by equal steps."""
-    names = view.data["index"].values
+def times(names: np.ndarray, sequences: int) -> tuple[np.ndarray, str]:
+    """Return the time of every row, and what it is: in one sequence the rows' names, if they are numbers in equal steps."""
     rows = np.arange(1.0, len(names) + 1)
     try:
         values = np.array([float(name) for name in names])
     except ValueError:
         return rows, "row"
     steps = np.diff(values)
-    if len(view.lengths) == 1 and len(steps) and (steps > 0).all() and np.ptp(steps) < 1e-9 * abs(steps[0]):
+    if sequences == 1 and len(steps) and (steps > 0).all() and np.ptp(steps) < 1e-9 * abs(steps[0]):
         return values, "row" if np.array_equal(values, rows) else "name of the row"
     return rows, "row"
 
