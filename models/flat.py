@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import itertools
 import os
 import sys
 import threading
@@ -123,13 +122,24 @@ def parallel(function: Callable, *args: Any) -> Callable:
     """
     import jax
 
-    n = len(jax.tree.leaves(args)[0])
+    return compiled_for(mapped(function, len(jax.tree.leaves(args)[0])).lower(*args))
+
+
+def mapped(function: Callable, n: int) -> Any:
+    """``function`` over the first axis, of length ``n``, of all its arguments: on one host device each, else in turn."""
+    import jax
+
     if can_run_in_parallel(n):
-        mapped: Any = jax.pmap(function, devices=local()[:n])
-    else:
-        mapped = jax.jit(lambda *a: jax.lax.map(lambda each: function(*each), a))
-    compiled = interruptible(mapped.lower(*args).compile)()
-    return interruptible(lambda *a: jax.block_until_ready(compiled(*a)))
+        return jax.pmap(function, devices=local()[:n])
+    return jax.jit(lambda *args: jax.lax.map(lambda each: function(*each), args))
+
+
+def compiled_for(lowered: Any) -> Callable:
+    """What JAX has lowered, compiled; an interrupt from the keyboard ends the wait for either."""
+    import jax
+
+    compiled = interruptible(lowered.compile)()
+    return interruptible(lambda *args: jax.block_until_ready(compiled(*args)))
 
 
 def interruptible(function: Callable) -> Callable:
@@ -175,35 +185,6 @@ def _leave() -> None:
 
 _left: list[threading.Thread] = []
 atexit.register(_leave)
-
-
-def counting(tell: Callable[[int, int], None] | None, loops: int, steps: int) -> Callable[[Any], None]:
-    """What a loop calls with the number of each of its steps, from 0 on, so that ``tell`` hears how many are done.
-
-    JAX compiles the loops and runs them out of Python's sight: once in a hundredth of a loop it calls back. The numbers
-    that it computes are the same to the last bit, and without ``tell`` nothing is compiled into the loop.
-
-    Parameters
-    ----------
-    tell : callable, optional
-        Called with the number of steps done, of all loops together, and their total, from a thread of JAX's.
-    loops, steps : int
-        Loops that run side by side or in turn, and the steps of each.
-    """
-    if tell is None:
-        return lambda step: None
-    import jax
-
-    every, done, lock = max(1, steps // 100), itertools.count(1), threading.Lock()
-
-    def hear() -> None:
-        with lock:
-            tell(next(done) * every, loops * steps)
-
-    def count(step: Any) -> None:
-        jax.lax.cond(step % every == every - 1, lambda: jax.debug.callback(hear), lambda: None)
-
-    return count
 
 
 def batched(function: Callable, *args: Any) -> Callable:

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from pytensor.compile import SharedVariable
 from pytensor.graph.replace import clone_replace
 from pytensor.tensor.variable import TensorVariable
 
 from models.flat import by_jax
+from models.loops import Loops, Tell
 
 INFERENCES = {"meanfield": pm.ADVI, "fullrank": pm.FullRankADVI}
 PARAMETERS = {"meanfield": ("mu", "rho"), "fullrank": ("mu", "L_tril")}
@@ -129,67 +129,94 @@ def unsettled(rise: float) -> str:
     return f"the ELBO had not settled: it changed by {rise:+.2g} nats while the rate fell, limit {SETTLED}; raise steps"
 
 
-def loop(
-    model: pm.Model,
-    rank: str,
-    steps: int,
-    learning_rate: float,
-    data: Sequence[TensorVariable] = (),
-    count: Callable[[Any], None] = lambda step: None,
-) -> tuple[Callable, list[SharedVariable]]:
-    """PyMC's steps in one loop, traceable by JAX, and the variables that make up its state.
+class Descent:
+    """PyMC's steps in loops, compiled for all data of one shape: built once, run as often as needed.
 
-    It takes a seed, the state, and what stands in for ``data`` (see `flatten`), to q's parameters, their averages over the
-    steps of `AVERAGED`, both by name, and the losses (steps,).
+    Parameters
+    ----------
+    model : pymc.Model
+    rank : {"meanfield", "fullrank"}
+    steps : int
+    learning_rate : float
+    restarts : int
+        Runs side by side.
+    data : sequence
+        Observed values of the model that every run is given; see `flatten`.
+    like : sequence of ndarray, shape (restarts, ...)
+        Some ``data`` for every run.
     """
-    import jax
 
-    inference = INFERENCES[rank](model=model, random_seed=0)
-    (group,) = inference.approx.groups
-    rate, noise = pt.scalar("rate"), pt.matrix("noise", shape=(None, group.ddim))
-    updates = inference.objective.updates(
-        obj_n_mc=1,
-        obj_optimizer=pm.adam(learning_rate=rate),
-        more_replacements={group.symbolic_initial: noise},
-    )
-    inputs, arguments = ([variable.type() for variable in some] for some in (updates, data))
-    given = dict(zip([*updates, *data], [*inputs, *arguments], strict=True))
-    outputs = clone_replace([*updates.values(), updates.loss], given)
-    step = by_jax([*inputs, noise, rate, *arguments], outputs)
+    def __init__(
+        self,
+        model: pm.Model,
+        rank: str,
+        steps: int,
+        learning_rate: float,
+        restarts: int,
+        data: Sequence[TensorVariable] = (),
+        like: Sequence[np.ndarray] = (),
+    ) -> None:
+        import jax
 
-    fall = np.clip((np.arange(steps) / steps - 0.5) / 0.4, 0, 1)
-    rates = learning_rate * (LAST_RATE + (1 - LAST_RATE) * (1 + np.cos(np.pi * fall)) / 2)
-    first, last = (round(part * steps) for part in AVERAGED)
-    shares = np.zeros(steps)
-    shares[first:last] = 1 / (last - first)
+        inference = INFERENCES[rank](model=model, random_seed=0)
+        (group,) = inference.approx.groups
+        rate, noise = pt.scalar("rate"), pt.matrix("noise", shape=(None, group.ddim))
+        updates = inference.objective.updates(
+            obj_n_mc=1,
+            obj_optimizer=pm.adam(learning_rate=rate),
+            more_replacements={group.symbolic_initial: noise},
+        )
+        inputs, arguments = ([variable.type() for variable in some] for some in (updates, data))
+        given = dict(zip([*updates, *data], [*inputs, *arguments], strict=True))
+        outputs = clone_replace([*updates.values(), updates.loss], given)
+        move = by_jax([*inputs, noise, rate, *arguments], outputs)
 
-    def parameters(state):
-        named = {shared.name: value for shared, value in zip(updates, state, strict=True)}
-        return {name: value for name, value in named.items() if name in PARAMETERS[rank]}
+        fall = np.clip((np.arange(steps) / steps - 0.5) / 0.4, 0, 1)
+        rates = learning_rate * (LAST_RATE + (1 - LAST_RATE) * (1 + np.cos(np.pi * fall)) / 2)
+        first, last = (round(part * steps) for part in AVERAGED)
+        shares = np.zeros(steps)
+        shares[first:last] = 1 / (last - first)
 
-    def run(seed, state, *data):
-        def body(carry, each):
-            state, averages = carry
-            number, key, rate, share = each
-            count(number)
-            *state, loss = step(*state, jax.random.normal(key, (1, group.ddim)), rate, *data)
-            averages = {name: averages[name] + share * value for name, value in parameters(state).items()}
-            return (state, averages), loss
+        def begin(seed, state):
+            nothing = {name: jax.numpy.zeros_like(value) for name, value in self._parameters(state).items()}
+            return jax.random.split(jax.random.PRNGKey(seed), steps), state, nothing
 
-        nothing = {name: jax.numpy.zeros_like(value) for name, value in parameters(state).items()}
-        keys = jax.random.split(jax.random.PRNGKey(seed), steps)
-        (state, averages), losses = jax.lax.scan(body, (state, nothing), (np.arange(steps), keys, rates, shares))
-        return parameters(state), averages, losses
+        def step(carry, number, *data):
+            keys, state, averages = carry
+            drawn = jax.random.normal(keys[number], (1, group.ddim))
+            *state, loss = move(*state, drawn, jax.numpy.asarray(rates)[number], *data)
+            share = jax.numpy.asarray(shares)[number]
+            averages = {name: averages[name] + share * value for name, value in self._parameters(state).items()}
+            return (keys, state, averages), loss
 
-    return run, list(updates)
+        self._rank, self._shared = rank, list(updates)
+        some = self._arguments({"mu": np.zeros((restarts, group.ddim))}, np.random.default_rng(0))
+        self._loops = Loops(begin, step, steps, some, like)
 
+    def __call__(
+        self, init: dict[str, np.ndarray], rng: np.random.Generator, data: Sequence[np.ndarray] = (), tell: Tell = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
+        """Run from PyMC's parameters of q (restarts, ...), by name; what ``init`` does not name begins at zero.
 
-def arguments(shared: list[SharedVariable], init: dict[str, np.ndarray], rng: np.random.Generator) -> tuple:
-    """Seeds and states to begin the runs with; what ``init`` does not name begins at zero."""
-    restarts = len(init["mu"])
-    seeds = rng.integers(2**31, size=restarts)
-    zeros = [np.zeros((restarts, *variable.get_value().shape)) for variable in shared]
-    return seeds, [init.get(str(variable.name), zero) for variable, zero in zip(shared, zeros, strict=True)]
+        Returns
+        -------
+        params, averages : dict of ndarray, shape (restarts, ...)
+            q's parameters at the end, and their averages over the steps of `AVERAGED`.
+        losses : ndarray, shape (restarts, steps)
+        """
+        (_, state, averages), losses = self._loops(self._arguments(init, rng), data, tell)
+        return self._parameters(state), averages, losses
+
+    def _parameters(self, state: Sequence[Any]) -> dict[str, Any]:
+        named = {str(shared.name): value for shared, value in zip(self._shared, state, strict=True)}
+        return {name: value for name, value in named.items() if name in PARAMETERS[self._rank]}
+
+    def _arguments(self, init: dict[str, np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Seeds and states to begin the runs with."""
+        restarts = len(init["mu"])
+        seeds = rng.integers(2**31, size=restarts)
+        zeros = [np.zeros((restarts, *variable.get_value().shape)) for variable in self._shared]
+        return seeds, [init.get(str(variable.name), zero) for variable, zero in zip(self._shared, zeros, strict=True)]
 
 
 def gaussian(params: dict[str, np.ndarray], rank: str) -> tuple[np.ndarray, np.ndarray]:

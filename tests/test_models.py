@@ -26,9 +26,10 @@ from mixtures import (
 from mixtures.ascent.starts import statistics
 from mixtures.methods import cavi, exact
 from mixtures.sequences import SequenceFit
-from models import joint, vi
+from models import cache, joint, vi
 from models.families import twin
-from models.flat import flatten, parallel
+from models.flat import flatten
+from models.loops import Loops
 from models.methods import advi, nuts
 
 every_structure = pytest.mark.parametrize("covariance", COVARIANCES)
@@ -467,9 +468,8 @@ def test_advi_takes_the_steps_of_pymc_and_averages_them(one_cluster, monkeypatch
     P = flatten(model, ("weights",)).size
     steps = 40
     init = {"mu": np.full((1, P), 0.1), "rho": np.full((1, P), -1.0)}
-    loop, shared = vi.loop(model, "meanfield", steps, 0.01)
-    seeds, state = vi.arguments(shared, init, np.random.default_rng(0))
-    _, averages, losses = parallel(loop, seeds, state)(seeds, state)
+    _, averages, losses = vi.Descent(model, "meanfield", steps, 0.01, 1)(init, np.random.default_rng(0))
+    seeds = np.random.default_rng(0).integers(2**31, size=1)
 
     theirs = pm.ADVI(model=model, random_seed=0)
     (group,) = theirs.approx.groups
@@ -583,3 +583,32 @@ def test_nuts_on_a_chain_finds_what_the_sum_over_all_paths_has(rng):
     assert abs(draws.mean() - reference.mean()) < 4 * error
     assert isinstance(fit, SequenceFit)
     assert fit.held.weights.shape[2:] == (2, 3)
+
+
+@pytest.mark.parametrize("steps", [7, 40, 43])
+def test_loops_make_every_step_once_and_in_order(steps):
+    """Of 43 steps, in parts of three, the last two are made and dropped."""
+    heard = []
+
+    def step(state, number, data):
+        return state + data * number, (number, state)
+
+    data = [np.array([1, 10])]
+    loops = Loops(lambda start: start, step, steps, [np.array([0, 5])], data)
+    end, (numbers, before) = loops([np.array([0, 5])], data, lambda *said: heard.append(said))
+    whole = steps * (steps - 1) // 2
+    np.testing.assert_array_equal(end, [whole, 5 + 10 * whole])
+    np.testing.assert_array_equal(numbers, np.tile(np.arange(steps), (2, 1)))
+    np.testing.assert_array_equal(before[0], np.cumsum([0, *range(steps - 1)]))
+    assert counts_up_to(2 * steps, heard)
+
+
+def test_loops_are_kept_on_disk_though_somebody_listens(tmp_path, monkeypatch):
+    """JAX keeps no compiled function that calls back."""
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path)
+    monkeypatch.setattr(cache, "FASTEST", 0.0)
+    starts = [np.arange(2.0)]
+    with cache.kept():
+        loops = Loops(lambda start: start, lambda state, _: (state / 3, state), 50, starts)
+        loops(starts, tell=lambda *_: None)
+    assert len(list(tmp_path.glob("*-cache"))) >= 2  # the starts, and the part of a loop

@@ -33,7 +33,8 @@ from mixtures.model import Allocation, Family
 from mixtures.rows import informative
 from mixtures.seeds import Rng, generator
 from models import joint, vi
-from models.flat import Flat, batched, counting, flatten, parallel
+from models.flat import Flat, batched, flatten
+from models.loops import Tell
 from models.observed import observed
 
 SMALLEST_SCALE = 1e-3
@@ -51,7 +52,7 @@ def fit(
     draws: int = 4000,
     restarts: int = 4,
     start: Fit | None = None,
-    tell: Callable[[int, int], None] | None = None,
+    tell: Tell = None,
 ) -> Fit:
     """Fit a Gaussian over the model's unconstrained values by PyMC's ADVI.
 
@@ -80,8 +81,7 @@ def fit(
     start : Fit, optional
         Where to begin; CAVI when omitted.
     tell : callable, optional
-        Called now and then with how many steps have been made, of all runs together, and their total; see
-        `models.flat.counting`.
+        Called now and then with how many steps have been made, of all runs together, and their total.
 
     Returns
     -------
@@ -116,12 +116,9 @@ def fit(
     model = joint.build(x, family, allocation, centred=True)
     flat = flatten(model, joint.parameters(family, allocation))
     init = _start(family, allocation, flat, s, restarts, rank, rng)
-    loop, shared = vi.loop(model, rank, steps, learning_rate, count=counting(tell, restarts, steps))
-    arguments = vi.arguments(shared, init, rng)
-    optimise = parallel(loop, *arguments)
+    descend = vi.Descent(model, rank, steps, learning_rate, restarts)
     clock.append(time.perf_counter())
-    params, averages, loss = optimise(*arguments)
-    ends = vi.ends(params, averages, loss, rank, draws, rng)
+    ends = vi.ends(*descend(init, rng, tell=tell), rank, draws, rng)
     clock.append(time.perf_counter())
     log_joint, constrain = batched(flat.log_joint, ends.noise), batched(flat.constrain, ends.noise)
     clock.append(time.perf_counter())
@@ -178,9 +175,8 @@ class Compiled:
         }
         model = joint.build(like, family, allocation, centred=True)
         self._flat = flatten(model, joint.parameters(family, allocation), [observed(model)])
-        loop, self._shared = vi.loop(model, rank, steps, learning_rate, [observed(model)])
-        arguments = vi.arguments(self._shared, {"mu": np.zeros((restarts, self._flat.size))}, np.random.default_rng(0))
-        self._optimise = parallel(loop, *arguments, np.zeros((restarts, *shape)))
+        some = [np.zeros((restarts, *shape))]
+        self._descend = vi.Descent(model, rank, steps, learning_rate, restarts, [observed(model)], some)
         v = np.zeros((draws, self._flat.size))
         self._log_joint = jax.jit(jax.vmap(self._flat.log_joint, (0, None))).lower(v, np.zeros(shape)).compile()
         self._constrain = batched(self._flat.constrain, v)
@@ -194,11 +190,9 @@ class Compiled:
             start = cavi.fit(x, self.family, self.allocation.conjugate, rng=rng)
         s = state(x, start)
         init = _start(self.family, self.allocation, self._flat, s, self.restarts, self._rank, rng)
-        params, averages, loss = self._optimise(
-            *vi.arguments(self._shared, init, rng), np.tile(np.asarray(x), (self.restarts, 1, 1))
-        )
+        found = self._descend(init, rng, [np.tile(np.asarray(x), (self.restarts, 1, 1))])
         fit = _result(
-            vi.ends(params, averages, loss, self._rank, self.draws, rng),
+            vi.ends(*found, self._rank, self.draws, rng),
             lambda v: self._log_joint(v, np.asarray(x)),
             self._constrain,
             self.family,

@@ -27,10 +27,9 @@ from mixtures.model import Allocation, Family, Theta
 from mixtures.rows import informative
 from mixtures.seeds import Rng, generator
 from models import joint
-from models.flat import Flat, batched, can_run_in_parallel, counting, flatten, parallel
+from models.flat import Flat, batched, can_run_in_parallel, flatten, parallel
+from models.loops import Loops, Tell
 from models.observed import observed
-
-Tell = Callable[[int, int], None] | None
 
 # Each chain looks at this many modes, and starts from one of them given this share of the data: twice as wide.
 MODES = 10
@@ -198,9 +197,7 @@ def compiled(
     callable
         From seeds (chains,), starts (chains, P) and the data (chains, ...) each to a run, without its seconds.
     """
-    chain = _chain(flat, draws, tune, target_accept)
-    sample = parallel(chain, np.arange(chains), np.zeros((chains, flat.size)), *data)
-    return lambda seeds, init, *data: _run(sample(seeds, init, *data))
+    return _Chains(flat, data, chains, draws, tune, target_accept)
 
 
 def _result(family: Family, allocation: Allocation, run: Run, info: dict[str, Any]) -> Fit:
@@ -286,36 +283,36 @@ def _numpyro(
     model: pm.Model, flat: Flat, init: np.ndarray, draws: int, tune: int, target_accept: float, seed: int, tell: Tell
 ) -> Run:
     began = time.perf_counter()
-    seeds = seed + np.arange(len(init))
-    chain = _chain(flat, draws, tune, target_accept, counting(tell, len(init), tune + draws))
-    sample = parallel(chain, seeds, init)
+    chains = _Chains(flat, (), len(init), draws, tune, target_accept)
     compiled = time.perf_counter()
-    run = _run(sample(seeds, init))
+    run = chains(seed + np.arange(len(init)), init, tell=tell)
     return replace(run, seconds={"compile": compiled - began, "run": time.perf_counter() - compiled})
 
 
-def _chain(
-    flat: Flat, draws: int, tune: int, target_accept: float, count: Callable[[Any], None] = lambda step: None
-) -> Callable:
-    """One chain by NumPyro: from a seed, where to start, and the data if the log joint takes them, to what it kept.
+class _Chains:
+    """Chains by NumPyro, compiled for all data of one shape; see `compiled`."""
 
-    That is the parameters by name, (draw, ...), and the sampler's statistics (draw,).
-    """
-    import jax
-    from numpyro.infer import NUTS
+    def __init__(
+        self, flat: Flat, data: Sequence[np.ndarray], chains: int, draws: int, tune: int, target_accept: float
+    ) -> None:
+        import jax
+        from numpyro.infer.hmc import hmc
 
-    def chain(seed, v, *data):
-        key = jax.random.PRNGKey(seed)
-        kernel = NUTS(
-            potential_fn=lambda v: -flat.log_joint(v, *data),
-            dense_mass=flat.size <= MOST_DENSE,
-            target_accept_prob=target_accept,
-            max_tree_depth=MAX_DEPTH,
-        )
+        first, following = hmc(potential_fn_gen=lambda *data: lambda v: -flat.log_joint(v, *data), algo="NUTS")
 
-        def step(state, number):
-            count(number)
-            state = kernel.sample(state, (), {})
+        def begin(seed, v, *data):
+            return first(
+                v,
+                tune,
+                dense_mass=flat.size <= MOST_DENSE,
+                target_accept_prob=target_accept,
+                max_tree_depth=MAX_DEPTH,
+                model_args=data,
+                rng_key=jax.random.split(jax.random.PRNGKey(seed))[0],
+            )
+
+        def step(state, _, *data):
+            state = following(state, data)
             stats = {
                 "diverging": state.diverging,
                 "energy": state.energy,
@@ -326,21 +323,22 @@ def _chain(
             }
             return state, (state.z, stats)
 
-        steps = jax.lax.scan(step, kernel.init(key, tune, v, (), {}), np.arange(tune + draws))[1]
-        kept, stats = jax.tree.map(lambda a: a[tune:], steps)
-        return jax.vmap(flat.constrain)(kept), stats
+        self._tune = tune
+        some = (np.arange(chains), np.zeros((chains, flat.size)), *data)
+        self._loops = Loops(begin, step, tune + draws, some, data)
+        self._constrain = parallel(jax.vmap(flat.constrain), np.zeros((chains, draws, flat.size)))
 
-    return chain
+    def __call__(self, seeds: np.ndarray, init: np.ndarray, *data: np.ndarray, tell: Tell = None) -> Run:
+        import jax
 
-
-def _run(kept: tuple[dict, dict]) -> Run:
-    """What NumPyro's chains kept."""
-    values, stats = ({name: np.asarray(a) for name, a in each.items()} for each in kept)
-    depths = {
-        "tree_depth": np.log2(stats["n_steps"]).astype(int) + 1,
-        "reached_max_treedepth": stats["n_steps"] == 2**MAX_DEPTH - 1,
-    }
-    return Run(values, stats | depths, {})
+        _, steps = self._loops((seeds, init, *data), data, tell)
+        v, stats = jax.tree.map(lambda a: a[:, self._tune :], steps)
+        values = {name: np.asarray(a) for name, a in self._constrain(v).items()}
+        depths = {
+            "tree_depth": np.log2(stats["n_steps"]).astype(int) + 1,
+            "reached_max_treedepth": stats["n_steps"] == 2**MAX_DEPTH - 1,
+        }
+        return Run(values, stats | depths, {})
 
 
 def _nutpie(

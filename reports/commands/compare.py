@@ -157,6 +157,7 @@ def compare(
         ),
     ] = None,
     scheduler: Scheduler = None,
+    cache: Annotated[bool, typer.Option(help="Keep what is compiled for the next run of this model.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier comparison in --out.")] = False,
     report: Annotated[bool, typer.Option(help="Write the page, not only the numbers.")] = True,
     open_: Open = False,
@@ -232,6 +233,7 @@ def compare(
             draws=draws,
             chains=chains,
             sampler=sampler,
+            cache=cache,
         )
         return
     import numpy as np
@@ -346,6 +348,7 @@ def compare(
                 },
                 progress=stages,
                 executor=executor,
+                cache=cache,
                 **settings,
             )
             stages.tell("save", "running")

@@ -40,6 +40,7 @@ def compare_series(
     report: bool,
     open_: bool,
     table: dict[str, Any],
+    cache: bool,
     **settings: Any,
 ) -> None:
     """Compare methods on a series.
@@ -54,7 +55,7 @@ def compare_series(
         What a folder has of a run that a signal ends.
     misplaced : sequence of str
         Options that were given and say nothing here.
-    table, **settings
+    table, cache, **settings
         How DATA is read, and what `reports.validation.dynamics.compare` takes.
     """
     import numpy as np
@@ -98,6 +99,7 @@ def compare_series(
                     "notes": loaded.notes,
                 },
                 progress=stages,
+                cache=cache,
                 **settings,
             )
             stages.tell("save", "running")

@@ -10,7 +10,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import nullcontext
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -27,6 +26,7 @@ from mixtures.model import Allocation, Family
 from mixtures.rows import as_rows
 from mixtures.seeds import Rng, generator
 from mixtures.tables import numbers_of
+from models.cache import kept
 from models.device import chosen
 from reports.comparison import in_order
 from reports.comparison import manifest as facts_of
@@ -100,6 +100,7 @@ def compare(
     executor: Executor | None = None,
     room: Path | None = None,
     rows: Any = None,
+    cache: bool = True,
     **options: Any,
 ) -> Compared:
     """Fit one Bayesian mixture, or hidden Markov model, by several methods and measure how they differ.
@@ -178,6 +179,8 @@ def compare(
     rows : Chunked, dask.array or dask.dataframe, shape (M, D), optional
         All rows, of which x is a sample: em, map and cavi, which the methods must be among, are fitted to these. What is
         measured point by point is measured on x, and what would need the likelihood of all rows under many draws is left out.
+    cache : bool
+        Whether what JAX compiles is kept in the user's folder for caches: a second run of the same model takes less long.
     **options
         ``draws``, ``chains``, ``tune``, ``sampler``, ``restarts``, ``reg_covar``, ``advi_steps``, ``reference``,
         ``device``, ``two_sample``; see `reports.comparison.catalogue.Options`.
@@ -267,6 +270,7 @@ def compare(
             next(iter(fits.values()), None),
             own_rng,
             step,
+            cache,
         )
         if fit is not None:
             fits[method] = fit
@@ -413,6 +417,7 @@ def _run(
     start: Fit | None,
     rng: np.random.Generator,
     step: Callable[[int, int], None],
+    cache: bool,
 ) -> tuple[Fit | None, dict[str, Any]]:
     """One method's fit, or None, and its entry in the manifest."""
     spec = METHODS[method]
@@ -430,10 +435,12 @@ def _run(
             module = importlib.import_module(spec.module)
             imported = time.perf_counter() - began
             terms = len(x) * allocation.n_components * (1 + int(family.monomials[-1, 0]))
-            with chosen(options.device, terms) if spec.module.startswith("models.") else nullcontext() as device:
-                fit = module.fit(x, family, allocation, rng=rng, **settings)
-            if device is not None:
+            if spec.module.startswith("models."):
+                with kept(cache), chosen(options.device, terms) as device:
+                    fit = module.fit(x, family, allocation, rng=rng, **settings)
                 entry["device"] = device._asdict()
+            else:
+                fit = module.fit(x, family, allocation, rng=rng, **settings)
         except CollapseError as error:
             if isinstance(error, FeatureError):  # it says what to do
                 text = error.named(features)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from reports.comparison.progress import Asked, Watch, watched
 from reports.comparison.run import check_known
 from reports.validation import catalogue
 from reports.validation.catalogue import HOME, Method, Options, sizes
-from reports.validation.run import Validated, assembled, run, telling
+from reports.validation.run import Validated, assembled, run
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -113,7 +114,8 @@ def compare(
             if method not in chosen:
                 continue
             progress.tell(method, "running")
-            found, entries[method] = run(method, spec, target, settings, own_rng, shelf, telling(progress, method))
+            tell = partial(progress.step, method)
+            found, entries[method] = run(method, spec, target, settings, own_rng, shelf, tell)
             entries[method]["options"].pop("method", None)
             if found is not None:
                 joined[method] = found

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from reports.validation.results import Joined
     from reports.validation.target import Target
 
-Tell = Callable[[int, int], None] | None
+Tell = Callable[[int, int], None]
 
 TITLES = {
     "mcmc": "added: draws of a Markov chain",
@@ -127,7 +127,7 @@ def validate(
             if method not in chosen:
                 continue
             progress.tell(method, "running")
-            tell = telling(progress, method)
+            tell = partial(progress.step, method)
             found, entries[method] = run(method, METHODS[method], target, settings, own_rng, shelf, tell)
             if found is not None:
                 ours[method] = found
@@ -220,11 +220,6 @@ def _added(
             "ignored": list(found.ignored),
         }
     return joined, entries
-
-
-def telling(progress: Watch, method: str) -> Tell:
-    """What a method is to tell of its steps; None where nobody hears, since JAX's cache keeps no loop that calls back."""
-    return None if type(progress).step is Watch.step else partial(progress.step, method)
 
 
 def run(

@@ -49,7 +49,7 @@ class Ours:
         held = [None] * len(self.observed)
         self.log_joint = jax.jit(jax.vmap(self.flat.log_joint, (0, *held)))
         self.constrain = jax.jit(jax.vmap(self.flat.constrain))
-        self._compiled: dict[str, Callable] = {}
+        self._compiled: dict[str, Callable[..., Any]] = {}
 
     def fit(self, method: str, data: Data, rng: np.random.Generator) -> Outcome:
         """What a method says of the data."""
@@ -93,7 +93,6 @@ class Ours:
 
     def _advi(self, rank: str, data: Sequence[np.ndarray], rng: np.random.Generator) -> Outcome:
         from models import vi
-        from models.flat import parallel
 
         R, P = ADVI["restarts"], self.flat.size
         init = {"mu": self._starts(R, data, rng)}
@@ -104,11 +103,9 @@ class Ours:
             init["L_tril"] = np.tile((rho * np.eye(P))[np.tril_indices(P)], (R, 1))
         tiled = [np.tile(each, (R, *[1] * each.ndim)) for each in data]
         if rank not in self._compiled:
-            loop, shared = vi.loop(self.model, rank, ADVI["steps"], vi.RATES[rank], self.observed)
-            optimise = parallel(loop, *vi.arguments(shared, init, rng), *tiled)
-            self._compiled[rank] = lambda init, data, rng: optimise(*vi.arguments(shared, init, rng), *data)
-        params, averages, loss = self._compiled[rank](init, tiled, rng)
-        ends = vi.ends(params, averages, loss, rank, self.draws, rng)
+            self._compiled[rank] = vi.Descent(self.model, rank, ADVI["steps"], vi.RATES[rank], R, self.observed, tiled)
+        params, averages, losses = self._compiled[rank](init, rng, tiled)
+        ends = vi.ends(params, averages, losses, rank, self.draws, rng)
         found = vi.best(ends, lambda v: self.log_joint(v, *data), R)
         values = {name: np.asarray(v)[None] for name, v in self.constrain(ends.draws(found.run)).items()}
         return Outcome(values, True, found.converged)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from mixtures.errors import ConvergenceWarning
 from models import vi
-from models.flat import counting, parallel
+from models.loops import Tell
 from reports.validation.methods.starts import jittered
 from reports.validation.results import Joined, from_unconstrained
 from reports.validation.target import Target
@@ -29,7 +28,7 @@ def fit(
     rank: str = "meanfield",
     steps: int = 20_000,
     restarts: int = 4,
-    tell: Callable[[int, int], None] | None = None,
+    tell: Tell = None,
 ) -> Joined:
     """Fit a Gaussian over the unconstrained values by PyMC's ADVI, and draw from it.
 
@@ -47,7 +46,7 @@ def fit(
     steps, restarts : int
         Gradient steps of each run, and runs.
     tell : callable, optional
-        See `models.flat.counting`; without it JAX's cache can keep the compiled loop.
+        Called now and then with how many steps have been made, of all runs together, and their total.
 
     Warns
     -----
@@ -64,12 +63,9 @@ def fit(
         L = np.zeros((P, P))
         np.fill_diagonal(L, rho)
         init["L_tril"] = np.tile(L[np.tril_indices(P)], (restarts, 1))
-    loop, shared = vi.loop(target.model, rank, steps, vi.RATES[rank], count=counting(tell, restarts, steps))
-    arguments = vi.arguments(shared, init, rng)
-    optimise = parallel(loop, *arguments)
+    descend = vi.Descent(target.model, rank, steps, vi.RATES[rank], restarts)
     clock.append(time.perf_counter())
-    params, averages, loss = optimise(*arguments)
-    ends = vi.ends(params, averages, loss, rank, chains * draws, rng)
+    ends = vi.ends(*descend(init, rng, tell=tell), rank, chains * draws, rng)
     found = vi.best(ends, target.log_density, restarts)
     u = ends.draws(found.run)
     log_q = target.log_density(u) - found.log_ratio

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from models.flat import can_run_in_parallel
+from models.loops import Tell
 from models.methods import nuts
 from reports.validation.methods.starts import jittered
 from reports.validation.results import Joined, from_unconstrained
@@ -24,12 +24,9 @@ def fit(
     tune: int = 1000,
     sampler: str = "numpyro",
     target_accept: float = 0.9,
-    tell: Callable[[int, int], None] | None = None,
+    tell: Tell = None,
 ) -> Joined:
-    """Sample the posterior by NUTS, each chain from a start of its own about PyMC's; see `models.methods.nuts.fit`.
-
-    Without ``tell`` the compiled loop calls nothing back, so that JAX's cache can keep it.
-    """
+    """Sample the posterior by NUTS, each chain from a start of its own about PyMC's; see `models.methods.nuts.fit`."""
     began = time.perf_counter()
     seed = int(rng.integers(2**31))
     init = jittered(target, chains, rng)
