@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from mixtures.datasets import load_series
-from mixtures.dynamics import LinearDynamics, Prior, gibbs, local_level, log_likelihood, simulate
+from mixtures.dynamics import (
+    LinearDynamics,
+    Prior,
+    autoregression,
+    gibbs,
+    local_level,
+    log_likelihood,
+    seasonal,
+    simulate,
+)
+from mixtures.dynamics.starts import starts
 from mixtures.engines.kalman import Data
 from mixtures.rows import Sequences
 
@@ -17,6 +27,49 @@ def system(kind):
     priors = {"transition": prior(2, 2, 0.2), "emission": prior(2, 2, 0.5), "initial": prior(2, 1)}
     entries = {} if kind == "full" else {"state_covariance": "diagonal", "observation_covariance": "isotropic"}
     return LinearDynamics.latent(2, 2, priors=priors, **entries)
+
+
+NAN = np.nan
+
+# Models, with the lengths of the sequences.
+CHAINS = {
+    "correlated": (LinearDynamics.latent(2, 3), [20, 10]),
+    "correlated, fewer features than states": (LinearDynamics.latent(3, 2), [30]),
+    "diagonal and in common": (
+        LinearDynamics.latent(2, 3, state_covariance="diagonal", observation_covariance="isotropic"),
+        [20, 10],
+    ),
+    "diffuse, states without noise": (seasonal(4), [15, 15]),
+    "autoregression": (autoregression(3), [30]),
+    "known columns, partly diffuse": (
+        LinearDynamics([[NAN, 1], [NAN, 0]], [[1, NAN], [0, NAN], [0, NAN]], "full", np.eye(3) + 0.3, diffuse=[1, 0]),
+        [30],
+    ),
+    "regressors": (
+        LinearDynamics(np.eye(2), np.cos(np.arange(180.0)).reshape(30, 3, 2), "full", "full", diffuse=True),
+        [30],
+    ),
+}
+
+
+@pytest.mark.parametrize(("model", "lengths"), CHAINS.values(), ids=CHAINS)
+def test_compiled_sweeps_make_the_chain_of_plain_ones(model, lengths):
+    """They take the same numbers from the generator in the same order."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((30, model.D)).cumsum(0)
+    x[rng.random(x.shape) < 0.2] = np.nan
+    data = Data(Sequences(x, lengths))
+    model = model.with_prior(data.x)
+    now = gibbs.Sweep(None, None, model.theta(starts(model, data, 2, rng)[1]))
+    kept, lp = gibbs.run(model, data, now.theta, np.random.default_rng(1), 3, 1, 2)
+    rng, plain = np.random.default_rng(1), []
+    for _ in range(7):
+        now = gibbs.sweep(model, data, now.theta, rng)
+        plain.append(now)
+    for i, held in enumerate((plain[2], plain[4], plain[6])):
+        for name, value in kept.items():
+            np.testing.assert_allclose(value[i], held.theta[name], rtol=1e-9, atol=1e-9)
+        assert lp[i] + model.log_prior(held.theta) == pytest.approx(gibbs.log_joint(model, held), abs=1e-8)
 
 
 def told(theta, x):

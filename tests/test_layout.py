@@ -142,15 +142,20 @@ def test_mixtures_loads_numpy_and_scipy_alone():
         ROOT / "mixtures" / name
         for name in (
             "engines/chains.py",
+            "dynamics/compiled.py",
+            "dynamics/sweeps.py",
             "engines/coded.py",
+            "engines/diffuse.py",
             "engines/fused.py",
             "engines/lanes.py",
             "engines/recursions.py",
+            "engines/sampling.py",
             "engines/seeding.py",
             "engines/short.py",
             "engines/softmax.py",
             "engines/split.py",
             "engines/steps.py",
+            "engines/triangles.py",
             "engines/vectors.py",
             "engines/whole.py",
         )

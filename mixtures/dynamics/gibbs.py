@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,9 @@ from mixtures.errors import ConvergenceWarning
 from mixtures.methods.gibbs import RHAT, split_rhat
 from mixtures.rows import Rows
 from mixtures.seeds import Rng, generator
+
+# Sweeps between two calls of ``tell``.
+TOLD = 100
 
 
 class Sweep(NamedTuple):
@@ -91,24 +95,15 @@ def fit(
         raise ValueError(f"draws is {draws}, tune {tune}, chains {chains} and thin {thin}; each must be at least 1")
     began, rng, data, model = time.perf_counter(), generator(rng), checked(x, model), model.with_prior(x)
     first = [model.theta(at) for at in starts(model, data, chains + 1, rng)[1:]]
-    kept: list[Theta] = []
-    lp = np.empty((chains, draws))
-    total, done = chains * (tune + draws * thin), 0
+    total, each = chains * (tune + draws * thin), tune + draws * thin
+    held = []
     for chain, (theta, own) in enumerate(zip(first, rng.spawn(chains), strict=True)):
-        for number in range(tune + draws * thin):
-            now = sweep(model, data, theta, own)
-            theta = now.theta
-            place, rest = divmod(number - tune, thin)
-            if number >= tune and rest == thin - 1:
-                kept.append(theta)
-                lp[chain, place] = log_joint(model, now)
-            done += 1
-            if done % 100 == 0 or done == total:
-                tell(done, total)
-    posterior = {
-        name: np.stack([each[name] for each in kept]).reshape(chains, draws, *kept[0][name].shape)
-        for name in model.dims
-    }
+        told = partial(_tell, tell, chain * each, total)
+        held.append(run(model, data, theta, own, draws, tune, thin, told))
+    posterior = {name: np.stack([kept[name] for kept, _ in held]) for name in model.dims}
+    if model.loadings is not None:
+        posterior["emission"] = np.broadcast_to(model.loadings, (chains, draws, *model.loadings.shape))
+    lp = np.stack([own for _, own in held]) + model.log_prior(posterior)
     rhat = float(split_rhat(_told(posterior, lp)).max())
     if rhat >= RHAT:
         warnings.warn(
@@ -128,8 +123,49 @@ def fit(
     )
 
 
+def run(
+    model: LinearDynamics,
+    data: Data,
+    theta: Theta,
+    rng: np.random.Generator,
+    draws: int,
+    tune: int,
+    thin: int,
+    tell: Callable[[int], None] = lambda done: None,
+) -> tuple[Theta, np.ndarray]:
+    """One chain from ``theta`` on, by compiled sweeps: the draws that are kept, and log p(x, z | theta) of each.
+
+    Raises
+    ------
+    ValueError
+        If the model has no conjugate prior, or the data do not determine its diffuse directions.
+    CollapseError
+        If a matrix that is positive definite is not to rounding.
+    """
+    from mixtures.dynamics.compiled import Chain
+
+    sweep(model, data, theta, np.random.default_rng(0))  # what is to be refused is refused here, in words
+    chain, total = Chain(model, data, theta), tune + draws * thin
+    kept, lp = {name: np.empty((draws, *now.shape)) for name, now in chain.now.items()}, np.empty(draws)
+    for number in range(total):
+        place, rest = divmod(number - tune, thin)
+        held = number >= tune and rest == thin - 1
+        log_z = chain.sweep(rng, held)
+        if held:
+            lp[place] = log_z
+            for name, now in chain.now.items():
+                kept[name][place] = now
+        if number % TOLD == TOLD - 1 or number == total - 1:
+            tell(number + 1)
+    return kept, lp
+
+
+def _tell(tell: Callable[[int, int], None], before: int, total: int, done: int) -> None:
+    tell(before + done, total)
+
+
 def sweep(model: LinearDynamics, data: Data, theta: Theta, rng: np.random.Generator) -> Sweep:
-    """States and missing values given theta, then theta given them."""
+    """States and missing values given theta, then theta given them: the readable reference of `run`."""
     u = rng.standard_normal((len(data.x), model.H))
     v = rng.standard_normal((len(data.x.lengths), int(model.diffuse.sum())))
     at = model.at(theta)

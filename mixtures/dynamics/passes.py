@@ -62,7 +62,7 @@ def complete(model: LinearDynamics, data: Data, z: np.ndarray, theta: Theta, rng
         if not seen.all():
             fill, noise = _filling(R, seen)
             v = np.where(seen, x[rows] - signal[rows], 0) @ fill.T
-            v += rng.standard_normal(v.shape) @ kalman.root_of(noise).T
+            v += rng.standard_normal(v.shape) @ kalman.triangle_of(noise).T
             x[rows] = np.where(seen, x[rows], signal[rows] + v)
     return Data(Sequences(x, data.x.lengths))
 

@@ -31,9 +31,6 @@ from mixtures.rows import Rows, Sequences, as_real
 
 LOG_2PI = float(np.log(2 * np.pi))
 
-# Part of a diffuse direction that the others must leave over for it to be told apart from them.
-TOLD = 1e-9
-
 
 class System(NamedTuple):
     """A linear dynamical system, or what a pass takes of a distribution over several.
@@ -340,31 +337,17 @@ def track(steps: Steps, rows: slice, system: System) -> Track:
 
 def _window(y: np.ndarray, G: np.ndarray, kind: np.ndarray, system: System) -> tuple[Window, float]:
     """The window of a sequence, and the log likelihood of its rows under a flat density of delta."""
-    m, E, P, q = system.m0, system.E, system.P0, system.E.shape[1]
-    log_z, root, kept = 0.0, np.zeros((0, q + 1)), []
-    for t in range(len(y)):
-        if t:
-            m, E, P = system.A @ m, system.A @ E, system.A @ P @ system.A.T + system.Q
-        for number, g in zip(y[t], G[kind[t]], strict=True):
-            if not g.any():
-                log_z -= number**2 / 2
-                continue
-            f = 1 + g @ P @ g
-            K, gap, slope = P @ g / f, number - g @ m, g @ E
-            N = np.eye(len(m)) - np.outer(K, g)
-            m, E, P = m + K * gap, E - np.outer(K, slope), N @ P @ N.T + np.outer(K, K)
-            log_z -= np.log(f) / 2
-            root = np.linalg.qr(np.vstack([root, np.append(slope, gap) / np.sqrt(f)]), mode="r")
-        kept.append((m, E, P))
-        if len(root) >= q and np.all(np.abs(np.diag(root[:q, :q])) > TOLD * np.linalg.norm(root[:q, :q], axis=0)):
-            inverse = np.linalg.inv(root[:q, :q])
-            log_z -= (root[q:, q] ** 2).sum() / 2 + np.log(np.abs(np.diag(root[:q, :q]))).sum()
-            means, slopes, covs = (np.array(part) for part in zip(*kept, strict=True))
-            window = Window(means, slopes, covs, inverse @ root[:q, q], inverse @ inverse.T)
-            return window, log_z + q * LOG_2PI / 2
-    raise ValueError(
-        f"{len(y)} rows do not determine the {q} diffuse directions of the first state: give more rows, or a known start"
-    )
+    from mixtures.engines import diffuse
+
+    (T, H), (_, q) = (len(y), len(system.A)), system.E.shape
+    m, E, P, delta, cov = (np.empty(shape) for shape in ((T, H), (T, H, q), (T, H, H), (q,), (q, q)))
+    A, Q, m0, P0, E0 = (np.ascontiguousarray(a) for a in (system.A, system.Q, system.m0, system.P0, system.E))
+    d, log_z = diffuse.window(y, G, kind, A, Q, m0, P0, E0, m, E, P, delta, cov)
+    if not d:
+        raise ValueError(
+            f"{T} rows do not determine the {q} diffuse directions of the first state: give more rows, or a known start"
+        )
+    return Window(m[:d], E[:d], P[:d], delta, cov), log_z
 
 
 def _integrated(window: Window) -> tuple[np.ndarray, np.ndarray]:
@@ -491,34 +474,27 @@ def root_of(S: np.ndarray) -> np.ndarray:
     return _root(S).T
 
 
+def triangle_of(S: np.ndarray) -> np.ndarray:
+    """`root_of` by Cholesky's method, with zeros below pivots that are zero but for rounding."""
+    from mixtures.engines import recursions
+
+    L = np.empty(S.shape)
+    recursions._root(np.ascontiguousarray(S), L)
+    return L
+
+
 def draw(data: Data, system: System, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """States (N, H) given all of x, the last one first (Carter & Kohn 1994).
 
     Standard normal numbers u (N, H) serve for them, and v (S, q) for the diffuse directions of each sequence.
     """
-    from mixtures.engines import recursions
+    from mixtures.engines import diffuse
 
-    steps, z = collapse(data, system), np.empty_like(u)
+    steps, z, (H, q) = collapse(data, system), np.empty_like(u), system.E.shape
     A, Q = np.ascontiguousarray(system.A), np.ascontiguousarray(system.Q)
+    none = Window(np.empty((0, H)), np.empty((0, H, q)), np.empty((0, H, H)), np.empty(q), np.empty((q, q)))
     for i, rows in enumerate(data.x.slices()):
-        part, own, noise = track(steps, rows, system), z[rows], u[rows]
-        d = 0 if part.window is None else len(part.window.m) - 1
-        own[-1] = part.mean[-1] + root_of(part.covs[part.place[-1]]) @ noise[-1]
-        recursions.draw(part.mean[d:], part.covs, part.place[d:], A, Q, noise[d:], own[d:])
-        if part.window is not None:
-            _draw_window(part.window, system, noise, v[i], own)
+        part = track(steps, rows, system)
+        window = none if part.window is None else part.window
+        diffuse.draw(part.mean, part.covs, part.place, len(window.m), *window, A, Q, u[rows], v[i], z[rows])
     return z
-
-
-def _draw_window(window: Window, system: System, u: np.ndarray, v: np.ndarray, z: np.ndarray) -> None:
-    """delta given the state at the window's last step, and given delta the states before."""
-    A, d, E, (m, P) = system.A, len(window.m) - 1, window.E[-1], _integrated(window)
-    L = np.linalg.lstsq(P, E @ window.cov, rcond=None)[0].T
-    rest = np.eye(len(L)) - L @ E
-    cov = rest @ window.cov @ rest.T + L @ window.P[-1] @ L.T
-    delta = window.delta + L @ (z[d] - m) + root_of(cov) @ v
-    for t in range(d - 1, -1, -1):
-        P, own = window.P[t], window.m[t] + window.E[t] @ delta
-        J = np.linalg.lstsq(A @ P @ A.T + system.Q, A @ P, rcond=None)[0].T
-        N = np.eye(len(A)) - J @ A
-        z[t] = own + J @ (z[t + 1] - A @ own) + root_of(N @ P @ N.T + J @ system.Q @ J.T) @ u[t]

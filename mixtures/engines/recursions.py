@@ -91,7 +91,7 @@ def _update(P, g, K, room):
     return f
 
 
-@njit(nogil=True)
+@njit(nogil=True, cache=True)
 def _root(P, L):
     """L with L L^T = P, whose columns are zero where P adds nothing to those before."""
     n = len(P)

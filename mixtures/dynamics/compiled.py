@@ -1,0 +1,117 @@
+"""A chain of the Gibbs sampler whose sweeps are compiled; `mixtures.dynamics.gibbs.sweep` is one in the plain.
+
+Both take the same numbers from a generator in the same order, so that their chains are the same but for rounding.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mixtures.dynamics import sweeps
+from mixtures.dynamics.joint import Joint
+from mixtures.dynamics.model import LinearDynamics, Theta
+from mixtures.dynamics.regression import Regression
+from mixtures.dynamics.sweeps import Part
+from mixtures.engines import sampling
+from mixtures.engines.kalman import Data
+from mixtures.errors import CollapseError
+
+
+class Chain:
+    """A chain that stands at ``now``, parameters by name, without an emission that is known row by row.
+
+    Parameters
+    ----------
+    model : LinearDynamics
+        With priors.
+    data : Data
+    theta : dict of ndarray
+        Where it begins.
+    """
+
+    def __init__(self, model: LinearDynamics, data: Data, theta: Theta) -> None:
+        H, D = model.H, model.D
+        self.seen = sampling.Seen(data.filled, data.x.edges.astype(np.int64), np.array(data.patterns), data.which)
+        self.parts = [_part(part) for part in model.parts]
+        self.loadings = np.zeros((0, D, H)) if model.loadings is None else np.array(model.loadings, order="C")
+        self.E0 = np.array(np.eye(H)[:, model.diffuse], order="C")
+        self.gaps = int((~data.patterns.all(1))[data.which].sum()) if self.parts[1].joint else 0
+        self.x, self.z = self.seen.x.copy(), np.empty((len(data.x), H))
+        self.s = [tuple(np.empty_like(a) for a in part[-4:]) for part in self.parts]
+        self.shapes = [
+            self._shapes(part, rows) for part, rows in zip(self.parts, _rows_of(data, self.parts), strict=True)
+        ]
+        self.now = {name: np.array(value, dtype=float, order="C") for name, value in theta.items()}
+        if model.loadings is not None:
+            del self.now["emission"]
+
+    @staticmethod
+    def _shapes(part: Part, rows: int | np.ndarray) -> np.ndarray:
+        """Degrees of freedom of the diagonal of Bartlett's triangle, or shapes of the gamma numbers of precisions."""
+        n, free = part.n + np.broadcast_to(rows, part.n.shape), np.isnan(np.diag(part.noise))
+        if part.joint:
+            return n - np.arange(len(n))
+        return np.where(free, n / 2, 1) if not part.common else np.where(free, n, 0).sum(keepdims=True) / 2
+
+    def sweep(self, rng: np.random.Generator, asked: bool) -> float:
+        """States and missing values given the parameters, then these given them; log p(x, z | theta) where it is ``asked``.
+
+        Raises
+        ------
+        CollapseError
+            If a matrix that is positive definite is not to rounding.
+        """
+        now, seen, loadings, z, s = self.now, self.seen, self.loadings, self.z, self.s
+        A, Q, R = now["transition"], now["state_covariance"], now["observation_covariance"]
+        m0, P0 = now["initial_mean"], now["initial_covariance"]
+        C = now.get("emission", self.loadings[:0, :, 0].T)
+        u, v = rng.standard_normal(z.shape), rng.standard_normal((len(seen.edges) - 1, self.E0.shape[1]))
+        whole = sampling.states(seen, C, loadings, R, A, Q, m0, P0, self.E0, u, v, z)
+        if self.gaps:
+            v = rng.standard_normal((self.gaps, len(R)))
+            whole = whole and sweeps.complete(seen, C, loadings, R, z, self.x, v)
+        moves, observes, begins = self.parts
+        sweeps.moved(moves, seen.edges, z, *s[0])
+        sweeps.observed(observes, seen, self.x, loadings, z, *s[1])
+        sweeps.begun(begins, seen.edges, z, *s[2])
+        points, log_z = ((A, Q), (C, R), (m0[:, None], P0)), 0.0
+        for part, point, own, shapes in zip(self.parts, points, s, self.shapes, strict=True):
+            data = tuple(a.copy() for a in own) if asked else own
+            whole = whole and (part.settled or sweeps.drawn(part, *_numbers(part, shapes, rng), *point, *own))
+            log_z += sweeps.log_density(part, *point, *data) if asked else 0.0
+        if not whole:
+            raise CollapseError("a covariance became singular: a noise vanished beside the others")
+        return log_z
+
+
+def _rows_of(data: Data, parts: list[Part]) -> tuple[int | np.ndarray, ...]:
+    """How many rows each regression has, that of x feature by feature unless gaps are drawn."""
+    S, N = len(data.x.lengths), len(data.x)
+    return N - S, N if parts[1].joint else data.patterns[data.which].sum(0), S
+
+
+def _numbers(part: Part, shapes: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers for `sweeps.drawn`, in the order in which `mixtures.dynamics.regression.Regression.sample` takes them."""
+    D, U = part.yu.shape
+    if not part.joint:
+        spread = np.zeros((D, D))
+        spread[np.arange(len(shapes)), np.arange(len(shapes))] = rng.standard_gamma(shapes)
+        return spread, rng.standard_normal((D, U))
+    spread = np.empty((0, 0))
+    if np.isnan(part.noise[0, 0]):
+        spread = rng.standard_normal((D, D))
+        spread[np.diag_indices(D)] = np.sqrt(rng.chisquare(shapes))
+    return spread, np.ascontiguousarray(rng.standard_normal((U, D)).T)
+
+
+def _part(part: Regression) -> Part:
+    """A regression as the compiled sweeps take it."""
+    joint, (D, U) = isinstance(part, Joint), part.free.shape
+    n, yy, yu, uu = np.zeros(D), np.zeros((D, D)), np.zeros((D, U)), np.zeros((D, U, U))
+    if not part.settled:
+        prior = part.prior_moments
+        n[:], yu[:], uu[:] = prior.n, prior.yu, prior.uu
+        yy[:] = prior.yy if joint else np.diag(prior.yy)
+    common, known = bool(getattr(part, "common", False)), np.array(part.known, order="C")
+    noise, free = np.array(part.noise, order="C"), np.array(part.free, order="C")
+    return Part(joint, common, part.settled, part.noisy, known, free, noise, n, yy, yu, uu)
