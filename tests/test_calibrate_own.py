@@ -20,6 +20,8 @@ from reports.comparison.results import ResultsError
 from reports.page import planted as page
 from reports.page.calibration_own import OwnView, verdict_lines
 from reports.studies.calibration.study import FEWEST
+from reports.studies.cells import Cells
+from reports.studies.folder import write_manifest
 from reports.studies.own import ours, planted, study, trials
 from reports.studies.own.departures import departures
 from reports.studies.own.generative import Generative, digest, holding, opened
@@ -401,7 +403,7 @@ def test_the_shell_calibrates_a_file(write, tmp_path, monkeypatch):
         path.unlink()
     refused = command("report", str(folder))
     assert refused.exit_code == 2
-    assert "has no simulations; run `mixtures calibrate` there" in refused.stderr
+    assert "has nothing measured yet; give the command again that began it" in refused.stderr
 
 
 @pytest.mark.robustness("errors")
@@ -506,6 +508,19 @@ def test_the_table_of_planted_faults_is_that_of_the_trials(studied, validated):
     assert page.summary(result).blocks[0].rows[1][0].text == "the prior"
 
 
+def test_saved_trials_are_loaded_with_their_calibration(studied, validated, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "load", {tmp_path / "calibration": studied}.__getitem__)
+    write_manifest(tmp_path, trials.STUDY, trials.FORMAT, {"seed": 0})
+    cells = Cells(tmp_path / "trials", trials.COLUMNS)
+    cells.append("validate", validated.assign(part="validate", trial=0).to_dict("records"))
+    with pytest.raises(ResultsError, match="no trials of every part yet"):
+        trials.load(tmp_path)
+    cells.append("calibrate", [{"part": "calibrate", "trial": 0, "method": "exact", "checks": ""}])
+    loaded = trials.load(tmp_path)
+    assert loaded.calibration is studied
+    assert loaded.table["part"].tolist() == ["calibrate", *["validate"] * len(validated)]
+
+
 def test_the_posterior_of_the_planted_model_is_exact():
     """Its log density differs from the model's log joint by one constant, at ten points."""
     generative, rng = Generative(planted.build), np.random.default_rng(1)
@@ -543,4 +558,6 @@ def test_several_faults_are_not_called_one(reference, rng):
     moved = mean + (right - mean) * np.array([1.0, 1.0, 1.0, 0.7]) + sd * np.array([0.8, 0.0, 0.0, 0.8])
     found = likeliest(moved, right, ["tau", "a", "b", "c"])
     assert found.kind == "several"
-    assert found.sentence.startswith("No single fault explains this")
+    assert found.sentence.startswith("No single fault explains this; the largest departures: ")
+    assert "c is shifted by +0.80 posterior sd, the sd of c is 0.70 times that of the reference" in found.sentence
+    assert "correlation" not in found.sentence

@@ -640,7 +640,10 @@ def test_methods_are_added_to_what_is_there(tmp_path):
 
 def test_folders_that_do_not_fit_are_refused(tmp_path):
     folder = tmp_path / "o"
-    calibrate(QUICK, folder, simulations=FEWEST)
+    result = calibrate(QUICK, folder, simulations=FEWEST)
+    loaded = study.load(folder)
+    assert (loaded.settings, loaded.settings.methods) == (result.settings, result.settings.methods)
+    pd.testing.assert_frame_equal(loaded.table, result.table)
     before = sorted(folder.rglob("*"))
     with pytest.raises(ResultsError, match="n = 10, not 11"):
         calibrate(replace(QUICK, n=11), folder, simulations=FEWEST)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from importlib import import_module
 from importlib.metadata import version
 from itertools import cycle
 from pathlib import Path
@@ -24,6 +25,7 @@ from mixtures import datasets
 from reports import compare
 from reports.commands import terminal
 from reports.commands.app import app
+from reports.commands.report import STUDIES
 from reports.comparison.verdict import CLAIMS
 from reports.page.glance import differences, summary
 from reports.page.view import View
@@ -434,6 +436,20 @@ def test_two_runs_take_two_default_folders(folder):
     ends = [(run.communicate()[1], run.returncode) for run in runs]
     assert [code for _, code in ends] == [0, 0], ends
     assert len(list((folder / "results").iterdir())) == 2
+
+
+def test_report_says_which_results_it_cannot_draw(folder):
+    (folder / "o").mkdir()
+    (folder / "o" / "selection.csv").touch()
+    result = run("report", "o")
+    assert result.exit_code == 2
+    assert "error: o holds a selection, of which its fits are not saved" in result.stderr
+
+
+def test_every_study_can_be_loaded_and_drawn():
+    for module, page in STUDIES.values():
+        assert callable(import_module(module).load)
+        assert callable(import_module(page).render)
 
 
 @pytest.mark.parametrize("lost", ["cavi.zarr/clusters", "metrics.csv", "data.zarr"])

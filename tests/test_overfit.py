@@ -29,7 +29,7 @@ from reports.studies.overfit import summary
 from reports.studies.overfit.fits import fit, plug_in
 from reports.studies.overfit.grid import PRESETS, Cell, Truth, parse, preset
 from reports.studies.overfit.measure import COLUMNS, _occupied, _within, measure
-from reports.studies.overfit.study import again, check_folder, missing, run
+from reports.studies.overfit.study import again, check_folder, load, missing, run
 from reports.studies.overfit.truths import Mixture, overall, replicate
 
 TINY = """
@@ -427,6 +427,17 @@ def test_every_cell_is_there_once(tiny):
 
 def test_workers_change_no_digit(tiny, tmp_path):
     same(run(tiny.grid, tmp_path, workers=2).table, tiny.table)
+
+
+def test_saved_fits_are_loaded_with_their_grid(tmp_path):
+    """Of a seed that the grid's text does not name."""
+    grid = parse(TINY.replace("[12, 30]", "[12]"), "tiny", replicates=2, seed=5)
+    with pytest.raises(ResultsError, match="cannot be read"):
+        load(tmp_path)
+    measured = run(grid, tmp_path)
+    loaded = load(tmp_path)
+    assert loaded.grid == grid
+    pd.testing.assert_frame_equal(loaded.table, measured.table)
 
 
 def test_a_changed_grid_measures_only_what_is_new(tiny, tmp_path):

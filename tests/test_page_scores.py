@@ -11,12 +11,15 @@ import xarray as xr
 from reports import Results, compare
 from reports.metrics import summary as posterior_summary
 from reports.metrics.agreement import Marginal
+from reports.page import leave_one_out
 from reports.page.blocks import Figure
+from reports.page.cells import hundredths
 from reports.page.clusters import clusters
 from reports.page.label_free import _some_points
 from reports.page.scores import prediction, recovery
 from reports.page.summary import summary
 from reports.page.view import View
+from reports.plots.uncertainty import plot_uncertainty
 
 
 def tables(section):
@@ -207,6 +210,23 @@ def test_khats_are_counted_by_band_and_the_bad_points_named(view):
     text = words(section)
     assert "k-hat > 0.68 (2)" in text
     assert "not ranked: CAVI, weighted q" in text
+
+
+def test_a_khat_just_above_its_limit_is_not_written_as_the_limit():
+    limit = SimpleNamespace(good_k=0.7)
+    assert [leave_one_out._khat(k, limit).text for k in (0.70031, 0.7042, 0.6998, 1.3)] == [
+        "0.7003",
+        "0.704",
+        "0.70",
+        "1.30",
+    ]
+
+
+def test_an_error_that_no_decimal_shows_is_not_written():
+    said = [hundredths(-936.7883, se).text for se in (0.0083, 1e-9, 0.0, np.nan)]
+    assert said == ["−936.7883 ± 0.0083", "−936.7883", "−936.79", "−936.79"]
+    (ax,) = plot_uncertainty(None, "", {"em": np.full(9, 1e-13)}).axes
+    assert ax.get_ylim()[1] == 0.05
 
 
 def test_rows_are_those_of_the_data_as_given(results):

@@ -132,7 +132,7 @@ def test_the_page_shows_the_series_and_its_chain(short, tmp_path, monkeypatch):
 
 def test_the_time_of_rows_is_their_name_where_it_rises_evenly():
     time, label = times(np.array(["1900", "1901", "1902"]), 1)
-    assert (time.tolist(), label) == ([1900, 1901, 1902], "name of the row")
+    assert (time.tolist(), label) == ([1900, 1901, 1902], "time")
     assert times(np.array(["1900", "1901", "1902"]), 2)[1] == "row"
     assert times(np.array(["a", "b"]), 1)[0].tolist() == [1, 2]
 

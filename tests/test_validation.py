@@ -163,6 +163,8 @@ def test_a_saved_validation_gives_its_page_again(validation, tmp_path):
         "cost",
     ):
         assert f'<section id="{section}"' in page, section
+    assert page.count("Forest, all parameters") == 1  # what opens the page is not drawn again
+    assert "The axis ends" not in page
     assert "; factorised: differs; no correlation: differs; " in repr(validation)
     assert "agrees" in validation._repr_html_()
 
@@ -393,6 +395,11 @@ def test_a_departure_that_the_limits_allow_is_not_said_to_agree(validation):
     assert "within limits" in [cell.text for cell in row]
     assert "agrees" not in [cell.text for cell in row]
     assert view.overall("exact") == "within limits"
+    table = replace(validation, results=replace(validation.results, manifest=manifest)).verdict()
+    table = table.query("method == 'exact'")
+    assert set(table["state"]) == {"within limits"}
+    (also,) = right.allowed_departures(view, ["laplace", "exact"])
+    assert also == f"A departure of Exact is certain, within the limits: {sentence}"
     assert view.word("nuts", "reference") == "reference"
     manifest["verdict"]["exact"]["tau"]["state"] = "cannot tell"
     assert view.word("exact", "agrees") == "agrees"

@@ -133,6 +133,13 @@ def small(tmp_path_factory):
     return folder, both
 
 
+def test_saved_cells_are_loaded_as_they_were_judged(small):
+    folder, result = small
+    loaded = study.load(folder)
+    assert (loaded.settings, loaded.seeds) == (result.settings, 2)
+    pd.testing.assert_frame_equal(loaded.table, result.table)
+
+
 def test_every_case_has_a_cell_for_each_of_its_claims(small):
     _, result = small
     for seed, count in result.table.groupby("seed").size().items():

@@ -30,13 +30,14 @@ class Saved(Shown):
         -------
         DataFrame
             Columns ``method``, ``claim`` (weights, locations, spreads, clusters, density), ``state`` ("agrees", "differs",
-            "cannot tell", or "reference" for the trusted reference itself) and ``because``, the check that decided it. A
-            method that failed has no rows.
+            "cannot tell", or "reference" for the trusted reference itself; in a validation also "within limits": a departure is
+            certain, and the limits allow it) and ``because``, the check that decided it. A method that failed has no rows.
         """
         import pandas as pd
 
+        view = self._view()
         rows = [
-            (method, claim, said["state"], said["because"])
+            (method, claim, view.word(method, said["state"]), said["because"])
             for method, own in self.results.manifest["verdict"].items()
             for claim, said in own.items()
         ]

@@ -1,15 +1,17 @@
-"""`mixtures report`: make the page of an earlier comparison, validation or calibration of a model again."""
+"""`mixtures report`: make the page of an earlier comparison, validation, calibration or study again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reports.commands.options import Open, refuse
+from reports.commands.options import Open, refuse, relative
 from reports.commands.stopping import outcome
 from reports.commands.terminal import say
 
@@ -18,12 +20,12 @@ def report(
     folder: Annotated[
         Path,
         typer.Argument(
-            metavar="DIR", help="A folder that `mixtures compare`, `validate` or `calibrate MODEL.py` wrote."
+            metavar="DIR", help="A folder that `mixtures compare`, `validate`, `calibrate` or `overfit` wrote."
         ),
     ],
     open_: Open = False,
 ) -> None:
-    """Write the page of an earlier comparison again, from what was saved."""
+    """Write the page of an earlier comparison, validation, calibration or study again, from what was saved."""
     from reports.comparison.files import check_file, check_folder, write_text
     from reports.comparison.results import PAGE, ResultsError
     from reports.studies.cells import CellsError
@@ -42,6 +44,16 @@ def report(
         typer.launch(path.resolve().as_uri())
 
 
+STUDIES = {
+    "calibration-model": ("reports.studies.own.study", "reports.page.calibration_own"),
+    "calibration": ("reports.studies.calibration.study", "reports.page.calibration"),
+    "planted-faults": ("reports.studies.own.trials", "reports.page.planted"),
+    "verdicts": ("reports.studies.verdicts.study", "reports.page.verdicts"),
+    "overfit": ("reports.studies.overfit.study", "reports.page.overfit"),
+}
+"""By the name of a study, the module that loads it and the one that draws its page."""
+
+
 @contextmanager
 def drawn(folder: Path) -> Iterator[Callable[[], str]]:
     """What draws the page of the results in a folder.
@@ -52,17 +64,19 @@ def drawn(folder: Path) -> Iterator[Callable[[], str]]:
         If they cannot be read.
     """
     from reports.studies.folder import has_study
-    from reports.studies.own import study
 
-    if has_study(folder, study.STUDY):
-        from reports.page.calibration_own import render as render_own
-
-        calibration = study.load(folder)
-        yield lambda: render_own(calibration)
-        return
+    for name, (module, page) in STUDIES.items():
+        if has_study(folder, name):
+            where = (str(relative(folder)),) if name == "overfit" else ()
+            yield partial(import_module(page).render, import_module(module).load(folder), *where)
+            return
     from reports.comparison.beside import second_process
-    from reports.comparison.results import Results
+    from reports.comparison.results import Results, ResultsError
 
+    if (folder / "selection.csv").is_file():
+        raise ResultsError(
+            f"{folder} holds a selection, of which its fits are not saved: give `mixtures select` again for its page"
+        )
     results = Results.load(folder)
     from reports.page import render
 

@@ -359,9 +359,11 @@ def two_sample_tables(view: View, methods: list[str], label: str) -> list[Table]
 
 def forest_blocks(view: View, reference: str, label: str) -> list[Figure]:
     """Return the forest in reference units and the marginal densities."""
-    if len(view.posteriors) < 2 or not view.scalars[reference].data_vars:
+    numbers = view.scalars[reference].data_vars if len(view.posteriors) > 1 else {}
+    if not numbers:
         return []
-    return [forest(view, reference, label, FOREST_LIMIT), marginals(view, reference, label)]
+    drawn = [] if len(numbers) <= view.drawn_first else [forest(view, reference, label, FOREST_LIMIT)]
+    return [*drawn, marginals(view, reference, label)]
 
 
 def forest(view: View, reference: str, label: str, limit: int, slug: str = "forest") -> Figure:
@@ -380,14 +382,21 @@ def forest(view: View, reference: str, label: str, limit: int, slug: str = "fore
         }
         for method, values in view.point_values.items()
     }
+    ends = [np.quantile(d[n].values, (0.025, 0.975)) for d in standard.values() for n in shown]
+    far = np.abs([*ends, *([x, x] for own in points.values() for x in own.values())])
+    cut = (
+        f" The axis ends at ±{quantities.FRAME}; what lies beyond is not drawn."
+        if np.nanmax(far) > quantities.FRAME
+        else ""
+    )
+    infinite = " Estimates at the boundary are infinitely far away and left out." if boundary(view) else ""
     picture = plot_forest(
         standard, points, f"distance from the median of {label}, in units of its IQR / 1.349", quantities.FRAME
     )
     return Figure(
         f"Forest, {some_of(shown, names)}, the furthest from {label} first: median, 50% and 95% interval, on the scales of "
         f"the comparison and in units of the reference. A normal posterior spans −2 to 2; a bar shorter than "
-        f"{label}'s claims more certainty, a longer one less. The axis ends {quantities.FRAME} units away at most"
-        f"{'; estimates at the boundary are infinitely far away and left out' if boundary(view) else ''}.",
+        f"{label}'s claims more certainty, a longer one less.{cut}{infinite}",
         [image(picture, "")],
         alt=f"Intervals of {len(shown)} parameters by method. {intervals_words(view, shown[0])}",
         slug=slug,
@@ -442,7 +451,8 @@ def parameter_table(view: View, table: pd.DataFrame, label: str) -> list[Table]:
             rows.append([Cell(target), name_cell(view, method), *cells])
             ids.append(row_id(method, target))
     head = ["parameter", "method", *(MEASURES.get(m, "floor") for m in columns)]
-    caption = f"All {len(names)} parameters against {label}, ± Monte Carlo standard error, the furthest first"
+    every = {1: "The parameter", 2: "Both parameters"}.get(len(names), f"All {len(names)} parameters")
+    caption = f"{every} against {label}, ± Monte Carlo standard error, the furthest first"
     return [Table(caption, head, rows, fold=True, slug="parameters", ids=ids)] if rows else []
 
 

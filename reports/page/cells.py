@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 
 from reports.page.blocks import Cell
-from reports.page.numbers import DASH, fixed, number, percent, places, rhat, seconds, with_error
+from reports.page.numbers import DASH, fixed, number, places, rhat, seconds, with_error
 from reports.page.view import View
+
+NO_ERROR = 5e-5
+"""An error that four decimals do not show."""
 
 
 def name_cell(view: View, method: str) -> Cell:
@@ -20,10 +23,10 @@ def error_cell(x: float, se: float) -> Cell:
 
 
 def hundredths(x: float, se: float) -> Cell:
-    """Return a cell to the error where there is one, else to the hundredth."""
+    """Return a cell to the error where there is one, else to the hundredth; an error below `NO_ERROR` is not written."""
     if math.isnan(x):
         return Cell(DASH)
-    return Cell(with_error(x, se) if se > 0 else fixed(x, 2), x)
+    return Cell(with_error(x, se) if se >= NO_ERROR else fixed(x, 4 if se > 0 else 2), x)
 
 
 def interval_cell(median: float, low: float, high: float) -> Cell:
@@ -50,8 +53,8 @@ def time_cell(x: float | None) -> Cell:
 
 
 def share(x: float | None) -> Cell:
-    """Return a fraction's cell, as a percentage."""
-    return Cell(percent(x), x)
+    """Return a fraction's cell, as a percentage with one decimal, so that a column reads alike."""
+    return Cell(DASH if x is None or math.isnan(x) else f"{fixed(100 * x, 1)}%", x)
 
 
 def khat_cell(view: View, method: str) -> Cell:

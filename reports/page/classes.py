@@ -11,7 +11,7 @@ from reports.metrics.classes import classification_table
 from reports.metrics.goodness import FEWEST_A_CELL
 from reports.page import profiles
 from reports.page.blocks import Cell, Figure, Notice, Section, Table, image
-from reports.page.cells import name_cell
+from reports.page.cells import name_cell, share
 from reports.page.numbers import DASH, fixed, number, percent
 from reports.page.trust import no_fit
 from reports.page.view import View
@@ -31,8 +31,8 @@ def classes(view: View) -> Section:
     """Profiles, fit statistics, classification errors and bivariate residuals."""
     section = Section(
         "classes",
-        "Classes",
-        "What is usually reported of a fit: how well it describes the data, how surely points are put in a class"
+        "Fit and classification" if view.ordered else "Classes",
+        f"What is usually reported of a fit: how well it describes the data, how surely points are put in a {word(view)}"
         + (
             ", and which columns go together more than the classes explain."
             if len(nominal(view)) > 1 and not view.ordered
@@ -49,6 +49,11 @@ def classes(view: View) -> Section:
         section.blocks += classification(view)
     section.blocks += residuals(view)
     return section
+
+
+def word(view: View) -> str:
+    """Return what a row is put in: a state of a chain, else a class."""
+    return "state" if view.ordered else "class"
 
 
 def nominal(view: View) -> list[str]:
@@ -138,18 +143,20 @@ def classification(view: View) -> list[Table]:
     others = [m for m in view.trees if m != view.base]
     role = ", the reference" if view.base == view.reference else ""
     caption = (
-        f"Classification by {view.label(view.base)}{role}: the expected number of points of each class (a row) by "
-        "the class that they are assigned to, their most probable one (columns 0, 1, ...). Off the diagonal are classification "
-        "errors; below each number stands its share of the class"
+        f"Classification by {view.label(view.base)}{role}: the expected number of points of each {word(view)} (a row) "
+        f"by the {word(view)} that they are assigned to, their most probable one (columns 0, 1, ...). Off the diagonal are "
+        f"classification errors; below each number stands its share of the {word(view)}"
     )
     head = [str(k) for k in range(view.n_clusters)]
     tables = [
-        Table(caption, ["class", *head, "in all"], _classified(view, [view.base], named=False), slug="classification")
+        Table(
+            caption, [word(view), *head, "in all"], _classified(view, [view.base], named=False), slug="classification"
+        )
     ]
     if others:
         rows = _classified(view, others, named=True)
         tables.append(
-            Table("Classification by the other methods", ["method", "class", *head, "in all"], rows, fold=True,
+            Table("Classification by the other methods", ["method", word(view), *head, "in all"], rows, fold=True,
                   slug="classification-others")
         )  # fmt: skip
     return tables
@@ -162,7 +169,7 @@ def _classified(view: View, methods: list[str], *, named: bool) -> list[list[Cel
         table = classification_table(r)
         for k, own in enumerate(table):
             total = own.sum()
-            cells = [Cell(fixed(v, 1), float(v), note=percent(v / total) if total > 0 else "") for v in own]
+            cells = [Cell(fixed(v, 1), float(v), note=share(v / total).text if total > 0 else "") for v in own]
             lead = [name_cell(view, method)] if named else []
             rows.append([*lead, Cell(f"cluster {k}"), *cells, Cell(fixed(total, 1), float(total))])
     return rows

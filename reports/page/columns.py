@@ -39,8 +39,9 @@ def columns(view: View) -> Table:
                 Cell(str(missing) if missing else DASH, missing),
             ]
         )
+    in_brackets = ". In brackets, the rows that have a level" if levels else ""
     return Table(
-        "Columns of the data and what they were taken as. In brackets, the rows that have a level",
+        f"Columns of the data and what they were taken as{in_brackets}",
         ["column", "taken as", "values", "missing"],
         rows,
         fold=len(rows) > 20,

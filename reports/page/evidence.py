@@ -12,7 +12,7 @@ import pandas as pd
 from reports.metrics.quality import limit
 from reports.page.blocks import Cell, Facts, Figure, Notice, Section, Table, image
 from reports.page.cells import hundredths, name_cell
-from reports.page.numbers import DASH, number, with_error
+from reports.page.numbers import DASH, number
 from reports.page.trust import no_fit
 from reports.page.view import View
 from reports.page.words import literal
@@ -94,7 +94,7 @@ def estimates(view: View, numbers: Mapping[str, Number]) -> list[Figure | Table 
         from reports.plots.evidence import plot_evidence
 
         best = table.iloc[0]
-        seen = f"{view.label(best['method'])}, {best['score']}: {with_error(best['value'], best['se'])} nats"
+        seen = f"{view.label(best['method'])}, {best['score']}: {hundredths(best['value'], best['se']).text} nats"
         caption = (
             f"Log evidence on one axis, with two standard errors to each side. The band is the best estimate ({seen}). "
             "Hollow marks failed their checks. The numbers differ by what they leave out, not only by error."

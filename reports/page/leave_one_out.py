@@ -154,7 +154,7 @@ def khat_tables(view: View) -> list[Table]:
                 name_cell(view, method),
                 Cell(ROUTES[route]),
                 *(Cell(str(count), int(count)) for count in counts),
-                Cell(fixed(khat.max(), 2), float(khat.max())),
+                _khat(float(khat.max()), elpd),
                 Cell(fixed(limit, 2), limit),
             ]
         )
@@ -182,11 +182,18 @@ def khat_tables(view: View) -> list[Table]:
     return tables
 
 
+def _khat(khat: float, elpd: Any) -> Cell:
+    """A k-hat to two decimals, or as many as show on which side of its limit it lies, up to four."""
+    above = khat > elpd.good_k
+    places = next((d for d in (2, 3) if (round(khat, d) > elpd.good_k) == above), 4)
+    return Cell(fixed(khat, places), khat)
+
+
 def bad_points(view: View, bad: list[tuple[str, str, int, float]]) -> Table:
     """Return the points whose k-hat is above the limit: method, route, number of the point, k-hat."""
     if not view.has_rows:
         rows = [
-            [name_cell(view, method), Cell(ROUTES[route]), Cell(view.observed[n]), Cell(fixed(khat, 2), khat)]
+            [name_cell(view, method), Cell(ROUTES[route]), Cell(view.observed[n]), _khat(khat, view.loo[method, route])]
             for method, route, n, khat in bad
         ]
         caption = f"Observed values with a k-hat above the limit, the largest first, at most {NAMED} a score"
@@ -199,7 +206,7 @@ def bad_points(view: View, bad: list[tuple[str, str, int, float]]) -> Table:
             name_cell(view, method),
             Cell(ROUTES[route]),
             Cell(str(place[n] + 1), int(place[n] + 1)),
-            Cell(fixed(khat, 2), khat),
+            _khat(khat, view.loo[method, route]),
             *(_seen(view, name, float(v)) for name, v in zip(shown, x.values[n], strict=False)),
         ]
         for method, route, n, khat in bad

@@ -9,6 +9,7 @@ from scipy.stats import norm
 from reports.page.blocks import Cell, Figure, Table, image
 from reports.page.cells import error_cell, name_cell
 from reports.page.numbers import DASH, fixed
+from reports.page.states import times
 from reports.page.view import View
 
 FEATURES = 6
@@ -42,12 +43,13 @@ def figure(view: View, method: str, found: xr.Dataset) -> Figure:
     )
     outside = int((np.abs(found["acf"].values) > LIMIT / np.sqrt(n)).sum())
     seen = f"{outside} of {found['acf'].size} autocorrelations are outside of it"
+    time, xlabel = times(view.data["index"].values, len(view.lengths))
     return Figure(
         f"Forecast [[pseudo-residual|pseudo-residuals]] of {view.label(method)}: the normal quantile of the probability, given "
         "the rows before, of a value up to the row's own. Where the model is right they are standard normal and independent of "
         "each other: 95% and 99% of them lie within the dashed lines, the points in the middle lie on the line, and each "
         f"autocorrelation stays in the grey band with probability 95%. Here {seen}.",
-        [image(plot_pseudo_residuals(method, drawn), "", raster=len(z) > 500)],
+        [image(plot_pseudo_residuals(method, drawn, time, xlabel), "", raster=len(z) > 500)],
         alt=f"Pseudo-residuals of {view.label(method)} in time, against normal quantiles, and their autocorrelations; {seen}.",
         slug="pseudo-residuals",
     )

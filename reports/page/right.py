@@ -9,7 +9,7 @@ from reports.comparison.verdict import CORRELATIONS, LIMITS, SEVERITY
 from reports.metrics.quality import usable
 from reports.page import answer
 from reports.page.numbers import number, with_error
-from reports.page.validation_view import ValidationView
+from reports.page.validation_view import WITHIN, ValidationView
 from reports.page.words import listing, literal
 
 SHOWN = 3
@@ -24,7 +24,8 @@ def answers(view: ValidationView) -> list[tuple[str, str]]:
     rows = [(f"Is {literal(view.label(method))} right?", right(view, method)) for method in view.added]
     ours = [m for m in view.methods if m not in view.added and m != view.manifest["reference"]["method"]]
     if ours or not rows:
-        rows.append(("Other methods" if rows else "Posterior", answer.stand_in(only(view.manifest, ours))))
+        said = [answer.stand_in(only(view.manifest, ours)), *allowed_departures(view, ours)]
+        rows.append(("Other methods" if rows else "Posterior", " ".join(said)))
     rows.append(("Reference", answer.of_reference(view.manifest)))
     if said := [*closeness(view), *weighting(view), *silent(view)]:
         rows.append(("Densities", " ".join(f"{sentence}." for sentence in said)))
@@ -78,6 +79,15 @@ def departure(view: ValidationView, method: str) -> str:
     """Return what is certain to be another than under the reference, be it one fault or several."""
     found = view.manifest["faults"].get(method)
     return literal(found["sentence"]) if found else ""
+
+
+def allowed_departures(view: ValidationView, methods: Sequence[str]) -> list[str]:
+    """Return a sentence for each method that departs for certain and is allowed to."""
+    return [
+        f"A departure of {literal(view.label(method))} is certain, within the limits: {departure(view, method)}"
+        for method in methods
+        if view.overall(method) == WITHIN
+    ]
 
 
 def claim(name: str) -> str:

@@ -300,6 +300,11 @@ def statistics_blocks(view: View) -> list:
     return blocks
 
 
+def tail_words(p: float) -> str:
+    """A tail area to two decimals, and to three where it is near `EXTREME`."""
+    return fixed(p, 2 if 2 * EXTREME < p < 1 - 2 * EXTREME else 3)
+
+
 def _tail_area(view: View, method: str, name: str) -> Cell:
     """A p-value's cell; an extreme one has its error and says how far the data lie from the mean replicate."""
     p = view.value(method, "ppc_p", name)
@@ -307,7 +312,7 @@ def _tail_area(view: View, method: str, name: str) -> Cell:
         return Cell(DASH)
     distance = view.value(method, "ppc_distance", name)
     if EXTREME <= p <= 1 - EXTREME or math.isnan(distance):
-        return Cell(fixed(p, 2 if 0.05 < p < 0.95 else 3), p)
+        return Cell(tail_words(p), p)
     side = "above" if distance > 0 else "below"
     error = fixed(view.se(method, "ppc_p", name), 3)
     return Cell(f"✗ {fixed(p, 3)}", p, tone="bad", note=f"± {error}, {number(abs(distance), 2)} sd {side}")

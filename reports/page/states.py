@@ -13,8 +13,8 @@ from reports.metrics.chain import dwell_times
 from reports.metrics.summary import INTERVAL
 from reports.page import quantities
 from reports.page.blocks import Cell, Figure, Notice, Section, Table, image
-from reports.page.cells import error_cell, interval_cell, name_cell
-from reports.page.numbers import DASH, fixed, number, percent
+from reports.page.cells import error_cell, interval_cell, name_cell, share
+from reports.page.numbers import DASH, fixed, number
 from reports.page.trust import no_fit
 from reports.page.view import View
 from reports.page.words import listing, literal
@@ -131,7 +131,7 @@ def times(names: np.ndarray, sequences: int) -> tuple[np.ndarray, str]:
         return rows, "row"
     steps = np.diff(values)
     if sequences == 1 and len(steps) and (steps > 0).all() and np.ptp(steps) < 1e-9 * abs(steps[0]):
-        return values, "row" if np.array_equal(values, rows) else "name of the row"
+        return values, "row" if np.array_equal(values, rows) else "time"
     return rows, "row"
 
 
@@ -175,7 +175,7 @@ def chain_table(view: View) -> Table:
                     Cell(f"state {k}"),
                     name_cell(view, method),
                     _interval(shares[method].isel(cluster=k)),
-                    Cell(percent(view.value(method, "class_share", target))),
+                    share(view.value(method, "class_share", target)),
                     _dwell(stay[method].isel(cluster=k)),
                     Cell(DASH if math.isnan(visits) else fixed(visits, 0), visits),
                     error_cell(view.value(method, "dwell_observed", target), view.se(method, "dwell_observed", target)),
@@ -243,8 +243,8 @@ def dwell_figure(view: View) -> Figure:
     ]
     return Figure(
         "How long visits to each state last: the share of at least so many steps on the most probable path of "
-        f"{view.label(base)} (black), and under its transitions, a geometric distribution (coloured, with the central 90% band "
-        "of the posterior). A line that leaves the band from the second step on speaks against a chain that does not remember "
+        f"{view.label(base)} (thick), and under its transitions, a geometric distribution (dashed, with the central 90% band "
+        "of the posterior). A path that leaves the band from the second step on speaks against a chain that does not remember "
         "how long it has stayed; few visits make a coarse line.",
         [image(plot_dwell(observed, expected, base), "")],
         alt=f"Lengths of visits on the most probable path; {'; '.join(means)}.",

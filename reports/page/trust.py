@@ -147,9 +147,9 @@ def references_table(view: View, label: str) -> Table:
     columns = {
         "median_shift": "median shift",
         "width_ratio": "width ratio",
-        "coverage95": "95% coverage",
+        "coverage95": "coverage",
         "wasserstein": "Wasserstein-1",
-        "wasserstein_floor": "Wasserstein-1 of two halves",
+        "wasserstein_floor": "floor",
     }
     of_mixtures = {"clusters": ("coclustering_error", "co-clustering"), "density": ("predictive_tv", "total variation")}
     measures = {block: list(columns) for block in view.blocks}
@@ -169,8 +169,8 @@ def references_table(view: View, label: str) -> Table:
     beside = ", in co-clustering and in the predictive density" if beside_blocks else ""
     return Table(
         f"The references against each other: how far from {label}, at the worst parameter of each block (shift and distance in "
-        f"units of its IQR / 1.349){beside}. Methods that sample the same posterior in different ways should differ by Monte "
-        "Carlo error alone",
+        f"units of its IQR / 1.349){beside}. The floor is Wasserstein-1 between two halves of {label}. "
+        "Methods that sample the same posterior in different ways should differ by Monte Carlo error alone",
         ["method", "of", *columns.values()],
         rows,
         slug="references",

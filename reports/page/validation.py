@@ -21,15 +21,12 @@ from reports.page.leave_one_out import leave_one_out
 from reports.page.numbers import DASH, number
 from reports.page.opening import verdict
 from reports.page.prior import power_scaling
-from reports.page.scores import statistics_blocks
+from reports.page.scores import statistics_blocks, tail_words
 from reports.page.trust import reference
 from reports.page.validation_view import ValidationView
 from reports.page.view import ADVI
 from reports.page.words import listing, literal, short
 from reports.validation.scales import safe
-
-OVERVIEW = 12
-"""Parameters in the first picture."""
 
 OUTSIDE = 0.01
 """A probability below which a true value lies in a tail."""
@@ -40,7 +37,7 @@ def opening(view: ValidationView) -> Section:
     section = Section("answer", "Answer", "What the numbers below come to, for this model and these data.")
     section.blocks.append(Facts(right.answers(view)))
     if view.reference and len(view.trees) > 1 and view.scalars[view.reference].data_vars:
-        section.blocks.append(forest(view, view.reference, view.label(view.reference), OVERVIEW, "answer"))
+        section.blocks.append(forest(view, view.reference, view.label(view.reference), view.drawn_first, "answer"))
     return section
 
 
@@ -131,7 +128,7 @@ def limits(view: ValidationView) -> Section:
     """What this page cannot say."""
     section = Section("limits", "Limits", "What this page cannot tell.")
     items = [
-        f"The page is about one model, {literal(view.name)}, one set of data and one seed.",
+        f"The page is about one model (“{literal(view.name)}”), one set of data and one seed.",
         "Agreement with the reference is agreement under this model and this prior; it does not make the model true.",
         "A sampler that passed its checks can have missed a mode that no chain found.",
         f"Numbers are compared one at a time, and in pairs by their rank correlations (“{CORRELATIONS}”); what three or more "
@@ -222,7 +219,7 @@ def checks(view: ValidationView) -> Section | None:
                 value(row["observed"]),
                 value(row["median"]),
                 Cell(f"{number(row['low'])} to {number(row['high'])}"),
-                Cell(number(row["p"], 2), row["p"], tone="" if EXTREME <= row["p"] <= 1 - EXTREME else "bad"),
+                Cell(tail_words(row["p"]), row["p"], tone="" if EXTREME <= row["p"] <= 1 - EXTREME else "bad"),
             ]
             for row in rows
         ]

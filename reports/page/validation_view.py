@@ -37,6 +37,8 @@ class ValidationView(View):
             scalar: variable for posterior in posteriors for scalar, variable in variable_of(posterior).items()
         }
 
+    drawn_first = 12
+
     @property
     def title(self) -> str:
         """The page's title in a browser."""

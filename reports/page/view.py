@@ -141,6 +141,9 @@ class View:
         """What is judged of a method, in the order in which it is shown."""
         return list(EVERY)
 
+    drawn_first: int = 0
+    """Up to how many parameters the first picture of the page is their forest, all of them."""
+
     def word(self, method: str, state: str) -> str:
         """The state of a method's claim as a reader sees it."""
         return state

@@ -35,7 +35,7 @@ def plot_dwell(observed: Mapping[int, np.ndarray], expected: xr.Dataset, method:
     for k, ax in zip(range(K), axes.flat, strict=False):
         own = expected.isel(cluster=k)
         ax.fill_between(steps, own["low"], own["high"], step="mid", color=colour, alpha=0.2, linewidth=0)
-        ax.plot(steps, own["median"], drawstyle="steps-mid", color=colour, label="the model")
+        ax.plot(steps, own["median"], drawstyle="steps-mid", color=colour, linestyle=(0, (4, 2)), label="the model")
         lengths = observed.get(k, np.empty(0))
         if len(lengths):
             shares = (lengths[:, None] >= steps).mean(0)

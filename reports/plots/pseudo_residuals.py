@@ -17,7 +17,7 @@ LINES = (1.96, 2.58)
 
 
 @style.drawing()
-def plot_pseudo_residuals(method: str, found: xr.Dataset) -> Figure:
+def plot_pseudo_residuals(method: str, found: xr.Dataset, time: np.ndarray, xlabel: str) -> Figure:
     """Draw a row of three panels for each feature: the residuals in time, their quantiles, their autocorrelations.
 
     Parameters
@@ -25,13 +25,15 @@ def plot_pseudo_residuals(method: str, found: xr.Dataset) -> Figure:
     found
         ``z`` (obs, feature), ``ordered`` and ``expected`` (rank, feature), rising residuals and the normal quantiles they are
         held against, ``acf`` (lag, feature), and ``band`` (feature), twice the standard error of an autocorrelation of zero.
+    time, xlabel
+        When each row is (obs), and what that is.
     """
     features, colour = [str(name) for name in found["feature"].values], style.look(method).colour
     figure, axes = style.panels(len(features), 3, height=2.2, width_ratios=[2, 1, 1.4])
     for row, name in zip(axes, features, strict=True):
         own = found.sel(feature=name)
         z = own["z"].values
-        row[0].scatter(np.arange(1, len(z) + 1), z, style.dot(len(z)), colour, linewidths=0)
+        row[0].scatter(time, z, style.dot(len(z)), colour, linewidths=0)
         for line in LINES:
             row[0].axhline(line, color=style.MUTED, linewidth=0.7, linestyle=(0, (4, 3)))
             row[0].axhline(-line, color=style.MUTED, linewidth=0.7, linestyle=(0, (4, 3)))
@@ -45,6 +47,6 @@ def plot_pseudo_residuals(method: str, found: xr.Dataset) -> Figure:
         row[2].vlines(own["lag"], 0, own["acf"], color=colour, linewidth=2)
     for ax, title in zip(axes[0], ("in time", "against normal quantiles", "autocorrelation"), strict=True):
         ax.set_title(title)
-    for ax, label in zip(axes[-1], ("row", "normal quantile", "lag"), strict=True):
+    for ax, label in zip(axes[-1], (xlabel, "normal quantile", "lag"), strict=True):
         ax.set_xlabel(label)
     return figure

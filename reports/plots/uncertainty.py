@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 LARGEST, SMALLEST = 60, 3
 """Areas of the marks of a point whose uncertainty is the largest possible, and of a certain one."""
 
+LEAST = 0.05
+"""Uncertainty that the axis reaches where all points are more certain."""
+
 
 @style.drawing()
 def plot_uncertainty(points: xr.Dataset | None, title: str, curves: Mapping[str, np.ndarray]) -> Figure:
@@ -63,6 +66,6 @@ def _curves(ax: Axes, curves: Mapping[str, np.ndarray]) -> None:
         ax.plot(np.arange(1, len(uncertainty) + 1), -np.sort(-uncertainty), color=look.colour, linestyle=look.line)
     ax.set(title="All points, by method", xlabel="point, the least certain first", ylabel="uncertainty", xscale="log")
     ax.xaxis.set_major_formatter(lambda n, _: f"{n:g}")
-    ax.set_ylim(0, None)
+    ax.set_ylim(0, max(ax.get_ylim()[1], LEAST))
     ax.margins(x=0)
     ax.grid(axis="y")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,6 +67,26 @@ def check_study(folder: Path, study: str, what: str, version: int) -> dict[str, 
 def has_study(folder: Path, study: str) -> bool:
     """Whether a folder is that of a study of this name."""
     return _path(folder, study).is_file()
+
+
+def saved[S](
+    folder: Path, study: str, what: str, version: int, settings: Callable[..., S], count: str
+) -> tuple[S, int, dict[str, Any]]:
+    """What is saved of a study: its settings, the number in its manifest under ``count``, and the manifest.
+
+    Raises
+    ------
+    ResultsError
+        If there is none, or it is damaged.
+    """
+    manifest = check_study(folder, study, what, version)
+    if manifest is None or not any((folder / CELLS).glob("*.parquet")):
+        raise ResultsError(f"{folder} has nothing measured yet; give the command again that began it")
+    try:
+        given = {name: tuple(v) if isinstance(v, list) else v for name, v in manifest["settings"].items()}
+        return settings(**given), int(manifest[count]), manifest
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ResultsError(f"the manifest of {folder} is damaged ({type(error).__name__}: {error})") from error
 
 
 def write_manifest(folder: Path, study: str, version: int, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -224,7 +224,8 @@ def likeliest(
     P = u.shape[-1]
     sizes = [effective(draws, own) for draws, own in zip((u, reference), independent, strict=True)]
     flat, other = u.reshape(-1, P), reference.reshape(-1, P)
-    if not departs(flat, other, *sizes):
+    departing = departures(flat, other, *sizes)
+    if not departing.any():
         return None
     method, right, scales = Moments.of(flat), Moments.of(other), scales or ["as it is"] * P
     n = 1 / (1 / sizes[0].min() + 1 / sizes[1].min())
@@ -242,7 +243,7 @@ def likeliest(
     best = int(np.argmin(scores))
     chosen = candidates[best]
     if left[best] > (1 - EXPLAINED) * divergence:
-        return Fault("several", "", _several(method, right, names), np.nan, divergence, left[best])
+        return Fault("several", "", _several(method, right, names, departing), np.nan, divergence, left[best])
     share = f" This explains {100 * (1 - left[best] / divergence):.0f}% of the difference."
     return Fault(chosen.kind, chosen.where, chosen.sentence + share, chosen.size, divergence, left[best])
 
@@ -259,10 +260,11 @@ def effective(draws: np.ndarray, independent: bool) -> np.ndarray:
     return np.minimum(*(np.asarray(array_stats.ess(each, method="mean")) for each in (values, offset**2)))
 
 
-def departs(u: np.ndarray, reference: np.ndarray, n: np.ndarray, m: np.ndarray) -> bool:
-    """Whether a mean, an sd or a correlation of draws (., P) differs from the reference by more than Monte Carlo error.
+def departures(u: np.ndarray, reference: np.ndarray, n: np.ndarray, m: np.ndarray) -> np.ndarray:
+    """Which means (P), sds (P) and correlations of draws (., P) differ from the reference by more than Monte Carlo error.
 
-    Each by its normal approximation, at `FALSE_ALARMS` by Bonferroni over all; correlations as Fisher's z of normal scores.
+    Each by its normal approximation, at `FALSE_ALARMS` by Bonferroni over all; correlations as Fisher's z of normal scores, in
+    the order of ``np.triu_indices``.
     """
     P = u.shape[1]
     sides = [(Moments.of(draws), stats.kurtosis(draws, fisher=False), size) for draws, size in ((u, n), (reference, m))]
@@ -276,7 +278,7 @@ def departs(u: np.ndarray, reference: np.ndarray, n: np.ndarray, m: np.ndarray) 
         fisher = [np.arctanh(np.corrcoef(_scores(draws), rowvar=False)[pairs]) for draws in (u, reference)]
         z.append((fisher[0] - fisher[1]) / np.sqrt(1 / (least[0] - 3) + 1 / (least[1] - 3)))
     every = np.concatenate(z)
-    return bool(np.abs(every).max() > stats.norm.isf(FALSE_ALARMS / 2 / len(every)))
+    return np.abs(every) > stats.norm.isf(FALSE_ALARMS / 2 / len(every))
 
 
 def _scores(draws: np.ndarray) -> np.ndarray:
@@ -332,8 +334,7 @@ def _lost(method: Moments, right: Moments, names: Sequence[str]) -> Iterator[Can
     pairs = [divmod(int(place), P) for place in np.argsort(-strong, axis=None)[: min(PAIRS, P * (P - 1) // 2)]]
 
     def seen(i: int, j: int) -> str:
-        of = f"of {names[j]} and {names[i]}"
-        return f"{of} is {_number(right.correlations[i, j])} in the reference and {_number(method.correlations[i, j])} here"
+        return _correlation(method, right, names, j, i).removeprefix("correlation ")
 
     for i, j in pairs:
         own = right.covariance.copy()
@@ -394,13 +395,30 @@ def _prior(prior: Callable[[], np.ndarray] | None) -> Iterator[Candidate]:
         yield Candidate("prior", "", Moments.of(draws), 0, words)
 
 
-def _several(method: Moments, right: Moments, names: Sequence[str]) -> str:
+def _several(method: Moments, right: Moments, names: Sequence[str], departing: np.ndarray) -> str:
+    """The largest certain departure of a mean, of an sd and of a correlation, of those that there are."""
+    P = len(names)
     shifts, ratios = (method.mean - right.mean) / right.sd, method.sd / right.sd
-    i, j = int(np.abs(shifts).argmax()), int(np.abs(np.log(ratios)).argmax())
-    return (
-        f"No single fault explains this: the largest shift is {_number(shifts[i], True)} posterior sd, of {names[i]}, "
-        f"the sd that differs most {_number(ratios[j])} times that of the reference, of {names[j]}."
-    )
+    first, second = np.triu_indices(P, 1)
+    lost = (method.correlations - right.correlations)[first, second]
+    moved, widened, other = (np.flatnonzero(each) for each in np.split(departing, [P, 2 * P]))
+    said = []
+    if len(moved):
+        j = moved[np.abs(shifts[moved]).argmax()]
+        said.append(f"{names[j]} is shifted by {_number(shifts[j], True)} posterior sd")
+    if len(widened):
+        j = widened[np.abs(np.log(ratios[widened])).argmax()]
+        said.append(f"the sd of {names[j]} is {_number(ratios[j])} times that of the reference")
+    if len(other):
+        j = other[np.abs(lost[other]).argmax()]
+        said.append(f"the {_correlation(method, right, names, first[j], second[j])}")
+    return f"No single fault explains this; the largest departures: {', '.join(said)}."
+
+
+def _correlation(method: Moments, right: Moments, names: Sequence[str], i: int, j: int) -> str:
+    """A correlation of two parameters in the reference and in the method."""
+    there, here = _number(right.correlations[i, j]), _number(method.correlations[i, j])
+    return f"correlation of {names[i]} and {names[j]} is {there} in the reference and {here} here"
 
 
 def _number(x: float, sign: bool = False) -> str:

@@ -26,13 +26,14 @@ from reports.studies.calibration.posteriors import POSTERIORS, Sample
 from reports.studies.calibration.prior import METHODS, Problem, Settings, draw, model
 from reports.studies.calibration.quantities import quantities
 from reports.studies.cells import Cells
-from reports.studies.folder import CELLS, check_study, write_manifest
+from reports.studies.folder import CELLS, check_study, saved, write_manifest
 from reports.studies.workers import Task, Tell, measure_all
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 3
+STUDY, WHAT = "calibration", "a calibration"
 """Of the simulations: one more whenever the same one would come out otherwise."""
 
 FEWEST = 20
@@ -116,7 +117,7 @@ def check(settings: Settings, folder: Path, simulations: int) -> None:
     k, d = settings.n_components, settings.dimension
     ranks = len(settings.methods) * k * (1 + d + d * (d + 1) // 2)
     check_fits(simulations, "simulations", "ask for fewer with --simulations", each=FIT + 100 * ranks)
-    manifest = check_study(folder, "calibration", "a calibration", FORMAT)
+    manifest = check_study(folder, STUDY, WHAT, FORMAT)
     if manifest is None or not any((folder / CELLS).glob("*.parquet")):  # stopped before its first simulation
         return
     written = manifest.get("settings")
@@ -169,7 +170,7 @@ def calibrate(
         "command": command,
         "model": describe_model(*model(settings)),
     }
-    manifest = write_manifest(folder, "calibration", FORMAT, facts)
+    manifest = write_manifest(folder, STUDY, FORMAT, facts)
     cells = Cells(folder / CELLS, COLUMNS)
     there = cells.read()
     tasks = missing(settings, simulations, set(zip(there["simulation"], there["method"], strict=True)))
@@ -177,6 +178,18 @@ def calibrate(
         simulation, tasks, cells, simulations, workers=workers, scheduler=scheduler, what="simulations", tell=tell
     )
     return Calibration(settings, select(settings, simulations, cells.read() if tasks else there), manifest)
+
+
+def load(folder: Path) -> Calibration[Settings]:
+    """The simulations that a folder has, those of the last run that wrote there.
+
+    Raises
+    ------
+    ResultsError
+        If it has none, or is damaged.
+    """
+    settings, simulations, manifest = saved(folder, STUDY, WHAT, FORMAT, Settings, "simulations")
+    return Calibration(settings, select(settings, simulations, Cells(folder / CELLS, COLUMNS).read()), manifest)
 
 
 def missing(settings: Settings, simulations: int, done: set[tuple[int, str]]) -> list[Task]:

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reports.comparison.capacity import check_workers
+from reports.comparison.results import ResultsError
 from reports.studies.cells import Cells
 from reports.studies.folder import CELLS, check_study, write_manifest
 from reports.studies.overfit.fits import TOGETHER
-from reports.studies.overfit.grid import FORMAT, Cell, Grid
+from reports.studies.overfit.grid import FORMAT, Cell, Grid, parse
 from reports.studies.overfit.measure import COLUMNS, measure
 from reports.studies.workers import Task, Tell, measure_all
 
 if TYPE_CHECKING:
     import pandas as pd
+
+STUDY, WHAT = "overfit", "an overfitting study"
 
 BATCH = 50
 
@@ -48,7 +51,7 @@ def check_folder(folder: Path) -> None:
     ------
     ResultsError
     """
-    check_study(folder, "overfit", "an overfitting study", FORMAT)
+    check_study(folder, STUDY, WHAT, FORMAT)
 
 
 def run(
@@ -85,7 +88,7 @@ def run(
     """
     check_folder(folder)
     check_workers(workers)
-    manifest = write_manifest(folder, "overfit", FORMAT, _facts(grid, command, asked))
+    manifest = write_manifest(folder, STUDY, FORMAT, _facts(grid, command, asked))
     cells = Cells(folder / CELLS, COLUMNS)
     there = cells.read()
     left = missing(grid, set(zip(there["cell"], there["replicate"], strict=True)))
@@ -93,6 +96,26 @@ def run(
     total = len(grid.cells) * grid.replicates
     measure_all(measure, tasks, cells, total, workers=workers, scheduler=scheduler, tell=tell)
     return Study(grid, select(grid, cells.read() if tasks else there), manifest)
+
+
+def load(folder: Path) -> Study:
+    """The fits that a folder has, of the grid that was last measured there.
+
+    Raises
+    ------
+    ResultsError
+        If it has none, or is damaged.
+    """
+    manifest = check_study(folder, STUDY, WHAT, FORMAT)
+    try:
+        facts = manifest or {}
+        grid = parse(facts["grid"], facts["name"], replicates=facts["replicates"], seed=facts.get("seed"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ResultsError(f"the grid of {folder} cannot be read ({type(error).__name__}: {error})") from error
+    table = select(grid, Cells(folder / CELLS, COLUMNS).read())
+    if table.empty:
+        raise ResultsError(f"{folder} has no fits of its grid yet; give the command again that began it")
+    return Study(grid, table, facts)
 
 
 def missing(grid: Grid, done: set[tuple[str, int]]) -> list[Batch]:
@@ -144,6 +167,7 @@ def _facts(grid: Grid, command: str, asked: str) -> dict[str, Any]:
         "command": command,
         "asked": asked,
         "replicates": grid.replicates,
+        "seed": grid.cells[0].seed,
         "cells": len(grid.cells),
         "grid": grid.text,
     }

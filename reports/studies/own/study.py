@@ -27,7 +27,7 @@ from reports.comparison.run import check_known
 from reports.studies.calibration.prior import DIVISIBLE
 from reports.studies.calibration.study import COLUMNS, FEWEST, Calibration, rank, select
 from reports.studies.cells import Cells
-from reports.studies.folder import CELLS, check_study, write_manifest
+from reports.studies.folder import CELLS, check_study, saved, write_manifest
 from reports.studies.own.generative import Build, Draw, Generative, digest, holding
 from reports.studies.own.ours import Ours
 from reports.studies.own.quantities import Quantity, check_quantities, names, quantities
@@ -186,16 +186,7 @@ def load(folder: Path) -> Calibration[Settings]:
     ResultsError
         If it has none, or is damaged.
     """
-    manifest = check_study(folder, STUDY, WHAT, FORMAT)
-    if manifest is None or not any((folder / CELLS).glob("*.parquet")):
-        raise ResultsError(f"{folder} has no simulations; run `mixtures calibrate` there")
-    try:
-        given: dict[str, Any] = {
-            name: tuple(v) if isinstance(v, list) else v for name, v in manifest["settings"].items()
-        }
-        settings, simulations = Settings(**given), int(manifest["simulations"])
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ResultsError(f"the manifest of {folder} is damaged ({type(error).__name__}: {error})") from error
+    settings, simulations, manifest = saved(folder, STUDY, WHAT, FORMAT, Settings, "simulations")
     return Calibration(settings, select(settings, simulations, Cells(folder / CELLS, COLUMNS).read()), manifest)
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from reports.comparison.results import ResultsError
 from reports.studies.calibration.judgement import Band
 from reports.studies.calibration.study import Calibration
 from reports.studies.cells import Cells
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 STUDY, WHAT = "planted-faults", "trials of planted faults"
+CALIBRATION, TRIALS = "calibration", "trials"
+"""Folders of the parts."""
 
 SIMULATIONS = 100
 """Data sets of each calibration of the exact sampler."""
@@ -106,7 +109,7 @@ def run(
     problem = study.Problem(planted.build, planted.fits(DRAWS), {})
     calibration = study.calibrate(
         problem,
-        folder / "calibration",
+        folder / CALIBRATION,
         simulations=simulations,
         seed=seed,
         draws=DRAWS,
@@ -114,7 +117,7 @@ def run(
         tell=lambda done, _: tell(done, total),
         **options,
     )
-    cells = Cells(folder / "trials", COLUMNS)
+    cells = Cells(folder / TRIALS, COLUMNS)
     there = cells.read()
     done = set(zip(there["part"], there["trial"], strict=True))
     tasks = [
@@ -128,6 +131,20 @@ def run(
     )
     table = cells.read()
     return Trials(calibration, table[table["trial"] < trials].sort_values(["part", "trial"], ignore_index=True))
+
+
+def load(folder: Path) -> Trials:
+    """The trials that a folder has.
+
+    Raises
+    ------
+    ResultsError
+        If it has none, or is damaged.
+    """
+    table = Cells(folder / TRIALS, COLUMNS).read()
+    if check_study(folder, STUDY, WHAT, FORMAT) is None or set(table["part"]) != set(PARTS):
+        raise ResultsError(f"{folder} has no trials of every part yet; run `mixtures calibrate --planted-faults` there")
+    return Trials(study.load(folder / CALIBRATION), table.sort_values(["part", "trial"], ignore_index=True))
 
 
 def trial(part: str, seed: int, number: int) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ from reports.comparison.verdict import CLAIMS
 from reports.metrics import agreement
 from reports.metrics.parameters import BLOCKS
 from reports.studies.cells import Cells
-from reports.studies.folder import CELLS, check_study, write_manifest
+from reports.studies.folder import CELLS, check_study, saved, write_manifest
 from reports.studies.verdicts import defects
 from reports.studies.verdicts.cases import DEFECTS, Case, cases
 from reports.studies.verdicts.judged import Side, verdict
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 1
+STUDY, WHAT = "verdicts", "a calibration of the verdict"
 """Of the cells: one more whenever the same one would come out otherwise."""
 
 # Random numbers of one seed: each of these has its own.
@@ -134,7 +135,7 @@ def check(settings: Settings, folder: Path, seeds: int) -> None:
         raise ValueError(f"simulations is {seeds}; expected at least 1 seed of each problem")
     remedy = "ask for fewer with --simulations"
     check_fits(seeds * len(settings.problems), "data sets", remedy, each=FIT * len(list(cases())))
-    manifest = check_study(folder, "verdicts", "a calibration of the verdict", FORMAT)
+    manifest = check_study(folder, STUDY, WHAT, FORMAT)
     if manifest is None or not any((folder / CELLS).glob("*.parquet")):  # stopped before its first cell
         return
     written = manifest.get("settings")
@@ -181,7 +182,7 @@ def run(
     check(settings, folder, seeds)
     check_workers(workers)
     facts = {"settings": asdict(settings), "seeds": seeds, "command": command}
-    manifest = write_manifest(folder, "verdicts", FORMAT, facts)
+    manifest = write_manifest(folder, STUDY, FORMAT, facts)
     cells = Cells(folder / CELLS, COLUMNS)
     there = cells.read()
     tasks = missing(settings, seeds, set(zip(there["problem"], there["seed"], strict=True)))
@@ -196,6 +197,18 @@ def run(
         tell=tell,
     )
     return Verdicts(settings, seeds, select(settings, seeds, cells.read() if tasks else there), manifest)
+
+
+def load(folder: Path) -> Verdicts:
+    """The cells that a folder has, those of the last run that wrote there.
+
+    Raises
+    ------
+    ResultsError
+        If it has none, or is damaged.
+    """
+    settings, seeds, manifest = saved(folder, STUDY, WHAT, FORMAT, Settings, "seeds")
+    return Verdicts(settings, seeds, select(settings, seeds, Cells(folder / CELLS, COLUMNS).read()), manifest)
 
 
 def missing(settings: Settings, seeds: int, done: set[tuple[str, int]]) -> list[Task]:
