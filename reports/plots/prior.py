@@ -64,11 +64,11 @@ def plot_sensitivity(table: pd.DataFrame, limit: float) -> Figure:
     ax.annotate(
         "strong prior / weak likelihood", (0.98, 0.02), xycoords="axes fraction", ha="right", va="bottom", **words
     )
-    for row in shown.nlargest(1, "prior").itertuples():
-        beside = row.prior < limit  # nothing lies to its right, and there is room as far as the limit and beyond
+    for row in shown.nlargest(1, "prior").to_dict("records"):
+        beside = row["prior"] < limit  # nothing lies to its right, and there is room as far as the limit and beyond
         ax.annotate(
-            style.shortened(str(row.target), 34),
-            (row.prior, row.likelihood),
+            style.shortened(str(row["target"]), 34),
+            (row["prior"], row["likelihood"]),
             xytext=(8, 0) if beside else (0, 7),
             textcoords="offset points",
             ha="left" if beside else "right",
