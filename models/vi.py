@@ -1,4 +1,4 @@
-"""Gaussian variational posteriors over the unconstrained values of any PyMC model, fitted by PyMC's ADVI under JAX.
+"""Gaussian variational posteriors over the unconstrained values of any PyMC model, by the steps of PyMC's ADVI under JAX.
 
 See `models.methods.advi` for the algorithm and for how its convergence is judged.
 """
@@ -9,19 +9,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pymc as pm
-import pytensor.tensor as pt
-from pytensor.graph.replace import clone_replace
-from pytensor.tensor.variable import TensorVariable
 
-from models.flat import by_jax
+from models.flat import Flat
 from models.loops import Loops, Tell
 
-INFERENCES = {"meanfield": pm.ADVI, "fullrank": pm.FullRankADVI}
 PARAMETERS = {"meanfield": ("mu", "rho"), "fullrank": ("mu", "L_tril")}
 RATES = {"meanfield": 0.01, "fullrank": 0.001}
 LAST_RATE = 0.01
 TRACE = 500
+
+# Decays of the two moments of the gradient, and what is added to the root of the second: those of PyMC.
+ADAM = 0.9, 0.999, 1e-8
 
 # The part of the steps whose average is compared with the end, and by how many nats their ELBOs may differ: a normal q that is
 # off by d nats is off by sqrt(2 d) standard deviations in one direction, or by less in each of several.
@@ -130,46 +128,34 @@ def unsettled(rise: float) -> str:
 
 
 class Descent:
-    """PyMC's steps in loops, compiled for all data of one shape: built once, run as often as needed.
+    """The steps of `pymc.ADVI` or `pymc.FullRankADVI` in loops, compiled for all data of one shape.
+
+    Loss, gradient and step are PyMC's: one draw, and Adam with PyMC's constants. But JAX derives the gradient from the log
+    joint; PyTensor would take several times as long to derive one and to simplify it.
 
     Parameters
     ----------
-    model : pymc.Model
+    flat : Flat
     rank : {"meanfield", "fullrank"}
     steps : int
     learning_rate : float
     restarts : int
         Runs side by side.
-    data : sequence
-        Observed values of the model that every run is given; see `flatten`.
     like : sequence of ndarray, shape (restarts, ...)
-        Some ``data`` for every run.
+        Some data for every run, if the log joint takes data.
     """
 
     def __init__(
         self,
-        model: pm.Model,
+        flat: Flat,
         rank: str,
         steps: int,
         learning_rate: float,
         restarts: int,
-        data: Sequence[TensorVariable] = (),
         like: Sequence[np.ndarray] = (),
     ) -> None:
         import jax
-
-        inference = INFERENCES[rank](model=model, random_seed=0)
-        (group,) = inference.approx.groups
-        rate, noise = pt.scalar("rate"), pt.matrix("noise", shape=(None, group.ddim))
-        updates = inference.objective.updates(
-            obj_n_mc=1,
-            obj_optimizer=pm.adam(learning_rate=rate),
-            more_replacements={group.symbolic_initial: noise},
-        )
-        inputs, arguments = ([variable.type() for variable in some] for some in (updates, data))
-        given = dict(zip([*updates, *data], [*inputs, *arguments], strict=True))
-        outputs = clone_replace([*updates.values(), updates.loss], given)
-        move = by_jax([*inputs, noise, rate, *arguments], outputs)
+        import jax.numpy as jnp
 
         fall = np.clip((np.arange(steps) / steps - 0.5) / 0.4, 0, 1)
         rates = learning_rate * (LAST_RATE + (1 - LAST_RATE) * (1 + np.cos(np.pi * fall)) / 2)
@@ -177,26 +163,43 @@ class Descent:
         shares = np.zeros(steps)
         shares[first:last] = 1 / (last - first)
 
-        def begin(seed, state):
-            nothing = {name: jax.numpy.zeros_like(value) for name, value in self._parameters(state).items()}
-            return jax.random.split(jax.random.PRNGKey(seed), steps), state, nothing
+        def loss(params, noise, *data):
+            if rank == "meanfield":
+                scale = jax.nn.softplus(params["rho"])
+                v = params["mu"] + scale * noise
+            else:
+                L = jnp.zeros((flat.size, flat.size)).at[np.tril_indices(flat.size)].set(params["L_tril"])
+                scale = jax.nn.softplus(jnp.diagonal(L))
+                v = params["mu"] + jnp.fill_diagonal(L, scale, inplace=False) @ noise
+            log_q = -(noise**2).sum() / 2 - flat.size / 2 * np.log(2 * np.pi) - jnp.log(scale).sum()
+            return log_q - flat.log_joint(v, *data)
 
-        def step(carry, number, *data):
-            keys, state, averages = carry
-            drawn = jax.random.normal(keys[number], (1, group.ddim))
-            *state, loss = move(*state, drawn, jax.numpy.asarray(rates)[number], *data)
-            share = jax.numpy.asarray(shares)[number]
-            averages = {name: averages[name] + share * value for name, value in self._parameters(state).items()}
-            return (keys, state, averages), loss
+        def begin(seed, params):
+            nothing = jax.tree.map(jnp.zeros_like, params)
+            return jax.random.split(jax.random.PRNGKey(seed), steps), params, nothing, nothing, nothing
 
-        self._rank, self._shared = rank, list(updates)
-        some = self._arguments({"mu": np.zeros((restarts, group.ddim))}, np.random.default_rng(0))
-        self._loops = Loops(begin, step, steps, some, like)
+        def step(state, number, *data):
+            keys, params, m, s, averages = state
+            noise = jax.random.normal(keys[number], (1, flat.size))[0]
+            value, gradient = jax.value_and_grad(loss)(params, noise, *data)
+            first, second, epsilon = ADAM
+            t = number + 1
+            rate = jnp.asarray(rates)[number] * jnp.sqrt(1 - second**t) / (1 - first**t)
+            m = jax.tree.map(lambda m, g: first * m + (1 - first) * g, m, gradient)
+            s = jax.tree.map(lambda s, g: second * s + (1 - second) * g**2, s, gradient)
+            params = jax.tree.map(lambda p, m, s: p - rate * m / (jnp.sqrt(s) + epsilon), params, m, s)
+            averages = jax.tree.map(lambda a, p: a + jnp.asarray(shares)[number] * p, averages, params)
+            return (keys, params, m, s, averages), value
+
+        P = flat.size
+        sizes = {"mu": P, "rho": P, "L_tril": P * (P + 1) // 2}
+        some = {name: np.zeros((restarts, sizes[name])) for name in PARAMETERS[rank]}
+        self._loops = Loops(begin, step, steps, (np.arange(restarts), some), like)
 
     def __call__(
         self, init: dict[str, np.ndarray], rng: np.random.Generator, data: Sequence[np.ndarray] = (), tell: Tell = None
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
-        """Run from PyMC's parameters of q (restarts, ...), by name; what ``init`` does not name begins at zero.
+        """Run from PyMC's parameters of q (restarts, ...), by name.
 
         Returns
         -------
@@ -204,19 +207,9 @@ class Descent:
             q's parameters at the end, and their averages over the steps of `AVERAGED`.
         losses : ndarray, shape (restarts, steps)
         """
-        (_, state, averages), losses = self._loops(self._arguments(init, rng), data, tell)
-        return self._parameters(state), averages, losses
-
-    def _parameters(self, state: Sequence[Any]) -> dict[str, Any]:
-        named = {str(shared.name): value for shared, value in zip(self._shared, state, strict=True)}
-        return {name: value for name, value in named.items() if name in PARAMETERS[self._rank]}
-
-    def _arguments(self, init: dict[str, np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Seeds and states to begin the runs with."""
-        restarts = len(init["mu"])
-        seeds = rng.integers(2**31, size=restarts)
-        zeros = [np.zeros((restarts, *variable.get_value().shape)) for variable in self._shared]
-        return seeds, [init.get(str(variable.name), zero) for variable, zero in zip(self._shared, zeros, strict=True)]
+        seeds = rng.integers(2**31, size=len(init["mu"]))
+        (_, params, _, _, averages), losses = self._loops((seeds, init), data, tell)
+        return params, averages, losses
 
 
 def gaussian(params: dict[str, np.ndarray], rank: str) -> tuple[np.ndarray, np.ndarray]:

@@ -459,7 +459,8 @@ def test_a_chain_that_pymc_cut_short_when_interrupted_is_no_result(one_cluster, 
         nuts.fit(x, family, allocation, rng=np.random.default_rng(0), draws=10, tune=10, chains=2, sampler="pymc")
 
 
-def test_advi_takes_the_steps_of_pymc_and_averages_them(one_cluster, monkeypatch):
+@pytest.mark.parametrize("rank", ["meanfield", "fullrank"])
+def test_advi_takes_the_steps_of_pymc_and_averages_them(rank, one_cluster, monkeypatch):
     import jax
     import pytensor
 
@@ -467,11 +468,13 @@ def test_advi_takes_the_steps_of_pymc_and_averages_them(one_cluster, monkeypatch
     model = joint.build(*one_cluster)
     P = flatten(model, ("weights",)).size
     steps = 40
-    init = {"mu": np.full((1, P), 0.1), "rho": np.full((1, P), -1.0)}
-    _, averages, losses = vi.Descent(model, "meanfield", steps, 0.01, 1)(init, np.random.default_rng(0))
+    scales = {"rho": np.full((1, P), -1.0)} if rank == "meanfield" else {"L_tril": np.full((1, P * (P + 1) // 2), -0.1)}
+    init = {"mu": np.full((1, P), 0.1)} | scales
+    flat = flatten(model, ("weights",))
+    _, averages, losses = vi.Descent(flat, rank, steps, 0.01, 1)(init, np.random.default_rng(0))
     seeds = np.random.default_rng(0).integers(2**31, size=1)
 
-    theirs = pm.ADVI(model=model, random_seed=0)
+    theirs = {"meanfield": pm.ADVI, "fullrank": pm.FullRankADVI}[rank](model=model, random_seed=0)
     (group,) = theirs.approx.groups
     for parameter in group.params:
         parameter.set_value(init[parameter.name][0])

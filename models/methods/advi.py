@@ -4,8 +4,8 @@ PyMC states the problem: the Gaussian q over the unconstrained values v, the one
 
     ELBO = E_q[log p(x, v) - log q(v)]
 
-with its gradient, and Adam. Its step, a PyTensor graph, is run under JAX in one compiled loop and for all restarts at once,
-where `pymc.fit` would return to Python between steps.
+with its gradient, and Adam. `models.vi` makes the same steps under JAX, in compiled loops and for all restarts at once, where
+`pymc.fit` would return to Python between steps.
 
 Convergence. At a constant rate the parameters of q wander about the optimum, and the one-sample estimates scatter by nats, so
 that neither the last step nor the trace tells whether an ascent is over. Their average over many steps does not wander (Dhaka
@@ -54,7 +54,7 @@ def fit(
     start: Fit | None = None,
     tell: Tell = None,
 ) -> Fit:
-    """Fit a Gaussian over the model's unconstrained values by PyMC's ADVI.
+    """Fit a Gaussian over the model's unconstrained values by ADVI as PyMC has it.
 
     Every run starts from the mean and the spread, in the unconstrained space, of the conjugate posterior at the
     responsibilities of ``start``; all but the first move that mean by one draw of the spread. Adam's rate is constant over
@@ -116,7 +116,7 @@ def fit(
     model = joint.build(x, family, allocation, centred=True)
     flat = flatten(model, joint.parameters(family, allocation))
     init = _start(family, allocation, flat, s, restarts, rank, rng)
-    descend = vi.Descent(model, rank, steps, learning_rate, restarts)
+    descend = vi.Descent(flat, rank, steps, learning_rate, restarts)
     clock.append(time.perf_counter())
     ends = vi.ends(*descend(init, rng, tell=tell), rank, draws, rng)
     clock.append(time.perf_counter())
@@ -176,7 +176,7 @@ class Compiled:
         model = joint.build(like, family, allocation, centred=True)
         self._flat = flatten(model, joint.parameters(family, allocation), [observed(model)])
         some = [np.zeros((restarts, *shape))]
-        self._descend = vi.Descent(model, rank, steps, learning_rate, restarts, [observed(model)], some)
+        self._descend = vi.Descent(self._flat, rank, steps, learning_rate, restarts, some)
         v = np.zeros((draws, self._flat.size))
         self._log_joint = jax.jit(jax.vmap(self._flat.log_joint, (0, None))).lower(v, np.zeros(shape)).compile()
         self._constrain = batched(self._flat.constrain, v)
@@ -230,8 +230,8 @@ def _result(
 
 
 def _check(rank: str, steps: int, draws: int, restarts: int) -> None:
-    if rank not in vi.INFERENCES:
-        raise ValueError(f"rank is {rank!r}; expected one of {', '.join(vi.INFERENCES)}")
+    if rank not in vi.PARAMETERS:
+        raise ValueError(f"rank is {rank!r}; expected one of {', '.join(vi.PARAMETERS)}")
     if steps < 200 or draws < 100 or restarts < 1:
         raise ValueError(
             f"steps is {steps}, draws {draws} and restarts {restarts}; expected at least 200 steps, 100 draws and one run"

@@ -42,8 +42,8 @@ class Ours:
         from models.flat import flatten
 
         self.generative, self.draws = generative, draws
-        self.model, self.observed = opened(generative.model, generative.observed)
-        self.flat = flatten(self.model, generative.free, self.observed)
+        model, self.observed = opened(generative.model, generative.observed)
+        self.flat = flatten(model, generative.free, self.observed)
         point = generative.model.initial_point()
         self.start = self.flat.join({name: np.asarray(point[name], dtype=float) for name in self.flat.shapes})
         held = [None] * len(self.observed)
@@ -103,7 +103,7 @@ class Ours:
             init["L_tril"] = np.tile((rho * np.eye(P))[np.tril_indices(P)], (R, 1))
         tiled = [np.tile(each, (R, *[1] * each.ndim)) for each in data]
         if rank not in self._compiled:
-            self._compiled[rank] = vi.Descent(self.model, rank, ADVI["steps"], vi.RATES[rank], R, self.observed, tiled)
+            self._compiled[rank] = vi.Descent(self.flat, rank, ADVI["steps"], vi.RATES[rank], R, tiled)
         params, averages, losses = self._compiled[rank](init, rng, tiled)
         ends = vi.ends(params, averages, losses, rank, self.draws, rng)
         found = vi.best(ends, lambda v: self.log_joint(v, *data), R)

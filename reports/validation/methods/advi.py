@@ -63,7 +63,7 @@ def fit(
         L = np.zeros((P, P))
         np.fill_diagonal(L, rho)
         init["L_tril"] = np.tile(L[np.tril_indices(P)], (restarts, 1))
-    descend = vi.Descent(target.model, rank, steps, vi.RATES[rank], restarts)
+    descend = vi.Descent(target.flat, rank, steps, vi.RATES[rank], restarts)
     clock.append(time.perf_counter())
     ends = vi.ends(*descend(init, rng, tell=tell), rank, chains * draws, rng)
     found = vi.best(ends, target.log_density, restarts)
