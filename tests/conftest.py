@@ -55,8 +55,8 @@ def rng():
 @pytest.fixture(autouse=True)
 def plain_ascents(monkeypatch):
     """Small fits in the readable loop, as in a new process, however many tests ran before; tests of the other ask for it."""
-    for name in ("_repaid", "_ready"):
-        monkeypatch.setattr(f"mixtures.ascent.whole.{name}", lambda: False)
+    for name in ("repaid", "_ready"):
+        monkeypatch.setattr(f"mixtures.ascent.whole.{name}", lambda *_, **__: False)
 
 
 def three_clusters(n: int, rng: np.random.Generator, separation: float = 5.0) -> np.ndarray:

@@ -14,7 +14,8 @@ from sklearn.metrics import adjusted_rand_score
 
 from mixtures import BayesianGaussianMixture, CollapseError, GaussianMixture
 from mixtures.ascent import starts as initial
-from mixtures.estimators import base
+from mixtures.ascent import whole as loops
+from mixtures.estimators import base, densities, predictions
 
 # ------------------------------------------------------------------------------------------------ maximum likelihood
 
@@ -375,10 +376,50 @@ def test_blocks_do_not_change_predictions(estimator, structure, rng, monkeypatch
     x = three_clusters(101, rng)
     mixture = estimator(n_components=3, covariance_type=structure, random_state=0).fit(x)
     whole = [getattr(mixture, name)(x) for name in ("predict", "predict_proba", "score_samples")]
-    monkeypatch.setattr(base, "BLOCK_ELEMENTS", 60)
+    monkeypatch.setattr(densities, "BLOCK_ELEMENTS", 60)
     parts = [getattr(mixture, name)(x) for name in ("predict", "predict_proba", "score_samples")]
     for a, b in zip(whole, parts, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+@every_structure
+@pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
+def test_compiled_predictions_equal_those_in_numpy(estimator, structure, rng, monkeypatch):
+    """More rows than a block has, far from the origin, some far from all components."""
+    x = 1e5 + three_clusters(300, rng) * [1.0, 0.1]
+    mixture = estimator(n_components=3, covariance_type=structure, random_state=0).fit(x)
+    rows = np.concatenate([x, x[:9] * 1.5, [[1e200, 0.0]]])
+    names = ("predict", "predict_proba", "score_samples")
+    plain = [getattr(mixture, name)(rows) for name in names]
+    monkeypatch.setattr(loops, "repaid", lambda *_, **__: True)
+    for name, expected in zip(names, plain, strict=True):
+        answer = getattr(mixture, name)(rows)
+        assert answer.dtype == expected.dtype
+        np.testing.assert_allclose(answer, expected, rtol=1e-12, atol=1e-12)
+    turned = mixture.score_samples(x[::-2])
+    np.testing.assert_allclose(turned, plain[2][: len(x)][::-2], rtol=1e-12)
+
+
+def test_rows_skip_scikit_learns_checks_only_where_all_would_pass(rng, monkeypatch):
+    checked = []
+    original = predictions.validate_data
+    monkeypatch.setattr(predictions, "validate_data", lambda *a, **k: checked.append(1) or original(*a, **k))
+    x = three_clusters(20, rng)
+    mixture = GaussianMixture(2, random_state=0).fit(x)
+    for rows in (x, x.astype(np.float32), np.asfortranarray(x), x[::2]):
+        mixture.predict(rows)
+    assert not checked
+    good = [x.tolist(), x.astype(int), x.astype(">f8"), x.astype(object), pd.DataFrame(x), x.view(np.recarray)]
+    bad = [x[:, :1], x[0], x[:0], x[None], np.where(x > 1, np.nan, x), np.where(x > 1, np.inf, x), x.astype(complex)]
+    for number, rows in enumerate([*good, *bad], start=1):
+        if number <= len(good):
+            mixture.predict(rows)
+        else:
+            failure(lambda rows=rows: mixture.predict(rows))
+        assert len(checked) == number
+    named = GaussianMixture(2, random_state=0).fit(pd.DataFrame(x, columns=["a", "b"]))
+    with pytest.warns(UserWarning, match="X does not have valid feature names"):
+        named.predict(x)
 
 
 # ------------------------------------------------------------------------------------------------ batches

@@ -16,6 +16,7 @@ from mixtures.ascent.climb import climb
 from mixtures.ascent.starts import starts
 from mixtures.engines.passes import blur, noise, one_pass
 from mixtures.errors import CollapseError, DistinctRowsError
+from mixtures.estimators import base
 from mixtures.methods import cavi, em
 
 METHODS = {"em": em, "cavi": cavi}
@@ -26,8 +27,8 @@ ALLOCATIONS = {"dirichlet": Dirichlet.symmetric(3, 0.7), "sticks": StickBreaking
 def loaded(monkeypatch):
     """Compiled loops wherever they serve."""
     pytest.importorskip("mixtures.engines.whole")
-    for name in ("_repaid", "_ready"):
-        monkeypatch.setattr(whole, name, lambda: True)
+    for name in ("repaid", "_ready"):
+        monkeypatch.setattr(whole, name, lambda *_, **__: True)
 
 
 def problem(x, weights, covariance, method, allocation, reg_covar=0.0):
@@ -148,22 +149,55 @@ def test_estimators_fit_the_same_with_either(cls, covariance, rng, monkeypatch):
     x = three_clusters(60, rng, separation=3.0)
     mixture = partial(cls, n_components=3, covariance_type=covariance, n_init=2, random_state=0)
     compiled = mixture().fit(x)
-    monkeypatch.setattr(whole, "_repaid", lambda: False)
+    monkeypatch.setattr(whole, "repaid", lambda *_, **__: False)
     plain = mixture().fit(x)
     assert compiled.n_iter_ == plain.n_iter_
     assert compiled.lower_bound_ == pytest.approx(plain.lower_bound_, rel=1e-10)
     np.testing.assert_allclose(compiled.covariances_, plain.covariances_, rtol=1e-7)
 
 
+@pytest.mark.parametrize("cls", [GaussianMixture, BayesianGaussianMixture])
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_batches_move_estimators_the_same_with_either(cls, covariance, rng, monkeypatch):
+    """Batches of several sizes and one of weighted rows; a ridge that is changed on the way is heeded."""
+    x = 5 + three_clusters(200, rng, separation=3.0) * [1.0, 3.0]
+
+    def learned():
+        mixture = cls(n_components=3, covariance_type=covariance, random_state=0).partial_fit(x[:80])
+        mixture.partial_fit(x[80:140]).set_params(reg_covar=0.1)
+        return mixture.partial_fit(x[140:170]).partial_fit(x[170:], sample_weight=rng.permutation(30) + 1.0)
+
+    monkeypatch.setattr(whole, "repaid", lambda *_, **__: False)
+    state = rng.bit_generator.state
+    plain = learned()
+    rng.bit_generator.state = state
+    monkeypatch.setattr(whole, "repaid", lambda engine="", share=1.0: share < 1)  # of fits, the plain one
+    compiled = learned()
+    assert compiled in base.COMPILED
+    assert plain not in base.COMPILED
+    for name in ("weights_", "means_", "covariances_", "precisions_cholesky_", "precisions_", "degrees_of_freedom_"):
+        if hasattr(plain, name):
+            np.testing.assert_allclose(getattr(compiled, name), getattr(plain, name), rtol=1e-11, atol=1e-13)
+            assert np.shape(getattr(compiled, name)) == np.shape(getattr(plain, name))
+
+
+def test_batches_that_leave_no_digits_are_refused_with_the_same_words(rng):
+    x = np.repeat(rng.standard_normal((2, 1)), 30, axis=0)
+    mixture = GaussianMixture(2, reg_covar=1e-6, random_state=0).partial_fit(x + 1e-3 * rng.standard_normal((60, 1)))
+    mixture.set_params(reg_covar=0)
+    with pytest.raises(CollapseError, match="collapsed: its smallest variance is zero to rounding"):
+        _ = [mixture.partial_fit(x, kappa=0.51) for _ in range(400)]
+
+
 def test_small_fits_run_in_the_plain_loop_until_compiled_loops_repay_their_loading(monkeypatch):
     monkeypatch.undo()
-    monkeypatch.setattr(whole, "ENGINE", "mixtures.engines.none")
-    monkeypatch.setattr(whole, "_plain_ascents", 0)
+    monkeypatch.setattr(whole, "_look_again", 0)
+    repaid = partial(whole.repaid, "mixtures.engines.none")
     for compiled, after in ((True, whole.LOADED_AFTER), (False, whole.COMPILED_AFTER)):
-        monkeypatch.setattr(whole, "_compiled", lambda compiled=compiled: compiled)
+        monkeypatch.setattr(whole, "_compiled", lambda _, compiled=compiled: compiled)
         monkeypatch.setattr(whole, "_plain_ascents", 0)
-        assert not any(whole._repaid() for _ in range(after))
-        assert whole._repaid()
+        assert not any(repaid(share=0.5) for _ in range(2 * after))
+        assert repaid()
 
 
 def test_fits_whose_digits_must_not_depend_on_the_process_take_it_by_size_alone(rng, monkeypatch):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mixtures.ascent.ascend import Ascent, Method, ascend
+from mixtures.ascent.whole import Whole
 from mixtures.engines.passes import one_pass
 from mixtures.errors import CollapseError
 from mixtures.model import Allocation, Family
@@ -52,6 +53,7 @@ def learn(
     kappa: float = 0.75,
     total: float | None = None,
     reg_covar: float = 0.0,
+    compiled: Whole | None = None,
     **climb: Any,
 ) -> Learned:
     """Move on by one batch; the first is climbed to its end.
@@ -72,6 +74,8 @@ def learn(
         Number of observations that the posterior counts; by default those seen so far.
     reg_covar
         See `mixtures.engines.passes.one_pass`.
+    compiled : Whole, optional
+        The steps and the pass over this batch, if it is no first one.
     **climb
         For the first batch: see `mixtures.ascent.ascend.ascend`.
 
@@ -95,8 +99,12 @@ def learn(
         x, weights = informed(x, weights)
         fresh = count(x, weights, True)[1]
     n = previous.n + fresh
-    eta, _ = method(family, allocation, previous.s[None] * (total or previous.n))
-    _, s = one_pass(x, weights, family, rows * allocation.n_components, reg_covar)(eta[0])
+    state = previous.s[None] * (total or previous.n)
+    if compiled:
+        _, s = compiled.pass_(compiled.natural(state)[0][0])
+    else:
+        eta, _ = method(family, allocation, state)
+        _, s = one_pass(x, weights, family, rows * allocation.n_components, reg_covar)(eta[0])
     rho = (fresh / n) ** kappa
     learned = Learned((1 - rho) * previous.s + rho * s / fresh, n, previous.batches + 1)
     _refuse_strangers(method, family, allocation, learned, s)

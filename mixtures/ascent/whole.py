@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,7 +44,27 @@ STRUCTURES = ("full", "tied", "diag", "spherical")
 FAMILIES = (Gaussian, TiedGaussian, DiagonalGaussian, SphericalGaussian)
 METHODS = {("mixtures.methods.em", "step"): False, ("mixtures.methods.cavi", "step"): True}
 
-_plain_ascents = 0
+_plain_ascents, _look_again = 0.0, 0.0
+
+
+class Described(NamedTuple):
+    """Clusters at a state, in the units of the data.
+
+    Attributes
+    ----------
+    means : ndarray, shape (K, D)
+    beta, dof : ndarray, shape (K,)
+        Of the posterior; of Gammas, twice their shape. Of 'tied', the last degrees of freedom are those of all.
+    covariances, roots, precisions : ndarray, shape (K, D, D), (D, D), (K, D) or (K,)
+        W^-1 / dof, of maximum likelihood the covariance; the root U of its inverse U U^T; the inverse.
+    """
+
+    means: np.ndarray
+    beta: np.ndarray
+    dof: np.ndarray
+    covariances: np.ndarray
+    roots: np.ndarray
+    precisions: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -101,6 +121,25 @@ class Whole:
         x, w, extra = self.rows
         return replace(self, rows=(x, w, np.zeros_like(extra))).pass_
 
+    def over(self, x: np.ndarray, weights: np.ndarray | None) -> Whole:
+        """The same model of other rows (N, D)."""
+        return replace(self, rows=(_own(x)[None], _weighted(weights), self.rows[2]))
+
+    def describe(self, s: np.ndarray) -> Described | None:
+        """What the state (K, P) says of the clusters; None where one is empty or too tight for its digits."""
+        from mixtures.engines import attributes
+
+        structure, bayes, m0, beta0, dof0, scale0, _, _, least, _ = self.prior
+        (origin, unit, *_), (K, D) = self.affine, (len(s), m0.shape[1])
+        kind = STRUCTURES[structure]
+        shape = {"full": (K, D, D), "tied": (1, D, D), "diag": (K, 1, D), "spherical": (K, 1, 1)}[kind]
+        found = Described(np.empty((K, D)), np.empty(K), np.empty(K), *(np.empty(shape) for _ in range(3)))
+        prior = m0[0], beta0[0], dof0[0], scale0[0], least
+        if not attributes.describe(_own(s), structure, bayes, *prior, origin, unit, *found):
+            return None
+        own = {"full": (K, D, D), "tied": (D, D), "diag": (K, D), "spherical": (K,)}[kind]
+        return found._replace(**{name: getattr(found, name).reshape(own) for name in Described._fields[3:]})
+
     def climb(
         self, s: np.ndarray, n: float | np.ndarray, tol: float, max_iter: int, accelerate: bool, each: int = 0
     ) -> Runs:
@@ -135,18 +174,19 @@ def whole(
     reg_covar: float = 0.0,
     engine: str = "auto",
     least: int = 0,
+    share: float = 1.0,
 ) -> Whole | None:
     """The compiled ascent where it serves this problem; None elsewhere.
 
     Of fewer than ``least`` terms r_nk t_p, none. Where that is none, it must also repay its loading, which depends on what the
-    process has done before: the last digits of an answer then do too.
+    process has done before: the last digits of an answer then do too. What it saves is ``share`` of an ascent; see `repaid`.
     """
     bayes = METHODS.get((getattr(method, "__module__", ""), getattr(method, "__name__", "")))
     if bayes is None or engine not in ("auto", "fused") or not 0 <= reg_covar < np.inf:
         return None
     if not _suits(x, family, allocation, least):
         return None
-    if not (_ready() if least else _repaid()):
+    if not (_ready() if least else repaid(share=share)):
         return None
     plain = _Plain(method, family, allocation)
     edges = x.edges if isinstance(x, Sequences) else np.empty(0, np.int64)
@@ -189,20 +229,31 @@ def _gaussian(x: Any, family: Any) -> bool:
     return type(family) in FAMILIES and not family.missing
 
 
-def _repaid() -> bool:
-    """Whether the compiled loops are loaded, or as much work has been done as it takes to load or to compile them."""
-    global _plain_ascents
-    if ENGINE in sys.modules:
+def repaid(engine: str = ENGINE, share: float = 1.0) -> bool:
+    """Whether a module of compiled loops is loaded, or as much work has been done as it takes to load or to compile it.
+
+    Each time it is not, ``share`` of an ascent of the plain loop is counted, which is what the loops would have saved.
+    """
+    global _plain_ascents, _look_again
+    if engine in sys.modules:
         return True
-    _plain_ascents += 1
-    return _plain_ascents > LOADED_AFTER and (_plain_ascents > COMPILED_AFTER or _compiled())
+    _plain_ascents += share
+    if _plain_ascents > COMPILED_AFTER:
+        return True
+    if _plain_ascents <= max(LOADED_AFTER, _look_again):
+        return False
+    found = _compiled(engine)
+    _look_again = 0.0 if found else _plain_ascents + LOADED_AFTER / 10
+    return found
 
 
-def _compiled() -> bool:
+def _compiled(engine: str = ENGINE) -> bool:
     """Whether numba's cache has the engine as it is now, as far as the names and times of its files tell."""
-    source = Path(__file__).parents[1] / "engines" / "whole.py"
+    name = engine.rpartition(".")[2]
+    source = Path(__file__).parents[1] / "engines" / f"{name}.py"
     home = os.environ.get("NUMBA_CACHE_DIR")
-    found = Path(home).rglob("whole.climb*.nbc") if home else (source.parent / "__pycache__").glob("whole.climb*.nbc")
+    pattern = f"{name}.*.nbc"
+    found = Path(home).rglob(pattern) if home else (source.parent / "__pycache__").glob(pattern)
     return any(file.stat().st_mtime > source.stat().st_mtime for file in found)
 
 
@@ -215,7 +266,7 @@ def _arrays(
     P, K, D = 1 + int(family.monomials[-1, 0]), allocation.n_components, x.shape[1]
     extra = noise(family, reg_covar)[0][:1] if reg_covar else np.zeros((1, P))
     points = family.features(x.x) if isinstance(x, Sequences) else x
-    rows = _own(points)[None], np.empty((1, 0)) if weights is None else _own(weights)[None], _own(extra)
+    rows = _own(points)[None], _weighted(weights), _own(extra)
     affine = _own(family.origin), _own(np.atleast_2d(family.unit)), family.monomials, parts_of_features(D, P, False)
     numbers = _prior(family, K) if bayes else (np.zeros(D), 0.0, 0.0, np.zeros((D, D)), 0.0)
     labels = (0, np.zeros(1), 0.0)
@@ -240,6 +291,10 @@ def _prior(family: Any, K: int) -> tuple[Any, ...]:
     if family.covariance == "full":
         return p.m, p.beta, p.nu, p.W_inv, normaliser
     return p.m, p.beta, p.a, np.atleast_2d(p.b), normaliser
+
+
+def _weighted(weights: np.ndarray | None) -> np.ndarray:
+    return np.empty((1, 0)) if weights is None else _own(weights)[None]
 
 
 def _own(values: Any) -> np.ndarray:

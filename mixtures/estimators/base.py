@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from abc import ABCMeta, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from itertools import takewhile
 from numbers import Integral, Real
 from time import perf_counter
@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from sklearn.base import BaseEstimator, DensityMixin, _fit_context
+from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
@@ -28,28 +28,21 @@ from mixtures.ascent.candidates import Listener, begun, candidates, climb_from_b
 from mixtures.ascent.climb import Runs
 from mixtures.ascent.online import Learned, learn
 from mixtures.ascent.starts import starts
-from mixtures.ascent.whole import Whole, whole
+from mixtures.ascent.whole import Described, Whole, whole
 from mixtures.chunks import Chunked, held
-from mixtures.engines.missing import densities
 from mixtures.engines.passes import blur, noise, one_pass
-from mixtures.engines.responsibilities import fold, log_sum, normalise
 from mixtures.errors import CollapseError, DistinctRowsError, FeatureError, stamped, unstamped
-from mixtures.estimators.chunked import answered, counted, rows_of, total
+from mixtures.estimators.chunked import counted, rows_of, total
+from mixtures.estimators.densities import in_blocks, log_densities
 from mixtures.estimators.given import Start, start_of
-from mixtures.estimators.structures import MATRICES, blurred_root, family_of, shape_of, theta_of
+from mixtures.estimators.predictions import Predictions
+from mixtures.estimators.structures import MATRICES, blurred_root, family_of, shape_of
 from mixtures.families.scaling import dependence
-from mixtures.families.wishart import LOG_2PI
 from mixtures.fit import Fit
 from mixtures.model import Allocation, Family
 from mixtures.rows import Moments, informed, moments, seen_moments, unmasked
 
 STARTS = {"kmeans": "k-means", "random": "random", "random_from_data": "rows", "k-means++": "k-means++"}
-
-# Numbers in the largest array that a prediction holds beside its answer.
-BLOCK_ELEMENTS = 200_000
-
-# Stands for a log density below the range of numbers.
-LOWEST = -1e300
 
 ILL_DEFINED = (
     "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance caused by "
@@ -61,8 +54,11 @@ NOT_CONVERGED = (
 )
 
 
-# The log densities of estimators by the name of their kind, and what they were made from; no part of an estimator.
-PREPARED: WeakKeyDictionary[Any, dict[str, tuple[Any, Callable[[np.ndarray], np.ndarray]]]] = WeakKeyDictionary()
+# What compiled steps save a later batch, in ascents of the plain loop.
+BATCH = 0.2
+
+# The compiled steps for a batch of an estimator, under what family and reg_covar; no part of an estimator.
+COMPILED: WeakKeyDictionary[Any, tuple[Family, float, Whole]] = WeakKeyDictionary()
 
 
 class Step(NamedTuple):
@@ -105,7 +101,7 @@ class End(NamedTuple):
     converged: bool
 
 
-class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
+class Mixture(Predictions):
     """What the two estimators share: the course of a fit, and predictions in blocks of rows."""
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
@@ -127,12 +123,6 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     _go_on: ClassVar[Callable[..., Ascent] | None] = None
     _spare: ClassVar[bool] = False  # whether components may begin without a cluster of a given start
     lower_bound_: float
-    allow_missing: bool
-    covariance_type: str
-    covariances_: np.ndarray
-    weights_: np.ndarray
-    means_: np.ndarray
-    precisions_cholesky_: np.ndarray
 
     def _store(self, parameters: dict[str, Any]) -> None:
         """Set every parameter as the attribute of its name."""
@@ -215,7 +205,6 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             warnings.warn(NOT_CONVERGED, ConvergenceWarning, stacklevel=3)
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, kappa: float = 0.75) -> Self:
         """Move the fit on by one batch of rows; the first batch, or the first after `fit`, is fitted to its end.
 
@@ -242,6 +231,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             return self
         family, allocation, learned = self._batches
         rows, weights = self._rows(X, sample_weight, reset=False)
+        compiled = self._compiled_batch(rows, weights, family, allocation)
         learned = learn(
             self._method,
             learned,
@@ -252,57 +242,33 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             weights=weights,
             kappa=kappa,
             reg_covar=self.reg_covar,
+            compiled=compiled,
         )
-        self._store(self._parameters(family, allocation, learned.s * learned.n))
+        s = learned.s * learned.n
+        described = compiled.describe(s) if compiled else None
+        self._store(self._parameters(family, allocation, s, described))
         self._settle(_kind(rows))
         self._batches = family, allocation, learned
         self.n_iter_, self.converged_, self.lower_bound_, self.lower_bounds_ = learned.batches, False, np.nan, []
         return self
+
+    def _compiled_batch(
+        self, X: Any, weights: np.ndarray | None, family: Family, allocation: Allocation
+    ) -> Whole | None:
+        """The compiled steps for a later batch, where they serve; of each model they are made once."""
+        known, reg_covar = COMPILED.get(self), self.reg_covar
+        if known and known[0] is family and known[1] == reg_covar and len(X) <= len(known[2].rows[0][0]):
+            return known[2].over(X, weights)
+        made = whole(self._method, X, weights, family, allocation, reg_covar, share=BATCH)
+        if made:
+            COMPILED[self] = family, reg_covar, made
+        return made
 
     def fit_predict(
         self, X: Any, y: Any = None, sample_weight: Any = None, *, callback: Callable[[Step], Any] | None = None
     ) -> np.ndarray:
         """Fit the mixture to the rows of X and give each the label of its most probable component; see `fit`, `predict`."""
         return self.fit(X, y, sample_weight, callback=callback).predict(X)
-
-    def predict(self, X: Any) -> np.ndarray:
-        """The most probable component of every row, shape (n_samples,)."""
-        return self._answer(X, self._log_rho, lambda log_rho: log_rho.argmax(1))
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """The probability of every component for every row, shape (n_samples, n_components)."""
-        return self._answer(X, self._log_rho, lambda log_rho: normalise(log_rho)[1])
-
-    def score_samples(self, X: Any) -> np.ndarray:
-        """The log density of every row in nats, shape (n_samples,)."""
-        return self._answer(X, self._log_joint, log_sum)
-
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """The mean of `score_samples` over the rows of X, by weight where ``sample_weight`` is given."""
-        if held(X):
-            sum_of_log_p, n = total(X, sample_weight, self._unnamed().score_samples)
-            return sum_of_log_p / n
-        log_p = self.score_samples(X)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(
-                unmasked(sample_weight), log_p, dtype=np.float64, ensure_non_negative=True
-            )
-        return float(np.average(log_p.astype(np.float64), weights=sample_weight))
-
-    def aic(self, X: Any, sample_weight: Any = None) -> float:
-        """Akaike's information criterion for the rows of X, -2 L + 2 p in nats; the smaller, the better (Akaike 1974).
-
-        L is the log likelihood at ``weights_``, ``means_`` and ``covariances_``, and p the number of free parameters.
-        """
-        return -2 * self._log_likelihood(X, sample_weight) + 2 * self._n_parameters()
-
-    def bic(self, X: Any, sample_weight: Any = None) -> float:
-        """The Bayesian information criterion for the rows of X, -2 L + p log N; the smaller, the better (Schwarz 1978).
-
-        L is the log likelihood at ``weights_``, ``means_`` and ``covariances_``, and p the number of free parameters.
-        """
-        n = _total(X, sample_weight)
-        return -2 * self._log_likelihood(X, sample_weight) + self._n_parameters() * float(np.log(n))
 
     def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Random rows from the fitted density.
@@ -334,42 +300,15 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """Take what was saved, with a warning where another version saved it."""
         super().__setstate__(unstamped(state, type(self).__name__))
 
-    def _log_likelihood(self, X: Any, sample_weight: Any) -> float:
-        """The log likelihood of the rows of X at the fitted parameters, in nats."""
-        if held(X):
-            own = self._unnamed()
-            return total(X, sample_weight, lambda x: own._answer(x, own._at_parameters, log_sum))[0]
-        log_p = self._answer(X, self._at_parameters, log_sum)
-        weights = _check_sample_weight(unmasked(sample_weight), log_p, dtype=np.float64, ensure_non_negative=True)
-        return float(log_p.astype(np.float64) @ weights)
-
-    def _at_parameters(self) -> Callable[[np.ndarray], np.ndarray]:
-        """From rows (B, D) to log pi_k + log N(x | mu_k, Sigma_k) at the fitted parameters, (B, K)."""
-        K, D = self.means_.shape
-        weights, roots = (np.asarray(a, dtype=np.float64) for a in (self.weights_, self.precisions_cholesky_))
-        matrices = self.covariance_type in MATRICES
-        diagonal = np.diagonal(roots, axis1=-2, axis2=-1) if matrices else roots.reshape(K, -1) * np.ones(D)
-        log_pi = np.log(np.maximum(weights, 1e-300))
-        whole = self._quadratic(log_pi + np.log(diagonal).sum(-1) - D / 2 * LOG_2PI)
-        if not self.allow_missing:
-            return whole
-        family = family_of(self.covariance_type, *self._by_features(), None, True)
-        means = np.asarray(self.means_, dtype=np.float64)
-        eta = fold(log_pi, family.natural(theta_of(family, means, roots, self.covariance_type)))
-        return lambda x: self._with_gaps(x, family, eta) if np.isnan(x).any() else whole(x)
-
-    def _n_parameters(self) -> int:
-        """Number of free parameters."""
-        K, D = self.means_.shape
-        return family_of(self.covariance_type, np.zeros(D), np.ones(D), None).n_free(K) + K - 1
-
     def _rows(self, X: Any, sample_weight: Any, **checks: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """The rows, and their weights as the method takes them."""
         if held(X):
             least = checks.get("ensure_min_samples", 1)
             X, weights = rows_of(self, X, sample_weight, self._finite, checks["reset"], least)
             return X, None if weights is None else self._observations(weights)
-        X = validate_data(self, unmasked(X), dtype=[np.float64, np.float32], ensure_all_finite=self._finite, **checks)
+        if checks["reset"] or not self._passes(X):
+            kinds = [np.float64, np.float32]
+            X = validate_data(self, unmasked(X), dtype=kinds, ensure_all_finite=self._finite, **checks)
         if sample_weight is None:
             return X, None
         weights = _check_sample_weight(unmasked(sample_weight), X, dtype=np.float64, ensure_non_negative=True)
@@ -381,98 +320,9 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         data = seen_moments(X, weights)
         return replace(data, root=np.diag(np.sqrt(data.squares / data.n)))
 
-    @property
-    def _finite(self) -> bool | str:
-        """What rows may hold, as scikit-learn's checks have it."""
-        return "allow-nan" if self.allow_missing else True
-
-    def __sklearn_tags__(self) -> Any:
-        """Of the input: NaN is taken where ``allow_missing`` is set."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = bool(self.allow_missing)
-        return tags
-
-    def _with_gaps(self, x: np.ndarray, family: Family, eta: np.ndarray) -> np.ndarray:
-        """Log densities (B, K) of what was seen of rows, under eta (K, P)."""
-        if family.linked:
-            return np.maximum(densities(family, x, eta), LOWEST)
-        return np.maximum(family.features(x) @ eta.T, LOWEST)
-
-    def _unnamed(self) -> Self:
-        """A copy that asks no names of the rows of a block."""
-        check_is_fitted(self)
-        own = copy(self)
-        own.__dict__.pop("feature_names_in_", None)
-        return own
-
-    def _by_features(self) -> tuple[np.ndarray, np.ndarray]:
-        """Origin and unit of coordinates that suit the fitted components, with a scale for each feature."""
-        D = self.means_.shape[1]
-        if self.covariance_type in MATRICES:
-            variances = np.diagonal(self.covariances_.reshape(-1, D, D), axis1=1, axis2=2).mean(0)
-            return np.asarray(self.weights_ @ self.means_, dtype=np.float64), np.diag(
-                np.sqrt(variances.astype(np.float64))
-            )
-        unit = np.sqrt(self.covariances_.reshape(len(self.covariances_), -1).mean(0)) * np.ones(D)
-        return np.asarray(self.weights_ @ self.means_, dtype=np.float64), unit.astype(np.float64)
-
     def _named(self, error: FeatureError) -> str:
         """The message with the names of the features, where X has them."""
         return error.named(self.feature_names_in_) if hasattr(self, "feature_names_in_") else str(error)
-
-    def _answer(
-        self,
-        X: Any,
-        density: Callable[[], Callable[[np.ndarray], np.ndarray]],
-        answer: Callable[[np.ndarray], np.ndarray],
-    ) -> np.ndarray:
-        """Answers from log densities (B, K) of X in blocks of rows, in the precision of X and of the parameters."""
-        if held(X):
-            return answered(self, X, density, answer)
-        check_is_fitted(self)
-        X = validate_data(self, unmasked(X), reset=False, ensure_all_finite=self._finite)
-        answers = self._by_blocks(X, self._prepared(density), answer)
-        kind = np.result_type(X.dtype, self.means_.dtype) if answers.dtype == np.float64 else answers.dtype
-        return answers.astype(kind, copy=False)
-
-    def _prepared(
-        self, density: Callable[[], Callable[[np.ndarray], np.ndarray]]
-    ) -> Callable[[np.ndarray], np.ndarray]:
-        """The log densities that ``density`` makes, as they were made last while the parameters are what they were then."""
-        if self.allow_missing:
-            return density()
-        key = [(name, _contents(value)) for name, value in vars(self).items() if _shapes(name)]
-        known = PREPARED.setdefault(self, {})
-        name = density.__name__
-        if name not in known or known[name][0] != key:
-            known[name] = key, density()
-        return known[name][1]
-
-    def _by_blocks(
-        self,
-        X: np.ndarray,
-        log_density: Callable[[np.ndarray], np.ndarray],
-        answer: Callable[[np.ndarray], np.ndarray],
-    ) -> np.ndarray:
-        K, D = self.means_.shape
-        step = max(1, BLOCK_ELEMENTS // (D * max(K, D)))
-        blocks = (np.asarray(X[start : start + step], dtype=np.float64) for start in range(0, len(X), step))
-        parts = [answer(log_density(block)) for block in blocks]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def _quadratic(self, constant: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-        """From rows (B, D) to constants (K,) less half of the squared Mahalanobis distances from the means, (B, K)."""
-        means, roots = (np.asarray(a, dtype=np.float64) for a in (self.means_, self.precisions_cholesky_))
-        times = np.matmul if self.covariance_type in MATRICES else np.multiply
-        own = roots if self.covariance_type in MATRICES else roots.reshape(len(means), 1, -1)
-
-        def log_density(x: np.ndarray) -> np.ndarray:
-            with np.errstate(over="ignore"):
-                z = times(x - means[:, None], own)
-                distance = np.einsum("knd,knd->nk", z, z)
-            return np.maximum(constant - distance / 2, LOWEST)
-
-        return log_density
 
     def _start(self, X: Any, shape: tuple[int, int], sample_weight: Any) -> Start | None:
         """Where ``init`` says to begin."""
@@ -557,7 +407,7 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         assert end.own is not None
         beyond = end.own.pass_(self._method(end.own.family, allocation, end.s)[0])[1]
         self._store(self._about(end.own, allocation, beyond))
-        log_p = partial(self._by_blocks, log_density=self._log_joint(), answer=log_sum)
+        log_p = partial(in_blocks, K=len(self.means_), log_density=self._log_joint(), answer=log_densities)
         if isinstance(task.X, Chunked):
             return End(total(task.X, task.weights, log_p)[0], end.bound, end.converged)
         bound = float(np.average(log_p(task.X), weights=task.weights)) * task.data.n
@@ -674,47 +524,18 @@ class Mixture(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         """The state (K, P) that the attributes follow from, in the coordinates for these data."""
 
     @abstractmethod
-    def _parameters(self, family: Family, allocation: Allocation, s: np.ndarray) -> dict[str, Any]:
-        """The fitted parameters at the state s (K, P), by attribute."""
+    def _parameters(
+        self, family: Family, allocation: Allocation, s: np.ndarray, described: Described | None = None
+    ) -> dict[str, Any]:
+        """The fitted parameters at the state s (K, P), by attribute; what compiled steps say of it, if anything, is taken."""
 
     @abstractmethod
     def _spread(self, s: np.ndarray, K: int) -> np.ndarray:
         """States (R, k, P) of fewer clusters turned into states of K."""
 
     @abstractmethod
-    def _log_rho(self) -> Callable[[np.ndarray], np.ndarray]:
-        """From rows (B, D) to what the responsibilities are proportional to, in logs, (B, K)."""
-
-    @abstractmethod
-    def _log_joint(self) -> Callable[[np.ndarray], np.ndarray]:
-        """From rows (B, D) to the log weight and density of each component, (B, K)."""
-
-    @abstractmethod
     def _draw(self, counts: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
         """As many rows of each component as counted, (sum of counts, D)."""
-
-
-def _contents(value: Any) -> Any:
-    """A value, its arrays as their bytes, so that equal ones compare equal."""
-    if isinstance(value, np.ndarray):
-        return value.shape, value.dtype, value.tobytes()
-    return [_contents(own) for own in value] if isinstance(value, tuple) else value
-
-
-@cache
-def _shapes(name: str) -> bool:
-    """Whether the density may follow from the attribute of this name."""
-    fitted = name.endswith("_") and not name.startswith(("feature_names", "lower_bound", "n_iter", "converged"))
-    return fitted or name in ("n_components", "covariance_type", "weight_concentration_prior_type", "_prior_root")
-
-
-def _total(X: Any, sample_weight: Any) -> float:
-    """Number of observations, rows of which nothing was seen left out."""
-    if held(X):
-        return total(X, sample_weight, lambda x: np.zeros(len(x)))[1]
-    weights = _check_sample_weight(unmasked(sample_weight), X, dtype=np.float64)
-    values = np.asarray(unmasked(X))
-    return float(weights[~np.isnan(values).all(1)].sum()) if values.dtype.kind == "f" else float(weights.sum())
 
 
 def _kind(X: Any) -> np.dtype:

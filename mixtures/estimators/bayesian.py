@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from numbers import Real
 from typing import Any, ClassVar
@@ -15,15 +14,11 @@ from sklearn.utils.validation import check_is_fitted
 from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.allocations.stick_breaking import StickBreaking, Sticks
 from mixtures.ascent.starts import SOFTENING
+from mixtures.ascent.whole import Described
 from mixtures.engines.responsibilities import fold
-from mixtures.estimators.base import (
-    BLOCK_ELEMENTS,
-    ILL_DEFINED,
-    LOWEST,
-    Mixture,
-    Task,
-    generator,
-)
+from mixtures.estimators.base import ILL_DEFINED, Mixture, Task, generator
+from mixtures.estimators.densities import BLOCK_ELEMENTS, LOWEST, Densities, predictive, roots_of
+from mixtures.estimators.predictions import Density
 from mixtures.estimators.structures import (
     MATRICES,
     as_array,
@@ -192,6 +187,10 @@ class BayesianGaussianMixture(Mixture):
         "degrees_of_freedom_prior": [None, Interval(Real, 0.0, None, closed="neither")],
         "covariance_prior": [None, "array-like", Interval(Real, 0.0, None, closed="neither")],
     }
+    _of_density = (
+        *("covariance_type", "weight_concentration_prior_type", "n_components", "weights_", "means_", "covariances_"),
+        *("precisions_cholesky_", "weight_concentration_", "mean_precision_", "degrees_of_freedom_"),
+    )
     _method = staticmethod(cavi.step)
     _spare = True
 
@@ -375,16 +374,30 @@ class BayesianGaussianMixture(Mixture):
         spare = np.repeat(s.sum(1, keepdims=True), K - s.shape[1], axis=1)
         return np.concatenate([(1 - SOFTENING) * s, SOFTENING / spare.shape[1] * spare], axis=1)
 
-    def _parameters(self, family: Family, allocation: Allocation, s: np.ndarray) -> dict[str, Any]:
-        q_pi, q = allocation.posterior(s[:, 0]), family.posterior(s)
-        W_inv, nu = (q.W_inv, q.nu) if hasattr(q, "nu") else (2 * q.b, 2 * q.a)
-        covariances = W_inv / _along(nu, W_inv)
-        roots = precision_roots(family, covariances, self.covariance_type)
-        return {
+    def _parameters(
+        self, family: Family, allocation: Allocation, s: np.ndarray, described: Described | None = None
+    ) -> dict[str, Any]:
+        q_pi = allocation.posterior(s[:, 0])
+        labels = {
             "weights_": allocation.mean(q_pi),
             "weight_concentration_": (np.append(q_pi.a, 1 + s[-1, 0]), np.append(q_pi.b, 0.0))
             if self._process
             else q_pi,
+        }
+        if described:
+            return labels | {
+                "mean_precision_": described.beta,
+                "means_": described.means,
+                "degrees_of_freedom_": described.dof[-1] if self.covariance_type == "tied" else described.dof,
+                "covariances_": described.covariances,
+                "precisions_cholesky_": described.roots,
+                "precisions_": described.precisions,
+            }
+        q = family.posterior(s)
+        W_inv, nu = (q.W_inv, q.nu) if hasattr(q, "nu") else (2 * q.b, 2 * q.a)
+        covariances = W_inv / _along(nu, W_inv)
+        roots = precision_roots(family, covariances, self.covariance_type)
+        return labels | {
             "mean_precision_": q.beta,
             "means_": family.points(q.m),
             "degrees_of_freedom_": nu,
@@ -395,14 +408,17 @@ class BayesianGaussianMixture(Mixture):
 
     def _posterior(self, family: Family) -> tuple[Any, Any]:
         """q(pi) and q(theta) in the family's coordinates, from the attributes."""
-        q_pi = self.weight_concentration_
-        if self._process:
-            a, b = q_pi
-            q_pi = Sticks(a[:-1], b[:-1], np.arange(len(a)))
         nu = np.asarray(self.degrees_of_freedom_)
         covariances = from_roots(family, self.precisions_cholesky_, self.covariance_type)
         m, W_inv = family.coordinates(self.means_), covariances * _along(nu, covariances)
-        return q_pi, self._conjugate(m, self.mean_precision_, W_inv, nu)
+        return self._labels(), self._conjugate(m, self.mean_precision_, W_inv, nu)
+
+    def _labels(self) -> Any:
+        """q(pi) from the attributes."""
+        if not self._process:
+            return self.weight_concentration_
+        a, b = self.weight_concentration_
+        return Sticks(a[:-1], b[:-1], np.arange(len(a)))
 
     def _fitted(self) -> tuple[Family, Allocation]:
         """The model in coordinates that suit the fitted components."""
@@ -435,19 +451,26 @@ class BayesianGaussianMixture(Mixture):
             scatter = scatter.reshape(K, -1, 1) * np.eye(D)
         return gather(family, N, first, second + scatter, seen if seen.ndim == 2 else None)
 
-    def _log_rho(self) -> Callable[[np.ndarray], np.ndarray]:
+    def _log_rho(self) -> Density:
         family, allocation = self._fitted()
         q_pi, q = self._posterior(family)
         eta = fold(allocation.expected_natural(q_pi), family.expected_natural(q))
         if self.allow_missing:
             log_pi = allocation.natural(allocation.mean(q_pi))
             return lambda x: np.where(np.isnan(x).all(1)[:, None], log_pi, self._with_gaps(x, family, eta))
-        return self._quadratic((eta * family.features(self.means_)).sum(-1))
+        K, D = self.means_.shape
+        at_means = (eta * family.features(self.means_)).sum(-1)
+        return Densities(at_means, self.means_, roots_of(self.precisions_cholesky_, self.covariance_type, K, D))
 
-    def _log_joint(self) -> Callable[[np.ndarray], np.ndarray]:
-        family, allocation = self._fitted()
-        q_pi, q = self._posterior(family)
-        log_pi = allocation.natural(allocation.mean(q_pi))
+    def _log_joint(self) -> Density:
+        (K, D), allocation = self.means_.shape, self._allocation()
+        log_pi = allocation.natural(allocation.mean(self._labels()))
+        if not self.allow_missing:
+            roots = roots_of(self.precisions_cholesky_, self.covariance_type, K, D)
+            nu = self.degrees_of_freedom_
+            return predictive(log_pi, self.means_, roots, self.mean_precision_, nu, self.covariance_type)
+        family, _ = self._fitted()
+        _, q = self._posterior(family)
 
         def log_joint(x: np.ndarray) -> np.ndarray:
             with np.errstate(over="ignore"):

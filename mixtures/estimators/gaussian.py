@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -11,12 +10,11 @@ from sklearn.utils.validation import validate_data
 from mixtures import COVARIANCES
 from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.ascent import centred
+from mixtures.ascent.whole import Described
 from mixtures.chunks import Chunked
-from mixtures.estimators.base import (
-    Mixture,
-    Task,
-)
+from mixtures.estimators.base import Mixture, Task
 from mixtures.estimators.chunked import scaled
+from mixtures.estimators.predictions import Density
 from mixtures.estimators.structures import (
     MATRICES,
     as_array,
@@ -139,6 +137,7 @@ class GaussianMixture(Mixture):
         "means_init": ["array-like", None],
         "precisions_init": ["array-like", None],
     }
+    _of_density = ("covariance_type", "weights_", "means_", "precisions_cholesky_")
     _method = staticmethod(em.step)
     _go_on = staticmethod(centred.go_on)
 
@@ -285,7 +284,17 @@ class GaussianMixture(Mixture):
         theta = self._theta(family, self.means_, self.precisions_cholesky_)
         return expected_statistics(family, data.n * self.weights_, theta)
 
-    def _parameters(self, family: Family, allocation: Allocation, s: np.ndarray) -> dict[str, Any]:
+    def _parameters(
+        self, family: Family, allocation: Allocation, s: np.ndarray, described: Described | None = None
+    ) -> dict[str, Any]:
+        if described:
+            return {
+                "weights_": allocation.maximum_likelihood(s[:, 0]),
+                "means_": described.means,
+                "covariances_": described.covariances,
+                "precisions_cholesky_": described.roots,
+                "precisions_": described.precisions,
+            }
         return self._attributes(family, allocation.maximum_likelihood(s[:, 0]), family.maximum_likelihood(s))
 
     def _attributes(self, family: Family, pi: np.ndarray, theta: Theta) -> dict[str, Any]:
@@ -331,7 +340,7 @@ class GaussianMixture(Mixture):
         """Clusters beyond the distinct rows begin as copies of others."""
         return s[:, np.arange(K) % s.shape[1]]
 
-    def _log_joint(self) -> Callable[[np.ndarray], np.ndarray]:
+    def _log_joint(self) -> Density:
         return self._at_parameters()
 
     _log_rho = _log_joint

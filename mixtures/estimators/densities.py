@@ -1,0 +1,157 @@
+"""Log weights and densities of a mixture's components as five arrays, for NumPy and for one compiled call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+from scipy.special import gammaln
+
+from mixtures.ascent import whole
+from mixtures.engines.responsibilities import log_sum, normalise
+from mixtures.estimators.structures import MATRICES
+from mixtures.families.wishart import LOG_2PI
+
+ENGINE = "mixtures.engines.answers"
+
+# Stands for a log density below the range of numbers.
+LOWEST = -1e300
+
+# Numbers in the largest array that a prediction holds beside its answer.
+BLOCK_ELEMENTS = 200_000
+
+# What the compiled loops save a prediction, in ascents of the plain loop: for the call, and for each number of its rows.
+CALL, NUMBER = 0.01, 1e-5
+
+
+def labels(log_rho: np.ndarray) -> np.ndarray:
+    """The most probable component, from log densities (B, K) to (B,)."""
+    return log_rho.argmax(1)
+
+
+def probabilities(log_rho: np.ndarray) -> np.ndarray:
+    """The probability of every component, from log densities (B, K) to (B, K)."""
+    return normalise(log_rho)[1]
+
+
+def log_densities(log_rho: np.ndarray) -> np.ndarray:
+    """The log density of the mixture, from those of the components (B, K) to (B,)."""
+    return log_sum(log_rho)
+
+
+@dataclass(frozen=True)
+class Densities:
+    """From rows (B, D) to the log weight and density of each component, (B, K).
+
+    Of z = U_k^T (x - m_k) they are c_k - |z|^2 / 2, or of Student's t densities c_k - a_k log(1 + |z|^2); see
+    `mixtures.engines.answers`.
+
+    Parameters
+    ----------
+    constant : ndarray, shape (K,)
+    means : ndarray, shape (K, D)
+    roots : ndarray, shape (K, D, D), or (K, 1, D) where they are diagonal
+        U_k.
+    power : ndarray, shape (K,)
+        a_k; empty for Gaussian densities.
+    each : bool
+        Whether the features have a Student's t density each.
+    """
+
+    constant: np.ndarray
+    means: np.ndarray
+    roots: np.ndarray
+    power: np.ndarray = field(default_factory=partial(np.empty, 0))
+    each: bool = False
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """The log densities in NumPy."""
+        diagonal = self.roots.shape[1] == 1
+        with np.errstate(over="ignore"):
+            offsets = x - self.means[:, None]
+            z = offsets * self.roots if diagonal else np.matmul(offsets, self.roots)
+            if self.each:
+                taken = self.power * np.log1p(z * z).sum(-1).T
+            else:
+                distance = np.einsum("knd,knd->nk", z, z)
+                taken = self.power * np.log1p(distance) if self.power.size else distance / 2
+        return np.maximum(self.constant - taken, LOWEST)
+
+    def answers(self, x: np.ndarray, answer: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """What `labels`, `probabilities` or `log_densities` say of rows (N, D) of finite numbers."""
+        if not whole.repaid(ENGINE, CALL + NUMBER * x.size):
+            return in_blocks(x, len(self.means), self, answer)
+        from mixtures.engines import answers
+
+        N, K = len(x), len(self.means)
+        found: dict[Callable[..., Any], np.ndarray] = {
+            labels: np.empty(N if answer is labels else 0, np.int64),
+            probabilities: np.empty((N if answer is probabilities else 0, K)),
+            log_densities: np.empty(N if answer is log_densities else 0),
+        }
+        answers.answer(np.require(x, np.float64, ("C", "A")), *self._arrays, *found.values())
+        return found[answer]
+
+    @cached_property
+    def _arrays(self) -> tuple[Any, ...]:
+        arrays = (self.constant, self.means, self.roots, self.power)
+        return *(np.require(array, np.float64, ("C", "A")) for array in arrays), self.each
+
+
+def in_blocks(
+    x: np.ndarray,
+    K: int,
+    log_density: Callable[[np.ndarray], np.ndarray],
+    answer: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Answers from log densities (B, K) of rows (N, D) in blocks."""
+    D = x.shape[1]
+    step = max(1, BLOCK_ELEMENTS // (D * max(K, D)))
+    blocks = (np.asarray(x[start : start + step], dtype=np.float64) for start in range(0, len(x), step))
+    parts = [answer(log_density(block)) for block in blocks]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def roots_of(roots: Any, structure: str, K: int, D: int) -> np.ndarray:
+    """``precisions_cholesky_`` as `Densities` has them."""
+    roots = np.asarray(roots, dtype=np.float64)
+    if structure in MATRICES:
+        return np.broadcast_to(roots, (K, D, D))
+    return np.broadcast_to(roots.reshape(K, 1, -1), (K, 1, D))
+
+
+def log_volumes(roots: np.ndarray) -> np.ndarray:
+    """log|U_k|, (K,)."""
+    diagonal = roots[:, 0] if roots.shape[1] == 1 else np.diagonal(roots, axis1=1, axis2=2)
+    return np.log(diagonal).sum(1)
+
+
+def gaussian(log_pi: np.ndarray, means: Any, roots: np.ndarray) -> Densities:
+    """Log weights and Gaussian densities with means (K, D) and roots of the precisions."""
+    means = np.asarray(means, dtype=np.float64)
+    return Densities(log_pi + log_volumes(roots) - means.shape[1] / 2 * LOG_2PI, means, roots)
+
+
+def predictive(
+    log_pi: np.ndarray, means: np.ndarray, roots: np.ndarray, beta: np.ndarray, nu: Any, structure: str
+) -> Densities:
+    """Log weights and predictive densities under a conjugate posterior (PRML 10.81, 10.82, 2.158-2.162 and B.68).
+
+    Parameters
+    ----------
+    log_pi, means, beta : ndarray, shape (K,), (K, D) and (K,)
+    roots : ndarray
+        Of the mean precisions, nu W or what stands for it, as in `Densities`.
+    nu : float or ndarray, shape (K,)
+    structure : str
+    """
+    D, nu = means.shape[1], np.broadcast_to(nu, beta.shape)
+    dof = nu + 1 - D if structure in MATRICES else nu
+    own = 1 if structure == "diag" else D  # features of one density
+    widened = nu * (1 + beta) / beta
+    gammas = gammaln((dof + own) / 2) - gammaln(dof / 2)
+    constant = log_pi + D // own * gammas - D / 2 * np.log(np.pi * widened) + log_volumes(roots)
+    return Densities(constant, means, roots / np.sqrt(widened)[:, None, None], (dof + own) / 2, structure == "diag")
