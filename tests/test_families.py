@@ -47,6 +47,16 @@ def table(kind, n, rng, K=2):
     return x, Product.from_data(x, K, families=families, columns=columns, hyperparameters=options)
 
 
+def test_symbols_of_a_product_stand_for_one_thing(rng):
+    """Means are mu and precisions lambda: beside them probabilities and rates have letters of their own."""
+    lines = table("product", 20, rng)[1].equations
+    left = [line.partition(" ")[0] for line in lines if "~" in line and not line.startswith("x_")]
+    assert left.count("mu_k") == 1
+    assert {"theta_kd", "p_kd"} <= set(left)
+    assert not {"mu_kd", "lambda_kd"} & set(left)
+    assert "x_nd | z_n = k ~ Poisson(theta_kd)" in lines
+
+
 # ---- published digits
 
 CARCINOMA = {  # Linzer & Lewis (2011, J. Stat. Software 42(10), section 5.1)

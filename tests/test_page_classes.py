@@ -10,6 +10,7 @@ from reports.comparison.results import Results
 from reports.metrics.classes import classification_table
 from reports.page.blocks import Figure, Notice, Table
 from reports.page.classes import classes
+from reports.page.columns import columns
 from reports.page.opening import opening
 from reports.page.profiles import Profiles
 from reports.page.selection import View as SelectionView
@@ -113,6 +114,26 @@ def test_columns_without_levels_have_no_residuals_and_are_named():
     own = tables(classes(View(compared("count"))))
     assert set(own) == {"fit-statistics", "classification", "classification-others"}
     assert "G²" not in texts(own["fit-statistics"])
+
+
+def test_dashes_and_missing_statistics_are_explained():
+    caption = tables(classes(View(compared("binary"))))["fit-statistics"].caption
+    assert "They belong to a point estimate" in caption
+    assert "chi-square p-values hold at the maximum of the likelihood" in caption
+    mixed = classes(View(compared("mixed")))
+    assert "chi-square" not in tables(mixed)["fit-statistics"].caption
+    (notice,) = (block for block in mixed.blocks if isinstance(block, Notice))
+    assert "There are none here: the columns of numbers and counts have no levels" in notice.text
+    results = compared("binary")
+    gap = results.data["x"].copy()
+    gap[0, 0] = np.nan
+    metrics = results.metrics[~results.metrics["metric"].isin(["df", "g2"])]
+    of_gaps = View(Results(results.manifest, metrics, results.data.assign(x=gap), results.trees))
+    (notice,) = (block for block in classes(of_gaps).blocks if isinstance(block, Notice))
+    assert "values are missing, and a row with a gap has no pattern" in notice.text
+    assert columns(of_gaps).columns[-1] == "missing"
+    assert [row[-1].text for row in columns(of_gaps).rows] == ["1", "0", "0", "0"]
+    assert columns(View(results)).columns == ["column", "taken as", "values"]
 
 
 def test_sparse_tables_are_told():

@@ -192,6 +192,34 @@ def with_khat(view, khat):
     return View(Results(view.manifest, view.metrics, view.data, view.trees | {"cavi": tree}))
 
 
+def test_a_score_that_k_hat_or_convergence_calls_unreliable_is_no_base(view):
+    """Draws that failed their checks and refits that had not converged are said; where none is reliable none is a base."""
+
+    def shown(view):
+        block = next(b for b in tables(prediction(view)) if b.slug == "loo")
+        return block, {(row["method"].text, row["by"].text): row["reliable"] for row in records(block)}
+
+    n, manifest = view.data.sizes["obs"], deepcopy(view.manifest)
+    manifest["methods"]["gibbs"]["converged"] = False
+    metrics = view.metrics.copy()
+    metrics.loc[metrics["metric"] == "loo_refits_late", "value"] = 3
+    late = View(Results(manifest, metrics, view.data, view.trees))
+    block, reliable = shown(late)
+    assert reliable["Gibbs", "PSIS"].note == "the draws failed their checks"
+    assert reliable["CAVI", "refits"].note == f"3 of {n} refits not converged"
+    assert "difference from CAVI, weighted q" in block.columns
+    trees = dict(view.trees)
+    for method, route in (("cavi", "loo_approximate"), ("gibbs", "loo")):
+        tree = trees[method].copy()
+        tree[route] = xr.DataTree(tree[route].to_dataset().assign(pareto_k=("obs", np.full(n, 2.0))))
+        trees[method] = tree
+    del trees["cavi"]["loo_refitted"]
+    block, reliable = shown(View(Results(view.manifest, view.metrics, view.data, trees)))
+    assert {cell.text for cell in reliable.values()} == {"✗ no"}
+    assert not any(name.startswith("difference") for name in block.columns)
+    assert block.caption.endswith("No score is reliable, so there is none to take differences from")
+
+
 def test_khats_are_counted_by_band_and_the_bad_points_named(view):
     n = view.data.sizes["obs"]
     khat = np.full(n, 0.2)

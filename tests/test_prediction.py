@@ -371,6 +371,8 @@ def test_the_page_says_whether_the_model_or_a_method_fails(two_methods, monkeypa
         },
         "No statistic of 13 is extreme": {},
     }
+    both = with_p(two_methods, em=(name, 0.0, 0.002), cavi=(name, 0.001, 0.002))
+    assert "EM and CAVI fail in excess kurtosis[x0], and not all others do" in words(checks_section(View(both)))
     for sentence, p in said.items():
         text = words(checks_section(View(with_p(two_methods, **p))))
         assert [other for other in said if other in text] == [sentence]

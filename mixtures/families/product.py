@@ -175,8 +175,15 @@ class Product:
 
     @property
     def equations(self) -> tuple[str, ...]:
-        """The parts' equations, in turn."""
-        return tuple(equation for part in self.parts for equation in part.equations)
+        """The parts' equations, in turn; beside Gaussian ones probabilities are p and rates theta, not mu and lambda again."""
+        mixed = len({part.gaussian for part in self.parts}) > 1
+        return tuple(
+            equation.replace("mu_kd", "p_kd").replace("lambda_kd", "theta_kd")
+            if mixed and not part.gaussian
+            else equation
+            for part in self.parts
+            for equation in part.equations
+        )
 
     @property
     def has_base(self) -> bool:

@@ -21,6 +21,9 @@ from mixtures.seeds import Rng
 
 LEAVE_ONE_OUT_BLOCK = 3_000_000
 
+MOST_SWEEPS = 10
+"""How many times ``max_iter`` the refits without a point may go on where rows are alike."""
+
 
 def step(family: Family, allocation: Allocation, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """q(pi) and q(theta) given q(z): eta, and minus their divergence from the prior, every constant kept.
@@ -124,12 +127,35 @@ def can_leave_out(family: Family, x: np.ndarray) -> bool:
 
 
 def leave_one_out(
-    fit: Fit, x: np.ndarray, *, weights: np.ndarray | None = None, tol: float = 1e-6, max_iter: int = 1000
+    fit: Fit, x: np.ndarray, *, weights: np.ndarray | None = None, tol: float = 1e-8, max_iter: int = 1000
 ) -> np.ndarray:
     """log p(x_n | all points but x_n) of a CAVI fit in nats, shape (N,), by refitting without each point in turn.
 
-    The N refits start from the fit itself, so that they stay in its mode, and climb side by side until no log density
-    moves by more than ``tol``. Their cost is that of N fits, about N^2 K P operations a sweep.
+    See `left_out`, which also says which refits were still moving.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If refits were still moving after ``max_iter`` sweeps.
+    """
+    log_p, moved = left_out(fit, x, weights=weights, tol=tol, max_iter=max_iter)
+    if late := int((moved > tol).sum()):
+        warnings.warn(
+            f"{late} of {len(x)} refits were still moving, by up to {moved.max():.1g} nats a sweep, when they were stopped",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    return log_p
+
+
+def left_out(
+    fit: Fit, x: np.ndarray, *, weights: np.ndarray | None = None, tol: float = 1e-8, max_iter: int = 1000
+) -> tuple[np.ndarray, np.ndarray]:
+    """Refit without each point in turn.
+
+    The refits start from the fit itself, so that they stay in its mode, and climb side by side, each until its log density
+    moves by no more than ``tol``. Rows alike are refitted once: the cost is that of U fits to U rows, where U of the N rows
+    differ, about U^2 K P operations a sweep.
 
     Parameters
     ----------
@@ -139,11 +165,17 @@ def leave_one_out(
     weights : ndarray, shape (N,), optional
         Those of the fit: of a row that stands for several observations one is left out, of one that stands for less than
         one all.
+    tol : float
+        In nats.
+    max_iter : int
+        Sweeps of N refits that differ; where rows are alike as many more as take no longer, up to ten times.
 
-    Warns
-    -----
-    ConvergenceWarning
-        If a refit was still moving after ``max_iter`` sweeps.
+    Returns
+    -------
+    log_p : ndarray, shape (N,)
+        log p(x_n | all points but x_n) in nats.
+    moved : ndarray, shape (N,)
+        By how much it moved in the last sweep.
     """
     x = check_matrix(x, fit.family.missing)
     if not can_leave_out(fit.family, x):
@@ -151,27 +183,31 @@ def leave_one_out(
             "with values missing among correlated features the density of a point left out is no ratio of evidences; use "
             "PSIS-LOO on draws"
         )
+    if weights is None:
+        N = len(x)
+        x, inverse, counts = np.unique(x, axis=0, return_inverse=True, return_counts=True)
+        w, max_iter = counts.astype(float), int(max_iter * min((N / len(x)) ** 2, MOST_SWEEPS))
+    else:
+        inverse, w = np.arange(len(x)), weights
     family, allocation, t = fit.family, fit.allocation, fit.family.features(x)
-    w = np.ones(len(x)) if weights is None else weights
     r = fit.responsibilities(x)
     s = (w[:, None] * r).T @ t
-    blocks = np.array_split(np.arange(len(x)), -(-len(x) * r.size // LEAVE_ONE_OUT_BLOCK))
     out = np.minimum(w, 1)
-    return family.log_base(x) + np.concatenate(
-        [
-            _without(
-                rows,
-                s - (out[rows, None] * r[rows])[:, :, None] * t[rows, None],
-                t,
-                w,
-                family,
-                allocation,
-                tol,
-                max_iter,
-            )
-            for rows in blocks
-        ]
-    )
+    refits = [
+        _without(
+            rows,
+            s - (out[rows, None] * r[rows])[:, :, None] * t[rows, None],
+            t,
+            w,
+            family,
+            allocation,
+            tol,
+            max_iter,
+        )
+        for rows in np.array_split(np.arange(len(x)), -(-len(x) * r.size // LEAVE_ONE_OUT_BLOCK))
+    ]
+    log_p, moved = (np.concatenate(parts) for parts in zip(*refits, strict=True))
+    return (family.log_base(x) + log_p)[inverse], moved[inverse]
 
 
 def _without(
@@ -183,26 +219,27 @@ def _without(
     allocation: Allocation,
     tol: float,
     max_iter: int,
-) -> np.ndarray:
-    """Log predictive density of each of ``rows`` from states s (rows, K, P) that leave it out, climbed until they settle."""
-    own = t[rows]
-    previous = np.full(len(rows), np.inf)
-    left = np.maximum(w[rows] - 1, 0)[:, None]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log predictive density of each of ``rows`` from states s (rows, K, P) that leave it out, and its last move."""
+    log_p, moved = np.full(len(rows), np.inf), np.full(len(rows), np.inf)
+    moving = np.arange(len(rows))
     for _ in range(max_iter):
-        log_p = _predictive(own, s, family, allocation)
-        if np.abs(log_p - previous).max() <= tol:
-            return log_p
-        previous = log_p
+        fresh = _predictive(t[rows[moving]], s, family, allocation)
+        moved[moving], log_p[moving] = np.abs(fresh - log_p[moving]), fresh
+        late = moved[moving] > tol
+        if not late.any():
+            break
+        moving, s = moving[late], s[late]
         eta = fold(
             allocation.expected_natural(allocation.posterior(s[..., 0])), family.expected_natural(family.posterior(s))
         )
-        r = normalise_draws(np.moveaxis(eta @ t.T, 1, -1))[1]  # (rows, N, K)
-        own_r = r[range(len(rows)), rows]
+        r = normalise_draws(np.moveaxis(eta @ t.T, 1, -1))[1]  # (moving, N, K)
+        place, own = np.arange(len(moving)), rows[moving]
+        own_r = r[place, own]
         r *= w[:, None]
-        r[range(len(rows)), rows] = left * own_r
+        r[place, own] = np.maximum(w[own] - 1, 0)[:, None] * own_r
         s = r.swapaxes(1, 2) @ t
-    warnings.warn(f"a refit was still moving after {max_iter} sweeps", ConvergenceWarning, stacklevel=3)
-    return log_p
+    return log_p, moved
 
 
 def _predictive(own: np.ndarray, s: np.ndarray, family: Family, allocation: Allocation) -> np.ndarray:

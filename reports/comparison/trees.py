@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 # Sizes that keep the work after the fits, and the folder, small; what they cut is cut for every method alike.
-# Of refits, the N^2 K P products of a sweep of all of them.
+# Of refits, the U^2 K P products of a sweep of all of them, where U rows differ.
 LARGEST_REFITTED = 200_000_000
+REFITTED_TOL = 1e-8
 PREDICTIVE_DRAWS = 50
 PREDICTIVE_POINTS = 1000
 COCLUSTERED_POINTS = 400
@@ -173,11 +174,10 @@ def leave_one_out(
             "observed_data": observed,
         }
         found["loo"] = prediction.leave_one_out(fit.method, xr.DataTree.from_dict(groups), fit.family, rng)
-    products = len(data.x) ** 2 * fit.n_components * (1 + fit.family.monomials[-1, 0])
-    if fit.method == "cavi" and products <= LARGEST_REFITTED and cavi.can_leave_out(fit.family, data.x):
-        found["loo_refitted"] = prediction.refitted(
-            fit.method, cavi.leave_one_out(fit, data.x), fit.log_predictive(data.x)
-        )
+    if fit.method == "cavi" and _refits(fit, data.x) <= LARGEST_REFITTED and cavi.can_leave_out(fit.family, data.x):
+        elpd, moved = cavi.left_out(fit, data.x, tol=REFITTED_TOL)
+        late = int((moved > REFITTED_TOL).sum())
+        found["loo_refitted"] = prediction.refitted(fit.method, elpd, fit.log_predictive(data.x), late)
     if fit.kind == "variational" and ratios is not None:
         own = drawn if isinstance(fit.posterior, Conjugate) else fit
         chains, draws, _ = own.held.weights.shape
@@ -187,6 +187,11 @@ def leave_one_out(
             some = ratios.reshape(chains, draws)[:, spread(draws, kept)].ravel()
             found["loo_approximate"] = prediction.approximate_leave_one_out(fit.method, log_p, some)
     return found
+
+
+def _refits(fit: Fit, x: np.ndarray) -> int:
+    """Products of one sweep of all refits without a point; rows alike are refitted once."""
+    return len(np.unique(x, axis=0)) ** 2 * fit.n_components * (1 + fit.family.monomials[-1, 0])
 
 
 def _kept(chains: int, draws: int, n: int) -> int:

@@ -179,13 +179,13 @@ def weighted(log_weights: np.ndarray | float, log_p: np.ndarray) -> np.ndarray:
     return logsumexp(log_weights + log_p, axis=0)
 
 
-def refitted(method: str, elpd: np.ndarray, log_density: np.ndarray) -> tuple[list[Row], xr.Dataset]:
+def refitted(method: str, elpd: np.ndarray, log_density: np.ndarray, late: int = 0) -> tuple[list[Row], xr.Dataset]:
     """Leave-one-out of a method's own predictive density, from log densities fitted without (N,) and with (N,) each point.
 
     Returns
     -------
     rows : list of Row
-        ``elpd_loo_refitted`` and ``p_loo_refitted``.
+        ``elpd_loo_refitted``, ``p_loo_refitted`` and ``loo_refits_late``, how many of the fits had not converged.
     pointwise : Dataset
         ``elpd`` (obs).
     """
@@ -195,6 +195,7 @@ def refitted(method: str, elpd: np.ndarray, log_density: np.ndarray) -> tuple[li
     rows = [
         Row(method, "elpd_loo_refitted", "data", elpd.sum(), np.sqrt(elpd.size) * elpd.std(ddof=1)),
         Row(method, "p_loo_refitted", "data", p),
+        Row(method, "loo_refits_late", "data", late),
     ]
     return rows, xr.Dataset({"elpd": ("obs", elpd)}, attrs={"p": p, "n_samples": 1, "good_k": 0.7})
 

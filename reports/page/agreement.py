@@ -290,15 +290,19 @@ def corrected_tables(view: View, methods: list[str]) -> list[Table]:
             row = furthest(found, metric)
             shifts.append(Cell(with_error(row["value"], row["se"]), float(row["value"]), note=f"at {row['target']}"))
         rows.append([name_cell(view, method), khat_cell(view, method), *shifts])
+    if not rows:
+        return []
+    head, weighted = ["method", "k-hat of q", "median shift"], any(row[-1].text != DASH for row in rows)
     caption = (
         "Median shift at the worst parameter before and after the draws of a [[variational|variational posterior]] q are "
         "weighted by p(x, θ) / q(θ). Left out where [[khat|k-hat]] says that the weights cannot be relied on"
+        if weighted
+        else "Median shift at the worst parameter of each [[variational|variational posterior]] q. By [[khat|k-hat]] weights "
+        "p(x, θ) / q(θ) of its draws cannot be relied on, so that none is corrected by them"
     )
-    return (
-        [Table(caption, ["method", "k-hat of q", "median shift", "after weighting"], rows, slug="weighted")]
-        if rows
-        else []
-    )
+    if weighted:
+        return [Table(caption, [*head, "after weighting"], rows, slug="weighted")]
+    return [Table(caption, head, [row[:-1] for row in rows], slug="weighted")]
 
 
 def lost_correlations(view: View) -> pd.DataFrame:

@@ -66,14 +66,32 @@ def statistics_table(view: View) -> Table:
     methods = list(view.trees)
     rows = [(title, [cell(view, m, metric) for m in methods]) for metric, (title, cell) in STATISTICS.items()]
     kept = [[Cell(title), *cells] for title, cells in rows if any(c.text != DASH for c in cells)]
+    others = any(view.methods[m]["kind"] != "point" for m in methods)
+    without = " They belong to a point estimate: no other method has them." if others else ""
     return Table(
-        "Fit statistics. Of AIC, BIC, SABIC and ICL smaller is better. The log likelihood is that at a point estimate, at the "
-        "mean of a posterior in closed form, or the largest of the draws. How many starts found the best "
-        "optimum: [[#table-outcomes]]",
+        f"Fit statistics. Of AIC, BIC, SABIC and ICL smaller is better.{without}{_of_p_values(view)} The log likelihood is "
+        "that at a point estimate, at the mean of a posterior in closed form, or the largest of the draws. How many starts "
+        "found the best optimum: [[#table-outcomes]]",
         ["statistic", *(view.label(m) for m in methods)],
         kept,
         slug="fit-statistics",
     )
+
+
+def _of_p_values(view: View) -> str:
+    """The sentence on the p-values of G², as far as there are any."""
+    chi_square = any(not math.isnan(view.value(m, "g2_p")) for m in view.trees)
+    replicated = any(not math.isnan(view.value(m, "ppc_p", "G²")) for m in view.trees)
+    of_chi_square = (
+        " The chi-square p-values hold at the maximum of the likelihood, so for EM alone." if chi_square else ""
+    )
+    of_replicates = (
+        " That of replicated data is the share of data sets simulated from the fit, and not fitted again, whose G² is larger: "
+        "at the maximum it is too large to reject much."
+        if replicated
+        else ""
+    )
+    return of_chi_square + of_replicates
 
 
 def _plain(decimals: int) -> Callable[[View, str, str], Cell]:
@@ -125,7 +143,7 @@ def reference_words(view: View) -> list[Notice]:
     """Return what G² can be compared with where that is not a chi-square distribution."""
     base = next((m for m in view.trees if not math.isnan(view.value(m, "df"))), None)
     if base is None:
-        return []
+        return _no_patterns(view)
     n, cells, df = view.manifest["data"]["n"], view.value(base, "cells"), view.value(base, "df")
     if df < 0 or n >= FEWEST_A_CELL * cells:
         return []
@@ -135,6 +153,21 @@ def reference_words(view: View) -> list[Notice]:
             "pattern, G² and X² do not follow a chi-square distribution, and no p-value is taken from it. That of "
             "[[#checks|replicated data sets]] stands in."
         )
+    ]
+
+
+def _no_patterns(view: View) -> list[Notice]:
+    """Return why a table with columns of levels has no G²."""
+    if len(nominal(view)) < 2 or view.ordered:
+        return []
+    if len(nominal(view)) < len(view.kinds):
+        why = "the columns of numbers and counts have no levels"
+    elif np.isnan(view.data["x"].values).any():
+        why = "values are missing, and a row with a gap has no pattern"
+    else:
+        return []
+    return [
+        Notice(f"G², X² and their degrees of freedom compare the patterns of whole rows. There are none here: {why}.")
     ]
 
 
@@ -220,7 +253,8 @@ def _association(view: View, method: str, a: str, b: str) -> Cell:
     for name in ("log odds ratio", "Cramér's V"):
         for pair in (f"{name}[{a}, {b}]", f"{name}[{b}, {a}]"):
             if not math.isnan(p := view.value(method, "ppc_p", pair)):
-                return Cell(fixed(p, 2 if 0.05 < p < 0.95 else 3), p)
+                error = view.se(method, "ppc_p", pair)
+                return Cell(fixed(p, 2), p) if 0.05 < p < 0.95 else Cell(fixed(p, 3), p, note=f"± {fixed(error, 3)}")
     return Cell(DASH)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from reports.page.blocks import Cell, Download, Notice, Table
-from reports.page.numbers import DASH, number
+from reports.page.numbers import number
 from reports.page.view import View
 from reports.page.words import literal
 
@@ -27,22 +27,22 @@ LARGEST = 100_000
 def columns(view: View) -> Table:
     """Return what every column was taken as, and what is in it."""
     levels = view.manifest["model"]["levels"]
-    rows = []
+    rows, gaps = [], bool(np.isnan(view.data["x"].values).any())
     for name, kind in view.kinds.items():
         column = view.data["x"].sel(feature=name).values
-        missing = int(np.isnan(column).sum())
         rows.append(
             [
                 Cell(literal(name)),
                 Cell(TAKEN[kind]),
                 Cell(_levels(column, levels[name]) if name in levels else _range(column)),
-                Cell(str(missing) if missing else DASH, missing),
+                *([Cell(str(missing := int(np.isnan(column).sum())), missing)] if gaps else []),
             ]
         )
     in_brackets = ". In brackets, the rows that have a level" if levels else ""
+    whole = "" if gaps else ". No value is missing"
     return Table(
-        f"Columns of the data and what they were taken as{in_brackets}",
-        ["column", "taken as", "values", "missing"],
+        f"Columns of the data and what they were taken as{in_brackets}{whole}",
+        ["column", "taken as", "values", *(["missing"] if gaps else [])],
         rows,
         fold=len(rows) > 20,
         slug="columns",

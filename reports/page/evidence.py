@@ -99,8 +99,9 @@ def estimates(view: View, numbers: Mapping[str, Number]) -> list[Figure | Table 
             f"Log evidence on one axis, with two standard errors to each side. The band is the best estimate ({seen}). "
             "Hollow marks failed their checks. The numbers differ by what they leave out, not only by error."
             if best["state"] == TRUSTED
-            else "Log evidence on one axis, with two standard errors to each side. No estimate passed its checks, so none is "
-            "marked as the best; hollow marks failed theirs. The numbers differ by what they leave out, not only by error."
+            else "Log evidence on one axis, with two standard errors to each side. No estimate by a sampler can be "
+            "relied on, so none is marked as the best; hollow marks failed their checks. The numbers differ by what they leave "
+            "out, not only by error."
         )
         alt = f"Log evidence by method and number; on top {seen}"
         blocks += [
@@ -175,7 +176,8 @@ def _side_by_side(view: View, table: pd.DataFrame) -> Table:
     caption = (
         "Log evidence ± standard error in nats, trusted estimates first"
         if trusted
-        else "Log evidence ± standard error in nats. No estimate passed its checks, so there is none to take differences from"
+        else "Log evidence ± standard error in nats. No estimate by a sampler can be relied on, so there is none to take "
+        "differences from"
     )
     return Table(caption, head, rows)
 

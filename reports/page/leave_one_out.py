@@ -51,6 +51,17 @@ def leave_one_out(view: View) -> list:
     return blocks
 
 
+def late_refits(view: View, method: str) -> int:
+    """Return how many of the fits without a point had not converged."""
+    late = view.value(method, "loo_refits_late")
+    return 0 if math.isnan(late) else int(late)
+
+
+def failed(view: View, method: str, route: str) -> bool:
+    """Whether a score comes from draws of a sampler that failed its checks, of which k-hat knows nothing."""
+    return route == "loo" and view.methods[method].get("converged") is False
+
+
 def name(view: View, method: str, route: str) -> str:
     """Return what a score is called."""
     return f"{view.label(method)}, {ROUTES[route]}"
@@ -59,21 +70,26 @@ def name(view: View, method: str, route: str) -> str:
 def compared(view: View) -> pd.DataFrame:
     """Return ArviZ's comparison of all scores with one of them, the highest elpd first.
 
-    That one is the best score of the posterior's own density among those that k-hat allows: refits score another density, and
-    a difference from it would not compare estimates of one quantity.
+    That one is the best score of the posterior's own density among those that k-hat allows, and of these by draws that passed
+    their checks if there are any: refits score another density, and a difference from it would not compare estimates of one
+    quantity.
     """
     from arviz_stats import compare
 
     elpds = {name(view, *key): elpd for key, elpd in view.loo.items()}
     if len(elpds) < 2:
         return pd.DataFrame()
-    routes = {name(view, *key): key[1] for key in view.loo}
+    methods, routes = ({name(view, *key): key[i] for key in view.loo} for i in (0, 1))
     best = max(
         elpds,
-        key=lambda called: (not elpds[called].warning, routes[called] != "loo_refitted", elpds[called].elpd),
+        key=lambda called: (
+            not elpds[called].warning,
+            routes[called] != "loo_refitted",
+            not failed(view, methods[called], routes[called]),
+            elpds[called].elpd,
+        ),
     )
     table = compare(elpds, reference=best, round_to="none")
-    methods = {name(view, *key): key[0] for key in view.loo}
     return table.assign(
         method=table.index.map(methods),
         reliable=[not elpds[called].warning for called in table.index],
@@ -84,7 +100,8 @@ def compared(view: View) -> pd.DataFrame:
 def score_table(view: View) -> Table:
     """Return every score with its paired difference from the best."""
     table = compared(view)
-    best = str(table.index[table["best"]][0]) if len(table) else ""
+    ranked = len(table) > 0 and bool(table["reliable"].any())
+    best = str(table.index[table["best"]][0]) if ranked else ""
     errors = {name(view, *key): view.value(key[0], MONTE_CARLO.get(key[1], "")) for key in view.loo}
     rows = []
     for (method, route), elpd in view.loo.items():
@@ -99,10 +116,10 @@ def score_table(view: View) -> Table:
                 Cell(ROUTES[route]),
                 Cell(f"{view.label(method)} itself" if route == "loo_refitted" else "the posterior"),
                 error_cell(elpd.elpd, elpd.se),
-                _difference(table, called, both),
+                *([_difference(table, called, both)] if ranked else []),
                 Cell(number(own, 2), own),
                 Cell(number(elpd.p), elpd.p),
-                _reliable(elpd),
+                _reliable(view, method, route, elpd),
             ]
         )
     head = [
@@ -110,15 +127,19 @@ def score_table(view: View) -> Table:
         "by",
         "density of",
         "elpd",
-        f"difference from {best or 'the best'}",
+        *([f"difference from {best}"] if ranked else []),
         "Monte Carlo error",
         "p_loo",
         "reliable",
     ]
+    differences = (
+        " The difference is paired, point by point; its standard error leaves out the Monte Carlo error of the draws, which "
+        "stands below it: methods that sample the same posterior differ by that alone"
+    )
+    none = " No score is reliable, so there is none to take differences from" if len(table) else ""
     caption = (
-        "Leave-one-out log predictive density of all points (elpd), in nats, ± its standard error over the points. The "
-        "difference is paired, point by point; its standard error leaves out the Monte Carlo error of the draws, which stands "
-        "below it: methods that sample the same posterior differ by that alone"
+        "Leave-one-out log predictive density of all points (elpd), in nats, ± its standard error over the points."
+        f"{differences if ranked else none}"
     )
     return Table(caption, head, rows, slug="loo")
 
@@ -132,13 +153,16 @@ def _difference(table: pd.DataFrame, called: str, monte_carlo: float) -> Cell:
     return Cell(with_error(difference, se), difference, note=note)
 
 
-def _reliable(elpd: Any) -> Cell:
-    """Whether all k-hats are below the limit, and how many are not."""
-    if not elpd.warning:
-        return Cell("✓ yes", tone="good")
-    return Cell(
-        "✗ no", tone="bad", note=f"k-hat > {fixed(elpd.good_k, 2)} ({int((elpd.pareto_k > elpd.good_k).sum())})"
-    )
+def _reliable(view: View, method: str, route: str, elpd: Any) -> Cell:
+    """Whether all k-hats are below the limit, how many are not, and what else speaks against a score."""
+    if elpd.warning:
+        above = int((elpd.pareto_k > elpd.good_k).sum())
+        return Cell("✗ no", tone="bad", note=f"k-hat > {fixed(elpd.good_k, 2)} ({above})")
+    if failed(view, method, route):
+        return Cell("by k-hat alone", note="the draws failed their checks")
+    if route == "loo_refitted" and (late := late_refits(view, method)):
+        return Cell("not all", note=f"{late} of {elpd.n_data_points} refits not converged")
+    return Cell("✓ yes", tone="good")
 
 
 def khat_tables(view: View) -> list[Table]:

@@ -70,8 +70,8 @@ def by_column(gaps: np.ndarray, names: list[str], x: np.ndarray, levels: Mapping
         rows.append(
             [
                 Cell(literal(name)),
-                Cell(str(n) if n else DASH, n),
-                Cell(percent(n / len(gaps)) if n else DASH, n / len(gaps)),
+                Cell(str(n), n),
+                Cell(percent(n / len(gaps)), n / len(gaps)),
                 Cell(literal(other) if other else DASH),
                 Cell(with_error(difference, error) if other else DASH, abs(difference) if other else None),
             ]

@@ -21,6 +21,10 @@ MOST_LINES, MOST_CLUSTERS = 16, 6
 MOST_CELLS = 64
 """Rows of coloured cells; of more, those of the features that part the clusters best."""
 
+FAR_APART = "Where lines are far apart a feature tells the clusters apart; where they meet it does not."
+ONE_APART = "Marks far apart, beside their intervals, are clusters that the feature tells apart."
+"""How profiles are read, of several features and of one."""
+
 MOST_COUNTS = 120
 """A largest count up to which one count is drawn as the distribution of its numbers."""
 
@@ -172,7 +176,7 @@ def _lines(of: Profiles, methods: list[str]) -> tuple[str, Any]:
         shown = "as estimated" if methods[0] in view.points else "medians with 90% intervals"
         caption = (
             f"Profiles of the clusters by {view.label(methods[0])}: the {what} of every feature in each, "
-            f"{shown}. Where lines are far apart a feature tells the clusters apart; where they meet it does not."
+            f"{shown}. {FAR_APART if len(of.features) > 1 else ONE_APART}"
         )
         return caption, plot_profile(of.of[methods[0]], of.shares[methods[0]].tolist(), of.ylabel, log=of.log)
     titles = [f"cluster {k}: {percent(round(s, 2))}" for k, s in enumerate(of.shares[view.base])]

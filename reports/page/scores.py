@@ -245,10 +245,8 @@ def statistics_blocks(view: View) -> list:
     values = p.pivot(index="target", columns="method", values="value").reindex(index=observed.index)
     most_extreme = values.where(values < 0.5, 1 - values).min(axis=1).nsmallest(PANELS).index
     drawn = table[table["statistic"].isin(most_extreme)]
-    drawn = drawn.assign(
-        label=drawn["method"].map(labels),
-        statistic=drawn["statistic"].map(lambda name: f"{name}, beyond x" if name in DISCREPANCIES else name),
-    )
+    of_parameters = {name: f"{name}, less the data's" for name in DISCREPANCIES}
+    shown = drawn.assign(label=drawn["method"].map(labels), statistic=drawn["statistic"].replace(of_parameters))
     which = f"The {PANELS} most extreme of {len(observed)} statistics" if len(observed) > PANELS else "Statistics"
     head = ["statistic", "observed", *labels.values()]
     rows = [
@@ -259,8 +257,13 @@ def statistics_blocks(view: View) -> list:
         ]
         for name in values.index
     ]
-    under = " −log p, under each draw's own parameters, is the replicate's beyond the data's."
-    beyond = under if any(name in DISCREPANCIES for name in observed.index) else ""
+    own = [name for name in DISCREPANCIES if name in set(drawn["statistic"])]
+    beyond = (
+        f" Of {listing(own)}, which depend on the draw's parameters, the replicate's less the data's is drawn: the line is at "
+        "zero."
+        if own
+        else ""
+    )
     failures = _failures(view, values, p.pivot(index="target", columns="method", values="se"))
     blocks: list = [failures]
     blocks.append(
@@ -269,7 +272,7 @@ def statistics_blocks(view: View) -> list:
             f"line). A p-value is extreme where the line leaves the thin part.{beyond}",
             [
                 image(
-                    plot_checks(drawn), f"Statistics of replicated data sets beside those of the data. {failures.text}"
+                    plot_checks(shown), f"Statistics of replicated data sets beside those of the data. {failures.text}"
                 )
             ],
             slug="checks",
@@ -327,9 +330,11 @@ def _failures(view: View, p: pd.DataFrame, se: pd.DataFrame) -> Notice:
     if shared.any():
         names = _in_short(list(p.index[shared]))
         words.append(f"No method makes data like these in {names}: there the model fails, not a method.")
-    for method in (m for m in view.trees if m in p):
-        if (alone := extreme[method] & clear).any():
-            words.append(f"{view.label(method)} fails in {_in_short(list(p.index[alone]))}, and not all others do.")
+    alone = {m: tuple(p.index[extreme[m] & clear]) for m in view.trees if m in p}
+    for names in dict.fromkeys(own for own in alone.values() if own):
+        who = [view.label(m) for m, own in alone.items() if own == names]
+        fail = "fail" if len(who) > 1 else "fails"
+        words.append(f"{listing(who)} {fail} in {_in_short(names)}, and not all others do.")
     if (hardly := extreme.any(axis=1) & ~clear & ~shared).any():
         words.append(f"Extreme for some, but by no more than Monte Carlo error: {_in_short(list(p.index[hardly]))}.")
     if not words:
