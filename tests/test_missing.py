@@ -625,7 +625,7 @@ def test_where_values_are_missing_is_held_against_the_levels_of_the_other_column
     x = np.column_stack([a, b])
     table = by_column(np.isnan(x), ["a", "b"], x, {"a": ["low", "middle", "high"]})
     first, second = ([cell.text for cell in row] for row in table.rows)
-    assert first[1:] == ["–", "–", "–", "–"]
+    assert first[1:] == ["0", "0%", "–", "–"]
     sd, share = 0.5, 1 - 10 / 30  # of a = middle, which is half of all rows
     assert second[3:] == ["a = middle", f"{share / sd:.2f} ± {np.sqrt(1 / 10 + 1 / 30):.2f}"]
 

@@ -331,10 +331,10 @@ def _failures(view: View, p: pd.DataFrame, se: pd.DataFrame) -> Notice:
         names = _in_short(list(p.index[shared]))
         words.append(f"No method makes data like these in {names}: there the model fails, not a method.")
     alone = {m: tuple(p.index[extreme[m] & clear]) for m in view.trees if m in p}
-    for names in dict.fromkeys(own for own in alone.values() if own):
-        who = [view.label(m) for m, own in alone.items() if own == names]
+    for failed in dict.fromkeys(own for own in alone.values() if own):
+        who = [view.label(m) for m, own in alone.items() if own == failed]
         fail = "fail" if len(who) > 1 else "fails"
-        words.append(f"{listing(who)} {fail} in {_in_short(names)}, and not all others do.")
+        words.append(f"{listing(who)} {fail} in {_in_short(failed)}, and not all others do.")
     if (hardly := extreme.any(axis=1) & ~clear & ~shared).any():
         words.append(f"Extreme for some, but by no more than Monte Carlo error: {_in_short(list(p.index[hardly]))}.")
     if not words:
