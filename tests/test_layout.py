@@ -143,6 +143,7 @@ def test_mixtures_loads_numpy_and_scipy_alone():
         for name in (
             "engines/answers.py",
             "engines/attributes.py",
+            "engines/both_ends.py",
             "engines/chains.py",
             "dynamics/compiled.py",
             "dynamics/sweeps.py",

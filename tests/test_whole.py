@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 from conftest import collapsed_data, three_clusters
 
-from mixtures import COVARIANCES, BayesianGaussianMixture, Dirichlet, Gaussian, GaussianMixture, Markov, Sequences
+from mixtures import (
+    COVARIANCES,
+    BayesianGaussianMixture,
+    Dirichlet,
+    Gaussian,
+    GaussianHMM,
+    GaussianMixture,
+    Markov,
+    Sequences,
+    VariationalGaussianHMM,
+)
 from mixtures.allocations.stick_breaking import StickBreaking
 from mixtures.ascent import whole
 from mixtures.ascent.candidates import begun, climb_from_best
@@ -122,8 +132,8 @@ def test_short_runs_end_once_each_start_has_one_that_has_converged(rng):
 def test_bounds_that_fall_or_are_no_numbers_are_refused(rng):
     x = three_clusters(60, rng, separation=2.0)
     *_, compiled, s = problem(x, None, "full", "em", ALLOCATIONS["dirichlet"])
-    drawn = np.zeros((1, 2)), np.ones(1)  # means drawn to a place, of which the likelihood knows nothing
-    wrong = replace(compiled, prior=(*compiled.prior[:2], *drawn, *compiled.prior[4:]))
+    weights = np.where(np.arange(60) % 20 == 0, -2.0, 1.0)[None]  # the less probable, the better, for three of the rows
+    wrong = replace(compiled, rows=(compiled.rows[0], weights, compiled.rows[2]))
     with pytest.raises(ArithmeticError, match=r"the bound fell by .* nats in pass"):
         wrong.climb(s, 60, 1e-8, 50, True)
     nowhere = replace(compiled, rows=(np.nan * compiled.rows[0], *compiled.rows[1:]))
@@ -224,3 +234,39 @@ def test_the_cache_of_an_older_source_does_not_count(tmp_path, monkeypatch):
     assert whole._compiled()
     os.utime(cached, (0, 0))
     assert not whole._compiled()
+
+
+@pytest.mark.parametrize("cls", [GaussianHMM, VariationalGaussianHMM])
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_hidden_markov_models_fit_the_same_with_either(cls, covariance, rng, monkeypatch):
+    """Under a prior that all states share: the step, the bounds pass by pass, and what is fitted."""
+    x = np.array([[3.0, -1.0]]) + three_clusters(60, rng, separation=3.0)[np.argsort(rng.permutation(60) // 8)]
+    prior = {"startprob_prior": 1.5, "transmat_prior": 1 + np.eye(3), "means_prior": 1.0}
+    if cls is GaussianHMM:
+        prior |= {"means_weight": 0.5, "covars_prior": 0.3, "covars_weight": 4.0}
+    model = partial(cls, 3, covariance_type=covariance, n_iter=200, tol=1e-6, n_init=2, random_state=0, **prior)
+    used = []
+    climbed = whole.Whole.climb
+    monkeypatch.setattr(whole.Whole, "climb", lambda self, s, *a: used.append(self) or climbed(self, s, *a))
+    compiled = model().fit(x, [40, 1, 19])
+    s = rng.uniform(1, 5, (1, 3, 1)) * used[0].pass_(rng.normal(size=(1, 3, used[0].rows[2].shape[1] + 4)))[1]
+    for ours, theirs in zip(used[0].natural(s), used[0].plain(s), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10)
+    for name in ("repaid", "_ready"):
+        monkeypatch.setattr(whole, name, lambda *_, **__: False)
+    plain = model().fit(x, [40, 1, 19])
+    assert len(used) == 1
+    np.testing.assert_allclose(compiled.monitor_.history, plain.monitor_.history, rtol=1e-10)
+    np.testing.assert_allclose(compiled.covars_, plain.covars_, rtol=1e-6)
+    np.testing.assert_allclose(compiled.transmat_, plain.transmat_, rtol=1e-6, atol=1e-9)
+
+
+def test_what_of_a_hidden_markov_model_is_held_keeps_it_from_being_compiled(rng, monkeypatch):
+    x = three_clusters(40, rng)
+    monkeypatch.setattr(whole.Whole, "climb", None)
+    model = partial(GaussianHMM, 2, n_iter=200, random_state=0)
+    held = model(params="tmc"), model(means_weight=[0.5, 1.0])
+    assert all(np.isfinite(model.fit(x).score(x)) for model in held)
+    left_to_right = model(init_params="mc")
+    left_to_right.startprob_, left_to_right.transmat_ = np.array([1.0, 0.0]), np.array([[0.9, 0.1], [0.0, 1.0]])
+    assert left_to_right.fit(x).transmat_[1, 0] == 0

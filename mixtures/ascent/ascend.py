@@ -138,7 +138,7 @@ def ascend(
     ConvergenceWarning
         If the best run stopped at ``max_iter``.
     """
-    rng = generator(rng)
+    source: Any = generator(rng) if isinstance(init, str) else None  # what is given needs none
     if not tol >= 0 or max_iter < 1:
         raise ValueError(f"tol is {tol} and max_iter {max_iter}; expected tol >= 0 and max_iter >= 1")
     if keep is not None and keep < 1:
@@ -160,9 +160,9 @@ def ascend(
         pass_ = one_pass(x, weights, family, rows * allocation.n_components, reg_covar, engine, precision)
     each = candidates(rows * allocation.n_components, family) if isinstance(init, str) and keep is None else 1
     own = None if reg_covar else pass_
-    s = starts(x, weights, rows, family, allocation, init, restarts, rng, None, each, compiled is not None, own)
+    s = starts(x, weights, rows, family, allocation, init, restarts, source, None, each, compiled is not None, own)
     if isinstance(x, Sequences) and isinstance(init, str):
-        s = with_segments(s, x, weights, family, allocation, rng)
+        s = with_segments(s, x, weights, family, allocation, source)
     hard = blur(s, noise(family, reg_covar)) if reg_covar else s
     s = soften(hard) if absorbing(family, init) else begun(natural, hard)
     if go_on:

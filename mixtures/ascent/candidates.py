@@ -52,11 +52,12 @@ def beginnings(natural: Natural, s: np.ndarray, restarts: int) -> np.ndarray:
         Hard starts, ``restarts`` of them for each data set.
     restarts : int
     """
-    soft = soften(s)
-    s = np.where((np.arange(len(s)) % restarts % 2 == 1)[:, None, None], soft, s)
+    hard = s
+    if restarts > 1:
+        s = np.where((np.arange(len(s)) % restarts % 2 == 1)[:, None, None], soften(s), s)
     *_, lost = attempt(natural, s, [])
     lost &= np.all(s[..., 0] > 0, axis=-1)  # a cluster without a point was given so
-    return np.where(lost[:, None, None], soft, s)
+    return np.where(lost[:, None, None], soften(hard), s) if lost.any() else s
 
 
 def begun(natural: Natural, hard: np.ndarray) -> np.ndarray:
@@ -78,7 +79,7 @@ def unfit(hard: np.ndarray, s: np.ndarray, each: int = 1) -> list[tuple[int, np.
 
 def candidates(points: int, family: Family) -> int:
     """How many short runs each start is the best of, for N times K ``points``: six, fewer where a pass takes long."""
-    return int(np.clip(TERMS // (points * (1 + family.monomials[-1, 0])), 1, CANDIDATES))
+    return int(max(1, min(CANDIDATES, TERMS // (points * (1 + int(family.monomials[-1, 0]))))))
 
 
 def climb_from_best(

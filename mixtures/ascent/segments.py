@@ -35,8 +35,13 @@ def segments(
     if len(starts) > MOST:
         chosen = np.sort(rng.choice(len(starts), MOST, replace=False))
         starts, stops = starts[chosen], stops[chosen]
-    both = np.array([_sums(family, x.x, a, b) for a, b in zip(starts, stops, strict=True)])
-    sums, squares = both[:, 0], both[:, 1].sum(0)
+    P = 1 + int(family.monomials[-1, 0])
+    if len(starts) == len(edges) - 1 and len(x) * P <= BLOCK_ELEMENTS:
+        t = family.features(x.x)
+        sums, squares = np.add.reduceat(t, starts), (t**2).sum(0)
+    else:
+        both = np.array([_sums(family, x.x, a, b) for a, b in zip(starts, stops, strict=True)])
+        sums, squares = both[:, 0], both[:, 1].sum(0)
     n = sums[:, 0].sum()
     mean, spread = sums / sums[:, :1], np.sqrt(np.maximum(squares / n - (sums.sum(0) / n) ** 2, 0))
     differ = (spread > 0) & (np.ptp(mean, axis=0) > 0)

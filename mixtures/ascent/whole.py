@@ -38,6 +38,9 @@ TERMS_OF_SEQUENCES = 50_000
 # Ascents of the plain loop that take as long as it takes to load the compiled one, or to compile it.
 LOADED_AFTER, COMPILED_AFTER = 200, 4_000
 
+# As many of these as an ascent of sequences takes as long as.
+ASCENTS_OF_SEQUENCES = 10
+
 ENGINE = "mixtures.engines.whole"
 
 STRUCTURES = ("full", "tied", "diag", "spherical")
@@ -186,11 +189,35 @@ def whole(
         return None
     if not _suits(x, family, allocation, least):
         return None
-    if not (_ready() if least else repaid(share=share)):
+    if not (_ready_or_repaid(x) if least else repaid(share=share)):
         return None
-    plain = _Plain(method, family, allocation)
-    edges = x.edges if isinstance(x, Sequences) else np.empty(0, np.int64)
-    return Whole(plain, *_arrays(x, weights, family, allocation, reg_covar, bayes), edges)
+    plain, D = _Plain(method, family, allocation), x.shape[1]
+    numbers = _prior(family, allocation.n_components) if bayes else (np.zeros(D), 0.0, 0.0, np.zeros((D, D)), 0.0)
+    labels = _labels(allocation) if bayes else _without_prior(allocation)
+    return Whole(plain, *_arrays(x, weights, family, reg_covar, bayes, numbers, labels), _edges(x))
+
+
+def whole_chain(
+    plain: Natural, x: Sequences, family: Family, allocation: Markov, bayes: bool, numbers: tuple[Any, ...]
+) -> Whole | None:
+    """The compiled ascent of a hidden Markov model under a prior of its own, where it serves and repays its loading.
+
+    Parameters
+    ----------
+    plain, x, family, allocation
+        See `Whole` and `whole`.
+    bayes : bool
+        Whether the steps are those of CAVI, or lead to the posterior mode.
+    numbers : tuple
+        The prior of every state: m0 (D,), beta0, dof0, scale0 and the log normaliser; see `mixtures.engines.steps.step`.
+    """
+    if not (_suits(x, family, allocation, 1) and _ready_or_repaid(x)):
+        return None
+    return Whole(plain, *_arrays(x, None, family, 0.0, bayes, numbers, _labels(allocation)), _edges(x))
+
+
+def _edges(x: Any) -> np.ndarray:
+    return x.edges if isinstance(x, Sequences) else np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -220,6 +247,11 @@ def _suits(x: Any, family: Any, allocation: Any, least: int) -> bool:
 def _ready() -> bool:
     """Whether the compiled loops need not be compiled first."""
     return ENGINE in sys.modules or _compiled()
+
+
+def _ready_or_repaid(x: Any) -> bool:
+    """Whether they need not be compiled, or sequences were fitted so often without them that this repays."""
+    return _ready() or (isinstance(x, Sequences) and repaid(share=ASCENTS_OF_SEQUENCES))
 
 
 def _gaussian(x: Any, family: Any) -> bool:
@@ -258,27 +290,43 @@ def _compiled(engine: str = ENGINE) -> bool:
 
 
 def _arrays(
-    x: Any, weights: np.ndarray | None, family: Any, allocation: Any, reg_covar: float, bayes: bool
+    x: Any,
+    weights: np.ndarray | None,
+    family: Any,
+    reg_covar: float,
+    bayes: bool,
+    numbers: tuple[Any, ...],
+    labels: tuple[Any, ...],
 ) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
     """Rows, affine map and prior as the compiled loops take them; see `mixtures.engines.whole.climb`."""
     from mixtures.engines.fused import parts_of_features
+    from mixtures.engines.short import features
 
-    P, K, D = 1 + int(family.monomials[-1, 0]), allocation.n_components, x.shape[1]
+    monomials, D = family.monomials, x.shape[1]
+    P = 1 + int(monomials[-1, 0])
     extra = noise(family, reg_covar)[0][:1] if reg_covar else np.zeros((1, P))
-    points = family.features(x.x) if isinstance(x, Sequences) else x
-    rows = _own(points)[None], _weighted(weights), _own(extra)
-    affine = _own(family.origin), _own(np.atleast_2d(family.unit)), family.monomials, parts_of_features(D, P, False)
-    numbers = _prior(family, K) if bayes else (np.zeros(D), 0.0, 0.0, np.zeros((D, D)), 0.0)
-    labels = (0, np.zeros(1), 0.0)
-    if bayes and isinstance(allocation, Dirichlet):
-        labels = 0, allocation.alpha0, float(allocation.log_prior_normaliser)
-    elif bayes and isinstance(allocation, StickBreaking):
-        labels = 1, np.array([float(allocation.gamma0)]), (1 - K) * float(np.log(allocation.gamma0))
-    if isinstance(allocation, Markov):
-        concentration = np.concatenate([allocation.alpha0, allocation.a0.ravel()])
-        labels = 2, concentration, float(allocation.log_prior_normaliser)
+    affine = _own(family.origin), _own(np.atleast_2d(family.unit)), monomials, parts_of_features(D, P, False)
+    points = features(_own(x.x), *affine[:3]) if isinstance(x, Sequences) else _own(x)
+    rows = points[None], _weighted(weights), _own(extra)
     prior = STRUCTURES.index(family.covariance), bayes, *(np.array([value], dtype=np.float64) for value in numbers)
     return rows, affine, (*prior, float(family.log_volume), float(family.least), labels)
+
+
+def _labels(allocation: Any) -> tuple[Any, ...]:
+    """The prior of the labels: their kind, concentrations, and log normaliser."""
+    if isinstance(allocation, Markov):
+        concentration = np.concatenate([allocation.alpha0, allocation.a0.ravel()])
+        return 2, concentration, float(allocation.log_prior_normaliser)
+    if isinstance(allocation, StickBreaking):
+        gamma0 = float(allocation.gamma0)
+        return 1, np.array([gamma0]), (1 - allocation.n_components) * float(np.log(gamma0))
+    return 0, allocation.alpha0, float(allocation.log_prior_normaliser)
+
+
+def _without_prior(allocation: Allocation) -> tuple[Any, ...]:
+    """The same for maximum likelihood, where the concentrations of a chain leave its counts as they are."""
+    K = allocation.n_components
+    return (2, np.ones(K + K * K), 0.0) if isinstance(allocation, Markov) else (0, np.zeros(1), 0.0)
 
 
 def _prior(family: Any, K: int) -> tuple[Any, ...]:

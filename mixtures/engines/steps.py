@@ -152,25 +152,39 @@ def put(eta, m, Lambda, diagonal, log_det, spread, log_volume):
     eta[0] += (log_det - square - spread - D * LOG_2PI) / 2 - log_volume
 
 
+@njit(nogil=True)
+def against(m, Lambda, diagonal, m0, beta0, scale0, share):
+    """How far the log prior, but for its power of |Lambda|, is below 0; of the trace in it a share."""
+    own = distance = 0.0
+    for i in range(len(m)):
+        for j in range(len(m)):
+            distance += (m[i] - m0[i]) * Lambda[i, j] * (m[j] - m0[j])
+            own += 0.0 if diagonal else scale0[i, j] * Lambda[i, j] / 2
+    for i in range(scale0.shape[1] if diagonal else 0):
+        own += scale0[0, i] * Lambda[i, i]
+    return share * own + beta0 / 2 * distance
+
+
 @njit(nogil=True, error_model="numpy", fastmath=EXACT)
 def step(s, eta, structure, bayes, m0, beta0, dof0, scale0, normaliser0, log_volume, least, labels):
     """`step` of `mixtures.methods.em`, or of `mixtures.methods.cavi` where ``bayes``, for a state s (K, P): eta, and the extra.
 
     The extra is not a number where a cluster is empty, or too tight for its digits. The prior is m0 (D,), beta0, dof0 and
-    scale0 (D, D), (1, D) or (1, 1), all zeros for maximum likelihood.
+    scale0 (D, D), (1, D) or (1, 1), all zeros for maximum likelihood. Of a posterior mode, which leaves the exponent of
+    |Lambda| in the prior as dof0 / 2, or dof0 of independent features, the extra is the log prior without its constants.
     """
     K, P = s.shape
     D = len(m0)
     marginal = weigh(s[:, 0], bayes, labels, eta)
     m, taken, A, W = np.empty((K, D)), np.zeros(D), np.zeros((D, D)), np.zeros((D, D))
     L, F = np.empty((D, D)), np.empty((D, D))
-    extra = marginal - normaliser0
+    extra = marginal - normaliser0 if bayes else 0.0
     shared, total = 0.0, dof0
     for k in range(K):
         N = s[k, 0]
-        if not bayes and N < EMPTY:
-            return np.nan
         beta = beta0 + N
+        if not bayes and beta < EMPTY:
+            return np.nan
         for i in range(D):
             m[k, i] = (beta0 * m0[i] + s[k, 1 + i]) / beta
         if bayes:
@@ -204,9 +218,12 @@ def step(s, eta, structure, bayes, m0, beta0, dof0, scale0, normaliser0, log_vol
                 for i in range(D):
                     extra += lgamma((total - i) / 2)
                     expected += digamma((total - i) / 2)
+            else:
+                extra += dof0 / 2 * (expected - 2 * log_volume)
             shared = expected
             if structure == FULL:
                 put(eta[k], m[k], W, False, expected, spread, log_volume)
+                extra -= 0.0 if bayes else against(m[k], W, False, m0, beta0, scale0, 1.0)
         elif structure == DIAGONAL:
             a = dof0 + N / 2
             expected = D * digamma(a) if bayes else 0.0
@@ -222,6 +239,8 @@ def step(s, eta, structure, bayes, m0, beta0, dof0, scale0, normaliser0, log_vol
                 if bayes:
                     extra -= a * log(b)
             put(eta[k], m[k], W, True, expected, spread, log_volume)
+            if not bayes:
+                extra += dof0 * (expected - 2 * log_volume) - against(m[k], W, True, m0, beta0, scale0, 1.0)
         else:
             a = dof0 + N * D / 2
             square = before = 0.0
@@ -237,12 +256,15 @@ def step(s, eta, structure, bayes, m0, beta0, dof0, scale0, normaliser0, log_vol
             if bayes:
                 extra += lgamma(a) - a * log(b)
                 expected = D * (digamma(a) - log(b))
+            else:
+                extra += dof0 / D * (expected - 2 * log_volume) - against(m[k], W, True, m0, beta0, scale0, 1.0)
             put(eta[k], m[k], W, True, expected, spread, log_volume)
     if structure == TIED:
         for k in range(K):
             put(eta[k], m[k], W, False, shared, D / (beta0 + s[k, 0]) if bayes else 0.0, log_volume)
+            extra -= 0.0 if bayes else against(m[k], W, False, m0, beta0, scale0, 1 / K)
     if not bayes:
-        return 0.0
+        return extra
     for k in range(K):
         for p in range(P):
             extra -= s[k, p] * eta[k, p]

@@ -212,7 +212,7 @@ def climb(rows, affine, prior, s, n, tol, max_iter, accelerate, each, slow_rise,
     ----------
     rows : tuple
         x (G, N, D), w (G, N) or empty for one each, what noise adds to t(x) (G, P), the data set of every run (R,), and the
-        edges of sequences (S + 1,), in which case x are features (G, N, P), or nothing.
+        edges of sequences (S + 1,), in which case x are features (G, P, N), or nothing.
     affine : tuple
         Origin, unit, monomials and parts of the features; see `mixtures.engines.fused`.
     prior : tuple

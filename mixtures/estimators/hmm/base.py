@@ -21,6 +21,7 @@ from mixtures.allocations.stationary import stationary
 from mixtures.ascent.candidates import candidates
 from mixtures.ascent.climb import Runs, climb
 from mixtures.ascent.starts import absorbing
+from mixtures.ascent.whole import Whole
 from mixtures.engines import sequences
 from mixtures.engines.passes import Pass, log_base, one_pass
 from mixtures.errors import stamped, unstamped
@@ -130,14 +131,15 @@ class HiddenMarkov(BaseEstimator, metaclass=ABCMeta):
         self._warn_of_few(x)
         rng = generator(check_random_state(self.random_state))
         problem = Problem(x, self._family(x), self._allocation(), kept, rng)
-        update, self.n_collapsed_ = self._begin(problem)
+        compiled = self._compiled(problem) if type(self.monitor_) is ConvergenceMonitor else None
+        update, self.n_collapsed_ = self._begin(problem, compiled)
         if self.n_iter == 0:
             self._set(self._attributes(problem, update.first))
             self._monitored([])
             return self
-        pass_ = self._pass(problem)
+        pass_ = compiled or self._pass(problem)
         _, s = pass_(update.eta())
-        found = self._follow(problem, update, pass_, s)
+        found = self._follow(problem, update, pass_, s, compiled)
         self.n_collapsed_ += found.lost
         self._set(self._attributes(problem, update.of(found.number).parameters(found.runs.s)))
         self._monitored(found.runs.bounds(0).tolist())
@@ -315,13 +317,22 @@ class HiddenMarkov(BaseEstimator, metaclass=ABCMeta):
         rows = validate_data(self, unmasked(X), dtype=[np.float64, np.float32], ensure_all_finite=finite, reset=reset)
         return Sequences(rows.astype(np.float64, copy=False), lengths)
 
-    def _begin(self, problem: Problem) -> tuple[Any, int]:
+    def _begin(self, problem: Problem, compiled: Whole | None) -> tuple[Any, int]:
         """The step with the parameters that each run begins from, and how many starts were lost."""
         init, number = self._guess(problem)
-        s = beginnings(problem.x, problem.family, problem.allocation, init, number, problem.rng)
+        s = beginnings(problem.x, problem.family, problem.allocation, init, number, problem.rng, compiled is not None)
         anew = self._update(problem, None)
-        s, lost = usable(anew, s, lambda s: self._blurred(problem.family, s), absorbing(problem.family, init))
+        natural = compiled.natural if compiled else anew
+        s, lost = usable(natural, s, lambda s: self._blurred(problem.family, s), absorbing(problem.family, init))
         return self._update(problem, anew.parameters(s)), lost
+
+    def _closed(self, kept: frozenset[str]) -> np.ndarray:
+        """Starts and transitions (K, 1 + K) that stay at zero."""
+        return np.zeros((self.n_components, 1 + self.n_components), bool)
+
+    def _compiled(self, problem: Problem) -> Whole | None:
+        """The whole ascent in one compiled call, where there is one for this problem."""
+        return None
 
     def _guess(self, problem: Problem) -> tuple[object, int]:
         """``init`` of the starts, and how many there are."""
@@ -351,11 +362,13 @@ class HiddenMarkov(BaseEstimator, metaclass=ABCMeta):
         """What the base measure adds to the objective."""
         return log_base(problem.x, None, problem.family)
 
-    def _follow(self, problem: Problem, update: Any, pass_: Pass, s: np.ndarray) -> Followed:
+    def _follow(
+        self, problem: Problem, update: Any, pass_: Pass, s: np.ndarray, compiled: Whole | None = None
+    ) -> Followed:
         """Climb from the states s (R, K, C)."""
         n, tol = float(len(problem.x)), max(self.tol, 0.0) / len(problem.x)
         if type(self.monitor_) is ConvergenceMonitor:
-            return follow(update, pass_, s, n, tol, self.n_iter)
+            return follow(update, pass_, s, n, tol, self.n_iter, compiled)
         monitor = self.monitor_
         monitor._reset()
 

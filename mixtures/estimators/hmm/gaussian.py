@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from mixtures import COVARIANCES
+from mixtures.ascent.whole import Whole, whole_chain
 from mixtures.engines.passes import blur, noise
 from mixtures.estimators.bayesian import CONJUGATE
 from mixtures.estimators.hmm import normal
@@ -92,6 +93,16 @@ class GaussianStates(HiddenMarkov):
 
     def _given_means(self, kept: frozenset[str]) -> np.ndarray | None:
         return np.asarray(self.means_, dtype=float) if "m" in kept else None
+
+    def _compiled(self, problem: Problem) -> Whole | None:
+        """Where every parameter moves, no transition is kept at zero, and the states have one prior."""
+        if not set(self._letters) <= set(self.params) or self._closed(problem.kept).any():
+            return None
+        bayes = self._method == "cavi"
+        prior = normal.of_each_state(problem.family, bayes)
+        if prior is None:
+            return None
+        return whole_chain(self._update(problem, None), problem.x, problem.family, problem.allocation, bayes, prior)
 
     def _conjugate(self, family: Family, m: np.ndarray, beta: np.ndarray, W_inv: np.ndarray, nu: np.ndarray) -> Any:
         """The prior or posterior in the coordinates z, from locations and scales in the units of x."""

@@ -131,6 +131,22 @@ def excess(family: Any, q: Any) -> np.ndarray:
     return 2 * q.a - 1 if family.covariance == "diag" else 2 * q.a - 2 + D
 
 
+def of_each_state(family: Any, bayes: bool) -> tuple[Any, ...] | None:
+    """m0 (D,), beta0, dof0, scale0 and the log normaliser of all states, as `mixtures.engines.steps.step` takes them.
+
+    For a posterior mode dof0 is the exponent that `log_prior` has for |Lambda|, or half of it for independent features, and the
+    normaliser is 0. None where states have different priors.
+    """
+    p, matrices, tied = family.prior, family.covariance in MATRICES, family.covariance == "tied"
+    dof, scale = (p.nu, p.W_inv) if matrices else (p.a, p.b)
+    if family.missing or not all(np.all(each == each[:1]) for each in (p.m, p.beta, *(() if tied else (dof, scale)))):
+        return None
+    dof, scale = (dof, scale) if tied else (dof[0], scale[0])
+    if not bayes:
+        dof = np.ravel(excess(family, p))[0] / (1 if matrices else 2)
+    return p.m[0], p.beta[0], dof, np.atleast_2d(scale), float(np.sum(p.log_normaliser())) if bayes else 0.0
+
+
 def mode_given(family: Any, q: Any) -> Theta:
     """Means m and the mode of the covariances under q, in the coordinates z."""
     e = excess(family, q)

@@ -12,6 +12,7 @@ from mixtures.ascent.candidates import begun
 from mixtures.ascent.climb import Natural, Runs, attempt, climb
 from mixtures.ascent.segments import with_segments
 from mixtures.ascent.starts import soften, starts
+from mixtures.ascent.whole import Whole
 from mixtures.engines.passes import Pass
 from mixtures.errors import CollapseError, DistinctRowsError
 from mixtures.model import Family
@@ -40,11 +41,17 @@ class Followed(NamedTuple):
 
 
 def beginnings(
-    x: Sequences, family: Family, allocation: Markov, init: object, restarts: int, rng: np.random.Generator
+    x: Sequences,
+    family: Family,
+    allocation: Markov,
+    init: object,
+    restarts: int,
+    rng: np.random.Generator,
+    compiled: bool = False,
 ) -> np.ndarray:
     """States (R, K, C) to begin from: as `mixtures.ascent.starts.starts`, and at random where too few rows are distinct."""
     try:
-        s = starts(x, None, len(x), family, allocation, init, restarts, rng)
+        s = starts(x, None, len(x), family, allocation, init, restarts, rng, compiled=compiled)
     except DistinctRowsError:
         return _random(x, family, allocation, restarts, rng)
     return with_segments(s, x, None, family, allocation, rng) if isinstance(init, str) else s
@@ -75,7 +82,8 @@ def usable(
     """
     s = soften(s) if absorbing else begun(natural, s)
     *_, lost = attempt(natural, s, [])
-    s = np.where(lost[:, None, None], blurred(s), s)
+    if lost.any():
+        s = np.where(lost[:, None, None], blurred(s), s)
     errors: list[CollapseError] = []
     *_, lost = attempt(natural, s, errors)
     if lost.all():
@@ -83,15 +91,20 @@ def usable(
     return s[~lost], int(lost.sum())
 
 
-def follow(update: Update, pass_: Pass, s: np.ndarray, n: float, tol: float, n_iter: int) -> Followed:
-    """Climb from s (R, K, C), and keep the run that ends highest.
+def follow(
+    update: Update, pass_: Pass, s: np.ndarray, n: float, tol: float, n_iter: int, compiled: Whole | None = None
+) -> Followed:
+    """Climb from s (R, K, C), in one compiled call if there is one, and keep the run that ends highest.
 
     Raises
     ------
     CollapseError
         If every run lost a state.
     """
-    runs = climb(lambda runs: (update.take(runs), pass_), s, n, tol, n_iter, True)
+    if compiled:
+        runs = compiled.climb(s, n, tol, n_iter, True)
+    else:
+        runs = climb(lambda runs: (update.take(runs), pass_), s, n, tol, n_iter, True)
     if runs.collapsed.all():
         raise CollapseError(f"all {len(s)} starts ended in a collapse, the last: {runs.errors[-1]}") from runs.errors[
             -1
