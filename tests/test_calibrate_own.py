@@ -14,6 +14,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 import reports
+from mixtures.dynamics import states
 from models.methods import nuts
 from reports.commands.app import app
 from reports.comparison.results import ResultsError
@@ -22,7 +23,7 @@ from reports.page.calibration_own import OwnView, verdict_lines
 from reports.studies.calibration.study import FEWEST
 from reports.studies.cells import Cells
 from reports.studies.folder import write_manifest
-from reports.studies.own import ours, planted, study, trials
+from reports.studies.own import ours, planted, study, systems, trials
 from reports.studies.own.departures import departures
 from reports.studies.own.generative import Generative, digest, holding, opened
 from reports.studies.own.planted import FAULTS, NAMED, PRIOR, Posterior
@@ -561,3 +562,53 @@ def test_several_faults_are_not_called_one(reference, rng):
     assert found.sentence.startswith("No single fault explains this; the largest departures: ")
     assert "c is shifted by +0.80 posterior sd, the sd of c is 0.70 times that of the reference" in found.sentence
     assert "correlation" not in found.sentence
+
+
+def test_systems_are_ranked_in_what_is_identified():
+    problem = systems.problem("latent=2", 40, 2, ["gibbs"])
+    theta = systems.posed("latent=2", 2).sample_prior(np.random.default_rng(0))
+    x = states.simulate(theta, 40, np.random.default_rng(1))[0]
+    found = {name: function(theta, {"x": x}) for name, function in problem.quantities.items()}
+    values = np.linalg.eigvals(theta["transition"])
+    assert found["eigenvalue modulus[0]"] == pytest.approx(np.abs(values).max())
+    response = theta["emission"] @ theta["transition"] @ theta["state_covariance"] @ theta["emission"].T
+    assert found["response[1, x1, x2]"] == pytest.approx(response[0, 1])
+    assert "response[0, x1, x2]" not in found  # which is response[0, x2, x1]
+    mean = theta["emission"] @ theta["transition"] @ states.filter_(x, theta).mean[-1]
+    assert found["forecast of x2"] == pytest.approx(mean[1])
+    assert problem.ranked == ()
+
+
+@pytest.mark.robustness("errors")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("local-levle", 50, 1, ["gibbs"]), "local-level"),
+        (("latent=x", 50, 1, ["gibbs"]), "expected a whole number"),
+        (("local-level", 2, 1, ["gibbs"]), "expected more than 2"),
+        (("local-level", 50, 2, ["gibbs"]), "has 1 feature, not 2"),
+        (("local-level", 50, 1, ["em"]), "gibbs"),
+    ],
+)
+def test_systems_that_cannot_be_calibrated_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        systems.problem(*given)
+
+
+def test_the_shell_calibrates_a_system(tmp_path, monkeypatch):
+    monkeypatch.setattr(systems, "GIBBS", {"chains": 1, "tune": 2, "draws": 100, "thin": 1})
+    options = ["-n", "12", "--methods", "gibbs", "--draws", "39", "--simulations", "20", "--workers", "1"]
+    result = command("calibrate", "--lds", "local-level", *options, "-o", str(tmp_path / "own"))
+    assert result.exit_code == 0, result.output
+    assert "Gibbs: " in result.output
+    table = study.load(tmp_path / "own").table
+    assert set(table["quantity"]) == {
+        "log likelihood", "log joint density", "observation variance", "state variance", "forecast"
+    }  # fmt: skip
+    assert table["rank"].notna().all()
+    page = (tmp_path / "own" / "report.html").read_text()
+    assert "a linear dynamical system (local-level)" in page
+    assert "precisions ~ Gamma(3, 1.5)" in page
+    assert "your method" not in page
+    refused = command("calibrate", "--lds", "local-level", "--hmm")
+    assert refused.exit_code == 2

@@ -23,6 +23,7 @@ COMMON = {"simulations", "seed", "workers", "scheduler", "out_dir", "open_"}
 WITH_VERDICTS = COMMON | {"verdicts"}
 WITH_FAULTS = COMMON | {"faults"}
 WITH_MODEL = COMMON | {"model", "fit", "example", "methods", "draws"}
+WITH_SYSTEM = COMMON | {"lds", "rows", "features", "methods", "draws"}
 
 
 def calibrate(
@@ -63,6 +64,15 @@ def calibrate(
     hmm: Annotated[
         bool, typer.Option("--hmm", help="Data sets are sequences, drawn from the prior of a hidden Markov model.")
     ] = False,
+    lds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Data sets are series of a linear dynamical system: local-level, local-linear-trend, smooth-trend, "
+            "seasonal=12, autoregression=2, or latent=2 states.",
+            show_default=False,
+        ),
+    ] = None,
     sequences: Annotated[
         int | None,
         typer.Option(metavar="S", help="Sequences of each data set; implies --hmm.", show_default="one"),
@@ -70,19 +80,28 @@ def calibrate(
     rows: Annotated[
         int | None,
         typer.Option(
-            "-n", "--rows", help="Points of each data set, or of each sequence.", show_default="50; 100 with --hmm"
+            "-n",
+            "--rows",
+            help="Points of each data set, or of each sequence.",
+            show_default="50; 100 with --hmm or --lds",
         ),
     ] = None,
     features: Annotated[
-        int, typer.Option("-d", "--features", help="Features of each data set; as many as --family lists, if several.")
+        int,
+        typer.Option(
+            "-d",
+            "--features",
+            help="Features of each data set; as many as --family lists, if several.",
+            show_default="2; 1 of a structural form",
+        ),
     ] = 2,
     methods: Annotated[
         str | None,
         typer.Option(
             metavar="LIST",
             help="Comma-separated, from: em, cavi, advi, advi-fullrank, gibbs, nuts, exact; with MODEL.py, from: nuts, advi, "
-            "advi-fullrank.",
-            show_default="em,cavi,gibbs; of MODEL.py its fit alone",
+            "advi-fullrank; with --lds, from: cavi, gibbs, advi, advi-fullrank, nuts.",
+            show_default="em,cavi,gibbs; with --lds cavi,gibbs; of MODEL.py its fit alone",
         ),
     ] = None,
     covariance: Annotated[str, typer.Option(metavar=one_of(COVARIANCES), help="Covariance structure.")] = "full",
@@ -154,6 +173,8 @@ def calibrate(
 
       mixtures calibrate --hmm --methods cavi,gibbs
 
+      mixtures calibrate --lds local-level --methods cavi,gibbs,nuts
+
       mixtures calibrate --verdicts
 
       mixtures calibrate mine.py --methods advi
@@ -169,6 +190,22 @@ def calibrate(
             fit,
             example,
             names_of(methods) or [],
+            draws,
+            seed,
+            simulations,
+            workers,
+            scheduler,
+            out_dir,
+            open_,
+        )
+        return
+    if lds is not None:
+        _system(
+            context,
+            lds,
+            rows,
+            features,
+            names_of(methods),
             draws,
             seed,
             simulations,
@@ -260,15 +297,61 @@ def _own(
     open_: bool,
 ) -> None:
     """Calibrate a method of the user's own on a model of the user's own."""
-    from reports.page.calibration_own import render, verdict_lines
-    from reports.studies.own import study
-
     try:
         _check_options(context, WITH_MODEL, "a PyMC model, which says all about the data")
         problem, name = _posed(model, fit, example, needed=not methods)
     except (ValueError, OSError) as error:
         refuse(error)
     folder = out_dir or Path("results") / f"calibration-{name}"
+    _of_problem(problem, methods, draws, seed, simulations, workers, scheduler, folder, open_)
+
+
+def _system(
+    context: typer.Context,
+    lds: str,
+    rows: int | None,
+    features: int,
+    methods: list[str] | None,
+    draws: int,
+    seed: int,
+    simulations: int | None,
+    workers: int | None,
+    scheduler: str | None,
+    out_dir: Path | None,
+    open_: bool,
+) -> None:
+    """Calibrate the methods of this package on a linear dynamical system."""
+    from reports.studies.own import systems
+
+    try:
+        _check_options(context, WITH_SYSTEM, "--lds")
+        chosen = systems.DEFAULT if methods is None else tuple(methods)
+        given = context.get_parameter_source("features")
+        D = features if lds.startswith("latent") or (given is not None and given.name == "COMMANDLINE") else 1
+        n = systems.STEPS if rows is None else rows
+        problem = systems.problem(lds, n, D, chosen)
+    except (ValueError, OSError) as error:
+        refuse(error)
+    folder = out_dir or Path("results") / f"calibration-{lds.replace('=', '')}-n{n}"
+    others = systems.twin_methods(chosen)
+    _of_problem(problem, others, draws, seed, simulations, workers, scheduler, folder, open_)
+
+
+def _of_problem(
+    problem: Any,
+    methods: list[str],
+    draws: int,
+    seed: int,
+    simulations: int | None,
+    workers: int | None,
+    scheduler: str | None,
+    folder: Path,
+    open_: bool,
+) -> None:
+    """Run the simulations of a problem of `reports.studies.own`, and tell what was found."""
+    from reports.page.calibration_own import render, verdict_lines
+    from reports.studies.own import study
+
     options = {
         "simulations": 200 if simulations is None else simulations,
         "methods": methods,

@@ -18,9 +18,26 @@ from reports.studies.own.ours import ADVI, NUTS, RUNS
 from reports.studies.own.quantities import ENTRIES
 from reports.studies.own.study import Settings
 
+DENSITIES = {
+    LOG_LIKELIHOOD: "log p(x | θ) of all observed variables, in nats",
+    LOG_JOINT: "log p(x, θ), the log likelihood plus the log prior density, on the scale of the model",
+}
+
+# Of a linear dynamical system: what the quantities are, by the first words of their names.
+OF_SYSTEMS = {
+    "observation variance": "of the noise of x",
+    "observation correlation": "of the noises of two features",
+    "state variance": "of the noise of a state",
+    "coefficient": "a free entry of the transition A, by its row and column",
+    "eigenvalue modulus": "of the transition A, the largest first",
+    "eigenvalue angle": "of the transition A, in radians",
+    "response": "C A^j Q C^T by j and two features: how a shock to the states is seen j steps later",
+    "forecast": "mean of the row after the last given all rows, which sees the states",
+}
+
 
 class OwnView(CalibrationView):
-    """A calibration of methods on a model of the user's own."""
+    """A calibration of methods on a model of the user's own, or on a linear dynamical system."""
 
     alpha = LEVEL
     point = ()
@@ -32,8 +49,19 @@ class OwnView(CalibrationView):
         self.quantities = [name for name in ranked if name in self.quantities]
 
     @property
+    def system(self) -> dict[str, Any] | None:
+        """The linear dynamical system that is calibrated, or None."""
+        found: dict[str, Any] | None = self.manifest["model"].get("system")
+        return found
+
+    @property
     def subtitle(self) -> str:
         """The page's one line."""
+        if self.system:
+            return (
+                f"Intervals of {listing([self.label(m) for m in self.methods])} against the parameters of {self.simulations} "
+                f"data sets drawn from the prior of a linear dynamical system ({self.system['name']})."
+            )
         variables = [literal(name) for name in self.manifest["model"]["free"]]
         return (
             f"Intervals of {listing([self.label(m) for m in self.methods])} against the parameters of {self.simulations} data "
@@ -43,15 +71,22 @@ class OwnView(CalibrationView):
     @property
     def about(self) -> str:
         """What data sets are."""
+        if self.system:
+            rows, D = self.system["rows"], self.system["features"]
+            return f" of {rows} rows and {D} feature{'s' * (D > 1)}"
         return f" of {listing(self.kinds)}"
 
     @property
     def meanings(self) -> dict[str, str]:
         """What the quantities are."""
+        if self.system:
+            shown = {
+                name: text for name, text in OF_SYSTEMS.items() if any(q.startswith(name) for q in self.quantities)
+            }
+            return DENSITIES | shown
         own = {literal(name): "a function of your own" for name in self.settings.quantities}
         return {
-            LOG_LIKELIHOOD: "log p(x | θ) of all observed variables, in nats",
-            LOG_JOINT: "log p(x, θ), the log likelihood plus the log prior density, on the scale of the model",
+            **DENSITIES,
             **own,
             "a variable": "its value; [..] names the entry, by its coordinates or counted from 0",
             "mean of, sd of": f"over the entries of a variable that has more than {ENTRIES} of them, of which a few are ranked",
@@ -64,11 +99,11 @@ class OwnView(CalibrationView):
 
     def kind(self, method: str) -> str:
         """What a method is, in two words."""
-        return "your method" if method in self.settings.own else KINDS[method]
+        return "your method" if method in self.settings.own and not self.system else KINDS[method]
 
     def variational(self, method: str) -> bool:
         """Whether its medians are judged apart from its widths: the user's may be variational, so they are."""
-        return method in self.settings.own or super().variational(method)
+        return (method in self.settings.own and not self.system) or super().variational(method)
 
     def article(self, quantity: str) -> str:
         """A quantity within a sentence: a variable's name has no article."""
@@ -83,7 +118,12 @@ class OwnView(CalibrationView):
     def notes(self) -> list[str]:
         """How the draws of the methods came about."""
         L, notes = self.settings.draws, []
-        if self.settings.own:
+        if self.system and "gibbs" in self.methods:
+            notes.append(
+                f"Of Markov chains {L} draws are kept, evenly spaced; where their lowest bulk ESS is below a quarter of that, "
+                "the simulation counts as not converged and is kept."
+            )
+        elif self.settings.own and not self.system:
             notes.append(
                 f"A method of your own gives draws, or something to draw from. Of Markov chains {L} draws are kept, evenly "
                 "spaced; where their lowest bulk ESS is below a quarter of that, the simulation counts as not converged and is "
@@ -137,8 +177,11 @@ def setting(view: OwnView) -> Section:
         Code(manifest["command"], "Command"),
         Code(manifest["model"]["text"], "Model, as PyMC writes it"),
     ]
+    system = view.system or {"equations": [], "priors": []}
     facts: list[tuple[str, Any]] = [
-        ("Data sets", f"{view.simulations}, each of {listing(view.kinds)}"),
+        *(("Equation", text) for text in system["equations"]),
+        *(("Prior", text) for text in system["priors"]),
+        ("Data sets", f"{view.simulations}, each{view.about}"),
         ("Ranks", f"among {s.draws} draws, of {len(view.quantities)} quantities"),
         (
             "False alarms",

@@ -47,6 +47,8 @@ class Generative:
     ----------
     build : callable
         Called without arguments. Its observed variables say of what shape data are; their values are not used.
+    ranked : sequence of str, optional
+        The variables whose entries are ranked; by default all.
 
     Raises
     ------
@@ -54,7 +56,7 @@ class Generative:
         If it returns no model, or one from which data cannot be drawn.
     """
 
-    def __init__(self, build: Build) -> None:
+    def __init__(self, build: Build, ranked: Sequence[str] | None = None) -> None:
         import pymc as pm
 
         model = build()
@@ -65,6 +67,7 @@ class Generative:
         self.free = [str(variable.name) for variable in model.free_RVs]
         self.deterministic = [str(variable.name) for variable in model.deterministics]
         self.observed = [str(variable.name) for variable in model.observed_RVs]
+        self.ranked = [*self.free, *self.deterministic] if ranked is None else list(ranked)
 
     @property
     def text(self) -> str:

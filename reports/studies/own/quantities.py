@@ -31,7 +31,7 @@ SUMMARIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def names(generative: Generative, truth: Draw, own: Mapping[str, Quantity]) -> list[str]:
     """Names of all quantities that a method with every variable has, in their order."""
     values = {name: np.asarray(value)[None] for name, value in truth.values.items()}
-    scalars = [name for variable, value in values.items() for name, _ in entries(generative, variable, value)]
+    scalars = [name for variable in generative.ranked for name, _ in entries(generative, variable, values[variable])]
     return [LOG_LIKELIHOOD, LOG_JOINT, *own, *scalars]
 
 
@@ -82,7 +82,7 @@ def quantities(
         found[name] = np.array(
             [float(function({v: each[i] for v, each in values.items()}, data)) for i in range(draws)]
         )
-    for variable in (*generative.free, *generative.deterministic):
+    for variable in generative.ranked:
         if variable in values:
             found |= dict(entries(generative, variable, values[variable]))
     for name, each in found.items():

@@ -91,11 +91,17 @@ class Problem:
         By the names of the user's methods.
     quantities : mapping of str to callable
         See `reports.studies.own.quantities.Quantity`.
+    ranked : tuple of str, optional
+        The variables whose entries are ranked too; by default all.
+    facts : mapping
+        What the manifest says of the model beside its text.
     """
 
     build: Build
     fits: Mapping[str, Fit]
     quantities: Mapping[str, Quantity]
+    ranked: tuple[str, ...] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def calibrate(
@@ -139,7 +145,7 @@ def calibrate(
     """
     check(problem, simulations, methods, draws, seed)
     check_workers(workers)
-    generative = Generative(problem.build)
+    generative = Generative(problem.build, problem.ranked)
     truths = generative.draw(simulations, seed)
     ranked = names(generative, truths[0], problem.quantities)
     check_quantities(problem.quantities, [name for name in ranked if name not in problem.quantities])
@@ -160,7 +166,8 @@ def calibrate(
         "settings": asdict(settings),
         "simulations": simulations,
         "command": command,
-        "model": {"text": generative.text, "free": generative.free, "observed": generative.observed},
+        "model": {"text": generative.text, "free": generative.free, "observed": generative.observed}
+        | dict(problem.facts),
         "quantities": ranked,
     }
     manifest = write_manifest(folder, STUDY, FORMAT, facts)
@@ -326,8 +333,8 @@ NOT_OWN = (Path(__file__).parents[2], *{Path(sysconfig.get_path(name)) for name 
 class Prepared:
     """A model as a study needs it, with what is compiled for it when it is first asked for."""
 
-    def __init__(self, build: Build, draws: int, data: Mapping[str, np.ndarray]) -> None:
-        self.generative, self.draws, self._data = Generative(build), draws, data
+    def __init__(self, problem: Problem, draws: int, data: Mapping[str, np.ndarray]) -> None:
+        self.generative, self.draws, self._data = Generative(problem.build, problem.ranked), draws, data
 
     @cached_property
     def target(self) -> Target:
@@ -353,5 +360,5 @@ def prepared(problem: Problem, settings: Settings, data: Mapping[str, np.ndarray
     key = f"{settings.model}-{settings.draws}"
     if key not in _prepared:
         _prepared.clear()
-        _prepared[key] = Prepared(problem.build, settings.draws, data)
+        _prepared[key] = Prepared(problem, settings.draws, data)
     return _prepared[key]
