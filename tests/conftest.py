@@ -1,11 +1,24 @@
 """Shared fixtures: small data sets whose structure is known."""
 
+import os
+import sys
 from collections import Counter
 
 import numpy as np
 import pytest
 
 from mixtures.datasets import DataError, load
+
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # the same numbers, compiled in a third of the time
+
+SLOW = {
+    *("bench", "bench_hmm", "bench_nuts", "beside", "calibrate_own", "calibration", "cli", "compared_families", "comparison"),
+    *("conformance", "dask", "dynamics_gibbs", "dynamics_report", "end_to_end", "engine_jax", "evidence", "examples", "extra"),
+    *("gibbs", "layout", "missing", "models", "notebooks", "overfit", "overfit_discrete", "overfit_series", "page"),
+    *("posteriordb", "prediction", "processes", "profiles", "selection", "sequences", "sequences_report", "signals"),
+    *("validation", "verdicts", "whole"),
+}
+"""Files `test_*.py` of more than a few seconds: those that compile, sample, write pages or start processes."""
 
 KINDS = {
     "numbers": "numbers that were wrong or missing: rows far away, columns nearly the same, constants, collapsed starts",
@@ -21,7 +34,15 @@ KINDS = {
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: in a file of more than a few seconds; `-m 'not slow'` leaves them out")
+    config.addinivalue_line("markers", "pictures: the figures of pages are drawn, not left blank")
     config.addinivalue_line("markers", f"robustness(kind): an input of one of the kinds {', '.join(KINDS)}")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem.removeprefix("test_") in SLOW:
+            item.add_marker("slow")
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -57,6 +78,13 @@ def plain_ascents(monkeypatch):
     """Small fits in the readable loop, as in a new process, however many tests ran before; tests of the other ask for it."""
     for name in ("repaid", "_ready"):
         monkeypatch.setattr(f"mixtures.ascent.whole.{name}", lambda *_, **__: False)
+
+
+@pytest.fixture(autouse=True)
+def blank_pictures(request, monkeypatch):
+    """A page that a test writes has blank figures, for drawing them is most of its time; `pictures` marks those that look."""
+    if "reports.page.blocks" in sys.modules and not request.node.get_closest_marker("pictures"):
+        monkeypatch.setattr("reports.page.blocks.embedded", lambda figure, raster: b"")
 
 
 def three_clusters(n: int, rng: np.random.Generator, separation: float = 5.0) -> np.ndarray:
