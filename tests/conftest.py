@@ -1,7 +1,9 @@
 """Shared fixtures: small data sets whose structure is known."""
 
 import os
+import shutil
 import sys
+import tempfile
 from collections import Counter
 
 import numpy as np
@@ -12,8 +14,28 @@ from mixtures.datasets import DataError, load
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # the same numbers, compiled in a third of the time
 
 SLOW = {
-    *("bench", "bench_hmm", "bench_nuts", "beside", "calibrate_own", "calibration", "cli", "compared_families", "comparison"),
-    *("conformance", "dask", "dynamics_gibbs", "dynamics_report", "end_to_end", "engine_jax", "evidence", "examples", "extra"),
+    *(
+        "bench",
+        "bench_hmm",
+        "bench_nuts",
+        "beside",
+        "calibrate_own",
+        "calibration",
+        "cli",
+        "compared_families",
+        "comparison",
+    ),
+    *(
+        "conformance",
+        "dask",
+        "dynamics_gibbs",
+        "dynamics_report",
+        "end_to_end",
+        "engine_jax",
+        "evidence",
+        "examples",
+        "extra",
+    ),
     *("gibbs", "layout", "missing", "models", "notebooks", "overfit", "overfit_discrete", "overfit_series", "page"),
     *("posteriordb", "prediction", "processes", "profiles", "selection", "sequences", "sequences_report", "signals"),
     *("validation", "verdicts", "whole"),
@@ -34,6 +56,16 @@ KINDS = {
 
 
 def pytest_configure(config):
+    if (
+        "JAX_COMPILATION_CACHE_DIR" not in os.environ
+    ):  # the first process of the run: its workers and commands share the folder
+        folder = tempfile.mkdtemp(prefix="compiled-")
+        os.environ |= {
+            "JAX_COMPILATION_CACHE_DIR": folder,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     config.addinivalue_line("markers", "slow: in a file of more than a few seconds; `-m 'not slow'` leaves them out")
     config.addinivalue_line("markers", "pictures: the figures of pages are drawn, not left blank")
     config.addinivalue_line("markers", f"robustness(kind): an input of one of the kinds {', '.join(KINDS)}")

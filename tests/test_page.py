@@ -487,6 +487,7 @@ def test_where_the_prior_comes_from(quick):
     assert "mean of the data" not in section
 
 
+@pytest.mark.pictures
 def test_the_page_is_the_same_each_time(quick, pages):
     assert render(quick) == pages["quick"]
 
