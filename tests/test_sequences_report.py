@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from scipy.stats import poisson
 
 from mixtures import Dirichlet, GaussianMixture, datasets
 from mixtures.allocations.markov import Markov
@@ -101,6 +102,7 @@ def test_evidence_by_bridge_and_exact_sums_agree(short):
     bridge = metrics.query("method == 'gibbs' and metric == 'log_evidence' and target == 'bridge'").iloc[0]
     exactly = of(short)["exact", "log_evidence", "exact"]
     assert abs(bridge["value"] - exactly) < 4 * bridge["se"] + 1e-3
+    assert bridge["se"] < 0.1
     assert of(short)["cavi", "log_evidence", "elbo"] <= exactly
 
 
@@ -211,6 +213,21 @@ def test_pseudo_residuals_are_uniform_under_the_model():
     assert np.abs(found["acf"].values).max() < 5 / np.sqrt(600)
     mixed = em.fit(x, data.model(1, "full"), Markov.symmetric(1), rng=0)
     assert ahead.pseudo_residuals(mixed, x, ("x1",), 0)[1]["acf"].values[0, 0] > 0.3  # one state knows no order
+
+
+def test_the_pseudo_residual_of_a_count_lies_between_its_probabilities(counts):
+    """By the forward recursion, step by step; a count's probability is drawn evenly between those of less and of no more."""
+    fit = em.fit(counts, *model(counts), rng=0)
+    theta = {name: v.values[0, 0] for name, v in fit.draws(1, 0)["posterior"].data_vars.items()}
+    u = np.array([ahead.uniform(fit, counts, seed)[:, 0] for seed in range(60)])
+    for rows in counts.slices():
+        p = theta["initial"]
+        for t in range(rows.start, rows.stop):
+            low, high = (p @ poisson.cdf(counts.x[t, 0] - less, theta["rates"][:, 0]) for less in (1, 0))
+            assert ((low <= u[:, t]) & (u[:, t] <= high)).all()
+            assert abs(u[:, t].mean() - (low + high) / 2) < 5 * (high - low) / np.sqrt(12 * 60)
+            p = p * poisson.pmf(counts.x[t, 0], theta["rates"][:, 0])
+            p = p / p.sum() @ theta["transitions"]
 
 
 def test_runs_and_repeats_end_with_their_sequence_and_at_gaps():

@@ -497,10 +497,14 @@ def test_what_is_compiled_is_kept_where_it_is_wanted(tmp_path, monkeypatch):
 
 
 def test_replicates_are_drawn_without_notes_of_pymc(target, rng, caplog):
+    x, n = np.linspace(1, 3, 8), 400
+    values = {name: np.repeat(v[:1], n, axis=0) for name, v in exact(1, rng).items()}
     with caplog.at_level(logging.INFO, "pymc"):
-        drawn = predictive.replicate({"exact": exact(3, rng)}, target, rng)
-    assert drawn["exact"]["y"].shape == (3, 8)
+        drawn = predictive.replicate({"one": values, "other": exact(n, rng)}, target, rng)
     assert caplog.records == []
+    z = (drawn["one"]["y"] - values["b"] @ np.array([np.ones(8), x])) / 0.5
+    assert stats.kstest(z.ravel(), "norm").pvalue > 1e-3
+    assert drawn["other"]["y"].shape == (n, 8)
 
 
 def test_a_model_that_pymc_cannot_draw_from_has_no_graph(monkeypatch):

@@ -70,7 +70,7 @@ def drawn(folder: Path) -> Iterator[Callable[[], str]]:
             where = (str(relative(folder)),) if name == "overfit" else ()
             yield partial(import_module(page).render, import_module(module).load(folder), *where)
             return
-    from reports.comparison.beside import second_process
+    from reports.comparison.beside import DRAWING, second_process
     from reports.comparison.results import Results, ResultsError
 
     if (folder / "selection.csv").is_file():
@@ -80,5 +80,5 @@ def drawn(folder: Path) -> Iterator[Callable[[], str]]:
     results = Results.load(folder)
     from reports.page import render
 
-    with second_process(len(results.trees)) as executor:
+    with second_process(len(results.trees), DRAWING) as executor:
         yield lambda: render(results, executor)

@@ -94,7 +94,7 @@ def validate(
     import numpy as np
 
     from reports.api.validation import validate as hold
-    from reports.comparison.beside import second_process
+    from reports.comparison.beside import DRAWING, second_process
     from reports.comparison.results import ResultsError, check_free
     from reports.validation.run import check_methods
 
@@ -118,7 +118,7 @@ def validate(
             built = load(source)
         else:
             built, added = source.build(), {"mine": source.fit({}, np.random.default_rng(seed))} | added
-        with stages, second_process(len(chosen) + len(added)) as executor:
+        with stages, second_process(len(chosen) + len(added), DRAWING) as executor:
             result = hold(
                 built,
                 added,

@@ -6,29 +6,25 @@ import importlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
 from reports.comparison.parent import end_with, leaving_interrupts
 
-LOADED = (
-    "jax",
-    "arviz",
-    "matplotlib.pyplot",
-    "sklearn.metrics",
-    "mixtures.engines.softmax",
-    "reports.comparison.measure",
-    "reports.page",
-)
+DRAWING = ("arviz", "matplotlib.pyplot", "reports.page")
+"""What a part of a page needs."""
+
+MEASURING = ("jax", "sklearn.metrics", "mixtures.engines.softmax", "reports.comparison.measure")
+"""What leave-one-out needs."""
 
 # With fewer methods the work is done before the process is ready.
 FEWEST_METHODS = 3
 
 
 @contextmanager
-def second_process(methods: int) -> Iterator[Executor | None]:
+def second_process(methods: int, modules: Sequence[str] = (*MEASURING, *DRAWING)) -> Iterator[Executor | None]:
     """An executor of one process, which starts to load what it will need; None for few methods, or with but one core."""
     from joblib import cpu_count
 
@@ -39,7 +35,7 @@ def second_process(methods: int) -> Iterator[Executor | None]:
     context = multiprocessing.get_context("spawn")  # a fork would copy the locks of JAX's threads
     executor = ProcessPoolExecutor(1, mp_context=context, initializer=_prepare, initargs=(os.getpid(),))
     with leaving_interrupts():
-        executor.submit(_load)
+        executor.submit(_load, modules)
     try:
         yield executor
     finally:
@@ -89,9 +85,9 @@ def _prepare(parent: int) -> None:
     os.environ["NUMBA_NUM_THREADS"] = "1"
 
 
-def _load() -> None:
+def _load(modules: Sequence[str]) -> None:
     from threadpoolctl import threadpool_limits
 
-    for module in LOADED:
+    for module in modules:
         importlib.import_module(module)
     threadpool_limits(1)

@@ -42,13 +42,15 @@ def figure(view: View, method: str, found: xr.Dataset) -> Figure:
         band=("feature", LIMIT / np.sqrt(n)),
     )
     outside = int((np.abs(found["acf"].values) > LIMIT / np.sqrt(n)).sum())
+    counts = [str(name) for name in found["feature"].values if view.kinds[str(name)] == "poisson"]
+    drawn_evenly = " A count's probability is drawn evenly between those of less and of no more." if counts else ""
     seen = f"{outside} of {found['acf'].size} autocorrelations are outside of it"
     time, xlabel = times(view.data["index"].values, len(view.lengths))
     return Figure(
         f"Forecast [[pseudo-residual|pseudo-residuals]] of {view.label(method)}: the normal quantile of the probability, given "
-        "the rows before, of a value up to the row's own. Where the model is right they are standard normal and independent of "
-        "each other: 95% and 99% of them lie within the dashed lines, the points in the middle lie on the line, and each "
-        f"autocorrelation stays in the grey band with probability 95%. Here {seen}.",
+        f"the rows before, of a value up to the row's own.{drawn_evenly} Where the model is right they are "
+        "standard normal and independent of each other: 95% and 99% of them lie within the dashed lines, the points in the "
+        f"middle lie on the line, and each autocorrelation stays in the grey band with probability 95%. Here {seen}.",
         [image(plot_pseudo_residuals(method, drawn, time, xlabel), "", raster=len(z) > 500)],
         alt=f"Pseudo-residuals of {view.label(method)} in time, against normal quantiles, and their autocorrelations; {seen}.",
         slug="pseudo-residuals",
