@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from reports.api.dynamics import compare_dynamics
     from reports.api.overfit import Overfitting, overfit
     from reports.api.own import OwnCalibration, calibrate_model
-    from reports.api.selection import Selection, select
+    from reports.api.selection import Selection, select, select_dynamics
     from reports.api.validation import Validation, validate
     from reports.comparison.results import Results, ResultsError
 
@@ -29,6 +29,7 @@ __all__ = [
     "compare_dynamics",
     "overfit",
     "select",
+    "select_dynamics",
     "validate",
 ]
 
@@ -40,7 +41,7 @@ HOMES = {
     "reports.api.dynamics": ("compare_dynamics",),
     "reports.api.overfit": ("Overfitting", "overfit"),
     "reports.api.own": ("OwnCalibration", "calibrate_model"),
-    "reports.api.selection": ("Selection", "select"),
+    "reports.api.selection": ("Selection", "select", "select_dynamics"),
     "reports.api.validation": ("Validation", "validate"),
     "reports.comparison.results": ("Results", "ResultsError"),
 }

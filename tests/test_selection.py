@@ -23,13 +23,14 @@ from mixtures.methods import cavi, gibbs
 from reports.commands.app import app
 from reports.metrics import criteria
 from reports.metrics.criteria import Candidate, Clustering
-from reports.metrics.criterion import CRITERIA, SEQUENTIAL, TESTS
+from reports.metrics.criterion import CRITERIA, ONLY_SYSTEMS, SEQUENTIAL, TESTS
 from reports.metrics.evidence import bridge
-from reports.page.selection import CLOSE, View, clusters, render, verdict
+from reports.page.selected import render
+from reports.page.selection import CLOSE, View, clusters, verdict
 from reports.studies.selection.plane import Plane
 from reports.studies.selection.study import _doubts, choose
 
-SCORES = [name for name in CRITERIA if name not in (*TESTS, *SEQUENTIAL)]
+SCORES = [name for name in CRITERIA if name not in (*TESTS, *SEQUENTIAL, *ONLY_SYSTEMS)]
 
 
 def select(x, components, criteria, **settings):

@@ -229,10 +229,14 @@ class LinearDynamics:
 
         Where transition, emission and start are free, states may have any coordinates T z that leave the structure of Q
         as it is, and as many parameters fewer count as T has dimensions: H^2 of a full Q, H (H + 1) / 2 of a diagonal one, and
-        H (H - 1) / 2 of a known one, one more if it is known but for its size.
+        H (H - 1) / 2 of a known one, one more if it is known but for its size. Where the start is known, and the same in all
+        directions, turns of states are left, H (H - 1) / 2, unless Q is diagonal.
         """
         Q, H = self.state_covariance, self.H
         anywhere = np.isnan(self.initial_mean).all() and np.isnan(self.initial_covariance).all()
+        alike = np.isnan(Q).all() or "transition" in self.common or np.array_equal(Q, Q[0, 0] * np.eye(H))
+        if alike and self._round() and np.isnan(self.transition).all() and np.isnan(self.emission).all():
+            return self.n_free() - H * (H - 1) // 2
         if not (np.isnan(self.transition).all() and np.isnan(self.emission).all() and (self.diffuse.all() or anywhere)):
             return self.n_free()
         if np.isnan(Q).all():
@@ -242,6 +246,13 @@ class LinearDynamics:
         if np.isnan(np.diag(Q)).all():
             return self.n_free() - H * (H + 1) // 2
         return self.n_free() - (0 if np.isnan(Q).any() else H * (H - 1) // 2)
+
+    def _round(self) -> bool:
+        """Whether the states start at zero with a known covariance that is the same in all directions."""
+        P0 = self.initial_covariance
+        return bool(
+            not self.diffuse.any() and np.all(self.initial_mean == 0) and np.array_equal(P0, P0[0, 0] * np.eye(self.H))
+        )
 
     def theta(self, at: tuple[Expected, Expected, Expected]) -> Theta:
         """Parameters by name, from what stands in the three regressions."""

@@ -10,7 +10,7 @@ from reports.comparison.files import write_file, write_folder, write_text
 from reports.comparison.manifest import write
 from reports.comparison.results import check_empty
 from reports.metrics.criterion import CRITERIA
-from reports.studies.selection import study
+from reports.studies.selection import study, systems
 from reports.studies.selection.bootstrap import is_kept
 from reports.studies.selection.study import CSV, MANIFEST, PAGE, PLOT
 
@@ -50,7 +50,7 @@ class Selection(Shown, study.Selection):
 
     def to_html(self, path: str | Path) -> Path:
         """Write the report as one self-contained page."""
-        from reports.page.selection import render
+        from reports.page.selected import render
 
         return write_text(path, render(self))
 
@@ -64,11 +64,10 @@ class Selection(Shown, study.Selection):
         ResultsError
             If the folder is not empty or cannot be written.
         """
-        from reports.plots.selection import plot_selection
 
         def fill(part: Path) -> None:
             write_file(part / CSV, lambda path: self.table.to_csv(path, index=False))
-            write_file(part / PLOT, lambda path: plot_selection(self.table).savefig(path, dpi=160, format="png"))
+            write_file(part / PLOT, lambda path: self._view().plot().savefig(path, dpi=160, format="png"))
             write(part / MANIFEST, self.manifest)
             if report:
                 self.to_html(part / PAGE)
@@ -83,20 +82,21 @@ class Selection(Shown, study.Selection):
 
     def __repr__(self) -> str:
         data, view = self.manifest["data"], self._view()
+        several = len(view.structures) > 1 or "systems" in self.manifest
         said = [
-            f"{view.candidate(best) if len(view.structures) > 1 else f'K = {best.components}'} by "
+            f"{view.candidate(best) if several else f'K = {best.components}'} by "
             + ", ".join(CRITERIA[one].title for one in criteria)
             for best, criteria in self.chosen.items()
         ]
         return f"<Selection for {data['name']}, {data['n']} points in {data['d']}-D: {'; '.join(said) or 'no choice'}>"
 
     def _view(self) -> View:
-        from reports.page.selection import View
+        from reports.page.selected import look
 
-        return View(self)
+        return look(self)
 
     def _sections(self, view: View) -> list[Section]:
-        from reports.page.selection import sections
+        from reports.page.selected import sections
 
         return sections(view)
 
@@ -104,6 +104,11 @@ class Selection(Shown, study.Selection):
         from reports.page.selection import choice
 
         return choice(view).blocks
+
+
+@like(systems.select_dynamics)
+def select_dynamics(*args: Any, **settings: Any) -> Selection:  # noqa: D103  (its signature and docstring are those of what it runs)
+    return Selection(**vars(systems.select_dynamics(*args, **settings)))
 
 
 @like(study.select)

@@ -1,4 +1,4 @@
-"""`mixtures compare DATA --lds MODEL`: fit a linear dynamical system by several methods, compare them, and write a report."""
+"""`--lds` of `mixtures compare`, one linear dynamical system by several methods, and of `mixtures select`, one of several."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reports.commands import terminal
 from reports.commands.ending import end
-from reports.commands.options import names_of, read_table, refuse, save_in, unused
-from reports.commands.stopping import outcome
-from reports.comparison.progress import Stages
+from reports.commands.options import FAILED, names_of, read_table, refuse, relative, save_in, unused
+from reports.commands.stopping import NOTHING, outcome
+from reports.commands.terminal import err, say
+from reports.comparison.progress import Rate, Stages
+
+if TYPE_CHECKING:
+    from mixtures.datasets import Dataset
 
 Lds = Annotated[
     str | None,
@@ -23,6 +28,16 @@ Lds = Annotated[
         metavar="MODEL",
         help="In the place of -k: rows are in the order of time; fit a linear dynamical system: local-level, "
         "local-linear-trend, smooth-trend, seasonal=PERIOD, autoregression=ORDER or latent=STATES.",
+    ),
+]
+
+SelectLds = Annotated[
+    str | None,
+    typer.Option(
+        "--lds",
+        metavar="MODELS",
+        help="In the place of -k: rows are in the order of time; choose among linear dynamical systems, comma-separated: "
+        "latent=STATES, as latent=1:4, autoregression=ORDERS, local-level, local-linear-trend, smooth-trend, seasonal=PERIODS.",
     ),
 ]
 
@@ -72,14 +87,7 @@ def compare_series(
             raise ValueError(f"{', '.join(misplaced)} and --lds do not go together; leave one out")
         chosen = check_methods(names_of(methods) or () if methods is not None else DEFAULT)
         Options(**settings)
-        loaded = read_table(data, **table | {"missing": table["missing"] or "model"})
-        if set(loaded.kinds) != {"gaussian"}:
-            raise ValueError(
-                f"columns {', '.join(loaded.features)} are {', '.join(dict.fromkeys(loaded.kinds))}; a linear dynamical system "
-                "needs numbers: choose --columns, or --family gaussian"
-            )
-        if len(loaded.left_out):
-            raise ValueError("rows that are left out leave gaps in time; keep them, a missing value needs no care here")
+        loaded = _read(data, table)
         model, x = named(lds, loaded.x.shape[1]), sequences(loaded.x, loaded.lengths)
         folder = out_dir or unused(Path("results") / f"{loaded.name}-{lds.replace('=', '')}")
         check_free(folder, overwrite=overwrite)
@@ -118,3 +126,110 @@ def compare_series(
             raise
         refuse(error)
     end(result, folder, report, open_)
+
+
+def select_series(
+    data: str,
+    lds: str,
+    criteria: str | None,
+    *,
+    misplaced: Sequence[str],
+    restarts: int | None,
+    seed: int,
+    workers: int | None,
+    out_dir: Path | None,
+    report: bool,
+    open_: bool,
+    table: dict[str, Any],
+) -> None:
+    """Choose among linear dynamical systems for a series.
+
+    Parameters
+    ----------
+    data, lds : str
+        DATA, and the candidates as `reports.studies.selection.systems.candidates_of` reads them.
+    criteria : str, optional
+        Names, comma-separated.
+    misplaced : sequence of str
+        Options that were given and say nothing here.
+    table : dict
+        How DATA is read.
+    """
+    import numpy as np
+    from joblib import cpu_count
+
+    from reports.api.selection import select_dynamics
+    from reports.comparison.results import ResultsError, check_empty
+    from reports.studies.selection import study
+    from reports.studies.selection.systems import candidates_of
+    from reports.validation.dynamics import sequences
+
+    started: list[int] = []
+    try:
+        if misplaced:
+            raise ValueError(f"{', '.join(misplaced)} and --lds do not go together; leave one out")
+        candidates_of(lds.split(","))
+        loaded = _read(data, table)
+        folder = out_dir or unused(Path("results") / f"{loaded.name}-select")
+        check_empty(folder)
+        with Rate("parts") as rate:
+
+            def tell(done: int, total: int) -> None:
+                started.append(done)
+                rate.tell(done, total)
+
+            result = select_dynamics(
+                sequences(loaded.x, loaded.lengths),
+                lds,
+                rng=np.random.default_rng(seed),
+                criteria=names_of(criteria),
+                restarts=5 if restarts is None else restarts,
+                features=loaded.features,
+                index=loaded.index.tolist(),
+                name=loaded.name,
+                facts={
+                    "command": shlex.join(["mixtures", *sys.argv[1:]]),
+                    "seed": seed,
+                    "source": loaded.source,
+                    "notes": loaded.notes,
+                },
+                workers=workers or cpu_count(),
+                progress=tell,
+            )
+        folder = folder if out_dir else unused(folder)  # another run may have taken it since
+        outcome(lambda: f"the results are in {relative(folder)}" if (folder / study.MANIFEST).exists() else NOTHING)
+        result.save(folder, report=report)
+    except (ResultsError, OSError) as error:
+        refuse(error)
+    except ValueError as error:
+        if started:  # arguments are checked before the first part; a ValueError after that is a defect
+            raise
+        refuse(error)
+    terminal.show(terminal.choices(result))
+    for text in result.warnings:
+        say(f"warning: {text}", err, "yellow")
+    path = folder / (study.PAGE if report else study.CSV)
+    say(f"{'Report' if report else 'Numbers'}: {relative(path)}", whole=True)
+    if open_ and report:
+        typer.launch(path.resolve().as_uri())
+    if result.manifest["failures"]:
+        raise typer.Exit(FAILED)
+
+
+def _read(data: str, table: dict[str, Any]) -> Dataset:
+    """DATA as a series of numbers.
+
+    Raises
+    ------
+    ValueError
+        If it holds anything else, or rows are left out.
+    """
+    loaded = read_table(data, **table | {"missing": table["missing"] or "model"})
+    if set(loaded.kinds) != {"gaussian"}:
+        raise ValueError(
+            f"columns {', '.join(loaded.features)} are {', '.join(dict.fromkeys(loaded.kinds))}; a linear dynamical system "
+            "needs numbers: choose --columns, or --family gaussian"
+        )
+    if len(loaded.left_out):
+        raise ValueError("rows that are left out leave gaps in time; keep them, a missing value needs no care here")
+    return loaded

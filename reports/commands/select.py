@@ -11,6 +11,7 @@ import typer
 
 from mixtures import COVARIANCES
 from reports.commands import terminal
+from reports.commands.dynamics import SelectLds, select_series
 from reports.commands.options import (
     FAILED,
     FILES,
@@ -59,14 +60,20 @@ def select(
         str | None,
         typer.Option(
             metavar="LIST",
-            help="Comma-separated, from: aic, bic, sabic, icl, cv, cv-cavi, elbo, elbo-logk, loo, lfo, evidence, blrt.",
-            show_default="all that suit the data but blrt; above 5000 points without loo and evidence",
+            help="Comma-separated, from: aic, bic, sabic, icl, cv, cv-cavi, held, held-cavi, elbo, "
+            "elbo-logk, loo, lfo, evidence, blrt.",
+            show_default="all that suit the data but blrt; above 5000 points without loo and evidence; "
+            "with --lds aic, bic, held, held-cavi, elbo, evidence",
         ),
     ] = None,
     folds: Annotated[int, typer.Option(help="Folds of the cross-validation.")] = 10,
     restarts: Annotated[
-        int, typer.Option(help="Starts of EM and CAVI, half as many in every fold; the best tenth is continued.")
-    ] = 100,
+        int | None,
+        typer.Option(
+            help="Starts of EM and CAVI, half as many in every fold; the best tenth is continued, with --lds all are.",
+            show_default="100, with --lds 5",
+        ),
+    ] = None,
     reg_covar: Annotated[
         float,
         typer.Option(help="Added by EM to every variance, in squared units of the data: no cluster collapses."),
@@ -76,6 +83,7 @@ def select(
     ] = 199,
     level: Annotated[float, typer.Option(help="Level at which blrt rejects a K.")] = 0.05,
     hmm: Hmm = False,
+    lds: SelectLds = None,
     sequence: SequenceColumn = None,
     sticky: Sticky = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness.")] = 0,
@@ -122,7 +130,47 @@ def select(
       mixtures select faithful --components 1:4 --criteria bic,blrt --replicates 499
 
       mixtures select earthquakes --components 1:5 --hmm
+
+      mixtures select nile --lds local-level,local-linear-trend,autoregression=1:2
+
+      mixtures select tsmatz-lds --lds latent=1:5
     """
+    if lds is not None:
+        given = {
+            "-k": components != "1:8",
+            "--hmm": hmm,
+            "--sticky": sticky != 0,
+            "--covariance": covariance != "full",
+            "--folds": folds != 10,
+            "--reg-covar": reg_covar != 0,
+            "--label-column": label_column is not None,
+            "--counts": counts is not None,
+            "--categorical": categorical is not None,
+            "--drop-missing": drop_missing,
+        }
+        select_series(
+            data,
+            lds,
+            criteria,
+            misplaced=[name for name, wrong in given.items() if wrong],
+            restarts=restarts,
+            seed=seed,
+            workers=workers,
+            out_dir=out_dir,
+            report=report,
+            open_=open_,
+            table={
+                "index_column": index_column,
+                "columns": columns,
+                "family": family,
+                "missing": missing,
+                "na_values": na_values,
+                "decimal": decimal,
+                "thousands": thousands,
+                "sequence": sequence,
+            },
+        )
+        return
     import numpy as np
     from joblib import cpu_count
 
@@ -178,7 +226,7 @@ def select(
                 level=level,
                 folder=folder if resumes else None,
                 folds=folds,
-                restarts=restarts,
+                restarts=100 if restarts is None else restarts,
                 reg_covar=reg_covar,
                 features=loaded.features,
                 kinds=loaded.kinds,

@@ -190,9 +190,10 @@ def choices(result: Selection) -> Block:
     """What each criterion chooses within each covariance structure and among all, with the margin of the latter."""
     from reports.page.blocks import Cell
     from reports.page.blocks import Table as Block
-    from reports.page.selection import View, short_title
+    from reports.page.selected import look
+    from reports.page.selection import short_title
 
-    view = View(result)
+    view = look(result)
     data = result.manifest["data"]
     several = view.structures if len(view.structures) > 1 else []
     rows = []
@@ -206,8 +207,8 @@ def choices(result: Selection) -> Block:
                 *(_of_choice(view, one) if one else [Cell("no choice", 0), *[Cell(DASH, 0)] * 3]),
             ]
         )
-    caption = f"{data['name']}: {data['n']} points, K chosen by each criterion"
-    return Block(caption, ["criterion", *several, "K", "margin (nats)", "second best", "one-SE rule"], rows)
+    caption = f"{data['name']}: {data['n']} points, {view.symbol} chosen by each criterion"
+    return Block(caption, ["criterion", *several, view.symbol, "margin (nats)", "second best", "one-SE rule"], rows)
 
 
 def _of_choice(view: Selected, one: Choice) -> list[Cell]:

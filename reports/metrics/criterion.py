@@ -52,6 +52,19 @@ CRITERIA = {
         "The same under CAVI’s posterior predictive density, fitted to the other folds with a prior from them. Averaging over "
         "the posterior makes superfluous clusters cost little: expect a plateau, and use the one-standard-error rule.",
     ),
+    "held": Criterion(
+        "last part (EM)",
+        "held",
+        "The log density of the last quarter of each sequence, row by row given all rows before it, at the maximum-likelihood "
+        "fit to the rest: how well the model forecasts one step ahead. One split, and rows that follow each other, make its "
+        "error larger than it is stated.",
+    ),
+    "held-cavi": Criterion(
+        "last part (VB)",
+        "held-cavi",
+        "The same with parameters averaged over the variational posterior of the rest, which weighs its draws equally at every "
+        "row.",
+    ),
     "elbo": Criterion(
         "ELBO",
         "cavi",
@@ -96,6 +109,28 @@ CRITERIA = {
         "clusters in the drawn data, the p-value is too small.",
     ),
 }
+
+SYSTEMS = {
+    "aic": "−AIC/2 = L − p, with the log likelihood L at its maximum and p parameters that the likelihood tells apart (Akaike "
+    "1974): an estimate of how well the fit predicts as many new rows. It tends to choose too many states.",
+    "bic": "−BIC/2 = L − (p/2) log N, N the number of values seen (Schwarz 1978). With few rows it "
+    "chooses too few states.",
+    "held": CRITERIA["held"].meaning,
+    "held-cavi": CRITERIA["held-cavi"].meaning,
+    "elbo": "Lower bound of variational Bayes on the log evidence. It takes states as independent of parameters, and of a "
+    "latent system it has one set of coordinates of the states: its gap to the evidence grows with the number of states, "
+    "so that it "
+    "favours few.",
+    "evidence": "log p(x), parameters and states integrated out. Of a structure by importance sampling from the variational "
+    "posterior where its k-hat allows that; of latent systems, whose posterior is a ridge along the coordinates of the states, "
+    "by bridge sampling from Gibbs draws turned to one set of coordinates, times the volume of the others. It depends on the "
+    "priors. A difference below one nat is not worth more than a bare mention, one above five is very strong (Kass & "
+    "Raftery 1995).",
+}
+"""What the criteria of linear dynamical systems are and where they mislead."""
+
+ONLY_SYSTEMS = ("held", "held-cavi")
+"""Criteria of linear dynamical systems alone."""
 
 EXCHANGEABLE = ("loo", "blrt")
 """Criteria that take the order of the rows for meaningless."""

@@ -6,17 +6,16 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from mixtures.datasets.dataset import counted
 from reports.metrics.criteria import Candidate
-from reports.metrics.criterion import CRITERIA, TESTS
+from reports.metrics.criterion import CRITERIA, ONLY_SYSTEMS, TESTS
 from reports.page import profiles
 from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Notice, Section, Table, image, value
-from reports.page.build import write
 from reports.page.numbers import DASH, fixed, number, seconds, with_error
 from reports.page.opening import sources
 from reports.page.selection_test import bootstrap
@@ -25,6 +24,9 @@ from reports.page.words import listing, literal, sentence, short, symbols
 from reports.plots.selection import CONTOUR, plot_clusters, plot_selection
 from reports.studies.selection.plane import Plane
 from reports.studies.selection.study import Choice, Selection
+
+if TYPE_CHECKING:
+    import matplotlib.figure
 
 # A margin of fewer nats than this, or than twice its standard error, decides little.
 CLOSE = 1.0
@@ -119,6 +121,29 @@ class View:
         features = self.manifest["data"]["features"]
         return self.selection.x[:, [features.index(feature) for feature in self.numbers]]
 
+    symbol = "K"
+    """What is chosen, where it heads a column."""
+
+    penalised = "AIC, BIC, SABIC and ICL"
+    """The criteria that are halved."""
+
+    title_of_curves = "Criteria against K"
+    errors = "Bands"
+
+    def plot(self) -> matplotlib.figure.Figure:
+        """All criteria and candidates."""
+        return plot_selection(self.selection.table)
+
+    @property
+    def head(self) -> list[str]:
+        """The columns that say which candidate a row is about."""
+        return ["K", "covariance"] if len(self.structures) > 1 else ["K"]
+
+    def row_head(self, candidate: Candidate) -> list[Cell]:
+        """The cells of these columns."""
+        cells = [Cell(str(candidate.components), candidate.components), Cell(candidate.covariance)]
+        return cells if len(self.structures) > 1 else cells[:1]
+
     def candidate(self, candidate: Candidate | None) -> str:
         """A candidate in a table."""
         if candidate is None:
@@ -137,12 +162,6 @@ class View:
         raise KeyError(method)
 
 
-def render(selection: Selection) -> str:
-    """Return the report of a selection as one self-contained HTML page."""
-    view = View(selection)
-    return write(view, sections(view))
-
-
 def sections(view: View) -> list[Section]:
     """The sections of the page."""
     return [section for make in SECTIONS if (section := make(view)) is not None]
@@ -153,7 +172,8 @@ def choice(view: View) -> Section:
     section = Section(
         "choice",
         "Choice",
-        "All criteria are in nats for the whole data set, and larger is better: AIC, BIC, SABIC and ICL are divided by −2."
+        "All criteria are in nats for the whole data set, and larger is better: "
+        f"{view.penalised} are divided by −2."
         + (" The bootstrap test has p-values, and no margin." if view.selection.tests else ""),
     )
     if not view.criteria:
@@ -168,7 +188,7 @@ def choice(view: View) -> Section:
         "[[paired|paired difference]] for scores that are sums over points, of the difference of two independent estimates for "
         "the evidence. Last column: the candidate with the fewest parameters among those within one standard error of the best."
     )
-    head = ["criterion", "K chosen", "second best", "margin (nats)", "one-standard-error rule"]
+    head = ["criterion", f"{view.symbol} chosen", "second best", "margin (nats)", "one-standard-error rule"]
     shown = [c for c in view.criteria if not several or c not in TESTS]
     section.blocks.append(Table(caption, head, [_choice(view, criterion) for criterion in shown]))
     if several:
@@ -291,17 +311,17 @@ def curves(view: View) -> Section | None:
         return None
     section = Section(
         "curves",
-        "Criteria against K",
+        view.title_of_curves,
         "Difference of each candidate from the best of its criterion, in nats; linear down to −10, logarithmic below.",
     )
     if view.scored:
         said = next(verdict(view), "No criterion makes a choice.")
         within = " within a covariance structure" if any(s in COVARIANCES for s in view.structures) else ""
         caption = (
-            f"Filled: the choice{within}. Bands: one standard error of the difference from it. Crosses: "
+            f"Filled: the choice{within}. {view.errors}: one standard error of the difference from it. Crosses: "
             f"candidates without a value. {said}"
         )
-        section.blocks.append(Figure(caption, [image(plot_selection(view.selection.table), said)]))
+        section.blocks.append(Figure(caption, [image(view.plot(), said)]))
     return section
 
 
@@ -320,20 +340,20 @@ def values(view: View) -> Section | None:
         for key, part in table.groupby(["covariance", "components"], sort=False):
             candidate, of = _candidate(key), part.set_index("criterion")
             cells = [_number(of.loc[one, name], of.loc[one, error]) for one in view.scored]
-            rows.append([*_row_head(view, candidate), *cells])
-        columns = [*_head(view), *(short_title(one) for one in view.scored)]
+            rows.append([*view.row_head(candidate), *cells])
+        columns = [*view.head, *(short_title(one) for one in view.scored)]
         section.blocks.append(Table(caption, columns, rows, fold=name == "value"))
     lost = table[table["missing"].notna()]
     if len(lost):
         rows = [
-            [*_row_head(view, _candidate(key)), Cell(listing([CRITERIA[name].title for name in part["criterion"]])),
+            [*view.row_head(_candidate(key)), Cell(listing([CRITERIA[name].title for name in part["criterion"]])),
              Cell(part["missing"].iloc[0])]
             for key, part in lost.groupby(["covariance", "components", "missing"], sort=False)
         ]  # fmt: skip
         section.blocks.append(
             Table(
                 "Candidates without a value, which take no part in the choice",
-                [*_head(view), "criteria", "reason"],
+                [*view.head, "criteria", "reason"],
                 rows,
             )
         )
@@ -370,12 +390,12 @@ def fits(view: View) -> Section:
     shown = [name for name in columns if name in table]
     rows = [
         [
-            *_row_head(view, Candidate(row["covariance"], row["components"])),
+            *view.row_head(Candidate(row["covariance"], row["components"])),
             *(_fact(name, row[name], manifest["continued"]) for name in shown),
         ]
         for row in table.to_dict("records")
     ]
-    section.blocks.append(Table("How the fits went", [*_head(view), *(columns[name] for name in shown)], rows))
+    section.blocks.append(Table("How the fits went", [*view.head, *(columns[name] for name in shown)], rows))
     return section
 
 
@@ -395,7 +415,7 @@ def meaning(view: View) -> Section:
     return Section("meaning", "Definitions", "What each criterion estimates, and where it misleads.", [Facts(items)])
 
 
-def _gaps(data: Mapping[str, Any]) -> str | None:
+def gaps(data: Mapping[str, Any]) -> str | None:
     """How many values are missing, and what is made of them."""
     n = data.get("n_missing")
     return f"{n} of {data['n'] * data['d']}; every fit integrates over them, as missing at random" if n else None
@@ -414,7 +434,7 @@ def setting(view: View) -> Section:
         ("Data", f"{data['name']}: {data['n']} points of {', '.join(data['features'])}"),
         ("Source", data["source"]),
         ("As read", literal("; ".join(data.get("notes", ()))) or None),
-        ("Missing values", _gaps(data)),
+        ("Missing values", gaps(data)),
         ("Known classes", None if data["n_classes"] is None else f"{data['n_classes']}, not used by any criterion"),
         *((f"Model, {s}" if s in COVARIANCES else "Model", symbols(text)) for s, text in manifest["model"]["text"].items()),
         ("Sequences", counted(len(lengths), "sequence") if lengths else None),
@@ -471,18 +491,9 @@ def _row(view: View, one: Choice) -> list[Cell]:
     ]
 
 
-def _head(view: View) -> list[str]:
-    return ["K", "covariance"] if len(view.structures) > 1 else ["K"]
-
-
 def _candidate(key: Any) -> Candidate:
     """The candidate of a group of rows."""
     return Candidate(str(key[0]), int(key[1]))
-
-
-def _row_head(view: View, candidate: Candidate) -> list[Cell]:
-    cells = [Cell(str(candidate.components), candidate.components), Cell(candidate.covariance)]
-    return cells if len(view.structures) > 1 else cells[:1]
 
 
 def _k(view: View, candidate: Candidate | None) -> Cell:
@@ -525,9 +536,10 @@ def _is_close(one: Choice) -> bool:
 
 def _the(one: Choice) -> str:
     title = CRITERIA[one.criterion].title
-    return f"the {title}" if one.criterion == "evidence" else title
+    return f"the {title}" if one.criterion in ("evidence", *ONLY_SYSTEMS) else title
 
 
 def short_title(criterion: str) -> str:
     """A criterion's title where there is little room."""
-    return CRITERIA[criterion].title.replace("cross-validation (", "CV ").removesuffix(")")
+    title = CRITERIA[criterion].title
+    return title.replace("cross-validation (", "CV ").removesuffix(")") if title.startswith("cross") else title

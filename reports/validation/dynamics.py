@@ -178,7 +178,7 @@ def described(target: SystemTarget) -> dict[str, Any]:
         "equations": list(model.equations),
         "free": model.n_free(),
         "identified": model.identified(),
-        "latent": bool(target.unlike_normal),
+        "latent": target.latent,
     }
 
 

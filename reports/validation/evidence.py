@@ -1,8 +1,7 @@
 """The log evidence log p(y) of any model in nats, by bridge sampling, importance sampling from q, SMC, and as a bound.
 
-Bridge sampling (Meng & Wong 1996, *Statistica Sinica* 6:831-860) over the unconstrained values u: a Gaussian is fitted to the
-first half of every chain, and as many draws of it are held against the second half (Gronau et al. 2017, *Journal of
-Mathematical Psychology* 81:80-97). Under an improper prior there is no evidence.
+Bridge sampling is over the unconstrained values u; see `reports.metrics.gaussian_bridge`. Under an improper prior there is no
+evidence.
 """
 
 from __future__ import annotations
@@ -12,12 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from reports.metrics import Row
-from reports.metrics.evidence import METRIC, bridged, mean_of_runs, smoothed_mean
+from reports.metrics.evidence import METRIC, mean_of_runs, smoothed_mean
 from reports.validation.results import Joined
 from reports.validation.target import Target, improper
-
-# Draws of each kind that a bridge uses at most; and, for each unconstrained value, how many a Gaussian is fitted to at least.
-DRAWS, A_VALUE = 4000, 10
 
 
 def evidence(
@@ -56,11 +52,9 @@ def evidence(
         rows.append(Row(method, METRIC, "importance", *smoothed_mean(ratios)))
     elif wanted == "smc":
         rows.append(Row(method, METRIC, "smc", *mean_of_runs(np.asarray(joined.info["log_evidence_runs"]))))
-    elif joined.kind == "mcmc" and target.unlike_normal:
-        return [], {"bridge": target.unlike_normal}
     elif joined.kind == "mcmc":
         try:
-            rows.append(Row(method, METRIC, "bridge", *bridge(joined.u, log_p, target, rng)))
+            rows.append(Row(method, METRIC, "bridge", *target.bridge(joined.u, log_p, rng)))
         except ValueError as error:
             return [], {"bridge": str(error)}
     if "log_evidence_laplace" in joined.info:
@@ -78,35 +72,3 @@ def divergences(rows: Sequence[Row], against: str) -> list[Row]:
         for (method, kind), row in found.items()
         if kind == "elbo"
     ]
-
-
-def bridge(u: np.ndarray, log_p: np.ndarray, target: Target, rng: np.random.Generator) -> tuple[float, float]:
-    """log p(y) and its standard error, by posterior draws u (chain, draw, P) and their log p(y, u) (chain, draw).
-
-    Raises
-    ------
-    ValueError
-        If there are too few draws for as many unconstrained values.
-    """
-    chains, length, P = u.shape
-    half = length // 2
-    first = u[:, :half].reshape(-1, P)
-    if len(first) < max(100, A_VALUE * P):
-        raise ValueError(
-            f"half of the draws are {len(first)}; a Gaussian over {P} unconstrained values needs {max(100, A_VALUE * P)}: "
-            "raise draws"
-        )
-    mean, L = first.mean(0), np.linalg.cholesky(np.cov(first, rowvar=False).reshape(P, P))
-    kept = min(length - half, DRAWS // chains)
-    places = half + np.linspace(0, length - half, kept, endpoint=False).astype(int)
-    posterior = u[:, places].reshape(-1, P)
-    noise = rng.standard_normal((len(posterior), P))
-    constant = P / 2 * np.log(2 * np.pi) + np.log(np.diagonal(L)).sum()
-
-    def log_q(z: np.ndarray) -> np.ndarray:
-        return -(z**2).sum(1) / 2 - constant
-
-    of_posterior = log_p[:, places].ravel() - log_q(np.linalg.solve(L, (posterior - mean).T).T)
-    of_proposal = target.log_density(mean + noise @ L.T) - log_q(noise)
-    of_proposal = np.where(np.isfinite(of_proposal), of_proposal, of_posterior.min() - 1000)
-    return bridged(of_posterior, of_proposal, chains=chains)

@@ -12,14 +12,14 @@ import numpy as np
 from mixtures.dynamics import states
 from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.rows import Rows, Sequences
+from reports.metrics import gaussian_bridge
+from reports.metrics.coordinates import Coordinates
 from reports.validation import identified
 from reports.validation.results import Joined
 from reports.validation.target import Target
 
-COORDINATES = (
-    "the states of a latent system may have any coordinates, so that its posterior has many modes, and no Gaussian over its "
-    "parameters is near it"
-)
+# Draws of each kind of a bridge whose density is computed one by one.
+BRIDGED = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +55,22 @@ class SystemTarget(Target):
         base = Target.of(build(system, rows))
         parts = {name: getattr(base, name) for name in ("model", "flat", "flat_priors", "notes")}
         shown = identified.variables(system, named)
-        latent = COORDINATES if np.isnan(system.emission).any() else ""
-        return cls(variables=shown, left_out=(), unlike_normal=latent, system=system, x=rows, features=named, **parts)
+        return cls(variables=shown, left_out=(), system=system, x=rows, features=named, **parts)
+
+    @property
+    def latent(self) -> bool:
+        """Whether the states may have any coordinates."""
+        return bool(np.isnan(self.system.emission).any())
+
+    def bridge(self, u: np.ndarray, log_p: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+        """See `Target.bridge`; draws of a latent system are first turned to one set of coordinates."""
+        if not self.latent:
+            return super().bridge(u, log_p, rng)
+        own = Coordinates(self.system, self.x)
+        own.check()
+        theta = self.theta(u)
+        flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in theta.items()}
+        return gaussian_bridge.bridge(own.vector(flat).reshape(*u.shape[:2], -1), None, own.log_density, rng, BRIDGED)
 
     def joined(self, theta: Theta, kind: str, *, log_ratio: np.ndarray | None = None, **facts: Any) -> Joined:
         """What is compared of draws (chain, draw, ...) of theta.

@@ -25,6 +25,7 @@ from pymc.variational.minibatch_rv import MinibatchRandomVariable
 from pytensor.graph.replace import clone_replace
 
 from models.flat import Flat, by_jax, flatten
+from reports.metrics.gaussian_bridge import bridge
 
 # Rows that one compiled call takes: all calls have one shape, and no more than these log likelihoods are held by the device.
 BLOCK = 500
@@ -106,8 +107,6 @@ class Target:
         Free variables whose prior is improper.
     notes : tuple of str
         What was done to the model.
-    unlike_normal : str
-        Why no Gaussian over the unconstrained values can be near the posterior, where that is known.
     """
 
     model: pm.Model
@@ -116,7 +115,6 @@ class Target:
     left_out: tuple[str, ...]
     flat_priors: tuple[str, ...]
     notes: tuple[str, ...]
-    unlike_normal: str = ""
 
     @classmethod
     def of(cls, model: pm.Model) -> Target:
@@ -179,6 +177,16 @@ class Target:
     def log_density(self, u: np.ndarray) -> np.ndarray:
         """log p(y, u) in nats of unconstrained values u (n, P), shape (n,)."""
         return self.parts(u).density
+
+    def bridge(self, u: np.ndarray, log_p: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+        """log p(y) and its standard error, by posterior draws u (chain, draw, P) and their log p(y, u) (chain, draw).
+
+        Raises
+        ------
+        ValueError
+            If there are too few draws.
+        """
+        return bridge(u, log_p, self.log_density, rng)
 
     def log_jacobian(self, u: np.ndarray) -> np.ndarray:
         """log |dx / du| of unconstrained values u (n, P), shape (n,)."""

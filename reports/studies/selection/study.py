@@ -25,7 +25,7 @@ from reports.comparison.given import in_sequences
 from reports.comparison.prepared import Data, prepare
 from reports.comparison.run import check_covariance, check_known
 from reports.metrics.criteria import NO_COVARIANCE, PART_TITLES, Candidate, Clustering, Found, Setting, climb, examine
-from reports.metrics.criterion import CRITERIA, EXCHANGEABLE, SEQUENTIAL, TESTS
+from reports.metrics.criterion import CRITERIA, EXCHANGEABLE, ONLY_SYSTEMS, SEQUENTIAL, TESTS
 from reports.metrics.optimum import HIGHER
 from reports.metrics.prediction import paired_difference
 from reports.metrics.reference import RHAT
@@ -36,6 +36,7 @@ from reports.studies.workers import Progress, Tell, as_finished, processes, tell
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 CSV, MANIFEST, PLOT, PAGE = "selection.csv", "manifest.json", "selection.png", "report.html"
 
@@ -102,6 +103,8 @@ class Selection:
         The clusters of each chosen candidate; a candidate to which neither EM nor CAVI could be fitted has none.
     tests : list of RatioTest
         Of each candidate, where the bootstrap test is among the criteria.
+    series : dict
+        Signal and forecast of each chosen candidate, where these are linear dynamical systems.
     """
 
     table: pd.DataFrame
@@ -112,6 +115,7 @@ class Selection:
     x: np.ndarray
     clusterings: dict[Candidate, Clustering]
     tests: list[RatioTest] = field(default_factory=list)
+    series: dict[Candidate, xr.Dataset] = field(default_factory=dict)
 
     def choice(self, criterion: str, among: str | None = None) -> Choice | None:
         """What a criterion chooses within a structure, or among all candidates; None where it has no value."""
@@ -202,7 +206,7 @@ def select(
     began = time.perf_counter()
     facts = dict(facts or {})
     rng = generator(rng)
-    structures = _distinct([covariance] if isinstance(covariance, str) else covariance)
+    structures = distinct([covariance] if isinstance(covariance, str) else covariance)
     for structure in structures:
         check_covariance(structure)
     numbers = sorted(set(islice(components, MOST_CANDIDATES + 1)))
@@ -253,7 +257,7 @@ def select(
     )
     candidates = [Candidate(structure, number) for structure in structures for number in numbers]
     models = {candidate: setting.model(data.x, candidate) for candidate in candidates}
-    parts = [part for part in _distinct(CRITERIA[criterion].part for criterion in criteria) if part not in TESTS]
+    parts = [part for part in distinct(CRITERIA[criterion].part for criterion in criteria) if part not in TESTS]
     # the long ones first, so that no worker is left with one at the end
     tasks = sorted(((c, part) for c in candidates for part in parts), key=lambda task: -task[0].components)
     found: dict[tuple[Candidate, str], Found] = {}
@@ -275,10 +279,10 @@ def select(
                 tell(more + len(found), more + len(tasks))
 
     free = {c: family.n_free(c.components) + allocation.n_free() for c, (family, allocation) in models.items()}
-    table, choices = _table([name for name in criteria if name not in TESTS], candidates, free, found)
+    table, choices = tabulated([name for name in criteria if name not in TESTS], candidates, free, found)
     if tests:
         table, choices = _with_tests(table, choices, tests)
-    fits = _fits(candidates, free, found)
+    fits = fitted(candidates, free, found)
     model = models[candidates[0]]
     manifest = {
         "selection": 1,
@@ -316,7 +320,7 @@ def select(
             for (c, part), own in sorted(found.items())
             if own.failed
         ],
-        "choices": [asdict(choice) | _named(choice) for choice in choices],
+        "choices": [asdict(choice) | as_named(choice) for choice in choices],
     }
     selection = Selection(table, fits, choices, [], manifest, data.x, {}, tests)
     for candidate, those in selection.chosen.items():
@@ -339,6 +343,10 @@ def _judging(criteria: Iterable[str], data: Data, *, named: bool) -> list[str]:
         If others were named.
     """
     criteria = list(criteria)
+    if of_systems := [name for name in criteria if name in ONLY_SYSTEMS]:
+        if named:
+            raise ValueError(f"{', '.join(of_systems)} is for linear dynamical systems; give --lds, or leave it out")
+        criteria = [name for name in criteria if name not in ONLY_SYSTEMS]
     if data.lengths is None:
         if named and (other := [name for name in criteria if name in SEQUENTIAL]):
             raise ValueError(f"{', '.join(other)} needs rows in the order of time; give sequences, or leave it out")
@@ -346,7 +354,9 @@ def _judging(criteria: Iterable[str], data: Data, *, named: bool) -> list[str]:
     if not named and len(data.x) > LARGEST_REFITTED:
         criteria = [name for name in criteria if name not in SEQUENTIAL]
     parts = ("cv", "cv-cavi") if len(data.lengths) == 1 else ()
-    able = [name for name, own in CRITERIA.items() if name not in EXCHANGEABLE and own.part not in parts]
+    able = [
+        name for name, own in CRITERIA.items() if name not in (*EXCHANGEABLE, *ONLY_SYSTEMS) and own.part not in parts
+    ]
     other = [name for name in criteria if name in CRITERIA and name not in able]
     if other and named:
         raise ValueError(
@@ -369,7 +379,7 @@ def check_criteria(criteria: Iterable[str], *, sampled: object = True) -> tuple[
 
     Those that need draws from the posterior are left out unless ``sampled``.
     """
-    asked = _distinct(criteria)
+    asked = distinct(criteria)
     for criterion in asked:
         check_known("criterion", criterion, CRITERIA)
     if not asked:
@@ -430,18 +440,23 @@ def _clustering(
     return there[0] if there else examine(candidate, parts[0], setting).clustering
 
 
-def _table(
+def tabulated(
     criteria: Sequence[str],
     candidates: Sequence[Candidate],
     parameters: Mapping[Candidate, int],
     found: Mapping[tuple[Candidate, str], Found],
+    *,
+    together: bool = False,
 ) -> tuple[pd.DataFrame, list[Choice]]:
-    """All values with their differences from the best of their structure, and all choices."""
+    """All values with their differences from the best of their structure, or of all ``together``, and all choices."""
     import pandas as pd
 
     rows: list[tuple[Any, ...]] = []
     choices: list[Choice] = []
-    structures = _distinct(c.covariance for c in candidates)
+    structures = distinct(c.covariance for c in candidates)
+    together = together and len(structures) > 1
+    of = {c: "all" if together else c.covariance for c in candidates}
+    structures = distinct(of.values())
     for criterion in criteria:
         own = {c: found[c, CRITERIA[criterion].part] for c in candidates}
         values = {c: one.values[criterion] for c, one in own.items() if criterion in one.values}
@@ -451,8 +466,8 @@ def _table(
         pointwise = {c: one.pointwise[criterion] for c, one in own.items() if criterion in one.pointwise}
         within = {}
         for structure in structures:
-            some = {c: v for c, v in values.items() if c.covariance == structure}
-            if len(some) >= min(2, sum(c.covariance == structure for c in candidates)):
+            some = {c: v for c, v in values.items() if of[c] == structure}
+            if len(some) >= min(2, sum(own == structure for own in of.values())):
                 within[structure] = choose(criterion, structure, some, pointwise, parameters)
         choices += within.values()
         if len(values) > 1 and len(structures) > 1:
@@ -460,8 +475,8 @@ def _table(
         for c in candidates:
             value, se = values.get(c, (np.nan, np.nan))
             gap = gap_se = np.nan
-            if c in values and c.covariance in within:
-                best = within[c.covariance].best
+            if c in values and of[c] in within:
+                best = within[of[c]].best
                 gap, gap_se = (0.0, np.nan) if c == best else difference(c, best, values, pointwise)
             rows.append((criterion, *c, value, se, gap, gap_se, missing.get(c)))
     columns = ["criterion", "covariance", "components", "value", "se", "difference", "difference_se", "missing"]
@@ -480,7 +495,7 @@ def _unproven(
     }
 
 
-def _fits(
+def fitted(
     candidates: Sequence[Candidate],
     parameters: Mapping[Candidate, int],
     found: Mapping[tuple[Candidate, str], Found],
@@ -638,7 +653,7 @@ def _with_tests(
         for one in tests
     ]
     own = pd.DataFrame(rows, columns=table.columns)
-    found = [bootstrap.sequential(_of(tests, structure))[0] for structure in _distinct(own["covariance"])]
+    found = [bootstrap.sequential(_of(tests, structure))[0] for structure in distinct(own["covariance"])]
     more = [Choice("blrt", one.candidate.covariance, one.candidate, None, np.nan, np.nan, None) for one in found if one]
     return pd.concat([part for part in (table, own) if len(part)], ignore_index=True), [*choices, *more]
 
@@ -657,7 +672,7 @@ def _listed(items: Sequence[object]) -> str:
     return ", ".join(map(str, items[:-1])) + f" and {items[-1]}" if len(items) > 1 else str(items[0])
 
 
-def _named(choice: Choice) -> dict[str, Any]:
+def as_named(choice: Choice) -> dict[str, Any]:
     """Candidates by the names of their fields, and no number where there is none, as the manifest can hold them."""
     candidates = {
         name: None if getattr(choice, name) is None else getattr(choice, name)._asdict()
@@ -667,5 +682,6 @@ def _named(choice: Choice) -> dict[str, Any]:
     return candidates | {name: None if value != value else value for name, value in numbers.items()}
 
 
-def _distinct(names: Iterable[str]) -> tuple[str, ...]:
+def distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """The names without repetitions, in their order."""
     return tuple(dict.fromkeys(names))

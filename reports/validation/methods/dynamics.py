@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from mixtures.dynamics.fit import DynamicsFit
-from mixtures.dynamics.model import LinearDynamics, Theta
-from mixtures.dynamics.regression import Expected, Moments
+from reports.metrics.systems import log_ratio
 from reports.validation.results import Joined
 from reports.validation.system import SystemTarget
 
@@ -55,18 +54,3 @@ def fit(
         return target.joined(found.posterior, found.kind, **facts)
     theta = {name: v.reshape(chains, draws, *v.shape[1:]) for name, v in found.parameters(chains * draws, rng).items()}
     return target.joined(theta, found.kind, log_ratio=log_ratio(model, found, theta), **facts)
-
-
-def log_ratio(model: LinearDynamics, found: DynamicsFit, theta: Theta) -> np.ndarray:
-    """log q(theta) - log p(theta) of draws (chain, draw, ...): s . eta(theta) less the log of its integral, s = q - prior."""
-    flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in theta.items()}
-    n = len(flat["transition"])
-    total = np.zeros(n)
-    assert not isinstance(found.posterior, dict)
-    for number, (part, q) in enumerate(zip(model.parts, found.posterior, strict=True)):
-        if part.settled:
-            continue
-        s = Moments(*(own - before for own, before in zip(q, part.prior_moments, strict=True)))
-        at: list[Expected] = [model.at({name: v[i] for name, v in flat.items()})[number] for i in range(n)]
-        total += np.array([(part.natural(own).flat() * s.flat()).sum() for own in at]) - part.log_marginal(s)
-    return total.reshape(theta["transition"].shape[:2])
