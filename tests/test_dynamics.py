@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mixtures.dynamics import structure
-from mixtures.engines import kalman
+from mixtures.engines import backwards, kalman
 from mixtures.engines.kalman import LOG_2PI, Data, System
 from mixtures.rows import Sequences
 
@@ -87,7 +87,7 @@ def test_smoother_has_the_moments_of_the_joint_distribution(case):
     )
     x = some_rows(rng, T, case["D"], case.get("missing", 0))
     log_p, mean, cov = joint(x, system)
-    found = kalman.smooth(Data(Sequences(x)), system, each=True)
+    found = backwards.smooth(Data(Sequences(x)), system, each=True)
     t = np.arange(T)
     V, pairs = cov[t, :, t], cov[t[1:], :, t[:-1]]
     assert found.log_z.sum() == pytest.approx(log_p, abs=1e-9)
@@ -106,7 +106,7 @@ def test_compiled_smoother_has_the_moments_of_the_plain_one_after_it_has_settled
     x = rng.standard_normal((T, 4))
     x[200, 1], x[300] = np.nan, np.nan
     log_z, mean, V, pairs = kalman.plain(x, system)
-    found = kalman.smooth(Data(Sequences(x)), system, each=True)
+    found = backwards.smooth(Data(Sequences(x)), system, each=True)
     part = kalman.track(kalman.collapse(Data(Sequences(x)), system), slice(0, T), system)
     assert len(part.covs) < T / 2  # covariances that do not change any more are not computed again
     np.testing.assert_allclose(found.log_z, log_z, rtol=1e-11)
@@ -118,8 +118,8 @@ def test_compiled_smoother_has_the_moments_of_the_plain_one_after_it_has_settled
 def test_sequences_are_smoothed_one_by_one():
     rng = np.random.default_rng(2)
     system, x = a_system(rng, 2, 1, q=1), some_rows(rng, 12, 1, 0.2)
-    both = kalman.smooth(Data(Sequences(x, [7, 5])), system, each=True)
-    alone = [kalman.smooth(Data(Sequences(part)), system, each=True) for part in (x[:7], x[7:])]
+    both = backwards.smooth(Data(Sequences(x, [7, 5])), system, each=True)
+    alone = [backwards.smooth(Data(Sequences(part)), system, each=True) for part in (x[:7], x[7:])]
     np.testing.assert_array_equal(both.mean, np.concatenate([one.mean for one in alone]))
     np.testing.assert_allclose(both.sums.steps, sum(one.sums.steps for one in alone), rtol=1e-12)
     np.testing.assert_array_equal(both.sums.first, np.concatenate([one.sums.first for one in alone]))

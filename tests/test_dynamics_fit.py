@@ -27,7 +27,7 @@ from mixtures.dynamics.joint import Joint
 from mixtures.dynamics.passes import one_pass
 from mixtures.dynamics.regression import Expected, Moments, Prior
 from mixtures.dynamics.rows import Rows
-from mixtures.engines import kalman
+from mixtures.engines import backwards
 from mixtures.engines.kalman import Data
 from mixtures.errors import ConvergenceWarning
 from mixtures.rows import Sequences
@@ -442,7 +442,7 @@ def test_a_million_steps_stay_safe():
     x = rng.standard_normal((T, 1)).cumsum(0)
     x[1000:1100] = np.nan
     data, system = Data(Sequences(x)), states.system(theta, np.array([True, False]))
-    found = kalman.smooth(data, system)
+    found = backwards.smooth(data, system)
     assert np.isfinite(found.log_z).all()
     assert np.isfinite(found.mean).all()
     assert np.linalg.eigvalsh(found.sums.within.sum(0))[0] > 0

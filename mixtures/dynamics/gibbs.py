@@ -28,7 +28,7 @@ from mixtures.dynamics.passes import State, complete, moments
 from mixtures.dynamics.regression import Expected
 from mixtures.dynamics.starts import starts
 from mixtures.dynamics.states import responses
-from mixtures.engines import kalman
+from mixtures.engines import backwards
 from mixtures.engines.kalman import Data
 from mixtures.errors import ConvergenceWarning
 from mixtures.methods.gibbs import RHAT, split_rhat
@@ -169,7 +169,7 @@ def sweep(model: LinearDynamics, data: Data, theta: Theta, rng: np.random.Genera
     u = rng.standard_normal((len(data.x), model.H))
     v = rng.standard_normal((len(data.x.lengths), int(model.diffuse.sum())))
     at = model.at(theta)
-    z = kalman.draw(data, model.system(at), u, v)
+    z = backwards.draw(data, model.system(at), u, v)
     whole = complete(model, data, z, theta, rng)
     s = moments(model, whole, z, at)
     moves, observes, begins = (

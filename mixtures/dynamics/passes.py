@@ -9,8 +9,9 @@ import numpy as np
 from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.dynamics.regression import Expected, Moments, Regression
 from mixtures.dynamics.rows import Rows
-from mixtures.engines import kalman
-from mixtures.engines.kalman import Data, Smoothed, Sums
+from mixtures.engines import backwards, kalman
+from mixtures.engines.backwards import Smoothed, Sums
+from mixtures.engines.kalman import Data
 from mixtures.rows import Sequences
 
 State = tuple[Moments, Moments, Moments]
@@ -35,7 +36,7 @@ def one_pass(model: LinearDynamics, data: Data, at: At) -> Pass:
         Parameters, or what q(theta) says of them.
     """
     moves, _, begins = at
-    found = kalman.smooth(data, model.system(at))
+    found = backwards.smooth(data, model.system(at))
     S = len(data.x.lengths)
     log_z = found.log_z.sum() + (len(data.x) - S) * moves.log_scale.sum() + S * begins.log_scale.sum()
     if begins.extra is not None:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.linalg import solve_discrete_lyapunov
 
 from mixtures.dynamics.model import LinearDynamics, Theta
-from mixtures.engines import kalman
+from mixtures.engines import backwards, kalman
 from mixtures.engines.kalman import System, as_data
 from mixtures.rows import Rows
 
@@ -133,7 +133,7 @@ def filter_(x: Rows, theta: Theta, start: Start = "known") -> Filtered:
 def smooth(x: Rows, theta: Theta, start: Start = "known") -> States:
     """Moments of states given all rows."""
     data, own = as_data(x), system(theta, start)
-    found = kalman.smooth(data, own, each=True)
+    found = backwards.smooth(data, own, each=True)
     signal = (own.C @ found.mean[:, :, None])[..., 0]
     return States(found.log_z, found.mean, found.V, found.pairs, signal, own.C @ found.V @ own.C.swapaxes(-1, -2))
 
@@ -208,7 +208,7 @@ def draw(x: Rows, theta: Theta, rng: np.random.Generator, start: Start = "known"
     """States (N, H) drawn given all rows, by forward filtering and backward sampling (Carter & Kohn 1994)."""
     data, own = as_data(x), system(theta, start)
     u, v = rng.standard_normal((len(data.x), len(own.A))), rng.standard_normal((len(data.x.lengths), own.E.shape[1]))
-    return kalman.draw(data, own, u, v)
+    return backwards.draw(data, own, u, v)
 
 
 def impulse_response(theta: Theta, h: int) -> np.ndarray:

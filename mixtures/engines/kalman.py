@@ -14,12 +14,12 @@ Koopman 2015, *Econometrics Journal* 18:C1-C21), and these are taken in one afte
 Time Series Analysis* 21:281-296). Covariances are sums of squares throughout, never differences.
 
 Some directions of z_1 may be diffuse, of infinite variance. Until the data have determined them, moments are held as functions
-of what they are, z_1 = m0 + E delta + N(0, P0), and then delta is integrated out (Durbin & Koopman 2012, section 5.7).
+of what they are, z_1 = m0 + E delta + N(0, P0), and then delta is integrated out; see `mixtures.engines.window`. What goes
+backwards, the smoother and draws of the states, is in `mixtures.engines.backwards`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -27,6 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from mixtures.engines.window import Window, integrated, opened
 from mixtures.rows import Rows, Sequences, as_real
 
 LOG_2PI = float(np.log(2 * np.pi))
@@ -265,24 +266,6 @@ def _triangular(W: np.ndarray, U: np.ndarray | None) -> tuple[np.ndarray, np.nda
     return G[: W.shape[1]], turn[: len(W)]
 
 
-class Window(NamedTuple):
-    """The first d steps of a sequence, by whose end the q diffuse directions delta are determined.
-
-    Attributes
-    ----------
-    m, E, P : ndarray, shapes (d, H), (d, H, q) and (d, H, H)
-        Filtered: z_t = m_t + E_t delta + N(0, P_t).
-    delta, cov : ndarray, shapes (q,) and (q, q)
-        Moments of delta given x_1 .. x_d.
-    """
-
-    m: np.ndarray
-    E: np.ndarray
-    P: np.ndarray
-    delta: np.ndarray
-    cov: np.ndarray
-
-
 class Track(NamedTuple):
     """One sequence, filtered.
 
@@ -320,10 +303,10 @@ def track(steps: Steps, rows: slice, system: System) -> Track:
     mean, covs, place, log_z = np.empty((T, H)), np.empty((T, H, H)), np.zeros(T, np.int64), np.zeros(T)
     window, first = None, 0
     if system.E.shape[1]:
-        window, log_window = _window(y, steps.G, kind, system)
+        window, log_window = opened(y, steps.G, kind, system.A, system.Q, system.m0, system.P0, system.E)
         first = len(window.m) - 1
         mean[:first], log_z[first] = np.nan, log_window
-        mean[first], covs[first] = _integrated(window)
+        mean[first], covs[first] = integrated(window)
     rest = slice(first, T)
     A, Q, m0, P0 = (np.ascontiguousarray(a) for a in (system.A, system.Q, system.m0, system.P0))
     begun, seen = window is not None, (y[rest], steps.G, kind[rest])
@@ -333,140 +316,6 @@ def track(steps: Steps, rows: slice, system: System) -> Track:
         covs = np.concatenate([covs, np.full((1, H, H), np.nan)])
         place[:first] = count
     return Track(mean, covs, place, log_z + steps.constant[rows], window)
-
-
-def _window(y: np.ndarray, G: np.ndarray, kind: np.ndarray, system: System) -> tuple[Window, float]:
-    """The window of a sequence, and the log likelihood of its rows under a flat density of delta."""
-    from mixtures.engines import diffuse
-
-    (T, H), (_, q) = (len(y), len(system.A)), system.E.shape
-    m, E, P, delta, cov = (np.empty(shape) for shape in ((T, H), (T, H, q), (T, H, H), (q,), (q, q)))
-    A, Q, m0, P0, E0 = (np.ascontiguousarray(a) for a in (system.A, system.Q, system.m0, system.P0, system.E))
-    d, log_z = diffuse.window(y, G, kind, A, Q, m0, P0, E0, m, E, P, delta, cov)
-    if not d:
-        raise ValueError(
-            f"{T} rows do not determine the {q} diffuse directions of the first state: give more rows, or a known start"
-        )
-    return Window(m[:d], E[:d], P[:d], delta, cov), log_z
-
-
-def _integrated(window: Window) -> tuple[np.ndarray, np.ndarray]:
-    """Filtered mean and covariance at the window's last step, delta integrated out."""
-    E = window.E[-1]
-    return window.m[-1] + E @ window.delta, window.P[-1] + E @ window.cov @ E.T
-
-
-class Sums(NamedTuple):
-    """What is added up of the smoothed covariances of all sequences.
-
-    Attributes
-    ----------
-    within : ndarray, shape (patterns, H, H) or (N, H, H)
-        Of z_t by what was seen there, or of each where C differs from row to row.
-    steps : ndarray, shape (3, H, H)
-        Of z_t before another, of z_t after another, and of cov(z_(t+1), z_t).
-    first : ndarray, shape (S, H, H)
-        Those of the first states, one by one.
-    """
-
-    within: np.ndarray
-    steps: np.ndarray
-    first: np.ndarray
-
-
-class Smoothed(NamedTuple):
-    """Moments of the states given all of x.
-
-    Attributes
-    ----------
-    log_z : ndarray, shape (N,)
-        log p(x_t | x_1 .. x_(t-1)) in nats; see `Track`.
-    mean : ndarray, shape (N, H)
-    sums : Sums
-    V : ndarray, shape (N, H, H), or (0, H, H)
-        Covariances, where they were asked for.
-    pairs : ndarray, shape (N, H, H), or (0, H, H)
-        cov(z_(t+1), z_t) likewise; zero at the last row of a sequence.
-    """
-
-    log_z: np.ndarray
-    mean: np.ndarray
-    sums: Sums
-    V: np.ndarray
-    pairs: np.ndarray
-
-
-def smooth(data: Data, system: System, each: bool = False) -> Smoothed:
-    """Filter and smooth all sequences; ``each`` keeps the covariances of every step."""
-    steps, N, H = collapse(data, system), len(data.x), len(system.A)
-    label = steps.kind if system.C.ndim == 3 else data.which
-    within = np.zeros((N if system.C.ndim == 3 else len(data.patterns), H, H))
-    V, pairs = (np.zeros((N if each else 0, H, H)) for _ in range(2))
-    log_z, mean, sums = np.empty(N), np.empty((N, H)), np.zeros((3, H, H))
-    first = np.empty((len(data.x.lengths), H, H))
-    for i, rows in enumerate(data.x.slices()):
-        part = track(steps, rows, system)
-        log_z[rows] = part.log_z
-        own = rows if each else slice(0, 0)
-        first[i] = _back(part, system, label[rows], mean[rows], within, sums, V[own], pairs[own])
-    return Smoothed(log_z, mean, Sums(within, sums, first), V, pairs)
-
-
-def _back(
-    part: Track,
-    system: System,
-    label: np.ndarray,
-    mean: np.ndarray,
-    within: np.ndarray,
-    sums: np.ndarray,
-    each: np.ndarray,
-    pairs: np.ndarray,
-) -> np.ndarray:
-    """Smooth one sequence, and return the covariance of its first state; see `mixtures.engines.recursions.backward`."""
-    from mixtures.engines import recursions
-
-    A, Q = np.ascontiguousarray(system.A), np.ascontiguousarray(system.Q)
-    d = 0 if part.window is None else len(part.window.m) - 1
-    mean[-1], V = part.mean[-1], part.covs[part.place[-1]].copy()
-    recursions.backward(
-        part.mean[d:], part.covs, part.place[d:], A, Q, label[d:], mean[d:], V, within, sums, each[d:], pairs[d:]
-    )
-    if part.window is None:
-        return V
-    first = V
-    for t, now, after, first, cross in _through_window(part.window, system, mean[d], V):
-        mean[t] = now
-        within[label[t]] += first
-        sums += np.array([first, after, cross])
-        if len(each):
-            each[t], pairs[t] = first, cross
-    return first
-
-
-Backward = Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
-
-
-def _through_window(window: Window, system: System, mean: np.ndarray, V: np.ndarray) -> Backward:
-    """From the smoothed moments at the window's last step to the first: t, mean, V_(t+1), V_t and cov(z_(t+1), z_t).
-
-    Given delta the smoother is the usual one. delta itself has, given z at the last step, the regression L on it.
-    """
-    A, E, (m, P) = system.A, window.E[-1], _integrated(window)
-    L = np.linalg.lstsq(P, E @ window.cov, rcond=None)[0].T
-    rest = np.eye(len(L)) - L @ E
-    delta = window.delta + L @ (mean - m)
-    cov = rest @ window.cov @ rest.T + L @ window.P[-1] @ L.T + L @ V @ L.T
-    cross = L @ V  # cov(delta, z_t)
-    for t in range(len(window.m) - 2, -1, -1):
-        P, after = window.P[t], V
-        J = np.linalg.lstsq(A @ P @ A.T + system.Q, A @ P, rcond=None)[0].T
-        F, N = window.E[t] - J @ A @ window.E[t], np.eye(len(A)) - J @ A
-        mean = N @ window.m[t] + J @ mean + F @ delta
-        pair = after @ J.T + cross.T @ F.T
-        V = N @ P @ N.T + J @ system.Q @ J.T
-        V = V + np.hstack([J, F]) @ np.block([[after, cross.T], [cross, cov]]) @ np.hstack([J, F]).T
-        cross = cross @ J.T + cov @ F.T
-        yield t, mean, after, V, pair
 
 
 def root_of(S: np.ndarray) -> np.ndarray:
@@ -481,20 +330,3 @@ def triangle_of(S: np.ndarray) -> np.ndarray:
     L = np.empty(S.shape)
     recursions._root(np.ascontiguousarray(S), L)
     return L
-
-
-def draw(data: Data, system: System, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """States (N, H) given all of x, the last one first (Carter & Kohn 1994).
-
-    Standard normal numbers u (N, H) serve for them, and v (S, q) for the diffuse directions of each sequence.
-    """
-    from mixtures.engines import diffuse
-
-    steps, z, (H, q) = collapse(data, system), np.empty_like(u), system.E.shape
-    A, Q = np.ascontiguousarray(system.A), np.ascontiguousarray(system.Q)
-    none = Window(np.empty((0, H)), np.empty((0, H, q)), np.empty((0, H, H)), np.empty(q), np.empty((q, q)))
-    for i, rows in enumerate(data.x.slices()):
-        part = track(steps, rows, system)
-        window = none if part.window is None else part.window
-        diffuse.draw(part.mean, part.covs, part.place, len(window.m), *window, A, Q, u[rows], v[i], z[rows])
-    return z
