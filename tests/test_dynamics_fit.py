@@ -468,6 +468,15 @@ def test_forecasts_are_gaps_at_the_end():
     np.testing.assert_allclose(spread[0], longer.spread[-3:])
 
 
+def test_steps_add_up_to_the_likelihood():
+    x, truth = a_series(20)
+    x = Sequences(x, [12, 8])
+    steps = states.log_steps(x, truth)
+    np.testing.assert_allclose(states.log_likelihood(x, truth), [steps[:12].sum(), steps[12:].sum()], rtol=1e-12)
+    ahead = states.log_likelihood(x.x[:7], truth) - states.log_likelihood(x.x[:6], truth)
+    assert steps[6] == pytest.approx(ahead.item(), abs=1e-10)
+
+
 def test_innovations_of_the_truth_are_standard_normal():
     x, truth = a_series(4000)
     errors = states.innovations(x, truth)

@@ -4,14 +4,15 @@ import re
 
 import numpy as np
 import pytest
-from scipy.stats import gamma
+from scipy.stats import gamma, norm
 from typer.testing import CliRunner
 
 from mixtures.datasets import load_series, simulate_linear
 from mixtures.dynamics import LinearDynamics, local_level
 from mixtures.rows import Sequences
 from reports.commands.parser import app
-from reports.validation import identified
+from reports.page.dynamics import density_word
+from reports.validation import ahead, identified
 from reports.validation.dynamics import METHODS, compare, named
 
 
@@ -105,6 +106,8 @@ def test_the_page_has_the_system_in_time(compared, tmp_path):
     assert {"signal", "innovations"} <= set(re.findall(r'id="fig-([a-z]+)"', text))
     assert "z_t = A z_(t-1) + N(0, Q)" in text
     assert "Ljung and Box" in text
+    assert "density of the next row" in text
+    assert "every row from step 9 on is predicted" in text
     references = references_table(view, "NUTS")
     assert not {"co-clustering", "total variation"} & set(references.columns)
     assert "co-clustering" not in references.caption
@@ -139,3 +142,26 @@ def test_the_command_refuses_what_does_not_fit(arguments, message, tmp_path, mon
     assert found.exit_code == 2
     assert message in found.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_rows_are_predicted_from_those_before_them(compared):
+    found = compared.results.manifest["leave_future_out"]["cavi"]
+    assert found["first"] == 8
+    assert 1 <= found["fits"] <= 22
+    rows = compared.results.metrics.set_index(["method", "metric"])["value"]
+    assert rows["nuts", "next_density_halves"] < 0.05
+    assert rows["cavi", "next_density_tv"] < 0.2
+
+
+def test_densities_of_the_next_row_are_mixtures_of_normals():
+    grid = np.linspace([-9.0], [9.0], 2001)
+    one, other = (np.zeros((1, 1)), np.ones((1, 1))), (np.array([[0.0], [1.0]]), np.ones((2, 1)))
+    exact = norm.cdf(0.5) - norm.cdf(
+        -0.5
+    )  # total variation of normals a standard deviation apart, half of which is left
+    assert ahead._apart(grid, one, other) == pytest.approx(exact / 2, abs=1e-4)
+    assert [density_word(*gaps) for gaps in ((0.04, 0.2), (0.08, 0.02), (0.08, 0.06))] == [
+        "agrees",
+        "differs",
+        "cannot tell",
+    ]

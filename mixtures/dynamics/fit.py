@@ -131,6 +131,13 @@ class DynamicsFit:
         """
         return np.array([states.log_likelihood(self._rows(x), theta, self._start) for theta in self._each(draws, rng)])
 
+    def log_steps(self, x: Rows | None = None, draws: int = DRAWS, rng: Rng = 0) -> np.ndarray:
+        """log p(x_t | x_1 .. x_(t-1), theta) of each row under each of some draws, (draws, N), of a point (1, N), in nats.
+
+        Of a diffuse start see `mixtures.dynamics.states.Filtered`.
+        """
+        return np.array([states.log_steps(self._rows(x), theta, self._start) for theta in self._each(draws, rng)])
+
     @property
     def diffuse_constant(self) -> float:
         """What is added to a log likelihood of the data where diffuse directions count log(2 pi) / 2 each, in nats."""

@@ -138,11 +138,17 @@ def smooth(x: Rows, theta: Theta, start: Start = "known") -> States:
     return States(found.log_z, found.mean, found.V, found.pairs, signal, own.C @ found.V @ own.C.swapaxes(-1, -2))
 
 
-def log_likelihood(x: Rows, theta: Theta, start: Start = "known") -> np.ndarray:
-    """log p(sequence | theta) of each sequence in nats, (S,); of a diffuse start see `Filtered`."""
+def log_steps(x: Rows, theta: Theta, start: Start = "known") -> np.ndarray:
+    """log p(x_t | x_1 .. x_(t-1), theta) of each row in nats, (N,); of a diffuse start see `Filtered`."""
     data, own = as_data(x), system(theta, start)
     steps = kalman.collapse(data, own)
-    return np.array([kalman.track(steps, rows, own).log_z.sum() for rows in data.x.slices()])
+    return np.concatenate([kalman.track(steps, rows, own).log_z for rows in data.x.slices()])
+
+
+def log_likelihood(x: Rows, theta: Theta, start: Start = "known") -> np.ndarray:
+    """log p(sequence | theta) of each sequence in nats, (S,); of a diffuse start see `Filtered`."""
+    data = as_data(x)
+    return np.add.reduceat(log_steps(data.x, theta, start), data.x.edges[:-1])
 
 
 def innovations(x: Rows, theta: Theta, start: Start = "known") -> np.ndarray:

@@ -10,12 +10,11 @@ sampled again (Bürkner, Gabry & Vehtari 2020, *Journal of Statistical Computati
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from mixtures.rows import Sequences
-from mixtures.sequences import SequenceFit
 from reports.metrics.prediction import weighted
 from reports.metrics.quality import limit
 
@@ -58,7 +57,15 @@ def first_step(lengths: np.ndarray) -> int:
     return int(np.ceil(BEFORE * longest))
 
 
-def leave_future_out(fit: Callable[[Sequences], SequenceFit], x: Sequences, first: int) -> Future:
+class Predicts(Protocol):
+    """Draws from a posterior, as far as prediction needs them."""
+
+    def log_steps(self, x: Sequences) -> np.ndarray:
+        """log p(x_t | x_1 .. x_(t-1), theta) of each row under each draw, (..., N), in nats."""
+        ...
+
+
+def leave_future_out(fit: Callable[[Sequences], Predicts], x: Sequences, first: int) -> Future:
     """Predict every step of all sequences from those before it, from step ``first`` on, counted from 0.
 
     Parameters

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from mixtures.datasets.dataset import counted
-from reports.page.blocks import Cell, Facts, Figure, Section, Table, image
-from reports.page.cells import name_cell
+from reports.page.blocks import Cell, Facts, Figure, Notice, Section, Table, image
+from reports.page.cells import error_cell, name_cell
 from reports.page.numbers import DASH, fixed, number
+from reports.page.scores import leave_future_out
 from reports.page.states import times
 from reports.page.words import listing, literal
+from reports.validation.ahead import LIMIT
 
 if TYPE_CHECKING:
     from reports.page.validation_view import ValidationView
@@ -43,7 +46,7 @@ def dynamics(view: ValidationView) -> Section | None:
     section.blocks += [model(facts), signal_figure(view, series, base), signal_table(view, series, base)]
     if facts["latent"]:
         section.blocks.append(eigenvalue_figure(view))
-    section.blocks.append(innovation_figure(view, series))
+    section.blocks += [innovation_figure(view, series), *prediction(view)]
     return section
 
 
@@ -146,6 +149,42 @@ def signal_table(view: ValidationView, series: dict[str, xr.Dataset], base: str)
     )
     head = ["method", "smoothed signal", "ratio of sds", "forecast", "p, innovations uncorrelated"]
     return Table(caption, head, rows, slug="signal")
+
+
+def prediction(view: ValidationView) -> list[Table | Notice]:
+    """Return whether methods give the next row the same density, and how well they predict every row from those before it."""
+    if not view.has("next_density_tv", "lfo_log_density"):
+        return []
+    base, rows = view.reference, []
+    halves = view.value(base, "next_density_halves") if base else math.nan
+    for method in view.trees:
+        gap, score = view.value(method, "next_density_tv"), view.value(method, "lfo_log_density")
+        shown = halves if method == base else gap
+        rows.append(
+            [
+                name_cell(view, method),
+                Cell(fixed(shown, 3), shown) if math.isfinite(shown) else Cell(DASH),
+                Cell("reference" if method == base else density_word(gap, halves) if math.isfinite(gap) else DASH),
+                error_cell(score, view.se(method, "lfo_log_density")),
+            ]
+        )
+    named = view.label(base) if base else ""
+    caption = (
+        f"Prediction. [[total variation|Total variation]] between each method's density of the next row and that of {named}, "
+        f"the largest of all features; for {named} itself that of two halves of its draws. At {LIMIT} the probabilities of no "
+        f"event differ by more than {LIMIT}. Last, the leave-future-out score ± standard error, in nats a row"
+        if base
+        else "Prediction: the leave-future-out score ± standard error, in nats a row"
+    )
+    head = ["method", "total variation, next row", "density of the next row", "leave-future-out"]
+    return [Table(caption, head, rows, slug="next-row"), *leave_future_out(view)]
+
+
+def density_word(gap: float, halves: float) -> str:
+    """Return whether two densities of the next row agree, as far as Monte Carlo error lets one tell."""
+    if gap <= LIMIT:
+        return "agrees"
+    return "differs" if gap - halves > LIMIT else "cannot tell"
 
 
 def portmanteau(own: xr.Dataset) -> dict[str, float]:

@@ -82,7 +82,7 @@ def prediction(view: View) -> Section:
                 "end of each sequence, predicted row by row from all that came before."
             )
         )
-        section.blocks += _leave_future_out(view)
+        section.blocks += leave_future_out(view)
     section.blocks += leave_one_out(view)
     return section
 
@@ -94,7 +94,7 @@ def _left_out(view: View, sampled: bool) -> str:
     return "" if view.ordered or sampled else "and leave-one-out "
 
 
-def _leave_future_out(view: View) -> list[Notice]:
+def leave_future_out(view: View) -> list[Notice]:
     """Return how leave-future-out came about, and why a method has none."""
     found = view.manifest.get("leave_future_out") or {}
     ended = {m: f for m, f in found.items() if "fits" in f}

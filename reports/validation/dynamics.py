@@ -93,6 +93,7 @@ def compare(
         If x, the model, a method or an option cannot be used.
     """
     from models.cache import kept
+    from reports.validation import ahead
     from reports.validation.kept import Shelf
     from reports.validation.measure import measure
     from reports.validation.system import SystemTarget
@@ -126,9 +127,12 @@ def compare(
         for method, own in joined.items():
             series = in_time(target, own)
             measured.trees[method] = measured.trees[method].assign(series=type(measured.trees[method])(series))
+        rows, lfo = ahead.leave_future_out(target, joined, rng.spawn(1)[0])
+        measured.rows.extend([*ahead.next_rows(target, joined, measured.facts["reference"]["method"]), *rows])
         progress.tell("measure", "done")
     seconds = {"model_s": looked - began, "fits_s": fitted - looked, "metrics_s": time.perf_counter() - fitted}
     extra: dict[str, Any] = {"dynamics": described(target), "prior_checks": [], "no_checks": None}
+    extra["leave_future_out"] = lfo
     data = observed(target, index)
     facts = {"command": "reports.compare_dynamics(...)"} | dict(facts or {})
     return assembled(joined, entries, target, data, measured, settings, name, facts, {}, seconds, extra)
