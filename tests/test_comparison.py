@@ -12,12 +12,14 @@ from conftest import collapsed_data, three_clusters
 from mixtures import Draws, datasets
 from mixtures.methods import cavi, exact
 from reports import Results, ResultsError, compare
-from reports.comparison import references
+from reports.comparison import prepared, references
 from reports.comparison.measure import judged_samplers
 from reports.comparison.prepared import prepare
 from reports.comparison.results import check_free
 from reports.metrics import label_free, recovery
 from reports.metrics.parameters import kind, scalars
+from reports.page.prior import power_scaling
+from reports.page.view import View
 
 
 @pytest.fixture(scope="module")
@@ -386,3 +388,34 @@ def test_what_is_said_of_a_closed_form(comparison):
     assert value(comparison, "cavi", "log_score") != value(comparison, "cavi", "log_score_qz")
     assert "log_score_qz" not in set(comparison.results.metrics.query("method == 'em'")["metric"])
     np.testing.assert_allclose(tree["clusters"].to_dataset()["log_predictive"], fit.log_predictive(x))
+
+
+def test_of_very_many_rows_all_are_fitted_and_a_sample_is_measured(simulated, monkeypatch):
+    """What is held for every draw and row, or needs the likelihood of all rows under every draw, has no place then."""
+    monkeypatch.setattr(prepared, "LARGEST_MEASURED", 100)
+    monkeypatch.setattr(prepared, "MEASURED", 40)
+    methods = ("em", "cavi", "gibbs")
+    found = compare(
+        simulated.x, 3, rng=1, methods=methods, labels=simulated.labels, truth=simulated.truth, draws=120, chains=2
+    )
+    data = found.results.manifest["data"]
+    assert (data["n"], data["n_fitted"]) == (40, 120)
+    assert any("fitted to all 120 rows" in note and "sample of 40" in note for note in data["notes"])
+    np.testing.assert_array_equal(found.results.data["x"], simulated.x[found.results.data["row"]])
+    cavi_fit = found.fits["cavi"]
+    assert (cavi_fit.posterior.alpha - cavi_fit.allocation.alpha0).sum() == pytest.approx(120)
+    assert value(found, "em", "bic") == pytest.approx(
+        -2 * found.fits["em"].log_predictive(simulated.x).sum() + 17 * np.log(120), rel=1e-6
+    )
+    metrics = set(found.results.metrics["metric"])
+    assert {"median_shift", "coclustering_error", "predictive_tv", "ari"} <= metrics
+    assert not {"elpd_loo", "khat", "prior_sensitivity"} & metrics
+    assert set(found.results.metrics.query("metric == 'log_evidence'")["target"]) == {
+        "bic",
+        "elbo",
+        "elbo_all_labellings",
+    }
+    assert "log_likelihood" not in found.results.trees["gibbs"]
+    assert found.results.manifest["modes"] == {}
+    (said,) = power_scaling(View(found.results), found.results.manifest["prior_sensitivity"])
+    assert "needs the likelihood of all rows" in said.text

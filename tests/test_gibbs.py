@@ -343,3 +343,9 @@ def test_too_few_draws_to_judge_are_not_converged(rng):
     with pytest.warns(ConvergenceWarning, match="nan"):
         fit = gibbs.fit(x, family, Dirichlet.symmetric(3), rng=rng, draws=3, tune=1, chains=1, walkers=1)
     assert not fit.converged
+
+
+@pytest.mark.parametrize(("n", "walkers"), [(1000, 64), (400_000, 40), (10**6, 16), (10**9, 16)])
+def test_many_rows_have_fewer_walkers(n, walkers):
+    assert gibbs.walkers_for(n, 4) == walkers
+    assert gibbs.walkers_for(n, 50) == max(walkers, 50)

@@ -60,6 +60,9 @@ ROUNDS = 10
 # Points that proposals drawn ahead of their jumps have together, at most.
 AHEAD = 500_000
 
+# Points that all walkers have together, unless they would be too few.
+WALKED = 16_000_000
+
 
 def fit(
     x: np.ndarray,
@@ -70,7 +73,7 @@ def fit(
     draws: int = 1000,
     tune: int = 200,
     chains: int = 4,
-    walkers: int = 64,
+    walkers: int | None = None,
     engine: str = "auto",
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> Fit:
@@ -87,7 +90,8 @@ def fit(
         Kept sweeps of each chain, and the number of chains, which move side by side.
     tune, walkers : int
         Discarded sweeps, and the number of walkers that make them: each from k-means++ seeds of its own, the chains among
-        them. Ten times on the way their parameters are added to the library of the jumps.
+        them. Ten times on the way their parameters are added to the library of the jumps. By default 64; of more than
+        250,000 rows fewer, so that they have 16 million points together, but no fewer than 16 nor than there are chains.
     engine : {"auto", "plain", "fused"}
         Who computes the pass; see `mixtures.engines.passes.one_pass`.
     tell : callable
@@ -125,6 +129,7 @@ def fit(
         If the chains have not converged.
     """
     rng = generator(rng)
+    walkers = walkers_for(len(x), chains) if walkers is None else walkers
     if min(draws, tune, chains) < 1 or walkers < chains:
         raise ValueError(
             f"draws is {draws}, tune {tune}, chains {chains} and walkers {walkers}; each must be at least 1, and the chains "
@@ -195,6 +200,11 @@ def fit(
         },
         sample_stats=stats,
     )
+
+
+def walkers_for(n: int, chains: int) -> int:
+    """How many walkers tune the sampler of N points and so many chains, unless it is told; see `fit`."""
+    return max(min(64, WALKED // max(n, 1)), 16, chains)
 
 
 def _tune(sampler: Sampler, s: np.ndarray, sweeps: int, tell: Callable[[int], None]) -> tuple[np.ndarray, Library]:

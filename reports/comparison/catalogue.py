@@ -10,8 +10,6 @@ from models.device import DEVICES
 
 SAMPLERS = ("numpyro", "nutpie", "pymc")
 
-WALKERS = 64
-
 # In the order in which one is preferred.
 REFERENCES = ("exact", "nuts", "gibbs")
 
@@ -178,7 +176,7 @@ METHODS: dict[str, Method] = {
         "mcmc",
         None,
         "mixtures.methods.gibbs",
-        lambda o: {"draws": o.draws, "chains": o.chains, "walkers": max(WALKERS, o.chains)},
+        lambda o: {"draws": o.draws, "chains": o.chains},
         tells=True,
     ),
     "smc": Method(

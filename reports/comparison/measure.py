@@ -173,8 +173,11 @@ def measure(
     by_method = {method: list(those) for method, those in groupby(rows, key=lambda row: row.method)}
     facts["reference"] = references.contested(facts["reference"], judged, by_method)
     facts["verdict"] = verdicts(fits, by_method, judged, facts["reference"])
+    scaled = facts["reference"] | (
+        {"trusted": False} if data.sampled else {}
+    )  # power-scaling takes the likelihood of all rows
     facts["prior_sensitivity"], found_of_prior = prior.examine(
-        drawn, posteriors, averaged, facts["reference"], data.x, data.labels, rng.spawn(1)[0]
+        drawn, posteriors, averaged, scaled, data.x, data.labels, rng.spawn(1)[0]
     )
     rows = sorted([*rows, *found_of_prior], key=lambda row: order[row.method])
     return Measured(fits, rows, saved, facts)
@@ -278,7 +281,12 @@ def _second_opinion(fit: Fit, x: np.ndarray) -> float | None:
 
 
 def modes_of(fits: dict[str, Fit], data: Data) -> dict[str, Any]:
-    """The modes among the draws of the posteriors that were sampled, and in which of them the other methods sit."""
+    """The modes among the draws of the posteriors that were sampled, and in which of them the other methods sit.
+
+    None are told where the points are a sample of the rows, whose modes are others.
+    """
+    if data.sampled:
+        return {}
     x = data.points
     others = {m: fit.responsibilities(x) for m, fit in fits.items() if fit.kind in ("point", "variational")}
     return modes.find({m: fit for m, fit in fits.items() if fit.kind in ("mcmc", "exact")}, x, others)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # Methods that take rows in blocks.
 FROM_BLOCKS = ("em", "map", "cavi")
 
+# Rows up to which all are measured, and how many of more: 4000 draws take a second for about 100,000 of their terms N K.
+LARGEST_MEASURED, MEASURED = 100_000, 10_000
+
 
 @dataclass(frozen=True)
 class Data:
@@ -281,6 +284,35 @@ def _as_text(classes: Any) -> np.ndarray:
     values = np.asarray(classes, dtype=object)
     missing = pd.isna(values) | np.ma.getmaskarray(classes)
     return np.array([UNKNOWN if gap else str(value) for gap, value in zip(missing, values, strict=True)])
+
+
+def thinned(data: Data, rng: np.random.Generator) -> tuple[Data, np.ndarray | None]:
+    """The points to measure, and all rows to fit where the points are a random sample of them; with the points held out too.
+
+    Rows in the order of time are never sampled.
+    """
+    if data.lengths is not None or len(data.x) <= LARGEST_MEASURED:
+        return data, None
+    own, held = (
+        np.sort(rng.choice(n, min(n, MEASURED), replace=False, shuffle=False)) for n in (len(data.x), len(data.heldout))
+    )
+    note = (
+        f"every method is fitted to all {len(data.x):,} rows; whatever is measured point by point is measured on a random "
+        f"sample of {len(own):,}"
+    )
+    return replace(
+        data,
+        x=data.x[own],
+        rows=data.rows[own],
+        index=data.index[own],
+        labels=None if data.labels is None else data.labels[own],
+        heldout=data.heldout[held],
+        rows_heldout=data.rows_heldout[held],
+        index_heldout=data.index_heldout[held],
+        labels_heldout=None if data.labels_heldout is None else data.labels_heldout[held],
+        notes=(*data.notes, note),
+        n_fitted=len(data.x),
+    ), data.x
 
 
 def check_sampled(

@@ -37,7 +37,7 @@ from reports.comparison.catalogue import METHODS, Options, check_order, default_
 from reports.comparison.files import check_space
 from reports.comparison.given import in_sequences
 from reports.comparison.measure import measure
-from reports.comparison.prepared import check_image, check_sampled, prepare
+from reports.comparison.prepared import check_image, check_sampled, prepare, thinned
 from reports.comparison.progress import Asked, Watch, watched
 from reports.comparison.results import COLUMNS, FORMAT, Results
 from reports.comparison.trees import size
@@ -227,8 +227,11 @@ def compare(
         rows = as_rows(rows)
         check_sampled(methods, settings.reference, data, test_fraction, standardize, bool(extra))
         data = replace(data, n_fitted=len(rows))
-    if not 1 <= n_components <= len(data.x):
-        raise ValueError(f"n_components is {n_components}; expected 1 to {len(data.x)}, the number of rows to fit")
+    else:
+        data, rows = thinned(data, split_rng)
+    n_fitted = len(data.x) if rows is None else len(rows)
+    if not 1 <= n_components <= n_fitted:
+        raise ValueError(f"n_components is {n_components}; expected 1 to {n_fitted}, the number of rows to fit")
     if "gaussian" not in data.kinds:
         datasets.check_components(data.x, n_components, kinds=data.kinds)
     pixels = check_image(image, data)
@@ -249,8 +252,8 @@ def compare(
         raise ValueError("added methods may have seen the rows that test_fraction would hold out; leave it at 0")
     check_names(extra or ())
     added = {method: as_added(method, result, data, family, allocation) for method, result in (extra or {}).items()}
-    if rows is None:
-        methods = _with_reference(methods, settings.reference, len(data.x), family, allocation)
+    if not isinstance(rows, Chunked):
+        methods = _with_reference(methods, settings.reference, n_fitted, family, allocation)
 
     progress.plan([*(method for method in METHODS if method in methods), "measure"])
     fits: dict[str, Fit] = {}

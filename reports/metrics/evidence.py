@@ -45,6 +45,8 @@ DRAWS, FEWEST, A_LABELLING = 2000, 100, 5
 LARGEST_PASSES, LARGEST_SUM = 5e8, 3e7
 BLOCK_ELEMENTS = 2_000_000
 
+OF_ALL = "the points are a sample of the rows, and it needs the likelihood of all rows under many draws"
+
 
 def evidence(fit: Fit, x: np.ndarray | None, rng: Rng) -> tuple[list[Row], dict[str, str]]:
     """Everything that one method has to say about the evidence, and why what it should have said is missing.
@@ -54,7 +56,8 @@ def evidence(fit: Fit, x: np.ndarray | None, rng: Rng) -> tuple[list[Row], dict[
     fit : Fit
         Draws of a variational fit must be as the method left them, not relabelled one by one.
     x : ndarray, shape (N, D), or None
-        None where the rows that were fitted are not in memory: nothing that needs their likelihood under draws is computed.
+        None where the points are a sample of the rows that were fitted: nothing that needs the likelihood of these under draws
+        is computed.
     rng : numpy.random.Generator or int
 
     Returns
@@ -71,15 +74,17 @@ def evidence(fit: Fit, x: np.ndarray | None, rng: Rng) -> tuple[list[Row], dict[
         rows.append(Row(fit.method, METRIC, "exact", float(fit.info["log_evidence"][-1])))
     if "log_evidence_runs" in fit.info:
         rows.append(Row(fit.method, METRIC, "smc", *mean_of_runs(np.asarray(fit.info["log_evidence_runs"]))))
-    elif fit.kind == "mcmc" and x is not None:
+    elif fit.kind == "mcmc":
         try:
+            if x is None:
+                raise ValueError(OF_ALL)
             rows.append(bridge(fit, x, rng))
         except ValueError as error:
             missing["bridge"] = str(error)
     if isinstance(fit.posterior, Conjugate) or "log_ratio" in fit.sample_stats:
         try:
             if x is None:
-                raise ValueError("the rows are not in memory")
+                raise ValueError(OF_ALL)
             rows.append(importance(fit, x, rng))
         except ValueError as error:
             missing["importance"] = str(error)

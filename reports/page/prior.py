@@ -116,6 +116,13 @@ def power_scaling(view: View, facts: dict[str, Any]) -> list[Notice | Figure | T
     """Return the sensitivities of every parameter of the trusted reference."""
     method = facts["scaled"]
     table = sensitivities(view, method) if method else pd.DataFrame()
+    if view.manifest["data"].get("n_fitted"):
+        return [
+            Notice(
+                "[[prior-sensitivity|Power-scaling]] needs the likelihood of all rows under every draw; here the points are a "
+                "sample of the rows."
+            )
+        ]
     if not len(table):
         return [
             Notice("[[prior-sensitivity|Power-scaling]] needs the draws of a trusted reference; there is none.", "warn")
