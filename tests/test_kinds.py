@@ -154,6 +154,8 @@ def test_whole_numbers_of_few_values_are_remarked_on(write):
     assert load(path).notes == (note,)
     assert load(path, family="gaussian").notes == ()
     assert load(path, counts="a").notes == ()
+    gap = write("a,b\n,7\n" + "\n".join(f"{i % 3},{i * 1.5}" for i in range(20)))
+    assert load(gap, missing="model").notes == (note,)
 
 
 def test_many_levels_are_remarked_on_or_refused(write):

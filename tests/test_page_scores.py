@@ -208,6 +208,8 @@ def test_a_score_that_k_hat_or_convergence_calls_unreliable_is_no_base(view):
     assert reliable["Gibbs", "PSIS"].note == "the draws failed their checks"
     assert reliable["CAVI", "refits"].note == f"3 of {n} refits not converged"
     assert "difference from CAVI, weighted q" in block.columns
+    figure = next(b for b in prediction(late).blocks if isinstance(b, Figure) and b.slug == "loo-difference")
+    assert "Gibbs" not in figure.images[0][0]
     trees = dict(view.trees)
     for method, route in (("cavi", "loo_approximate"), ("gibbs", "loo")):
         tree = trees[method].copy()

@@ -110,7 +110,7 @@ def missing_text(missing: np.ndarray, names: Sequence[str]) -> str:
     """Say how many entries are missing, in how many rows and in which columns; ``missing`` is (N, D) of bool."""
     per_column = missing.sum(axis=0)
     where = [f"{names[j]}: {per_column[j]}" for j in np.flatnonzero(per_column).tolist()]
-    where = where if len(where) <= 6 else [*where[:6], f"{len(where) - 6} more columns"]
+    where = where if len(where) <= 6 else [*where[:6], f"{counted(len(where) - 6, 'more column')}"]
     return (
         f"{counted(int(missing.sum()), 'missing value')} in {missing.any(axis=1).sum()} of "
         f"{counted(len(missing), 'row')} ({', '.join(where)})"

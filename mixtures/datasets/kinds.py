@@ -342,7 +342,7 @@ def _rare(name: str, levels: Sequence[str], column: np.ndarray) -> list[str]:
 
 def _perhaps_codes(name: str, column: np.ndarray) -> list[str]:
     """Say that numbers taken as Gaussian are so few different whole ones that they may be counts or codes."""
-    start = np.unique(column[:1000])
+    start = np.unique(column[:1000][~np.isnan(column[:1000])])
     if (start != np.floor(start)).any() or len(start) > FEW_VALUES + 1:
         return []
     values = np.unique(column[~np.isnan(column)])

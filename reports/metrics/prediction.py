@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 # Log likelihoods of draws at points: at most so many numbers are held, and PSIS needs at least so many draws.
 LARGEST_LOG_LIKELIHOOD, FEWEST_LOO_DRAWS = 2_000_000, 400
 
+ROUNDING = 1e-12
+"""Nats within which the log densities of a point under all draws are equal."""
+
 
 def log_density(method: str, metric: str, log_p: np.ndarray) -> Row:
     """Mean log predictive density in nats a point, with the standard error over the points (N,)."""
@@ -164,7 +167,7 @@ def pareto_smoothed(log_likelihood: np.ndarray, posterior: xr.Dataset) -> tuple[
         ess = arviz_stats.ess(posterior, method="mean")
         r_eff = np.concatenate([v.values.ravel() for v in ess.data_vars.values()]).mean() / (chains * draws)
     log_p = log_likelihood.reshape(-1, N)
-    equal = np.ptp(log_p, axis=0) == 0
+    equal = np.ptp(log_p, axis=0) < ROUNDING
     log_weights, pareto_k = np.full_like(log_p, -np.log(len(log_p))), np.full(N, -np.inf)
     if not equal.all():
         smooth, pareto_k[~equal] = array_stats.psislw(log_p[:, ~equal].T, r_eff=r_eff)

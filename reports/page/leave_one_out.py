@@ -93,6 +93,7 @@ def compared(view: View) -> pd.DataFrame:
     return table.assign(
         method=table.index.map(methods),
         reliable=[not elpds[called].warning for called in table.index],
+        failed=[failed(view, methods[called], routes[called]) for called in table.index],
         best=table.index == best,
     )
 
@@ -258,7 +259,8 @@ def figures(view: View) -> list[Figure]:
 
     blocks = []
     table = compared(view)
-    table = table[table["reliable"]] if len(table) else table
+    if len(table):
+        table = table[table["reliable"] & (~table["failed"] | table["best"])]
     if len(table) > 1:
         from reports.plots.compare import plot_compare
 
@@ -269,7 +271,7 @@ def figures(view: View) -> list[Figure]:
             Figure(
                 f"Leave-one-out difference of the reliable scores from {best}, with its standard error over the points. The "
                 "Monte Carlo error is not in the bars.",
-                [image(plot_compare(table.drop(columns=["reliable", "best"])), alt)],
+                [image(plot_compare(table.drop(columns=["reliable", "failed", "best"])), alt)],
                 slug="loo-difference",
             )
         )

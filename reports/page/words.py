@@ -11,7 +11,7 @@ from reports.page.numbers import DASH
 
 COMPLETE = "All data sets are complete: what missing values would change is not measured."
 
-GREEK = {"pi": "π", "mu": "μ", "lambda": "λ", "Lambda": "Λ", "alpha": "α", "beta": "β", "nu": "ν"}
+GREEK = {"pi": "π", "mu": "μ", "lambda": "λ", "Lambda": "Λ", "alpha": "α", "beta": "β", "nu": "ν", "theta": "θ"}
 
 
 def symbols(text: str) -> str:
