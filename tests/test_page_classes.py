@@ -1,6 +1,7 @@
 """The section on classes and the pictures of tables that are not all numbers, on pages of tiny data."""
 
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from reports.page.columns import columns
 from reports.page.opening import opening
 from reports.page.profiles import Profiles
 from reports.page.selection import View as SelectionView
-from reports.page.selection import clusters
+from reports.page.selection import clusters, meaning
 from reports.page.view import View
 
 
@@ -193,3 +194,13 @@ def test_a_selection_shows_the_profiles_of_its_choice():
     assert "the probability of a level, the rate of a count" in figure.caption
     labels = [tick.get_text() for tick in figure.images[0].figure.axes[0].get_yticklabels()]
     assert labels == ["mass", "visits", "smokes: yes", "town: A", "B", "C"]
+
+
+def test_a_selection_speaks_of_gaussian_clusters_where_there_are_some():
+    def said(numbers):
+        (facts,) = meaning(SimpleNamespace(manifest={"criteria": ["aic"]}, numbers=numbers)).blocks
+        return facts.items[0][1]
+
+    assert said(["mass"]).startswith(said([]))
+    assert "Gaussian" in said(["mass"])
+    assert "Gaussian" not in said([])

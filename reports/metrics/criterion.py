@@ -11,6 +11,7 @@ class Criterion(NamedTuple):
     title: str
     part: str
     meaning: str
+    of_numbers: str = ""
 
 
 CRITERIA = {
@@ -19,7 +20,8 @@ CRITERIA = {
         "em",
         "−AIC/2 = L − p, with the log likelihood L at its maximum and p free parameters (Akaike 1974): an estimate of how well "
         "the fit predicts as many new points. Its theory does not hold for the number of clusters, and it tends to choose too "
-        "many; it also follows EM to clusters on a few points: the likelihood of Gaussian clusters is unbounded.",
+        "many.",
+        "It also follows EM to clusters on a few points: the likelihood of Gaussian clusters is unbounded.",
     ),
     "bic": Criterion(
         "BIC",

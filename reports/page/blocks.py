@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from reports.page.numbers import number
+from reports.page.numbers import DASH, number
 from reports.plots import style
 
 if TYPE_CHECKING:
@@ -285,6 +285,16 @@ class Section:
     title: str
     lead: str
     blocks: list = field(default_factory=list)
+
+
+def known(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> tuple[list[str], list[list[Cell]]]:
+    """Leave out the columns of a table in which every cell is a dash.
+
+    >>> known(["n", "loss"], [[Cell("40"), Cell("–")], [Cell("120"), Cell("–")]])[0]
+    ['n']
+    """
+    kept = [j for j in range(len(columns)) if any(row[j].text != DASH for row in rows)]
+    return [columns[j] for j in kept], [[row[j] for j in kept] for row in rows]
 
 
 def value(x: float | None, digits: int = 3) -> Cell:

@@ -306,7 +306,7 @@ def detectable(view: CalibrationView) -> Section | None:
         Table(
             f"Smallest departures detected with {power.POWER:.0%} power; simulations: {simulations}",
             ["departure", *(view.label(m) for m in methods)],
-            rows,
+            [row for row in rows if any(cell.text != DASH for cell in row[1:])],
         ),
         Bullets(
             [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.page.blocks import Bullets, Cell, Code, Facts, Section, Table, value
+from reports.page.blocks import Bullets, Cell, Code, Facts, Section, Table, known, value
 from reports.page.calibration_view import CalibrationView
 from reports.page.cells import share, time_cell
 from reports.page.opening import SOURCES, without_padding
@@ -38,9 +38,8 @@ def runs(view: CalibrationView) -> Section:
     section.blocks.append(
         Table(
             "Runs of each method; the effective sample size (ESS) of a simulation is the lowest over its quantities",
-            ["method", "simulations", "failed", "not converged", "ESS, median", "ESS, lowest", "resamples replaced",
-             "time, median"],
-            rows,
+            *known(["method", "simulations", "failed", "not converged", "ESS, median", "ESS, lowest", "resamples replaced",
+                    "time, median"], rows),
         )
     )  # fmt: skip
     if notes := view.notes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Notice, Section, Table, image, value
+from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Notice, Section, Table, image, known, value
 from reports.page.build import write
 from reports.page.numbers import DASH, fixed, percent, with_error
 from reports.page.overfit_discrete import boundary, boundary_measures
@@ -219,8 +219,7 @@ def selection(view: View) -> Section | None:
     section.blocks.append(
         Table(
             "Choices by setting and criterion: losses in nats a point, and the share of replicates for each K",
-            columns,
-            rows,
+            *known(columns, rows),
         )
     )
     return section
@@ -263,8 +262,10 @@ def collapse(view: View) -> Section | None:
         "lowest",
         "failed starts, mean",
     ]
+    of_true = "; variances relative to the smallest true one"
+    measured = fits["smallest_variance"].notna().any()
     section.blocks.append(
-        Table("Collapse over all settings of one n; variances relative to the smallest true one", columns, rows)
+        Table(f"Collapse over all settings of one n{of_true if measured else ''}", *known(columns, rows))
     )
     return section
 
@@ -346,7 +347,7 @@ def failures(view: View, folder: str) -> Section:
         rows.append([Cell(f"{row['cell']}:{row['replicate']}"), Cell(view.label(row["method"]), method=row["method"]),
                      Cell(view.words(row)), value(row["test"]), value(lost), Cell(why)])  # fmt: skip
     columns = ["cell:replicate", "method", "setting", "test score", "loss", "failure"]
-    section.blocks.append(Table("Worst fits", columns, rows))
+    section.blocks.append(Table("Worst fits", *known(columns, rows)))
     if rows:
         asked, name = view.manifest["asked"], rows[0][0].text
         again = f"mixtures overfit {asked} --cell {name}" if asked else f"result.again({name!r})"

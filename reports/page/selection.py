@@ -411,7 +411,11 @@ def _continued(number: int) -> str:
 
 def meaning(view: View) -> Section:
     """What each number is and where it misleads."""
-    items = [(CRITERIA[name].title, CRITERIA[name].meaning) for name in view.manifest["criteria"]]
+    chosen = [CRITERIA[name] for name in view.manifest["criteria"]]
+    items = [
+        (one.title, f"{one.meaning} {one.of_numbers}" if one.of_numbers and view.numbers else one.meaning)
+        for one in chosen
+    ]
     return Section("meaning", "Definitions", "What each criterion estimates, and where it misleads.", [Facts(items)])
 
 

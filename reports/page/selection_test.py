@@ -26,9 +26,9 @@ def bootstrap(view: View) -> Section | None:
         "blrt",
         "Bootstrap likelihood ratio test",
         f"LR is twice what the log likelihood gains from one cluster more. For each K, {plan.replicates} data sets of as many "
-        f"points were drawn from EM’s fit, and K and K + 1 clusters were fitted to each from {plan.starts} starts (to the data "
-        f"from {view.manifest['restarts']}). p is the share whose LR is at least that of the data, the data themselves "
-        f"counted; K is rejected where p ≤ {plan.level:g}.",
+        f"points were drawn from EM’s fit, and K and K + 1 clusters were fitted to each from {_starts(plan.starts)} (to the "
+        f"data from {_starts(view.manifest['restarts'])}). p is the share whose LR is at least that of the data, the data "
+        f"themselves counted; K is rejected where p ≤ {plan.level:g}.",
     )
     section.blocks.append(Bullets([*verdicts(view)]))
     section.blocks += [Notice(text, "warn") for text in doubts(view)]
@@ -50,6 +50,10 @@ def bootstrap(view: View) -> Section | None:
         )
     )
     return section
+
+
+def _starts(n: int) -> str:
+    return f"{n} start{'' if n == 1 else 's'}"
 
 
 def verdicts(view: View) -> Iterator[str]:
