@@ -36,6 +36,18 @@ def test_starts_hold_no_more_than_a_block_of_features(rng):
     assert peak < 30e6
 
 
+@pytest.mark.robustness("limits")
+def test_lloyds_algorithm_copies_no_points_of_runs_that_all_move(rng):
+    """Sorted and scaled points and those about their median are held, and a block of features."""
+    x = rng.normal(size=(15_000, 60))
+    family = Gaussian.from_data(x, 2)
+    tracemalloc.start()
+    starts(x, None, len(x), family, Dirichlet.symmetric(2), "k-means", 1, rng)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4.7 * x.nbytes
+
+
 @pytest.mark.parametrize("covariance", ["full", "tied"])
 def test_statistics_of_many_features_come_from_matrix_products(covariance, rng, monkeypatch):
     x, weights = rng.normal(size=(30, 4)) + 3, rng.uniform(0.1, 2, 30)

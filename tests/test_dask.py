@@ -334,17 +334,34 @@ def test_a_table_of_many_files(folder, x, monkeypatch):
     with pytest.raises(DataError, match="column 'town' holds levels"):
         load_many(str(folder), np.random.default_rng(1), columns=["a", "town"])
     (folder / "1.parquet").write_bytes(b"none")
-    with pytest.raises(DataError, match="cannot read 4 files of"):
+    with pytest.raises(DataError, match=r"'1.parquet' cannot be read: Parquet file size is 4 bytes"):
         load_many(str(folder), np.random.default_rng(1))
     monkeypatch.setitem(sys.modules, "dask.dataframe", None)
     with pytest.raises(DataError, match="a table of many files needs Dask"):
         load_many(str(folder), np.random.default_rng(1))
 
 
+@pytest.mark.robustness("errors")
+def test_files_of_other_columns_are_named(folder, x):
+    """A column that a file lacks, or holds as text where it is chosen."""
+    _frame(x[:5]).to_parquet(folder / "4.parquet")
+    with pytest.raises(DataError, match="'4.parquet' has no column 'town', and '0.parquet' has: write the same"):
+        load_many(str(folder), np.random.default_rng(1))
+    _frame(x[:5]).assign(b="high", town="here").to_parquet(folder / "4.parquet")
+    with pytest.raises(DataError, match="column 'b' holds numbers in '0.parquet' and text in '4.parquet'"):
+        load_many(str(folder), np.random.default_rng(1), columns=["a", "b"])
+    assert load_many(str(folder), np.random.default_rng(1), columns=["a"]).rows.shape == (315, 1)
+    for file in folder.glob("[1-4].parquet"):
+        file.unlink()
+    _frame(x[:0]).to_parquet(folder / "0.parquet")
+    with pytest.raises(DataError, match="1 file of '.*many' has no rows"):
+        load_many(str(folder), np.random.default_rng(1))
+
+
 def test_missing_values_of_many_files(folder, x):
     x[::5, 0] = np.nan
     _frame(x).to_parquet(folder / "3.parquet")
-    with pytest.raises(DataError, match=r"cannot read 4 files of .* as one table: .*town"):
+    with pytest.raises(DataError, match="'3.parquet' has no column 'town', and '0.parquet' has"):
         load_many(str(folder), np.random.default_rng(1))
     _frame(x).assign(town="here").to_parquet(folder / "3.parquet")
     with pytest.raises(DataError, match="missing"):

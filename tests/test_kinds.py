@@ -235,7 +235,7 @@ def test_levels_unseen_in_training_are_named(write, row, message):
         (
             "n,x\n1,2\n2.5,3\n2,5\n",
             {"counts": "n"},
-            "1 fractional value, the first 2.5 in row 2: leave it out of --counts",
+            "1 fractional value, the first 2.5 in row 2: correct it, or do not take the column as counts",
         ),
         ("n,x\nu,2\nv,3\nu,5\n", {"counts": "n"}, r"non-numeric column 'n' \('u' in row 1\): leave it out"),
         ("n,x\n1,2\n1,3\n1,5\n", {"counts": "n"}, "constant column 'n'"),

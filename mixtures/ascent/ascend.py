@@ -88,7 +88,7 @@ def ascend(
 ) -> tuple[Ascent, Pass]:
     """Climb from every start and keep the highest end.
 
-    A start is the best of six short runs (`climb_from_best`), of fewer where a pass takes long.
+    A start is the best of eight short runs (`climb_from_best`), of fewer where a pass takes long.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def ascend(
     else:
         natural = partial(_with_base, partial(method, family, allocation), log_base(x, weights, family))
         pass_ = one_pass(x, weights, family, rows * allocation.n_components, reg_covar, engine, precision)
-    each = candidates(rows * allocation.n_components, family) if isinstance(init, str) and keep is None else 1
+    each = candidates(rows * allocation.n_components, family, init) if keep is None else 1
     own = None if reg_covar else pass_
     s = starts(x, weights, rows, family, allocation, init, restarts, source, None, each, compiled is not None, own)
     if isinstance(x, Sequences) and isinstance(init, str):

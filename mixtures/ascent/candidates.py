@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 # Passes of a candidate before those ahead are chosen.
 TRIAL = 10
 
-# Candidates of a start at most, and terms r_nk t_p at most in a pass of all of them.
+# Candidates of a start at most, two more where they start from seeds, and terms r_nk t_p at most in a pass of all of them.
 CANDIDATES = 6
+MORE = 2
 TERMS = 2_000_000
 
 
@@ -77,9 +78,16 @@ def unfit(hard: np.ndarray, s: np.ndarray, each: int = 1) -> list[tuple[int, np.
     return sorted(found.items(), key=lambda start: start[0])
 
 
-def candidates(points: int, family: Family) -> int:
-    """How many short runs each start is the best of, for N times K ``points``: six, fewer where a pass takes long."""
-    return int(max(1, min(CANDIDATES, TERMS // (points * (1 + int(family.monomials[-1, 0]))))))
+def candidates(points: int, family: Family, init: object = "k-means") -> int:
+    """How many short runs each start is the best of, for N times K ``points``; fewer where a pass takes long, one if given.
+
+    From k-means++ seeds they are eight, of which two go on by Lloyd's algorithm: seeds alone lose optima among many features,
+    and Lloyd's algorithm, which brings many seeds to the same clusters, loses others.
+    """
+    if not isinstance(init, str):
+        return 1
+    most = CANDIDATES + MORE if init == "k-means++" else CANDIDATES
+    return int(max(1, min(most, TERMS // (points * (1 + int(family.monomials[-1, 0]))))))
 
 
 def climb_from_best(

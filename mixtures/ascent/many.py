@@ -71,7 +71,7 @@ def ascend_many(
     if len({x.shape for x in xs}) > 1 or len({type(family) for family in families}) > 1:
         raise ValueError("the data sets must have one shape and the families one class; fit the others apart")
     N = len(xs[0]) if xs else 0
-    each = candidates(N * allocation.n_components, families[0]) if xs and isinstance(init, str) else 1
+    each = candidates(N * allocation.n_components, families[0], init) if xs else 1
     together = max(1, TOGETHER // (restarts * each))
     results: list[Ascent | CollapseError] = []
     for first in range(0, len(xs), together):

@@ -62,9 +62,10 @@ def starts(
         N.
     family, allocation : Family, Allocation
     init : str, ndarray or Fit
-        "k-means++" (nearest of K seeds; Arthur & Vassilvitskii 2007), "k-means" (Lloyd's algorithm from the best such; of
-        several candidates, the second half stays at the seeds), "rows" (nearest of K distinct rows), "random" (uniform on
-        the simplex for every point), or one given start: responsibilities (N, K), labels (N,) of integers, means (K, D), or a
+        "k-means++" (nearest of K seeds; Arthur & Vassilvitskii 2007; of several candidates, the last
+        quarter go on by Lloyd's algorithm, which many features need), "k-means" (Lloyd's algorithm from the best such; of several candidates, the
+        second half stays at the seeds), "rows" (nearest of K distinct rows), "random" (uniform on the simplex for every
+        point), or one given start: responsibilities (N, K), labels (N,) of integers, means (K, D), or a
         `Fit`. The named ones look at no more than 20,000 rows, chosen at random; all but "random" depend neither on the order
         of the rows, nor on whether a row is repeated or has a weight.
     restarts : int
@@ -140,7 +141,10 @@ def _tries(init: str, K: int) -> int:
 
 def _moved(init: str, runs: np.ndarray, candidates: int) -> np.ndarray:
     """Which runs go on from the seeds by Lloyd's algorithm."""
-    return (init == "k-means") & (runs % candidates < (candidates + 1) // 2)
+    place = runs % candidates
+    if init == "k-means++":
+        return place >= candidates - candidates // 4
+    return (init == "k-means") & (place < (candidates + 1) // 2)
 
 
 def _too_few(K: int, found: int) -> DistinctRowsError:
@@ -222,11 +226,13 @@ def guesses(
     z = z - np.median(
         z, axis=1, keepdims=True
     )  # about the bulk of the rows, wherever others are, distances keep their digits
-    z = np.repeat(z, len(runs), axis=0)
+    z = np.repeat(z, len(runs), axis=0) if len(runs) > 1 else z
     centres = seed(z, weights, K, u, apart=init != "rows")
     labels = nearest(z, centres)
     moved = np.tile(_moved(init, np.array(runs), candidates), G)
-    if moved.any():
+    if moved.all():
+        labels = lloyd(z, weights, centres)
+    elif moved.any():
         labels[moved] = lloyd(z[moved], weights, centres[moved])
     return hard(labels, K).reshape(G, len(runs), N, K)
 
@@ -368,7 +374,7 @@ def _squares(z: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 def nearest(z: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """Index of the closest centre (..., K, D) for every point (..., N, D), shape (..., N)."""
-    return np.argmin((centres**2).sum(-1)[..., None, :] - 2 * z @ centres.swapaxes(-2, -1), axis=-1)
+    return np.argmin((centres**2).sum(-1)[..., None, :] - z @ (2 * centres).swapaxes(-2, -1), axis=-1)
 
 
 def lloyd(z: np.ndarray, weights: np.ndarray, centres: np.ndarray, max_iter: int = LLOYD) -> np.ndarray:
@@ -392,5 +398,6 @@ def lloyd(z: np.ndarray, weights: np.ndarray, centres: np.ndarray, max_iter: int
         moved = np.any(after != before, axis=1)
         if not moved.any():
             break
-        moving, z, centres = moving[moved], z[moved], centres[moved]
+        if not moved.all():
+            moving, z, centres = moving[moved], z[moved], centres[moved]
     return labels

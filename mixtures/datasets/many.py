@@ -85,6 +85,7 @@ def load_many(
     """
     try:
         import dask.dataframe as dd
+        from dask import persist
     except ImportError as error:
         raise DataError(
             "a table of many files needs Dask, which is not installed: pip install 'mixtures[dask]'"
@@ -92,6 +93,7 @@ def load_many(
     files = files_of(name)
     if not files:
         raise DataError(f"no file ending in .parquet matches {name!r}")
+    _check_columns(files, columns)
     try:
         table = dd.read_parquet(files)
         whole = Chunked.of(table)
@@ -100,7 +102,7 @@ def load_many(
         raise DataError(f"cannot read {counted(len(files), 'file')} of {name!r} as one table: {reason}") from error
     policy_of_gaps = policy(missing, drop_missing) or "error"
     if not len(whole):
-        raise DataError(f"{counted(len(files), 'file')} of {name!r} have no rows")
+        raise DataError(f"{counted(len(files), 'file')} of {name!r} {'has' if len(files) == 1 else 'have'} no rows")
     chosen = np.arange(len(whole))
     if len(whole) > SAMPLE:
         chosen = np.sort(rng.choice(len(whole), SAMPLE, replace=False, shuffle=False))
@@ -125,12 +127,51 @@ def load_many(
     own = own.dropna() if policy_of_gaps == "drop" else own
     there = memory() if workers_memory is None else workers_memory
     kept = len(whole) * len(data.features) * 8 <= SHARE * there
-    rows = Chunked.of(own.persist() if kept else own)
+    if kept:  # block by block: a table that Dask persists lacks blocks where small ones were joined on reading
+        own = dd.from_delayed(persist(*own.to_delayed()), meta=own._meta, verify_meta=False)
+    rows = Chunked.of(own)
     note = (
         f"{len(rows):,} rows in {counted(len(files), 'file')}: every method is fitted to all of them; whatever is measured "
         f"point by point is measured on a random sample of {len(data.x):,}"
     )
     return Many(_named(data, name, (note,)), rows)
+
+
+def _check_columns(files: Sequence[str], columns: Sequence[str] | None) -> None:
+    """Refuse files without a column that the first one has, or with text in one of ``columns`` where it has numbers."""
+    first, *others = [_columns_of(file) for file in files]
+    for file, own in zip(files[1:], others, strict=True):
+        lacking = [name for name in first if name not in own]
+        if lacking:
+            raise DataError(
+                f"{os.path.basename(file)!r} has no column {listed(lacking)}, and {os.path.basename(files[0])!r} has: write "
+                "the same columns to every file"
+            )
+        changed = [name for name in columns or first if {first.get(name), own.get(name)} == {"numbers", "text"}]
+        if changed:
+            raise DataError(
+                f"column {listed(changed)} holds {first[changed[0]]} in {os.path.basename(files[0])!r} and "
+                f"{own[changed[0]]} in {os.path.basename(file)!r}: store it as numbers in every file, or leave it out "
+                "with --columns"
+            )
+
+
+def _columns_of(file: str) -> dict[str, str]:
+    """The columns of a Parquet file and what each holds: numbers, text, or anything else."""
+    from pyarrow import ArrowException, types
+    from pyarrow.parquet import read_schema
+
+    try:
+        schema = read_schema(file)
+    except (OSError, ArrowException) as error:
+        raise DataError(f"{os.path.basename(file)!r} cannot be read: {' '.join(str(error).split())[:200]}") from error
+
+    def kind(of: Any) -> str:
+        if types.is_integer(of) or types.is_floating(of) or types.is_decimal(of):
+            return "numbers"
+        return "text" if types.is_string(of) or types.is_large_string(of) else "other"
+
+    return {field.name: kind(field.type) for field in schema if not field.name.startswith("__index_level_")}
 
 
 def _named(data: Dataset, source: str, notes: tuple[str, ...]) -> Dataset:

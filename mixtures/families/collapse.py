@@ -57,7 +57,9 @@ def least_variance(A: np.ndarray, taken: np.ndarray, lowest: Callable[[np.ndarra
         if (bound > SMALLEST_VARIANCE).all():
             return bound
     scale = np.sqrt(np.maximum(np.diagonal(A, axis1=-2, axis2=-1) + taken, FLOOR))
-    return np.linalg.eigvalsh(A / scale[..., :, None] / scale[..., None, :])[..., 0]
+    correlations = A / scale[..., :, None]
+    correlations /= scale[..., None, :]
+    return np.linalg.eigvalsh(correlations)[..., 0]
 
 
 def smallest_eigenvalue(A: np.ndarray) -> np.ndarray:

@@ -730,10 +730,10 @@ _TERMS = (
     Term(
         "restarts",
         "restarts",
-        "Runs of one optimiser from different starts, of which the best is kept. A start of EM or CAVI is the best of six "
+        "Runs of one optimiser from different starts, of which the best is kept. A start of EM or CAVI is the best of eight "
         "short runs of ten passes (of fewer where the data are large), which begin at clusters around points of the data "
-        "that k-means++ draws far from each other. If it collapses, the next best takes its place; a start has collapsed "
-        "once all six have.",
+        "that k-means++ draws far from each other, moved on by k-means in two of the eight. If it collapses, the next best "
+        "takes its place; a start has collapsed once all of them have.",
         "",
         "Arthur & Vassilvitskii 2007, ACM-SIAM Symposium on Discrete Algorithms; Biernacki, Celeux & Govaert 2003, CSDA 41",
         ("restarts", "k-means++"),

@@ -286,7 +286,7 @@ def parse(text: str, name: str, *, replicates: int | None = None, seed: int | No
         raise ValueError(f"{name}: write each block under a line [[block]]")
     _check_keys(table, TOP | BLOCK | {"block": None}, f"{name}, before the first block")
     if not blocks:
-        raise ValueError(f"{name} is empty: it has no [[block]] that says what to measure")
+        raise ValueError(f"{name} has no [[block]], which says what to measure")
     top = {key: table.get(key, default) for key, default in TOP.items()}
     top |= {key: value for key, value in (("replicates", replicates), ("seed", seed)) if value is not None}
     for key, least in (("replicates", 2), ("seed", 0), ("test", 2), ("restarts", 1)):
