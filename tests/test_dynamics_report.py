@@ -120,11 +120,16 @@ def test_the_page_has_the_system_in_time(compared, tmp_path):
         ("latent", "number of states too"),
         ("seasonal=x", "whole number after ="),
         ("random-regression", "needs its regressors"),
+        ("seasonal", "a number too, such as seasonal=12"),
+        ("local-level=3", "local-level alone, which has no number"),
+        ("latent=99999999999999999999", "the longest sequence has 60 rows; give a number below that"),
+        ("seasonal=99999", "the longest sequence has 60 rows"),
     ],
 )
+@pytest.mark.robustness("errors")
 def test_misspelt_models_are_refused(spec, message):
     with pytest.raises(ValueError, match=message):
-        named(spec, 1)
+        named(spec, 1, 60)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,8 @@ def compare_series(
         chosen = check_methods(names_of(methods) or () if methods is not None else DEFAULT)
         Options(**settings)
         loaded = _read(data, table)
-        model, x = named(lds, loaded.x.shape[1]), sequences(loaded.x, loaded.lengths)
+        model = named(lds, loaded.x.shape[1], max(loaded.lengths, default=len(loaded.x)))
+        x = sequences(loaded.x, loaded.lengths)
         folder = out_dir or unused(Path("results") / f"{loaded.name}-{lds.replace('=', '')}")
         check_free(folder, overwrite=overwrite)
         with stages, second_process(len(chosen)) as executor:

@@ -48,6 +48,9 @@ METHODS: dict[str, Method] = {
 
 DEFAULT = ("em", "map", "cavi", "gibbs", "advi", "nuts")
 
+# Structures that have a number, and how it is given.
+NUMBERED = {"seasonal": "seasonal=12", "autoregression": "autoregression=2"}
+
 
 @watched
 def compare(
@@ -186,8 +189,10 @@ def described(target: SystemTarget) -> dict[str, Any]:
     }
 
 
-def named(spec: str, D: int) -> LinearDynamics:
+def named(spec: str, D: int, rows: int | None = None) -> LinearDynamics:
     """The model that a word such as "local-level", "seasonal=12" or "latent=2" stands for, for D features.
+
+    ``rows``, if given, is the length of the longest sequence, which a number must be below.
 
     Raises
     ------
@@ -209,11 +214,16 @@ def named(spec: str, D: int) -> LinearDynamics:
         )
     if given and not number.isdecimal():
         raise ValueError(f"--lds is {spec!r}; expected a whole number after =, such as latent=2 or seasonal=12")
+    if given and rows is not None and int(number) >= rows:
+        raise ValueError(f"--lds is {spec!r}, and the longest sequence has {rows} rows; give a number below that")
     if name == "latent":
         if not given:
             raise ValueError("--lds is 'latent'; expected the number of states too, such as latent=2")
         return LinearDynamics.latent(int(number), D)
     check_known("structure", name, [*NAMES, "latent"])
+    if (name in NUMBERED) != bool(given):
+        says = f"a number too, such as {NUMBERED[name]}" if name in NUMBERED else f"{name} alone, which has no number"
+        raise ValueError(f"--lds is {spec!r}; expected {says}")
     return structure(name, *([int(number)] if given else []))
 
 
