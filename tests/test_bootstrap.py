@@ -12,6 +12,8 @@ from test_page import Page
 from typer.testing import CliRunner
 
 import reports
+from reports.api.selection import Selection
+from reports.commands import stopping
 from reports.commands.app import app
 from reports.comparison.results import ResultsError
 from reports.metrics.criteria import NO_COVARIANCE, Candidate, Setting
@@ -283,3 +285,23 @@ def test_command_keeps_replicates_and_goes_on(two_groups, tmp_path, monkeypatch)
     other = runner.invoke(app, [*arguments, "--seed", "1"], env={"COLUMNS": "160", "NO_COLOR": "1"})
     assert other.exit_code == 2
     assert "holds a bootstrap test with seed =" in other.stderr
+
+
+@pytest.mark.robustness("files")
+def test_a_selection_that_a_signal_ends_while_it_is_written_says_what_is_kept(tmp_path, monkeypatch):
+    """Of the files beside kept replicates the manifest is the last, so that where it stands the result is whole."""
+    np.savetxt(tmp_path / "d.csv", np.r_[np.arange(8), 20 + np.arange(8)], header="a", comments="")
+    monkeypatch.chdir(tmp_path)
+    seen = []
+
+    def draw(self, path):
+        seen.append((stopping._state.outcome(), sorted(path.name for path in (tmp_path / "o").glob("*.*"))))
+
+    monkeypatch.setattr(Selection, "to_html", draw)
+    arguments = "select d.csv -k 1:2 --criteria blrt --replicates 19 --restarts 2 --workers 1 -o o".split()
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    ((said, files),) = seen
+    assert said.endswith("parts are kept in o: give the same command to go on")
+    assert "manifest.json" not in files
+    assert stopping._state.outcome() == "the results are in o"

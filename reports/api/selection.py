@@ -57,7 +57,7 @@ class Selection(Shown, study.Selection):
     def save(self, folder: str | Path, *, report: bool = True) -> Path:
         """Write the table, the plot, the manifest and, unless ``report`` is false, the page into a new folder, in one move.
 
-        Into the folder where the replicates of its bootstrap test are kept they are written one by one.
+        Into the folder where the replicates of its bootstrap test are kept they are written one by one, the manifest last.
 
         Raises
         ------
@@ -68,9 +68,9 @@ class Selection(Shown, study.Selection):
         def fill(part: Path) -> None:
             write_file(part / CSV, lambda path: self.table.to_csv(path, index=False))
             write_file(part / PLOT, lambda path: self._view().plot().savefig(path, dpi=160, format="png"))
-            write(part / MANIFEST, self.manifest)
             if report:
                 self.to_html(part / PAGE)
+            write(part / MANIFEST, self.manifest)
 
         folder = Path(folder)
         if is_kept(folder):

@@ -256,8 +256,8 @@ def save_in(save: Callable[[Path], Path], folder: Path, *, renumber: bool) -> Pa
             folder = unused(folder)
 
 
-def keep(rate: Rate, folder: Path) -> None:
-    """Let it be said, where a signal ends a study, how much of it is kept."""
+def keep(rate: Rate, folder: Path) -> Callable[[], str]:
+    """Let it be said, where a signal ends a study, how much of it is kept; what says so."""
 
     def kept() -> str:
         if rate.line.total is None:
@@ -265,6 +265,7 @@ def keep(rate: Rate, folder: Path) -> None:
         return f"{rate.line.text} {rate.what} are kept in {relative(folder)}: give the same command to go on"
 
     outcome(kept)
+    return kept
 
 
 def refuse(error: Exception) -> NoReturn:

@@ -209,8 +209,7 @@ def select(
         if not resumes:
             check_empty(folder)
         with Rate("parts") as rate:
-            if resumes:
-                keep(rate, folder)
+            before = keep(rate, folder) if resumes else lambda: NOTHING
 
             def tell(done: int, total: int) -> None:
                 started.append(done)
@@ -247,7 +246,7 @@ def select(
                 progress=tell,
             )
         folder = folder if out_dir or resumes else unused(folder)  # another run may have taken it since
-        outcome(lambda: f"the results are in {relative(folder)}" if (folder / selection.MANIFEST).exists() else NOTHING)
+        outcome(lambda: f"the results are in {relative(folder)}" if (folder / selection.MANIFEST).exists() else before())
         result.save(folder, report=report)
     except (ResultsError, OSError) as error:
         refuse(error)
