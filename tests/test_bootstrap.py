@@ -298,8 +298,8 @@ def test_a_selection_that_a_signal_ends_while_it_is_written_says_what_is_kept(tm
         seen.append((stopping._state.outcome(), sorted(path.name for path in (tmp_path / "o").glob("*.*"))))
 
     monkeypatch.setattr(Selection, "to_html", draw)
-    arguments = "select d.csv -k 1:2 --criteria blrt --replicates 19 --restarts 2 --workers 1 -o o".split()
-    result = CliRunner().invoke(app, arguments)
+    arguments = ["select", "d.csv", "-k", "1:2", "--criteria", "blrt", "--replicates", "19", "--restarts", "2"]
+    result = CliRunner().invoke(app, [*arguments, "--workers", "1", "-o", "o"])
     assert result.exit_code == 0, result.output
     ((said, files),) = seen
     assert said.endswith("parts are kept in o: give the same command to go on")

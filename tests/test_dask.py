@@ -345,23 +345,23 @@ def test_a_table_of_many_files(folder, x, monkeypatch):
 def test_files_of_other_columns_are_named(folder, x):
     """A column that a file lacks, or holds as text where it is chosen."""
     _frame(x[:5]).to_parquet(folder / "4.parquet")
-    with pytest.raises(DataError, match="'4.parquet' has no column 'town', and '0.parquet' has: write the same"):
+    with pytest.raises(DataError, match=r"'4\.parquet' has no column 'town', and '0\.parquet' has: write the same"):
         load_many(str(folder), np.random.default_rng(1))
     _frame(x[:5]).assign(b="high", town="here").to_parquet(folder / "4.parquet")
-    with pytest.raises(DataError, match="column 'b' holds numbers in '0.parquet' and text in '4.parquet'"):
+    with pytest.raises(DataError, match=r"column 'b' holds numbers in '0\.parquet' and text in '4\.parquet'"):
         load_many(str(folder), np.random.default_rng(1), columns=["a", "b"])
     assert load_many(str(folder), np.random.default_rng(1), columns=["a"]).rows.shape == (315, 1)
     for file in folder.glob("[1-4].parquet"):
         file.unlink()
     _frame(x[:0]).to_parquet(folder / "0.parquet")
-    with pytest.raises(DataError, match="1 file of '.*many' has no rows"):
+    with pytest.raises(DataError, match=r"1 file of '.*many' has no rows"):
         load_many(str(folder), np.random.default_rng(1))
 
 
 def test_missing_values_of_many_files(folder, x):
     x[::5, 0] = np.nan
     _frame(x).to_parquet(folder / "3.parquet")
-    with pytest.raises(DataError, match="'3.parquet' has no column 'town', and '0.parquet' has"):
+    with pytest.raises(DataError, match=r"'3\.parquet' has no column 'town', and '0\.parquet' has"):
         load_many(str(folder), np.random.default_rng(1))
     _frame(x).assign(town="here").to_parquet(folder / "3.parquet")
     with pytest.raises(DataError, match="missing"):

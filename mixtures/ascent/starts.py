@@ -62,12 +62,12 @@ def starts(
         N.
     family, allocation : Family, Allocation
     init : str, ndarray or Fit
-        "k-means++" (nearest of K seeds; Arthur & Vassilvitskii 2007; of several candidates, the last
-        quarter go on by Lloyd's algorithm, which many features need), "k-means" (Lloyd's algorithm from the best such; of several candidates, the
+        "k-means++" (nearest of K seeds; Arthur & Vassilvitskii 2007; of several candidates, the last quarter go on by Lloyd's
+        algorithm, which many features need), "k-means" (Lloyd's algorithm from the best such; of several candidates, the
         second half stays at the seeds), "rows" (nearest of K distinct rows), "random" (uniform on the simplex for every
-        point), or one given start: responsibilities (N, K), labels (N,) of integers, means (K, D), or a
-        `Fit`. The named ones look at no more than 20,000 rows, chosen at random; all but "random" depend neither on the order
-        of the rows, nor on whether a row is repeated or has a weight.
+        point), or one given start: responsibilities (N, K), labels (N,) of integers, means (K, D), or a `Fit`. The named ones
+        look at no more than 20,000 rows, chosen at random; all but "random" depend neither on the order of the rows, nor on
+        whether a row is repeated or has a weight.
     restarts : int
         How many starts to make, R; a given start is used once, R C being 1.
     rng : numpy.random.Generator

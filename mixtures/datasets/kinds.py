@@ -319,7 +319,8 @@ def check_counts(column: np.ndarray, name: str) -> None:
         if bad.size:
             raise DataError(
                 f"column {name!r} is to hold counts and has {counted(bad.size, f'{what} value')}, the first "
-                f"{column[bad[0]]:.15g} in row {bad[0] + 1}: correct it, or do not take the column as counts (--counts, --family poisson)"
+                f"{column[bad[0]]:.15g} in row {bad[0] + 1}: correct it, or do not take the column as counts "
+                "(--counts, --family poisson)"
             )
 
 

@@ -246,7 +246,9 @@ def select(
                 progress=tell,
             )
         folder = folder if out_dir or resumes else unused(folder)  # another run may have taken it since
-        outcome(lambda: f"the results are in {relative(folder)}" if (folder / selection.MANIFEST).exists() else before())
+        outcome(
+            lambda: f"the results are in {relative(folder)}" if (folder / selection.MANIFEST).exists() else before()
+        )
         result.save(folder, report=report)
     except (ResultsError, OSError) as error:
         refuse(error)
