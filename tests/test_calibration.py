@@ -28,6 +28,7 @@ from reports.comparison.results import ResultsError
 from reports.page.calibration import answer, detectable, render, verdict_lines
 from reports.page.calibration_view import NOTHING, CalibrationView
 from reports.page.numbers import number, percent
+from reports.page.opening import source_of
 from reports.page.words import COMPLETE
 from reports.studies.calibration import power, study
 from reports.studies.calibration.judgement import (
@@ -875,6 +876,7 @@ def test_calibrate_takes_the_kinds_of_features(tmp_path, monkeypatch):
     assert "drawn from the prior of a mixture of 1 cluster of 1 binary feature and 2 counts." in html
     assert "covariance structure" not in html
     assert "after Bishop, PRML, sections 9.3.3 and 10.2" in re.sub("<[^>]*>", "", html)
+    assert source_of("poisson", True).startswith("Rabiner 1989; states after Gelman")
     assert json.loads((folder / "calibration.json").read_text())["settings"]["dimension"] == 3
     other = command(*arguments, "--family", "poisson", "-d", "3", "-o", str(folder))
     assert other.exit_code == 2

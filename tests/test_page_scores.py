@@ -11,7 +11,7 @@ import xarray as xr
 from reports import Results, compare
 from reports.metrics import summary as posterior_summary
 from reports.metrics.agreement import Marginal
-from reports.page import leave_one_out
+from reports.page import closing, leave_one_out
 from reports.page.blocks import Figure
 from reports.page.cells import hundredths
 from reports.page.clusters import clusters
@@ -250,6 +250,11 @@ def test_a_khat_just_above_its_limit_is_not_written_as_the_limit():
         "0.70",
         "1.30",
     ]
+
+
+def test_compiling_nothing_is_not_drawn():
+    assert [closing.seen(seconds) for seconds in (0.02, 1e-3)] == [0.02, 1e-3]
+    assert np.isnan(closing.seen(4e-4))
 
 
 def test_an_error_that_no_decimal_shows_is_not_written():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reports.page.blocks import Bullets, Cell, Code, Facts, Section, Table, known, value
 from reports.page.calibration_view import CalibrationView
 from reports.page.cells import share, time_cell
-from reports.page.opening import SOURCES, without_padding
+from reports.page.opening import source_of, without_padding
 from reports.page.words import COMPLETE, listing, short, symbols
 
 
@@ -65,7 +65,7 @@ def setting(view: CalibrationView) -> Section:
     section.blocks.append(
         Code(
             symbols(manifest["model"]["text"]).replace("; ", "\n"),
-            f"Model (after {SOURCES[manifest['model']['family']]})",
+            f"Model (after {source_of(manifest['model']['family'], s.sequences > 0)})",
         )
     )
     prior, numbers = manifest["model"]["prior"], "gaussian" in s.kinds

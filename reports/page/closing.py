@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from reports.page.blocks import Bullets, Facts, Figure, Section, Table, image, value
@@ -10,6 +12,14 @@ from reports.page.numbers import number, seconds
 from reports.page.trust import no_fit
 from reports.page.view import ADVI, View
 from reports.page.words import listing
+
+MILLISECOND = 1e-3
+"""Seconds of compiling below which there was nothing to compile, and an axis need not reach."""
+
+
+def seen(compiling: float) -> float:
+    """Return seconds of compiling, missing where there was nothing to compile."""
+    return compiling if compiling >= MILLISECOND else math.nan
 
 
 def cost(view: View) -> Section:
@@ -23,7 +33,7 @@ def cost(view: View) -> Section:
         return no_fit(section)
     table = pd.DataFrame(
         {
-            m: {"compile": view.value(m, "seconds_compile"), "run": view.value(m, "seconds_run")}
+            m: {"compile": seen(view.value(m, "seconds_compile")), "run": view.value(m, "seconds_run")}
             for m in view.trees
             if view.value(m, "seconds_run") > 0
         }
@@ -33,7 +43,7 @@ def cost(view: View) -> Section:
 
         section.blocks.append(
             Figure(
-                "Seconds to run (full dots) and to compile (hollow dots), on a logarithmic axis.",
+                "Seconds to run (full dots) and to compile (hollow dots, from a millisecond on), on a logarithmic axis.",
                 [image(plot_cost(table), "")],
                 alt="Seconds to run: "
                 + "; ".join(f"{view.label(str(m))} {seconds(float(run))}" for m, run in table["run"].items()),

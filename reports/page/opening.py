@@ -221,8 +221,7 @@ def setting(view: View) -> Section:
             )
         )
     section.blocks.append(Code(manifest["command"], "Command"))
-    chain = "Rabiner 1989; states after " if view.ordered else ""
-    source = f"Model (after {chain}{SOURCES[model['family']]})"
+    source = f"Model (after {source_of(model['family'], view.ordered)})"
     section.blocks.append(Code(symbols(model["text"]).replace("; ", "\n"), source))
     unit = "standardised features" if data["standardized"] else "the data's own units"
     labels = data["label_column"]
@@ -325,6 +324,12 @@ SOURCES = {
     "product": "Bishop, PRML, sections 9.3.3 and 10.2: columns independent within a cluster, but for numbers among each other",
 }
 """Where the model of a family is described."""
+
+
+def source_of(family: str, ordered: bool) -> str:
+    """Return where a mixture of a family is described, or a hidden Markov model whose states have it."""
+    return f"{'Rabiner 1989; states after ' if ordered else ''}{SOURCES[family]}"
+
 
 HOLDS = {"gaussian": "numbers", "poisson": "counts", "categorical": "categories", "bernoulli": "two levels"}
 """What a column of each kind holds."""
