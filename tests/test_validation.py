@@ -5,6 +5,7 @@ from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pymc as pm
@@ -507,13 +508,21 @@ def test_replicates_are_drawn_without_notes_of_pymc(target, rng, caplog):
     assert drawn["other"]["y"].shape == (n, 8)
 
 
-def test_a_model_that_pymc_cannot_draw_from_has_no_graph(monkeypatch):
+def test_a_model_has_its_graph_where_graphviz_and_pymc_can_draw_it(monkeypatch):
     from reports.validation import run
 
-    monkeypatch.setattr("shutil.which", lambda _: "dot")
-    with pm.Model() as model:
-        pm.Flat("mu", shape=2)
-    assert run._graph(model) is None
+    def cannot(_):
+        raise NotImplementedError
+
+    drawn = SimpleNamespace(pipe=lambda format: f"<{format}/>".encode())
+    for which, draw, expected in (
+        ("dot", lambda _: drawn, "<svg/>"),
+        ("dot", cannot, None),
+        (None, lambda _: drawn, None),
+    ):
+        monkeypatch.setattr("shutil.which", {"dot": which}.get)
+        monkeypatch.setattr(pm, "model_to_graphviz", draw)
+        assert run._graph(MODEL) == expected
 
 
 def test_draws_are_kept_for_the_next_run_of_the_same_model(target, tmp_path, monkeypatch):
