@@ -16,13 +16,16 @@ FASTEST = 0.05
 
 
 def folder() -> Path:
-    """The user's folder for what can be made again, and in it that of this package."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    """The user's folder for what can be made again, and in it that of this package; without a home none can be made."""
+    try:
+        if sys.platform == "win32":
+            base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+        elif sys.platform == "darwin":
+            base = Path.home() / "Library" / "Caches"
+        else:
+            base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # a user whom the machine does not know, as in a container
+        base = os.devnull
     return Path(base) / "mixtures" / "jax"
 
 

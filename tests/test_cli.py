@@ -522,3 +522,25 @@ def test_numbers_that_the_disk_has_no_room_for_are_refused_before_the_fits(folde
     (line,) = result.stderr.splitlines()
     assert "the disk has 1 MB left" in line
     assert list(folder.iterdir()) == []
+
+
+def test_matplotlib_gets_a_folder_where_it_cannot_write_its_own(tmp_path, monkeypatch):
+    from reports.commands import folders
+
+    def unknown():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(folders.atexit, "register", lambda *_, **__: None)
+    monkeypatch.setattr(folders, "mkdtemp", lambda prefix: str(tmp_path / "spare"))
+    monkeypatch.delenv(folders.SETTING, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    folders.spare_matplotlib()
+    assert folders.SETTING not in os.environ
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
+    folders.spare_matplotlib()
+    assert os.environ.pop(folders.SETTING) == str(tmp_path / "spare")
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setattr(folders.Path, "home", unknown)
+    folders.spare_matplotlib()
+    assert os.environ.pop(folders.SETTING) == str(tmp_path / "spare")

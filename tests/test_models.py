@@ -1,6 +1,7 @@
 """The PyMC twins against the hand-written models, and ADVI and NUTS against what is known in closed form."""
 
 import contextlib
+from pathlib import Path
 
 import numpy as np
 import pymc as pm
@@ -615,3 +616,19 @@ def test_loops_are_kept_on_disk_though_somebody_listens(tmp_path, monkeypatch):
         loops = Loops(lambda start: start, lambda state, _: (state / 3, state), 50, starts)
         loops(starts, tell=lambda *_: None)
     assert len(list(tmp_path.glob("*-cache"))) >= 2  # the starts, and the part of a loop
+
+
+@pytest.mark.parametrize("home", ["unknown", "/proc/nothing"])
+def test_without_a_folder_for_caches_nothing_is_kept_and_nothing_said(home, monkeypatch, recwarn):
+    import jax
+
+    def unknown():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("LOCALAPPDATA", raising=False)
+    monkeypatch.setattr(Path, "home", unknown if home == "unknown" else lambda: Path(home))
+    before = jax.config.jax_compilation_cache_dir
+    with cache.kept():
+        assert jax.config.jax_compilation_cache_dir == before
+    assert not list(recwarn)
