@@ -132,6 +132,12 @@ def test_misspelt_models_are_refused(spec, message):
         named(spec, 1, 60)
 
 
+@pytest.mark.robustness("errors")
+def test_a_word_in_the_place_of_a_model_is_refused():
+    with pytest.raises(ValueError, match=r"model is 'local-level'; expected a LinearDynamics, such as .*structure"):
+        compare(np.zeros((9, 1)), "local-level", rng=0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

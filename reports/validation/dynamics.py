@@ -103,6 +103,10 @@ def compare(
 
     began = time.perf_counter()
     assert isinstance(progress, Watch)  # `watched` has made it one
+    if not isinstance(model, LinearDynamics):
+        raise ValueError(
+            f"model is {model!r}; expected a LinearDynamics, such as mixtures.dynamics.structure('local-level')"
+        )
     settings, rng, chosen = Options(**options), generator(rng), check_methods(methods)
     measure_rng, *method_rngs = rng.spawn(1 + len(METHODS))
     with kept(cache):
