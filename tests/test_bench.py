@@ -25,6 +25,7 @@ from reports.bench import (
     ours,
     parse_cells,
     parse_covariances,
+    parse_map,
     processes,
     run,
     theirs,
@@ -270,9 +271,10 @@ def test_a_process_that_fails_is_a_missing_number():
 @TOLD
 def test_memory_map_is_measured_and_deleted(tmp_path, monkeypatch):
     monkeypatch.setattr(processes.tempfile, "tempdir", str(tmp_path))
-    rows = processes.memory_map("diag", (2000, 5000))
+    monkeypatch.setattr(processes, "SHARES", (2, 1))
+    rows = processes.memory_map("diag", parse_map("5e3x3x1"))
     assert [(row.quantity, row.n) for row in rows] == [
-        ("map pass", 2000), ("map memory", 2000), ("map pass", 5000), ("map memory", 5000)
+        ("map pass", 2500), ("map memory", 2500), ("map pass", 5000), ("map memory", 5000)
     ]  # fmt: skip
     assert all(row.ours > 0 for row in rows if row.quantity == "map pass")
     assert not list(tmp_path.iterdir())
@@ -290,9 +292,13 @@ def test_too_little_room_for_the_memory_map_is_refused(monkeypatch):
     monkeypatch.setattr(processes.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**6}))
     with pytest.raises(ValueError, match="TMPDIR"):
         Settings(memory_map=True)
-    result = command("--memory-map", "-o", "o")
-    assert result.exit_code == 2
-    assert "TMPDIR" in result.stderr
+    for more in ((), ("--map-cell", "1e8x2x5")):
+        result = command("--memory-map", *more, "-o", "o")
+        assert result.exit_code == 2
+        assert "TMPDIR" in result.stderr
+    assert "1.8 GB" in result.stderr
+    result = command("--memory-map", "--map-cell", "1e3x2x5", "-o", "o")
+    assert "cell 1e3x2x5 needs at least 1000 K (D + 1) = 15000 rows" in result.stderr
 
 
 def test_the_worker_loads_only_its_own_side():

@@ -5,6 +5,6 @@ are apart.
 """
 
 from reports.bench.benchmark import Bench, Settings, run
-from reports.bench.cells import GRID, Cell, parse_cells, parse_covariances
+from reports.bench.cells import GRID, Cell, parse_cells, parse_covariances, parse_map
 
-__all__ = ["GRID", "Bench", "Cell", "Settings", "parse_cells", "parse_covariances", "run"]
+__all__ = ["GRID", "Bench", "Cell", "Settings", "parse_cells", "parse_covariances", "parse_map", "run"]

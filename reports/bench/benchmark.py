@@ -50,8 +50,8 @@ class Settings:
         Whether to fit many small data sets, and to measure public calls and passes on small data.
     sets : int
         How many of them.
-    map_rows : tuple of int
-        Numbers of rows of the memory map.
+    mapped : Cell
+        The memory map, of whose rows a hundredth, a tenth and all are measured.
 
     Raises
     ------
@@ -68,14 +68,14 @@ class Settings:
     memory_map: bool = False
     small: bool = True
     sets: int = 100
-    map_rows: tuple[int, ...] = processes.MAP_ROWS
+    mapped: Cell = processes.MAPPED
 
     def __post_init__(self) -> None:
         for name in ("repeats", "limit", "sets"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected a positive number")
         if self.memory_map:
-            processes.check_disk(self.map_rows)
+            processes.check_disk((self.mapped.n,), self.mapped.d)
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _parts(settings: Settings) -> Iterator[tuple[str, Callable[[Machine], list[R
         return list(calls.by_threads(machine.facts()["cores"], repeats))
 
     def memory_map(covariance: str, _: Machine) -> list[Row]:
-        return processes.memory_map(covariance, settings.map_rows)
+        return processes.memory_map(covariance, settings.mapped)
 
     for cell in settings.cells:
         for covariance in settings.covariances:

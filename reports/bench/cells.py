@@ -80,7 +80,18 @@ def parse_cells(text: str) -> tuple[Cell, ...]:
     return tuple(_parse_cell(part.strip()) for part in text.split(","))
 
 
-def _parse_cell(text: str) -> Cell:
+def parse_map(text: str) -> Cell:
+    """The cell of a memory map, which need not fit into memory, from "1e8x2x5".
+
+    Raises
+    ------
+    ValueError
+        See `parse_cells`.
+    """
+    return _parse_cell(text.strip(), mapped=True)
+
+
+def _parse_cell(text: str, mapped: bool = False) -> Cell:
     try:
         numbers = [float(part) for part in text.split("x")]
     except ValueError:
@@ -88,9 +99,11 @@ def _parse_cell(text: str) -> Cell:
     if len(numbers) != 3 or not all(number.is_integer() and number >= 1 for number in numbers):
         raise ValueError(f"{text!r} is no cell; give rows x features x clusters, for example 1e5x2x5")
     cell = Cell(*(int(number) for number in numbers))
-    check_memory(8 * cell.n * (2 * cell.d + cell.k), f"cell {text}", "give fewer rows")
-    if cell.n < 10 * cell.k * (cell.d + 1):
-        raise ValueError(f"cell {text} needs at least 10 K (D + 1) = {10 * cell.k * (cell.d + 1)} rows")
+    if not mapped:
+        check_memory(8 * cell.n * (2 * cell.d + cell.k), f"cell {text}", "give fewer rows")
+    least = (1000 if mapped else 10) * cell.k * (cell.d + 1)
+    if cell.n < least:
+        raise ValueError(f"cell {text} needs at least {1000 if mapped else 10} K (D + 1) = {least} rows")
     return cell
 
 

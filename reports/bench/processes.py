@@ -20,8 +20,8 @@ from reports.bench.measure import Row
 
 ITERATIONS = 3
 
-MAP_ROWS = (100_000, 1_000_000, 10_000_000)
-MAP_D, MAP_K = 10, 10
+# The longest memory map, and of its rows what shares are measured, in one part of so many.
+MAPPED, SHARES = Cell(10_000_000, 10, 10), (100, 10, 1)
 
 
 def memory(x: np.ndarray, covariance: str, k: int) -> Row:
@@ -36,16 +36,16 @@ def memory(x: np.ndarray, covariance: str, k: int) -> Row:
     return Row("memory", "em", covariance, n, d, k, "MB", ours["peak"], theirs["peak"], note=note)
 
 
-def memory_map(covariance: str, rows: tuple[int, ...] = MAP_ROWS) -> list[Row]:
+def memory_map(covariance: str, cell: Cell = MAPPED) -> list[Row]:
     """Time of a pass in ms and peak private memory in MB for ever more rows of one mapped file; ours alone."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.npy"
-        write(path, Cell(max(rows), MAP_D, MAP_K))
-        task = {"kind": "ours", "path": str(path), "k": MAP_K, "covariance": covariance, "iterations": ITERATIONS}
-        for n in rows:
+        write(path, cell)
+        task = {"kind": "ours", "path": str(path), "k": cell.k, "covariance": covariance, "iterations": ITERATIONS}
+        for n in (cell.n // share for share in SHARES):
             result, note = _attempt({**task, "rows": n})
-            size = ("em", covariance, n, MAP_D, MAP_K)
+            size = ("em", covariance, n, cell.d, cell.k)
             found.append(Row("map pass", *size, "ms", 1e3 * result["seconds"], np.nan, note=note))
             found.append(Row("map memory", *size, "MB", result["peak"], np.nan, note=note))
     return found
@@ -61,7 +61,7 @@ def write(path: Path, cell: Cell) -> None:
     x.flush()
 
 
-def check_disk(rows: tuple[int, ...] = MAP_ROWS, d: int = MAP_D) -> None:
+def check_disk(rows: tuple[int, ...], d: int) -> None:
     """Refuse where a file of so many rows of d features, as `memory_map` writes it, does not fit.
 
     Raises

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reports.bench import calls, device, families, hmm, lds, nuts
+from reports.bench import calls, cluster, device, families, hmm, lds, nuts
 from reports.bench.benchmark import Bench
 from reports.bench.cells import Cell, short
 from reports.bench.chains import Chain
@@ -168,6 +168,36 @@ def on_device(found: device.OnDevice) -> Iterator[RenderableType]:
     rows = found.crossover
     said = f"from about {float(f'{rows:.1g}'):,.0f} rows on" if rows == rows else "for none of these sizes"
     yield Text(f"The device is quicker than our engine on {found.facts['cores']} cores {said}.", style="dim")
+
+
+def on_cluster(table: pd.DataFrame) -> Iterator[RenderableType]:
+    """The table of `reports.bench.cluster.run`: a row a number of workers."""
+    d, k = table[["d", "k"]].iloc[0]
+    shown = _table(f"A pass over rows in the workers of a Dask cluster, full covariances, D = {d}, K = {k}, float64")
+    for heading in (
+        "workers",
+        "N",
+        "blocks",
+        "a pass (ms)",
+        "speed-up",
+        "arithmetic",
+        "tasks",
+        "network",
+        "moved (MB)",
+    ):
+        shown.add_column(heading, justify="right")
+    for row in _rows(table):
+        times = (
+            number(value) for value in (row.ms, row.speed_up, row.arithmetic, row.tasks, row.network, row.megabytes)
+        )
+        shown.add_row(str(row.workers) + ("" if row.measured else " *"), short(row.n), str(row.blocks), *times)
+    yield shown
+    yield Text(
+        f"  * estimated: as many rows for each worker as one has here, the processor time here of each task, and "
+        f"{8e-9 * cluster.NETWORK:.0f} Gbit/s at the scheduler. Arithmetic: processor time of the busiest worker; tasks: that "
+        "of scheduler and client. Speed-up: how many times as many rows a second as one worker.",
+        style="dim",
+    )
 
 
 def _cells_on_device(part: pd.DataFrame, name: str) -> Group:

@@ -55,9 +55,13 @@ def bench(
         bool,
         typer.Option(
             "--memory-map",
-            help="Measure fits of 1e5 to 1e7 rows from a temporary file of 800 MB; takes a minute or two.",
+            help="Measure fits of a hundredth, a tenth and all of the rows of a temporary file; takes a minute or two.",
         ),
     ] = False,
+    map_cell: Annotated[
+        str,
+        typer.Option(metavar="CELL", help="With --memory-map: its rows x features x clusters; 1e7 x 10 are 800 MB."),
+    ] = "1e7x10x10",
     small: Annotated[bool, typer.Option(help="Measure fits per second on many small data sets.")] = True,
     nuts: Annotated[
         bool,
@@ -90,6 +94,12 @@ def bench(
             help="Measure instead EM on the device that JAX has, beside scikit-learn's on it and beside the cores.",
         ),
     ] = False,
+    dask: Annotated[
+        bool,
+        typer.Option(
+            "--dask", help="Measure instead a pass by one and by two workers of a Dask cluster; estimate it for 1000."
+        ),
+    ] = False,
     peers: Annotated[
         str | None,
         typer.Option(
@@ -117,6 +127,8 @@ def bench(
 
       mixtures bench --optimum --memory-map -o results/everything
 
+      mixtures bench --cells 1e3x2x3 --no-memory --no-small --memory-map --map-cell 1e8x2x5
+
       mixtures bench --nuts --repeats 3
 
       mixtures bench --families --peers peers/bin/python
@@ -126,8 +138,10 @@ def bench(
       mixtures bench --lds --peers peers/bin/python
 
       mixtures bench --device
+
+      mixtures bench --dask
     """
-    from reports.bench import GRID, Settings, parse_cells, parse_covariances, run
+    from reports.bench import GRID, Settings, cluster, parse_cells, parse_covariances, parse_map, run
     from reports.bench import device as card
     from reports.bench import families as discrete
     from reports.bench import hmm as chains
@@ -137,6 +151,7 @@ def bench(
         effective_draws,
         families_beside,
         machine,
+        on_cluster,
         on_device,
         sequences_beside,
         systems_beside,
@@ -154,6 +169,7 @@ def bench(
             limit=limit,
             memory=memory,
             memory_map=memory_map,
+            mapped=parse_map(map_cell),
             small=small,
         )
         sampling = effective.Settings(sampler=sampler, repeats=repeats or effective.Settings.repeats)
@@ -163,11 +179,14 @@ def bench(
             chains.Settings(repeats=repeats or chains.Settings.repeats, python=peers or sys.executable) if hmm else None
         )
         dynamics = systems.Settings(repeats=repeats or systems.Settings.repeats, python=peers or sys.executable)
-        if nuts + families + hmm + lds + device > 1:
-            raise ValueError("--nuts, --families, --hmm, --lds and --device measure different things; give one of them")
+        spread = cluster.of(None if cells is None else settings.cells, repeats) if dask else None
+        if nuts + families + hmm + lds + device + dask > 1:
+            raise ValueError(
+                "--nuts, --families, --hmm, --lds, --device and --dask measure different things; give one of them"
+            )
         folder = out_dir or unused(Path("results") / "bench")
         check_empty(folder)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         refuse(error)
     with Parts() as parts:
         if nuts:
@@ -178,6 +197,8 @@ def bench(
             compared = chains.run(hidden, parts.tell)
         elif lds:
             compared = systems.run(dynamics, parts.tell)
+        elif spread:
+            compared = cluster.run(spread, parts.tell)
         elif device:
             measured = card.run(on_card, parts.tell)
         else:
@@ -192,6 +213,8 @@ def bench(
             chains.save(compared, hidden, folder)
         elif lds:
             systems.save(compared, dynamics, folder)
+        elif spread:
+            cluster.save(compared, spread, folder)
         elif device:
             measured.save(folder)
         else:
@@ -199,7 +222,7 @@ def bench(
     except OSError as error:
         refuse(error)
     outcome(f"the results are in {relative(folder)}")
-    if nuts or families or hmm or lds or device:
+    if nuts or families or hmm or lds or device or dask:
         if device and not measured.facts["gpu"]:
             say("JAX sees no GPU: what follows is its pass on the CPU.")
         if device:
@@ -208,6 +231,8 @@ def bench(
             shown = effective_draws(compared, sampling)
         elif lds:
             shown = systems_beside(compared)
+        elif dask:
+            shown = on_cluster(compared)
         else:
             shown = sequences_beside(compared) if hmm else families_beside(compared)
         for table in shown:
