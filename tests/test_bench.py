@@ -75,7 +75,7 @@ def test_every_row_is_there_and_ratios_follow(tmp_path):
     expected = [(q, m, c, 200) for c in structures for q, m in (("pass", "em"), ("pass", "cavi"), ("optimum", "em"))]
     expected += [("small", m, "full", n) for n in (20, 50, 200) for m in ("em", "cavi")]
     expected += [("restarts", m, "full", n) for n in (50, 200, 200) for m in ("em", "cavi")]
-    predicted = [(call, n) for call in ("predict", "score_samples") for n in (1, 20)]
+    predicted = [(call, n) for call in ("predict", "predict_proba", "score_samples") for n in (1, 20)]
     public = [("fit", 50), ("fit, n_init=10", 50), ("partial_fit", 100), *predicted]
     expected += [(call, m, "full", n) for m in ("em", "cavi") for call, n in public]
     expected += [("small pass", m, "full", 200) for m in ("em", "cavi")]

@@ -23,7 +23,7 @@ D, K, STARTS = 2, 3, 10
 PASSES = tuple(Cell(n, D, K) for n in (300, 1000, 3000, 10_000, 30_000))
 THREADED = (Cell(30_000, D, K), Cell(200_000, 10, 10))
 
-CALLS = ("fit", f"fit, n_init={STARTS}", "partial_fit", "predict", "score_samples")
+CALLS = ("fit", f"fit, n_init={STARTS}", "partial_fit", "predict", "predict_proba", "score_samples")
 SMALL_PASS, THREADS = "small pass", "threads"
 
 # Iterations of one measurement by number of threads, so that what begins and ends a loop counts for little.
