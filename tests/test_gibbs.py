@@ -349,3 +349,55 @@ def test_too_few_draws_to_judge_are_not_converged(rng):
 def test_many_rows_have_fewer_walkers(n, walkers):
     assert gibbs.walkers_for(n, 4) == walkers
     assert gibbs.walkers_for(n, 50) == max(walkers, 50)
+
+
+def stationary_problem():
+    """Six counts in three series, and priors in which no two states are alike."""
+    from mixtures import Markov, Poisson, Sequences
+
+    x = Sequences(np.array([[1.0], [4.0], [3.0], [0.0], [5.0], [2.0]]), [2, 2, 2])
+    return x, Poisson.from_data(x, 2), Markov(np.ones(2), np.array([[3.0, 1.0], [0.4, 0.9]]), "stationary")
+
+
+def test_a_stationary_start_has_the_posterior_of_every_path(rng):
+    """Expectations of A and of the share of each state, by all 64 paths and draws of A weighted by the start."""
+    x, family, allocation = stationary_problem()
+    z = np.array(list(np.ndindex(*[2] * 6)))
+    counts = allocation.labelled(z, x, 2)
+    A = allocation.conjugate.sample(allocation.conjugate.posterior(counts), 1500, rng)[..., 1:]
+    pi = allocation.stationary(A)
+    starts_ = (pi[..., None, :] ** counts[..., 0][:, None]).prod((-2, -1))
+    s = np.eye(2)[z].swapaxes(-1, -2) @ family.features(x.x)
+    log_p = family.log_marginal(s) + allocation.log_transitions(counts)
+    w = np.exp(log_p - log_p.max()) * starts_
+    expected = (w[..., None, None] * A).sum((0, 1)) / w.sum()
+    share = (w[..., None] * pi).sum((0, 1)) / w.sum()
+    fit = fit_short(x, family, allocation, rng=1, draws=600, tune=20, chains=8, walkers=8)
+    held = fit.posterior.weights
+    np.testing.assert_allclose(held[..., 0], allocation.stationary(held[..., 1:]), atol=1e-9)
+    agree(held[..., 1:], expected, floor=6e-3)
+    agree(held[..., 0], share, floor=6e-3)
+    assert 0.05 < fit.info["jumps"] < 1
+    assert 0 < fit.info["exchanges"] < 1
+
+
+def test_without_data_a_stationary_start_leaves_the_prior(rng):
+    """Chains of which nothing was seen, begun in the prior, stay in it: sweeps, exchanges and jumps (Geweke 2004)."""
+    from mixtures import Poisson, Sequences
+    from mixtures.methods.stationary import StationarySampler
+
+    C, x, allocation = 800, Sequences(np.full((12, 1), np.nan), [2] * 6), stationary_problem()[2]
+    family = Poisson.from_data(np.array([[1.0], [np.nan], [4.0]]), 2, missing=True)
+    sampler = StationarySampler(family, allocation, one_pass(x, None, family, 24, engine="plain"), 12, rng)
+    A = allocation.conjugate.sample(allocation.prior, C, rng)[..., 1:]
+    weights = np.concatenate([allocation.stationary(A)[..., None], A], axis=-1)
+    eta = np.concatenate([np.zeros((C, 2, family.features(x.x).shape[1])), allocation.natural(weights)], axis=-1)
+    s = np.concatenate([sampler.draw(eta)[1], A], axis=-1)
+    sweep = sampler.sweep(s)
+    library = sampler.library([sampler.sweep(sweep.s)])
+    s = sweep.s
+    for _ in range(4):
+        s, jumped = sampler.jump(sampler.sweep(s).s, library, sampler.propose(library, C))
+        assert jumped.any()
+    for row, alpha in enumerate(allocation.a0):
+        assert stats.kstest(s[:, row, -2], stats.beta(*alpha).cdf).pvalue > 1e-4

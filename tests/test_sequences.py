@@ -139,6 +139,47 @@ def test_overlaps_grow_until_parts_meet(rng, in_lanes):
     assert side.rest == split.REST - 1
 
 
+@pytest.mark.parametrize(
+    ("A", "lengths"),
+    [
+        ([[0.8, 0.2, 0.0], [0.0, 0.8, 0.2], [0.0, 0.0, 1.0]], [40] * 20),
+        ([[0.8, 0.2, 0.0], [0.0, 0.8, 0.2], [0.2, 0.0, 0.8]], [1800]),
+    ],
+    ids=["left", "ring"],
+)
+def test_transitions_of_probability_zero_go_side_by_side(A, lengths, rng, in_lanes):
+    """Left to right in many series, or round in one that is divided: as by the plain pass, and lanes are not given up."""
+    x = np.repeat([0.0, 3.0, 6.0], 10)[np.arange(sum(lengths)) % 30, None] + rng.standard_normal((sum(lengths), 1))
+    family = Gaussian.from_data(x, 3)
+    theta = family.from_data_units({"means": np.array([[0.0], [3.0], [6.0]]), "covariances": np.ones((3, 1, 1))})
+    with np.errstate(divide="ignore"):
+        eta = np.column_stack([family.natural(theta), np.log([0.6, 0.4, 0.0]), np.log(A)])
+    rows = Sequences(x, lengths)
+    pass_ = sequences.one_pass(family, rows, None, "auto")
+    for ours, reference in zip(pass_(eta), sequences.one_pass(family, rows, None, "plain")(eta), strict=True):
+        np.testing.assert_allclose(ours, reference, rtol=1e-9, atol=1e-9)
+    (side,) = pass_.sides.values()
+    assert side.rest == 0
+
+
+def test_states_that_cannot_be_reached_are_lost_from_neither_end(rng):
+    """The two recursions of a short series meet, whatever zeros there are, unless what is likely is impossible."""
+    from mixtures.engines import both_ends
+
+    def through(log_rho, A):
+        r, pairs = log_rho.T.copy(), np.empty((3, 3))
+        log_z = both_ends.through(r, np.ones(1), np.array([0, len(log_rho)]), np.array([1.0, 0.0, 0.0]), A, pairs)
+        return log_z, r.T, pairs
+
+    log_rho = 3 * rng.standard_normal((50, 3))
+    logs = (np.log(np.maximum(p, 1e-300)) for p in ([1.0, 0.0, 0.0], LEFT_TO_RIGHT))
+    expected = sequences.through(log_rho, *logs)
+    for ours, reference in zip(through(log_rho, LEFT_TO_RIGHT), expected, strict=True):
+        np.testing.assert_allclose(ours, reference, rtol=1e-11, atol=1e-12)
+    assert np.isnan(through(log_rho - [500.0, 0.0, 0.0], np.eye(3))[0])
+    assert np.isnan(through(log_rho, np.zeros((3, 3)))[0])
+
+
 @pytest.mark.robustness("numbers")
 @pytest.mark.parametrize("A", ["dense", "left"])
 @pytest.mark.parametrize("scale", [1.0, 1e3, 1e6])

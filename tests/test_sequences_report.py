@@ -276,7 +276,7 @@ X = np.array([0.0, 1, 5, 6, 0, 1, 5, 7, 0, 1])[:, None]
         ({"sequences": [10, 0]}, "expected the number of rows of each sequence, at least 1"),
         ({"sequences": "id"}, "x is no DataFrame that has it"),
         ({"sequences": True, "start": "stationary", "methods": ["em", "cavi"]}, "cavi cannot fit a stationary start"),
-        ({"sequences": True, "start": "stationary", "reference": "gibbs"}, "gibbs cannot fit a stationary start"),
+        ({"sequences": True, "start": "stationary", "reference": "exact"}, "exact cannot fit a stationary start"),
         ({"start": "stationary"}, "the rows are not given as such"),
         ({"sequences": True, "start": "fixed"}, "expected free or stationary"),
         ({"sequences": True, "missing": "drop"}, "as if no time had passed"),

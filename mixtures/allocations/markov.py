@@ -45,7 +45,8 @@ class Markov:
     a0 : ndarray, shape (K, K)
         Positive concentrations of the transitions from each state.
     start : {"free", "stationary"}
-        A stationary start has no prior of its own, and can be fitted by EM alone, for it leaves no conjugate posterior.
+        A stationary start has no prior of its own and leaves no conjugate posterior: it is fitted by EM and by Gibbs sampling,
+        and the twin has it.
 
     Raises
     ------
@@ -230,8 +231,9 @@ class Markov:
         """
         if self.start == "stationary":
             raise ValueError(
-                "a stationary start has no conjugate posterior; fit it by em, maximum likelihood or posterior mode, or give "
-                "start='free'"
+                "a stationary start leaves no conjugate posterior: the bound of CAVI would need E[log pi(A)], and exact "
+                "enumeration the integral of pi(A), which have no closed form; fit it by em or gibbs, or by advi, nuts or smc "
+                "with the evidence by bridge sampling, or give start='free'"
             )
         alpha = self.prior + counts
         outside = ~(alpha > 0).all((-2, -1))
@@ -242,6 +244,13 @@ class Markov:
     def log_marginal(self, counts: np.ndarray) -> np.ndarray:
         """Log probability of one path with these starts and transitions, shape (...)."""
         return self._log_normaliser(self.posterior(counts)) - self.log_prior_normaliser
+
+    def log_transitions(self, counts: np.ndarray) -> np.ndarray:
+        """Log probability of the steps of one path with these transitions after its start, A integrated out, shape (...)."""
+        free = self.prior + counts
+        own = gammaln(free[..., 1:]).sum(-1) - gammaln(free[..., 1:].sum(-1))
+        prior = gammaln(self.prior[:, 1:]).sum(-1) - gammaln(self.prior[:, 1:].sum(-1))
+        return (own - prior).sum(-1)
 
     def first(self, k: int) -> Markov:
         """The prior of a chain of the first k states, with their concentrations."""

@@ -1,8 +1,9 @@
 """Forward-backward recursions in compiled loops, for the one pass over sequences; see `mixtures.engines.sequences`.
 
-Each step is scaled by its own sum, with log rho taken relative to its largest state. Where every transition has a probability
-that is not tiny, no state that matters can underflow: the next step alone makes up for it. Elsewhere a state that falls below
-1e-200 is noticed, and the sequence is done again in logarithms.
+Whole sequences are smoothed from both ends at once (`mixtures.engines.both_ends`), whatever zeros there are. What that cannot
+do, filters, draws and parts of a long sequence, goes step by step, scaled by its own sum, with log rho taken relative to its
+largest state. Where every transition has a probability that is not tiny, no state that matters can underflow: the next step
+alone makes up for it. Elsewhere a state that falls below 1e-200 is noticed, and the sequence is done again in logarithms.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ import numpy as np
 from numba import boolean, float64, int64, njit, void
 from numba.core import types
 
+from mixtures.engines import both_ends
 from mixtures.engines.softmax import EXACT, _exp
 
 BLOCK = 256  # steps whose exponentials stay in cache
 
 # Transitions at least this probable keep the scaled recursion from underflow; a state below the second number may have.
 DENSE, LOST = 1e-100, 1e-200
+
+# Steps of a sequence up to which its recursions meet from both ends.
+AT_ONCE = 100_000
 
 # A running product of scales is turned into a logarithm below this.
 PRODUCT = 1e-150
@@ -244,6 +249,26 @@ def _smooth(alpha, in_logs, A, log_A, last, w, r, pairs):
             pairs[j, k] += w * products[j, k] * A[j, k]
 
 
+@njit(nogil=True)
+def _at_once(log_rho, log_pi, A, w, r, pairs):
+    """`_filter` and `_smooth` of a whole sequence by `mixtures.engines.both_ends`; not a number, and r as it was, if not so."""
+    T, K = log_rho.shape
+    own, steps = np.empty((K, T)), np.empty((K, K))
+    for t in range(T):
+        for k in range(K):
+            own[k, t] = log_rho[t, k]
+    log_z = both_ends.through(own, np.array([w]), np.array([0, T]), np.exp(log_pi), A, steps)
+    if not np.isfinite(log_z):
+        return np.nan
+    for t in range(T):
+        for k in range(K):
+            r[t, k] = own[k, t]
+    for j in range(K):
+        for k in range(K):
+            pairs[j, k] += steps[j, k]
+    return log_z
+
+
 def _read(dtype, ndim):
     return types.Array(dtype, ndim, "C", readonly=True)
 
@@ -276,6 +301,11 @@ def smooth(r, alpha, edges, weights, log_pi, log_A, u, log_z, pairs):
             steps = slice(edges[i], edges[i + 1])
             w = weights[i]
             own, room = r[run, steps], alpha[run, steps]
+            if not u.size and len(own) <= AT_ONCE:
+                total = _at_once(own, log_pi[run], A, w, own, pairs[run])
+                if np.isfinite(total):
+                    log_z[run] += total
+                    continue
             total, in_logs = _filter(own, log_pi[run], A, log_A[run], room, none)
             log_z[run] += w * total
             if u.size:

@@ -20,7 +20,7 @@ import numpy as np
 from numba import boolean, float64, int64, njit
 from numba.core import types
 
-from mixtures.engines.chains import LOST
+from mixtures.engines.both_ends import LEAST, MET
 from mixtures.engines.fused import (
     FEATURES,
     _features,
@@ -31,13 +31,14 @@ from mixtures.engines.fused import (
     read_only,
 )
 from mixtures.engines.softmax import EXACT, _exp, _larger, _log
-from mixtures.engines.vectors import LANES, backward, forward, glance
+from mixtures.engines.vectors import LANES, backward, forward, glance, watch
 
 # Columns of a block whose features are formed together.
 TOGETHER = 240
 
-# Largest relative difference between what a lane began with and what the one before arrived at.
-SAME = 1e-12
+# Largest relative difference between what a lane began with and what the one before arrived at, and what it may be beside that
+# as a share of the sum over states: less than what could matter where no beta is above 1 / `mixtures.engines.both_ends.MET`.
+SAME, TINY = 1e-12, 1e-80
 
 # The log of the smallest density relative to the largest.
 FAINT = -600.0
@@ -196,10 +197,13 @@ def _copy(source, target):
 def _hand_on(found, back, taken):
     """Give each lane what the one before it, or behind, arrived at (K, LANES); whether one had begun with something else."""
     changed = False
-    for k in range(len(found)):
-        for lane in range(1, LANES):
-            source, target = (lane, lane - 1) if back else (lane - 1, lane)
-            if not abs(found[k, source] - taken[k, target]) <= SAME * taken[k, target]:
+    for lane in range(1, LANES):
+        source, target = (lane, lane - 1) if back else (lane - 1, lane)
+        total = 0.0
+        for k in range(len(taken)):
+            total += taken[k, target]
+        for k in range(len(taken)):
+            if not abs(found[k, source] - taken[k, target]) <= SAME * taken[k, target] + TINY * total:
                 changed = True
             taken[k, target] = found[k, source]
     return changed
@@ -258,9 +262,9 @@ def _guess(b, A, steps, overlap, weights, v, alpha, scale, end, last, beta, pair
 
 
 @njit(nogil=True)
-def _smooth(b, A, by_column, steps, overlap, linked, weights, vectors, alpha, scale, last, pairs):
-    """`backward` through all lanes; how often it took."""
-    start, p, end, beta, v = vectors[0], vectors[1], vectors[2], vectors[3], vectors[4]
+def _smooth(b, A, by_column, steps, overlap, linked, sparse, weights, vectors, beta, alpha, scale, last, pairs):
+    """`backward` through all lanes, or `watch` if transitions are sparse; how often it took."""
+    start, p, end, v = vectors[0], vectors[1], vectors[2], vectors[3]
     if linked:
         _guess(b, A, steps, overlap, weights, v, alpha, scale, end, last, beta, pairs)
     rounds = 0
@@ -274,7 +278,12 @@ def _smooth(b, A, by_column, steps, overlap, linked, weights, vectors, alpha, sc
         for k in range(len(pairs)):
             for lane in range(LANES):
                 pairs[k, lane] = 0.0
-        backward(b, A, v, alpha, scale, end, last, beta, pairs, 0, steps)
+        if sparse:
+            for lane in range(LANES):
+                beta[len(v), lane] = 0.0
+            watch(b, A, v, alpha, scale, end, last, beta, pairs, 0, steps)
+        else:
+            backward(b, A, v, alpha, scale, end, last, beta, pairs, 0, steps)
         rounds += 1
         _times(A, v, beta)
         if not linked or rounds > LANES or not _hand_on(beta, True, end):
@@ -282,15 +291,16 @@ def _smooth(b, A, by_column, steps, overlap, linked, weights, vectors, alpha, sc
 
 
 @njit(nogil=True)
-def _least(alpha, lengths, steps):
-    """The least probability of a state in any step."""
-    least = 1.0
-    for k in range(len(alpha)):
-        for i in range(steps):
-            for lane in range(LANES):
-                if i < lengths[lane]:
-                    least = min(least, alpha[k, i * LANES + lane])
-    return least
+def _kept(largest, scale, lengths, weights, steps):
+    """Whether no state was lost that matters, from the largest beta of each lane; see `mixtures.engines.both_ends`."""
+    for lane in range(LANES):
+        if lengths[lane] > 0 and not largest[lane] * MET <= weights[lane]:
+            return False
+    for i in range(steps):
+        for lane in range(LANES):
+            if i < lengths[lane] and not scale[0, i * LANES + lane] >= LEAST:
+                return False
+    return True
 
 
 @njit(nogil=True, fastmath=EXACT, error_model="numpy")
@@ -386,8 +396,8 @@ def sweep(
         ``eta`` (1, K, P); ``place`` (N,) among distinct rows, with densities ``table`` (U, K) over the largest of them, whose
         logarithms are ``heights`` (U,); or ``log_rho`` (N, K).
     pi, A, by_column, sparse
-        Of the start (K,) and of transitions (K, K), and these transposed; whether one of them is so small that a state may
-        be lost.
+        Of the start (K,) and of transitions (K, K), and these transposed; whether one of them is so small, or zero, that a
+        state may be lost that matters.
     begins, lengths, weights
         The first row of each lane (G, LANES), its number of rows, and the weight of its series.
     shapes
@@ -402,8 +412,8 @@ def sweep(
         arrived at, (G, 4, K).
     """
     K, most, log_z = len(A), 1, 0.0
-    vectors = np.empty((6, K, LANES))
-    start, end, beta, v, before = vectors[0], vectors[2], vectors[3], vectors[4], vectors[5]
+    vectors, beta = np.empty((5, K, LANES)), np.empty((K + 1, LANES))
+    start, end, v, before = vectors[0], vectors[2], vectors[3], vectors[4]
     last, acc, message, own = np.empty((1, LANES)), np.empty((K * K, LANES)), np.empty(K), np.empty(K)
     D, P, by_rows = x.shape[1], eta.shape[2], model[4]
     z, t = np.ones((D + 1, TOGETHER)), np.empty((0 if by_rows else min(P, FEATURES), TOGETHER))
@@ -433,8 +443,6 @@ def sweep(
             for k in range(K):
                 start[k, 0], before[k, 0] = message[k], own[k]
         most = max(most, _filter(density, by_column, steps, overlap, linked, start, vectors[1], r, scale))
-        if sparse and not _least(r, lengths[g], steps) >= LOST:
-            return np.nan, -1
 
         m = (lengths[g, tail] - 1) * LANES + tail
         for k in range(K):
@@ -456,8 +464,13 @@ def sweep(
         for lane in range(1, LANES if linked else 1):
             for k in range(K):
                 before[k, lane] = r[k, (steps - 1) * LANES + lane - 1]
-        took = _smooth(density, A, by_column, steps, overlap, linked, weights[g], vectors, r, scale, last, acc)
+        own_weights = weights[g]
+        took = _smooth(
+            density, A, by_column, steps, overlap, linked, sparse, own_weights, vectors, beta, r, scale, last, acc
+        )
         most = max(most, took)
+        if sparse and not _kept(beta[K], scale, lengths[g], own_weights, steps):
+            return np.nan, -1
 
         for k in range(K):
             seams[g, 2, k], seams[g, 3, k] = end[k, tail], beta[k, 0]

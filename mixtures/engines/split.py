@@ -16,7 +16,6 @@ import numpy as np
 from numba.core import config
 
 from mixtures.engines import fused, lanes
-from mixtures.engines.chains import DENSE
 from mixtures.engines.softmax import pool
 from mixtures.engines.vectors import LANES
 from mixtures.model import Family
@@ -29,6 +28,9 @@ LONG = 1024
 
 # Steps around a part from which it begins, at first and at most, and how many times as many the next time.
 OVERLAP, LONGEST, GROWTH = 64, 4096, 2
+
+# Transitions at least this probable bound the ratio of any two beta, so that no state that matters can underflow.
+DENSE = 1e-40
 
 # Passes that are left to loops without lanes once these have failed.
 REST = 20
@@ -212,7 +214,10 @@ class Side:
         at = self.blocks.follow
         found = seams[at - 1, 1], seams[at, 3]
         taken = seams[at, 0], seams[at - 1, 2]
-        return all(bool((np.abs(a - b) <= lanes.SAME * b).all()) for a, b in zip(found, taken, strict=True))
+        return all(
+            bool((np.abs(a - b) <= lanes.SAME * b + lanes.TINY * b.sum(-1, keepdims=True)).all())
+            for a, b in zip(found, taken, strict=True)
+        )
 
     def _pieces(self, points: Points, pi: np.ndarray, A: np.ndarray, rooms: list[Any], seams: np.ndarray) -> list[Any]:
         """What `mixtures.engines.lanes.sweep` finds in each piece, on as many threads as there are."""

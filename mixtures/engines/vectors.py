@@ -72,6 +72,9 @@ class _Code:
         """total + a b."""
         return self.builder.fadd(total, self.builder.fmul(a, b, flags=FUSED), flags=FUSED)
 
+    def larger(self, a: Any, b: Any) -> Any:
+        return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
+
     def inverse(self, total: Any) -> Any:
         """1 / total, and 0 where total is not above the smallest."""
         positive = self.builder.fcmp_ordered(">", total, ir.Constant(VECTOR, [SMALLEST] * LANES))
@@ -152,8 +155,8 @@ def forward(context, b, by_column, p, alpha, scale, first, stop):
     return types.void(b, by_column, p, alpha, scale, first, stop), generate
 
 
-def _backward(context: Any, builder: Any, signature: Any, args: Any, whole: bool) -> Any:
-    """`backward` and, unless ``whole``, `glance`."""
+def _backward(context: Any, builder: Any, signature: Any, args: Any, whole: bool, watched: bool = False) -> Any:
+    """`backward`, where ``watched`` that of `watch` and, unless ``whole``, `glance`."""
     code = _Code(context, builder, signature.args, args)
     b, A, v, alpha, scale, end, last, beta, pairs, first, stop = code.arrays
     K, zero, none = code.length(v), VECTOR(None), INDEX(0)
@@ -177,6 +180,8 @@ def _backward(context: Any, builder: Any, signature: Any, args: Any, whole: bool
 
             (own,) = code.loop(none, 1, K, [begin], to_each)
             code.store(own, beta, j, none)
+            if watched:
+                code.store(code.larger(own, code.load(beta, K, none)), beta, K, none)
             if whole:
                 code.store(code.multiply(now, own), alpha, j, m)
             return []
@@ -209,6 +214,16 @@ def backward(context, b, A, v, alpha, scale, end, last, beta, pairs, first, stop
 
     def generate(context, builder, signature, args):
         return _backward(context, builder, signature, args, True)
+
+    return types.void(b, A, v, alpha, scale, end, last, beta, pairs, first, stop), generate
+
+
+@intrinsic
+def watch(context, b, A, v, alpha, scale, end, last, beta, pairs, first, stop):
+    """`backward` that keeps the largest beta of any state and step in a last row of beta, (K + 1, LANES), or what is there."""
+
+    def generate(context, builder, signature, args):
+        return _backward(context, builder, signature, args, True, watched=True)
 
     return types.void(b, A, v, alpha, scale, end, last, beta, pairs, first, stop), generate
 

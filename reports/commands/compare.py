@@ -88,7 +88,7 @@ def compare(
         str,
         typer.Option(
             metavar=one_of(["free", "stationary"]),
-            help="Start of a hidden Markov model; cavi, gibbs and exact cannot fit a stationary one.",
+            help="Start of a hidden Markov model; cavi and exact cannot fit a stationary one.",
         ),
     ] = "free",
     sticky: Sticky = 0.0,

@@ -190,7 +190,7 @@ METHODS: dict[str, Method] = {
 
 DEFAULT = ("em", "cavi", "advi", "nuts", "gibbs")
 
-CONJUGATE = ("cavi", "gibbs", "exact")
+CONJUGATE = ("cavi", "exact")
 """Those that cannot fit a chain whose start is the stationary distribution, which leaves no conjugate posterior."""
 
 
@@ -218,6 +218,6 @@ def check_order(methods: Collection[str], reference: str, ordered: bool, start: 
     if start == "stationary" and (other := [method for method in asked if method in CONJUGATE]):
         able = [method for method in METHODS if method not in CONJUGATE]
         raise ValueError(
-            f"{', '.join(other)} cannot fit a stationary start, which leaves no conjugate posterior; choose from "
-            f"{', '.join(able)}, or give a free start"
+            f"{', '.join(other)} cannot fit a stationary start, which leaves no conjugate posterior: CAVI's bound would need "
+            f"E[log pi(A)], exact sums the integral of pi(A). Choose from {', '.join(able)}, or give a free start"
         )

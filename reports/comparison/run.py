@@ -139,7 +139,7 @@ def compare(
         sequence, else the lengths of several that stand one after another, or the column of a DataFrame that names them. x
         may be `mixtures.rows.Sequences` too.
     start : {"free", "stationary"}
-        The start of such a chain: free, or the stationary distribution of its transitions; cavi, gibbs and exact cannot fit
+        The start of such a chain: free, or the stationary distribution of its transitions; cavi and exact cannot fit
         that.
     sticky : float
         What the prior adds to the concentration of staying in a state; see `mixtures.allocations.markov.Markov`.
