@@ -50,7 +50,7 @@ APART = {
         "wishart",
     },
     "allocations": {"independent", "stationary"},
-    "methods": {"partitions"},
+    "methods": {"partitions", "stationary", "sweeps"},
 }
 
 
