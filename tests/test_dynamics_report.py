@@ -15,6 +15,12 @@ from reports.page.dynamics import density_word
 from reports.validation import ahead, identified
 from reports.validation.dynamics import METHODS, compare, named
 
+# Estimates from all of the Nile (Durbin & Koopman 2012, section 2.10.3), which stand for a truth.
+PUBLISHED = {
+    "transition": np.eye(1), "emission": np.eye(1), "state_covariance": np.array([[1469.1]]),
+    "observation_covariance": np.array([[15099.0]]), "initial_mean": np.zeros(1), "initial_covariance": np.zeros((1, 1)),
+}  # fmt: skip
+
 
 def drawn(H, D, n, rng):
     """Draws (1, n, ...) of theta of a latent system."""
@@ -60,8 +66,9 @@ def compared():
         patch.setitem(METHODS, "nuts", patched["gibbs"])
         x = load_series("nile").data.x[:30]
         yield compare(
-            x, local_level(), rng=0, methods=["em", "cavi"], features=["volume"], name="nile", draws=200, chains=2
-        )
+            x, local_level(), rng=0, methods=["em", "cavi"], features=["volume"], name="nile", draws=200, chains=2,
+            truth=PUBLISHED,
+        )  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore:the chains have not converged")
@@ -76,6 +83,17 @@ def test_methods_are_held_against_the_reference(compared):
     elbo, bridge = evidence["cavi", "elbo"], evidence["nuts", "bridge"]
     bound = rows[(rows["metric"] == "bound") & (rows["method"] == "cavi")]["value"].item()
     assert bound - 0.05 < elbo < bridge + 0.05  # q(theta) alone bounds no less tightly than q(theta) q(z)
+
+
+def test_what_is_identified_of_the_truth_is_marked(compared):
+    rows = compared.results.metrics.query("metric == 'truth_rank'")
+    assert set(rows["target"]) == {"observation variance[volume]", "state variance[0]", "log likelihood"}
+    draws = compared.results.trees["cavi"]["posterior"]["state variance"].values
+    (rank,) = rows.query("method == 'cavi' and target == 'state variance[0]'")["value"]
+    assert rank == pytest.approx((draws < 1469.1).mean())
+    assert compared.results.manifest["truth"]["observation variance"] == [15099.0]
+    with pytest.raises(ValueError, match="truth has 'transition' of shape"):
+        compare(np.arange(9.0), local_level(), rng=0, truth=PUBLISHED | {"transition": np.eye(2)})
 
 
 def test_the_density_of_q_is_that_of_its_gammas():

@@ -99,9 +99,9 @@ def overfit(
     Parameters
     ----------
     grid : str, Path or mapping
-        A preset ("quick", "small-data", "prior", "misspecified", "discrete"), the path of a TOML file, or what such a file
-        would hold: keys of one block, as in ``{"n": [20, 100], "methods": ["em", "cavi"]}``, or under "block" a list of
-        several. See `reports.studies.overfit.grid`.
+        A preset ("quick", "small-data", "prior", "misspecified", "discrete", "hmm", "lds"), the path of a TOML file, or what
+        such a file would hold: keys of one block, as in ``{"n": [20, 100], "methods": ["em", "cavi"]}``, or under "block" a
+        list of several. See `reports.studies.overfit.grid`.
     folder : str or Path, optional
         Where the numbers are kept as they come in; an earlier study of the same kind goes on in it. Without one they are kept
         as long as the result is; `Overfitting.save` keeps them.

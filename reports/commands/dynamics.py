@@ -20,6 +20,7 @@ from reports.comparison.progress import Rate, Stages
 
 if TYPE_CHECKING:
     from mixtures.datasets import Dataset
+    from mixtures.dynamics import LinearDynamics
 
 Lds = Annotated[
     str | None,
@@ -101,6 +102,7 @@ def compare_series(
                 features=loaded.features,
                 index=loaded.index.tolist(),
                 name=loaded.name,
+                truth=_truth(loaded, model),
                 facts={
                     "command": shlex.join(["mixtures", *sys.argv[1:]]),
                     "seed": seed,
@@ -215,6 +217,17 @@ def select_series(
         typer.launch(path.resolve().as_uri())
     if result.manifest["failures"]:
         raise typer.Exit(FAILED)
+
+
+def _truth(loaded: Dataset, model: LinearDynamics) -> dict[str, Any] | None:
+    """The parameters that a simulated series came from, where the model has as many states and no others are known."""
+    import numpy as np
+
+    truth = loaded.truth or {}
+    if not set(model.dims) <= set(truth) or not np.isnan(model.emission).all():
+        return None
+    same = all(np.shape(truth[name]) == getattr(model, name).shape for name in model.dims)
+    return {name: truth[name] for name in model.dims} if same else None
 
 
 def _read(data: str, table: dict[str, Any]) -> Dataset:

@@ -61,6 +61,8 @@ def overfit(
 
       mixtures overfit --preset hmm
 
+      mixtures overfit --preset lds
+
       mixtures overfit mine.toml --replicates 500 -o results/mine
     """
     from joblib import cpu_count

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from reports.page import overfit_systems
 from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Notice, Section, Table, image, known, value
 from reports.page.build import write
 from reports.page.numbers import DASH, fixed, percent, with_error
@@ -63,10 +64,16 @@ def design(view: View) -> Section:
             else f"{fixed(first.test, 0)} from a simulated truth; of a real data set all rows that are not fitted",
         ),
         ("Missing values", "none"),
-        ("Starts", f"{first.restarts} for EM and CAVI, k-means++"),
+        (
+            "Starts",
+            f"{first.restarts} for EM and CAVI, {'by canonical variates and at random' if view.linear else 'k-means++'}",
+        ),
+        *overfit_systems.design(view),
         (
             "Prior",
-            f"the weak default from each data set ({listing(view.priors)}), Dirichlet(α) on the "
+            "weak and conjugate, from each data set"
+            if view.linear
+            else f"the weak default from each data set ({listing(view.priors)}), Dirichlet(α) on the "
             f"{'start and on the transitions from each state' if view.ordered else 'weights'}",
         ),
         ("Seed", str(first.seed)),
@@ -87,6 +94,7 @@ def design(view: View) -> Section:
 
 def measures(view: View) -> Section:
     """What each number is."""
+    quantities = [*view.covered, *([] if view.linear else ["the largest weight"])]
     items = [
         "Test score (primary): mean log density of the test points, in nats a point. Loss: test score of the true density "
         "minus that of the fit on the same points, an estimate of [[kl|KL(truth ‖ fit)]].",
@@ -96,10 +104,17 @@ def measures(view: View) -> Section:
         "the density at its posterior mean. Plug-in minus EM is the effect of the prior; predictive minus plug-in is the "
         "effect of averaging over the posterior.",
         *boundary_measures(view),
-        "Occupied clusters: expected number of clusters with at least one point.",
+        *([] if view.linear else ["Occupied clusters: expected number of clusters with at least one point."]),
         "[[frequentist-coverage|Coverage]]: share of central 95% intervals that contain the true value of a quantity without "
-        f"labels: {listing([*view.covered, 'the largest weight'])}. A point estimate has no intervals, and so no coverage.",
-        "Clusters: adjusted Rand index and calibration error of the responsibilities on test points of known class.",
+        f"labels: {listing(quantities)}. A point estimate has no "
+        "intervals, and so no coverage.",
+        *(
+            overfit_systems.measures()
+            if view.linear
+            else [
+                "Clusters: adjusted Rand index and calibration error of the responsibilities on test points of known class."
+            ]
+        ),
         "Failures are counted: a mean is over the replicates in which the method ended, with their number beside it; a paired "
         "difference is over those in which both methods ended; where wins are counted, a failed fit loses.",
         "± is half the width of a 95% interval (Student’s t over the replicates); shares have Wilson’s interval, medians one "
@@ -117,8 +132,8 @@ def series_measures(view: View) -> list[str]:
         return []
     return [
         "A point of a series is scored given all points before it, those of the fitted part too. The posterior is that of the "
-        "fitted part throughout: its draws weigh the same at every test point, and nothing is learnt from the test. Shares of "
-        "states are those in the long run."
+        "fitted part throughout: its draws weigh the same at every test point, and nothing is learnt from the test."
+        + ("" if view.linear else " Shares of states are those in the long run.")
     ]
 
 
@@ -177,7 +192,8 @@ def selection(view: View) -> Section | None:
     section = Section(
         "selection",
         "Choosing K",
-        "On every replicate each criterion chooses among the fitted K: AIC, BIC and ICL among the fits of EM, the ELBO among "
+        "On every replicate each criterion chooses among the fitted K: "
+        f"{'AIC and BIC' if view.linear else 'AIC, BIC and ICL'} among the fits of EM, the ELBO among "
         "those of CAVI. A failed fit cannot be chosen. The loss of a choice is the best test score over K of the same method "
         "on the same replicate minus that of the choice. Choosing by the test score itself has no loss; it shows how often "
         "the true K predicts best.",
@@ -227,6 +243,8 @@ def selection(view: View) -> Section | None:
 
 def collapse(view: View) -> Section | None:
     """Failed and nearly collapsed fits, and the smallest variance."""
+    if view.linear:
+        return overfit_systems.edges(view)
     section = Section(
         "collapse",
         "Collapse",
@@ -379,9 +397,10 @@ def limits(view: View) -> Section:
                 "prior, whose mean is 1/K: a short series leaves the posterior near to that, and its intervals then miss. "
                 "Where those of Gibbs sampling miss too, it is the prior."
             ]
-            if view.ordered
+            if view.ordered and not view.linear
             else []
         ),
+        *(overfit_systems.limits() if view.linear else []),
         "A test score judges densities, not parameters or clusters; those have their own sections.",
     ]
     if overlap(view):

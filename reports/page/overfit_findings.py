@@ -10,6 +10,7 @@ import pandas as pd
 from reports.page.blocks import Bullets, Section
 from reports.page.numbers import number, percent, with_error
 from reports.page.overfit_boundary import boundaries, medians_with_n, ruled_out
+from reports.page.overfit_edge import at_the_edge
 from reports.page.overfit_view import PANELS, View, as_number, half_free, missing
 from reports.page.words import listing, sentence
 from reports.studies.overfit import summary
@@ -77,6 +78,7 @@ def findings(view: View) -> Section:
         *_losses(view),
         *boundaries(view),
         *_with_n(view),
+        *at_the_edge(view),
         *_with_k(view),
         *_selected(view),
         *_collapses(view),
@@ -218,7 +220,9 @@ def _collapses(view: View) -> Iterator[str]:
     for method, own in view.table[~view.table["method"].isin(("oracle", "cavi-plugin"))].groupby("method", sort=False):
         failed, near = own["failed"].sum(), own["near"].sum()
         nearly = " or nearly collapsed" if own["near"].notna().any() else ""
-        if failed or near:
+        if view.linear:  # degenerate estimates have sentences of their own
+            yield f"{view.label(str(method))}: {failed:.0f} of {len(own)} fits failed."
+        elif failed or near:
             rates = own.groupby("n")[["failed", "near"]].mean()
             few = rates.index.min()
             text = f"{view.label(str(method))}: {failed:.0f} of {len(own)} fits failed"

@@ -101,8 +101,13 @@ class View:
 
     @property
     def ordered(self) -> bool:
-        """Whether all data are series, and all that is fitted hidden Markov models."""
-        return all(cell.truth.stay is not None for cell in self.grid.cells)
+        """Whether all data are series, and all that is fitted models of series."""
+        return all(cell.truth.stay is not None or cell.truth.linear for cell in self.grid.cells)
+
+    @property
+    def linear(self) -> bool:
+        """Whether these are linear dynamical systems."""
+        return all(cell.truth.linear for cell in self.grid.cells)
 
     @property
     def one(self) -> str:

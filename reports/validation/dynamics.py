@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixtures.dynamics.model import LinearDynamics
+from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.rows import Rows, Sequences
 from mixtures.seeds import Rng, generator
 from reports.comparison.progress import Asked, Watch, watched
@@ -62,6 +62,7 @@ def compare(
     features: Sequence[str] = (),
     index: Sequence[str] = (),
     name: str = "series",
+    truth: Theta | None = None,
     facts: Mapping[str, Any] | None = None,
     progress: Asked = None,
     cache: bool = True,
@@ -83,6 +84,9 @@ def compare(
         Names of the features, and of the rows.
     name : str
         Name of the data.
+    truth : dict of ndarray, optional
+        Parameters that generated the data, by their names in the model and in any coordinates of the states: what is identified
+        of them is marked. They need as many states as the model has.
     facts, progress, cache, **options
         See `reports.validation.run.validate`.
 
@@ -113,6 +117,7 @@ def compare(
         progress.plan(["model", *(method for method in METHODS if method in chosen), "measure"])
         progress.tell("model", "running")
         target = SystemTarget.of_system(x, model, features)
+        true = {} if truth is None else target.identified(truth)
         progress.tell("model", "done")
         looked = time.perf_counter()
         shelf = Shelf.of(target, cache)
@@ -130,7 +135,7 @@ def compare(
             progress.tell(method, "failed" if found is None else "done")
         fitted = time.perf_counter()
         progress.tell("measure", "running")
-        measured = measure(joined, target, measure_rng)
+        measured = measure(joined, target, measure_rng, truth=true)
         for method, own in joined.items():
             series = in_time(target, own)
             measured.trees[method] = measured.trees[method].assign(series=type(measured.trees[method])(series))
@@ -142,7 +147,7 @@ def compare(
     extra["leave_future_out"] = lfo
     data = observed(target, index)
     facts = {"command": "reports.compare_dynamics(...)"} | dict(facts or {})
-    return assembled(joined, entries, target, data, measured, settings, name, facts, {}, seconds, extra)
+    return assembled(joined, entries, target, data, measured, settings, name, facts, true, seconds, extra)
 
 
 def check_methods(methods: Sequence[str]) -> tuple[str, ...]:

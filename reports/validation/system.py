@@ -99,6 +99,23 @@ class SystemTarget(Target):
         log_q = None if log_ratio is None else log_ratio + (parts.prior + parts.jacobian).reshape(shape)
         return Joined(found, kind, u, log_q, **facts)
 
+    def identified(self, theta: Theta) -> dict[str, np.ndarray]:
+        """What is compared of one theta, by name.
+
+        Raises
+        ------
+        ValueError
+            If it lacks a parameter, or one is of another shape than the model's.
+        """
+        for name in self.system.dims:
+            shape, wanted = np.shape(theta.get(name)), getattr(self.system, name).shape
+            if name not in theta or shape != wanted:
+                raise ValueError(f"truth has {name!r} of shape {shape}; expected {wanted}")
+        own = {name: np.asarray(theta[name], dtype=float) for name in self.system.dims}
+        found = identified.values(self.system, {name: v[None, None] for name, v in own.items()})
+        total = states.log_likelihood(self.x, own, self.system.diffuse).sum()
+        return {name: v[0, 0] for name, v in found.items()} | {identified.LIKELIHOOD: np.asarray(total)}
+
     def constrain(self, u: np.ndarray) -> dict[str, np.ndarray]:
         """What is compared, (n, *shape) each, from unconstrained values u (n, P)."""
         found = identified.values(self.system, self.theta(u[None]))

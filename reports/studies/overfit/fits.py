@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from mixtures import COVARIANCES, Dirichlet, Fit, Markov
+from mixtures.dynamics.fit import DynamicsFit
 from mixtures.labels import align
 from mixtures.methods import cavi, em, gibbs
 from mixtures.model import Family
 from reports.comparison.catalogue import METHODS, Options
 from reports.metrics.boundary import to_boundary
 from reports.metrics.optimum import at_mean
+from reports.studies.overfit import systems
 from reports.studies.overfit.grid import Cell
 from reports.studies.overfit.truths import Replicate, of_data_set, prior
 
@@ -39,7 +41,7 @@ TOGETHER = {"gibbs": 4, "advi": 1, "advi-fullrank": 1, "nuts": 1}
 # Enough for the predictive density and the intervals of few points, at half a second a data set.
 GIBBS = {"draws": 250, "tune": 100, "chains": 4, "walkers": 16}
 
-Outcome = Fit | Exception
+Outcome = Fit | DynamicsFit | Exception
 
 
 def fit(cell: Cell, data: Sequence[Replicate]) -> list[Outcome]:
@@ -55,10 +57,12 @@ def fit(cell: Cell, data: Sequence[Replicate]) -> list[Outcome]:
 def _fit(cell: Cell, data: Sequence[Replicate]) -> list[Outcome]:
     k = cell.k or 1
     xs = [one.x for one in data]
+    rngs = [np.random.default_rng(one.fit) for one in data]
+    if cell.truth.linear:
+        return systems.fit_each(cell.method, k, cell.restarts, xs, rngs)
     families = [_family(cell, np.asarray(x), k) for x in xs]
     series, alpha = cell.truth.stay is not None, cell.alpha or 1.0
     allocation: Any = Markov.symmetric(k, alpha, alpha) if series else Dirichlet.symmetric(k, alpha)
-    rngs = [np.random.default_rng(one.fit) for one in data]
     # one engine: which is quicker depends on how many data sets there are, and so would the last digits
     engine = "auto" if series else "plain"
     climb: dict[str, Any] = {"restarts": cell.restarts, "engine": engine}

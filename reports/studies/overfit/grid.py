@@ -17,7 +17,8 @@ Beta(a, a), Dirichlet(a, ..., a), or a Gamma density of shape a and mean 2, wher
 many `levels`.
 
 Where `stay` is given, the probability that a state stays, the truth is a hidden Markov model with such states, and so is
-what is fitted: the n points are the first part of a series, and the test is the last (`reports.studies.overfit.chains`).
+what is fitted: the n points are the first part of a series, and the test is the last (`reports.studies.overfit.chains`). The
+truth "linear" is a linear dynamical system of K latent states, and so is what is fitted (`reports.studies.overfit.systems`).
 
 A cell is one method under one setting. Its name is a digest of all that its numbers depend on, so that grids share the cells
 they have in common. The oracle and a single cluster are measured beside the methods of every block.
@@ -47,7 +48,7 @@ from reports.comparison.prepared import digest
 FORMAT = 2
 """Of the cells and their numbers: one more whenever the same cell would be measured otherwise."""
 
-PRESETS = ("quick", "small-data", "prior", "misspecified", "discrete", "hmm")
+PRESETS = ("quick", "small-data", "prior", "misspecified", "discrete", "hmm", "lds")
 
 SHAPES = ("gaussian", "heavy tails", "skew")
 """Simulated clusters with means and covariances."""
@@ -55,9 +56,18 @@ SHAPES = ("gaussian", "heavy tails", "skew")
 KINDS = ("bernoulli", "categorical", "poisson")
 """Simulated classes of features that are all of one discrete kind."""
 
-SIMULATED = (*SHAPES, *KINDS)
+LINEAR = "linear"
+"""Simulated linear dynamical systems, whose K is the number of latent states."""
+
+SIMULATED = (*SHAPES, *KINDS, LINEAR)
 
 METHODS = ("em", "map", "cavi", "gibbs", "advi", "advi-fullrank", "nuts")
+
+OF_LINEAR = ("em", "map", "cavi", "gibbs")
+"""Methods for linear dynamical systems."""
+
+LONGEST = 1000
+"""Rows of a linear dynamical system to fit at most."""
 
 BESIDE = ("oracle", "single")
 
@@ -110,6 +120,11 @@ class Truth:
     def discrete(self) -> bool:
         """Whether nothing is a number."""
         return self.name in KINDS or (self.kinds is not None and "gaussian" not in self.kinds)
+
+    @property
+    def linear(self) -> bool:
+        """Whether it is a linear dynamical system, and so is what is fitted."""
+        return self.name == LINEAR
 
     @property
     def known(self) -> bool:
@@ -343,14 +358,16 @@ def _cells(
                 raise ValueError(f"{where} contradicts itself: {k} clusters cannot be fitted to n = {n} points")
             for method, alpha in itertools.product(block["methods"], block["alpha"]):
                 if method != "map" or alpha >= 1:
-                    own = (None, ridge if covariance else 0.0) if method == "em" else (float(alpha), 0.0)
+                    own = (float(alpha), 0.0) if method != "em" else (None, ridge if covariance else 0.0)
+                    own = (None, 0.0) if truth.linear else own
                     yield Cell(truth, n, method, k, covariance, own[0], **common, reg_covar=own[1])
 
 
 def _beside(block: Mapping[str, Any], truths: list[Truth], common: Mapping[str, int], ridge: float) -> Iterator[Cell]:
     """The oracle, where there is one, and a single cluster."""
     for truth, n, covariance in _models(block, truths):
-        yield Cell(truth, n, "single", None, covariance, None, **common, reg_covar=ridge if covariance else 0.0)
+        if not truth.linear:
+            yield Cell(truth, n, "single", None, covariance, None, **common, reg_covar=ridge if covariance else 0.0)
         if truth.known:
             yield Cell(truth, n, "oracle", None, None, None, **common)
 
@@ -358,7 +375,7 @@ def _beside(block: Mapping[str, Any], truths: list[Truth], common: Mapping[str, 
 def _models(block: Mapping[str, Any], truths: list[Truth]) -> Iterator[tuple[Truth, int, str | None]]:
     """Every truth and n with the covariance structures to fit; a discrete kind has none."""
     for truth, n in itertools.product(truths, block["n"]):
-        for covariance in [None] if truth.discrete else block["covariance"]:
+        for covariance in [None] if truth.discrete or truth.linear else block["covariance"]:
             yield truth, n, covariance
 
 
@@ -367,6 +384,8 @@ def _truths(block: Mapping[str, Any], own: Mapping[str, Any], where: str) -> lis
     data = [name for name in names if name not in SIMULATED]
     if len(data) == len(names) and (stray := [key for key in OF_SIMULATED if key in own]):
         raise ValueError(f"{where} contradicts itself: {stray[0]} is of simulated truths, and {data[0]} is a data set")
+    if LINEAR in names:
+        _check_linear(block, own, where)
     for keys, kind, others in ((OF_KINDS, KINDS, "a discrete kind"), (OF_SHAPES, SHAPES, "Gaussian clusters")):
         if not set(names) & set(kind) and not data and (stray := [key for key in keys if key in own]):
             raise ValueError(f"{where} contradicts itself: {stray[0]} is of {others}, and {names[0]} is none")
@@ -383,6 +402,9 @@ def _truths(block: Mapping[str, Any], own: Mapping[str, Any], where: str) -> lis
         # without effect on a single cluster, or on a chain
         weights = None if k == 1 or stays is not None else float(imbalance)
         stay = None if stays is None else 1.0 if k == 1 else float(stays)
+        if name == LINEAR:
+            truths.append(Truth(name, d, k))
+            continue
         if name in SHAPES:
             truths += [Truth(name, d, k, None if k == 1 else float(s), weights, stay=stay) for s in block["separation"]]
             continue
@@ -390,6 +412,22 @@ def _truths(block: Mapping[str, Any], own: Mapping[str, Any], where: str) -> lis
             own_levels = levels if name == "categorical" else None
             truths.append(Truth(name, d, k, None, weights, concentration=float(a), levels=own_levels, stay=stay))
     return list(dict.fromkeys(truths))
+
+
+def _check_linear(block: Mapping[str, Any], own: Mapping[str, Any], where: str) -> None:
+    """Refuse what a linear dynamical system does not have."""
+    if stray := [key for key in ("stay", "alpha", "imbalance") if key in own or (key == "stay" and key in block)]:
+        raise ValueError(f"{where} contradicts itself: {stray[0]} is not of linear dynamical systems")
+    if len(set(block["truth"])) > 1:
+        raise ValueError(f"{where}: give linear dynamical systems a block of their own")
+    if max(block["n"]) > LONGEST:
+        raise ValueError(
+            f"{where}: n is {max(block['n'])}; expected at most {LONGEST} rows of a linear dynamical system"
+        )
+    if other := [method for method in block["methods"] if method not in OF_LINEAR]:
+        raise ValueError(
+            f"{where}: methods has {other[0]!r}; of linear dynamical systems choose from {', '.join(OF_LINEAR)}"
+        )
 
 
 @cache

@@ -14,7 +14,7 @@ from mixtures.rows import Sequences
 from mixtures.sequences import SequenceFit
 from reports.metrics.boundary import at_boundary, impossible
 from reports.metrics.recovery import recovery
-from reports.studies.overfit import chains
+from reports.studies.overfit import chains, systems
 from reports.studies.overfit.fits import fit, plug_in
 from reports.studies.overfit.grid import Cell
 from reports.studies.overfit.truths import Known, Replicate, overall, replicate
@@ -90,6 +90,9 @@ def _scores(cell: Cell, data: Replicate, outcome: Any) -> Iterator[tuple[str, di
     if isinstance(outcome, Exception):
         for method in methods:
             yield method, {"failure": f"{type(outcome).__name__}: {outcome}"}
+        return
+    if cell.truth.linear:
+        yield from systems.scores(data, outcome, cell.method)
         return
     if not isinstance(outcome, Fit):
         yield cell.method, _prediction(data, outcome) | _clusters(data, outcome)

@@ -30,6 +30,7 @@ from mixtures.families.wishart import LOG_2PI, log_student_t
 from mixtures.model import Family
 from mixtures.rows import Sequences
 from mixtures.tables import family_of
+from reports.studies.overfit import systems
 from reports.studies.overfit.chains import Chain
 from reports.studies.overfit.grid import Truth
 
@@ -174,7 +175,7 @@ class Classes:
         return self.fit.responsibilities(x)
 
 
-Known = Mixture | Classes | Chain
+Known = Mixture | Classes | Chain | systems.Linear
 
 
 def overall(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -221,6 +222,10 @@ def replicate(truth: Truth, n: int, test: int, seed: int, number: int) -> Replic
         order = np.random.default_rng(fitted).permutation(len(x))
         rest = order[n:]
         return Replicate(x[order[:n]], x[rest], None if labels is None else labels[rest], None, fit, draws)
+    if truth.linear:
+        assert truth.k is not None
+        linear, past, held = systems.drawn(truth.k, truth.d, n, test, np.random.default_rng(fitted))
+        return Replicate(Sequences(past), held, None, linear, fit, draws)
     mixture = _known(truth, seed, number)
     if isinstance(mixture, Chain):
         past, state = mixture.before(n, fitted)

@@ -1,0 +1,85 @@
+"""The page of an overfitting study of linear dynamical systems: what differs from that of mixtures."""
+
+from __future__ import annotations
+
+from reports.page.blocks import Cell, Section, Table, value
+from reports.page.numbers import percent
+from reports.page.overfit_edge import EDGES, by_method
+from reports.page.overfit_figures import add
+from reports.page.overfit_view import View
+from reports.studies.overfit.systems import PERSISTENCE, SIGNAL, STEPS
+
+
+def design(view: View) -> list[tuple[str, str]]:
+    """Return what the truths are."""
+    if not view.linear:
+        return []
+    return [
+        (
+            "Systems",
+            f"random turns of K states, all eigenvalues of modulus {PERSISTENCE:g}; variance of the signal over that of "
+            "the noise "
+            f"{SIGNAL:g}",
+        ),
+        ("Fitted", f"A, C, Q and R, all free; the first state is N(0, I); at most {STEPS} passes of EM and CAVI"),
+    ]
+
+
+def starts(view: View) -> str:
+    """Return where ascents begin."""
+    return "by canonical variates and at random" if view.linear else "k-means++"
+
+
+def measures() -> list[str]:
+    """Return what is measured of estimates."""
+    return [
+        f"Degenerate estimates: {EDGES['near']}, or {EDGES['boundary']}. Of draws both are about their median, of CAVI "
+        "about the "
+        "parameters at the mean of q for the plug-in density."
+    ]
+
+
+def limits() -> list[str]:
+    """Return what the page cannot say of such systems."""
+    return [
+        f"All true eigenvalues have modulus {PERSISTENCE:g}: near the unit circle, where an estimate crosses it easily. A "
+        "fit that "
+        "explodes can still forecast one step ahead, which is all that is scored.",
+        f"EM climbs along ridges for long; after {STEPS} passes a fit is taken as it is, and more passes would overfit more.",
+    ]
+
+
+def edges(view: View) -> Section | None:
+    """Return the shares of degenerate estimates against n."""
+    section = Section(
+        "collapse",
+        "Degenerate estimates",
+        "Of few rows the likelihood is highest where a noise vanishes, as if a combination of features were known "
+        "exactly, or where "
+        "states explode. A prior prevents the first and pulls back from the second.",
+    )
+    fits = view.table[~view.table["method"].isin(("oracle", "cavi-plugin"))]
+    if fits.empty:
+        return None
+    for measure, what in EDGES.items():
+        add(view, section, fits, "n", measure, "share of fits", share=True, caption=f"Share of fits with {what}.")
+    rows = []
+    for method, every in by_method(view):
+        for n, own in every.groupby("n"):
+            ended = own["smallest_variance"].dropna()
+            shares = [own[measure].dropna() for measure in EDGES]
+            rows.append(
+                [Cell(view.label(method), method=method), value(float(n)), value(len(own)), value(own["failed"].sum()),
+                 *(Cell(percent(s.mean()), s.mean()) if len(s) else value(None) for s in shares),
+                 value(ended.median() if len(ended) else None), value(own["converged"].mean())]
+            )  # fmt: skip
+    columns = ["method", "n", "fits", "failed", "variance near zero", "eigenvalue at or beyond 1", "median smallest variance",
+               "share that converged"]  # fmt: skip
+    section.blocks.append(
+        Table(
+            "Degenerate estimates over all settings of one n; variances relative to the smallest true one",
+            columns,
+            rows,
+        )
+    )
+    return section
