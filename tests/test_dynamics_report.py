@@ -123,6 +123,7 @@ def test_the_page_has_the_system_in_time(compared, tmp_path):
     text = write(view, [section])
     assert {"signal", "innovations"} <= set(re.findall(r'id="fig-([a-z]+)"', text))
     assert "z_t = A z_(t-1) + N(0, Q)" in text
+    assert view.subtitle.startswith("A linear dynamical system with 2 free numbers")
     assert "Ljung and Box" in text
     assert "density of the next row" in text
     assert "every row from step 9 on is predicted" in text

@@ -50,7 +50,8 @@ class ValidationView(View):
         model, data = self.manifest["model"], self.manifest["data"]
         methods = ", ".join(self.label(m) for m in self.methods)
         observed = f" and {counted(data['n'], 'observed value')}" if data["n"] else ""
-        return f"A PyMC model with {counted(model['n_parameters'], 'free number')}{observed}; posteriors by {methods}."
+        what = "linear dynamical system" if "dynamics" in self.manifest else "PyMC model"
+        return f"A {what} with {counted(model['n_parameters'], 'free number')}{observed}; posteriors by {methods}."
 
     @property
     def at_a_glance(self) -> str:
