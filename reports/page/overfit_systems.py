@@ -65,11 +65,11 @@ def edges(view: View) -> Section | None:
         add(view, section, fits, "n", measure, "share of fits", share=True, caption=f"Share of fits with {what}.")
     rows = []
     for method, every in by_method(view):
-        for n, own in every.groupby("n"):
+        for _, own in every.groupby("n"):
             ended = own["smallest_variance"].dropna()
             shares = [own[measure].dropna() for measure in EDGES]
             rows.append(
-                [Cell(view.label(method), method=method), value(float(n)), value(len(own)), value(own["failed"].sum()),
+                [Cell(view.label(method), method=method), value(own["n"].iloc[0]), value(len(own)), value(own["failed"].sum()),
                  *(Cell(percent(s.mean()), s.mean()) if len(s) else value(None) for s in shares),
                  value(ended.median() if len(ended) else None), value(own["converged"].mean())]
             )  # fmt: skip

@@ -108,9 +108,11 @@ class SystemTarget(Target):
             If it lacks a parameter, or one is of another shape than the model's.
         """
         for name in self.system.dims:
-            shape, wanted = np.shape(theta.get(name)), getattr(self.system, name).shape
-            if name not in theta or shape != wanted:
-                raise ValueError(f"truth has {name!r} of shape {shape}; expected {wanted}")
+            wanted = getattr(self.system, name).shape
+            if name not in theta:
+                raise ValueError(f"truth has no {name!r}; expected one of shape {wanted}")
+            if np.shape(theta[name]) != wanted:
+                raise ValueError(f"truth has {name!r} of shape {np.shape(theta[name])}; expected {wanted}")
         own = {name: np.asarray(theta[name], dtype=float) for name in self.system.dims}
         found = identified.values(self.system, {name: v[None, None] for name, v in own.items()})
         total = states.log_likelihood(self.x, own, self.system.diffuse).sum()

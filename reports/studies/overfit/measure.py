@@ -176,7 +176,7 @@ def _smallest_variance(data: Replicate, fit: Fit) -> dict[str, float]:
 
 def _coverage(data: Replicate, fit: Fit) -> dict[str, float]:
     """Share of the central 95% intervals that hold the truth, of quantities that need no labels."""
-    truth = data.truth
+    truth: Any = data.truth
     if truth is None:
         return {}
     rng = np.random.default_rng(data.draws)

@@ -175,7 +175,7 @@ class Classes:
         return self.fit.responsibilities(x)
 
 
-Known = Mixture | Classes | Chain | systems.Linear
+Known = Mixture | Classes | Chain
 
 
 def overall(weights: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -196,7 +196,7 @@ class Replicate:
         Points to fit and to test on; of a series the points to fit as `mixtures.rows.Sequences`.
     labels : ndarray, shape (T,), or None
         Classes of the test points, where they are known.
-    truth : Mixture, Classes, Chain or None
+    truth : Mixture, Classes, Chain, Linear or None
     fit, draws : numpy.random.SeedSequence
         Of the starts of a fit, and of draws from its posterior.
     """
@@ -204,7 +204,7 @@ class Replicate:
     x: Any
     test: np.ndarray
     labels: np.ndarray | None
-    truth: Known | None
+    truth: Known | systems.Linear | None
     fit: np.random.SeedSequence
     draws: np.random.SeedSequence
 
