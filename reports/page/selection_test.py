@@ -27,7 +27,7 @@ def bootstrap(view: View) -> Section | None:
         "Bootstrap likelihood ratio test",
         f"LR is twice what the log likelihood gains from one cluster more. For each K, {plan.replicates} data sets of as many "
         f"points were drawn from EM’s fit, and K and K + 1 clusters were fitted to each from {_starts(plan.starts)} (to the "
-        f"data from {_starts(view.manifest['restarts'])}). p is the share whose LR is at least that of the data, the data "
+        f"data from {view.manifest['restarts']}). p is the share whose LR is at least that of the data, the data "
         f"themselves counted; K is rejected where p ≤ {plan.level:g}.",
     )
     section.blocks.append(Bullets([*verdicts(view)]))
