@@ -270,6 +270,26 @@ def test_pass_of_cavi_is_the_integral_over_everything_latent(noise):
     assert one_pass(model, Data(x), tuple(at)).log_z == pytest.approx(integral, abs=1e-8)
 
 
+def test_moments_of_a_pass_are_those_of_the_smoothed_states():
+    """Sums over steps of E[y u^T], with what is known of A and m0 taken off; of both sequences."""
+    x, truth = a_series(14, missing=0)
+    x = Sequences(x, [8, 6])
+    model = LinearDynamics([[NAN, 0.3], [NAN, NAN]], TRUTH["emission"], "full", "full", [0.5, NAN], "full")
+    truth = truth | {"initial_mean": np.array([0.5, -0.2]), "transition": np.array([[0.9, 0.3], [-0.2, 0.7]])}
+    moves, _, begins = one_pass(model, Data(x), model.at(truth)).s
+    found, A, m0 = states.smooth(x, truth), np.array([[0, 0.3], [0, 0]]), np.array([0.5, 0])
+    second = found.covariance + found.mean[:, :, None] * found.mean[:, None]
+    after = np.delete(np.arange(14), [0, 8])
+    cross = found.pairs[after - 1] + found.mean[after][:, :, None] * found.mean[after - 1][:, None]
+    u, yu = second[after - 1], cross - A @ second[after - 1]
+    yy = second[after] - A @ cross.swapaxes(1, 2) - cross @ A.T + A @ u @ A.T
+    for value, expected in zip(moves, (12, yy.sum(0), yu.sum(0), u.sum(0)), strict=True):
+        np.testing.assert_allclose(value, expected, atol=1e-10)
+    first, gaps = found.covariance[[0, 8]], found.mean[[0, 8]] - m0
+    np.testing.assert_allclose(begins.yy, first.sum(0) + gaps.T @ gaps, atol=1e-10)
+    np.testing.assert_allclose(begins.yu[:, 0], gaps.sum(0), atol=1e-10)
+
+
 def grid(prior, n=40):
     """Logarithms of a variance on a grid, with the log prior density of each."""
     half, rate = prior.dof / 2, prior.scale[0, 0] / 2
@@ -541,6 +561,10 @@ def test_data_far_from_zero_give_the_same_fit(nile):
     assert fits[0].bound[-1] == pytest.approx(fits[1].bound[-1], abs=1e-4)
 
 
+def prior_of(D, U, dof=5.0, scale=1.0):
+    return Prior(np.zeros((D, U)), np.eye(U), dof, scale * np.eye(D))
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -565,12 +589,44 @@ def test_data_far_from_zero_give_the_same_fit(nile):
         (lambda x: log_likelihood([1.0, NAN], at(local_linear_trend(), 1, 1, 1), "diffuse"), "do not determine the 2 diffuse"),
         (lambda x: states.forecast(x, TRUTH, 0), "at least one step"),
         (lambda x: cavi.fit(x, OPTIMISED["single entries known"][0], rng=0), "no conjugate prior"),
+        (lambda x: em.fit(x[:1], LinearDynamics.latent(1, 2), rng=0), "has 1 row, no more than the 1 state"),
+        (lambda x: em.fit(np.full(30, 5.0), local_level(), rng=0), "feature 0 is 5 in every row"),
+        (lambda x: em.fit(1e200 * x, LinearDynamics.latent(1, 2), rng=0), "give it in other units"),
+        (lambda x: em.fit(x, "local-level", rng=0), "model is 'local-level'; expected a LinearDynamics"),
+        (lambda x: cavi.fit(x, "local-level", rng=0), "model is 'local-level'; expected a LinearDynamics"),
+        (lambda x: em.fit(x, LinearDynamics.latent(2, 2), rng=0, init={"transition": np.eye(2)}), "theta has no 'emission'"),
+        (lambda x: LinearDynamics.latent(1, 1, start="stationary"), "M-step has no closed form"),
+        (lambda x: autoregression(2, start="stationary"), "M-step has no closed form"),
+        (lambda x: seasonal("x"), "period is 'x'"),
+        (lambda x: states.smooth(np.where(x > 0, np.inf, x), TRUTH), "infinities"),
+        (lambda x: states.smooth(x[:, :1], TRUTH), "x has 1 features; the emission has 2"),
+        (lambda x: states.smooth(x, TRUTH | {"state_covariance": np.array([[1, 2], [2, 1.0]])}), "smallest eigenvalue is -1"),
+        (lambda x: states.smooth(x, TRUTH | {"observation_covariance": np.zeros((2, 2))}), "not positive definite"),
+        (lambda x: states.smooth(x, TRUTH | {"transition": np.eye(3)}), r"'emission' of shape .2, 2.; expected .2, 3."),
+        (lambda x: states.smooth(x, TRUTH | {"transition": np.full((2, 2), NAN)}), "no finite numbers"),
+        (lambda x: LinearDynamics.latent(2, 2, priors={"transition": 1}), "expected a mixtures.dynamics.Prior"),
+        (lambda x: LinearDynamics.latent(2, 2, priors={"transition": prior_of(3, 3)}), "mean of shape .3, 3."),
+        (lambda x: LinearDynamics.latent(2, 2, priors={"transition": prior_of(2, 2, dof=0.5)}), "expected more than 1"),
+        (lambda x: LinearDynamics.latent(2, 2, priors={"emission": prior_of(2, 2, scale=-1)}), "scale that is not positive"),
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_in_one_line(call, said):
     with pytest.raises(ValueError, match=said) as refused:
         call(a_series()[0])
     assert "\n" not in str(refused.value)
+
+
+def test_a_stationary_start_has_the_moments_that_the_transition_leaves(nile):
+    theta = at(autoregression(2), 100.0, 2000.0, 0) | {"transition": np.array([[0.5, 0.2], [1, 0]])}
+    x = nile - nile.mean()
+    r0 = (
+        2000 * 0.8 / (1.2 * (0.8**2 - 0.5**2))
+    )  # variance of an autoregression of order two (Hamilton 1994, section 3.4)
+    first = states.filter_(x, theta, "stationary")
+    assert first.spread[0].item() == pytest.approx(r0 + 100)
+    P0 = r0 * np.array([[1, 0.5 / 0.8], [0.5 / 0.8, 1]])
+    known = theta | {"initial_mean": np.zeros(2), "initial_covariance": P0}
+    assert log_likelihood(x, theta, "stationary") == pytest.approx(log_likelihood(x, known))
 
 
 def test_a_row_of_which_nothing_was_seen_is_a_step():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mixtures.dynamics.checks import check_model
 from mixtures.dynamics.climbing import ascend
 from mixtures.dynamics.fit import DynamicsFit
 from mixtures.dynamics.model import LinearDynamics
@@ -59,6 +60,7 @@ def fit(x: Rows, model: LinearDynamics, *, rng: Rng, **climb: Any) -> DynamicsFi
         Of kind "variational". Its bound is a lower bound on log p(x) in nats; of a diffuse start, which has no normalised
         density, on the log of the likelihood under a flat one integrated over the priors.
     """
+    check_model(model)
     model = model.with_prior(x)
     ascent = ascend(step, x, model, rng=rng, **climb)
     q = tuple(own if part.settled else part.posterior(own) for part, own in zip(model.parts, ascent.s, strict=True))

@@ -2,11 +2,95 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from mixtures.dynamics.model import LinearDynamics
+from mixtures.dynamics.model import NEGATIVE, LinearDynamics, Theta
 from mixtures.engines.kalman import Data, as_data
 from mixtures.rows import Rows
+
+# Values beyond which squares overflow.
+LARGEST = 1e140
+
+
+def check_model(model: LinearDynamics) -> None:
+    """Refuse what is no model.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not isinstance(model, LinearDynamics):
+        raise ValueError(
+            f"model is {model!r:.40}; expected a LinearDynamics, such as mixtures.dynamics.structure('local-level')"
+        )
+
+
+def check_moving(data: Data, model: LinearDynamics) -> None:
+    """Refuse features that never change, whose noise maximum likelihood would put at zero.
+
+    Raises
+    ------
+    ValueError
+    """
+    x = data.x.x
+    constant = (np.nanmax(x, axis=0) == np.nanmin(x, axis=0)) & np.isnan(np.diag(model.observation_covariance))
+    if constant.any():
+        feature = int(np.flatnonzero(constant)[0])
+        raise ValueError(
+            f"feature {feature} is {np.nanmax(x[:, feature]):g} in every row, which leaves no noise to estimate; leave it out, "
+            "or use map or cavi, whose priors are proper"
+        )
+
+
+def check_theta(theta: Theta, model: LinearDynamics | None = None) -> None:
+    """Refuse parameters that lack a name, do not fit together or into the model, or are no numbers or no covariances.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not isinstance(theta, Mapping):
+        raise ValueError(f"theta is a {type(theta).__name__}; expected a dict of arrays by name")
+    for name in ("transition", "emission", "state_covariance", "observation_covariance"):
+        if name not in theta:
+            raise ValueError(f"theta has no {name!r}; expected {', '.join(LinearDynamics.dims)}")
+    H, D = (len(theta["transition"]), np.shape(theta["emission"])[-2]) if np.ndim(theta["emission"]) > 1 else (0, 0)
+    H, D = (H, D) if model is None else (model.H, model.D)
+    sizes = {"state": H, "state_": H, "feature": D, "feature_": D}
+    for name, dims in LinearDynamics.dims.items():
+        if name not in theta:
+            continue
+        value, expected = np.asarray(theta[name]), tuple(sizes[dim] for dim in dims)
+        if value.shape[-len(expected) :] != expected or value.ndim > len(expected) + (name == "emission"):
+            raise ValueError(f"theta has {name!r} of shape {value.shape}; expected {expected}")
+        if not np.isfinite(value).all():
+            raise ValueError(f"theta has {name!r} with entries that are no finite numbers")
+        if name.endswith("covariance"):
+            _check_covariance(name, value)
+
+
+def _check_covariance(name: str, S: np.ndarray) -> None:
+    values = np.linalg.eigvalsh(S)
+    if name == "observation_covariance" and not values[0] > 0:
+        raise ValueError(f"{name} is not positive definite: its smallest eigenvalue is {values[0]:.3g}")
+    if values[0] < -NEGATIVE * max(values[-1], 0):
+        raise ValueError(f"{name} is not positive semi-definite: its smallest eigenvalue is {values[0]:.3g}")
+
+
+def finite(x: Rows) -> Data:
+    """The sequences of x.
+
+    Raises
+    ------
+    ValueError
+        If x holds infinities.
+    """
+    data = as_data(x)
+    if np.isinf(data.x.x).any():
+        raise ValueError("x holds infinities; expected numbers, and NaN where a value is missing")
+    return data
 
 
 def checked(x: Rows, model: LinearDynamics, fitted: bool = True) -> Data:
@@ -17,12 +101,13 @@ def checked(x: Rows, model: LinearDynamics, fitted: bool = True) -> Data:
     ValueError
         If x holds infinities or nothing at all, has another number of features than the model, or too few rows for its states.
     """
-    data = as_data(x)
+    check_model(model)
+    data = finite(x)
     x = data.x
     if x.shape[1] != model.D:
         raise ValueError(f"x has {x.shape[1]} features; the model has {model.D}")
-    if np.isinf(x.x).any():
-        raise ValueError("x holds infinities; expected numbers, and NaN where a value is missing")
+    if np.nanmax(np.abs(x.x), initial=0) > LARGEST:
+        raise ValueError(f"x holds values beyond {LARGEST:g} in size; give it in other units")
     if model.loadings is not None and len(model.loadings) != len(x):
         raise ValueError(f"emission is known at {len(model.loadings)} rows; x has {len(x)}")
     if not fitted:
@@ -34,7 +119,8 @@ def checked(x: Rows, model: LinearDynamics, fitted: bool = True) -> Data:
     longest = int(x.lengths.max())
     if longest <= model.H:
         raise ValueError(
-            f"the longest sequence has {longest} rows, no more than the {model.H} states; give more rows, or fewer states"
+            f"the longest sequence has {longest} {'row' if longest == 1 else 'rows'}, no more than the {model.H} "
+            f"{'state' if model.H == 1 else 'states'}; give more rows, or fewer states"
         )
     if seen <= n:
         raise ValueError(f"x holds {seen} values for {n} free parameters; give more rows, or a smaller model")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mixtures.ascent.climb import Callback, Runs, climb
-from mixtures.dynamics.checks import checked
+from mixtures.dynamics.checks import check_theta, checked
 from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.dynamics.passes import At, State, one_pass
 from mixtures.dynamics.starts import starts
@@ -109,6 +109,8 @@ def ascend(
         )
     data = checked(x, model)
     given = [init] if isinstance(init, dict) else init
+    for theta in given or ():
+        check_theta(theta, model)
     begins = starts(model, data, restarts, rng) if given is None else [model.at(theta) for theta in given]
     s = np.stack([_flat(one_pass(model, data, at).s)[None] for at in begins])
     n = float(len(data.x))

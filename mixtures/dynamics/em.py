@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mixtures.dynamics.checks import check_model, check_moving, checked
 from mixtures.dynamics.climbing import ascend
 from mixtures.dynamics.fit import DynamicsFit, point
 from mixtures.dynamics.model import LinearDynamics
@@ -54,8 +55,11 @@ def fit(x: Rows, model: LinearDynamics, *, rng: Rng, prior: bool = False, **clim
     DynamicsFit
         Of kind "point".
     """
+    check_model(model)
     if prior:
         model = model.with_prior(x)
+    else:
+        check_moving(checked(x, model), model)
     ascent = ascend(map_step if prior else step, x, model, rng=rng, **climb)
     at, _ = (map_step if prior else step)(model, ascent.s)
     return point("map" if prior else "em", model, at, ascent)

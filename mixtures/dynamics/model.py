@@ -33,6 +33,11 @@ STRUCTURES = ("full", "diagonal", "isotropic")
 # Eigenvalue of a covariance, over its largest, below which it is negative by more than rounding.
 NEGATIVE = 1e-10
 
+STATIONARY = (
+    "a stationary start ties m0 and P0 to the transition, for which an M-step has no closed form: fit with another start, and "
+    "take start='stationary' in the functions of given parameters, such as mixtures.dynamics.filter_"
+)
+
 
 @dataclass(frozen=True)
 class LinearDynamics:
@@ -135,6 +140,9 @@ class LinearDynamics:
             ("initial_mean", m0), ("initial_covariance", P0), ("diffuse", diffuse), ("common", common),
         ):  # fmt: skip
             object.__setattr__(self, name, value)
+        for name, part in zip(("transition", "emission", "initial"), self.parts, strict=True):
+            if part.prior is not None:
+                _check_prior(name, part)
 
     @classmethod
     def latent(
@@ -164,6 +172,8 @@ class LinearDynamics:
         """
         if H < 1 or D < 1:
             raise ValueError(f"H is {H} and D {D}; expected at least one state and one feature")
+        if start == "stationary":
+            raise ValueError(STATIONARY)
         if start not in ("free", "known", "diffuse"):
             raise ValueError(f"start is {start!r}; expected free, known or diffuse")
         free = start == "free"
@@ -361,6 +371,30 @@ class LinearDynamics:
             return Rows(B, Sigma, prior, common=name in self.common)
         whole = np.isnan(own).all() or not np.isnan(own).any()
         return (Joint if whole and np.all(free == free.any(0)) else Entries)(B, Sigma, prior)
+
+
+def _check_prior(name: str, part: Regression) -> None:
+    """Refuse a prior that has no density, or is not of the regression's shapes."""
+    prior, (D, U), m = part.given, part.B.shape, len(part.noisy)
+    if not isinstance(prior, Prior):
+        raise ValueError(f"the prior of {name!r} is {prior!r:.40}; expected a mixtures.dynamics.Prior")
+    for what, value, shape in (
+        ("mean", prior.mean, (D, U)),
+        ("precision", prior.precision, (U, U)),
+        ("scale", prior.scale, (D, D)),
+    ):
+        if np.shape(value) != shape or not np.isfinite(value).all():
+            raise ValueError(
+                f"the prior of {name!r} has a {what} of shape {np.shape(value)}; expected finite numbers of shape {shape}"
+            )
+    own = np.diag(np.diag(prior.scale)) if isinstance(part, Rows) else prior.scale
+    noises = own[:1, :1] if isinstance(part, Rows) and part.common else part.inner(own)
+    for what, value in (("precision", prior.precision), ("scale", noises)):
+        if len(value) and not np.linalg.eigvalsh(value)[0] > 0:
+            raise ValueError(f"the prior of {name!r} has a {what} that is not positive definite")
+    least = 0 if isinstance(part, Rows) else m - 1
+    if not prior.dof > least:
+        raise ValueError(f"the prior of {name!r} has {prior.dof:g} degrees of freedom; expected more than {least}")
 
 
 def _weak(part: Regression, variances: np.ndarray) -> Prior:

@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import solve_discrete_lyapunov
 
+from mixtures.dynamics.checks import check_theta, finite
 from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.engines import backwards, kalman
-from mixtures.engines.kalman import System, as_data
+from mixtures.engines.kalman import Data, System, as_data
 from mixtures.rows import Rows
 
 STARTS = ("known", "free", "diffuse", "stationary")
@@ -78,8 +79,10 @@ def system(theta: Theta, start: Start = "known") -> System:
     Raises
     ------
     ValueError
-        If the start is none of these, or stationary where the transition has no stationary distribution.
+        If the start is none of these, or stationary where the transition has no stationary distribution, or the parameters do
+        not fit together.
     """
+    check_theta(theta)
     A, Q = theta["transition"], theta["state_covariance"]
     H = len(A)
     diffuse = np.zeros(H, bool)
@@ -102,6 +105,17 @@ def system(theta: Theta, start: Start = "known") -> System:
     return System(A, Q, theta["emission"], theta["observation_covariance"], m0, P0, np.eye(H)[:, diffuse])
 
 
+def _posed(x: Rows, theta: Theta, start: Start) -> tuple[Data, System]:
+    """The sequences, and the system that they are seen through."""
+    data, own = finite(x), system(theta, start)
+    D = own.C.shape[-2]
+    if data.x.shape[1] != D:
+        raise ValueError(f"x has {data.x.shape[1]} features; the emission has {D}")
+    if own.C.ndim == 3 and len(own.C) != len(data.x):
+        raise ValueError(f"emission is known at {len(own.C)} rows; x has {len(data.x)}")
+    return data, own
+
+
 def start_of(model: LinearDynamics) -> Start:
     """The start of a model, as `system` takes it."""
     return model.diffuse
@@ -115,7 +129,7 @@ def diffuse_constant(x: Rows, start: Start, H: int) -> float:
 
 def filter_(x: Rows, theta: Theta, start: Start = "known") -> Filtered:
     """Moments of states and rows given what came before."""
-    data, own = as_data(x), system(theta, start)
+    data, own = _posed(x, theta, start)
     steps, H = kalman.collapse(data, own), len(own.A)
     parts = [kalman.track(steps, rows, own) for rows in data.x.slices()]
     mean = np.concatenate([part.mean for part in parts])
@@ -132,7 +146,7 @@ def filter_(x: Rows, theta: Theta, start: Start = "known") -> Filtered:
 
 def smooth(x: Rows, theta: Theta, start: Start = "known") -> States:
     """Moments of states given all rows."""
-    data, own = as_data(x), system(theta, start)
+    data, own = _posed(x, theta, start)
     found = backwards.smooth(data, own, each=True)
     signal = (own.C @ found.mean[:, :, None])[..., 0]
     return States(found.log_z, found.mean, found.V, found.pairs, signal, own.C @ found.V @ own.C.swapaxes(-1, -2))
@@ -140,7 +154,7 @@ def smooth(x: Rows, theta: Theta, start: Start = "known") -> States:
 
 def log_steps(x: Rows, theta: Theta, start: Start = "known") -> np.ndarray:
     """log p(x_t | x_1 .. x_(t-1), theta) of each row in nats, (N,); of a diffuse start see `Filtered`."""
-    data, own = as_data(x), system(theta, start)
+    data, own = _posed(x, theta, start)
     steps = kalman.collapse(data, own)
     return np.concatenate([kalman.track(steps, rows, own).log_z for rows in data.x.slices()])
 
@@ -179,7 +193,7 @@ def forecast(x: Rows, theta: Theta, h: int, start: Start = "known") -> tuple[np.
     """
     if h < 1:
         raise ValueError(f"h is {h}; expected at least one step")
-    data, own = as_data(x), system(theta, start)
+    data, own = _posed(x, theta, start)
     if own.C.ndim == 3:
         raise ValueError("the emission differs from row to row, and those to come are not known")
     steps, D = kalman.collapse(data, own), len(own.C)
@@ -212,7 +226,7 @@ def simulate(theta: Theta, T: int, rng: np.random.Generator, start: Start = "kno
 
 def draw(x: Rows, theta: Theta, rng: np.random.Generator, start: Start = "known") -> np.ndarray:
     """States (N, H) drawn given all rows, by forward filtering and backward sampling (Carter & Kohn 1994)."""
-    data, own = as_data(x), system(theta, start)
+    data, own = _posed(x, theta, start)
     u, v = rng.standard_normal((len(data.x), len(own.A))), rng.standard_normal((len(data.x.lengths), own.E.shape[1]))
     return backwards.draw(data, own, u, v)
 

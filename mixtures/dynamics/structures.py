@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mixtures.dynamics.model import LinearDynamics
+from mixtures.dynamics.model import STATIONARY, LinearDynamics
 
 NAN = float("nan")
 
@@ -46,9 +46,7 @@ def seasonal(period: int, **others: Any) -> LinearDynamics:
     **others
         Further arguments of `LinearDynamics`.
     """
-    if int(period) != period or period < 2:
-        raise ValueError(f"period is {period}; expected a whole number of rows, at least 2")
-    s = int(period)
+    s = _whole("period", period, 2)
     A = np.zeros((s, s))
     A[0, 0], A[1, 1:] = 1, -1
     A[np.arange(2, s), np.arange(1, s - 1)] = 1
@@ -70,12 +68,11 @@ def autoregression(p: int, **others: Any) -> LinearDynamics:
     **others
         Further arguments of `LinearDynamics`, such as ``observation_covariance`` for a noise that is known.
     """
-    if int(p) != p or p < 1:
-        raise ValueError(f"p is {p}; expected a whole number, at least 1")
-    A = np.eye(int(p), k=-1)
+    p = _whole("p", p, 1)
+    A = np.eye(p, k=-1)
     A[0] = NAN
-    start = {"diffuse": False, "initial_mean": np.full(int(p), NAN), "initial_covariance": "diagonal"}
-    return _structural(f"autoregression({p})", A, np.eye(1, int(p)), [NAN, *[0] * (int(p) - 1)], **start | others)
+    start = {"diffuse": False, "initial_mean": np.full(p, NAN), "initial_covariance": "diagonal"}
+    return _structural(f"autoregression({p})", A, np.eye(1, p), [NAN, *[0] * (p - 1)], **start | others)
 
 
 def random_regression(X: np.ndarray, **others: Any) -> LinearDynamics:
@@ -131,7 +128,16 @@ def structure(name: str, *arguments: Any, **others: Any) -> LinearDynamics:
         raise ValueError(f"{name}: {str(error).partition('() ')[2] or error}") from error
 
 
+def _whole(name: str, value: Any, least: int) -> int:
+    """A whole number that is large enough."""
+    if not isinstance(value, int | float | np.number) or value != np.floor(value) or not least <= value < np.inf:
+        raise ValueError(f"{name} is {value!r:.40}; expected a whole number, at least {least}")
+    return int(value)
+
+
 def _structural(name: str, A: Any, C: Any, variances: list[float], **others: Any) -> LinearDynamics:
+    if others.get("start") == "stationary":
+        raise ValueError(STATIONARY)
     given: dict[str, Any] = {
         "state_covariance": np.diag(variances),
         "observation_covariance": "diagonal",

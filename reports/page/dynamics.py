@@ -170,7 +170,7 @@ def prediction(view: ValidationView) -> list[Table | Notice]:
         )
     named = view.label(base) if base else ""
     caption = (
-        f"Prediction. [[total variation|Total variation]] between each method's density of the next row and that of {named}, "
+        f"Prediction. Total variation between each method's density of the next row and that of {named}, "
         f"the largest of all features; for {named} itself that of two halves of its draws. At {LIMIT} the probabilities of no "
         f"event differ by more than {LIMIT}. Last, the leave-future-out score ± standard error, in nats a row"
         if base
