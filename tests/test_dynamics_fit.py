@@ -23,6 +23,7 @@ from mixtures.dynamics import (
     states,
     structure,
 )
+from mixtures.dynamics.fit import DynamicsFit
 from mixtures.dynamics.joint import Joint
 from mixtures.dynamics.passes import one_pass
 from mixtures.dynamics.regression import Expected, Moments, Prior
@@ -495,6 +496,20 @@ def test_steps_add_up_to_the_likelihood():
     np.testing.assert_allclose(states.log_likelihood(x, truth), [steps[:12].sum(), steps[12:].sum()], rtol=1e-12)
     ahead = states.log_likelihood(x.x[:7], truth) - states.log_likelihood(x.x[:6], truth)
     assert steps[6] == pytest.approx(ahead.item(), abs=1e-10)
+
+
+def test_what_is_averaged_over_draws_has_the_moments_of_their_mixture():
+    x, truth = a_series(12)
+    other = truth | {"transition": np.array([[0.2, 0.0], [0.0, -0.4]])}
+    posterior = {name: np.stack([truth[name], other[name]])[None] for name in truth}
+    fit = DynamicsFit("gibbs", "mcmc", LinearDynamics.latent(2, 2), posterior, Sequences(x), np.empty(0), True, {})
+    (a, P), (b, R) = (states.forecast(x, theta, 2) for theta in (truth, other))
+    mean, covariance = fit.forecast(2)
+    np.testing.assert_allclose(mean, (a + b) / 2)
+    gap = (a - b) / 2
+    np.testing.assert_allclose(covariance, (P + R) / 2 + gap[..., :, None] * gap[..., None, :])
+    densities = [np.exp(states.log_steps(x, theta)) for theta in (truth, other)]
+    np.testing.assert_allclose(np.exp(fit.filtered().log_z), np.mean(densities, axis=0))
 
 
 def test_innovations_of_the_truth_are_standard_normal():
