@@ -98,6 +98,7 @@ def test_the_numbers_are_the_same(executor, rng):
     pd.testing.assert_frame_equal(own, other, rtol=1e-9)
 
 
+@pytest.mark.pictures
 def test_the_page_is_the_same(executor, rng):
     results = reports.compare(three_clusters(60, rng, separation=5.0), 3, rng=rng, methods=["em", "cavi"]).results
     recorder = Recorder(executor)

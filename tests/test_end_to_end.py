@@ -86,6 +86,7 @@ def test_chains_are_brought_to_one_labelling(result):
     assert result.results.manifest["relabelling"]["gibbs"]["switched"] is None  # it exchanges names on purpose
 
 
+@pytest.mark.pictures
 def test_the_page_of_the_saved_folder_is_the_same(result, tmp_path):
     folder = result.save(tmp_path / "out")
     page = (folder / "report.html").read_text(encoding="utf-8")
