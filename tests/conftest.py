@@ -14,32 +14,14 @@ from mixtures.datasets import DataError, load
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # the same numbers, compiled in a third of the time
 
 SLOW = {
-    *(
-        "bench",
-        "bench_hmm",
-        "bench_nuts",
-        "beside",
-        "calibrate_own",
-        "calibration",
-        "cli",
-        "compared_families",
-        "comparison",
-    ),
-    *(
-        "conformance",
-        "dask",
-        "dynamics_gibbs",
-        "dynamics_report",
-        "end_to_end",
-        "engine_jax",
-        "evidence",
-        "examples",
-        "extra",
-    ),
-    *("gibbs", "layout", "missing", "models", "notebooks", "overfit", "overfit_discrete", "overfit_series", "page"),
-    *("posteriordb", "prediction", "processes", "profiles", "selection", "sequences", "sequences_report", "signals"),
-    *("validation", "verdicts", "whole"),
-}
+    "bench", "bench_hmm", "bench_nuts", "beside", "bootstrap", "calibrate_own", "calibration", "cli",
+    "compared_families", "comparison", "conformance", "dask", "dynamics_fit", "dynamics_gibbs",
+    "dynamics_report", "dynamics_twin", "end_to_end", "engine_jax", "evidence", "exact", "examples", "extra",
+    "families", "files", "gibbs", "layout", "methods", "missing", "models", "modes", "notebooks", "overfit",
+    "overfit_discrete", "overfit_series", "page", "page_scores", "posteriordb", "prediction", "processes",
+    "profiles", "selection", "selection_systems", "sequences", "sequences_report", "shown", "signals",
+    "validation", "verdicts", "whole",
+}  # fmt: skip
 """Files `test_*.py` of more than a few seconds: those that compile, sample, write pages or start processes."""
 
 KINDS = {

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mixtures.seeds import Rng, generator
 from reports.metrics.evidence import bridged
 
 # Draws of each kind that a bridge uses at most; and, for each value of a vector, how many a Gaussian is fitted to at least.
@@ -20,7 +21,7 @@ def bridge(
     u: np.ndarray,
     log_p: np.ndarray | None,
     log_density: Callable[[np.ndarray], np.ndarray],
-    rng: np.random.Generator,
+    rng: Rng,
     most: int = DRAWS,
 ) -> tuple[float, float]:
     """log p(y) and its standard error.
@@ -42,6 +43,7 @@ def bridge(
     ValueError
         If there are too few draws for vectors as long.
     """
+    rng = generator(rng)
     chains, length, P = u.shape
     half = length // 2
     first = u[:, :half].reshape(-1, P)

@@ -22,6 +22,7 @@ from mixtures.dynamics.regression import Expected, Moments
 from mixtures.dynamics.states import eigenvalues
 from mixtures.dynamics.structures import NAMES
 from mixtures.rows import Sequences
+from mixtures.seeds import Rng, generator
 from reports.metrics import quality
 from reports.metrics.coordinates import Coordinates
 from reports.metrics.criteria import Candidate, Found
@@ -203,7 +204,7 @@ def _evidence(candidate: Candidate, setting: Setting, rng: np.random.Generator) 
     return found
 
 
-def bridged(model: LinearDynamics, fit: DynamicsFit, rng: np.random.Generator) -> tuple[float, float]:
+def bridged(model: LinearDynamics, fit: DynamicsFit, rng: Rng) -> tuple[float, float]:
     """The log evidence of a sampled system and its standard error, in nats, whatever coordinates its states have.
 
     Raises
@@ -211,6 +212,7 @@ def bridged(model: LinearDynamics, fit: DynamicsFit, rng: np.random.Generator) -
     ValueError
         If there are too few draws, or a latent system's prior depends on the coordinates of its states.
     """
+    rng = generator(rng)
     own = Coordinates(model, fit.x)
     own.check()
     assert isinstance(fit.posterior, dict)
@@ -219,10 +221,9 @@ def bridged(model: LinearDynamics, fit: DynamicsFit, rng: np.random.Generator) -
     return bridge(v.reshape(*chains, -1), None, own.log_density, rng, BRIDGED)
 
 
-def importance_weights(
-    model: LinearDynamics, fit: DynamicsFit, x: Sequences, rng: np.random.Generator
-) -> tuple[np.ndarray, float]:
+def importance_weights(model: LinearDynamics, fit: DynamicsFit, x: Sequences, rng: Rng) -> tuple[np.ndarray, float]:
     """log p(x, theta) - log q(theta) of independent draws of q, (S,), and the k-hat of these weights."""
+    rng = generator(rng)
     theta = fit.parameters(DRAWS, rng)
     likelihood = fit_likelihood(model, x, theta)
     log_weights = likelihood - log_ratio(model, fit, {name: v[None] for name, v in theta.items()})[0]
