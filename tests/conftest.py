@@ -101,6 +101,21 @@ def blank_pictures(request, monkeypatch):
         monkeypatch.setattr("reports.page.blocks.embedded", lambda figure, raster: b"")
 
 
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """The folder of what JAX compiles is this one, as for a user who has set none."""
+    import jax
+
+    from models import cache
+
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path / "kept")
+    monkeypatch.setattr(cache, "FASTEST", 0.0)
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield tmp_path / "kept"
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
 def three_clusters(n: int, rng: np.random.Generator, separation: float = 5.0) -> np.ndarray:
     """Points around three corners of a triangle, shape (n, 2)."""
     corners = separation * np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])

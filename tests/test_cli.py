@@ -139,7 +139,7 @@ def test_help_names_every_option():
         ("compare", "--reference [auto|exact|nuts|gibbs]"),
         ("compare", "--device [auto|cpu|gpu]"),
         ("calibrate", "--covariance [full|tied|diag|spherical]"),
-        ("overfit", "--preset [quick|small-data|prior|misspecified|discrete|hmm]"),
+        ("overfit", "--preset [quick|small-data|prior|misspecified|discrete|hmm|lds]"),
         ("bench", "--sampler [numpyro|nutpie|pymc]"),
     ],
 )

@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 from scipy.stats import gamma, matrix_normal, multivariate_normal, wishart
 
-from mixtures.datasets import load
+from mixtures.datasets import load, simulate_linear
 from mixtures.dynamics import (
     LinearDynamics,
     autoregression,
@@ -479,6 +479,12 @@ def test_hundreds_of_iterations_without_noise_to_find():
         fit = em.fit(x, LinearDynamics.latent(1, 1), rng=0, restarts=1, max_iter=400, accelerate=False, tol=0)
     assert np.isfinite(fit.bound).all()
     assert all(np.isfinite(value).all() for value in fit.theta.values())
+
+
+def test_a_free_start_of_one_sequence_keeps_its_digits():
+    """Its likelihood grows while P0 shrinks, without end."""
+    fit = em.fit(simulate_linear([150], 2, 2, rng=1).data.x, LinearDynamics.latent(2, 2), rng=0)
+    assert 0.999e-6 < np.linalg.eigvalsh(fit.theta["initial_covariance"]).min() < 1e-5
 
 
 def test_forecasts_are_gaps_at_the_end():

@@ -284,6 +284,12 @@ def test_recovery_scores_by_hand():
     assert rows["calibration_error", "data"].value == pytest.approx((0.2 + 0.4 + 0.9) / 3)
 
 
+def test_a_right_class_of_no_probability_scores_minus_infinity():
+    score = by_name(recovery.recovery("em", np.array([[1.0, 0.0], [0.2, 0.8], [0.0, 1.0]]), np.array([0, 1, 0])))
+    assert score["log_score", "data"].value == -np.inf
+    assert np.isnan(score["log_score", "data"].se)
+
+
 def test_recovery_leaves_out_points_whose_class_is_not_known():
     labels = np.array(["a", "", "b", "b", ""])
     r = np.array([[0.8, 0.2], [0.1, 0.9], [0.4, 0.6], [0.9, 0.1], [0.5, 0.5]])

@@ -396,7 +396,7 @@ def test_pymcs_own_sampler_returns_the_same_things(one_cluster):
 def test_a_tree_is_cut_off_when_all_its_doublings_are_done():
     """By NumPyro: ten doublings are 1023 steps; fewer end in a U-turn or a divergence."""
     steps = np.array([[1023, 1022, 600, 511, 7, 1]])
-    stats = nuts._run(({}, {"n_steps": steps})).stats
+    stats = nuts.depths(steps)
     assert stats["reached_max_treedepth"].tolist() == [[True, False, False, False, False, False]]
     assert stats["tree_depth"].tolist() == [[10, 10, 10, 9, 3, 1]]
 
@@ -607,15 +607,13 @@ def test_loops_make_every_step_once_and_in_order(steps):
     assert counts_up_to(2 * steps, heard)
 
 
-def test_loops_are_kept_on_disk_though_somebody_listens(tmp_path, monkeypatch):
+def test_loops_are_kept_on_disk_though_somebody_listens(own_cache):
     """JAX keeps no compiled function that calls back."""
-    monkeypatch.setattr(cache, "folder", lambda: tmp_path)
-    monkeypatch.setattr(cache, "FASTEST", 0.0)
     starts = [np.arange(2.0)]
     with cache.kept():
         loops = Loops(lambda start: start, lambda state, _: (state / 3, state), 50, starts)
         loops(starts, tell=lambda *_: None)
-    assert len(list(tmp_path.glob("*-cache"))) >= 2  # the starts, and the part of a loop
+    assert len(list(own_cache.glob("*-cache"))) >= 2  # the starts, and the part of a loop
 
 
 @pytest.mark.parametrize("home", ["unknown", "/proc/nothing"])

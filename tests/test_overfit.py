@@ -607,7 +607,7 @@ def test_command_writes_the_folder_and_goes_on(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is empty"),
+        ("", "has no [[block]]"),
         ("[[blok]]\nn = 20", "unknown key 'blok'; did you mean 'block'?"),
         ("[[block]]\nn = 20\ntruth = 3", "truth has 3; expected names"),
         ("[[block]]\nn = 20\nmethods = [['em']]", "methods has ['em']; expected names"),

@@ -481,20 +481,18 @@ def test_what_pymc_cannot_draw_has_no_predictive_check(rng):
     assert reason.startswith("PyMC cannot draw from an observed variable")
 
 
-def test_what_is_compiled_is_kept_where_it_is_wanted(tmp_path, monkeypatch):
+def test_what_is_compiled_is_kept_where_it_is_wanted(own_cache, monkeypatch):
     import jax
 
-    monkeypatch.setattr(cache, "folder", lambda: tmp_path / "kept")
-    monkeypatch.setattr(cache, "FASTEST", 0.0)
     before = jax.config.jax_compilation_cache_dir
     for wanted, function in ((False, jax.numpy.sinh), (True, jax.numpy.cosh)):
         with cache.kept(wanted):
             jax.jit(function).lower(np.zeros(7)).compile()
-        assert bool(list((tmp_path / "kept").glob("*"))) == wanted
+        assert bool(list(own_cache.glob("*"))) == wanted
     assert jax.config.jax_compilation_cache_dir == before
     monkeypatch.setattr(cache, "LARGEST", 0)
     with cache.kept():
-        assert not list((tmp_path / "kept").glob("*"))
+        assert not list(own_cache.glob("*"))
 
 
 def test_replicates_are_drawn_without_notes_of_pymc(target, rng, caplog):

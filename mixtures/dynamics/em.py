@@ -6,7 +6,10 @@ linear dynamical systems*); PRML section 13.3.2.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 from mixtures.dynamics.checks import check_model, check_moving, checked
 from mixtures.dynamics.climbing import ascend
@@ -17,10 +20,20 @@ from mixtures.dynamics.regression import Expected, Moments, Regression
 from mixtures.rows import Rows
 from mixtures.seeds import Rng
 
+# Variances of a free start are held at this part of those that the ascent begins with: see `step`.
+LEAST_START = 1e-6
 
-def step(model: LinearDynamics, s: State) -> tuple[At, float]:
-    """M-step for maximum likelihood, each regression by itself, and 0, for the bound is log p(x | theta) = sum log_z."""
+
+def step(model: LinearDynamics, s: State, least: float = 0.0) -> tuple[At, float]:
+    """M-step for maximum likelihood, each regression by itself, and 0, for the bound is log p(x | theta) = sum log_z.
+
+    One sequence says where it starts, m0, and nothing of how starts vary: its likelihood grows while P0 shrinks to zero, where
+    digits run out. So P0 - ``least`` I stays positive semidefinite, and the step is the maximum under this condition.
+    """
     A, C, m0 = (_peak(part, own, False) for part, own in zip(model.parts, s, strict=True))  # PRML 13.110-13.116
+    if least and np.isnan(model.begins.Sigma).all():
+        variances, axes = np.linalg.eigh(m0.Sigma)
+        m0 = Expected(m0.B, (axes * np.maximum(variances, least)) @ axes.T)
     return (A, C, m0), 0.0
 
 
@@ -57,11 +70,14 @@ def fit(x: Rows, model: LinearDynamics, *, rng: Rng, prior: bool = False, **clim
     """
     check_model(model)
     if prior:
-        model = model.with_prior(x)
+        model, move = model.with_prior(x), map_step
     else:
-        check_moving(checked(x, model), model)
-    ascent = ascend(map_step if prior else step, x, model, rng=rng, **climb)
-    at, _ = (map_step if prior else step)(model, ascent.s)
+        data = checked(x, model)
+        check_moving(data, model)
+        latent = np.isnan(model.emission).any()
+        move = partial(step, least=LEAST_START * (1.0 if latent else float(np.nanvar(data.x.x))))
+    ascent = ascend(move, x, model, rng=rng, **climb)
+    at, _ = move(model, ascent.s)
     return point("map" if prior else "em", model, at, ascent)
 
 

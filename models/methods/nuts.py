@@ -334,11 +334,12 @@ class _Chains:
         _, steps = self._loops((seeds, init, *data), data, tell)
         v, stats = jax.tree.map(lambda a: a[:, self._tune :], steps)
         values = {name: np.asarray(a) for name, a in self._constrain(v).items()}
-        depths = {
-            "tree_depth": np.log2(stats["n_steps"]).astype(int) + 1,
-            "reached_max_treedepth": stats["n_steps"] == 2**MAX_DEPTH - 1,
-        }
-        return Run(values, stats | depths, {})
+        return Run(values, stats | depths(stats["n_steps"]), {})
+
+
+def depths(n_steps: np.ndarray) -> dict[str, np.ndarray]:
+    """How often NumPyro's trees of so many steps were doubled, and whether they were cut off."""
+    return {"tree_depth": np.log2(n_steps).astype(int) + 1, "reached_max_treedepth": n_steps == 2**MAX_DEPTH - 1}
 
 
 def _nutpie(

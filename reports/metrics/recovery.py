@@ -25,7 +25,8 @@ def recovery(method: str, r: np.ndarray, labels: np.ndarray, suffix: str = "") -
     Always: ``ari`` and ``ami`` (adjusted Rand index and adjusted mutual information of the most probable clusters) and
     ``accuracy`` after the best matching of clusters with classes. Only where there are as many clusters as classes:
     ``brier`` (mean squared error over all classes, 0 to 2), ``log_score`` (mean log probability of the right class, in
-    nats) and ``calibration_error`` (expected calibration error of the most probable cluster in ten bins).
+    nats; minus infinity, without an error, where one is zero or below the range of numbers) and ``calibration_error``
+    (expected calibration error of the most probable cluster in ten bins).
     """
     from scipy.optimize import linear_sum_assignment
     from sklearn.metrics.cluster import adjusted_mutual_info_score, adjusted_rand_score
@@ -50,12 +51,14 @@ def recovery(method: str, r: np.ndarray, labels: np.ndarray, suffix: str = "") -
     confidence, hit = p.max(1), p.argmax(1) == truth
     bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
     gaps = [abs((confidence - hit)[bin_of == b].sum()) for b in range(BINS)]
-    score = np.log(np.maximum(right, np.finfo(float).tiny))
+    with np.errstate(divide="ignore"):
+        score = np.log(right)
+    error = score.std() / np.sqrt(len(p)) if right.all() else np.nan
     squares = ((p - np.eye(len(classes))[truth]) ** 2).sum(1)
     n = np.sqrt(len(p))
     return [
         *rows,
         Row(method, f"brier{suffix}", "data", squares.mean(), squares.std() / n),
-        Row(method, f"log_score{suffix}", "data", score.mean(), score.std() / n),
+        Row(method, f"log_score{suffix}", "data", score.mean(), error),
         Row(method, f"calibration_error{suffix}", "data", sum(gaps) / len(p)),
     ]

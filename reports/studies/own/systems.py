@@ -59,9 +59,9 @@ def problem(spec: str, n: int, D: int, methods: Sequence[str]) -> Problem:
         check_known("method", method, METHODS)
     if D < 1:
         raise ValueError(f"features is {D}; expected at least 1")
+    if (own := named(spec, D).D) != D:
+        raise ValueError(f"{spec} has {own} feature, not {D}")
     model = posed(spec, D)
-    if D != model.D:
-        raise ValueError(f"{spec} has {model.D} feature, not {D}")
     if n <= max(model.H, model.identified()):
         raise ValueError(f"rows is {n}; expected more than {max(model.H, model.identified())} for {spec}")
     shown = identified.variables(model, tuple(f"x{j + 1}" for j in range(D)))
