@@ -17,7 +17,7 @@ from reports.comparison.prepared import prepare
 from reports.comparison.run import frame, summary
 from reports.metrics import Row, parameters, prediction
 from reports.page import quantities, render
-from reports.page.agreement import block_table, boundary, furthest_apart, on_axis
+from reports.page.agreement import block_table, boundary, furthest_apart
 from reports.page.closing import limits
 from reports.page.clusters import cluster_table
 from reports.page.joint import joint
@@ -294,8 +294,8 @@ def test_shifts_of_estimates_at_the_boundary_are_infinite_in_every_form(compared
     pd.testing.assert_frame_equal(loaded.metrics, metrics, check_dtype=False)
     cells = [cell for row in block_table(View(loaded), ["em"], "exact").rows for cell in row]
     assert [cell.text in ("−∞", "∞") for cell in cells if cell.note.startswith("at probabilities")] == [True]
-    assert np.isnan(on_axis("probabilities[0, a]", 0.0))
-    assert on_axis("probabilities[0, a]", 0.5) == 0
+    assert np.isnan(View(loaded).estimate_on_scale("probabilities[0, a]", 0.0))
+    assert View(loaded).estimate_on_scale("probabilities[0, a]", 0.5) == 0
 
 
 def test_scores_of_impossible_points_are_kept_as_infinite_and_other_infinities_left_out():

@@ -11,6 +11,8 @@ from mixtures.datasets import load_series, simulate_linear
 from mixtures.dynamics import LinearDynamics, local_level
 from mixtures.rows import Sequences
 from reports.commands.parser import app
+from reports.page.agreement import forest
+from reports.page.build import look
 from reports.page.dynamics import density_word
 from reports.validation import ahead, identified
 from reports.validation.dynamics import METHODS, compare, named
@@ -94,6 +96,14 @@ def test_what_is_identified_of_the_truth_is_marked(compared):
     assert compared.results.manifest["truth"]["observation variance"] == [15099.0]
     with pytest.raises(ValueError, match="truth has 'transition' of shape"):
         compare(np.arange(9.0), local_level(), rng=0, truth=PUBLISHED | {"transition": np.eye(2)})
+
+
+def test_points_are_drawn_on_the_scale_of_the_comparison(compared):
+    """A variance is compared by its logarithm, so its estimate is drawn there too."""
+    view = look(compared.results)[0]
+    estimate = view.point_values["em"]["state variance[0]"]
+    assert view.estimate_on_scale("state variance[0]", estimate) == pytest.approx(np.log(estimate))
+    assert "The axis ends" not in forest(view, "nuts", "NUTS", 5).caption
 
 
 def test_the_density_of_q_is_that_of_its_gammas():

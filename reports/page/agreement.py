@@ -11,7 +11,7 @@ import pandas as pd
 
 from reports.comparison.verdict import LIMITS
 from reports.metrics.agreement import WORST
-from reports.metrics.parameters import BOUNDED, KINDS, Scalar, at_boundary, separation
+from reports.metrics.parameters import BOUNDED, KINDS, at_boundary, separation
 from reports.page import quantities
 from reports.page.blocks import Cell, Facts, Figure, Notice, Section, Table, image, row_id, value
 from reports.page.cells import error_cell, khat_cell, name_cell
@@ -382,7 +382,8 @@ def forest(view: View, reference: str, label: str, limit: int, slug: str = "fore
     standard = {m: (d[shown] - centre) / unit for m, d in on_scale.items()}
     points = {
         method: {
-            n: (float(on_axis(n, values[quantities.tree_safe(n)])) - float(centre[n])) / float(unit[n]) for n in shown
+            n: (view.estimate_on_scale(n, values[quantities.tree_safe(n)]) - float(centre[n])) / float(unit[n])
+            for n in shown
         }
         for method, values in view.point_values.items()
     }
@@ -423,12 +424,6 @@ def marginals(view: View, reference: str, label: str) -> Figure:
         alt=f"Density curves of {listing(dense)} by method. {intervals_words(view, dense[0])}",
         slug="marginals",
     )
-
-
-def on_axis(name: str, estimate: float) -> np.ndarray:
-    """Return an estimate on the scale on which it is compared; missing where that is infinite."""
-    found = Scalar(name, np.array(estimate)).estimated
-    return np.where(np.isinf(found), np.nan, found)
 
 
 def intervals_words(view: View, name: str) -> str:

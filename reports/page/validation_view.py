@@ -174,6 +174,10 @@ class ValidationView(View):
         """A number's values on the scale on which it is compared."""
         return on_scale(values, self._attrs[self.variables[name]])
 
+    def estimate_on_scale(self, name: str, value: float) -> float:
+        """A point estimate of a number on that scale."""
+        return float(self.scaled(name, np.array(value)))
+
     def on_log(self, name: str) -> bool:
         """Whether a number is drawn by its logarithm."""
         return self._attrs[self.variables[name]]["scale"] == "log"

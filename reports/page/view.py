@@ -300,6 +300,11 @@ class View:
         """A scalar's values on the scale on which it is compared."""
         return parameters.scaled(name, values)
 
+    def estimate_on_scale(self, name: str, value: float) -> float:
+        """A point estimate of a scalar on that scale; missing where it is infinite there."""
+        found = float(parameters.Scalar(name, np.array(value)).estimated)
+        return np.nan if np.isinf(found) else found
+
     def on_log(self, name: str) -> bool:
         """Whether a scalar is drawn by its logarithm."""
         return (own := parameters.kind(name)) is not None and own.scale is np.log
