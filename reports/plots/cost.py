@@ -20,9 +20,10 @@ def plot_cost(table: pd.DataFrame) -> Figure:
     ax = axes[0, 0]
     for y, (method, row) in enumerate(table.iterrows()):
         look = style.look(str(method))
-        ax.plot(row["run"], y, "o", color=look.colour, markersize=7)
+        ax.plot(row["run"], y, "o", color=look.colour, markersize=7, clip_on=False)
         if row["compile"] > 0:
-            ax.plot(row["compile"], y, "o", color=look.colour, markersize=11, fillstyle="none", markeredgewidth=1.5)
+            ring = {"fillstyle": "none", "markeredgewidth": 1.5, "clip_on": False}
+            ax.plot(row["compile"], y, "o", color=look.colour, markersize=11, **ring)
     ax.plot([], [], "o", color=style.MUTED, markersize=7, label="run")
     ax.plot([], [], "o", color=style.MUTED, markersize=11, fillstyle="none", markeredgewidth=1.5, label="compile")
     ax.set(xscale="log", xlabel="seconds (logarithmic)", ylim=(len(table) - 0.5, -0.5), yticks=range(len(table)))
