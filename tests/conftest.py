@@ -48,7 +48,9 @@ def pytest_configure(config):
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         }
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-    config.addinivalue_line("markers", "slow: in a file of more than a few seconds; `-m 'not slow'` leaves them out")
+    config.addinivalue_line(
+        "markers", "slow: in a file of more than a few seconds; left out by `pytest tests -m 'not slow'`"
+    )
     config.addinivalue_line("markers", "pictures: the figures of pages are drawn, not left blank")
     config.addinivalue_line("markers", f"robustness(kind): an input of one of the kinds {', '.join(KINDS)}")
 
