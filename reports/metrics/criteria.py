@@ -227,12 +227,19 @@ class Found:
 
 def examine(candidate: Candidate, part: str, setting: Setting) -> Found:
     """One of `PARTS` of the work on a candidate; what stops it is found under ``missing``."""
+    return tried(PARTS[part], candidate, part, setting)
+
+
+def tried(
+    work: Callable[[Candidate, Any, np.random.Generator], Found], candidate: Candidate, part: str, setting: Any
+) -> Found:
+    """What the ``work`` of a part finds; what stops it is found under ``missing``."""
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what they say is among the facts
         try:
-            return PARTS[part](candidate, setting, setting.rng(candidate, part))
+            return work(candidate, setting, setting.rng(candidate, part))
         except Exception as error:  # whatever stops a candidate, the others go on and the report shows it
             reason = f"{type(error).__name__}: {error}"
             of_part = (name for name in setting.criteria if CRITERIA[name].part == part)

@@ -8,7 +8,6 @@ start at zero with the identity for a covariance: of one sequence a free one wou
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,8 +24,7 @@ from mixtures.rows import Sequences
 from mixtures.seeds import Rng, generator
 from reports.metrics import quality
 from reports.metrics.coordinates import Coordinates
-from reports.metrics.criteria import Candidate, Found
-from reports.metrics.criterion import CRITERIA
+from reports.metrics.criteria import Candidate, Found, tried
 from reports.metrics.evidence import smoothed_mean
 from reports.metrics.gaussian_bridge import bridge
 from reports.metrics.reference import RHAT
@@ -128,16 +126,7 @@ class Setting:
 
 def examine(candidate: Candidate, part: str, setting: Setting) -> Found:
     """One of `PARTS` of the work on a candidate; what stops it is found under ``missing``."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what they say is among the facts
-        try:
-            return PARTS[part](candidate, setting, setting.rng(candidate, part))
-        except Exception as error:  # whatever stops a candidate, the others go on and the report shows it
-            reason = f"{type(error).__name__}: {error}"
-            of_part = (name for name in setting.criteria if CRITERIA[name].part == part)
-            return Found(missing=dict.fromkeys(of_part, reason), failed=True)
+    return tried(PARTS[part], candidate, part, setting)
 
 
 def _climb(setting: Setting) -> dict[str, Any]:
