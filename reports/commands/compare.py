@@ -15,8 +15,8 @@ import typer
 from mixtures import COVARIANCES
 from models.device import DEVICES
 from reports.commands.dynamics import Lds, compare_series
+from reports.commands.ending import end
 from reports.commands.options import (
-    FAILED,
     FILES,
     GAPS,
     Categorical,
@@ -243,7 +243,7 @@ def compare(
     from reports.comparison.beside import second_process
     from reports.comparison.capacity import check_comparison
     from reports.comparison.prepared import FROM_BLOCKS
-    from reports.comparison.results import PAGE, ResultsError, check_free
+    from reports.comparison.results import ResultsError, check_free
     from reports.comparison.run import check_covariance, check_methods
 
     stages, opened = Stages(after=["save"]), ExitStack()
@@ -368,12 +368,7 @@ def compare(
         refuse(error)
 
     summarise(result)
-    path = folder / PAGE if report else folder / "metrics.csv"
-    say(f"{'Report' if report else 'Numbers'}: {relative(path)}", whole=True)
-    if open_ and report:
-        typer.launch(path.resolve().as_uri())
-    if result.failures:
-        raise typer.Exit(FAILED)
+    end(result, folder, report, open_)
 
 
 def _shape(image: str | None) -> tuple[int, int] | None:

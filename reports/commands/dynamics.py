@@ -15,7 +15,7 @@ from reports.commands import terminal
 from reports.commands.ending import end
 from reports.commands.options import FAILED, names_of, read_table, refuse, relative, save_in, unused
 from reports.commands.stopping import NOTHING, outcome
-from reports.commands.terminal import err, say
+from reports.commands.terminal import err, say, summarise_validation
 from reports.comparison.progress import Rate, Stages
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ def compare_series(
         if stages.stages.get("model") and stages.stages["model"].ended is not None:
             raise
         refuse(error)
+    summarise_validation(result)
     end(result, folder, report, open_)
 
 

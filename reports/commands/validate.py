@@ -25,6 +25,7 @@ from reports.commands.options import (
 )
 from reports.commands.scripts import load_script, tried
 from reports.commands.stopping import outcome
+from reports.commands.terminal import summarise_validation
 from reports.comparison.catalogue import SAMPLERS
 from reports.comparison.progress import Stages
 from reports.examples import EXAMPLES
@@ -149,6 +150,7 @@ def validate(
         if stages.stages.get("model") and stages.stages["model"].ended is not None:
             raise
         refuse(error)
+    summarise_validation(result)
     end(result, folder, report, open_)
 
 
