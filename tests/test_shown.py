@@ -92,6 +92,51 @@ def test_html_has_every_cell_of_the_summary(comparison):
 
 
 def test_signatures_are_those_of_what_runs():
-    """For editors and readers; for type checkers see `reports.api.shown.like`."""
+    """For editors and readers; for type checkers see `reports.api.keywords.like`."""
     assert list(inspect.signature(reports.compare).parameters) == list(inspect.signature(run.compare).parameters)
     assert reports.compare.__doc__ == run.compare.__doc__
+
+
+@pytest.mark.robustness("errors")
+@pytest.mark.parametrize(
+    ("name", "arguments", "keyword", "message"),
+    [
+        (
+            "compare",
+            (np.zeros((9, 2)), 2),
+            "restart",
+            r"compare\(\) has no argument 'restart'; did you mean 'restarts'\?",
+        ),
+        ("validate", (None, {}), "drws", r"validate\(\) has no argument 'drws'; did you mean 'draws'\?"),
+        (
+            "compare_dynamics",
+            (None, None),
+            "chain",
+            r"compare_dynamics\(\) has no argument 'chain'; did you mean 'chains'",
+        ),
+        ("select", (np.zeros((9, 2)),), "fold", r"select\(\) has no argument 'fold'; did you mean 'folds'\?"),
+        (
+            "select_dynamics",
+            (None,),
+            "criterion",
+            r"select_dynamics\(\) has no argument 'criterion'; did you mean 'criteria'",
+        ),
+        ("overfit", (), "wrkers", r"overfit\(\) has no argument 'wrkers'; did you mean 'workers'\?"),
+        ("calibrate", (), "nu", r"calibrate\(\) has no argument 'nu'; did you mean 'nu0'\?"),
+        (
+            "calibrate",
+            (int,),
+            "zzz",
+            r"calibrate\(\) has no argument 'zzz'; it has n_components, .*, build, fit, quantities",
+        ),
+        (
+            "calibrate_model",
+            (int,),
+            "simulation",
+            r"calibrate_model\(\) has no argument .*; did you mean 'simulations'\?",
+        ),
+    ],
+)
+def test_unknown_keywords_are_refused_with_the_nearest(name, arguments, keyword, message):
+    with pytest.raises(TypeError, match=message):
+        getattr(reports, name)(*arguments, **{keyword: 1})

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from reports.api import calibration
+from reports.api.keywords import like
 from reports.api.own import calibrate_model
-from reports.api.shown import like
 
 
-@like(calibration.calibrate)
+@like(calibration.calibrate, calibrate_model)
 def calibrate(*arguments: Any, **options: Any) -> Any:
     """Calibrate methods on mixtures; where the first argument is a function, which no number of clusters is, on its model."""
     if "build" in options or any(map(callable, arguments[:1])):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reports.api.kept import Kept, in_folder
+from reports.api.keywords import careful
 from reports.studies.calibration import study
 from reports.studies.calibration.prior import DEFAULT, LEVELS, Settings, points
 from reports.studies.calibration.study import Asked
@@ -84,6 +85,7 @@ class Calibration[S: Asked](Kept, study.Calibration[S]):
         return [*verdict(view).blocks, *([coverage_table(view)] if view.ranks else [])]
 
 
+@careful
 def calibrate(
     n_components: int = 2,
     n: int | None = None,

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mixtures import Fit
+from reports.api.keywords import like
 from reports.api.saved import Saved
-from reports.api.shown import like
 from reports.comparison import run
+from reports.comparison.catalogue import Options
 from reports.comparison.results import Results
 
 if TYPE_CHECKING:
@@ -68,6 +69,6 @@ class Comparison(Saved):
         return [*verdict(view).blocks, summary(view), *optima(view)]
 
 
-@like(run.compare)
+@like(run.compare, Options)
 def compare(*args: Any, **settings: Any) -> Comparison:  # noqa: D103  (its signature and docstring are those of what it runs)
     return Comparison(*run.compare(*args, **settings))

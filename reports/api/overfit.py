@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixtures.datasets.limits import read_file
 from reports.api.kept import Kept, in_folder
+from reports.api.keywords import careful
 from reports.studies.overfit import grid as grids
 from reports.studies.overfit import study
 from reports.studies.workers import Progress, telling
@@ -82,6 +83,7 @@ class Overfitting(Kept, study.Study):
         return [*claim(view).blocks, *findings(view).blocks]
 
 
+@careful
 def overfit(
     grid: str | Path | Mapping[str, Any] = "quick",
     folder: str | Path | None = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.api.calibration import Calibration
 from reports.api.kept import in_folder
+from reports.api.keywords import careful
 from reports.studies.own import study
 from reports.studies.own.generative import Build
 from reports.studies.own.quantities import Quantity
@@ -34,6 +35,7 @@ class OwnCalibration(Calibration[study.Settings]):
         return sections(view)
 
 
+@careful
 def calibrate_model(
     build: Build,
     fit: study.Fit | Mapping[str, study.Fit] | None = None,

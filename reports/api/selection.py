@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reports.api.shown import Shown, like
+from reports.api.keywords import like
+from reports.api.shown import Shown
 from reports.comparison.files import write_file, write_folder, write_text
 from reports.comparison.manifest import write
 from reports.comparison.results import check_empty

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property, wraps
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from reports.comparison.progress import in_notebook
@@ -94,12 +94,3 @@ def show_figures() -> None:
     formatters = shell.display_formatter.formatters.values()
     if not any(Figure in formatter.type_printers for formatter in formatters):
         select_figure_formats(shell, {"png"})
-
-
-def like[**P, R](model: Callable[P, Any]) -> Callable[[Callable[..., R]], Callable[P, R]]:
-    """Give a function the parameters, the docstring and the name of another, for readers, editors and type checkers alike."""
-
-    def decorate(function: Callable[..., R]) -> Callable[P, R]:
-        return wraps(model)(function)
-
-    return decorate

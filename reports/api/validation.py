@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from reports.api.keywords import like
 from reports.api.saved import Saved
-from reports.api.shown import like
 from reports.comparison.results import Results
 from reports.validation import run
+from reports.validation.catalogue import Options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,6 +69,6 @@ class Validation(Saved):
         return [Facts(answers(view)), *verdict(view).blocks, summary(view)]
 
 
-@like(run.validate)
+@like(run.validate, Options)
 def validate(*args: Any, **settings: Any) -> Validation:  # noqa: D103  (its signature and docstring are those of what it runs)
     return Validation(*run.validate(*args, **settings))
