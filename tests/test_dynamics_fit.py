@@ -61,6 +61,48 @@ def test_local_level_of_the_nile_has_the_published_maximum(nile):
     assert fit.bound[-1] + fit.diffuse_constant == pytest.approx(-632.5456 - np.log(2 * np.pi) / 2, abs=1e-4)
 
 
+# UnobservedComponents of statsmodels 0.15.0, use_exact_diffuse=True, at the maximum; p counts the variances and the diffuse state.
+def test_local_level_of_the_nile_has_the_criteria_of_statsmodels(nile):
+    info = em.fit(nile, local_level(), rng=0, restarts=1).info
+    assert info["parameters"] == 3
+    assert info["aic"] == pytest.approx(1272.929177, abs=1e-4)
+    assert info["bic"] == pytest.approx(1280.744688, abs=1e-4)
+
+
+# Models of D features, and the free numbers of A, C, Q, R, m0 and P0 less those that only say what coordinates the states have;
+# then the diffuse directions of a sequence (Durbin & Koopman 2012, section 7.4).
+COUNTED = {
+    "level": (local_level(), 2, 1),
+    "trend": (local_linear_trend(), 3, 2),
+    "smooth trend": (smooth_trend(), 2, 2),
+    "seasonal": (seasonal(4), 3, 4),
+    "autoregression": (autoregression(2), 2 + 2 + 2 + 2, 0),
+    "latent": (LinearDynamics.latent(2, 3), (4 + 6 + 3 + 6 + 2 + 3) - 4, 0),
+    "latent, diagonal noises": (
+        LinearDynamics.latent(2, 3, state_covariance="diagonal", observation_covariance="diagonal"),
+        (4 + 6 + 2 + 3 + 2 + 3) - 3,
+        0,
+    ),
+    "latent, known start": (LinearDynamics.latent(2, 3, start="known"), (4 + 6 + 3 + 6) - 1, 0),
+    "latent, diffuse": (LinearDynamics.latent(1, 2, start="diffuse"), (1 + 2 + 1 + 3) - 1, 1),
+}
+
+
+@pytest.mark.filterwarnings("ignore:no convergence")
+@pytest.mark.parametrize(("model", "p", "q"), COUNTED.values(), ids=COUNTED)
+def test_aic_and_bic_count_parameters_and_values_seen(model, p, q):
+    """AIC = -2 L + 2 (p + q), BIC = -2 L + (p + q) log N, L with log(2 pi) / 2 for each diffuse direction of two sequences."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((24, model.D)).cumsum(0)
+    x[3, 0] = x[15, -1] = np.nan
+    fit = em.fit(Sequences(x, [14, 10]), model, rng=0, restarts=1, max_iter=3)
+    L = log_likelihood(fit.x, fit.theta, model.diffuse).sum() - 2 * q * np.log(2 * np.pi) / 2
+    p, n = p + 2 * q, 24 * model.D - 2
+    assert fit.info["parameters"] == p
+    assert fit.info["aic"] == pytest.approx(-2 * L + 2 * p, abs=1e-8)
+    assert fit.info["bic"] == pytest.approx(-2 * L + p * np.log(n), abs=1e-8)
+
+
 def test_nile_with_a_known_start_has_the_published_likelihood(nile):
     theta = at(local_level(), 33874.59, 15210.195) | {
         "initial_mean": np.zeros(1),

@@ -185,18 +185,20 @@ class DynamicsFit:
 def point(method: str, model: LinearDynamics, at: At, ascent: Ascent) -> DynamicsFit:
     """A point estimate; of maximum likelihood with AIC and BIC on the scale of -2 log likelihood, smaller being better.
 
-    N in BIC is the number of values seen, and what does not change the likelihood is no parameter; a diffuse direction is one
-    (Durbin & Koopman 2012, section 7.4).
+    What does not change the likelihood is no parameter. N in BIC is the number of values seen. Each diffuse direction of a sequence
+    is a parameter, and its value counts log(2 pi) / 2 as any other does (Durbin & Koopman 2012, section 7.4; so does statsmodels),
+    which ``log_likelihood`` leaves out: see `DynamicsFit.diffuse_constant`.
     """
     info = ascent.info
     if method == "em":
-        L, p = float(ascent.bound[-1]), model.identified() + int(model.diffuse.sum())
-        n = float((~np.isnan(ascent.data.x.x)).sum())
+        x, L = ascent.data.x, float(ascent.bound[-1])
+        n, p = float((~np.isnan(x.x)).sum()), model.identified() + len(x.lengths) * int(model.diffuse.sum())
+        loss = -2 * (L + states.diffuse_constant(x, model.diffuse, model.H))
         info = info | {
             "log_likelihood": L,
             "parameters": p,
-            "aic": -2 * L + 2 * p,
-            "bic": -2 * L + p * float(np.log(n)),
+            "aic": loss + 2 * p,
+            "bic": loss + p * float(np.log(n)),
         }
     draws = {name: value[None, None] for name, value in model.theta(at).items()}
     seconds = {"run": ascent.seconds}
