@@ -61,7 +61,7 @@ def test_local_level_of_the_nile_has_the_published_maximum(nile):
     assert fit.bound[-1] + fit.diffuse_constant == pytest.approx(-632.5456 - np.log(2 * np.pi) / 2, abs=1e-4)
 
 
-# UnobservedComponents of statsmodels 0.15.0, use_exact_diffuse=True, at the maximum; p counts the variances and the diffuse state.
+# UnobservedComponents of statsmodels 0.15.0 with use_exact_diffuse=True, at the maximum; p: two variances, one diffuse state.
 def test_local_level_of_the_nile_has_the_criteria_of_statsmodels(nile):
     info = em.fit(nile, local_level(), rng=0, restarts=1).info
     assert info["parameters"] == 3

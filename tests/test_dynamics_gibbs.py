@@ -61,7 +61,7 @@ def test_compiled_sweeps_make_the_chain_of_plain_ones(model, lengths):
     data = Data(Sequences(x, lengths))
     model = model.with_prior(data.x)
     now = gibbs.Sweep(None, None, model.theta(starts(model, data, 2, rng)[1]))
-    kept, lp = gibbs.run(model, data, now.theta, np.random.default_rng(1), 3, 1, 2)
+    kept, lp = gibbs.run(gibbs.begin(model, data, now.theta), np.random.default_rng(1), 3, 1, 2)
     rng, plain = np.random.default_rng(1), []
     for _ in range(7):
         now = gibbs.sweep(model, data, now.theta, rng)
@@ -70,6 +70,21 @@ def test_compiled_sweeps_make_the_chain_of_plain_ones(model, lengths):
         for name, value in kept.items():
             np.testing.assert_allclose(value[i], held.theta[name], rtol=1e-9, atol=1e-9)
         assert lp[i] + model.log_prior(held.theta) == pytest.approx(gibbs.log_joint(model, held), abs=1e-8)
+
+
+@pytest.mark.filterwarnings("ignore:the chains have not converged")  # they are short
+@pytest.mark.parametrize(("draws", "tune"), [(10, 20), (4, 30)])
+def test_chains_that_are_doubled_are_those_of_twice_the_sweeps(draws, tune):
+    """Draws that were made stay as far as they lie behind the longer warm-up, or none of them."""
+    x, model = np.random.default_rng(0).standard_normal((20, 2)).cumsum(0), LinearDynamics.latent(2, 2)
+    short, long = (
+        gibbs.fit(x, model, rng=0, draws=draws, tune=own, thin=k, chains=2, doublings=2 * (k == 5))
+        for own, k in ((tune, 5), (4 * tune, 20))
+    )
+    assert (short.info["tune"], short.info["thin"]) == (4 * tune, 20)
+    for name, value in long.posterior.items():
+        np.testing.assert_array_equal(short.posterior[name], value, err_msg=name)
+    np.testing.assert_array_equal(short.sample_stats["lp"], long.sample_stats["lp"])
 
 
 def told(theta, x):

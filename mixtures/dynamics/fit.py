@@ -185,9 +185,9 @@ class DynamicsFit:
 def point(method: str, model: LinearDynamics, at: At, ascent: Ascent) -> DynamicsFit:
     """A point estimate; of maximum likelihood with AIC and BIC on the scale of -2 log likelihood, smaller being better.
 
-    What does not change the likelihood is no parameter. N in BIC is the number of values seen. Each diffuse direction of a sequence
-    is a parameter, and its value counts log(2 pi) / 2 as any other does (Durbin & Koopman 2012, section 7.4; so does statsmodels),
-    which ``log_likelihood`` leaves out: see `DynamicsFit.diffuse_constant`.
+    What does not change the likelihood is no parameter. N in BIC is the number of values seen. Each diffuse direction of a
+    sequence is a parameter, and its value counts log(2 pi) / 2 as any other does (Durbin & Koopman 2012, section 7.4; so does
+    statsmodels), which ``log_likelihood`` leaves out: see `DynamicsFit.diffuse_constant`.
     """
     info = ascent.info
     if method == "em":

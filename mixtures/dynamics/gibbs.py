@@ -8,7 +8,7 @@ drawn with them. Given both, each of the three regressions of the model has its 
 nor the density that the states leave when they are integrated out: with the twin it has the filter alone in common.
 
 Where the noise of the states is small the states say much of its variance, and draws follow each other slowly, so that several
-sweeps are made for each draw that is kept.
+sweeps are made for each draw that is kept; where that was not enough, chains can be made twice as long until it is.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -27,7 +26,7 @@ from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.dynamics.passes import State, complete, moments
 from mixtures.dynamics.regression import Expected
 from mixtures.dynamics.starts import starts
-from mixtures.dynamics.states import responses
+from mixtures.dynamics.states import eigenvalues, responses
 from mixtures.engines import backwards
 from mixtures.engines.kalman import Data
 from mixtures.errors import ConvergenceWarning
@@ -35,8 +34,15 @@ from mixtures.methods.gibbs import RHAT, split_rhat
 from mixtures.rows import Rows
 from mixtures.seeds import Rng, generator
 
+if TYPE_CHECKING:
+    from mixtures.dynamics.compiled import Chain
+
 # Sweeps between two calls of ``tell``.
 TOLD = 100
+
+# R-hat from which on chains are made longer: of n halves of chains, n / (R-hat^2 - 1) draws are effective (Vats & Knudson 2021,
+# *Statistical Science* 36:518-529), 800 of four chains.
+AIM = 1.005
 
 
 class Sweep(NamedTuple):
@@ -56,6 +62,7 @@ def fit(
     tune: int = 500,
     chains: int = 4,
     thin: int = 5,
+    doublings: int = 0,
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> DynamicsFit:
     """Sample the posterior by Gibbs sweeps.
@@ -71,43 +78,66 @@ def fit(
         Kept draws of each chain, and the number of chains, each from a start of its own.
     tune, thin : int
         Discarded sweeps, and sweeps for each draw that is kept.
+    doublings : int
+        How often chains whose R-hat is not below 1.005 go on until they are twice as long, with twice the ``tune`` and the
+        ``thin``.
     tell : callable
-        Called after every hundred sweeps with how many have been made, and their total.
+        Called after every hundred sweeps with how many have been made, and their total as far as it is known.
 
     Returns
     -------
     DynamicsFit
-        Of kind "mcmc". ``sample_stats`` has ``lp`` = log p(x, z, theta) in nats. ``info`` has ``rhat``, the largest split R-hat
-        of lp, R, and the responses C A^j Q C^T for j = 0 and 1, which are the same in whatever coordinates the states have; of
-        these ``converged`` says whether it is below 1.01.
+        Of kind "mcmc". ``sample_stats`` has ``lp`` = log p(x, z, theta) in nats. ``info`` has ``tune`` and ``thin`` at the end,
+        and ``rhat``, the largest split R-hat of lp, R, the moduli of the eigenvalues of A and the responses C A^j Q C^T for
+        j = 0 and 1, which are the same in whatever coordinates the states have; of known emissions, of lp, R and Q.
+        ``converged`` says whether it is below 1.01.
 
     Raises
     ------
     ValueError
-        If a count is below 1, x or the model is not what the other needs, or the model has no conjugate prior.
+        If a count is below 1, ``doublings`` is negative, x or the model is not what the other needs, or the model has no
+        conjugate prior.
 
     Warns
     -----
     ConvergenceWarning
         If the chains have not converged.
     """
-    if min(draws, tune, chains, thin) < 1:
-        raise ValueError(f"draws is {draws}, tune {tune}, chains {chains} and thin {thin}; each must be at least 1")
+    if min(draws, tune, chains, thin) < 1 or doublings < 0:
+        raise ValueError(
+            f"draws is {draws}, tune {tune}, chains {chains} and thin {thin}; each must be at least 1, and doublings, which is "
+            f"{doublings}, at least 0"
+        )
     began, rng, data, model = time.perf_counter(), generator(rng), checked(x, model), model.with_prior(x)
     first = [model.theta(at) for at in starts(model, data, chains + 1, rng)[1:]]
-    total, each = chains * (tune + draws * thin), tune + draws * thin
-    held = []
-    for chain, (theta, own) in enumerate(zip(first, rng.spawn(chains), strict=True)):
-        told = partial(_tell, tell, chain * each, total)
-        held.append(run(model, data, theta, own, draws, tune, thin, told))
-    posterior = {name: np.stack([kept[name] for kept, _ in held]) for name in model.dims}
-    if model.loadings is not None:
-        posterior["emission"] = np.broadcast_to(model.loadings, (chains, draws, *model.loadings.shape))
-    lp = np.stack([own for _, own in held]) + model.log_prior(posterior)
-    rhat = float(split_rhat(_told(posterior, lp)).max())
+    own_rngs, walks = rng.spawn(chains), [begin(model, data, theta) for theta in first]
+    began, compiling = time.perf_counter(), time.perf_counter() - began
+    made, total = 0, chains * (tune + draws * thin)
+
+    def told(done: int) -> None:
+        tell(made + done, total)
+
+    held: list[tuple[Theta, np.ndarray]] = []
+    for walk, own in zip(walks, own_rngs, strict=True):
+        held.append(run(walk, own, draws, tune, thin, told))
+        made += tune + draws * thin
+    while (rhat := _rhat(model, held)) >= AIM and doublings > 0:
+        dropped = min(-(-tune // thin), draws)
+        left, doublings = slice(dropped + (draws - dropped + 1) % 2, None, 2), doublings - 1
+        needed, before = draws - len(range(draws)[left]), max(0, tune - draws * thin)
+        tune, thin, total = 2 * tune, 2 * thin, made + chains * (before + needed * 2 * thin)
+        for number, (walk, own) in enumerate(zip(walks, own_rngs, strict=True)):
+            kept, lp = held[number]
+            more, more_lp = run(walk, own, needed, before, thin, told)
+            made += before + needed * thin
+            kept = {name: np.concatenate([value[left], more[name]]) for name, value in kept.items()}
+            held[number] = kept, np.concatenate([lp[left], more_lp])
+    posterior, lp = _joined(model, held)
     if rhat >= RHAT:
         warnings.warn(
-            f"the chains have not converged: R-hat is {rhat:.3f}; raise draws or thin", ConvergenceWarning, stacklevel=2
+            f"the chains have not converged: R-hat is {rhat:.3f}; raise draws, thin or doublings",
+            ConvergenceWarning,
+            stacklevel=2,
         )
     return DynamicsFit(
         "gibbs",
@@ -117,23 +147,14 @@ def fit(
         data.x,
         np.empty(0),
         rhat < RHAT,
-        {"run": time.perf_counter() - began},
+        {"compile": compiling, "run": time.perf_counter() - began},
         {"rhat": rhat, "tune": tune, "thin": thin},
         {"lp": lp},
     )
 
 
-def run(
-    model: LinearDynamics,
-    data: Data,
-    theta: Theta,
-    rng: np.random.Generator,
-    draws: int,
-    tune: int,
-    thin: int,
-    tell: Callable[[int], None] = lambda done: None,
-) -> tuple[Theta, np.ndarray]:
-    """One chain from ``theta`` on, by compiled sweeps: the draws that are kept, and log p(x, z | theta) of each.
+def begin(model: LinearDynamics, data: Data, theta: Theta) -> Chain:
+    """A chain that starts at ``theta``, with its sweep compiled.
 
     Raises
     ------
@@ -145,7 +166,26 @@ def run(
     from mixtures.dynamics.compiled import Chain
 
     sweep(model, data, theta, np.random.default_rng(0))  # what is to be refused is refused here, in words
-    chain, total = Chain(model, data, theta), tune + draws * thin
+    Chain(model, data, theta).sweep(np.random.default_rng(0), True)
+    return Chain(model, data, theta)
+
+
+def run(
+    chain: Chain,
+    rng: np.random.Generator,
+    draws: int,
+    tune: int,
+    thin: int,
+    tell: Callable[[int], None] = lambda done: None,
+) -> tuple[Theta, np.ndarray]:
+    """Go on with a chain: the draws that are kept, and log p(x, z | theta) of each.
+
+    Raises
+    ------
+    CollapseError
+        If a matrix that is positive definite is not to rounding.
+    """
+    total = tune + draws * thin
     kept, lp = {name: np.empty((draws, *now.shape)) for name, now in chain.now.items()}, np.empty(draws)
     for number in range(total):
         place, rest = divmod(number - tune, thin)
@@ -160,8 +200,20 @@ def run(
     return kept, lp
 
 
-def _tell(tell: Callable[[int, int], None], before: int, total: int, done: int) -> None:
-    tell(before + done, total)
+def _joined(model: LinearDynamics, held: list[tuple[Theta, np.ndarray]]) -> tuple[Theta, np.ndarray]:
+    """The draws of all chains (chain, draw, ...), and log p(x, z, theta) of each."""
+    posterior = {name: np.stack([kept[name] for kept, _ in held]) for name in held[0][0]}
+    lp = np.stack([own for _, own in held])
+    if model.loadings is not None:
+        posterior["emission"] = np.broadcast_to(model.loadings, (*lp.shape, *model.loadings.shape))
+    posterior = {name: posterior[name] for name in model.dims}
+    return posterior, lp + model.log_prior(posterior)
+
+
+def _rhat(model: LinearDynamics, held: list[tuple[Theta, np.ndarray]]) -> float:
+    """The largest split R-hat of what needs no coordinates of the states."""
+    posterior, lp = _joined(model, held)
+    return float(split_rhat(_told(model, posterior, lp)).max())
 
 
 def sweep(model: LinearDynamics, data: Data, theta: Theta, rng: np.random.Generator) -> Sweep:
@@ -190,11 +242,11 @@ def log_joint(model: LinearDynamics, now: Sweep) -> float:
     return likelihood + float(model.log_prior(now.theta))
 
 
-def _told(posterior: Theta, lp: np.ndarray) -> np.ndarray:
+def _told(model: LinearDynamics, posterior: Theta, lp: np.ndarray) -> np.ndarray:
     """What of the draws needs no coordinates of the states, (chain, draw, .)."""
     parts = [lp[..., None], posterior["observation_covariance"].reshape(*lp.shape, -1)]
-    if posterior["emission"].ndim == 4:
-        parts.append(responses(posterior, 1).reshape(*lp.shape, -1))
+    if np.isnan(model.emission).any():
+        parts += [np.abs(eigenvalues(posterior)), responses(posterior, 1).reshape(*lp.shape, -1)]
     else:
         parts.append(posterior["state_covariance"].reshape(*lp.shape, -1))
     return np.concatenate(parts, axis=-1)
