@@ -67,9 +67,9 @@ def given(
         If the probabilities are not of these shapes, are negative, or do not sum to one.
     """
     K = allocation.n_components
-    A = _probabilities("transitions", transitions, (K, K))
+    A = probabilities("transitions", transitions, (K, K))
     initial = allocation.stationary(A) if initial is None else initial
-    weights = np.column_stack([_probabilities("initial", initial, (K,)), A])
+    weights = np.column_stack([probabilities("initial", initial, (K,)), A])
     own = family.from_data_units({name: np.asarray(value, dtype=float) for name, value in theta.items()})
     return SequenceFit(
         method="given",
@@ -83,7 +83,14 @@ def given(
     )
 
 
-def _probabilities(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def probabilities(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Probabilities of this shape whose sums are one, exactly.
+
+    Raises
+    ------
+    ValueError
+        If they are not of the shape, are negative, or do not sum to one.
+    """
     p = np.asarray(values, dtype=float)
     if p.shape != shape:
         raise ValueError(f"{name} has shape {p.shape}; expected {shape}")
@@ -92,8 +99,8 @@ def _probabilities(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.
     totals = p.sum(-1)
     if not np.all(np.abs(totals - 1) <= SUM):
         worst = np.atleast_1d(totals)[np.argmax(np.abs(totals - 1))]
-        row = f"row {int(np.argmax(np.abs(totals - 1)))} of {name}" if p.ndim > 1 else name
-        raise ValueError(f"{row} sums to {worst:.6g}; expected 1")
+        row = f"row {int(np.argmax(np.abs(totals - 1)))} of {name}" if p.ndim > 1 else f"the sum of {name}"
+        raise ValueError(f"{row} {'sums to' if p.ndim > 1 else 'is'} {worst:.6g}; expected 1")
     return p / totals[..., None]
 
 

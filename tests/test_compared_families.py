@@ -186,6 +186,12 @@ def test_wrong_values_are_named_by_their_column():
         compare(x, 2, rng=1, methods=("em",), kinds={"c": "counts"}, features=columns["features"])
 
 
+def test_a_column_of_codes_without_a_value_is_named():
+    x = np.column_stack([np.arange(9.0) % 3, np.full(9, np.nan)])
+    with pytest.raises(ValueError, match="feature 'x1' is missing in all rows; leave it out"):
+        compare(x, 2, rng=1, methods=("em",), missing="model", kinds=["categorical"] * 2)
+
+
 def test_the_truth_of_every_family_is_an_oracle():
     x, columns = data("poisson")
     truth = {"weights": [0.5, 0.5], "rates": [[1, 1], [7, 7]]}
@@ -197,6 +203,29 @@ def test_the_truth_of_every_family_is_an_oracle():
     assert own == pytest.approx(expected, rel=1e-9)
     with pytest.raises(ValueError, match="truth lacks rates"):
         compare(x, 2, rng=1, methods=("em",), truth={"weights": [0.5, 0.5]}, **columns)
+
+
+@pytest.mark.parametrize(
+    ("weights", "probabilities", "message"),
+    [
+        ([0.5, 0.4], [[[0.5, 0.5]]] * 2, "truth: the sum of weights is 0.9; expected 1"),
+        (
+            [0.5, 0.5],
+            [[[0.5, 0.5]], [[0.5, 0.6]]],
+            "truth: .* cluster 1, feature 0 sum to 1.1; expected 1, to within 1e-06",
+        ),
+        (
+            [0.5, 0.5],
+            [[[0.5, 0.5]], [[-0.5, 1.5]]],
+            "truth: probabilities reach from -0.5 to 1.5; expected numbers from 0",
+        ),
+        ([0.5, 0.5], [[[0.5, 0.5]]], "truth: probabilities are of 1 cluster, and weights of 2"),
+    ],
+)
+def test_a_truth_of_no_probabilities_is_refused(weights, probabilities, message):
+    truth = {"weights": weights, "probabilities": probabilities}
+    with pytest.raises(ValueError, match=message):
+        prepare(np.eye(4)[:, :1], None, None, truth, 0.0, False, np.random.default_rng(0), kinds=["categorical"])
 
 
 def added(name, change=lambda draws: draws, draws=120):

@@ -163,6 +163,11 @@ def test_a_method_that_fails_leaves_the_others(tmp_path):
     assert list(Results.load(folder).trees) == ["cavi"]
 
 
+def test_a_method_that_refuses_says_why_without_the_name_of_an_error():
+    result = compare(np.arange(80.0)[:, None] ** 2, 2, rng=np.random.default_rng(0), methods=("exact",))
+    assert result.failures["exact"].startswith("the exact posterior of 80 points in 2 clusters is a sum of")
+
+
 def test_all_methods_failing_is_reported_too():
     result = compare(collapsed_data(), 2, rng=np.random.default_rng(0), methods=("em",))
     assert result.fits == {}

@@ -493,6 +493,31 @@ def test_unusable_data_and_hyperparameters_are_refused(make, message):
         make()
 
 
+@pytest.mark.parametrize(
+    ("Family", "theta", "message"),
+    [
+        (
+            Bernoulli,
+            {"probabilities": [[0.5], [1.5]]},
+            "probabilities reach from 0.5 to 1.5; expected numbers from 0 to 1",
+        ),
+        (Bernoulli, {"probabilities": [[0.5], [np.nan]]}, "expected numbers from 0 to 1"),
+        (Categorical, {"probabilities": [[[0.5, 0.5]], [[-0.5, 1.5]]]}, "probabilities reach from -0.5 to 1.5"),
+        (
+            Categorical,
+            {"probabilities": [[[0.5, 0.5]], [[0.5, 0.6]]]},
+            "cluster 1, feature 0 sum to 1.1; expected 1, to wit",
+        ),
+        (Poisson, {"rates": [[1.0], [-2.0]]}, "rates reach from -2 to 1; expected finite numbers of at least 0"),
+        (Poisson, {"rates": [[1.0], [np.inf]]}, "rates reach from 1 to inf; expected finite numbers"),
+    ],
+)
+def test_points_are_drawn_from_probabilities_and_rates_alone(Family, theta, message):
+    family = Family.from_data(np.array([[0.0], [1.0]]), 2)
+    with pytest.raises(ValueError, match=message):
+        family.simulate({name: np.array(values) for name, values in theta.items()}, np.array([0, 1]), 1)
+
+
 def test_new_rows_must_have_known_levels(rng):
     x, family = table("categorical", 30, rng)
     fit = em.fit(x, family, Dirichlet.symmetric(2), rng=1)

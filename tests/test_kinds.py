@@ -119,6 +119,8 @@ def test_a_data_frame_says_the_same_as_its_file(tmp_path):
         from_frame(frame)
     with pytest.raises(DataError, match="the DataFrame has 0 rows"):
         from_frame(frame.head(0))
+    with pytest.raises(DataError, match="no value in column 'empty': 60 missing values"):
+        from_frame(frame[["children"]].assign(empty=pd.Series([None] * 60, dtype=object)), missing="model")
 
 
 def test_the_label_is_no_feature(write):

@@ -269,7 +269,7 @@ def test_priors_that_are_none_are_refused(arguments, message):
 @pytest.mark.parametrize(
     ("initial", "transitions", "message"),
     [
-        ([0.5, 0.4], [[0.5, 0.5], [0.5, 0.5]], "initial sums to 0.9; expected 1"),
+        ([0.5, 0.4], [[0.5, 0.5], [0.5, 0.5]], "the sum of initial is 0.9; expected 1"),
         ([0.5, 0.5], [[0.5, 0.5], [0.0, 0.0]], "row 1 of transitions sums to 0; expected 1"),
         ([0.5, 0.5], [[0.5, 0.7], [0.5, 0.5]], "row 0 of transitions sums to 1.2; expected 1"),
         ([1.5, -0.5], [[0.5, 0.5], [0.5, 0.5]], "expected probabilities, at least 0"),

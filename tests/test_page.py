@@ -245,6 +245,16 @@ def test_text_links_to_terms_and_places():
     assert {"elbo", "evidence", "kl", "prior", "nats"} <= {term.slug for term in links.terms()}
 
 
+def test_no_line_ends_within_the_name_of_an_option():
+    links = Links({})
+    assert links.prose("Raise --max-steps: a -- b, x--y") == (
+        'Raise <span class="option">--max-steps</span>: a -- b, x--y'
+    )
+    assert Links.command("mixtures compare '<a>' --restarts 3") == (
+        'mixtures compare &#39;&lt;a&gt;&#39; <span class="option">--restarts</span> 3'
+    )
+
+
 def test_a_section_links_the_first_sight_of_a_term():
     links = Links({})
     assert links.prose("PSIS-LOO, [[nats|nat]] and PSIS & nats") == (

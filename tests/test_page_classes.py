@@ -74,6 +74,7 @@ def test_fit_statistics_are_those_of_the_metrics():
     assert said["G²"][0] == f"{view.value('em', 'g2'):.2f}"
     assert said["G²: p, chi-square"][0] == f"{view.value('em', 'g2_p'):.3f}"
     assert said["G²: p, chi-square"][1] == said["BIC"][1] == "–"
+    assert said["classification error"][0] == f"{100 * view.value('em', 'classification_error', 'data'):.1f}%"
     assert said["SABIC"][0] == f"{view.value('em', 'sabic'):.2f}"
     assert not any(isinstance(block, Notice) for block in section.blocks)  # five rows a pattern: it is not sparse
 

@@ -173,6 +173,15 @@ def test_64_items_and_mixed_columns_as_cells():
     inside(plot_heat({"em": of}, {"em": "EM"}))
 
 
+def test_the_bar_of_one_row_keeps_its_words():
+    of = {}
+    for K in (2, 3, 1):
+        posterior = draws({"rates": np.ones((1, 2, K, 1))}, {"rates": ("count",)}, cluster=range(K), count=["visits"])
+        own = profile(posterior, ["visits"], {})
+        of[f"K = {K}"] = own.assign(standard=own["value"].sel(quantile=0.5))
+    inside(plot_heat(of, {name: f"{name}: AIC, BIC, SABIC, ELBO, ELBO + log K!, evidence, BLRT" for name in of}))
+
+
 def test_panels_of_unlike_numbers_of_clusters():
     of = {f"K = {K}": binary(K, 7, names=LONG) for K in (1, 2, 8)}
     figure = inside(plot_heat(of, {name: f"{name}: AIC, BIC, SABIC, evidence" for name in of}))

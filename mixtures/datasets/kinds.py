@@ -112,6 +112,8 @@ def kind_of(table: Table, place: int, asked: Asked, spelling: Spelling) -> str:
 def _refuse_numbers(table: Table, place: int, spelling: Spelling) -> None:
     """Refuse text that was meant as numbers, at least half of it, and what is neither text nor true or false."""
     values = [value for value in table.columns[place].tolist() if value is not None]
+    if not values:
+        return
     said = f"or take it as categories with --categorical {_quoted(table.names[place])}"
     if not all(isinstance(value, str | bool) for value in values):
         raise DataError(f"{not_a_number(table, place, spelling)}: leave it out with --columns, {said}")

@@ -26,6 +26,7 @@ from mixtures.families.discrete import (
     read,
     refuse_fractions,
     refuse_outside,
+    refuse_probabilities,
 )
 from mixtures.families.hyperparameters import Batch
 from mixtures.model import Coords, Divided, Theta
@@ -240,7 +241,14 @@ class Bernoulli(Discrete):
         return {"probabilities": generator(rng).beta(q.a, q.b, (size, *q.a.shape))}
 
     def simulate(self, theta: Theta, labels: np.ndarray, rng: Rng) -> np.ndarray:
-        """One point for each label, shape (N, D); theta has no batch axes."""
+        """One point for each label, shape (N, D); theta has no batch axes.
+
+        Raises
+        ------
+        ValueError
+            If a probability is not from 0 to 1.
+        """
+        refuse_probabilities(theta["probabilities"], sums=False)
         mu = theta["probabilities"][labels]
         return (generator(rng).random(mu.shape) < mu).astype(float)
 

@@ -27,6 +27,7 @@ from mixtures.families.discrete import (
     read,
     refuse_fractions,
     refuse_outside,
+    refuse_probabilities,
 )
 from mixtures.families.hyperparameters import Batch
 from mixtures.model import Coords, Divided, Theta
@@ -358,7 +359,14 @@ class Categorical(Discrete):
         return self.padded(rest / self.spread(self.totals(rest)))
 
     def simulate(self, theta: Theta, labels: np.ndarray, rng: Rng) -> np.ndarray:
-        """One point of codes for each label, shape (N, D); theta has no batch axes."""
+        """One point of codes for each label, shape (N, D); theta has no batch axes.
+
+        Raises
+        ------
+        ValueError
+            If probabilities are negative, or those of a feature do not sum to one.
+        """
+        refuse_probabilities(theta["probabilities"], sums=True)
         reached = np.cumsum(theta["probabilities"][labels], axis=-1)
         u = generator(rng).random((*reached.shape[:-1], 1))
         return np.minimum((u >= reached).sum(-1), np.array(self.levels) - 1).astype(float)

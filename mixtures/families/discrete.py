@@ -15,6 +15,9 @@ from mixtures.families.gaps import Separate, behind
 from mixtures.model import Coords, Divided, Theta
 from mixtures.rows import Rows, as_rows, as_weights, folded, refuse_missing
 
+TOLERANCE = 1e-6
+"""How far from one probabilities that are given may add up to."""
+
 SMALLEST = 1e-300
 """Stands for a probability or a rate of zero: its logarithm is still a number, and zero times it is zero."""
 
@@ -179,6 +182,18 @@ def refuse_outside(*hyperparameters: np.ndarray) -> None:
     if outside.any():
         raise CollapseError(
             "the statistics are those of no data: a posterior's parameter is not positive", outside.any(-1)
+        )
+
+
+def refuse_probabilities(p: np.ndarray, *, sums: bool) -> None:
+    """Refuse parameters (K, D), or (K, D, C) whose last axis ``sums`` to one, that are no probabilities."""
+    if not np.all((p >= 0) & (p <= 1 + TOLERANCE)):
+        raise ValueError(f"probabilities reach from {p.min():g} to {p.max():g}; expected numbers from 0 to 1")
+    if sums and (off := np.abs(p.sum(-1) - 1)).max(initial=0) > TOLERANCE:
+        k, feature = np.unravel_index(off.argmax(), off.shape)
+        raise ValueError(
+            f"the probabilities of cluster {k}, feature {feature} sum to {p[k, feature].sum():g}; expected 1, to within "
+            f"{TOLERANCE:g}: divide them by their sum"
         )
 
 

@@ -239,7 +239,17 @@ class Poisson(Discrete):
         return {"rates": generator(rng).gamma(q.a, 1 / q.b, (size, *np.broadcast_shapes(q.a.shape, q.b.shape)))}
 
     def simulate(self, theta: Theta, labels: np.ndarray, rng: Rng) -> np.ndarray:
-        """One point for each label, shape (N, D); theta has no batch axes."""
+        """One point for each label, shape (N, D); theta has no batch axes.
+
+        Raises
+        ------
+        ValueError
+            If a rate is negative, or no finite number.
+        """
+        if not np.all((rates := theta["rates"]) >= 0) or not np.all(np.isfinite(rates)):
+            raise ValueError(
+                f"rates reach from {rates.min():g} to {rates.max():g}; expected finite numbers of at least 0"
+            )
         return generator(rng).poisson(theta["rates"][labels]).astype(float)
 
     def cumulative(self, theta: Theta, x: np.ndarray, feature: int) -> tuple[np.ndarray, np.ndarray]:

@@ -79,6 +79,8 @@ def read(
         raise ValueError(f"index has {len(index)} entries for {len(x)} rows")
     found = tuple(_named(kinds, names).values())
     rows = np.arange(1, len(x) + 1).astype(str) if index is None else np.array([str(name) for name in index])
+    if missing and (nowhere := np.isnan(x).all(0)).any():
+        raise ValueError(f"feature {names[int(np.argmax(nowhere))]!r} is missing in all rows; leave it out")
     for j in np.flatnonzero(np.array(found) == "poisson"):
         _refuse(x[:, j], names[j], np.inf, "a count, a whole number of at least 0")
     return Given(x, tuple(names), found, _levels(x, found, names, levels), rows, notes)

@@ -12,8 +12,10 @@ import numpy as np
 from mixtures.datasets.dataset import counted, listed
 from mixtures.datasets.kinds import MISSING_VALUES
 from mixtures.errors import FeatureError
+from mixtures.families.discrete import refuse_probabilities
 from mixtures.model import Family
 from mixtures.rows import Sequences
+from mixtures.sequences import probabilities
 from mixtures.tables import family_of, parameters_of
 from reports.comparison.given import Given, read
 from reports.metrics.recovery import UNKNOWN, is_known
@@ -174,8 +176,6 @@ def prepare(
         given = replace(given, x=given.x[~gaps], index=given.index[~gaps], notes=(*given.notes, note))
         classes = None if classes is None else [own for own, gap in zip(classes, gaps, strict=True) if not gap]
     x, kinds, names = given.x, given.kinds, given.features
-    if (nowhere := np.isnan(x).all(0)).any():
-        raise ValueError(f"feature {names[int(np.argmax(nowhere))]!r} is missing in all rows; leave it out")
     if not 0 <= test_fraction < 1:
         raise ValueError(f"test_fraction is {test_fraction}; expected 0 to below 1")
     ends = None if lengths is None else np.round(test_fraction * np.array(lengths)).astype(int)
@@ -199,6 +199,7 @@ def prepare(
         if lacking := set(expected) - set(truth):
             raise ValueError(f"truth lacks {', '.join(sorted(lacking))}")
         truth = {k: np.asarray(truth[k], dtype=float) for k in expected}
+        _check_truth(truth)
     _refuse_unseen(given, order, held, test_fraction)
     if (nowhere := np.isnan(x[order]).all(0)).any():
         raise ValueError(
@@ -262,6 +263,23 @@ def lengths_of(sequences: bool | Sequence[int], x: np.ndarray) -> tuple[int, ...
 def _range(x: np.ndarray) -> np.ndarray:
     """Largest less smallest value of each feature, (D,)."""
     return np.nanmax(x, axis=0) - np.nanmin(x, axis=0)
+
+
+def _check_truth(truth: Mapping[str, np.ndarray]) -> None:
+    """Refuse true parameters that are no probabilities where they should be, or whose sums are not one."""
+    first = "weights" if "weights" in truth else "initial"
+    K = len(truth[first])
+    try:
+        for name, values in truth.items():
+            if len(values) != K:
+                raise ValueError(f"{name} are of {counted(len(values), 'cluster')}, and {first} of {K}")
+        for name, shape in {"weights": (K,), "initial": (K,), "transitions": (K, K)}.items():
+            if name in truth:
+                probabilities(name, truth[name], shape)
+        if "probabilities" in truth:
+            refuse_probabilities(truth["probabilities"], sums=truth["probabilities"].ndim == 3)
+    except ValueError as error:
+        raise ValueError(f"truth: {error}") from error
 
 
 def _refuse_unseen(given: Given, order: np.ndarray, held: np.ndarray, test_fraction: float) -> None:

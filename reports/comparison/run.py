@@ -452,7 +452,9 @@ def _run(
             entry["error"] = f"{type(error).__name__}: {text}"
             entry["traceback"] = traceback.format_exc()
         except Exception as error:  # whatever a method raises, the others go on and the report shows it
-            entry["error"] = f"{type(error).__name__}: {error}"
+            entry["error"] = (
+                str(error) if type(error) is ValueError and str(error) else f"{type(error).__name__}: {error}"
+            )
             entry["traceback"] = traceback.format_exc()
     entry["warnings"] = list(
         dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning | RuntimeWarning))

@@ -151,7 +151,7 @@ def _fill(template: str, view: Any, links: Links, css: str, js: str = "", **cont
     environment = Environment(
         loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"linked": links.html, "prose": links.prose, "plain": links.plain}
+    environment.filters |= {"linked": links.html, "prose": links.prose, "plain": links.plain, "command": links.command}
     return environment.get_template(template).render(view=view, links=links, css=Markup(css), js=Markup(js), **context)
 
 

@@ -12,7 +12,7 @@ from reports.metrics.goodness import FEWEST_A_CELL
 from reports.page import profiles
 from reports.page.blocks import Cell, Figure, Notice, Section, Table, image
 from reports.page.cells import name_cell, share
-from reports.page.numbers import DASH, fixed, number, percent
+from reports.page.numbers import DASH, fixed, number
 from reports.page.trust import no_fit
 from reports.page.view import View
 from reports.page.words import listing, literal
@@ -104,7 +104,7 @@ def _plain(decimals: int) -> Callable[[View, str, str], Cell]:
 
 def _share(view: View, method: str, metric: str) -> Cell:
     x = view.value(method, metric, "data")
-    return Cell(percent(x), None if math.isnan(x) else x)
+    return Cell(DASH) if math.isnan(x) else Cell(f"{fixed(100 * x, 1)}%", x)
 
 
 def _probability(view: View, method: str, metric: str) -> Cell:

@@ -93,8 +93,8 @@ _TERMS = (
         "responsibilities",
         "responsibilities",
         "Probabilities that a point belongs to each cluster; they add up to one.",
-        "r<sub>nk</sub> = π<sub>k</sub> N(x<sub>n</sub> | μ<sub>k</sub>, Σ<sub>k</sub>) / "
-        "Σ<sub>j</sub> π<sub>j</sub> N(x<sub>n</sub> | μ<sub>j</sub>, Σ<sub>j</sub>)",
+        "r<sub>nk</sub> = π<sub>k</sub> p(x<sub>n</sub> | θ<sub>k</sub>) / Σ<sub>j</sub> π<sub>j</sub> p(x<sub>n</sub> | "
+        "θ<sub>j</sub>), with θ<sub>k</sub> the parameters of cluster k",
         f"{BISHOP}, section 9.2",
         ("responsibilities",),
     ),
@@ -185,8 +185,7 @@ _TERMS = (
         "q(z)",
         "The factor of [[cavi|CAVI]]'s q that holds the clusters of the points. It takes expected logarithms of the "
         "parameters and is more certain than the [[responsibilities]] averaged over draws of them.",
-        "log q(z<sub>n</sub> = k) = E[log π<sub>k</sub>] + E[log N(x<sub>n</sub> | μ<sub>k</sub>, "
-        "Λ<sub>k</sub><sup>−1</sup>)] + const",
+        "log q(z<sub>n</sub> = k) = E[log π<sub>k</sub>] + E[log p(x<sub>n</sub> | θ<sub>k</sub>)] + const",
         f"{BISHOP}, equation 10.46",
         ("q(z)",),
     ),

@@ -19,6 +19,7 @@ _SPELLINGS = "|".join(
     f"[{word[0].upper()}{word[0].lower()}]{re.escape(word[1:])}" for word in sorted(WORDS, key=len, reverse=True)
 )
 WORD = re.compile(rf"(?<![\w&/.-])(?:{_SPELLINGS})(?![\w/]|-\w)")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 LINK = re.compile(r"\[\[(#?)([^\[\]|\s]+)(?:\|([^\[\]]+))?\]\]")
 
 
@@ -54,6 +55,11 @@ class Links:
             end = found.end()
         return Markup("".join([*parts, self._terms_in(safe[end:])]))
 
+    @staticmethod
+    def command(text: object) -> Markup:
+        """Return a command, escaped, whose options no line breaks."""
+        return Markup(_unbroken(str(escape(text))))
+
     def begin(self) -> str:
         """Begin a section: its terms are linked anew."""
         self._seen = set()
@@ -77,7 +83,7 @@ class Links:
         return sorted((TERMS[slug] for slug in found), key=lambda term: term.term.casefold())
 
     def _terms_in(self, text: str) -> str:
-        return WORD.sub(lambda found: self._first(found[0]), text)
+        return _unbroken(WORD.sub(lambda found: self._first(found[0]), text))
 
     def _first(self, word: str) -> str:
         slug = WORDS.get(word) or WORDS.get(word[0].lower() + word[1:]) or WORDS[word[0].upper() + word[1:]]
@@ -96,3 +102,8 @@ class Links:
     def _words(self, place: str, slug: str, shown: str | None) -> str:
         names = self.places if place else {slug: term.term for slug, term in TERMS.items()}
         return shown or names.get(slug) or f"[[{place}{slug}]]"
+
+
+def _unbroken(html: str) -> str:
+    """HTML in which no line ends within the name of an option, as it might behind each hyphen."""
+    return OPTION.sub(lambda found: f'<span class="option">{found[0]}</span>', html)

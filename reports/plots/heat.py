@@ -44,18 +44,23 @@ def plot_heat(profiles: Mapping[str, xr.Dataset], titles: Mapping[str, str]) -> 
     across = -(-M // rows)
     each = 0.24 if n <= 40 else 0.16
     width_ratios = sizes if rows == 1 else None
+    parts = [own / sum(sizes) if rows == 1 else 1 / across for own in sizes]
+    heads = [
+        style.wrapped(titles[name], max(9, int(100 * (style.WIDTH - left) * part / 9.5)))
+        for name, part in zip(profiles, parts, strict=True)
+    ]
+    lines = 1 + max(head.count("\n") for head in heads)
     figure, axes = style.panels(rows, across, sharey=True, width_ratios=width_ratios)
-    figure.set_size_inches(style.WIDTH, rows * (0.75 + each * n) + 0.75)
+    figure.set_size_inches(style.WIDTH, rows * (0.6 + 0.15 * lines + each * n) + 0.75)
     apart = "standard" in first
-    for place, (ax, (name, profile)) in enumerate(zip(axes.flat, profiles.items(), strict=False)):
+    for place, (ax, profile) in enumerate(zip(axes.flat, profiles.values(), strict=False)):
         value, own = profile["value"].sel(quantile=0.5).values, sizes[place]
         shown = profile["standard"].values if apart else value
         image = ax.imshow(shown, aspect="auto", cmap="RdBu_r" if apart else "Blues",
                           vmin=-REACH if apart else 0, vmax=REACH if apart else 1)  # fmt: skip
         if numbered:
             _numbers(ax, value, shown / REACH if apart else shown * 2 - 1, apart, list(profile["what"].values))
-        part = own / sum(sizes) if rows == 1 else 1 / across
-        ax.set_title(style.wrapped(titles[name], max(9, int(100 * (style.WIDTH - left) * part / 9.5))))
+        ax.set_title(heads[place])
         ax.set_xticks(range(own))
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
@@ -66,7 +71,8 @@ def plot_heat(profiles: Mapping[str, xr.Dataset], titles: Mapping[str, str]) -> 
         ax.set_yticks(range(n), labels, fontsize=8.5 if each > 0.2 else 7)
     style.blank(axes.flat[M:])
     words = "sds from the mean of all rows" if apart else "probability"
-    figure.colorbar(image, ax=axes, label=words, location="top", shrink=0.4, aspect=28, pad=0.02, anchor=(1, 0))
+    bar = figure.colorbar(image, ax=axes, location="top", shrink=0.4, aspect=28, pad=0.02, anchor=(1, 0))
+    bar.set_label(words, loc="right")  # a bar of few rows is shorter than its words, which end where it ends
     return figure
 
 

@@ -489,7 +489,8 @@ def _unproven(
     """Candidates whose value is the highest and doubtful, each with the reason: they would be chosen for an error."""
     highest = max((v for c, (v, _) in values.items() if criterion not in own[c].doubts), default=-np.inf)
     return {
-        c: f"{own[c].doubts[criterion]}, and its value, {v:.1f}, is above those of all candidates without such a doubt"
+        c: f"{own[c].doubts[criterion]}, and its value, {f'{v:.1f}'.replace('-', '−')}, exceeds that of every candidate "
+        "without this doubt"
         for c, (v, _) in values.items()
         if criterion in own[c].doubts and v > highest
     }
