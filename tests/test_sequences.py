@@ -7,7 +7,7 @@ import pytest
 from scipy.special import logsumexp
 from test_conformance import FAMILIES, draw, log_densities, problem
 
-from mixtures import Gaussian, Markov, Sequences
+from mixtures import Bernoulli, DiagonalGaussian, Gaussian, Markov, Sequences, SphericalGaussian, TiedGaussian
 from mixtures.engines import sequences
 from mixtures.engines.responsibilities import fold
 
@@ -94,15 +94,16 @@ def in_lanes(monkeypatch):
     return monkeypatch
 
 
-@pytest.mark.parametrize("given", ["numbers", "places", "densities"])
+@pytest.mark.parametrize("given", ["numbers", "streamed", "places", "densities"])
 @pytest.mark.parametrize("stay", [0.0, 0.97])
 @pytest.mark.parametrize(
-    ("K", "lengths"), [(3, [600]), (3, [1, 2, 30, 31, 280, 9, 27, 100]), (2, [1] * 19), (1, [300])]
+    ("K", "lengths"), [(3, [600]), (3, [1, 2, 30, 31, 280, 9, 27, 100]), (7, [500, 80]), (2, [1] * 19), (1, [300])]
 )
 def test_series_side_by_side_give_what_plain_ones_do(K, lengths, stay, given, rng, in_lanes):
     """Short ones of any lengths, and long ones divided, whose parts have to be put together exactly."""
     n = sum(lengths)
-    x = rng.standard_normal((n, 2)) if given == "numbers" else rng.integers(0, 3, (n, 1)).astype(float)
+    places = given in ("places", "densities")
+    x = rng.integers(0, 3, (n, 1)).astype(float) if places else rng.standard_normal((n, 2))
     family = Gaussian.from_data(x, K)
     s = np.stack([family.features(x).sum(0)] * K) / K
     eta, _, log_A, _ = parameters(family, s, K, rng)
@@ -113,12 +114,27 @@ def test_series_side_by_side_give_what_plain_ones_do(K, lengths, stay, given, rn
     pass_ = sequences.one_pass(family, rows, weights, "auto")
     if given == "densities":
         pass_.points.__dict__["numbers"] = None
+    if given == "streamed":
+        in_lanes.setattr(sequences, "KEPT", 0)
     assert (pass_.points.distinct is not None) == (given == "places")
     for ours, reference in zip(pass_(eta), sequences.one_pass(family, rows, weights, "plain")(eta), strict=True):
         np.testing.assert_allclose(ours, reference, rtol=1e-10, atol=1e-10 * n)
     (side,) = pass_.sides.values()
     assert side.rest == 0
     assert (side.overlap > 4) == (max(lengths) > 256 and K > 1)
+
+
+@pytest.mark.parametrize("make", [Gaussian, TiedGaussian, DiagonalGaussian, SphericalGaussian, Bernoulli])
+def test_products_of_coordinates_are_summed_in_tiles_of_any_size(make, rng, in_lanes):
+    """Six features and five states, which fill no tile."""
+    x = rng.standard_normal((600, 6))
+    x = (x > 0).astype(float) if make is Bernoulli else x
+    family = make.from_data(x, 5)
+    eta = parameters(family, np.stack([family.features(x).sum(0)] * 5) / 5, 5, rng)[0]
+    rows = Sequences(x)
+    found, expected = (sequences.one_pass(family, rows, None, engine)(eta) for engine in ("auto", "plain"))
+    for ours, reference in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, reference, rtol=1e-10, atol=6e-8)
 
 
 def test_overlaps_grow_until_parts_meet(rng, in_lanes):

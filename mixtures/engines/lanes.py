@@ -4,7 +4,7 @@ A block has a series or a part of one in each of its lanes, and is gone through 
 
     b           densities of the points in each state, over the largest of them             (K, steps, lanes)
     alpha       forward                                                                      (K, steps, lanes)
-    r           backward, in the place of alpha                                              (K, steps, lanes)
+    r           alpha beta, a few steps of beta at a time, in the place of alpha             (K, steps, lanes)
     s          += r t^T
 
 Parts of one series hang together: the next lane begins with what the last one ends with. Filters forget where they began, so
@@ -17,138 +17,36 @@ they should have begun with, as often as it takes; after as many times as there 
 from __future__ import annotations
 
 import numpy as np
+from llvmlite import ir
 from numba import boolean, float64, int64, njit
 from numba.core import types
+from numba.extending import intrinsic
 
 from mixtures.engines.both_ends import LEAST, MET
-from mixtures.engines.fused import (
-    FEATURES,
-    _features,
-    add_densities,
+from mixtures.engines.fused import read_only
+from mixtures.engines.laid import (
+    BLOCKS,
+    NUMBERS,
+    PLACES,
+    POINTS,
+    STEPS,
+    TOGETHER,
     add_statistics,
-    coordinates,
-    model_types,
-    read_only,
+    lay,
+    of_block,
+    see,
+    see_rows,
 )
-from mixtures.engines.softmax import EXACT, _exp, _larger, _log
-from mixtures.engines.vectors import LANES, backward, forward, glance, watch
-
-# Columns of a block whose features are formed together.
-TOGETHER = 240
+from mixtures.engines.products import NARROW, add_run
+from mixtures.engines.softmax import EXACT, _bits, _float, _larger, _log
+from mixtures.engines.vectors import LANES, backward, forward
 
 # Largest relative difference between what a lane began with and what the one before arrived at, and what it may be beside that
 # as a share of the sum over states: less than what could matter where no beta is above 1 / `mixtures.engines.both_ends.MET`.
 SAME, TINY = 1e-12, 1e-80
 
-# The log of the smallest density relative to the largest.
-FAINT = -600.0
-
-# What is known of the points: their coordinates, which of some distinct rows they are, or their log densities.
-NUMBERS, PLACES, DENSITIES = 0, 1, 2
-
-
-@njit(nogil=True)
-def _gather(x, rows, points):
-    """The points of these rows, by feature (D, TOGETHER)."""
-    for d in range(x.shape[1]):
-        for m in range(len(rows)):
-            points[d, m] = x[rows[m], d]
-
-
-@njit(nogil=True, fastmath=EXACT)
-def _relative(rho, b, tops, first, n):
-    """Densities of n points, b, from column ``first`` on, over the largest of each, whose logarithm is its top."""
-    K, top = len(rho), tops[0, first : first + n]
-    for m in range(n):
-        top[m] = rho[0, m]
-    for k in range(1, K):
-        for m in range(n):
-            top[m] = _larger(top[m], rho[k, m])
-    for k in range(K):
-        own = b[k, first : first + n]
-        for m in range(n):
-            own[m] = _exp(_larger(rho[k, m] - top[m], FAINT))
-
-
-@njit(nogil=True)
-def _densities(kind, x, log_rho, place, table, heights, model, eta, rows, first, b, tops, room):
-    """Densities b (K, M) of some rows, in columns from ``first`` on, and their tops (1, M)."""
-    n, K = len(rows), len(b)
-    if kind == PLACES:
-        for m in range(n):
-            here = place[rows[m]]
-            tops[0, first + m] = heights[here]
-            for k in range(K):
-                b[k, first + m] = table[here, k]
-        return
-    points, z, t, rho, _ = room
-    if kind == NUMBERS:
-        origin, unit, monomials, edges, by_rows = model
-        _gather(x, rows, points)
-        coordinates(points.T, origin, unit, z)
-        rho[:] = 0.0
-        add_densities(z, t, monomials, edges, by_rows, eta, rho, n)
-    else:
-        for m in range(n):
-            for k in range(K):
-                rho[0, k, m] = log_rho[rows[m], k]
-    _relative(rho[0], b, tops, first, n)
-
-
-@njit(nogil=True)
-def _nothing(ended, first, b, tops):
-    """Columns from ``first`` on have no density where their lane has ended."""
-    for m in range(len(ended)):
-        if ended[m]:
-            tops[0, first + m] = 0.0
-            for k in range(len(b)):
-                b[k, first + m] = 0.0
-
-
-@njit(nogil=True)
-def _statistics(kind, x, place, totals, model, rows, ended, first, r, s, room):
-    """Add the statistics of some rows with r (K, M), in columns from ``first`` on; where densities were given, r to totals."""
-    n, K = len(rows), len(r)
-    if kind == NUMBERS:
-        points, z, t, rho, part = room
-        origin, unit, monomials, edges, by_rows = model
-        _gather(x, rows, points)
-        coordinates(points.T, origin, unit, z)
-        for k in range(K):
-            for m in range(n):
-                rho[0, k, m] = r[k, first + m]
-        if not by_rows and len(edges) == 2:
-            _features(z, monomials, edges[0], t, n)
-        add_statistics(z, t, monomials, edges, by_rows, rho, part, s, n)
-        return
-    for m in range(n):
-        if not ended[m]:
-            for k in range(K):
-                if kind == PLACES:
-                    totals[place[rows[m]], k] += r[k, first + m]
-                else:
-                    totals[rows[m], k] = r[k, first + m]
-
-
-@njit(nogil=True)
-def _columns(begins, lengths, first, rows, ended):
-    """The rows of some columns of a block, step by step, and where a lane has ended, which stays at its last row."""
-    for i in range(len(rows) // LANES):
-        step = first // LANES + i
-        for lane in range(LANES):
-            rows[i * LANES + lane] = begins[lane] + max(0, min(step, lengths[lane] - 1))
-            ended[i * LANES + lane] = step >= lengths[lane]
-
-
-@njit(nogil=True)
-def _stretch(kind, x, log_rho, place, table, heights, model, eta, first, n, halo, rows, room):
-    """Densities of n rows one after another, in ``halo`` (K + 1, M), and their tops below."""
-    K = len(halo) - 1
-    for m in range(0, n, TOGETHER):
-        own = rows[: min(TOGETHER, n - m)]
-        for i in range(len(own)):
-            own[i] = first + m + i
-        _densities(kind, x, log_rho, place, table, heights, model, eta, own, m, halo[:K], halo[K:], room)
+# Parts of a float: the bits of its mantissa, those of 1.0, and what its exponent is counted from.
+MANTISSA, ONE, BIAS, LN2 = 0x000FFFFFFFFFFFFF, 0x3FF0000000000000, 1023, float(np.log(2))
 
 
 @njit(nogil=True, fastmath=EXACT, error_model="numpy")
@@ -248,187 +146,132 @@ def _filter(b, by_column, steps, overlap, linked, start, p, alpha, scale):
 
 
 @njit(nogil=True)
-def _guess(b, A, steps, overlap, weights, v, alpha, scale, end, last, beta, pairs):
-    """What each lane ends with, (K, LANES), from the first steps of the next one."""
-    n = min(overlap, steps)
-    m = (n - 1) * LANES
-    for lane in range(LANES):
-        scaling = weights[lane] / scale[0, m + lane] if scale[0, m + lane] > 0 else 0.0
-        for k in range(len(b)):
-            v[k, lane] = b[k, m + lane] * scaling
-    glance(b, A, v, alpha, scale, end, last, beta, pairs, 0, n - 1)
-    _times(A, v, beta)
-    _hand_on(beta, True, end)
+def _back(b, A, v, inverse, end, last, beta, trail, stop):
+    """`backward` from step stop - 1 to the first, for v alone."""
+    while stop > 0:
+        first = max(0, stop - STEPS)
+        backward(b, A, v, inverse, end, last, beta, trail, first, stop)
+        stop = first
 
 
 @njit(nogil=True)
-def _smooth(b, A, by_column, steps, overlap, linked, sparse, weights, vectors, beta, alpha, scale, last, pairs):
-    """`backward` through all lanes, or `watch` if transitions are sparse; how often it took."""
-    start, p, end, v = vectors[0], vectors[1], vectors[2], vectors[3]
+def _guess(b, A, steps, overlap, weights, v, inverse, end, last, beta, trail, found):
+    """What each lane ends with, (K, LANES), from the first steps of the next one."""
+    n = min(overlap, steps)
+    m = (n - 1) * LANES
+    for k in range(len(b)):
+        for lane in range(LANES):
+            v[k, lane] = b[k, m + lane] * inverse[0, m + lane] * weights[lane]
+    _back(b, A, v, inverse, end, last, beta, trail, n - 1)
+    _times(A, v, found)
+    _hand_on(found, True, end)
+
+
+@njit(nogil=True, fastmath=EXACT)
+def _meet(alpha, first, n, beta, largest):
+    """alpha (K, M) becomes alpha beta in n columns; the largest beta of each column goes to ``largest`` unless it is empty."""
+    for k in range(len(alpha)):
+        own, other = alpha[k, first : first + n], beta[k, :n]
+        for m in range(n):
+            own[m] *= other[m]
+        if largest.size:
+            for m in range(n):
+                largest[m] = _larger(largest[m], other[m])
+
+
+@njit(nogil=True)
+def _smooth(b, A, by_column, lengths, weights, vectors, beta, trail, alpha, inverse, last, ones, pairs, largest):
+    """Smoothed probabilities in the place of alpha, sums (K, K, NARROW) of alpha_t(j) v_(t+1)(k); how often it took."""
+    start, p, end, v, found = vectors[0], vectors[1], vectors[2], vectors[3], vectors[5]
+    steps, overlap, linked = lengths
+    K, rounds = len(v), 0
     if linked:
-        _guess(b, A, steps, overlap, weights, v, alpha, scale, end, last, beta, pairs)
-    rounds = 0
+        _guess(b, A, steps, overlap, weights, v, inverse, end, last, beta, trail, found)
     while True:
         if rounds > 0:
             _copy(start, p)
-            forward(b, by_column, p, alpha, scale, 0, steps)
-        for k in range(len(v)):
-            for lane in range(LANES):
-                v[k, lane] = 0.0
-        for k in range(len(pairs)):
-            for lane in range(LANES):
-                pairs[k, lane] = 0.0
-        if sparse:
-            for lane in range(LANES):
-                beta[len(v), lane] = 0.0
-            watch(b, A, v, alpha, scale, end, last, beta, pairs, 0, steps)
-        else:
-            backward(b, A, v, alpha, scale, end, last, beta, pairs, 0, steps)
+            forward(b, by_column, p, alpha, inverse, 0, steps)
+        v[:] = 0.0
+        pairs[:] = 0.0
+        largest[:] = 0.0
+        stop = steps
+        while stop > 0:
+            first = max(0, stop - STEPS)
+            n = (stop - first) * LANES
+            backward(b, A, v, inverse, end, last, beta, trail, first, stop)
+            add_run(alpha, first * LANES, 0, trail, ones, 1, 0, n, pairs, 0, K)
+            _meet(alpha, first * LANES, n, beta, largest)
+            stop = first
         rounds += 1
-        _times(A, v, beta)
-        if not linked or rounds > LANES or not _hand_on(beta, True, end):
+        _times(A, v, found)
+        if not linked or rounds > LANES or not _hand_on(found, True, end):
             return rounds
 
 
 @njit(nogil=True)
-def _kept(largest, scale, lengths, weights, steps):
-    """Whether no state was lost that matters, from the largest beta of each lane; see `mixtures.engines.both_ends`."""
-    for lane in range(LANES):
-        if lengths[lane] > 0 and not largest[lane] * MET <= weights[lane]:
+def _kept(largest, inverse, lengths, weights, steps):
+    """Whether no state was lost that matters, from the largest beta by column; see `mixtures.engines.both_ends`."""
+    for m in range(len(largest)):
+        if lengths[m % LANES] > 0 and not largest[m] * MET <= weights[m % LANES]:
             return False
-    for i in range(steps):
-        for lane in range(LANES):
-            if i < lengths[lane] and not scale[0, i * LANES + lane] >= LEAST:
-                return False
-    return True
+    lost = 0
+    for m in range(steps * LANES):
+        lost += m // LANES < lengths[m % LANES] and not inverse[0, m] <= 1 / LEAST
+    return lost == 0
 
 
 @njit(nogil=True, fastmath=EXACT, error_model="numpy")
-def _log_z(scale, tops, lengths, weights, shortest, steps):
-    """Log normaliser of a block, by the sums of scaled probabilities and the tops of its points; not a number if one was lost.
+def _log_z(inverse, tops, lengths, weights, shortest, steps):
+    """Log normaliser of a block, by what probabilities were scaled by and the tops of its points; not a number if one was lost.
 
-    Where a sum was too small all that follow in the lane are zero.
+    Where a sum was too small all that follow in the lane are zero. Products of mantissas stand for sums of logarithms.
     """
     for lane in range(LANES):
-        if lengths[lane] > 0 and not scale[0, (lengths[lane] - 1) * LANES + lane] > 0:
+        if lengths[lane] > 0 and not inverse[0, (lengths[lane] - 1) * LANES + lane] > 0:
             return np.nan
-    for i in range(shortest, steps):
-        for lane in range(LANES):
-            if i >= lengths[lane]:
-                scale[0, i * LANES + lane] = 1.0
-    own = tops[0, : steps * LANES]
-    for m in range(steps * LANES):
-        own[m] += _log(scale[0, m])
+    own = inverse[0, : steps * LANES]
+    for m in range(shortest * LANES, len(own)):
+        if m // LANES >= lengths[m % LANES]:
+            own[m] = 1.0
+    product, exponent = np.ones(TOGETHER), np.zeros(TOGETHER, np.int64)
+    for first in range(0, len(own), TOGETHER):
+        some = own[first : first + TOGETHER]
+        for m in range(len(some)):
+            bits = _bits(some[m])
+            exponent[m] += (bits >> 52) - BIAS
+            product[m] *= _float((bits & MANTISSA) | ONE)
     total = 0.0
-    for lane in range(LANES):
-        sum_of_lane = 0.0
-        for i in range(steps):
-            sum_of_lane += own[i * LANES + lane]
-        total += weights[lane] * sum_of_lane
+    for m in range(TOGETHER):
+        if lengths[m % LANES] > 0:
+            total += weights[m % LANES] * (tops[m] - _log(product[m]) - exponent[m] * LN2)
     return total
 
 
-@njit(
-    types.Tuple((float64, int64))(
-        int64,
-        read_only(float64, 2),
-        read_only(float64, 2),
-        read_only(types.int32, 1),
-        read_only(float64, 2),
-        read_only(float64, 1),
-        types.Tuple(model_types),
-        read_only(float64, 3),
-        float64[::1],
-        float64[:, ::1],
-        float64[:, ::1],
-        boolean,
-        int64[:, ::1],
-        int64[:, ::1],
-        float64[:, ::1],
-        int64[:, ::1],
-        int64,
-        float64[:, ::1],
-        float64[:, ::1],
-        float64[:, :, ::1],
-        float64[:, ::1],
-        float64[::1],
-        float64[:, ::1],
-        float64[:, :, ::1],
-    ),
-    nogil=True,
-    cache=True,
-)
-def sweep(
-    kind,
-    x,
-    log_rho,
-    place,
-    table,
-    heights,
-    model,
-    eta,
-    pi,
-    A,
-    by_column,
-    sparse,
-    begins,
-    lengths,
-    weights,
-    shapes,
-    overlap,
-    b,
-    alpha,
-    s,
-    totals,
-    firsts,
-    pairs,
-    seams,
-):
-    """Forward and backward through blocks of series or of parts of one; their log normaliser, and how often it took at most.
-
-    To s (1, K, P) or totals (U, K), firsts (K,) and pairs (K, K) is added; of points that are known by their log densities r is
-    written to totals (N, K). -1 for how often says that a probability was too small, or no number.
-
-    Parameters
-    ----------
-    kind
-        What is known of the points: their coordinates ``x`` (N, D) under a ``model``, as in `mixtures.engines.fused`, with
-        ``eta`` (1, K, P); ``place`` (N,) among distinct rows, with densities ``table`` (U, K) over the largest of them, whose
-        logarithms are ``heights`` (U,); or ``log_rho`` (N, K).
-    pi, A, by_column, sparse
-        Of the start (K,) and of transitions (K, K), and these transposed; whether one of them is so small, or zero, that a
-        state may be lost that matters.
-    begins, lengths, weights
-        The first row of each lane (G, LANES), its number of rows, and the weight of its series.
-    shapes
-        The longest of the lanes, the shortest, the last that has rows, whether each goes on where the one before ends, and how
-        many rows of the same series there are before the first lane and after the last, (G, 6).
-    overlap
-        How many steps ahead a lane begins.
-    b, alpha
-        Room, (K + 1, M) each.
-    seams
-        Takes what the first lane began with and what follows after the last one, what that ended with and what the first one
-        arrived at, (G, 4, K).
-    """
-    K, most, log_z = len(A), 1, 0.0
-    vectors, beta = np.empty((5, K, LANES)), np.empty((K + 1, LANES))
-    start, end, v, before = vectors[0], vectors[2], vectors[3], vectors[4]
-    last, acc, message, own = np.empty((1, LANES)), np.empty((K * K, LANES)), np.empty(K), np.empty(K)
-    D, P, by_rows = x.shape[1], eta.shape[2], model[4]
-    z, t = np.ones((D + 1, TOGETHER)), np.empty((0 if by_rows else min(P, FEATURES), TOGETHER))
-    room = np.zeros((D, TOGETHER)), z, t, np.empty((1, K, TOGETHER)), np.empty((K if by_rows else 0, TOGETHER))
-    rows, ended, halo = np.empty(TOGETHER, np.int64), np.empty(TOGETHER, np.bool_), np.empty((K + 1, overlap))
-    density, r, tops, scale = b[:K], alpha[:K], b[K:], alpha[K:]
+@njit(nogil=True)
+def _sweep(points, chain, blocks, overlap, rooms, s, totals, firsts, pairs, seams):
+    """`sweep` through some blocks: their log normaliser, and how often it took at most."""
+    pi, A, by_column, sparse = chain
+    begins, lengths, weights, shapes = blocks
+    b, alpha, room = rooms
+    D, K, most, log_z = points[1].shape[1], len(A), 1, 0.0
+    vectors = np.empty((6, K, LANES))
+    start, end, v, before, found = vectors[0], vectors[2], vectors[3], vectors[4], vectors[5]
+    last, message, own, tops = np.empty((1, LANES)), np.empty(K), np.empty(K), np.empty(TOGETHER)
+    ones, some, halo = np.ones((1, TOGETHER)), np.ones((1 + D, TOGETHER)), np.empty((K, overlap + LANES))
+    beta, trail, largest = np.empty((K, TOGETHER)), np.empty((K, TOGETHER)), np.empty(TOGETHER if sparse else 0)
+    acc, sums = np.empty((K, K, NARROW)), np.zeros((K, s.shape[1], NARROW))
+    r, inverse = alpha[:K], alpha[K:]
     for g in range(len(begins)):
         steps, shortest, tail, linked = shapes[g, 0], shapes[g, 1], shapes[g, 2], shapes[g, 3] > 0
-        columns = steps * LANES
-        for column in range(0, columns, TOGETHER):
-            n = min(TOGETHER, columns - column)
-            _columns(begins[g], lengths[g], column, rows[:n], ended)
-            _densities(kind, x, log_rho, place, table, heights, model, eta, rows[:n], column, density, tops, room)
-            if column + n > shortest * LANES:
-                _nothing(ended[:n], column, density, tops)
+        z, places = room, points[9][:0]
+        if points[0] == PLACES:
+            places = points[9][shapes[g, 6] : shapes[g, 6] + shapes[g, 7]]
+        elif points[4].size:
+            z = of_block(points[4], D, shapes[g])
+        elif points[0] == NUMBERS:
+            lay(points[1], points[2], points[3], begins[g], lengths[g], steps, z, some)
+        tops[:] = 0.0
+        see(points, z, ones, places, begins[g], lengths[g], shapes[g], b, tops)
 
         for lane in range(LANES):
             last[0, lane] = lengths[g, lane] - 1.0
@@ -436,13 +279,13 @@ def sweep(
                 start[k, lane], end[k, lane], before[k, lane] = pi[k], weights[g, lane], 0.0
         n = min(overlap, shapes[g, 4])
         if n > 0:
-            _stretch(kind, x, log_rho, place, table, heights, model, eta, begins[g, 0] - n, n, halo, rows, room)
+            see_rows(points, some, ones, begins[g, 0] - n, n, halo)
             for k in range(K):
                 message[k] = pi[k] if n == shapes[g, 4] else _evenly(by_column, k)
             _ahead(halo, n, A, message, own)
             for k in range(K):
                 start[k, 0], before[k, 0] = message[k], own[k]
-        most = max(most, _filter(density, by_column, steps, overlap, linked, start, vectors[1], r, scale))
+        most = max(most, _filter(b, by_column, steps, overlap, linked, start, vectors[1], r, inverse))
 
         m = (lengths[g, tail] - 1) * LANES + tail
         for k in range(K):
@@ -451,8 +294,7 @@ def sweep(
                 seams[g, 1, k] += r[j, m] * A[j, k]
         n = min(overlap, shapes[g, 5])
         if n > 0:
-            after = begins[g, tail] + lengths[g, tail]
-            _stretch(kind, x, log_rho, place, table, heights, model, eta, after, n, halo, rows, room)
+            see_rows(points, some, ones, begins[g, tail] + lengths[g, tail], n, halo)
             for k in range(K):
                 message[k] = 1.0
             _behind(halo, n, A, message, own)
@@ -464,27 +306,104 @@ def sweep(
         for lane in range(1, LANES if linked else 1):
             for k in range(K):
                 before[k, lane] = r[k, (steps - 1) * LANES + lane - 1]
-        own_weights = weights[g]
+        own_weights, steps_of = weights[g], (steps, overlap, linked)
         took = _smooth(
-            density, A, by_column, steps, overlap, linked, sparse, own_weights, vectors, beta, r, scale, last, acc
+            b, A, by_column, steps_of, own_weights, vectors, beta, trail, r, inverse, last, ones, acc, largest
         )
         most = max(most, took)
-        if sparse and not _kept(beta[K], scale, lengths[g], own_weights, steps):
+        if sparse and not _kept(largest, inverse, lengths[g], own_weights, steps):
             return np.nan, -1
 
         for k in range(K):
-            seams[g, 2, k], seams[g, 3, k] = end[k, tail], beta[k, 0]
+            seams[g, 2, k], seams[g, 3, k] = end[k, tail], found[k, 0]
             for lane in range(LANES):
                 if lengths[g, lane] > 0 and (shapes[g, 4] == 0 if lane == 0 else not linked):
                     firsts[k] += r[k, lane]
             for j in range(K):
                 for lane in range(LANES):
-                    pairs[j, k] += A[j, k] * (acc[j * K + k, lane] + before[j, lane] * v[k, lane])
-        for column in range(0, columns, TOGETHER):
-            n = min(TOGETHER, columns - column)
-            _columns(begins[g], lengths[g], column, rows[:n], ended)
-            _statistics(kind, x, place, totals, model, rows[:n], ended, column, r, s, room)
-        log_z += _log_z(scale, tops, lengths[g], weights[g], shortest, steps)
+                    pairs[j, k] += A[j, k] * before[j, lane] * v[k, lane]
+                pairs[j, k] += A[j, k] * acc[j, k].sum()
+        add_statistics(points, z, ones, places, begins[g], lengths[g], steps * LANES, r, sums, totals)
+        log_z += _log_z(inverse, tops, lengths[g], own_weights, shortest, steps)
         if not np.isfinite(log_z):
             return np.nan, -1
+    for k in range(K):
+        for p in range(s.shape[1]):
+            s[k, p] += sums[k, p].sum()
     return log_z, most
+
+
+@intrinsic
+def _next(context, counter):
+    """The number in ``counter`` (1,), which goes up by one before another thread can see it."""
+
+    def generate(context, builder, signature, args):
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        return builder.atomic_rmw("add", array.data, ir.IntType(64)(1), "monotonic")
+
+    return types.int64(counter), generate
+
+
+@njit(
+    (
+        int64[::1],
+        read_only(int64, 1),
+        POINTS,
+        types.Tuple((float64[::1], float64[:, ::1], float64[:, ::1], boolean)),
+        BLOCKS,
+        int64,
+        types.Tuple((float64[:, ::1], float64[:, ::1], float64[:, ::1])),
+        float64[::1],
+        int64[::1],
+        float64[:, :, ::1],
+        float64[:, :, ::1],
+        float64[:, ::1],
+        float64[:, :, ::1],
+        float64[:, :, ::1],
+    ),
+    nogil=True,
+    cache=True,
+)
+def sweep(counter, cuts, points, chain, blocks, overlap, rooms, log_z, rounds, s, totals, firsts, pairs, seams):
+    """Forward and backward through blocks of series or of parts of one, piece by piece of those that are left.
+
+    To s (n, K, P) or totals (n, U, K), firsts (n, K) and pairs (n, K, K) of n pieces is added; of points that are known by
+    their log densities r is written to totals (1, N, K).
+
+    Parameters
+    ----------
+    counter, cuts
+        The next piece (1,), and between which blocks each is (n + 1,).
+    points
+        What is known of them: their numbers x (N, D), the origin and unit of their coordinates, these laid out in blocks or
+        nothing, the runs of their products, as in `mixtures.engines.products`, and eta (K, P); their log densities (N, K);
+        their places (N,) among distinct rows, and the same laid out, with the densities (U, K) there over the largest of
+        them, whose logarithms follow (U,). Which of the three stands first.
+    chain
+        Probabilities of the start (K,) and of transitions (K, K), and these transposed; whether one of them is so small, or
+        zero, that a state may be lost that matters.
+    blocks
+        The first row of each lane (G, LANES), its number of rows, and the weight of its series; and of each block (G, 8) the
+        longest of the lanes, the shortest, the last that has rows, whether each goes on where the one before ends, how many
+        rows of the same series there are before the first lane and after the last, and the columns where it is laid out:
+        after how many, and how many.
+    overlap
+        How many steps ahead a lane begins.
+    rooms
+        (K, M), (K + 1, M), and (D, M) for coordinates if they are not laid out.
+    log_z, rounds
+        Take the log normaliser of each piece (n,), and how often it took at most: -1 says that a probability was too small, or
+        no number.
+    seams
+        Takes what the first lane began with and what follows after the last one, what that ended with and what the first one
+        arrived at, (G, 4, K).
+    """
+    begins, lengths, weights, shapes = blocks
+    while True:
+        piece = _next(counter)  # type: ignore[call-arg]
+        if piece >= len(log_z):
+            return
+        some = slice(cuts[piece], cuts[piece + 1])
+        own = begins[some], lengths[some], weights[some], shapes[some]
+        sums = s[piece], totals[min(piece, len(totals) - 1)], firsts[piece], pairs[piece]
+        log_z[piece], rounds[piece] = _sweep(points, chain, own, overlap, rooms, *sums, seams[some])

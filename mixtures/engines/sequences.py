@@ -168,6 +168,14 @@ class Points:
         return np.require(x, np.float64, ("C", "A")) if x.size <= KEPT else None
 
     @cached_property
+    def coordinates(self) -> tuple[np.ndarray, ...]:
+        """What gives coordinates, and which of their products are features; see `mixtures.engines.split.Points`."""
+        from mixtures.engines.products import runs_of
+
+        unit = np.require(np.atleast_2d(self.family.unit), np.float64, "C")
+        return self.family.origin, unit, runs_of(self.family.monomials)
+
+    @cached_property
     def place(self) -> np.ndarray:
         """Which of the distinct rows each row is, as compiled loops read it, (N,)."""
         assert self.distinct is not None
@@ -307,12 +315,14 @@ class Compiled:
 
     def _laid(self, eta: np.ndarray) -> Any:
         """The points under eta (K, P) as `mixtures.engines.lanes` reads them."""
+        from mixtures.engines import laid
         from mixtures.engines.split import Points
 
         if self.points.distinct is not None:
             return Points.places(self.points.distinct[0], self.points.place, eta)
-        assert self.points.numbers is not None
-        return Points.numbers(self.points.family, self.points.numbers, eta)
+        x, keep = self.points.numbers, self.points.x.size <= KEPT
+        assert x is not None
+        return Points(laid.NUMBERS, eta, x, self.points.coordinates, keep)
 
     def _side(self, first: int, stop: int) -> Any:
         """The passes over some sequences side by side."""

@@ -7,18 +7,15 @@ Where they differ the overlap grows, and stays so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba.core import config
 
-from mixtures.engines import fused, lanes
+from mixtures.engines import laid, lanes
 from mixtures.engines.softmax import pool
 from mixtures.engines.vectors import LANES
-from mixtures.model import Family
 
 # Rows of a block at most, and of what a thread is given at most; in how many parts a pass is divided, and rows of one at least.
 ROWS, PIECE, PARTS, SMALLEST_PART = 16_384, 65_536, 8, 4096
@@ -50,9 +47,9 @@ class Blocks(NamedTuple):
     def of(cls, begins: np.ndarray, lengths: np.ndarray, weights: np.ndarray, linked: bool, around: Any = 0) -> Blocks:
         """Blocks of lanes (G, LANES), each linked to the one before or alone, with so many rows around them (G, 2)."""
         filled: np.ndarray = LANES - 1 - np.argmax(lengths[:, ::-1] > 0, axis=1)
-        shapes = np.zeros((len(begins), 6), np.int64)
+        shapes = np.zeros((len(begins), 8), np.int64)
         shapes[:, :4] = np.column_stack([lengths.max(1), lengths.min(1), filled, np.full(len(begins), linked)])
-        shapes[:, 4:] = around
+        shapes[:, 4:6] = around
         return cls(begins, lengths, weights, shapes)
 
     def take(self, some: slice) -> tuple[np.ndarray, ...]:
@@ -72,7 +69,15 @@ def blocks(edges: np.ndarray, weights: np.ndarray) -> Blocks:
     whole = whole[np.argsort(-n[whole], kind="stable")]
     parts = [_beside(edges[:-1][whole], n[whole], weights[whole])] if len(whole) else []
     parts += [_divided(edges[i], n[i], weights[i]) for i in np.flatnonzero(n > LONG)]
-    return Blocks(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+    found = Blocks(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+    found.shapes[:, 7] = apart(LANES * found.shapes[:, 0])
+    found.shapes[1:, 6] = np.cumsum(found.shapes[:-1, 7])
+    return found
+
+
+def apart(columns: Any) -> Any:
+    """Columns of rows that do not fall on each other in the cache."""
+    return columns + LANES * (columns % 128 == 0)
 
 
 def _beside(begins: np.ndarray, n: np.ndarray, weights: np.ndarray) -> Blocks:
@@ -106,10 +111,12 @@ class Points(NamedTuple):
     ----------
     kind : int
         Of `mixtures.engines.lanes`.
-    eta : ndarray, shape (1, K, P), P being 0 unless it is for coordinates
+    eta : ndarray, shape (K, P), P being 0 unless it is for coordinates
     x : ndarray, shape (N, D)
     model : tuple
-        Of the coordinates, as in `mixtures.engines.fused`.
+        Origin and unit (D, D) or (1, D) of the coordinates, and the runs of their products; see `mixtures.engines.products`.
+    keep : bool
+        Whether there are so few coordinates that they are kept as they are laid out.
     place : ndarray of int, shape (N,)
     t, log_rho : ndarray, shape (U, P) and (U, K)
         Features and log densities of the distinct rows; or the latter of all rows.
@@ -118,49 +125,58 @@ class Points(NamedTuple):
     kind: int
     eta: np.ndarray
     x: np.ndarray = NOTHING
-    model: tuple[Any, ...] = (np.empty(0), np.empty((1, 0)), np.empty((0, 3), np.int64), np.zeros(1, np.int64), False)
+    model: tuple[np.ndarray, ...] = (np.empty(0), np.empty((1, 0)), np.empty((0, 4), np.int64))
+    keep: bool = False
     place: np.ndarray = np.empty(0, np.int32)
     t: np.ndarray = NOTHING
     log_rho: np.ndarray = NOTHING
 
     @classmethod
-    def numbers(cls, family: Family, x: np.ndarray, eta: np.ndarray) -> Points:
-        """Points whose coordinates are (x - origin) / unit."""
-        by_rows = fused.in_rows(family, *eta.shape)
-        edges = fused.parts_of_features(len(family.unit), eta.shape[-1], by_rows)
-        unit = np.require(np.atleast_2d(family.unit), np.float64, "C")
-        return cls(lanes.NUMBERS, eta[None], x, (family.origin, unit, family.monomials, edges, by_rows))
-
-    @classmethod
     def places(cls, t: np.ndarray, place: np.ndarray, eta: np.ndarray) -> Points:
         """Points that are among some rows with features t (U, P)."""
-        return cls(lanes.PLACES, np.empty((1, len(eta), 0)), place=place, t=t, log_rho=np.ascontiguousarray(t @ eta.T))
+        return cls(laid.PLACES, np.empty((len(eta), 0)), place=place, t=t, log_rho=np.ascontiguousarray(t @ eta.T))
 
     @classmethod
     def densities(cls, log_rho: np.ndarray) -> Points:
         """Points with these log densities (N, K)."""
-        return cls(lanes.DENSITIES, np.empty((1, log_rho.shape[1], 0)), log_rho=log_rho)
+        return cls(laid.DENSITIES, np.empty((log_rho.shape[1], 0)), log_rho=log_rho)
 
-    def shared(self) -> tuple[Any, ...]:
-        """What `mixtures.engines.lanes.sweep` is told of the points."""
+    def lay_out(self, blocks: Blocks) -> tuple[np.ndarray, np.ndarray]:
+        """The coordinates if they are kept, and places, as they are laid out in blocks, block by block."""
+        begins, lengths, _, shapes = blocks
+        columns = int(shapes[-1, 6:].sum())
+        numbers, places = np.empty(columns * self.x.shape[1] if self.keep else 0), np.zeros(0, np.int32)
+        if self.keep:
+            laid.lay_all(self.x, *self.model[:2], tuple(blocks), numbers)
+        if self.kind == laid.PLACES:
+            places = np.zeros(columns, np.int32)
+            for first, n, shape in zip(begins, lengths, shapes, strict=True):
+                steps = np.arange(shape[0])[:, None]
+                own = places[shape[6] : shape[6] + LANES * shape[0]].reshape(-1, LANES)
+                own[:] = np.where(steps < n, self.place[np.minimum(first + steps, len(self.place) - 1)], 0)
+        return numbers, places
+
+    def shared(self, blocks: tuple[np.ndarray, np.ndarray]) -> tuple[Any, ...]:
+        """What `mixtures.engines.lanes.sweep` is told of the points, which are laid out so."""
         heights = table = NOTHING
-        if self.kind == lanes.PLACES:
+        if self.kind == laid.PLACES:
             heights = self.log_rho.max(1)
-            table = np.exp(np.maximum(self.log_rho - heights[:, None], lanes.FAINT))
-        return self.kind, self.x, self.log_rho, self.place, table, heights.reshape(-1), self.model, self.eta
+            table = np.exp(np.maximum(self.log_rho - heights[:, None], laid.FAINT))
+        (origin, unit, runs), (numbers, places) = self.model, blocks
+        own = self.kind, self.x, origin, unit, numbers, runs, self.eta, self.log_rho
+        return *own, self.place, places, table, heights.reshape(-1)
 
-    def rooms(self, pieces: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For each piece zeros for the statistics (1, K, P), and totals of the distinct rows (U, K) or one r (N, K) for all."""
-        if self.kind == lanes.DENSITIES:
-            return [(self.eta, np.empty_like(self.log_rho))] * pieces
-        return [(np.zeros_like(self.eta), np.zeros_like(self.log_rho)) for _ in range(pieces)]
+    def rooms(self, pieces: int) -> tuple[np.ndarray, np.ndarray]:
+        """Zeros for the statistics (n, K, P) of n pieces, and for totals of the distinct rows (n, U, K) or one r (1, N, K)."""
+        if self.kind == laid.DENSITIES:
+            return np.empty((pieces, *self.eta.shape)), np.empty((1, *self.log_rho.shape))
+        return np.zeros((pieces, *self.eta.shape)), np.zeros((pieces, *self.log_rho.shape))
 
-    def found(self, rooms: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    def found(self, s: np.ndarray, totals: np.ndarray) -> np.ndarray:
         """The statistics (K, P), or r (N, K) where the log densities are given."""
-        s, totals = zip(*rooms, strict=True)
-        if self.kind == lanes.DENSITIES:
+        if self.kind == laid.DENSITIES:
             return totals[0]
-        return np.sum(totals, axis=0).T @ self.t if self.kind == lanes.PLACES else np.sum(s, axis=0)[0]
+        return totals.sum(0).T @ self.t if self.kind == laid.PLACES else s.sum(0)
 
 
 @dataclass
@@ -178,15 +194,14 @@ class Side:
     overlap: int = field(default_factory=lambda: OVERLAP)
     rest: int = 0
     free: list[Any] = field(default_factory=list)
+    out: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.blocks = blocks(self.edges, self.weights)
         rows = self.blocks.lengths.sum(1)
         size = min(max(rows.sum() // PARTS, 1), PIECE)
         cuts = np.flatnonzero(np.diff(np.cumsum(rows) // size)) + 1
-        ends = [0, *cuts.tolist(), len(rows)]
-        self.pieces = [slice(a, b) for a, b in pairwise(ends) if a < b]
-        self.columns = LANES * int(self.blocks.lengths.max()) + LANES
+        self.cuts = np.array([0, *cuts.tolist(), len(rows)])
 
     def __call__(
         self, points: Points, log_pi: np.ndarray, log_A: np.ndarray
@@ -196,18 +211,18 @@ class Side:
             self.rest -= 1
             return None
         pi, A = np.exp(log_pi), np.exp(log_A)
+        if points.kind not in self.out:
+            self.out[points.kind] = points.lay_out(self.blocks)
         while True:
-            seams = np.empty((len(self.blocks.begins), 4, len(pi)))
-            rooms = points.rooms(len(self.pieces))
-            log_z, rounds, first, pairs = zip(*self._pieces(points, pi, A, rooms, seams), strict=True)
+            log_z, rounds, *sums, first, pairs, seams = self._pieces(points, pi, A)
             met = self._met(seams)
-            if min(rounds) < 0 or (not met and self.overlap >= LONGEST):
+            if rounds.min() < 0 or (not met and self.overlap >= LONGEST):
                 self.rest = REST
                 return None
-            if not met or max(rounds) > 1:
+            if not met or rounds.max() > 1:
                 self.overlap = min(self.overlap * GROWTH, LONGEST)
             if met:
-                return float(np.sum(log_z)), points.found(rooms), np.sum(first, axis=0), np.sum(pairs, axis=0)
+                return float(log_z.sum()), points.found(*sums), first.sum(0), pairs.sum(0)
 
     def _met(self, seams: np.ndarray) -> bool:
         """Whether blocks began and ended with what their neighbours arrived at."""
@@ -219,41 +234,30 @@ class Side:
             for a, b in zip(found, taken, strict=True)
         )
 
-    def _pieces(self, points: Points, pi: np.ndarray, A: np.ndarray, rooms: list[Any], seams: np.ndarray) -> list[Any]:
+    def _pieces(self, points: Points, pi: np.ndarray, A: np.ndarray) -> tuple[np.ndarray, ...]:
         """What `mixtures.engines.lanes.sweep` finds in each piece, on as many threads as there are."""
-        K = len(pi)
-        told = (*points.shared(), pi, A, A.T.copy(), bool(A.min() < DENSE))
+        n, K, D = len(self.cuts) - 1, len(pi), points.x.shape[1] if not points.keep else 0
+        told = points.shared(self.out[points.kind]), (pi, A, A.T.copy(), bool(A.min() < DENSE)), tuple(self.blocks)
+        seams = np.empty((len(self.blocks.begins), 4, K))
+        counter, sums = np.zeros(1, np.int64), (np.zeros((n, K)), np.zeros((n, K, K)))
+        found = np.empty(n), np.empty(n, np.int64), *points.rooms(n), *sums, seams
 
-        def work(number: int) -> tuple[Any, ...]:
-            piece, room, first, pairs = self.pieces[number], self._room(K), np.zeros(K), np.zeros((K, K))
-            own = (*self.blocks.take(piece), self.overlap, *room, *rooms[number], first, pairs, seams[piece])
-            log_z, rounds = lanes.sweep(*told, *own)
+        def work() -> None:
+            room = self._room(K, D)
+            lanes.sweep(counter, self.cuts, *told, self.overlap, room, *found)
             self.free.append(room)
-            return log_z, rounds, first, pairs
 
-        return shared_out(work, len(self.pieces))
+        others = [pool().submit(work) for _ in range(min(config.NUMBA_NUM_THREADS, n) - 1)]
+        work()
+        for other in others:
+            other.result()
+        return found
 
-    def _room(self, K: int) -> tuple[np.ndarray, np.ndarray]:
-        """Two arrays to work in, of an earlier call if there are some."""
+    def _room(self, K: int, D: int) -> tuple[np.ndarray, ...]:
+        """Arrays to work in, of an earlier call if there are some."""
         while self.free:
             room = self.free.pop()
-            if len(room[0]) == K + 1:
+            if (len(room[0]), len(room[2])) == (K, D):
                 return room
-        columns = self.columns + (LANES if self.columns % 128 == 0 else 0)
-        return np.empty((K + 1, columns)), np.empty((K + 1, columns))
-
-
-def shared_out(work: Callable[[int], Any], parts: int) -> list[Any]:
-    """What the work on each part returns, in their order, done by as many threads as numba was told to use."""
-    found: dict[int, Any] = {}
-    left = iter(range(parts))
-
-    def on() -> None:
-        for number in left:
-            found[number] = work(number)
-
-    others = [pool().submit(on) for _ in range(min(config.NUMBA_NUM_THREADS, parts) - 1)]
-    on()
-    for other in others:
-        other.result()
-    return [found[number] for number in range(parts)]
+        columns = int(self.blocks.shapes[:, 7].max())
+        return np.empty((K, columns)), np.empty((K + 1, columns)), np.empty((D, columns))
