@@ -19,6 +19,7 @@ from reports.page.label_free import _some_points
 from reports.page.scores import prediction, recovery
 from reports.page.summary import summary
 from reports.page.view import View
+from reports.plots.predictive import plot_predictive
 from reports.plots.uncertainty import plot_uncertainty
 
 
@@ -330,3 +331,22 @@ def test_a_co_clustering_of_some_points_says_so(points, said):
     clusters = xr.Dataset({"coclustering": (("point", "point_"), np.eye(points))}, coords={"obs": range(150)})
     words = _some_points(SimpleNamespace(trees={"em": {"clusters": clusters}}))
     assert ("40 evenly spaced points of 150" in words) == said == bool(words)
+
+
+def test_the_predictive_check_draws_forty_functions_that_rise_from_zero_to_one_and_the_data(rng):
+    x = np.array([3.0, 1.0, np.nan, 2.0])
+    replicated = rng.normal(size=(2, 100, 4))
+    tree = xr.DataTree.from_dict(
+        {
+            "observed_data": xr.Dataset({"a": ("obs", x)}),
+            "posterior_predictive": xr.Dataset({"a": (("chain", "draw", "obs"), replicated)}),
+        }
+    )
+    (ax,) = plot_predictive("nuts", tree).axes
+    lines = np.array(ax.collections[0].get_segments())
+    assert lines.shape == (40, 8, 2)
+    np.testing.assert_array_equal(lines[:, [0, -1], 1], np.tile([0.0, 1.0], (40, 1)))
+    np.testing.assert_array_equal(lines[7, ::2, 0], np.sort(replicated.reshape(200, 4)[35]))
+    across, up = ax.lines[0].get_data()
+    np.testing.assert_array_equal(across, [1, 1, 2, 2, 3, 3])
+    np.testing.assert_allclose(up, [0, 1 / 3, 1 / 3, 2 / 3, 2 / 3, 1])
