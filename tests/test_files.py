@@ -668,3 +668,19 @@ def test_no_store_of_a_stranger_runs_code(tmp_path):
     with pytest.raises(ValueError, match="cannot be read"):
         read_arrays(store, ["weights"])
     assert not mark.exists()
+
+
+def test_a_tree_made_in_memory_and_one_too_large_for_that_are_the_same_files(tmp_path, monkeypatch, rng):
+    import xarray as xr
+
+    whole = xr.Dataset({"mu": (("chain", "draw"), rng.normal(size=(2, 30)))}, attrs={"unit": "m"})
+    names = xr.Dataset({"name": ("row", np.array(["a#b", "c?d"]))})
+    tree = xr.DataTree.from_dict({"posterior": whole, "posterior/of": names})
+    files.write_tree(tree, tmp_path / "small")
+    files.write_tree(whole, tmp_path / "flat")
+    monkeypatch.setattr(files, "LARGE", 0)
+    files.write_tree(tree, tmp_path / "large")
+    files.write_tree(whole, tmp_path / "flat large")
+    assert files.digest(tmp_path / "small") == files.digest(tmp_path / "large")
+    assert files.digest(tmp_path / "flat") == files.digest(tmp_path / "flat large")
+    xr.testing.assert_identical(files.open_tree(tmp_path / "small").load(), tree)
