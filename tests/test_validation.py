@@ -549,7 +549,7 @@ def test_draws_are_kept_for_the_next_run_of_the_same_model(target, tmp_path, mon
     assert fitted()[1]["status"] == "failed"
 
 
-def test_a_second_process_draws_the_page_from_the_joint_view_on(validation):
+def test_a_second_process_draws_the_page_from_the_agreement_on(validation):
     from reports.page import begin_to_render, build
 
     class Asked:
@@ -563,10 +563,10 @@ def test_a_second_process_draws_the_page_from_the_joint_view_on(validation):
     asked = Asked()
     page = begin_to_render(validation.results, asked)
     sections = build.look(validation.results)[1]
-    assert [make.__name__ for make in sections[asked.which]][:2] == ["joint", "evidence"]
+    assert [make.__name__ for make in sections[asked.which]][:2] == ["agreement", "joint"]
     html = page()
-    assert '<section id="agreement"' in html
-    assert '<section id="joint"' not in html
+    assert '<section id="reference"' in html
+    assert '<section id="agreement"' not in html
 
 
 def test_a_watch_hears_the_steps_of_nuts_and_advi(target, monkeypatch):

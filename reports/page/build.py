@@ -36,7 +36,7 @@ def render(results: Results, executor: Executor | None = None) -> str:
 
 def begin_to_render(results: Results, executor: Executor | None) -> Callable[[], str]:
     """Have the executor begin with its part of the page; what is returned does the rest and returns the page."""
-    half = [make.__name__ for make in look(results)[1]].index(SHARED_FROM)
+    half = look(results)[1].index(shared_from(results))
     later = begin(executor, _part, results, slice(half, None))
     return lambda: write(look(results)[0], [*_part(results, slice(half)), *later()])
 
@@ -49,6 +49,15 @@ def look(results: Results) -> tuple[View, Sequence[Callable[[Any], Section | Non
     from reports.page.validation_view import ValidationView
 
     return ValidationView(results), OF_ANY_MODEL
+
+
+def shared_from(results: Results) -> Callable[[Any], Section | None]:
+    """Return the section with which the part of another process begins."""
+    if not results.is_validation:
+        return SHARED_FROM
+    from reports.page.validation import SHARED_FROM as OF_ANY_MODEL
+
+    return OF_ANY_MODEL
 
 
 def _part(results: Results, which: slice) -> list[Section]:

@@ -47,5 +47,5 @@ SECTIONS: tuple[Callable[[View], Section | None], ...] = (
 )
 """The page's order."""
 
-SHARED_FROM = joint.__name__
-"""Sections before that of this name take about as long to draw as it and the others, on every page that has it."""
+SHARED_FROM: Callable[[View], Section | None] = joint
+"""Sections before this one take about as long to draw as it and the others, on every page."""

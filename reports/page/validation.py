@@ -296,3 +296,6 @@ SECTIONS: tuple[Any, ...] = (
     limits,
 )
 """The sections of the page, in their order."""
+
+SHARED_FROM = agreement
+"""Sections before this one take about as long to draw, while the folder is written, as it and the others."""
