@@ -2,7 +2,9 @@
 
 import multiprocessing
 import os
+import sys
 import time
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -32,6 +34,12 @@ class Recorder:
         return self.executor.submit(work)
 
 
+def plot_something():
+    from matplotlib.figure import Figure
+
+    return len(Figure().subplots().plot([1.0, 2.0]))
+
+
 def die_elsewhere(parent):
     if os.getpid() != parent:
         os._exit(1)
@@ -49,6 +57,17 @@ def test_work_is_done_elsewhere_and_the_process_does_not_outlive_its_use():
     while len(multiprocessing.active_children()) > len(before):
         assert time.monotonic() < ends
         time.sleep(0.05)
+
+
+def loaded(name):
+    return type(sys.modules.get(name)) is ModuleType
+
+
+def test_it_loads_what_it_needs_and_not_jax_which_arviz_holds_ready(executor):
+    drawn = beside.begin(executor, plot_something)
+    assert drawn()
+    assert beside.begin(executor, loaded, "arviz")()
+    assert not beside.begin(executor, loaded, "jax")()
 
 
 def test_it_is_not_started_in_vain(monkeypatch):
@@ -91,7 +110,7 @@ def test_the_numbers_are_the_same(executor, rng):
     alone, shared = (
         reports.compare(x, 3, rng=np.random.default_rng(0), executor=who, **settings) for who in (None, recorder)
     )
-    assert recorder.given == ["leave_one_out"] * 3
+    assert recorder.given == ["second_opinions", "weighed", "modes_of", "scales", *["leave_one_out"] * 3]
     tables = [each.results.metrics for each in (alone, shared)]
     assert {"elpd_loo", "elpd_loo_approximate", "elpd_loo_refitted"} <= set(tables[1]["metric"])
     own, other = (table[~table["metric"].str.contains("second")].reset_index(drop=True) for table in tables)

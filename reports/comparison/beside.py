@@ -6,18 +6,23 @@ import importlib
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from types import ModuleType
 
 from reports.comparison.parent import end_with, leaving_interrupts
 
 DRAWING = ("arviz", "matplotlib.pyplot", "reports.page")
 """What a part of a page needs."""
 
-MEASURING = ("jax", "sklearn.metrics", "mixtures.engines.softmax", "reports.comparison.measure")
+MEASURING = ("sklearn.metrics", "mixtures.engines.softmax", "reports.comparison.measure")
 """What leave-one-out needs."""
+
+UNUSED = ("jax", "numpyro")
+"""What that process has no use for."""
 
 # With fewer methods the work is done before the process is ready.
 FEWEST_METHODS = 3
@@ -90,4 +95,8 @@ def _load(modules: Sequence[str]) -> None:
 
     for module in modules:
         importlib.import_module(module)
+    for name in UNUSED:
+        # a placeholder of ArviZ's, which would load it when Matplotlib or SciPy asks whether an array is of its kind
+        if type(sys.modules.get(name, sys)) is not ModuleType:
+            del sys.modules[name]
     threadpool_limits(1)

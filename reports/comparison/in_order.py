@@ -36,7 +36,9 @@ from reports.comparison.measure import (
     own_numbers,
     posterior_of,
     ratios_of,
+    second_opinions,
     told_apart,
+    told_of,
     verdicts,
 )
 from reports.comparison.prepared import Data
@@ -91,6 +93,7 @@ def measure(fits: dict[str, Any], data: Data, options: Options, rng: np.random.G
     fits, relabelling = aligned(
         {m: fit.as_draws(*shape, streams[m]) if fit.kind == "exact" else fit for m, fit in fits.items()}, data
     )
+    told_of(relabelling, second_opinions(fits, x))
     drawn: dict[str, Any] = {
         m: fit.as_draws(*shape, streams[m]) if fit.kind == "variational" else fit for m, fit in fits.items()
     }
@@ -178,8 +181,9 @@ def measure(fits: dict[str, Any], data: Data, options: Options, rng: np.random.G
     for m in (m for m, fit in fits.items() if _start_unknown(fit, x)):
         if (said := facts["verdict"][m].get("initial")) is not None and not said["checks"]:
             said["because"] = said["because"].replace(NOT_MEASURED, ONE_START)
+    at_scales = partial(prior.scales, next(iter(drawn.values())), x, data.labels, averaged, rng.spawn(1)[0])
     facts["prior_sensitivity"], found_of_prior = prior.examine(
-        drawn, posteriors, averaged, facts["reference"], x, data.labels, rng.spawn(1)[0]
+        drawn, posteriors, averaged, facts["reference"], x, data.labels, at_scales
     )
     rows = sorted([*rows, *found_of_prior], key=lambda row: order[row.method])
     return Measured(fits, rows, saved, facts)

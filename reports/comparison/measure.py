@@ -76,6 +76,10 @@ def measure(
         },
         data,
     )
+    of_all = None if data.sampled else data.x
+    opinions = begin(executor, second_opinions, fits, data.points)
+    of_evidence = begin(executor, weighed, scored, of_all, evidence_streams)
+    modes_found = begin(executor, modes_of, fits, data)
     drawn = {
         method: fit.as_draws(options.chains, options.draws, streams[method]) if fit.kind == "variational" else fit
         for method, fit in fits.items()
@@ -84,6 +88,8 @@ def measure(
     some = data.x[trees.coclustered(len(data.x))]
     together = {method: label_free.together(fit, some) for method, fit in drawn.items()}
     averaged = {method: fit.responsibilities(data.x) for method, fit in drawn.items()}
+    first = next(iter(drawn.values()))
+    at_scales = begin(executor, prior.scales, first, data.x, data.labels, averaged, rng.spawn(1)[0])
 
     ratios = {
         method: ratios_of(fit, drawn[method], data)
@@ -130,13 +136,13 @@ def measure(
         "references": judged,
         "relabelling": relabelling,
     }
-    facts["modes"] = modes_of(fits, data)
+    told_of(relabelling, opinions())
+    facts["modes"] = modes_found()
     rows += [row for method, found in facts["modes"].items() for row in modes.rows(method, found)]
 
-    of_all = None if data.sampled else data.x
-    weighed = {m: evidence.evidence(fit, of_all, evidence_streams[m]) for m, fit in scored.items()}
-    rows += [row for found, _ in weighed.values() for row in found]
-    facts["evidence"] = {method: missing for method, (_, missing) in weighed.items() if missing}
+    evidences = of_evidence()
+    rows += [row for found, _ in evidences.values() for row in found]
+    facts["evidence"] = {method: missing for method, (_, missing) in evidences.items() if missing}
 
     against = facts["reference"]["method"]
     rows += _densities(scored, data, against)
@@ -177,7 +183,7 @@ def measure(
         {"trusted": False} if data.sampled else {}
     )  # power-scaling takes the likelihood of all rows
     facts["prior_sensitivity"], found_of_prior = prior.examine(
-        drawn, posteriors, averaged, scaled, data.x, data.labels, rng.spawn(1)[0]
+        drawn, posteriors, averaged, scaled, data.x, data.labels, at_scales
     )
     rows = sorted([*rows, *found_of_prior], key=lambda row: order[row.method])
     return Measured(fits, rows, saved, facts)
@@ -247,7 +253,10 @@ def verdicts(
 
 
 def aligned(fits: dict[str, Fit], data: Data) -> tuple[dict[str, Fit], dict[str, Any]]:
-    """Every fit in the labelling of the first of the catalogue's methods, clusters numbered by their first mean."""
+    """Every fit in the labelling of the first of the catalogue's methods, clusters numbered by their first mean.
+
+    What `second_opinions` adds to the facts takes longer.
+    """
     pivot = next(method for method in (*METHODS, *fits) if method in fits)
     r = labels.sort_by_mean(best_draw(fits[pivot], data.points), data.points)
     found = {method: labels.align(fit, r, data.points) for method, fit in fits.items()}
@@ -256,7 +265,6 @@ def aligned(fits: dict[str, Fit], data: Data) -> tuple[dict[str, Fit], dict[str,
             "pivot": pivot,
             "moved": a.moved,
             "switched": a.switched if keeps_names(a.fit) else None,
-            "agreement": _second_opinion(a.fit, data.points),
         }
         for method, a in found.items()
     }
@@ -267,6 +275,24 @@ def keeps_names(fit: Fit) -> bool:
     """Whether a switch of labels tells of clusters that trade places: not where draws are independent or names exchanged on
     purpose, as in Gibbs sampling."""
     return fit.kind == "mcmc" and not {"exchanges", "log_evidence_runs"} & fit.info.keys()
+
+
+def second_opinions(fits: dict[str, Fit], x: np.ndarray) -> dict[str, float | None]:
+    """By method, the share of aligned draws that another way to relabel leaves as they are."""
+    return {method: _second_opinion(fit, x) for method, fit in fits.items()}
+
+
+def told_of(relabelling: dict[str, Any], opinions: dict[str, float | None]) -> None:
+    """Add second opinions to what is told of the relabelling of each method."""
+    for method, agreement_ in opinions.items():
+        relabelling[method]["agreement"] = agreement_
+
+
+def weighed(
+    fits: dict[str, Fit], x: np.ndarray | None, streams: dict[str, np.random.Generator]
+) -> dict[str, tuple[list[Row], dict[str, str]]]:
+    """By method, what it has to say about the evidence."""
+    return {method: evidence.evidence(fit, x, streams[method]) for method, fit in fits.items()}
 
 
 def _second_opinion(fit: Fit, x: np.ndarray) -> float | None:

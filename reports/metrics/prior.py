@@ -19,7 +19,7 @@ times as large, and the mean stays.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,7 +58,7 @@ def examine(
     reference: Mapping[str, Any],
     x: np.ndarray,
     labels: np.ndarray | None,
-    rng: Rng,
+    at_scales: Callable[[], list[dict[str, Any]]],
 ) -> tuple[dict[str, Any] | None, list[Row]]:
     """What the manifest says of prior sensitivity, None where nothing can be said, and the sensitivity of every parameter.
 
@@ -75,9 +75,9 @@ def examine(
     x : ndarray, shape (N, D)
     labels : ndarray, shape (N,), optional
         Known classes.
-    rng : numpy.random.Generator or int
+    at_scales : callable
+        Gives what `scales` finds for the first fit.
     """
-    rng = generator(rng)
     if (
         getattr(next(iter(fits.values())).allocation, "start", "free") == "stationary"
     ):  # which no posterior in closed form has
@@ -85,7 +85,7 @@ def examine(
     method = reference["method"]
     facts = {
         "scaled": method if reference["trusted"] else None,
-        "scales": scales(next(iter(fits.values())), x, labels, responsibilities, rng),
+        "scales": at_scales(),
         "merged": {} if labels is None else {m: merged(r, labels) for m, r in responsibilities.items()},
     }
     return facts, power_scaling(fits[method], posteriors[method], x) if facts["scaled"] else []
