@@ -238,16 +238,20 @@ def compare(
         return
     import numpy as np
 
-    from mixtures import datasets
-    from reports.api.comparison import compare as compare_data
     from reports.comparison.beside import second_process
-    from reports.comparison.capacity import check_comparison
-    from reports.comparison.prepared import FROM_BLOCKS
     from reports.comparison.results import ResultsError, check_free
-    from reports.comparison.run import check_covariance, check_methods
 
     stages, opened = Stages(after=["save"]), ExitStack()
+    asked = DEFAULT if methods is None else names_of(methods) or ()
     try:
+        # it loads what it needs while this process does
+        executor = opened.enter_context(second_process(len(asked) + len(add or [])))
+        from mixtures import datasets
+        from reports.api.comparison import compare as compare_data
+        from reports.comparison.capacity import check_comparison
+        from reports.comparison.prepared import FROM_BLOCKS
+        from reports.comparison.run import check_covariance, check_methods
+
         if components is None:
             raise ValueError("missing option '-k', the number of clusters, or --lds: mixtures compare --help")
         ordered = hmm or sequence is not None
@@ -314,7 +318,7 @@ def compare(
         datasets.check_components(loaded.x, components, correlated=correlated, kinds=loaded.kinds)
         folder = out_dir or unused(Path("results") / f"{loaded.name}-k{components}")
         check_free(folder, overwrite=overwrite)
-        with opened, stages, second_process(len(chosen) + len(extra)) as executor:
+        with stages:
             result = compare_data(
                 loaded.x,
                 components,
@@ -366,6 +370,8 @@ def compare(
         if stages.stages:
             raise
         refuse(error)
+    finally:
+        opened.close()
 
     summarise(result)
     end(result, folder, report, open_)

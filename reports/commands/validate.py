@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import ExitStack
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -94,12 +95,11 @@ def validate(
     """
     import numpy as np
 
-    from reports.api.validation import validate as hold
     from reports.comparison.beside import DRAWING, second_process
     from reports.comparison.results import ResultsError, check_free
-    from reports.validation.run import check_methods
 
-    stages = Stages(after=["save"])
+    stages, opened = Stages(after=["save"]), ExitStack()
+    fits = len({*(names_of(methods) or ()), "nuts"}) + len(add or []) + (example is not None)
     settings: dict[str, Any] = {
         "draws": draws,
         "chains": chains,
@@ -110,6 +110,10 @@ def validate(
         "advi_steps": advi_steps,
     }
     try:
+        executor = opened.enter_context(second_process(fits, DRAWING))  # it loads while this process does
+        from reports.api.validation import validate as hold
+        from reports.validation.run import check_methods
+
         chosen = check_methods(names_of(methods) or (), Options(**settings))
         added: dict[str, Any] = dict(named_paths(add or []))
         name, source = chosen_model(model, example)
@@ -119,7 +123,7 @@ def validate(
             built = load(source)
         else:
             built, added = source.build(), {"mine": source.fit({}, np.random.default_rng(seed))} | added
-        with stages, second_process(len(chosen) + len(added), DRAWING) as executor:
+        with stages:
             result = hold(
                 built,
                 added,
@@ -150,6 +154,8 @@ def validate(
         if stages.stages.get("model") and stages.stages["model"].ended is not None:
             raise
         refuse(error)
+    finally:
+        opened.close()
     summarise_validation(result)
     end(result, folder, report, open_)
 
