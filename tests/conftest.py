@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,7 +39,31 @@ KINDS = {
 """Kinds of hostile or unusual input; `pytest -m robustness` counts the tests of each."""
 
 
+HERE = Path(__file__).parent
+
+COMPILED = (
+    "from mixtures.engines import whole, answers; import mixtures.dynamics.sweeps",
+    "from mixtures.engines import chains, lanes, coded, attributes, seeding, short",
+)
+"""Imports that compile the loops whose types are declared, in two halves of equal work."""
+
+
+class OnlyExamples:
+    """Of the packages' modules, those that have an example are collected; the others are not even imported."""
+
+    def pytest_ignore_collect(self, collection_path):
+        if collection_path.suffix != ".py" or collection_path.is_relative_to(HERE):
+            return None
+        return None if ">>> " in collection_path.read_text("utf-8") else True
+
+
 def pytest_configure(config):
+    config.pluginmanager.register(
+        OnlyExamples()
+    )  # not a function of this module: those see the files of its folder alone
+    if "PYTEST_XDIST_WORKER" not in os.environ and "mixtures" in config.args:  # the workers would each compile all
+        for half in [subprocess.Popen([sys.executable, "-c", half]) for half in COMPILED]:
+            half.wait()
     if (
         "JAX_COMPILATION_CACHE_DIR" not in os.environ
     ):  # the first process of the run: its workers and commands share the folder
