@@ -57,16 +57,16 @@ class OnlyExamples:
         return None if ">>> " in collection_path.read_text("utf-8") else True
 
 
-def pytest_configure(config):
-    config.pluginmanager.register(
-        OnlyExamples()
-    )  # not a function of this module: those see the files of its folder alone
-    if "PYTEST_XDIST_WORKER" not in os.environ and "mixtures" in config.args:  # the workers would each compile all
+def prepare(config):
+    """In the process that starts the workers: what they share."""
+    if config.getoption("numprocesses", None):
+        os.environ.setdefault(
+            "OPENBLAS_NUM_THREADS", "1"
+        )  # a worker has a core; two workers' threads wait for each other
+    if "mixtures" in config.args:
         for half in [subprocess.Popen([sys.executable, "-c", half]) for half in COMPILED]:
             half.wait()
-    if (
-        "JAX_COMPILATION_CACHE_DIR" not in os.environ
-    ):  # the first process of the run: its workers and commands share the folder
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = tempfile.mkdtemp(prefix="compiled-")
         os.environ |= {
             "JAX_COMPILATION_CACHE_DIR": folder,
@@ -74,6 +74,12 @@ def pytest_configure(config):
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         }
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(OnlyExamples())  # as a plugin, for a conftest.py is asked of its own folder alone
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        prepare(config)
     config.addinivalue_line(
         "markers", "slow: in a file of more than a few seconds; left out by `pytest tests -m 'not slow'`"
     )
