@@ -16,9 +16,10 @@ from reports.commands.app import app
 TINY = nuts.Settings(data="faithful", n_components=2, chains=2, tune=30, draws=20)
 
 
-def row(model, blas="1", seed=0, note="", **measured):
+def row(model, blas="1", metric="adapt", seed=0, note="", **measured):
     numbers = {"compile": 4.0, "run": 1.0, "ess": 1000.0, "slowest": "weights[0]", "rhat": 1.002, "divergences": 0}
-    return {"model": model, "blas": blas, "seed": seed, "leapfrogs": 7.0, "note": note} | numbers | measured
+    steps = {"tune": 1000, "leapfrogs": 7.0, "warm_up": 0.7}
+    return {"model": model, "blas": blas, "metric": metric, "seed": seed, "note": note} | steps | numbers | measured
 
 
 def shown(table):
@@ -115,13 +116,28 @@ def test_ratios_are_within_a_round():
     assert nuts.compared(pd.DataFrame(rows))["ratio_run"].dropna().tolist() == [2.0, 4.0]
 
 
+def test_ratios_are_to_ours_as_it_runs_by_default_and_to_ours_with_the_same_metric():
+    """Ours has 4000 draws a second with CAVI's metric and 1000 without."""
+    models = [
+        row("ours", metric="cavi", ess=4000.0),
+        row("ours"),
+        row("usual", metric="cavi", ess=800.0),
+        row("usual", ess=500.0),
+    ]
+    table = nuts.compared(pd.DataFrame(models))
+    assert table["ratio_run"].tolist()[2:] == [5.0, 8.0]
+    assert table["alike_run"].tolist()[2:] == [5.0, 2.0]
+    assert table[["ratio_run", "alike_run"]][:2].isna().all(axis=None)
+    assert shown(table).count("CAVI") == shown(table).count("identity") == 2
+
+
 @pytest.mark.parametrize("flagged", ["ours", "usual"])
 def test_who_failed_a_check_has_numbers_but_no_ratio(flagged):
     rows = [row(model, note="failed: largest R-hat < 1.01" * (model == flagged)) for model in ("ours", "usual")]
     table = nuts.compared(pd.DataFrame(rows))
     assert table["ess_run"].notna().all()
     assert table[["ratio_run", "ratio_total"]].isna().all(axis=None)
-    assert f"{flagged}, 1: failed: largest R-hat" in shown(table)
+    assert f"{flagged}, 1, identity: failed: largest R-hat" in shown(table)
 
 
 def test_a_run_that_fails_is_a_missing_number(monkeypatch):
@@ -130,10 +146,11 @@ def test_a_run_that_fails_is_a_missing_number(monkeypatch):
         if model == "usual" and not environment:
             raise RuntimeError("the process for nuts ended with code 1: no memory")
         threads.append((model, environment))
-        return {name: value for name, value in row(model).items() if name not in ("model", "blas", "seed")}
+        return {name: value for name, value in row(model).items() if name not in ("model", "blas", "metric", "seed")}
 
     threads = []
     monkeypatch.setattr(nuts.processes, "run", run)
+    monkeypatch.setattr(nuts, "WAYS", [way for way in nuts.WAYS if way.metric == "adapt"])
     table = nuts.run(TINY)
     assert threads == [("ours", {}), ("usual", {"OPENBLAS_NUM_THREADS": "1"})]
     assert table["note"].tolist() == ["", "", "the process for nuts ended with code 1: no memory"]
@@ -141,11 +158,11 @@ def test_a_run_that_fails_is_a_missing_number(monkeypatch):
     assert table["ratio_run"][1] == 1.0
     assert "no memory" in shown(table)
     lines = [line.rstrip() for line in shown(table).splitlines()]
-    assert sum(line.endswith(" –") for line in lines) == 10
+    assert sum(line.endswith(" –") for line in lines) == 14
 
 
 def test_the_command_samples_both_models_in_processes_of_their_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(nuts, "WAYS", nuts.WAYS[:2])
+    monkeypatch.setattr(nuts, "WAYS", (nuts.WAYS[0], nuts.WAYS[3]))
     monkeypatch.setattr(nuts, "Settings", lambda **given: replace(TINY, **given))
     monkeypatch.setattr(nuts.Settings, "repeats", 1, raising=False)
     arguments = ["bench", "--nuts", "-o", str(tmp_path / "o")]
@@ -153,10 +170,11 @@ def test_the_command_samples_both_models_in_processes_of_their_own(tmp_path, mon
     assert result.exit_code == 0, result.output
     table = pd.read_csv(tmp_path / "o" / "bench.csv")
     assert table["model"].tolist() == ["ours", "usual"]
-    assert (table[["compile", "run", "ess", "leapfrogs", "rhat"]] > 0).all(axis=None)
+    assert table["metric"].tolist() == ["cavi", "adapt"]
+    assert (table[["compile", "run", "ess", "leapfrogs", "warm_up", "rhat"]] > 0).all(axis=None)
     assert '"draws": 20' in (tmp_path / "o" / "bench.json").read_text()
     said = " ".join(result.stdout.split())
-    assert "NUTS on faithful, K = 2, by numpyro: 2 × (30 + 20), seed 0" in said
+    assert "NUTS on faithful, K = 2, by numpyro: 2 × 20 draws, seed 0" in said
     assert "failed: smallest bulk ESS > 200" in said
 
 
@@ -164,6 +182,11 @@ def test_the_command_samples_both_models_in_processes_of_their_own(tmp_path, mon
 def test_bad_settings_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         nuts.Settings(**given)
+
+
+def test_only_numpyro_takes_a_metric_from_elsewhere():
+    assert {way.metric for way in nuts.Settings().ways} == {"cavi", "adapt"}
+    assert {way.metric for way in nuts.Settings(sampler="nutpie").ways} == {"adapt"}
 
 
 def test_an_unknown_sampler_is_one_line(tmp_path):

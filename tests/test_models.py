@@ -27,7 +27,7 @@ from mixtures import (
 from mixtures.ascent.starts import statistics
 from mixtures.methods import cavi, exact
 from mixtures.sequences import SequenceFit
-from models import cache, joint, vi
+from models import beginnings, cache, joint, vi
 from models.families import twin
 from models.flat import flatten
 from models.loops import Loops
@@ -407,12 +407,13 @@ def test_chains_start_from_modes_by_their_mass(monkeypatch):
     corners = np.array([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0], [9.0, 9.0]])
     x = np.repeat(corners, 25, axis=0) + rng.standard_normal((100, 2))
     family, allocation = Gaussian.from_data(x, 4), Dirichlet.symmetric(4)
-    monkeypatch.setattr(nuts, "SHARE", 1e8)  # so narrow that the start is the mode
+    monkeypatch.setattr(beginnings, "SHARE", 1e8)  # so narrow that the start is the mode
     best = cavi.fit(x, family, allocation, rng=rng)
     lower = cavi.fit(x, family, allocation, init=np.repeat([0, 1, 2, 2], 25), rng=rng)
     assert best.bound[-1] > lower.bound[-1] + 20
     for start, fit in ((None, best), (lower, lower)):
-        weights, theta = nuts.starts(x, family, allocation, start, 8, rng)
+        found = beginnings.modes(x, family, allocation, start, 8, rng)
+        weights, theta = beginnings.starts(family, allocation, found, rng)
         s = statistics(x, family, fit.responsibilities(x))
         occupied = s[:, 0] > 1
         expected = s[occupied, 1:3] / s[occupied, :1]

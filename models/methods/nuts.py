@@ -14,26 +14,17 @@ import numpy as np
 import pymc as pm
 import pymc.sampling.jax
 import pytensor
-from scipy.special import softmax
 
-from mixtures.ascent import starts as initial
-from mixtures.ascent.candidates import beginnings
-from mixtures.ascent.climb import climb
-from mixtures.ascent.starts import state
-from mixtures.engines.passes import one_pass
 from mixtures.fit import Fit
-from mixtures.methods import cavi
-from mixtures.model import Allocation, Family, Theta
+from mixtures.model import Allocation, Family
 from mixtures.rows import informative
 from mixtures.seeds import Rng, generator
 from models import joint
+from models.beginnings import about, modes, starts
 from models.flat import Flat, batched, can_run_in_parallel, flatten, parallel
 from models.loops import Loops, Tell
+from models.metric import TUNE, chosen, corrected, covariance
 from models.observed import observed
-
-# Each chain looks at this many modes, and starts from one of them given this share of the data: twice as wide.
-MODES = 10
-SHARE = 0.25
 
 # Doublings after which a trajectory ends without a U-turn: the default of all three samplers.
 MAX_DEPTH = 10
@@ -44,11 +35,15 @@ MOST_DENSE = 500
 
 @dataclass(frozen=True)
 class Run:
-    """Parameters by name (chain, draw, ...), the sampler's statistics (chain, draw), and seconds by kind."""
+    """Parameters by name (chain, draw, ...), the sampler's statistics (chain, draw), and seconds by kind.
+
+    ``warm_up`` is the share of all leapfrog steps that the adaptation took; missing where the sampler does not tell.
+    """
 
     values: dict[str, np.ndarray]
     stats: dict[str, np.ndarray]
     seconds: dict[str, float]
+    warm_up: float = float("nan")
 
 
 def fit(
@@ -58,9 +53,10 @@ def fit(
     *,
     rng: Rng,
     draws: int = 1000,
-    tune: int = 1000,
+    tune: int | None = None,
     chains: int = 4,
     sampler: str = "numpyro",
+    metric: str | None = None,
     start: Fit | None = None,
     target_accept: float = 0.9,
     tell: Tell = None,
@@ -80,11 +76,17 @@ def fit(
         The model with its priors.
     rng : numpy.random.Generator or int
     draws, tune, chains : int
-        Kept draws and discarded steps of adaptation in each chain, and the number of chains.
+        Kept draws and discarded steps of adaptation in each chain, and the number of chains. By default 300 steps where the
+        metric starts from CAVI's posterior, else 1000.
     sampler : {"numpyro", "nutpie", "pymc"}
         NumPyro adapts a dense metric and runs the chains in parallel, one host device each; nutpie adapts a low-rank metric
         and runs them in threads; PyMC's own sampler adapts a dense metric and runs them in turn. All evaluate the log
         joint by JAX.
+    metric : {"cavi", "adapt"}, optional
+        What the metric starts from: the covariance of CAVI's posterior in the unconstrained space, at the mode where the
+        chain starts, of which the warm-up makes its own (`models.metric`), or the identity. By default the first by NumPyro,
+        which alone takes one. It changes how far the chains come in a step, not what they are drawn from, nor
+        where they start.
     start : Fit, optional
         A fit whose mode, tempered in the same way, every chain starts from instead.
     target_accept : float
@@ -111,10 +113,14 @@ def fit(
     rng, x = generator(rng), informative(joint.checked(x, family, allocation))
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}")
+    metric = chosen(metric, sampler)
+    tune = TUNE[metric] if tune is None else tune
     if min(draws, tune, chains) < 1:
         raise ValueError(f"draws is {draws}, tune {tune} and chains {chains}; each must be at least 1")
     began = time.perf_counter()
-    init = joint.unconstrain(family, allocation, *starts(x, family, allocation, start, chains, rng))
+    s = modes(x, family, allocation, start, chains, rng)
+    init = joint.unconstrain(family, allocation, *starts(family, allocation, s, rng))
+    near = joint.unconstrain(family, allocation, *about(family, allocation, s, rng)) if metric == "cavi" else None
     started = time.perf_counter() - began
     run = sample(
         lambda: joint.build(x, family, allocation),
@@ -125,10 +131,11 @@ def fit(
         tune=tune,
         sampler=sampler,
         target_accept=target_accept,
+        near=near,
         tell=tell,
     )
     seconds = {"compile": run.seconds["compile"], "run": started + run.seconds["run"]}
-    info = {"sampler": sampler, "tune": tune, "target_accept": target_accept}
+    info = {"sampler": sampler, "metric": metric, "tune": tune, "target_accept": target_accept}
     return _result(family, allocation, replace(run, seconds=seconds), info)
 
 
@@ -139,7 +146,7 @@ class Compiled:
     ----------
     like : ndarray, shape (N, D), or Sequences
         Data of the shape of all, in sequences of the same lengths.
-    family, allocation, draws, tune, chains, target_accept
+    family, allocation, draws, tune, chains, metric, target_accept
         See `fit`. The family's coordinates are the same for all data.
 
     Attributes
@@ -155,27 +162,36 @@ class Compiled:
         allocation: Allocation,
         *,
         draws: int = 1000,
-        tune: int = 1000,
+        tune: int | None = None,
         chains: int = 4,
+        metric: str | None = None,
         target_accept: float = 0.9,
     ) -> None:
         began = time.perf_counter()
         self.family, self.allocation, self.chains = family, allocation, chains
-        self._info = {"sampler": "numpyro", "tune": tune, "target_accept": target_accept}
+        metric = chosen(metric, "numpyro")
+        tune = TUNE[metric] if tune is None else tune
+        self._info = {"sampler": "numpyro", "metric": metric, "tune": tune, "target_accept": target_accept}
         model = joint.build(like, family, allocation)
         self._flat = flatten(model, joint.parameters(family, allocation), [observed(model)])
         data = [np.zeros((chains, *like.shape))]
-        self._sample = compiled(self._flat, data, chains=chains, draws=draws, tune=tune, target_accept=target_accept)
+        self._sample = _Chains(self._flat, data, chains, draws, tune, target_accept, metric == "cavi")
         self.seconds = time.perf_counter() - began
 
     def fit(self, x: np.ndarray, *, rng: Rng, start: Fit | None = None) -> Fit:
         """Sample the posterior of x (N, D); see `fit`."""
         rng, x = generator(rng), joint.checked(x, self.family, self.allocation)
         began = time.perf_counter()
-        first = starts(x, self.family, self.allocation, start, self.chains, rng)
-        init = self._flat.join(joint.unconstrain(self.family, self.allocation, *first))
+        s = modes(x, self.family, self.allocation, start, self.chains, rng)
+        init = self._flat.join(
+            joint.unconstrain(self.family, self.allocation, *starts(self.family, self.allocation, s, rng))
+        )
+        near = None
+        if self._info["metric"] == "cavi":
+            known = about(self.family, self.allocation, s, rng)
+            near = metrics(self._flat, joint.unconstrain(self.family, self.allocation, *known))
         seeds = int(rng.integers(2**31)) + np.arange(self.chains)
-        run = self._sample(seeds, init, np.tile(np.asarray(x), (self.chains, 1, 1)))
+        run = self._sample(seeds, init, np.tile(np.asarray(x), (self.chains, 1, 1)), near=near)
         seconds = {"run": time.perf_counter() - began}
         return _result(self.family, self.allocation, replace(run, seconds=seconds), self._info)
 
@@ -231,6 +247,7 @@ def sample(
     tune: int,
     sampler: str,
     target_accept: float,
+    near: dict[str, np.ndarray] | None = None,
     tell: Tell = None,
 ) -> Run:
     """Sample any PyMC model from given starts.
@@ -243,6 +260,9 @@ def sample(
         What the run's ``values`` are to hold.
     init : dict of ndarray, shape (chains, ...)
         The unconstrained values that each chain starts from, by the names of ``model.value_vars``.
+    near : dict of ndarray, shape (chains, M, ...), optional
+        For each chain, unconstrained values drawn from about where it starts, whose covariance its metric starts from; by
+        NumPyro alone.
     seed, draws, tune, sampler, target_accept, tell
         As in `fit`, the seed a number.
     """
@@ -251,41 +271,32 @@ def sample(
     flat = flatten(model, parameters)
     first = flat.join(init)
     built = time.perf_counter() - began
-    run = SAMPLERS[sampler](model, flat, first, draws, tune, target_accept, seed, tell)
-    return replace(run, seconds=run.seconds | {"compile": built + run.seconds["compile"]})
+    known = {} if near is None else {"near": metrics(flat, near)}
+    ahead = time.perf_counter() - began - built
+    run = SAMPLERS[sampler](model, flat, first, draws, tune, target_accept, seed, tell, **known)
+    return replace(run, seconds={"compile": built + run.seconds["compile"], "run": ahead + run.seconds["run"]})
 
 
-def starts(
-    x: np.ndarray, family: Family, allocation: Allocation, start: Fit | None, chains: int, rng: np.random.Generator
-) -> tuple[np.ndarray, Theta]:
-    """Weights (chains, K) and theta (chains, K, ...) to start from, as `fit` says."""
-    allocation = allocation.conjugate
-    s = _modes(x, family, allocation, chains, rng) if start is None else np.stack([state(x, start)] * chains)
-    weights, thetas = [], []
-    for each in SHARE * s:
-        labels, points = allocation.split(each)
-        weights.append(allocation.sample(allocation.posterior(labels), 1, rng))
-        thetas.append(family.sample(family.posterior(points), 1, rng))
-    return np.concatenate(weights), {name: np.concatenate([theta[name] for theta in thetas]) for name in thetas[0]}
-
-
-def _modes(x: np.ndarray, family: Family, allocation: Allocation, chains: int, rng: np.random.Generator) -> np.ndarray:
-    """For each chain where one of several runs of CAVI ended, with probability proportional to exp(bound), (chains, K, P)."""
-    step = partial(cavi.step, family, allocation)
-    s = beginnings(step, initial.starts(x, None, len(x), family, allocation, "k-means++", chains * MODES, rng), MODES)
-    pass_ = one_pass(x, None, family, len(x) * allocation.n_components)
-    runs = climb(lambda _: (step, pass_), s, len(x), tol=0.1 / len(x), max_iter=10_000, accelerate=True)
-    probability = softmax(runs.end.reshape(chains, MODES), axis=1)
-    return np.stack([own[rng.choice(MODES, p=p)] for own, p in zip(np.split(runs.s, chains), probability, strict=True)])
+def metrics(flat: Flat, near: dict[str, np.ndarray]) -> np.ndarray:
+    """The metric of each chain from draws (chains, M, ...): matrices (chains, P, P), or variances where these are too many."""
+    return np.stack([covariance(v, flat.size <= MOST_DENSE) for v in flat.join(near)])
 
 
 def _numpyro(
-    model: pm.Model, flat: Flat, init: np.ndarray, draws: int, tune: int, target_accept: float, seed: int, tell: Tell
+    model: pm.Model,
+    flat: Flat,
+    init: np.ndarray,
+    draws: int,
+    tune: int,
+    target_accept: float,
+    seed: int,
+    tell: Tell,
+    near: np.ndarray | None = None,
 ) -> Run:
     began = time.perf_counter()
-    chains = _Chains(flat, (), len(init), draws, tune, target_accept)
+    chains = _Chains(flat, (), len(init), draws, tune, target_accept, near is not None)
     compiled = time.perf_counter()
-    run = chains(seed + np.arange(len(init)), init, tell=tell)
+    run = chains(seed + np.arange(len(init)), init, near=near, tell=tell)
     return replace(run, seconds={"compile": compiled - began, "run": time.perf_counter() - compiled})
 
 
@@ -293,26 +304,37 @@ class _Chains:
     """Chains by NumPyro, compiled for all data of one shape; see `compiled`."""
 
     def __init__(
-        self, flat: Flat, data: Sequence[np.ndarray], chains: int, draws: int, tune: int, target_accept: float
+        self,
+        flat: Flat,
+        data: Sequence[np.ndarray],
+        chains: int,
+        draws: int,
+        tune: int,
+        target_accept: float,
+        known: bool = False,
     ) -> None:
         import jax
         from numpyro.infer.hmc import hmc
 
         first, following = hmc(potential_fn_gen=lambda *data: lambda v: -flat.log_joint(v, *data), algo="NUTS")
+        dense = flat.size <= MOST_DENSE
+        correct = corrected(tune, dense) if known else lambda state, _: state
 
-        def begin(seed, v, *data):
+        def begin(seed, v, near, *data):
             return first(
                 v,
                 tune,
-                dense_mass=flat.size <= MOST_DENSE,
+                inverse_mass_matrix=near if known else None,
+                adapt_mass_matrix=not known,
+                dense_mass=dense,
                 target_accept_prob=target_accept,
                 max_tree_depth=MAX_DEPTH,
                 model_args=data,
                 rng_key=jax.random.split(jax.random.PRNGKey(seed))[0],
             )
 
-        def step(state, _, *data):
-            state = following(state, data)
+        def step(state, number, *data):
+            state = correct(following(state, data), number)
             stats = {
                 "diverging": state.diverging,
                 "energy": state.energy,
@@ -324,17 +346,22 @@ class _Chains:
             return state, (state.z, stats)
 
         self._tune = tune
-        some = (np.arange(chains), np.zeros((chains, flat.size)), *data)
+        near = np.zeros((chains, *[flat.size] * (1 + dense)) if known else (chains, 0))
+        some = (np.arange(chains), np.zeros((chains, flat.size)), near, *data)
         self._loops = Loops(begin, step, tune + draws, some, data)
         self._constrain = parallel(jax.vmap(flat.constrain), np.zeros((chains, draws, flat.size)))
 
-    def __call__(self, seeds: np.ndarray, init: np.ndarray, *data: np.ndarray, tell: Tell = None) -> Run:
+    def __call__(
+        self, seeds: np.ndarray, init: np.ndarray, *data: np.ndarray, near: np.ndarray | None = None, tell: Tell = None
+    ) -> Run:
         import jax
 
-        _, steps = self._loops((seeds, init, *data), data, tell)
+        near = np.zeros((len(init), 0)) if near is None else near
+        _, steps = self._loops((seeds, init, near, *data), data, tell)
         v, stats = jax.tree.map(lambda a: a[:, self._tune :], steps)
         values = {name: np.asarray(a) for name, a in self._constrain(v).items()}
-        return Run(values, stats | depths(stats["n_steps"]), {})
+        sampling, every = stats["n_steps"].sum(), steps[1]["n_steps"].sum()
+        return Run(values, stats | depths(stats["n_steps"]), {}, float(1 - sampling / every))
 
 
 def depths(n_steps: np.ndarray) -> dict[str, np.ndarray]:

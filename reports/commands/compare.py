@@ -14,6 +14,7 @@ import typer
 
 from mixtures import COVARIANCES
 from models.device import DEVICES
+from models.metric import METRICS
 from reports.commands.dynamics import Lds, compare_series
 from reports.commands.ending import end
 from reports.commands.options import (
@@ -113,6 +114,14 @@ def compare(
     draws: Annotated[int, typer.Option(help="Posterior draws kept from each chain.")] = Options.draws,
     chains: Annotated[int, typer.Option(help="Number of chains.")] = Options.chains,
     sampler: Annotated[str, typer.Option(metavar=one_of(SAMPLERS), help="Who runs NUTS.")] = Options.sampler,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar=one_of(METRICS),
+            help="What the metric of NUTS starts from: the posterior of CAVI, which shortens the warm-up, or the identity.",
+            show_default="cavi by numpyro, else adapt",
+        ),
+    ] = None,
     standardize: Annotated[bool, typer.Option(help="Report in standard deviations of each feature.")] = False,
     image: Annotated[
         str | None,
@@ -205,6 +214,7 @@ def compare(
             "--restarts": restarts != Options.restarts,
             "--reg-covar": reg_covar != Options.reg_covar,
             "--reference": reference != Options.reference,
+            "--metric": metric is not None,
             "--two-sample": two_sample,
             "--add": bool(add),
             "--drop-missing": drop_missing,
@@ -260,6 +270,7 @@ def compare(
             "draws": draws,
             "chains": chains,
             "sampler": sampler,
+            "metric": metric,
             "restarts": restarts,
             "reg_covar": reg_covar,
             "reference": reference,

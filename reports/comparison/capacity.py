@@ -45,9 +45,10 @@ def check_comparison(d: int, k: int, methods: Collection[str], options: Options,
     )
     check_starts(options.restarts, k, d)
     if "nuts" in methods:
+        steps = METHODS["nuts"].settings(options)["tune"] + options.draws
         check_memory(
-            NUMBER * options.chains * (options.tune + options.draws) * k * (1 + free),
-            f"{options.chains:,} chains of {options.tune + options.draws:,} steps",
+            NUMBER * options.chains * steps * k * (1 + free),
+            f"{options.chains:,} chains of {steps:,} steps",
             "ask for fewer",
         )
     check_memory(NUMBER * options.advi_steps, f"{options.advi_steps:,} steps of ADVI", "ask for fewer")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.device import DEVICES
+from models.metric import TUNE, chosen
 
 SAMPLERS = ("numpyro", "nutpie", "pymc")
 
@@ -20,11 +21,15 @@ class Options:
 
     Parameters
     ----------
-    draws, chains, tune : int
-        Kept draws of each chain, number of chains, and adaptation steps of each chain. Variational methods give as many
-        independent draws, arranged alike.
+    draws, chains : int
+        Kept draws of each chain, and number of chains. Variational methods give as many independent draws, arranged alike.
+    tune : int, optional
+        Adaptation steps of each chain of NUTS; by default 300 where its metric starts from CAVI's posterior, else 1000.
     sampler : {"numpyro", "nutpie", "pymc"}
         Who runs NUTS.
+    metric : {"cavi", "adapt"}, optional
+        What the metric of NUTS starts from: CAVI's posterior, by default with NumPyro, which alone can, or the identity; see
+        `models.metric`. The target and the starts are the same.
     restarts : int
         Starts of EM and CAVI, the best of which is kept.
     reg_covar : float
@@ -52,8 +57,9 @@ class Options:
 
     draws: int = 1000
     chains: int = 4
-    tune: int = 1000
+    tune: int | None = None
     sampler: str = "numpyro"
+    metric: str | None = None
     restarts: int = 10
     reg_covar: float = 0.0
     advi_steps: int = 20_000
@@ -64,7 +70,7 @@ class Options:
 
     def __post_init__(self) -> None:
         for name in ("draws", "chains", "tune", "restarts", "advi_steps"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
         check_reg_covar(self.reg_covar)
         if self.draws < 100:
@@ -73,8 +79,15 @@ class Options:
             raise ValueError(f"there is no device {self.device!r}; choose one of {', '.join(DEVICES)}")
         if self.sampler not in SAMPLERS:
             raise ValueError(f"there is no sampler {self.sampler!r}; choose one of {', '.join(SAMPLERS)}")
+        chosen(self.metric, self.sampler)
         if self.reference not in ("auto", *REFERENCES):
             raise ValueError(f"there is no reference {self.reference!r}; choose one of auto, {', '.join(REFERENCES)}")
+
+
+def _nuts(o: Options) -> dict[str, Any]:
+    metric = chosen(o.metric, o.sampler)
+    tune = TUNE[metric] if o.tune is None else o.tune
+    return {"draws": o.draws, "tune": tune, "chains": o.chains, "sampler": o.sampler, "metric": metric}
 
 
 def check_reg_covar(reg_covar: float) -> None:
@@ -167,7 +180,7 @@ METHODS: dict[str, Method] = {
         "mcmc",
         None,
         "models.methods.nuts",
-        lambda o: {"draws": o.draws, "tune": o.tune, "chains": o.chains, "sampler": o.sampler},
+        _nuts,
         tells=True,
     ),
     "exact": Method("Exact, sum over all allocations", "exact", None, "mixtures.methods.exact", lambda o: {}),

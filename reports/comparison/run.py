@@ -182,7 +182,7 @@ def compare(
     cache : bool
         Whether what JAX compiles is kept in the user's folder for caches: a second run of the same model takes less long.
     **options
-        ``draws``, ``chains``, ``tune``, ``sampler``, ``restarts``, ``reg_covar``, ``advi_steps``, ``reference``,
+        ``draws``, ``chains``, ``tune``, ``sampler``, ``metric``, ``restarts``, ``reg_covar``, ``advi_steps``, ``reference``,
         ``device``, ``two_sample``; see `reports.comparison.catalogue.Options`.
 
     Returns

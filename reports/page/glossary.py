@@ -329,6 +329,16 @@ _TERMS = (
         ("tree depth", "tree depths"),
     ),
     Term(
+        "metric",
+        "metric of NUTS",
+        "The covariance by which [[nuts|NUTS]] scales and turns its steps. The warm-up learns it, starting from the identity "
+        "or, and then in a third of the steps, from CAVI's posterior. Draws are exact with any metric: a poor one makes them "
+        "slow, no more.",
+        "",
+        "Neal 2011, Handbook of Markov Chain Monte Carlo, section 5.4.2.4",
+        ("metric of NUTS", "metric from CAVI's posterior", "metric from the identity"),
+    ),
+    Term(
         "energy",
         "energy plot",
         "Distribution of the energies that [[nuts|NUTS]] visits beside that of their changes from step to step. They "

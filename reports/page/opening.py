@@ -20,6 +20,9 @@ from reports.page.words import listing, literal, short, symbols
 POINT_LIMIT = 2000
 """Points drawn at most; of more, evenly spaced ones."""
 
+METRIC_WORDS = {"cavi": "metric from CAVI's posterior", "adapt": "metric from the identity"}
+"""What the metric of NUTS starts from."""
+
 
 def opening(view: View) -> Section:
     """The answer: three sentences and the one picture that shows it."""
@@ -260,7 +263,7 @@ def setting(view: View) -> Section:
             name_cell(view, m),
             Cell(f["title"]),
             Cell(view.kind(m)),
-            Cell(", ".join(f"{k} = {short(v)}" for k, v in f["options"].items()) or DASH),
+            Cell(options_words(f["options"])),
         ]
         for m, f in view.methods.items()
     ]
@@ -272,6 +275,18 @@ def setting(view: View) -> Section:
         Table("Versions of the software", ["package", "version"], versions, fold=True, slug="versions")
     )
     return section
+
+
+def options_words(options: dict[str, Any]) -> str:
+    """Return what a method was told.
+
+    >>> options_words({"draws": 1000, "tune": 300, "metric": "cavi"})
+    "draws = 1000, tune = 300, metric from CAVI's posterior"
+    >>> options_words({})
+    '–'
+    """
+    each = (METRIC_WORDS[v] if k == "metric" else f"{k} = {short(v)}" for k, v in options.items())
+    return ", ".join(each) or DASH
 
 
 def without_padding(name: str, value: Any) -> Any:

@@ -16,6 +16,12 @@ from reports.page.words import listing
 if TYPE_CHECKING:
     import xarray as xr
 
+METRIC = (
+    "NUTS has its metric from CAVI's posterior: it sets the direction and length of a step, not the distribution that is "
+    "sampled, so CAVI is not judged by itself. Chains start independently, twice as wide as that posterior."
+)
+"""What NUTS took from CAVI, and what not."""
+
 SHOWN = 6
 """Parameters whose chains are drawn."""
 
@@ -60,6 +66,8 @@ def reference(view: View) -> Section:
         section.blocks.append(Notice(f"{label} {why}; it serves as the reference.", "good"))
     else:
         section.blocks += reference_notice(view)
+    if view.methods[view.reference]["options"].get("metric") == "cavi":
+        section.blocks.append(Notice(METRIC))
     checked = [m for m in (view.reference, *view.other_references) if view.manifest["references"][m]["checks"]]
     if checked:
         section.blocks.append(check_table(view, checked))
