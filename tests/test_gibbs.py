@@ -205,7 +205,7 @@ def test_chains_agree_on_iris_wherever_they_start():
     rng = np.random.default_rng(2)
     sampler = sampler_for(x, family, allocation, rng, engine="fused")
     _, library = gibbs._tune(
-        sampler, starts(x, None, 150, family, allocation, "k-means++", 64, rng), 200, lambda _: None
+        sampler, starts(x, None, 150, family, allocation, "k-means++", 64, rng), 200, 1, lambda _: None
     )
     ends = {}
     for name, z in [("species", species), ("two", np.minimum(species, 1)), ("random", rng.integers(3, size=150))]:
@@ -219,6 +219,23 @@ def test_chains_agree_on_iris_wherever_they_start():
     for name in ("two", "random"):
         assert stats.ks_2samp(ends["species", True], ends[name, True]).pvalue > 1e-3
         assert stats.ks_2samp(ends["species", False], ends[name, False]).pvalue < 1e-6
+
+
+def test_of_many_points_only_every_fifth_sweep_is_followed_by_a_jump(rng, monkeypatch):
+    """The posterior is the same: with jumps after all sweeps or some, the means of one cluster are the conjugate ones."""
+    monkeypatch.setattr(gibbs, "LARGE", 39)
+    x = np.concatenate([rng.normal(0, 1, (20, 1)), rng.normal(12, 2, (20, 1))])
+    model = x, COVARIANCES["full"].from_data(x, 2), Dirichlet.symmetric(2)
+    few, all_ = (gibbs.fit(data, *model[1:], rng=1, draws=500, tune=50, walkers=8) for data in (x, x[:39]))
+    jumped = few.sample_stats["jumped"]
+    assert np.flatnonzero(jumped.any(0)).tolist() == [n for n in range(0, 500, 5) if jumped[:, n].any()]
+    assert few.info["jumps"] == pytest.approx(jumped[:, ::5].mean())
+    assert few.info["jumps"] > 0.5
+    assert few.info["fewest_jumps"] == jumped.sum(1).min() <= 100 < all_.info["fewest_jumps"]
+    means = np.sort(few.held.theta["means"][..., 0], axis=-1)
+    s = np.stack([model[1].features(part).sum(0) for part in np.split(x, 2)])
+    expected = model[1].posterior(s).m[:, 0]
+    assert np.all(np.abs(means.mean((0, 1)) - np.sort(expected)) < 4.5 * standard_error(means))
 
 
 def test_nuts_agrees(rng):

@@ -5,8 +5,9 @@ by the one pass over the data with draws in the place of responsibilities (Diebo
 
     pi, theta ~ p(pi, theta | s)      z_n ~ p(z_n | pi, theta, x_n)      s_k = sum_(n: z_n = k) t(x_n)
 
-Sweeps seldom leave a mode. After each comes a jump, an independence Metropolis step (Tierney 1994, *Annals of Statistics*
-22:1701-1728) on z with pi and theta integrated out. It proposes a labelling from an average over a library of M parameters,
+Sweeps seldom leave a mode. After each, of many points after every fifth, comes a jump, an independence Metropolis step
+(Tierney 1994, *Annals of Statistics* 22:1701-1728) on z with pi and theta integrated out. It proposes a labelling from an
+average over a library of M parameters,
 
     q(z) = 1/M sum_m p(z | pi_m, theta_m, x)      log p(z | pi_m, theta_m, x) = s . eta_m - log_z_m
 
@@ -32,7 +33,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -60,6 +61,9 @@ AHEAD = 500_000
 
 # Points that all walkers have together, unless they would be too few.
 WALKED = 16_000_000
+
+# Of more points than these a jump, which costs as much as a sweep, comes after every fifth sweep alone.
+LARGE, SELDOM = 250_000, 5
 
 
 def fit(
@@ -89,7 +93,8 @@ def fit(
     tune, walkers : int
         Discarded sweeps, and the number of walkers that make them: each from k-means++ seeds of its own, the chains among
         them. Ten times on the way their parameters are added to the library of the jumps. By default 64; of more than
-        250,000 rows fewer, so that they have 16 million points together, but no fewer than 16 nor than there are chains.
+        250,000 rows fewer, so that they have 16 million points together, but no fewer than 16 nor than there are chains;
+        of so many rows only every fifth sweep is followed by a jump.
     engine : {"auto", "plain", "fused"}
         Who computes the pass; see `mixtures.engines.passes.one_pass`.
     tell : callable
@@ -103,7 +108,8 @@ def fit(
         ``info`` holds
 
         ``jumps``
-            Share of the jumps that were accepted: each takes the chain to a labelling drawn from q anew, in whatever mode.
+            Share of the jumps tried that were accepted: each takes the chain to a labelling drawn from q anew, in whatever
+            mode.
         ``fewest_jumps``
             How many the chain with the fewest made.
         ``exchanges``
@@ -152,24 +158,26 @@ def fit(
     s = sampler.begin(s)
     tuned = tune * walkers
     total = tuned + draws * chains
-    s, library = _tune(sampler, s, tune, lambda number: tell(number * walkers, total))
+    every = 1 if len(x) <= LARGE else SELDOM
+    s, library = _tune(sampler, s, tune, every, lambda number: tell(number * walkers, total))
     s = s[rng.choice(walkers, chains, replace=False)]
-    sweeps, jumped = [], []
-    together = max(1, AHEAD // (chains * len(x)))
-    for first in range(0, draws, together):
-        ahead = sampler.propose(library, min(together, draws - first), chains)
-        for proposals in map(Proposals, *ahead):
-            sweeps.append(sampler.sweep(s))
-            s, accepted = sampler.jump(sweeps[-1].s, library, proposals)
-            jumped.append(accepted)
-            tell(tuned + len(sweeps) * chains, total)
+    sweeps, jumped = [], np.zeros((chains, draws), dtype=bool)
+    tried = np.arange(draws) % every == 0
+    ahead = _proposals(sampler, library, int(tried.sum()), chains)
+    for number in range(draws):
+        proposals = next(ahead) if tried[number] else None
+        sweeps.append(sampler.sweep(s))
+        s = sweeps[-1].s
+        if proposals is not None:
+            s, jumped[:, number] = sampler.jump(s, library, proposals)
+        tell(tuned + len(sweeps) * chains, total)
     weights = np.stack([sweep.weights for sweep in sweeps], axis=1)
     theta = {name: np.stack([sweep.theta[name] for sweep in sweeps], axis=1) for name in sweeps[0].theta}
     states = np.stack([sweep.s for sweep in sweeps], axis=1)
     stats = {
         "lp": sampler.log_joint(states) + log_base(x, None, family),
         "occupied": (states[..., 0] > 0).sum(-1),
-        "jumped": np.stack(jumped, axis=1),
+        "jumped": jumped,
     }
     _, points = allocation.split(sampler.statistics(states))
     spread = (points**2 / np.maximum(points[..., :1], 1)).sum(2)
@@ -193,8 +201,8 @@ def fit(
         info={
             "tune": tune,
             "walkers": walkers,
-            "jumps": float(stats["jumped"].mean()),
-            "fewest_jumps": int(stats["jumped"].sum(1).min()),
+            "jumps": float(jumped[:, tried].mean()),
+            "fewest_jumps": int(jumped.sum(1).min()),
             "exchanges": float(np.mean([sweep.exchanged for sweep in sweeps])),
             "rhat": worst,
         },
@@ -207,13 +215,22 @@ def walkers_for(n: int, chains: int) -> int:
     return max(min(64, WALKED // max(n, 1)), 16, chains)
 
 
-def _tune(sampler: Sampler, s: np.ndarray, sweeps: int, tell: Callable[[int], None]) -> tuple[np.ndarray, Library]:
-    """States of the walkers after so many sweeps, and the library that they leave."""
+def _proposals(sampler: Sampler, library: Library, jumps: int, chains: int) -> Iterator[Proposals]:
+    """Those of each of so many jumps of all chains, some drawn ahead together, as many as memory should hold."""
+    together = max(1, AHEAD // (chains * sampler.n))
+    for first in range(0, jumps, together):
+        yield from map(Proposals, *sampler.propose(library, min(together, jumps - first), chains))
+
+
+def _tune(
+    sampler: Sampler, s: np.ndarray, sweeps: int, every: int, tell: Callable[[int], None]
+) -> tuple[np.ndarray, Library]:
+    """States of the walkers after so many sweeps, with a jump after some, and the library that they leave."""
     library, gathered = None, []
     for number in range(1, sweeps + 1):
         sweep = sampler.sweep(s)
         s = sweep.s
-        if library is not None and 2 * number > sweeps:
+        if library is not None and 2 * number > sweeps and number % every == 0:
             s, _ = sampler.jump(s, library, sampler.propose(library, len(s)))
         if number % max(1, sweeps // ROUNDS) == 0:
             gathered.append(sweep)
