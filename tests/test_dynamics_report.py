@@ -12,10 +12,10 @@ from mixtures.dynamics import LinearDynamics, local_level
 from mixtures.rows import Sequences
 from reports.commands.parser import app
 from reports.page.agreement import forest
-from reports.page.build import look
+from reports.page.build import look, render
 from reports.page.dynamics import density_word
 from reports.validation import ahead, identified
-from reports.validation.dynamics import METHODS, compare, named
+from reports.validation.dynamics import METHODS, compare, matrices, named, priors
 
 # Estimates from all of the Nile (Durbin & Koopman 2012, section 2.10.3), which stand for a truth.
 PUBLISHED = {
@@ -89,9 +89,9 @@ def test_methods_are_held_against_the_reference(compared):
 
 def test_what_is_identified_of_the_truth_is_marked(compared):
     rows = compared.results.metrics.query("metric == 'truth_rank'")
-    assert set(rows["target"]) == {"observation variance[volume]", "state variance[0]", "log likelihood"}
+    assert set(rows["target"]) == {"observation variance[volume]", "state variance[level]", "log likelihood"}
     draws = compared.results.trees["cavi"]["posterior"]["state variance"].values
-    (rank,) = rows.query("method == 'cavi' and target == 'state variance[0]'")["value"]
+    (rank,) = rows.query("method == 'cavi' and target == 'state variance[level]'")["value"]
     assert rank == pytest.approx((draws < 1469.1).mean())
     assert compared.results.manifest["truth"]["observation variance"] == [15099.0]
     with pytest.raises(ValueError, match="truth has 'transition' of shape"):
@@ -101,8 +101,8 @@ def test_what_is_identified_of_the_truth_is_marked(compared):
 def test_points_are_drawn_on_the_scale_of_the_comparison(compared):
     """A variance is compared by its logarithm, so its estimate is drawn there too."""
     view = look(compared.results)[0]
-    estimate = view.point_values["em"]["state variance[0]"]
-    assert view.estimate_on_scale("state variance[0]", estimate) == pytest.approx(np.log(estimate))
+    estimate = view.point_values["em"]["state variance[level]"]
+    assert view.estimate_on_scale("state variance[level]", estimate) == pytest.approx(np.log(estimate))
     assert "The axis ends" not in forest(view, "nuts", "NUTS", 5).caption
 
 
@@ -133,7 +133,7 @@ def test_the_page_has_the_system_in_time(compared, tmp_path):
     text = write(view, [section])
     assert {"signal", "innovations"} <= set(re.findall(r'id="fig-([a-z]+)"', text))
     assert "z_t = A z_(t-1) + N(0, Q)" in text
-    assert view.subtitle.startswith("A linear dynamical system with 2 free numbers")
+    assert view.subtitle.startswith("A linear dynamical system (local-level) with 2 free numbers")
     assert "Ljung and Box" in text
     assert "density of the next row" in text
     assert "every row from step 9 on is predicted" in text
@@ -205,3 +205,26 @@ def test_densities_of_the_next_row_are_mixtures_of_normals():
         "differs",
         "cannot tell",
     ]
+
+
+def test_the_model_is_written_with_its_numbers():
+    """Of the trend two variances are free; the prior of a precision is a gamma distribution with half the scale for a rate."""
+    model = named("local-linear-trend", 1).with_prior(np.arange(9.0))
+    assert matrices(model) == ["A = [1 1; 0 1]", "C = [1 0]", "Q = [? 0; 0 ?]", "R free"]
+    rate = model.priors["emission"].scale[0, 0] / 2
+    assert f"1 / R ~ Gamma(1, {rate:.4g})" in priors(model)
+    assert matrices(named("seasonal=12", 1))[0] == "A: 12 × 12, 0 entries free"
+    latent = named("latent=2", 3).with_prior(np.random.default_rng(0).standard_normal((9, 3)))
+    assert {"A | Q ~ N(0, Q / 1)", "Q^-1 ~ Wishart(S0^-1, 3), diagonal of S0 3"} <= set(priors(latent))
+    names = [identified.variables(named(spec, 1), ("a",)) for spec in ("local-linear-trend", "autoregression=2")]
+    assert names[0]["state variance"].labels == (("level", "slope"),)
+    assert names[1]["coefficient"].labels == (("lag 1", "lag 2"),)
+
+
+def test_the_page_speaks_of_systems_alone(compared):
+    html = render(compared.results)
+    words = re.sub(r"<[^>]+>", " ", html[html.index("<main>") :])
+    assert not re.search(r"\bclusters?\b|\bmixture\b", words)
+    terms = set(re.findall(r'id="term-([\w-]+)"', html))
+    assert {"innovations", "diffuse", "linear-system"} <= terms
+    assert not terms & {"responsibilities", "mixture", "collapse"}

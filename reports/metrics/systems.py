@@ -44,8 +44,8 @@ HELD = 0.25
 GAIN = 1e-6
 """Of a step in nats a row at which an ascent has settled: latent systems have ridges, on which more takes minutes."""
 
-DRAWS, SAMPLED, THIN = 1000, 1000, 30
-"""Independent draws of q, those of each chain of a sampler, and sweeps for each of these: variances of states move slowly."""
+DRAWS, SAMPLED, DOUBLINGS = 1000, 1000, 4
+"""Independent draws of q, those of each chain of a sampler, and how often its chains may go on for twice as long."""
 
 BRIDGED = 1000
 """Draws of each kind of a bridge."""
@@ -181,7 +181,7 @@ def _evidence(candidate: Candidate, setting: Setting, rng: np.random.Generator) 
             found.values["evidence"] = smoothed_mean(log_weights)
             found.facts["evidence"] = "importance"
             return found
-    sampled = gibbs.fit(x, model, rng=rng, draws=SAMPLED, thin=THIN)
+    sampled = gibbs.fit(x, model, rng=rng, draws=SAMPLED, doublings=DOUBLINGS)
     found.facts |= {"converged": sampled.converged, "rhat": sampled.info["rhat"]}
     if not sampled.info["rhat"] < RHAT:
         found.doubts["evidence"] = f"its Gibbs chains did not mix (split R-hat {sampled.info['rhat']:.2f})"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.comparison.beside import begin
 from reports.page.blocks import Section
+from reports.page.glossary import TERMS
 from reports.page.links import Links
 from reports.page.sections import SECTIONS, SHARED_FROM
 from reports.page.view import View
@@ -69,7 +70,7 @@ def write(view: Any, sections: Sequence[Section]) -> str:
     """Return sections as one self-contained HTML page; the view has a name, a subtitle, the manifest and colours."""
     said = speech(view)
     sections = [replace(section, title=said(section.title)) for section in numbered(called(sections, said))]
-    links = Links(addresses(sections), said=said)
+    links = Links(addresses(sections), getattr(view, "glossary", TERMS), said)
     return _fill("page.html", view, links, sections=sections, css=_text("page.css"), js=_text("page.js"))
 
 

@@ -9,7 +9,10 @@ from reports.page.build import write
 from reports.page.calibration import JUDGED, verdict_line
 from reports.page.calibration_setting import runs
 from reports.page.calibration_view import KINDS, CalibrationView
+from reports.page.glossary_systems import OF_MODELS
+from reports.page.glossary_systems import OF_SYSTEMS as WORDS_OF_SYSTEMS
 from reports.page.numbers import percent
+from reports.page.term import Term
 from reports.page.words import listing, literal, short
 from reports.studies.calibration.study import Calibration
 from reports.studies.own.departures import FALSE_ALARMS, LEVEL
@@ -53,6 +56,11 @@ class OwnView(CalibrationView):
         """The linear dynamical system that is calibrated, or None."""
         found: dict[str, Any] | None = self.manifest["model"].get("system")
         return found
+
+    @property
+    def glossary(self) -> dict[str, Term]:
+        """The technical words as this page means them."""
+        return WORDS_OF_SYSTEMS if self.system else OF_MODELS
 
     @property
     def subtitle(self) -> str:

@@ -61,6 +61,8 @@ def model(facts: dict[str, Any]) -> Facts:
         [
             ("Linear dynamical system", literal(facts["name"])),
             ("Equations", literal("; ".join(facts["equations"]))),
+            *([("Matrices, ? free", literal("; ".join(facts["matrices"])))] if facts.get("matrices") else []),
+            *([("Prior", literal("; ".join(facts["priors"])))] if facts.get("priors") else []),
             ("States and features", f"{facts['states']} and {len(facts['features'])}"),
             ("Rows", rows),
             ("Missing values", str(facts["missing"])),
@@ -147,7 +149,7 @@ def signal_table(view: ValidationView, series: dict[str, xr.Dataset], base: str)
         "estimate leaves the uncertainty of the parameters out, so that its sds are too small. Last, the p-value of "
         "Ljung and Box's test that standardised innovations are uncorrelated, of the worst feature"
     )
-    head = ["method", "smoothed signal", "ratio of sds", "forecast", "p, innovations uncorrelated"]
+    head = ["method", "shift of the signal", "ratio of its sds", "shift of the forecast", "p, innovations uncorrelated"]
     return Table(caption, head, rows, slug="signal")
 
 

@@ -552,8 +552,8 @@ _TERMS = (
     Term(
         "prior-data-conflict",
         "prior-data conflict",
-        "[[prior]] and likelihood say different things of a parameter: raising either to a power moves it. Where the prior "
-        "alone moves it, the prior is strong or the likelihood weak.",
+        "[[prior|Prior]] and likelihood say different things of a parameter: raising either to a power moves it. Where the "
+        "prior alone moves it, the prior is strong or the likelihood weak.",
         "",
         "Kallioinen, Paananen, Bürkner & Vehtari 2024, Statistics and Computing 34",
         ("prior-data conflict",),

@@ -14,13 +14,20 @@ from markupsafe import Markup, escape
 
 from reports.page.glossary import TERMS, Term
 
-WORDS = {word: term.slug for term in TERMS.values() for word in term.words}
-_SPELLINGS = "|".join(
-    f"[{word[0].upper()}{word[0].lower()}]{re.escape(word[1:])}" for word in sorted(WORDS, key=len, reverse=True)
-)
-WORD = re.compile(rf"(?<![\w&/.-])(?:{_SPELLINGS})(?![\w/]|-\w)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 LINK = re.compile(r"\[\[(#?)([^\[\]|\s]+)(?:\|([^\[\]]+))?\]\]")
+
+
+def spellings(glossary: Mapping[str, Term]) -> tuple[dict[str, str], re.Pattern[str]]:
+    """Return the terms' own words, each with its slug, and what finds them in running text."""
+    words = {word: term.slug for term in glossary.values() for word in term.words}
+    found = "|".join(
+        f"[{word[0].upper()}{word[0].lower()}]{re.escape(word[1:])}" for word in sorted(words, key=len, reverse=True)
+    )
+    return words, re.compile(rf"(?<![\w&/.-])(?:{found})(?![\w/]|-\w)")
+
+
+WORDS, WORD = spellings(TERMS)
 
 
 class Links:
@@ -40,6 +47,8 @@ class Links:
         self, places: Mapping[str, str], glossary: Mapping[str, Term] = TERMS, said: Callable[[str], str] = str
     ) -> None:
         self.places, self.glossary, self.said = places, glossary, said
+        self._terms = dict(glossary) or TERMS
+        self._words_of, self._word = (WORDS, WORD) if self._terms == TERMS else spellings(self._terms)
         self.used, self._seen = set[str](), set[str]()
 
     def html(self, text: object) -> Markup:
@@ -78,15 +87,16 @@ class Links:
         found, new = set[str](), set(self.used)
         while new:
             found |= new
-            inside = {slug for one in new for place, slug, _ in LINK.findall(TERMS[one].definition) if not place}
-            new = {slug for slug in inside if slug in TERMS} - found
-        return sorted((TERMS[slug] for slug in found), key=lambda term: term.term.casefold())
+            inside = {slug for one in new for place, slug, _ in LINK.findall(self._terms[one].definition) if not place}
+            new = {slug for slug in inside if slug in self._terms} - found
+        return sorted((self._terms[slug] for slug in found), key=lambda term: term.term.casefold())
 
     def _terms_in(self, text: str) -> str:
-        return _unbroken(WORD.sub(lambda found: self._first(found[0]), text))
+        return _unbroken(self._word.sub(lambda found: self._first(found[0]), text))
 
     def _first(self, word: str) -> str:
-        slug = WORDS.get(word) or WORDS.get(word[0].lower() + word[1:]) or WORDS[word[0].upper() + word[1:]]
+        words = self._words_of
+        slug = words.get(word) or words.get(word[0].lower() + word[1:]) or words[word[0].upper() + word[1:]]
         return word if slug in self._seen else self._link("", slug, word)
 
     def _link(self, place: str, slug: str, shown: str | None) -> str:
@@ -100,7 +110,7 @@ class Links:
         return words
 
     def _words(self, place: str, slug: str, shown: str | None) -> str:
-        names = self.places if place else {slug: term.term for slug, term in TERMS.items()}
+        names = self.places if place else {slug: term.term for slug, term in self._terms.items()}
         return shown or names.get(slug) or f"[[{place}{slug}]]"
 
 

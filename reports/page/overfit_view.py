@@ -12,7 +12,10 @@ import numpy as np
 import pandas as pd
 
 from mixtures import datasets
+from reports.page.glossary import TERMS
+from reports.page.glossary_systems import OF_SYSTEMS
 from reports.page.numbers import fixed
+from reports.page.term import Term
 from reports.plots import style
 from reports.studies.overfit import summary
 from reports.studies.overfit.grid import KINDS, Grid, Truth
@@ -108,6 +111,11 @@ class View:
     def linear(self) -> bool:
         """Whether these are linear dynamical systems."""
         return all(cell.truth.linear for cell in self.grid.cells)
+
+    @property
+    def glossary(self) -> dict[str, Term]:
+        """The technical words as this page means them."""
+        return OF_SYSTEMS if self.linear else TERMS
 
     @property
     def one(self) -> str:

@@ -103,24 +103,20 @@ def leave_future_out(view: View) -> list[Notice]:
     ]
     if ended:
         first = next(iter(ended.values()))["first"]
-        times = listing([f"{view.label(m)} {_times(f['fits'])}" for m, f in ended.items()])
+        times = listing([f"{f['fits']} by {view.label(m)}" for m, f in ended.items()])
         how = (
             f"[[lfo|Leave-future-out]]: every row from step {first + 1} on is predicted from all rows before it, by a "
             "posterior that has seen these alone. Draws serve for later rows with importance weights, and the method is fitted "
-            f"again where [[khat|k-hat]] says that these cannot be relied on: {times} in all. Methods that take longer to fit "
-            "have no such score."
+            f"again where [[khat|k-hat]] says that these cannot be relied on. Fits made: {times}. Methods that take longer to "
+            "fit have no such score."
         )
         if less := found.get("cavi", {}).get("less_gibbs"):
             how += (
                 f" The score of {view.label('cavi')} less that of {view.label('gibbs')}, [[paired]] row by row: "
-                f"{with_error(*less)} nats a point."
+                f"{with_error(*less)} nats a row."
             )
         said = [how, *said]
     return [Notice(text) for text in said]
-
-
-def _times(n: int) -> str:
-    return {1: "once", 2: "twice"}.get(n, f"{n} times")
 
 
 def _impossible(view: View) -> list[Notice]:

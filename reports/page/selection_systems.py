@@ -12,6 +12,7 @@ from mixtures.datasets.dataset import counted
 from reports.metrics.criteria import Candidate
 from reports.metrics.criterion import CRITERIA, SYSTEMS
 from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Section, Table, image
+from reports.page.glossary_systems import OF_SYSTEMS
 from reports.page.numbers import DASH, fixed, percent, seconds
 from reports.page.selection import View, choice, curves, gaps, short_title, values
 from reports.page.states import times
@@ -44,6 +45,7 @@ class SystemsView(View):
     penalised = "AIC and BIC"
     title_of_curves = "Criteria by system"
     errors = "Bars"
+    glossary = OF_SYSTEMS
 
     def plot(self) -> matplotlib.figure.Figure:
         """All criteria and candidates."""

@@ -45,7 +45,7 @@ def setting(view: ValidationView) -> Section:
     """The model, its data, seeds, versions, command."""
     manifest = view.manifest
     data, model = manifest["data"], manifest["model"]
-    section = Section("setting", "Model, data and settings", "Everything needed to run this validation again.")
+    section = Section("setting", "Model, data and settings", f"Everything needed to run this {view.called} again.")
     if view.added:
         section.blocks.append(
             Notice(
@@ -64,7 +64,10 @@ def setting(view: ValidationView) -> Section:
     section.blocks.append(
         Facts(
             [
-                ("Model", literal(f"{data['name']} ({data['source']})" if data["source"] else data["name"])),
+                (
+                    view.word_of_source,
+                    literal(f"{data['name']} ({data['source']})" if data["source"] else data["name"]),
+                ),
                 ("Observed", literal(listing(observed)) if observed else "nothing: the posterior is the prior"),
                 ("Free numbers", str(model["n_parameters"])),
                 *([("Improper priors", literal(listing(model["flat_priors"])))] if model["flat_priors"] else []),
@@ -137,10 +140,10 @@ def limits(view: ValidationView) -> Section:
     ]
     if view.trees and not view.trusted:
         items.insert(0, "There is no trusted reference: no statement here may be read as “this posterior is right”.")
-    if any(m in ADVI or m in ("laplace", "pathfinder") for m in view.trees):
+    if normal := [literal(view.label(m)) for m in view.trees if m in ADVI or m in ("laplace", "pathfinder")]:
         items.append(
-            "ADVI, Laplace's approximation and Pathfinder are Gaussian on PyMC's unconstrained scales. Under another "
-            "parametrisation of the same model they would be other approximations."
+            f"The posterior of {listing(normal)} is Gaussian on PyMC's unconstrained scales. Under another parametrisation of "
+            "the same model it would be another approximation."
         )
     if failed := [literal(view.label(m)) for m, f in view.methods.items() if f["status"] != "ok"]:
         items.append(f"{listing(failed)} failed and could not be compared.")

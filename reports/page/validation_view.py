@@ -11,6 +11,8 @@ import xarray as xr
 from mixtures.datasets.dataset import counted
 from reports.comparison.verdict import CORRELATIONS, SEVERITY
 from reports.page import quantities
+from reports.page.glossary_systems import OF_MODELS, OF_SYSTEMS
+from reports.page.term import Term
 from reports.page.view import View
 from reports.page.words import listing
 from reports.validation.scales import natural, on_scale, variable_of
@@ -50,8 +52,24 @@ class ValidationView(View):
         model, data = self.manifest["model"], self.manifest["data"]
         methods = ", ".join(self.label(m) for m in self.methods)
         observed = f" and {counted(data['n'], 'observed value')}" if data["n"] else ""
-        what = "linear dynamical system" if "dynamics" in self.manifest else "PyMC model"
+        system = self.manifest.get("dynamics")
+        what = f"linear dynamical system ({system['name']})" if system else "PyMC model"
         return f"A {what} with {counted(model['n_parameters'], 'free number')}{observed}; posteriors by {methods}."
+
+    @property
+    def glossary(self) -> dict[str, Term]:
+        """The technical words as this page means them."""
+        return OF_SYSTEMS if "dynamics" in self.manifest else OF_MODELS
+
+    @property
+    def called(self) -> str:
+        """What was done."""
+        return "comparison" if "dynamics" in self.manifest else "validation"
+
+    @property
+    def word_of_source(self) -> str:
+        """What the name and the source are those of."""
+        return "Data" if "dynamics" in self.manifest else "Model"
 
     @property
     def at_a_glance(self) -> str:

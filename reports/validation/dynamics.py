@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixtures.dynamics.joint import Joint
 from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.rows import Rows, Sequences
 from mixtures.seeds import Rng, generator
@@ -28,11 +29,15 @@ if TYPE_CHECKING:
 # Gain of a step in nats a row at which an ascent has settled here: latent systems have ridges, on which more takes minutes.
 SETTLED = 1e-6
 
+# Of Gibbs sampling: discarded sweeps, sweeps for each draw, and how often both are doubled where the chains do not agree yet.
+TUNE, THIN, DOUBLINGS = 500, 5, 4
+
 
 def _ours(title: str, kind: str, name: str, bound: str | None = None) -> Method:
     def settings(o: Options) -> dict[str, Any]:
         drawn = {} if kind == "point" else sizes(o)
-        return {"method": name} | drawn | ({} if kind == "mcmc" else {"tol": SETTLED})
+        how = {"tune": TUNE, "thin": THIN, "doublings": DOUBLINGS} if kind == "mcmc" else {"tol": SETTLED}
+        return {"method": name} | drawn | how
 
     return Method(title, kind, f"{HOME}.dynamics", settings, bound, tells=kind == "mcmc")
 
@@ -130,6 +135,8 @@ def compare(
             tell = partial(progress.step, method)
             found, entries[method] = run(method, spec, target, settings, own_rng, shelf, tell)
             entries[method]["options"].pop("method", None)
+            if found is not None and method == "gibbs":
+                entries[method]["options"] |= {name: found.info[name] for name in ("tune", "thin")}
             if found is not None:
                 joined[method] = found
             progress.tell(method, "failed" if found is None else "done")
@@ -192,10 +199,69 @@ def described(target: SystemTarget) -> dict[str, Any]:
         "lengths": [int(n) for n in target.x.lengths],
         "missing": int(np.isnan(target.x.x).sum()),
         "equations": list(model.equations),
+        "matrices": matrices(model),
+        "priors": priors(model),
         "free": model.n_free(),
         "identified": model.identified(),
         "latent": target.latent,
     }
+
+
+# Rows and columns up to which a matrix is written out.
+SMALL = 4
+
+
+def matrices(model: LinearDynamics) -> list[str]:
+    """The matrices of a model, with a question mark for a free entry."""
+    found = []
+    names = (
+        "transition",
+        "emission",
+        "state_covariance",
+        "observation_covariance",
+        "initial_mean",
+        "initial_covariance",
+    )
+    for letter, name in zip(("A", "C", "Q", "R", "m0", "P0"), names, strict=True):
+        value = np.asarray(getattr(model, name))
+        if name.startswith("initial") and model.diffuse.all():
+            continue
+        if name == "emission" and model.loadings is not None:
+            found.append("C_t: the regressors of each row")
+        elif np.isnan(value).all():
+            found.append(f"{letter} free")
+        elif max(value.shape) > SMALL:
+            found.append(f"{letter}: {' × '.join(map(str, value.shape))}, {int(np.isnan(value).sum())} entries free")
+        else:
+            rows = [
+                " ".join("?" if np.isnan(v) else f"{v:g}" for v in row) for row in value.reshape(-1, value.shape[-1])
+            ]
+            found.append(f"{letter} = {rows[0] if value.size == 1 else '[' + '; '.join(rows) + ']'}")
+    return found
+
+
+def priors(model: LinearDynamics) -> list[str]:
+    """The priors of a model, each as a distribution with its numbers; see `mixtures.dynamics.regression`."""
+    found = []
+    letters = (("A", "Q"), ("C", "R"), ("m0", "P0"))
+    for (coefficients, noise), part in zip(letters, model.parts, strict=True):
+        prior = part.prior
+        if prior is None or part.settled:
+            continue
+        free, scales = np.isnan(np.diag(part.noise)), np.diag(prior.scale)[part.noisy]
+        dof, S = float(np.max(prior.dof)), sorted({f"{v:.4g}" for v in scales[free]}, key=float)
+        told = " to ".join(dict.fromkeys((S[0], S[-1]))) if S else ""
+        if free.any() and isinstance(part, Joint):
+            found.append(f"{noise}^-1 ~ Wishart(S0^-1, {dof:g}), diagonal of S0 {told}")
+        elif free.any():
+            rates = " to ".join(dict.fromkeys(f"{float(v) / 2:.4g}" for v in (S[0], S[-1])))
+            found.append(f"1 / {noise} ~ Gamma({dof / 2:g}, {rates})")
+        if part.free.any():
+            K = sorted({f"{v:.4g}" for v in np.diag(prior.precision)}, key=float)
+            told = " to ".join(dict.fromkeys((K[0], K[-1])))
+            mean = "0" if not np.any(prior.mean) else "M0"
+            found.append(f"{coefficients} | {noise} ~ N({mean}, {noise} / {told})")
+    return found
 
 
 def named(spec: str, D: int, rows: int | None = None) -> LinearDynamics:

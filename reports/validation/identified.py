@@ -30,6 +30,15 @@ RESPONSES, HORIZON, LAGS = 3, 20, 20
 # Draws over which states, forecasts and innovations are averaged, and quantiles of a normal that stand for a forecast's noise.
 DRAWS, NOISE = 60, ndtri((np.arange(101) + 0.5) / 101)
 
+STATES = {
+    "local-level": ("level",),
+    "local-linear-trend": ("level", "slope"),
+    "smooth-trend": ("level", "slope"),
+    "seasonal": ("level", "seasonal"),
+    "autoregression": ("series",),
+}
+"""What the first states of a structure are, by its name without its number."""
+
 QUANTILES = (0.025, 0.25, 0.5, 0.75, 0.975)
 
 
@@ -80,10 +89,13 @@ def _every(model: LinearDynamics, features: tuple[str, ...]) -> Iterator[Variabl
         yield Variable("response", (RESPONSES, D, D), ("steps", "feature", "feature_"), labels, False)
         return
     if len(noises := _noises(model)):
-        states_ = (tuple(map(str, noises)),)
+        named = STATES.get(model.name.partition("(")[0], ())
+        states_ = (tuple(named[h] if h < len(named) else str(h) for h in noises),)
         yield Variable("state variance", (len(noises),), ("state",), states_, False, "log", 0.0)
     if np.isnan(model.transition).any():
-        entries = (tuple(f"{i}, {j}" for i, j in np.argwhere(np.isnan(model.transition))),)
+        free = np.argwhere(np.isnan(model.transition))
+        lags = model.name.startswith("autoregression")
+        entries = (tuple(f"lag {j + 1}" if lags else f"{i}, {j}" for i, j in free),)
         yield Variable("coefficient", (len(entries[0]),), ("entry",), entries, False)
 
 
