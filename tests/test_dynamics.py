@@ -107,7 +107,7 @@ def test_compiled_smoother_has_the_moments_of_the_plain_one_after_it_has_settled
     x[200, 1], x[300] = np.nan, np.nan
     log_z, mean, V, pairs = kalman.plain(x, system)
     found = backwards.smooth(Data(Sequences(x)), system, each=True)
-    part = kalman.track(kalman.collapse(Data(Sequences(x)), system), slice(0, T), system)
+    part = kalman.track(kalman.collapse(Data(Sequences(x)), system), np.array([0, T]), system)
     assert len(part.covs) < T / 2  # covariances that do not change any more are not computed again
     np.testing.assert_allclose(found.log_z, log_z, rtol=1e-11)
     np.testing.assert_allclose(found.mean, mean, atol=1e-11)

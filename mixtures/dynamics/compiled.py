@@ -35,6 +35,7 @@ class Chain:
         self.parts = [_part(part) for part in model.parts]
         self.loadings = np.zeros((0, D, H)) if model.loadings is None else np.array(model.loadings, order="C")
         self.E0 = np.array(np.eye(H)[:, model.diffuse], order="C")
+        self.states = sampling.States(self.seen, self.loadings, self.E0)
         self.gaps = int((~data.patterns.all(1))[data.which].sum()) if self.parts[1].joint else 0
         self.x, self.z = self.seen.x.copy(), np.empty((len(data.x), H))
         self.s = [tuple(np.empty_like(a) for a in part[-4:]) for part in self.parts]
@@ -66,7 +67,7 @@ class Chain:
         m0, P0 = now["initial_mean"], now["initial_covariance"]
         C = now.get("emission", self.loadings[:0, :, 0].T)
         u, v = rng.standard_normal(z.shape), rng.standard_normal((len(seen.edges) - 1, self.E0.shape[1]))
-        whole = sampling.states(seen, C, loadings, R, A, Q, m0, P0, self.E0, u, v, z)
+        whole = self.states.draw(C, R, A, Q, m0, P0, u, v, z)
         if self.gaps:
             v = rng.standard_normal((self.gaps, len(R)))
             whole = whole and sweeps.complete(seen, C, loadings, R, z, self.x, v)
@@ -77,7 +78,8 @@ class Chain:
         points, log_z = ((A, Q), (C, R), (m0[:, None], P0)), 0.0
         for part, point, own, shapes in zip(self.parts, points, s, self.shapes, strict=True):
             data = tuple(a.copy() for a in own) if asked else own
-            whole = whole and (part.settled or sweeps.drawn(part, *_numbers(part, shapes, rng), *point, *own))
+            drawn = sweeps.joint if part.joint else sweeps.rows
+            whole = whole and (part.settled or drawn(part, *_numbers(part, shapes, rng), *point, *own))
             log_z += sweeps.log_density(part, *point, *data) if asked else 0.0
         if not whole:
             raise CollapseError("a covariance became singular: a noise vanished beside the others")
@@ -91,7 +93,7 @@ def _rows_of(data: Data, parts: list[Part]) -> tuple[int | np.ndarray, ...]:
 
 
 def _numbers(part: Part, shapes: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers for `sweeps.drawn`, in the order in which `mixtures.dynamics.regression.Regression.sample` takes them."""
+    """Numbers for `sweeps.rows` or `sweeps.joint`, in the order in which `mixtures.dynamics.regression.Regression.sample` takes them."""
     D, U = part.yu.shape
     if not part.joint:
         spread = np.zeros((D, D))

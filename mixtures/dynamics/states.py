@@ -130,10 +130,8 @@ def diffuse_constant(x: Rows, start: Start, H: int) -> float:
 def filter_(x: Rows, theta: Theta, start: Start = "known") -> Filtered:
     """Moments of states and rows given what came before."""
     data, own = _posed(x, theta, start)
-    steps, H = kalman.collapse(data, own), len(own.A)
-    parts = [kalman.track(steps, rows, own) for rows in data.x.slices()]
-    mean = np.concatenate([part.mean for part in parts])
-    covariance = np.concatenate([part.covs[part.place] for part in parts])
+    part, H = kalman.track(kalman.collapse(data, own), data.x.edges, own), len(own.A)
+    mean, covariance = part.mean, part.covs[part.place]
     ahead, P = np.full_like(mean, np.nan), np.full((len(mean), H, H), np.nan)
     ahead[1:], P[1:] = mean[:-1] @ own.A.T, own.A @ covariance[:-1] @ own.A.T + own.Q
     first = data.x.edges[:-1]
@@ -141,7 +139,7 @@ def filter_(x: Rows, theta: Theta, start: Start = "known") -> Filtered:
     ahead[first], P[first] = (np.nan, np.nan) if diffuse else (own.m0, own.P0)
     predicted = (own.C @ ahead[:, :, None])[..., 0]
     spread = own.C @ P @ own.C.swapaxes(-1, -2) + own.R
-    return Filtered(np.concatenate([part.log_z for part in parts]), mean, covariance, predicted, spread)
+    return Filtered(part.log_z, mean, covariance, predicted, spread)
 
 
 def smooth(x: Rows, theta: Theta, start: Start = "known") -> States:
@@ -155,8 +153,7 @@ def smooth(x: Rows, theta: Theta, start: Start = "known") -> States:
 def log_steps(x: Rows, theta: Theta, start: Start = "known") -> np.ndarray:
     """log p(x_t | x_1 .. x_(t-1), theta) of each row in nats, (N,); of a diffuse start see `Filtered`."""
     data, own = _posed(x, theta, start)
-    steps = kalman.collapse(data, own)
-    return np.concatenate([kalman.track(steps, rows, own).log_z for rows in data.x.slices()])
+    return kalman.track(kalman.collapse(data, own), data.x.edges, own).log_z
 
 
 def log_likelihood(x: Rows, theta: Theta, start: Start = "known") -> np.ndarray:
@@ -196,12 +193,10 @@ def forecast(x: Rows, theta: Theta, h: int, start: Start = "known") -> tuple[np.
     data, own = _posed(x, theta, start)
     if own.C.ndim == 3:
         raise ValueError("the emission differs from row to row, and those to come are not known")
-    steps, D = kalman.collapse(data, own), len(own.C)
-    S = len(data.x.lengths)
+    part, D, S = kalman.track(kalman.collapse(data, own), data.x.edges, own), len(own.C), len(data.x.lengths)
     mean, spread = np.empty((S, h, D)), np.empty((S, h, D, D))
-    for i, rows in enumerate(data.x.slices()):
-        part = kalman.track(steps, rows, own)
-        m, P = part.mean[-1], part.covs[part.place[-1]]
+    for i, last in enumerate(data.x.edges[1:] - 1):
+        m, P = part.mean[last], part.covs[part.place[last]]
         for step in range(h):
             m, P = own.A @ m, own.A @ P @ own.A.T + own.Q
             mean[i, step], spread[i, step] = own.C @ m, own.C @ P @ own.C.T + own.R

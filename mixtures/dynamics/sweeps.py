@@ -146,7 +146,8 @@ def moved(part, edges, z, n, yy, yu, uu):
 def begun(part, edges, z, n, yy, yu, uu):
     """Moments of z_1 - (known m0)."""
     D = len(part.noisy)
-    e, u = np.empty(D), np.ones((1, 1))
+    e, u = np.empty(D), np.empty((1, 1))
+    u[0, 0] = 1.0
     _empty(n, yy, yu, uu)
     for s in range(len(edges) - 1):
         for i in range(D):
@@ -159,8 +160,12 @@ def begun(part, edges, z, n, yy, yu, uu):
 def observed(part, seen, x, loadings, z, n, yy, yu, uu):
     """Moments of x_t - (known C) z_t and of z_t, of features with noises of their own over the rows in which they were seen."""
     (N, D), H, U = x.shape, z.shape[1], yu.shape[1]
-    e, zz = np.empty(D), np.zeros((len(seen.patterns), U, U))
+    e, zz = np.empty(D), np.empty((len(seen.patterns), U, U))
     _empty(n, yy, yu, uu)
+    for p in range(len(zz)):
+        for h in range(U):
+            for k in range(U):
+                zz[p, h, k] = 0.0
     for t in range(N):
         p = seen.which[t]
         for d in range(D):
@@ -188,6 +193,20 @@ def observed(part, seen, x, loadings, z, n, yy, yu, uu):
 
 
 @njit(nogil=True, error_model="numpy")
+def _add_prior(part, n, yy, yu, uu):
+    """Moments of the posterior in the place of those of the data."""
+    D, U = yu.shape
+    for d in range(D):
+        n[d] += part.n[d]
+        for f in range(D):
+            yy[d, f] += part.yy[d, f]
+        for j in range(U):
+            yu[d, j] += part.yu[d, j]
+            for k in range(U):
+                uu[d, j, k] += part.uu[d, j, k]
+
+
+@njit(nogil=True, error_model="numpy")
 def _solved(part, d, uu, yu, K, L, b):
     """L with L L^T = K, K of feature d with rows and columns of known coefficients those of the identity, and b = K^-1 (yu)."""
     U = len(K)
@@ -204,17 +223,22 @@ def _solved(part, d, uu, yu, K, L, b):
     return True
 
 
-@njit(nogil=True, error_model="numpy")
-def _rows(part, n, yy, yu, uu, spread, u, B, Sigma):
-    """Draw B and Sigma of noises of their own given posterior moments; see `mixtures.dynamics.rows.Rows.sample`."""
+@njit(nogil=True, cache=True, error_model="numpy")
+def rows(part, spread, u, B, Sigma, n, yy, yu, uu):
+    """Draw B (D, U) and Sigma (D, D) of noises of their own given moments; see `mixtures.dynamics.rows.Rows.sample`.
+
+    The moments are those of the data, and become those of the posterior. ``spread`` has the gamma numbers of the precisions on
+    its diagonal, and normal numbers u (D', U) serve for B. Returned is whether the posterior is proper.
+    """
     D, U = yu.shape
-    K, L, b, S, precision = np.empty((U, U)), np.empty((D, U, U)), np.empty((D, 1, U)), np.empty(D), np.empty(D)
+    K, L, b, S, precision = np.empty((U, U)), np.empty((D, U, U)), np.empty((D, U)), np.empty(D), np.empty(D)
+    _add_prior(part, n, yy, yu, uu)
     for d in range(D):
-        if not _solved(part, d, uu, yu, K, L[d], b[d]):
+        if not _solved(part, d, uu, yu, K, L[d], b[d : d + 1]):
             return False
         S[d] = yy[d, d]
         for j in range(U):
-            S[d] -= b[d, 0, j] * yu[d, j] if part.free[d, j] else 0.0
+            S[d] -= b[d, j] * yu[d, j] if part.free[d, j] else 0.0
     for d in range(1, D if part.common else 0):
         S[0] += S[d]
     for d in range(D):
@@ -227,16 +251,20 @@ def _rows(part, n, yy, yu, uu, spread, u, B, Sigma):
         i = part.noisy[d]
         for j in range(U):
             if part.free[d, j]:
-                B[i, j] = part.known[i, j] + b[d, 0, j] + u[d, j] / np.sqrt(precision[d])
+                B[i, j] = part.known[i, j] + b[d, j] + u[d, j] / np.sqrt(precision[d])
         Sigma[i, i] = 1 / precision[d]
     return True
 
 
-@njit(nogil=True, error_model="numpy")
-def _joint(part, n, yy, yu, uu, spread, u, B, Sigma):
-    """Draw B and Sigma of correlated noises given posterior moments; see `mixtures.dynamics.joint.Joint.sample`."""
+@njit(nogil=True, cache=True, error_model="numpy")
+def joint(part, spread, u, B, Sigma, n, yy, yu, uu):
+    """Draw B and Sigma of correlated noises given moments; see `rows` and `mixtures.dynamics.joint.Joint.sample`.
+
+    ``spread`` (D', D') is T of T T^T ~ Wishart(I, n), lower triangular.
+    """
     D, U = yu.shape
     K, L, b, root, S = np.empty((U, U)), np.empty((U, U)), np.empty((D, U)), np.empty((D, D)), np.empty((D, D))
+    _add_prior(part, n, yy, yu, uu)
     if not _solved(part, 0, uu, yu, K, L, b):
         return False
     free = np.isnan(part.noise[0, 0])
@@ -265,36 +293,15 @@ def _joint(part, n, yy, yu, uu, spread, u, B, Sigma):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def drawn(part, spread, u, B, Sigma, n, yy, yu, uu):
-    """Draw B (D, U) and Sigma (D, D) given the moments of the data, then those of the posterior; whether that is proper.
-
-    Normal numbers u (D', U) serve for B. Of correlated noises ``spread`` (D', D') is T of T T^T ~ Wishart(I, n), lower
-    triangular; otherwise it has the gamma numbers of the precisions on its diagonal.
-    """
-    D, U = yu.shape
-    for d in range(D):
-        n[d] += part.n[d]
-        for f in range(D):
-            yy[d, f] += part.yy[d, f]
-        for j in range(U):
-            yu[d, j] += part.yu[d, j]
-            for k in range(U):
-                uu[d, j, k] += part.uu[d, j, k]
-    if part.joint:
-        return _joint(part, n, yy, yu, uu, spread, u, B, Sigma)
-    return _rows(part, n, yy, yu, uu, spread, u, B, Sigma)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
 def log_density(part, B, Sigma, n, yy, yu, uu):
     """Log likelihood of B and Sigma in nats, from the moments of the data."""
     D, U = yu.shape
-    S, L, own, b = np.zeros((D, D)), np.empty((D, D)), np.empty((D, D)), np.empty((D, U))
+    S, L, own, b = np.empty((D, D)), np.empty((D, D)), np.empty((D, D)), np.empty((D, U))
     for d in range(D):
         for j in range(U):
             b[d, j] = B[part.noisy[d], j] - part.known[part.noisy[d], j]
         for f in range(D):
-            own[d, f] = Sigma[part.noisy[d], part.noisy[f]]
+            S[d, f], own[d, f] = 0.0, Sigma[part.noisy[d], part.noisy[f]]
     if not cholesky(own, L):
         return -np.inf
     for d in range(D):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mixtures.engines.kalman import Data, System, Track, collapse, track
+from mixtures.engines.kalman import Data, System, Track, collapse, compiled, track
 from mixtures.engines.window import Window, through
 
 
@@ -52,49 +52,27 @@ class Smoothed(NamedTuple):
 
 def smooth(data: Data, system: System, each: bool = False) -> Smoothed:
     """Filter and smooth all sequences; ``each`` keeps the covariances of every step."""
-    steps, N, H = collapse(data, system), len(data.x), len(system.A)
+    from mixtures.engines import recursions
+
+    steps, N, H, edges = collapse(data, system), len(data.x), len(system.A), data.x.edges
     label = steps.kind if system.C.ndim == 3 else data.which
     within = np.zeros((N if system.C.ndim == 3 else len(data.patterns), H, H))
     V, pairs = (np.zeros((N if each else 0, H, H)) for _ in range(2))
-    log_z, mean, sums = np.empty(N), np.empty((N, H)), np.zeros((3, H, H))
-    first = np.empty((len(data.x.lengths), H, H))
-    for i, rows in enumerate(data.x.slices()):
-        part = track(steps, rows, system)
-        log_z[rows] = part.log_z
-        own = rows if each else slice(0, 0)
-        first[i] = _back(part, system, label[rows], mean[rows], within, sums, V[own], pairs[own])
-    return Smoothed(log_z, mean, Sums(within, sums, first), V, pairs)
-
-
-def _back(
-    part: Track,
-    system: System,
-    label: np.ndarray,
-    mean: np.ndarray,
-    within: np.ndarray,
-    sums: np.ndarray,
-    each: np.ndarray,
-    pairs: np.ndarray,
-) -> np.ndarray:
-    """Smooth one sequence, and return the covariance of its first state; see `mixtures.engines.recursions.backward`."""
-    from mixtures.engines import recursions
-
-    A, Q = np.ascontiguousarray(system.A), np.ascontiguousarray(system.Q)
-    d = 0 if part.window is None else len(part.window.m) - 1
-    mean[-1], V = part.mean[-1], part.covs[part.place[-1]].copy()
-    recursions.backward(
-        part.mean[d:], part.covs, part.place[d:], A, Q, label[d:], mean[d:], V, within, sums, each[d:], pairs[d:]
-    )
-    if part.window is None:
-        return V
-    first = V
-    for t, now, after, first, cross in through(part.window, system.A, system.Q, mean[d], V):
-        mean[t] = now
-        within[label[t]] += first
-        sums += np.array([first, after, cross])
-        if len(each):
-            each[t], pairs[t] = first, cross
-    return first
+    mean, sums, first = np.empty((N, H)), np.zeros((3, H, H)), np.empty((len(edges) - 1, H, H))
+    part = track(steps, edges, system)
+    own = (*part[:3], edges, part.opened, *compiled(system.A, system.Q))
+    recursions.backward(*own, label, mean, first, within, sums, V, pairs)
+    for s, (begin, d) in enumerate(zip(edges, part.opened, strict=False)):
+        if part.window is None or d < 2:
+            continue
+        window = part.window.of(s, begin, d)
+        for t, now, after, here, cross in through(window, system.A, system.Q, mean[begin + d - 1], first[s].copy()):
+            mean[begin + t], first[s] = now, here
+            within[label[begin + t]] += here
+            sums += np.array([here, after, cross])
+            if each:
+                V[begin + t], pairs[begin + t] = here, cross
+    return Smoothed(part.log_z, mean, Sums(within, sums, first), V, pairs)
 
 
 def draw(data: Data, system: System, u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -102,13 +80,13 @@ def draw(data: Data, system: System, u: np.ndarray, v: np.ndarray) -> np.ndarray
 
     Standard normal numbers u (N, H) serve for them, and v (S, q) for the diffuse directions of each sequence.
     """
-    from mixtures.engines import diffuse
+    from mixtures.engines import diffuse, recursions
 
-    steps, z, (H, q) = collapse(data, system), np.empty_like(u), system.E.shape
-    A, Q = np.ascontiguousarray(system.A), np.ascontiguousarray(system.Q)
-    none = Window(np.empty((0, H)), np.empty((0, H, q)), np.empty((0, H, H)), np.empty(q), np.empty((q, q)))
-    for i, rows in enumerate(data.x.slices()):
-        part = track(steps, rows, system)
-        window = none if part.window is None else part.window
-        diffuse.draw(part.mean, part.covs, part.place, len(window.m), *window, A, Q, u[rows], v[i], z[rows])
+    z, edges, (A, Q) = np.empty_like(u), data.x.edges, compiled(system.A, system.Q)
+    part = track(collapse(data, system), edges, system)
+    recursions.draw(*part[:3], edges, part.opened, A, Q, u, z)
+    if part.window is not None and part.opened.max() > 1:
+        last = edges[:-1] + part.opened - 1
+        V0 = part.covs[part.place[last]]
+        diffuse.through(edges, part.opened, *part.window, A, Q, part.mean, V0, *compiled(u, v), z)
     return z

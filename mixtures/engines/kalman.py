@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from mixtures.engines.window import Window, integrated, opened
+from mixtures.engines.window import Window
 from mixtures.rows import Rows, Sequences, as_real
 
 LOG_2PI = float(np.log(2 * np.pi))
@@ -266,18 +266,25 @@ def _triangular(W: np.ndarray, U: np.ndarray | None) -> tuple[np.ndarray, np.nda
     return G[: W.shape[1]], turn[: len(W)]
 
 
+def compiled(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Arrays as the compiled loops take them, for which each other layout would be compiled anew."""
+    return tuple(a if a.flags.carray else np.array(a, dtype=float, order="C") for a in arrays)
+
+
 class Track(NamedTuple):
-    """One sequence, filtered.
+    """All sequences, filtered.
 
     Attributes
     ----------
-    mean : ndarray, shape (T, H)
+    mean : ndarray, shape (N, H)
     covs : ndarray, shape (., H, H)
         The distinct covariances.
-    place : ndarray of int, shape (T,)
+    place : ndarray of int, shape (N,)
         Which of them each step has.
-    log_z : ndarray, shape (T,)
+    log_z : ndarray, shape (N,)
         log p(x_t | x_1 .. x_(t-1)) in nats; of steps at which z is still diffuse zero, and their sum at the last of them.
+    opened : ndarray of int, shape (S,)
+        How many steps the window of each sequence has, zero where nothing is diffuse.
     window : Window or None
         Where directions are diffuse; before its last step, means and covariances are NaN.
     """
@@ -286,36 +293,51 @@ class Track(NamedTuple):
     covs: np.ndarray
     place: np.ndarray
     log_z: np.ndarray
+    opened: np.ndarray
     window: Window | None
 
 
-def track(steps: Steps, rows: slice, system: System) -> Track:
-    """Filter one sequence.
+def track(steps: Steps, edges: np.ndarray, system: System) -> Track:
+    """Filter all sequences, which lie between ``edges`` (S + 1,).
 
     Raises
     ------
     ValueError
-        If the sequence does not determine the diffuse directions.
+        If a sequence does not determine the diffuse directions.
     """
     from mixtures.engines import recursions
 
-    y, kind, T, H = steps.y[rows], steps.kind[rows], rows.stop - rows.start, len(system.A)
-    mean, covs, place, log_z = np.empty((T, H)), np.empty((T, H, H)), np.zeros(T, np.int64), np.zeros(T)
-    window, first = None, 0
+    N, H, S = len(steps.y), len(system.A), len(edges) - 1
+    mean, covs, place, log_z = np.empty((N, H)), np.empty((N, H, H)), np.zeros(N, np.int64), np.zeros(N)
+    opened, V0, window = np.zeros(S, np.int64), np.empty((S, H, H)), None
+    own = compiled(system.A, system.Q, system.m0, system.P0)
     if system.E.shape[1]:
-        window, log_window = opened(y, steps.G, kind, system.A, system.Q, system.m0, system.P0, system.E)
-        first = len(window.m) - 1
-        mean[:first], log_z[first] = np.nan, log_window
-        mean[first], covs[first] = integrated(window)
-    rest = slice(first, T)
-    A, Q, m0, P0 = (np.ascontiguousarray(a) for a in (system.A, system.Q, system.m0, system.P0))
-    begun, seen = window is not None, (y[rest], steps.G, kind[rest])
-    count = recursions.forward(*seen, A, Q, m0, P0, begun, mean[rest], covs[rest], place[rest], log_z[rest])
-    covs = covs[first : first + count]
-    if first:
+        window = _window(steps, edges, system, mean, V0, opened, log_z)
+    count = recursions.forward(*steps[:3], edges, opened, *own, V0, mean, covs, place, log_z)
+    covs = covs[:count]
+    if opened.max() > 1:
         covs = np.concatenate([covs, np.full((1, H, H), np.nan)])
-        place[:first] = count
-    return Track(mean, covs, place, log_z + steps.constant[rows], window)
+        for begin, d in zip(edges, opened, strict=False):
+            mean[begin : begin + d - 1], place[begin : begin + d - 1] = np.nan, count
+    return Track(mean, covs, place, log_z + steps.constant, opened, window)
+
+
+def _window(
+    steps: Steps, edges: np.ndarray, system: System, mean: np.ndarray, V0: np.ndarray, opened: np.ndarray, log_z: np.ndarray
+) -> Window:
+    """The window of each sequence; see `mixtures.engines.diffuse.windows`."""
+    from mixtures.engines import diffuse
+
+    N, (H, q), S = len(steps.y), system.E.shape, len(edges) - 1
+    window = Window(*(np.empty(shape) for shape in ((N, H), (N, H, q), (N, H, H), (S, q), (S, q, q))))
+    own = compiled(system.A, system.Q, system.m0, system.P0, system.E)
+    lost = diffuse.windows(*steps[:3], edges, *own, *window, mean, V0, opened, log_z)
+    if lost >= 0:
+        raise ValueError(
+            f"{edges[lost + 1] - edges[lost]} rows do not determine the {q} diffuse directions of the first state: give more "
+            "rows, or a known start"
+        )
+    return window
 
 
 def root_of(S: np.ndarray) -> np.ndarray:
@@ -328,5 +350,5 @@ def triangle_of(S: np.ndarray) -> np.ndarray:
     from mixtures.engines import recursions
 
     L = np.empty(S.shape)
-    recursions._root(np.ascontiguousarray(S), L)
+    recursions._root(*compiled(S), L)
     return L

@@ -8,14 +8,21 @@ gain, until something else is seen.
 from __future__ import annotations
 
 import numpy as np
-from numba import boolean, float64, int64, njit, void
-from numba.core import types
+from numba import njit
 
 # Relative change of a covariance, over that of its last digit, that is rounding; pivots that are zero but for rounding.
 SETTLED, ZERO = 4 * np.finfo(float).eps, 1e-14
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
+def _set(out, P):
+    """out = P, by a loop, which is compiled in a tenth of the time of a slice."""
+    for i in range(len(P)):
+        for j in range(len(P)):
+            out[i, j] = P[i, j]
+
+
+@njit(nogil=True, error_model="numpy")
 def _close(P, old):
     """Whether two covariances differ by rounding alone."""
     H = len(P)
@@ -27,16 +34,16 @@ def _close(P, old):
     return True
 
 
-@njit(nogil=True)
-def _add(total, P):
-    """total += P."""
+@njit(nogil=True, error_model="numpy")
+def _add(total, P, times):
+    """total += times P."""
     H = len(P)
     for i in range(H):
         for j in range(H):
-            total[i, j] += P[i, j]
+            total[i, j] += times * P[i, j]
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _congruent(A, P, out, room):
     """out += A P A^T, the upper triangle computed and mirrored."""
     n, m = A.shape
@@ -56,14 +63,14 @@ def _congruent(A, P, out, room):
                 out[j, i] = out[i, j]
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _predicted(A, Q, P, out, room):
     """out = A P A^T + Q, PRML 13.88."""
-    out[:] = Q
+    _set(out, Q)
     _congruent(A, P, out, room)
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _update(P, g, K, room):
     """P given one more observation g^T z + N(0, 1), in Joseph's form; its gain goes to K (H,), its variance is returned."""
     H = len(P)
@@ -91,12 +98,13 @@ def _update(P, g, K, room):
     return f
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _root(P, L):
     """L with L L^T = P, whose columns are zero where P adds nothing to those before."""
     n = len(P)
-    L[:] = 0.0
     for j in range(n):
+        for i in range(n):
+            L[i, j] = 0.0
         pivot = P[j, j]
         for k in range(j):
             pivot -= L[j, k] * L[j, k]
@@ -110,7 +118,7 @@ def _root(P, L):
             L[i, j] = total / L[j, j]
 
 
-@njit(nogil=True)
+@njit(nogil=True, error_model="numpy")
 def _gain(A, Q, P, J, V, room, L, wide):
     """J = P A^T (A P A^T + Q)^-1 (PRML 13.102), and V = (I - J A) P (I - J A)^T + J Q J^T."""
     H = len(P)
@@ -135,115 +143,98 @@ def _gain(A, Q, P, J, V, room, L, wide):
             for k in range(H):
                 total -= J[i, k] * A[k, j]
             wide[i, j] = total
-    V[:] = 0.0
+    for i in range(H):
+        for j in range(H):
+            V[i, j] = 0.0
     _congruent(wide, P, V, room)
     _congruent(J, Q, V, room)
 
 
-def _read(dtype, ndim):
-    return types.Array(dtype, ndim, "C", readonly=True)
+@njit(nogil=True, cache=True, error_model="numpy")
+def forward(y, G, which, edges, opened, A, Q, m0, P0, V0, means, covs, place, scales):
+    """Filtered means (N, H), and covariances covs[place], of which as many as are distinct are written; the number of these.
 
-
-@njit(
-    int64(
-        _read(float64, 2),
-        _read(float64, 3),
-        _read(int64, 1),
-        _read(float64, 2),
-        _read(float64, 2),
-        _read(float64, 1),
-        _read(float64, 2),
-        boolean,
-        float64[:, ::1],
-        float64[:, :, ::1],
-        int64[::1],
-        float64[::1],
-    ),
-    nogil=True,
-    cache=True,
-)
-def forward(y, G, which, A, Q, m0, P0, begun, means, covs, place, scales):
-    """Filtered means (T, H), and covariances covs[place], of which as many as are distinct are written; the number of these.
-
-    What is seen at step t is y_t = G_t z_t + N(0, I), with G_t = G[which[t]]; ``scales`` (T,) take log p(y_t | y_1 .. y_(t-1))
-    less its constant. The first step has the moments m0 and P0 unless it has ``begun``: its mean and covs[0] are then given.
+    What is seen at step t is y_t = G_t z_t + N(0, I), with G_t = G[which[t]]; ``scales`` (N,) take log p(y_t | y_1 .. y_(t-1))
+    less its constant. Sequences lie between ``edges`` (S + 1,). The first step of one has the moments m0 and P0, unless
+    ``opened`` (S,) is positive: the mean of the step of that number is then given, and V0 (S, H, H) its covariance.
     """
-    (T, r), H = y.shape, len(A)
-    m, P, room, K, f = np.empty(H), np.empty((H, H)), np.empty((H, H)), np.empty((r, H)), np.ones(r)
-    slot, settled, same, first = -1, False, -1, 0
-    if begun:
-        slot, first = 0, 1
-        place[0] = 0
-    log_f = 0.0
-    for t in range(first, T):
-        now = which[t]
-        if t == 0:
-            m[:] = m0
-        else:
+    r, H = y.shape[1], len(A)
+    m, P, room, K, f = np.empty(H), np.empty((H, H)), np.empty((H, H)), np.empty((r, H)), np.empty(r)
+    slot, log_f = -1, 0.0
+    for s in range(len(edges) - 1):
+        begin, settled, same = edges[s], False, -1
+        if opened[s]:
+            begin, slot = begin + opened[s], slot + 1
+            _set(covs[slot], V0[s])
+            place[begin - 1] = slot
+        for t in range(begin, edges[s + 1]):
+            now, starts = which[t], t == edges[s]
             for i in range(H):
-                total = 0.0
-                for j in range(H):
-                    total += A[i, j] * means[t - 1, j]
-                m[i] = total
-        if not (settled and now == same):
-            if t == 0:
-                P[:] = P0
-            else:
-                _predicted(A, Q, covs[slot], P, room)
-            log_f = 0.0
+                m[i] = m0[i] if starts else 0.0
+                for j in range(0 if starts else H):
+                    m[i] += A[i, j] * means[t - 1, j]
+            if not (settled and now == same):
+                if starts:
+                    _set(P, P0)
+                else:
+                    _predicted(A, Q, covs[slot], P, room)
+                log_f = 0.0
+                for i in range(r):
+                    f[i] = _update(P, G[now, i], K[i], room)
+                    log_f += np.log(f[i])
+                settled = now == same and _close(P, covs[slot])
+                if not settled:
+                    slot += 1
+                    _set(covs[slot], P)
+                same = now
+            total = log_f
             for i in range(r):
-                f[i] = _update(P, G[now, i], K[i], room)
-                log_f += np.log(f[i])
-            settled = t > 0 and now == same and _close(P, covs[slot])
-            if not settled:
-                slot += 1
-                covs[slot] = P
-            same = now
-        total = log_f
-        for i in range(r):
-            e = y[t, i]
-            for j in range(H):
-                e -= G[now, i, j] * m[j]
-            for j in range(H):
-                m[j] += K[i, j] * e
-            total += e * e / f[i]
-        scales[t] = -total / 2
-        means[t] = m
-        place[t] = slot
+                e = y[t, i]
+                for j in range(H):
+                    e -= G[now, i, j] * m[j]
+                for j in range(H):
+                    m[j] += K[i, j] * e
+                total += e * e / f[i]
+            scales[t] = -total / 2
+            for i in range(H):
+                means[t, i] = m[i]
+            place[t] = slot
     return slot + 1
 
 
-@njit(
-    void(
-        _read(float64, 2),
-        _read(float64, 3),
-        _read(int64, 1),
-        _read(float64, 2),
-        _read(float64, 2),
-        _read(int64, 1),
-        float64[:, ::1],
-        float64[:, ::1],
-        float64[:, :, ::1],
-        float64[:, :, ::1],
-        float64[:, :, ::1],
-        float64[:, :, ::1],
-    ),
-    nogil=True,
-    cache=True,
-)
-def backward(means, covs, place, A, Q, which, smoothed, V, within, sums, each, pairs):
-    """Smoothed means (T, H), of which the last is given, with its covariance V (H, H), which becomes that of the first.
+@njit(nogil=True, error_model="numpy")
+def _held(sums, within, V, cross, steps):
+    """Add what so many steps have in common."""
+    _add(sums[0], V, steps)
+    _add(sums[1], V, steps)
+    _add(sums[2], cross, steps)
+    _add(within, V, steps)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def backward(means, covs, place, edges, opened, A, Q, which, smoothed, first, within, sums, each, pairs):
+    """Smoothed means (N, H), and in ``first`` (S, H, H) the covariances of the first states, or of those that are given.
 
     Added to: ``within`` (patterns, H, H), sums of the covariances by what was seen; ``sums`` (3, H, H), those of z_t before
-    another, of z_t after another, and of cov(z_(t+1), z_t). ``each`` (T, H, H) and ``pairs`` (T - 1, H, H) take them step by
-    step unless they are empty.
+    another, of z_t after another, and of cov(z_(t+1), z_t). ``each`` and ``pairs`` (N, H, H) take them step by step unless they
+    are empty. While covariances have settled, steps are counted, and added as one.
     """
-    T, H = means.shape
-    J, rest, room, L, wide, old, cross = np.zeros((7, H, H))
-    gap = np.empty(H)
-    slot, settled = -1, False
-    for t in range(T - 1, -1, -1):
-        if t < T - 1:
+    H = means.shape[1]
+    J, rest, room, L = np.empty((H, H)), np.empty((H, H)), np.empty((H, H)), np.empty((H, H))
+    wide, old, cross, gap = np.empty((H, H)), np.empty((H, H)), np.empty((H, H)), np.empty(H)
+    for s in range(len(edges) - 1):
+        last, begin, V = edges[s + 1] - 1, edges[s] + max(opened[s] - 1, 0), first[s]
+        slot, settled, steps = -1, False, 0
+        _set(V, covs[place[last]])
+        _add(within[which[last]], V, 1.0)
+        for i in range(H):
+            smoothed[last, i] = means[last, i]
+        if each.size:
+            _set(each[last], V)
+        for t in range(last - 1, begin - 1, -1):
+            if steps and (place[t] != slot or which[t] != which[t + 1]):
+                _held(sums, within[which[t + 1]], V, cross, float(steps))
+                steps = 0
             if place[t] != slot:
                 slot, settled = place[t], False
                 _gain(A, Q, covs[slot], J, rest, room, L, wide)
@@ -257,59 +248,55 @@ def backward(means, covs, place, A, Q, which, smoothed, V, within, sums, each, p
                 for j in range(H):
                     total += J[i, j] * gap[j]
                 smoothed[t, i] = total
-            if not settled:
+            if settled:
+                steps += 1
+            else:
+                _set(old, V)
+                _add(sums[1], old, 1.0)
                 for i in range(H):
                     for j in range(H):
-                        sums[1, i, j] += V[i, j]
                         total = 0.0
                         for k in range(H):
-                            total += V[i, k] * J[j, k]
+                            total += old[i, k] * J[j, k]
                         cross[i, j] = total  # PRML 13.104
-                old[:] = V
-                V[:] = rest
+                _set(V, rest)
                 _congruent(J, old, V, room)  # PRML 13.101
                 settled = _close(V, old)
-            else:
-                _add(sums[1], V)
-            _add(sums[0], V)
-            _add(sums[2], cross)
-            if pairs.size:
-                pairs[t] = cross
-        _add(within[which[t]], V)
-        if each.size:
-            each[t] = V
+                _add(sums[0], V, 1.0)
+                _add(sums[2], cross, 1.0)
+                _add(within[which[t]], V, 1.0)
+            if each.size:
+                _set(each[t], V)
+                _set(pairs[t], cross)
+        if steps:
+            _held(sums, within[which[begin]], V, cross, float(steps))
 
 
-@njit(
-    void(
-        _read(float64, 2),
-        _read(float64, 3),
-        _read(int64, 1),
-        _read(float64, 2),
-        _read(float64, 2),
-        _read(float64, 2),
-        float64[:, ::1],
-    ),
-    nogil=True,
-    cache=True,
-)
-def draw(means, covs, place, A, Q, u, z):
-    """States z (T, H), of which the last is given, drawn backwards with normal numbers u (T, H) (Carter & Kohn 1994)."""
-    T, H = means.shape
-    J, rest, room, L, wide = np.zeros((5, H, H))
-    slot, gap = -1, np.empty(H)
-    for t in range(T - 2, -1, -1):
-        if place[t] != slot:
-            slot = place[t]
-            _gain(A, Q, covs[slot], J, rest, room, L, wide)
-            _root(rest, L)
+@njit(nogil=True, cache=True, error_model="numpy")
+def draw(means, covs, place, edges, opened, A, Q, u, z):
+    """States z (N, H) drawn backwards with normal numbers u (N, H) (Carter & Kohn 1994); see `backward`."""
+    H = means.shape[1]
+    J, rest, room, L = np.empty((H, H)), np.empty((H, H)), np.empty((H, H)), np.empty((H, H))
+    wide, gap = np.empty((H, H)), np.empty(H)
+    for s in range(len(edges) - 1):
+        last, begin, slot = edges[s + 1] - 1, edges[s] + max(opened[s] - 1, 0), -1
+        _root(covs[place[last]], L)
         for i in range(H):
-            total = z[t + 1, i]
-            for j in range(H):
-                total -= A[i, j] * means[t, j]
-            gap[i] = total
-        for i in range(H):
-            total = means[t, i]
-            for j in range(H):
-                total += J[i, j] * gap[j] + L[i, j] * u[t, j]
-            z[t, i] = total
+            z[last, i] = means[last, i]
+            for j in range(i + 1):
+                z[last, i] += L[i, j] * u[last, j]
+        for t in range(last - 1, begin - 1, -1):
+            if place[t] != slot:
+                slot = place[t]
+                _gain(A, Q, covs[slot], J, rest, room, L, wide)
+                _root(rest, L)
+            for i in range(H):
+                total = z[t + 1, i]
+                for j in range(H):
+                    total -= A[i, j] * means[t, j]
+                gap[i] = total
+            for i in range(H):
+                total = means[t, i]
+                for j in range(H):
+                    total += J[i, j] * gap[j] + L[i, j] * u[t, j]
+                z[t, i] = total

@@ -1,4 +1,4 @@
-"""States drawn given all of x, in one compiled call: forward filtering, backward sampling (Carter & Kohn 1994)."""
+"""States drawn given all of x again and again: forward filtering, backward sampling (Carter & Kohn 1994)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def whitened(R, seen, whole, L):
     return cholesky(whole, L)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(nogil=True, cache=True, error_model="numpy")
 def collapsed(seen, C, loadings, R, y, G, kind):
     """What is seen of the states, y_t = G_t z_t + N(0, I), for the draws alone; see `mixtures.engines.kalman.collapse`."""
     (N, D), (_, r, H) = seen.x.shape, G.shape
@@ -91,31 +91,55 @@ def collapsed(seen, C, loadings, R, y, G, kind):
     return True
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def states(seen, C, loadings, R, A, Q, m0, P0, E0, u, v, z):
-    """Draw z (N, H) with normal numbers u (N, H) and v (S, q); whether everything was definite and delta determined."""
-    (N, D), (H, q) = seen.x.shape, E0.shape
-    r, kinds = (D, N) if loadings.size else (min(D, H), len(seen.patterns))
-    y, G, kind = np.empty((N, r)), np.empty((kinds, r, H)), np.empty(N, np.int64)
-    if not collapsed(seen, C, loadings, R, y, G, kind):
-        return False
-    mean, covs, place, scales = np.empty((N, H)), np.empty((N, H, H)), np.empty(N, np.int64), np.empty(N)
-    span = N if q else 0
-    m, E, P, delta, cov = (
-        np.empty((span, H)),
-        np.empty((span, H, q)),
-        np.empty((span, H, H)),
-        np.empty(q),
-        np.empty((q, q)),
-    )
-    for s in range(len(seen.edges) - 1):
-        a, b, d = seen.edges[s], seen.edges[s + 1], 0
-        if q:
-            d, _ = diffuse.window(y[a:b], G, kind[a:b], A, Q, m0, P0, E0, m, E, P, delta, cov)
-            if d == 0:
+class States:
+    """Draws of the states of all sequences, one after another in the same memory.
+
+    Parameters
+    ----------
+    seen : Seen
+    loadings : ndarray, shape (N, D, H) or (0, D, H)
+        An emission that is known at every row.
+    E0 : ndarray, shape (H, q)
+        Diffuse directions of the first states.
+    """
+
+    def __init__(self, seen: Seen, loadings: np.ndarray, E0: np.ndarray) -> None:
+        (N, D), (H, q), S = seen.x.shape, E0.shape, len(seen.edges) - 1
+        r, kinds = (D, N) if loadings.size else (min(D, H), len(seen.patterns))
+        self.seen, self.loadings, self.E0 = seen, loadings, E0
+        self.steps = np.empty((N, r)), np.empty((kinds, r, H)), np.empty(N, np.int64)
+        self.mean, self.covs, self.place = np.empty((N, H)), np.empty((N, H, H)), np.empty(N, np.int64)
+        self.scales, self.opened, self.V0 = np.empty(N), np.zeros(S, np.int64), np.empty((S, H, H))
+        rows = N if q else 0
+        self.window = np.empty((rows, H)), np.empty((rows, H, q)), np.empty((rows, H, H)), *_deltas(S, q)
+
+    def draw(
+        self,
+        C: np.ndarray,
+        R: np.ndarray,
+        A: np.ndarray,
+        Q: np.ndarray,
+        m0: np.ndarray,
+        P0: np.ndarray,
+        u: np.ndarray,
+        v: np.ndarray,
+        z: np.ndarray,
+    ) -> bool:
+        """Draw z (N, H) with normal numbers u (N, H) and v (S, q); whether everything was definite and delta determined."""
+        seen, edges, place = self.seen, self.seen.edges, (self.mean, self.covs, self.place)
+        if not collapsed(seen, C, self.loadings, R, *self.steps):
+            return False
+        if self.window[0].size:
+            last = self.mean, self.V0, self.opened, self.scales
+            if diffuse.windows(*self.steps, edges, A, Q, m0, P0, self.E0, *self.window, *last) >= 0:
                 return False
-            diffuse.integrated(m[d - 1], E[d - 1], P[d - 1], delta, cov, mean[a + d - 1], covs[0])
-        f = a + max(d - 1, 0)
-        recursions.forward(y[f:b], G, kind[f:b], A, Q, m0, P0, q > 0, mean[f:b], covs, place[f:b], scales[f:b])
-        diffuse.draw(mean[a:b], covs, place[a:b], d, m, E, P, delta, cov, A, Q, u[a:b], v[s], z[a:b])
-    return True
+        recursions.forward(*self.steps, edges, self.opened, A, Q, m0, P0, self.V0, *place, self.scales)
+        recursions.draw(*place, edges, self.opened, A, Q, u, z)
+        if self.opened.max() > 1:
+            diffuse.through(edges, self.opened, *self.window, A, Q, self.mean, self.V0, u, v, z)
+        return True
+
+
+def _deltas(S: int, q: int) -> tuple[np.ndarray, np.ndarray]:
+    """Room for the moments of delta of every sequence."""
+    return np.empty((S, q)), np.empty((S, q, q))

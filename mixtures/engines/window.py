@@ -13,13 +13,13 @@ import numpy as np
 
 
 class Window(NamedTuple):
-    """The first d steps of a sequence, by whose end the q diffuse directions delta are determined.
+    """The first d steps of each of S sequences, by whose end its q diffuse directions delta are determined.
 
     Attributes
     ----------
-    m, E, P : ndarray, shapes (d, H), (d, H, q) and (d, H, H)
-        Filtered: z_t = m_t + E_t delta + N(0, P_t).
-    delta, cov : ndarray, shapes (q,) and (q, q)
+    m, E, P : ndarray, shapes (N, H), (N, H, q) and (N, H, H)
+        Filtered: z_t = m_t + E_t delta + N(0, P_t), written at the first d steps of a sequence alone.
+    delta, cov : ndarray, shapes (S, q) and (S, q, q)
         Moments of delta given x_1 .. x_d.
     """
 
@@ -29,35 +29,10 @@ class Window(NamedTuple):
     delta: np.ndarray
     cov: np.ndarray
 
-
-def opened(
-    y: np.ndarray,
-    G: np.ndarray,
-    kind: np.ndarray,
-    A: np.ndarray,
-    Q: np.ndarray,
-    m0: np.ndarray,
-    P0: np.ndarray,
-    E0: np.ndarray,
-) -> tuple[Window, float]:
-    """The window of a sequence, and the log likelihood of its rows under a flat density of delta, in nats.
-
-    Raises
-    ------
-    ValueError
-        If the sequence does not determine delta.
-    """
-    from mixtures.engines import diffuse
-
-    T, (H, q) = len(y), E0.shape
-    m, E, P, delta, cov = (np.empty(shape) for shape in ((T, H), (T, H, q), (T, H, H), (q,), (q, q)))
-    A, Q, m0, P0, E0 = (np.ascontiguousarray(a) for a in (A, Q, m0, P0, E0))
-    d, log_z = diffuse.window(y, G, kind, A, Q, m0, P0, E0, m, E, P, delta, cov)
-    if not d:
-        raise ValueError(
-            f"{T} rows do not determine the {q} diffuse directions of the first state: give more rows, or a known start"
-        )
-    return Window(m[:d], E[:d], P[:d], delta, cov), log_z
+    def of(self, s: int, begin: int, d: int) -> Window:
+        """That of one sequence: m (d, H), E (d, H, q), P (d, H, H), delta (q,) and cov (q, q)."""
+        rows = slice(begin, begin + d)
+        return Window(self.m[rows], self.E[rows], self.P[rows], self.delta[s], self.cov[s])
 
 
 def integrated(window: Window) -> tuple[np.ndarray, np.ndarray]:

@@ -172,8 +172,7 @@ class Coordinates:
     def log_likelihood(self, theta: Theta) -> float:
         """log p(x | theta) in nats."""
         system = states.system(theta, self.model.diffuse)
-        steps = kalman.collapse(self._data, system)
-        return sum(float(kalman.track(steps, rows, system).log_z.sum()) for rows in self.x.slices())
+        return float(kalman.track(kalman.collapse(self._data, system), self.x.edges, system).log_z.sum())
 
 
 def turned(theta: Theta, T: np.ndarray) -> Theta:

@@ -120,8 +120,7 @@ def _scored(steps: np.ndarray, of_truth: np.ndarray, n: int) -> dict[str, float]
 
 def _steps(x: Sequences, theta: Theta) -> np.ndarray:
     data, system = as_data(x), states.system(theta)
-    steps = kalman.collapse(data, system)
-    return np.concatenate([kalman.track(steps, rows, system).log_z for rows in data.x.slices()])
+    return kalman.track(kalman.collapse(data, system), data.x.edges, system).log_z
 
 
 def _within(draws: np.ndarray, value: np.ndarray) -> float:
