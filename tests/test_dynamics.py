@@ -113,6 +113,9 @@ def test_compiled_smoother_has_the_moments_of_the_plain_one_after_it_has_settled
     np.testing.assert_allclose(found.mean, mean, atol=1e-11)
     np.testing.assert_allclose(found.V, V, atol=1e-11)
     np.testing.assert_allclose(found.pairs[:-1], pairs, atol=1e-11)
+    np.testing.assert_allclose(found.sums.steps, [V[:-1].sum(0), V[1:].sum(0), pairs.sum(0)], rtol=1e-9, atol=1e-9)
+    within = [V[[300]].sum(0), V[[200]].sum(0), np.delete(V, [200, 300], 0).sum(0)]
+    np.testing.assert_allclose(found.sums.within, within, rtol=1e-9, atol=1e-9)
 
 
 def test_sequences_are_smoothed_one_by_one():

@@ -21,13 +21,15 @@ from mixtures.dynamics import (
     seasonal,
     smooth_trend,
     states,
+    stationary,
     structure,
 )
 from mixtures.dynamics.fit import DynamicsFit
-from mixtures.dynamics.joint import Joint
+from mixtures.dynamics.joint import Entries, Joint
 from mixtures.dynamics.passes import one_pass
 from mixtures.dynamics.regression import Expected, Moments, Prior
 from mixtures.dynamics.rows import Rows
+from mixtures.dynamics.starts import starts
 from mixtures.engines import backwards
 from mixtures.engines.kalman import Data
 from mixtures.errors import ConvergenceWarning
@@ -261,6 +263,65 @@ def test_bounds_rise(model, method):
         fit = method(x, model, rng=1, restarts=1, max_iter=12, accelerate=False, tol=0)
     assert len(fit.bound) == 12
     assert np.all(np.diff(fit.bound) > -1e-9)
+
+
+STATIONARY = {
+    "latent": LinearDynamics.latent(2, 2, start="stationary"),
+    "diagonal": LinearDynamics.latent(2, 2, state_covariance="diagonal", start="stationary", name="diagonal"),
+    "isotropic": LinearDynamics.latent(2, 2, state_covariance="isotropic", start="stationary", name="isotropic"),
+    "known noise": LinearDynamics.latent(2, 2, state_covariance=[[1, 0.2], [0.2, 2]], start="stationary"),
+    "single entries": LinearDynamics([[NAN, 0.1], [NAN, NAN]], [[1, 0], [NAN, NAN]], stationary=True),
+    "known transition": LinearDynamics([[0.9, 0.1], [0, 0.8]], [[1, 0], [NAN, NAN]], stationary=True),
+}
+
+
+@pytest.mark.parametrize("prior", [False, True], ids=["likelihood", "posterior"])
+@pytest.mark.parametrize("model", STATIONARY.values(), ids=STATIONARY)
+def test_a_stationary_start_is_part_of_the_m_step(model, prior):
+    """Of many short sequences, whose starts say much: no change of A and Q leads higher, and the bound rises."""
+    if prior and isinstance(model.moves, Entries):
+        pytest.skip("no conjugate prior")
+    x, rng = Sequences(a_series(48)[0], [4] * 12), np.random.default_rng(0)
+    model = model.with_prior(x) if prior else model
+    own, s = model.moves, one_pass(model, Data(x), starts(model, Data(x), 1, rng)[0]).s
+    A, Q = stationary.peak(own, s[0], s[2], prior)
+
+    def value(A, Q):
+        by_moves = sum((a * b).sum() for a, b in zip(s[0], own.natural(Expected(A, Q)), strict=True))
+        by_prior = own.log_prior(A, Q) if prior else 0.0
+        return by_moves + multivariate_normal(np.zeros(2), stationary.covariance(A, Q)).logpdf(roots).sum() + by_prior
+
+    roots = np.sqrt(12) * np.linalg.cholesky(s[2].yy / 12).T  # two rows, whose squares sum to those of the twelve
+    roots = np.concatenate([roots, np.zeros((10, 2))])
+    if not own.settled:
+        for h in 0.01 * rng.standard_normal(8):
+            B = np.where(np.isnan(model.transition), h * rng.standard_normal((2, 2)), 0)
+            T = np.eye(2) + h * np.tril(rng.standard_normal((2, 2)))
+            T = {"isotropic": (1 + h) * np.eye(2), "diagonal": np.diag(np.diag(T))}.get(model.name, T)
+            assert value(A + B, Q if not np.isnan(model.state_covariance).any() else T @ Q @ T.T) < value(A, Q)
+    if not prior:
+        with pytest.warns(ConvergenceWarning):
+            fit = em.fit(x, model, rng=0, restarts=1, max_iter=4, accelerate=False, tol=0)
+        assert np.all(np.diff(fit.bound) > -1e-9)
+        assert fit.bound[-1] == pytest.approx(log_likelihood(x, fit.theta, "stationary").sum(), rel=1e-9)
+
+
+def test_an_autoregression_with_a_stationary_start_has_the_likelihood_of_the_exact_one(nile):
+    """Without noise of x it is that of `statsmodels` and R's `arima(method="ML")`; here that of the joint normal density."""
+    x = (nile - nile.mean())[:30]
+    model = autoregression(1, start="stationary", observation_covariance=[[1e-4]])
+    fit = em.fit(x, model, rng=0, restarts=1)
+    phi, q = fit.theta["transition"].item(), fit.theta["state_covariance"].item()
+    lags = np.abs(np.subtract.outer(np.arange(30), np.arange(30)))
+
+    def level(v):
+        S = np.exp(v[1]) * np.tanh(v[0]) ** lags / (1 - np.tanh(v[0]) ** 2)
+        return multivariate_normal(np.zeros(30), S).logpdf(x[:, 0])
+
+    best = minimize(lambda v: -level(v), [0.1, 9.0], method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9})
+    assert fit.bound[-1] == pytest.approx(-best.fun, abs=1e-4)
+    assert phi == pytest.approx(np.tanh(best.x[0]), abs=1e-3)
+    assert q == pytest.approx(np.exp(best.x[1]), rel=1e-3)
 
 
 def whole_moments(model, x, z, edges):
@@ -638,7 +699,7 @@ def prior_of(D, U, dof=5.0, scale=1.0):
         (lambda x: LinearDynamics(np.eye(2), [[1.0]]), "expected .states, states. and .features, states."),
         (lambda x: LinearDynamics([[NAN]], [[1.0]], [[0.0]]), "state 0 moves without noise"),
         (lambda x: LinearDynamics.latent(0, 1), "at least one state"),
-        (lambda x: LinearDynamics.latent(1, 1, start="difuse"), "expected free, known or diffuse"),
+        (lambda x: LinearDynamics.latent(1, 1, start="difuse"), "expected free, known, diffuse or stationary"),
         (lambda x: structure("local-levle"), "did you mean 'local-level'"),
         (lambda x: structure("seasonal"), "period"),
         (lambda x: seasonal(1), "at least 2"),
@@ -658,8 +719,18 @@ def prior_of(D, U, dof=5.0, scale=1.0):
         (lambda x: em.fit(x, "local-level", rng=0), "model is 'local-level'; expected a LinearDynamics"),
         (lambda x: cavi.fit(x, "local-level", rng=0), "model is 'local-level'; expected a LinearDynamics"),
         (lambda x: em.fit(x, LinearDynamics.latent(2, 2), rng=0, init={"transition": np.eye(2)}), "theta has no 'emission'"),
-        (lambda x: LinearDynamics.latent(1, 1, start="stationary"), "M-step has no closed form"),
-        (lambda x: autoregression(2, start="stationary"), "M-step has no closed form"),
+        (lambda x: cavi.fit(x, LinearDynamics.latent(1, 2, start="stationary"), rng=0), "fit it by em, map, gibbs"),
+        (lambda x: local_level(start="stationary"), "no stationary distribution: its largest eigenvalue is 1 in modulus"),
+        (lambda x: LinearDynamics.latent(1, 1, start="stationary", diffuse=True), "both stationary and diffuse"),
+        (
+            lambda x: LinearDynamics.latent(2, 1, start="stationary", state_covariance=[[1, NAN], [NAN, NAN]]),
+            "full, diagonal or known, not known in part",
+        ),
+        (
+            lambda x: em.fit(x, LinearDynamics.latent(2, 2, start="stationary"), rng=0, init=TRUTH | {"transition": np.eye(2)}),
+            "no stationary distribution: its largest eigenvalue is 1 in modulus",
+        ),
+        (lambda x: autoregression(2, start="known"), "start is 'known'; expected diffuse or stationary"),
         (lambda x: seasonal("x"), "period is 'x'"),
         (lambda x: states.smooth(np.where(x > 0, np.inf, x), TRUTH), "infinities"),
         (lambda x: states.smooth(x[:, :1], TRUTH), "x has 1 features; the emission has 2"),

@@ -45,6 +45,8 @@ CHAINS = {
         LinearDynamics([[NAN, 1], [NAN, 0]], [[1, NAN], [0, NAN], [0, NAN]], "full", np.eye(3) + 0.3, diffuse=[1, 0]),
         [30],
     ),
+    "stationary": (LinearDynamics.latent(2, 3, start="stationary"), [10] * 3),
+    "stationary autoregression": (autoregression(2, start="stationary"), [5] * 6),
     "regressors": (
         LinearDynamics(np.eye(2), np.cos(np.arange(180.0)).reshape(30, 3, 2), "full", "full", diffuse=True),
         [30],
@@ -145,6 +147,27 @@ def test_the_posterior_of_a_local_level_is_that_of_quadrature():
             np.array([0.05 * 0.95, 0.25, 0.05 * 0.95]) / 60
         )  # of 60 independent draws, fewer than there are
         assert np.all(np.abs(ranks - [0.05, 0.5, 0.95]) < error)
+
+
+@pytest.mark.filterwarnings("ignore:the chains have not converged")  # they are short
+def test_the_posterior_with_a_stationary_start_is_that_of_quadrature():
+    """Of an autoregression whose variances are known, seen in short sequences, where without its start it would be another."""
+    rng = np.random.default_rng(4)
+    model = LinearDynamics([[NAN]], [[1.0]], [[1.0]], [[0.1]], stationary=True)
+    truth = {"transition": np.array([[0.9]]), "emission": np.eye(1), "state_covariance": np.eye(1)}
+    truth |= {"observation_covariance": np.full((1, 1), 0.1)}
+    x = Sequences(np.concatenate([simulate(truth, 2, rng, "stationary")[0] for _ in range(12)]), [2] * 12)
+    fit = gibbs.fit(x, model, rng=0, draws=600, tune=50, thin=2, chains=2)
+    grid = np.linspace(-0.9995, 0.9995, 400)
+    theta = [truth | {"transition": np.array([[a]])} for a in grid]
+    log_p = np.array([log_likelihood(x, own, "stationary").sum() - own["transition"].item() ** 2 / 2 for own in theta])
+    exact = np.cumsum(np.exp(log_p - log_p.max()))
+    drawn = fit.posterior["transition"].ravel()
+    ranks = np.interp(np.quantile(drawn, [0.05, 0.5, 0.95]), grid + np.diff(grid)[0] / 2, exact / exact[-1])
+    error = 4 * np.sqrt(
+        np.array([0.05 * 0.95, 0.25, 0.05 * 0.95]) / 200
+    )  # of 200 independent draws, fewer than there are
+    assert np.all(np.abs(ranks - [0.05, 0.5, 0.95]) < error)
 
 
 def test_what_cannot_be_sampled_is_refused():

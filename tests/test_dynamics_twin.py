@@ -22,6 +22,8 @@ def case(name, rng):
     if name == "regression":
         X = np.column_stack([np.ones(20), rng.standard_normal(20)])
         return random_regression(X), nile[:20]
+    if name == "stationary":
+        return LinearDynamics.latent(2, 3, start="stationary"), Sequences(with_gaps(data.data.x, rng), data.lengths)
     if name == "full":
         return LinearDynamics.latent(2, 3), Sequences(with_gaps(data.data.x, rng), data.lengths)
     entries = {"state_covariance": "diagonal", "observation_covariance": "isotropic"}
@@ -40,7 +42,7 @@ def bartlett(c, L):
     )
 
 
-@pytest.mark.parametrize("name", ["trend", "regression", "full", "diagonal"])
+@pytest.mark.parametrize("name", ["trend", "regression", "full", "diagonal", "stationary"])
 def test_the_log_joint_of_the_twin_is_the_librarys(name, rng):
     from models.dynamics import build, unconstrain
 
@@ -65,6 +67,9 @@ def test_the_log_joint_of_the_twin_is_the_librarys(name, rng):
                 L = np.linalg.cholesky(np.linalg.inv(part.given.scale))
                 change += bartlett(np.exp(u[f"{regression}_c_log__"]), L)
         assert prior == pytest.approx(model.log_prior(theta) + change, rel=1e-9, abs=1e-9)
+    if name == "stationary":
+        u = unconstrain(model, theta | {"transition": 1.01 * np.eye(2)})
+        assert compiled(*(u[own] for own in names))[0] == -np.inf
 
 
 def test_rows_can_be_drawn_from_the_twin(rng):

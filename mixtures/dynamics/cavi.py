@@ -54,6 +54,11 @@ def fit(x: Rows, model: LinearDynamics, *, rng: Rng, **climb: Any) -> DynamicsFi
     **climb
         ``init``, ``restarts``, ``tol``, ``max_iter``, ``accelerate``, ``callback``: see `mixtures.dynamics.climbing.ascend`.
 
+    Raises
+    ------
+    ValueError
+        If the start is stationary; for others see `mixtures.dynamics.climbing.ascend`.
+
     Returns
     -------
     DynamicsFit
@@ -61,6 +66,11 @@ def fit(x: Rows, model: LinearDynamics, *, rng: Rng, **climb: Any) -> DynamicsFi
         density, on the log of the likelihood under a flat one integrated over the priors.
     """
     check_model(model)
+    if model.stationary:
+        raise ValueError(
+            "a stationary start ties P0 to the transition, of which q has then no conjugate form: fit it by em, map, gibbs or "
+            "the PyMC twin, or by cavi with another start"
+        )
     model = model.with_prior(x)
     ascent = ascend(step, x, model, rng=rng, **climb)
     q = tuple(own if part.settled else part.posterior(own) for part, own in zip(model.parts, ascent.s, strict=True))

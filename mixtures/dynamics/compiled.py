@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from mixtures.dynamics import sweeps
+from mixtures.dynamics import stationary, sweeps
 from mixtures.dynamics.joint import Joint
 from mixtures.dynamics.model import LinearDynamics, Theta
-from mixtures.dynamics.regression import Regression
+from mixtures.dynamics.regression import Moments, Regression
 from mixtures.dynamics.sweeps import Part
 from mixtures.engines import sampling
 from mixtures.engines.kalman import Data
@@ -34,6 +34,7 @@ class Chain:
         self.seen = sampling.Seen(data.filled, data.x.edges.astype(np.int64), np.array(data.patterns), data.which)
         self.parts = [_part(part) for part in model.parts]
         self.loadings = np.zeros((0, D, H)) if model.loadings is None else np.array(model.loadings, order="C")
+        self.stationary = model.stationary
         self.E0 = np.array(np.eye(H)[:, model.diffuse], order="C")
         self.states = sampling.States(self.seen, self.loadings, self.E0)
         self.gaps = int((~data.patterns.all(1))[data.which].sum()) if self.parts[1].joint else 0
@@ -75,15 +76,27 @@ class Chain:
         sweeps.moved(moves, seen.edges, z, *s[0])
         sweeps.observed(observes, seen, self.x, loadings, z, *s[1])
         sweeps.begun(begins, seen.edges, z, *s[2])
-        points, log_z = ((A, Q), (C, R), (m0[:, None], P0)), 0.0
+        points, log_z, old = ((A, Q), (C, R), (m0[:, None], P0)), 0.0, (A.copy(), Q.copy())
+        data = [tuple(a.copy() for a in own) if asked else own for own in s]
         for part, point, own, shapes in zip(self.parts, points, s, self.shapes, strict=True):
-            data = tuple(a.copy() for a in own) if asked else own
             drawn = sweeps.joint if part.joint else sweeps.rows
             whole = whole and (part.settled or drawn(part, *_numbers(part, shapes, rng), *point, *own))
-            log_z += sweeps.log_density(part, *point, *data) if asked else 0.0
+        if self.stationary and whole:
+            self._metropolis(*old, rng)
+        for part, point, own in zip(self.parts, points, data if asked else (), strict=False):
+            log_z += sweeps.log_density(part, *point, *own)
         if not whole:
             raise CollapseError("a covariance became singular: a noise vanished beside the others")
         return log_z
+
+    def _metropolis(self, A: np.ndarray, Q: np.ndarray, rng: np.random.Generator) -> None:
+        """Go back to A and Q unless the stationary start accepts what was drawn; see `mixtures.dynamics.stationary`."""
+        now = self.now
+        begun = Moments(*self.s[2])
+        proposed = now["transition"], now["state_covariance"]
+        now["initial_covariance"][:], taken = stationary.metropolis(now["initial_covariance"], *proposed, begun, rng)
+        if not taken:
+            now["transition"][:], now["state_covariance"][:] = A, Q
 
 
 def _rows_of(data: Data, parts: list[Part]) -> tuple[int | np.ndarray, ...]:
@@ -93,7 +106,7 @@ def _rows_of(data: Data, parts: list[Part]) -> tuple[int | np.ndarray, ...]:
 
 
 def _numbers(part: Part, shapes: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers for `sweeps.rows` or `sweeps.joint`, in the order in which `mixtures.dynamics.regression.Regression.sample` takes them."""
+    """Numbers for `sweeps.rows` or `sweeps.joint`, in the order of `mixtures.dynamics.regression.Regression.sample`."""
     D, U = part.yu.shape
     if not part.joint:
         spread = np.zeros((D, D))

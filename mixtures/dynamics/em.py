@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mixtures.dynamics import stationary
 from mixtures.dynamics.checks import check_model, check_moving, checked
 from mixtures.dynamics.climbing import ascend
 from mixtures.dynamics.fit import DynamicsFit, point
@@ -30,7 +31,7 @@ def step(model: LinearDynamics, s: State, least: float = 0.0) -> tuple[At, float
     One sequence says where it starts, m0, and nothing of how starts vary: its likelihood grows while P0 shrinks to zero, where
     digits run out. So P0 - ``least`` I stays positive semidefinite, and the step is the maximum under this condition.
     """
-    A, C, m0 = (_peak(part, own, False) for part, own in zip(model.parts, s, strict=True))  # PRML 13.110-13.116
+    A, C, m0 = _peaks(model, s, False)  # PRML 13.110-13.116
     if least and np.isnan(model.begins.Sigma).all():
         variances, axes = np.linalg.eigh(m0.Sigma)
         m0 = Expected(m0.B, (axes * np.maximum(variances, least)) @ axes.T)
@@ -39,8 +40,17 @@ def step(model: LinearDynamics, s: State, least: float = 0.0) -> tuple[At, float
 
 def map_step(model: LinearDynamics, s: State) -> tuple[At, float]:
     """M-step for the posterior mode, and the log prior density there."""
-    A, C, m0 = (_peak(part, own, True) for part, own in zip(model.parts, s, strict=True))
+    A, C, m0 = _peaks(model, s, True)
     return (A, C, m0), float(model.log_prior(model.theta((A, C, m0))))
+
+
+def _peaks(model: LinearDynamics, s: State, prior: bool) -> At:
+    """What each regression is at its peak; of a stationary start the first and the last together."""
+    moves, observes, begins = model.parts
+    if not model.stationary:
+        return _peak(moves, s[0], prior), _peak(observes, s[1], prior), _peak(begins, s[2], prior)
+    A = Expected(*stationary.peak(moves, s[0], s[2], prior))
+    return A, _peak(observes, s[1], prior), model.started(A)
 
 
 def _peak(part: Regression, s: Moments, prior: bool) -> Expected:

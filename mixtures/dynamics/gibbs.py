@@ -7,6 +7,9 @@ Frühwirth-Schnatter 1994, *Journal of Time Series Analysis* 15:183-202). Values
 drawn with them. Given both, each of the three regressions of the model has its conjugate posterior. No step needs a gradient,
 nor the density that the states leave when they are integrated out: with the twin it has the filter alone in common.
 
+A stationary start ties the first states to A and Q, which are then proposed by that posterior and accepted by Metropolis'
+rule; see `mixtures.dynamics.stationary`.
+
 Where the noise of the states is small the states say much of its variance, and draws follow each other slowly, so that several
 sweeps are made for each draw that is kept; where that was not enough, chains can be made twice as long until it is.
 """
@@ -20,11 +23,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mixtures.dynamics import stationary
 from mixtures.dynamics.checks import checked
 from mixtures.dynamics.fit import DynamicsFit
 from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.dynamics.passes import State, complete, moments
-from mixtures.dynamics.regression import Expected
+from mixtures.dynamics.regression import Expected, Moments, Regression
 from mixtures.dynamics.starts import starts
 from mixtures.dynamics.states import eigenvalues, responses
 from mixtures.engines import backwards
@@ -224,11 +228,16 @@ def sweep(model: LinearDynamics, data: Data, theta: Theta, rng: np.random.Genera
     z = backwards.draw(data, model.system(at), u, v)
     whole = complete(model, data, z, theta, rng)
     s = moments(model, whole, z, at)
-    moves, observes, begins = (
-        model.known(part) if part.settled else Expected(*part.sample(part.posterior(own), rng))
-        for part, own in zip(model.parts, s, strict=True)
-    )
+    moves, observes, begins = (_drawn(part, own, rng) for part, own in zip(model.parts, s, strict=True))
+    if model.stationary:
+        P0, taken = stationary.metropolis(at[2].Sigma, *moves[:2], s[2], rng)
+        moves, begins = moves if taken else at[0], Expected(at[2].B, P0)
     return Sweep(z, s, model.theta((moves, observes, begins)))
+
+
+def _drawn(part: Regression, s: Moments, rng: np.random.Generator) -> Expected:
+    """A draw from the conjugate posterior of a regression."""
+    return LinearDynamics.known(part) if part.settled else Expected(*part.sample(part.posterior(s), rng))
 
 
 def log_joint(model: LinearDynamics, now: Sweep) -> float:

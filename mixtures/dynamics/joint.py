@@ -27,6 +27,11 @@ class Joint(Regression):
         return self.free.any(0)
 
     @cached_property
+    def every(self) -> bool:
+        """Whether all coefficients are free."""
+        return bool(self.columns.all())
+
+    @cached_property
     def noise_known(self) -> bool:
         """Whether the noise covariance is known."""
         return not np.isnan(self.noise).any()
@@ -45,8 +50,12 @@ class Joint(Regression):
         """See `Regression.peak`."""
         q = self.posterior(s) if prior else s
         _, B, S = self._solved(q)  # PRML 13.113, 13.115
-        n = q.n + (self.columns.sum() - len(B) - 1 if prior else 0)
-        return self.whole(B, self.noise if self.noise_known else S / n)  # PRML 13.114, 13.116
+        return self.whole(B, self.noise if self.noise_known else S / self.degrees(q, prior)[0])  # PRML 13.114, 13.116
+
+    def degrees(self, q: Moments, prior: bool) -> np.ndarray:
+        """See `Regression.degrees`."""
+        D = len(self.noisy)
+        return np.full(D, float(q.n + (self.columns.sum() - D - 1 if prior else 0)))
 
     def posterior(self, s: Moments) -> Moments:
         """See `Regression.posterior`."""
@@ -114,11 +123,11 @@ class Joint(Regression):
 
     def _masked(self, uu: np.ndarray) -> np.ndarray:
         """uu (U, U) with the rows and columns of known coefficients replaced by those of the identity."""
-        return np.where(self.columns[:, None] & self.columns, uu, np.eye(len(uu)))
+        return uu if self.every else np.where(self.columns[:, None] & self.columns, uu, np.eye(len(uu)))
 
     def _solved(self, q: Moments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """K (U, U), the mean of B (D', U), and the residual sum of squares (D', D')."""
-        K, yu = self._masked(q.uu), np.where(self.columns, q.yu, 0)
+        K, yu = self._masked(q.uu), q.yu if self.every else np.where(self.columns, q.yu, 0)
         try:
             B = np.linalg.solve(K, yu.T).T
         except np.linalg.LinAlgError:

@@ -23,6 +23,7 @@ import numpy as np
 from mixtures.dynamics.joint import Entries, Joint
 from mixtures.dynamics.regression import Expected, Prior, Regression
 from mixtures.dynamics.rows import Rows
+from mixtures.dynamics.stationary import covariance
 from mixtures.engines.kalman import System, as_data
 from mixtures.rows import Rows as Given
 
@@ -33,10 +34,8 @@ STRUCTURES = ("full", "diagonal", "isotropic")
 # Eigenvalue of a covariance, over its largest, below which it is negative by more than rounding.
 NEGATIVE = 1e-10
 
-STATIONARY = (
-    "a stationary start ties m0 and P0 to the transition, for which an M-step has no closed form: fit with another start, and "
-    "take start='stationary' in the functions of given parameters, such as mixtures.dynamics.filter_"
-)
+# Draws of a transition among which one must have a stationary distribution.
+PRIOR_DRAWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -64,13 +63,16 @@ class LinearDynamics:
     priors : dict of Prior
         Of the regressions "transition", "emission" and "initial"; maximum likelihood needs none.
     name : str
+    stationary : bool
+        Whether states begin in the distribution that the transition leaves as it is, N(0, P0) with P0 = A P0 A^T + Q; what m0
+        and P0 say is then not used. See `mixtures.dynamics.stationary`.
     common : set of str
         Regressions, named as priors are, whose noises have one variance in common; "isotropic" says the same.
 
     Raises
     ------
     ValueError
-        If shapes do not fit together, or a covariance is none.
+        If shapes do not fit together, a covariance is none, or there is no stationary start.
 
     Examples
     --------
@@ -90,6 +92,7 @@ class LinearDynamics:
     priors: Mapping[str, Prior] = field(default_factory=dict)
     name: str = "linear dynamics"
     common: frozenset[str] = frozenset()
+    stationary: bool = False
 
     dims: ClassVar[dict[str, tuple[str, ...]]] = {
         "transition": ("state", "state_"),
@@ -129,6 +132,9 @@ class LinearDynamics:
             state = int(np.flatnonzero(silent & np.isnan(A).any(1))[0])
             raise ValueError(f"state {state} moves without noise, so its row of transition must be known")
         m0[diffuse], P0[diffuse], P0[:, diffuse] = 0, 0, 0
+        if self.stationary:
+            m0, P0 = np.zeros(H), np.eye(H)
+            _check_stationary(A, Q, diffuse)
         common = frozenset(self.common) | frozenset(
             name for name, own in (("transition", Q_common), ("emission", R_common), ("initial", P0_common)) if own
         )
@@ -165,22 +171,21 @@ class LinearDynamics:
         H, D : int
         state_covariance, observation_covariance
             See `LinearDynamics`.
-        start : {"free", "known", "diffuse"}
-            Whether m0 and P0 are free, zero and one, or the start is diffuse.
+        start : {"free", "known", "diffuse", "stationary"}
+            Whether m0 and P0 are free, zero and one, the start is diffuse, or it is the stationary distribution.
         **others
             Further arguments of `LinearDynamics`.
         """
         if H < 1 or D < 1:
             raise ValueError(f"H is {H} and D {D}; expected at least one state and one feature")
-        if start == "stationary":
-            raise ValueError(STATIONARY)
-        if start not in ("free", "known", "diffuse"):
-            raise ValueError(f"start is {start!r}; expected free, known or diffuse")
+        if start not in ("free", "known", "diffuse", "stationary"):
+            raise ValueError(f"start is {start!r}; expected free, known, diffuse or stationary")
         free = start == "free"
         given: dict[str, Any] = {
             "initial_mean": np.full(H, np.nan if free else 0.0),
             "initial_covariance": "full" if free else np.eye(H),
             "diffuse": start == "diffuse",
+            "stationary": start == "stationary",
             "name": f"latent={H}",
         }
         return cls(
@@ -215,7 +220,9 @@ class LinearDynamics:
 
     @cached_property
     def begins(self) -> Regression:
-        """The regression of z_1 on the constant 1."""
+        """The regression of z_1 on the constant 1, of which nothing is free where the start is stationary."""
+        if self.stationary:
+            return Joint(self.initial_mean[:, None], self.initial_covariance)
         return self._regression("initial", self.initial_mean[:, None], self.initial_covariance)
 
     @property
@@ -227,6 +234,7 @@ class LinearDynamics:
     def equations(self) -> tuple[str, ...]:
         """The generative model, line by line."""
         start = "z_1 diffuse" if self.diffuse.all() else "z_1 ~ N(m0, P0)"
+        start = "z_1 ~ N(0, P0), P0 = A P0 A^T + Q" if self.stationary else start
         C = "C" if self.loadings is None else "C_t"
         return start, "z_t = A z_(t-1) + N(0, Q)", f"x_t = {C} z_t + N(0, R)"
 
@@ -243,7 +251,7 @@ class LinearDynamics:
         directions, turns of states are left, H (H - 1) / 2, unless Q is diagonal.
         """
         Q, H = self.state_covariance, self.H
-        anywhere = np.isnan(self.initial_mean).all() and np.isnan(self.initial_covariance).all()
+        anywhere = self.stationary or (np.isnan(self.initial_mean).all() and np.isnan(self.initial_covariance).all())
         alike = np.isnan(Q).all() or "transition" in self.common or np.array_equal(Q, Q[0, 0] * np.eye(H))
         if alike and self._round() and np.isnan(self.transition).all() and np.isnan(self.emission).all():
             return self.n_free() - H * (H - 1) // 2
@@ -261,7 +269,9 @@ class LinearDynamics:
         """Whether the states start at zero with a known covariance that is the same in all directions."""
         P0 = self.initial_covariance
         return bool(
-            not self.diffuse.any() and np.all(self.initial_mean == 0) and np.array_equal(P0, P0[0, 0] * np.eye(self.H))
+            not (self.stationary or self.diffuse.any())
+            and np.all(self.initial_mean == 0)
+            and np.array_equal(P0, P0[0, 0] * np.eye(self.H))
         )
 
     def theta(self, at: tuple[Expected, Expected, Expected]) -> Theta:
@@ -277,14 +287,15 @@ class LinearDynamics:
         }
 
     def at(self, theta: Theta) -> tuple[Expected, Expected, Expected]:
-        """The inverse of `theta`."""
-        return (
-            Expected(theta["transition"], theta["state_covariance"]),
-            Expected(
-                theta["emission"] if self.loadings is None else np.zeros((self.D, 0)), theta["observation_covariance"]
-            ),
-            Expected(theta["initial_mean"][:, None], theta["initial_covariance"]),
-        )
+        """The inverse of `theta`; a stationary start is found anew."""
+        moves = Expected(theta["transition"], theta["state_covariance"])
+        C = theta["emission"] if self.loadings is None else np.zeros((self.D, 0))
+        begins = None if self.stationary else Expected(theta["initial_mean"][:, None], theta["initial_covariance"])
+        return moves, Expected(C, theta["observation_covariance"]), begins or self.started(moves)
+
+    def started(self, moves: Expected) -> Expected:
+        """The stationary start of a transition."""
+        return Expected(np.zeros((self.H, 1)), covariance(moves.B, moves.Sigma))
 
     def system(self, at: tuple[Expected, Expected, Expected]) -> System:
         """What a pass takes of parameters, or of a distribution over them."""
@@ -304,7 +315,10 @@ class LinearDynamics:
         )
 
     def log_prior(self, theta: Theta) -> np.ndarray:
-        """Log prior density of the free coefficients and of the precision matrices, shape (...), in nats."""
+        """Log prior density of the free coefficients and of the precision matrices, shape (...), in nats.
+
+        Of a stationary start it is that of all transitions: those without one have no likelihood.
+        """
         pairs = (
             (theta["transition"], theta["state_covariance"]),
             (theta["emission"] if self.loadings is None else np.zeros((self.D, 0)), theta["observation_covariance"]),
@@ -316,11 +330,23 @@ class LinearDynamics:
         )
 
     def sample_prior(self, rng: np.random.Generator) -> Theta:
-        """A draw of the parameters from the prior."""
-        parts = [
-            self.known(part) if part.settled else Expected(*part.sample(part.prior_moments, rng)) for part in self.parts
-        ]
-        return self.theta((parts[0], parts[1], parts[2]))
+        """A draw of the parameters from the prior, of a stationary start from its part in which there is one.
+
+        Raises
+        ------
+        ValueError
+            If no draw of many has a stationary start.
+        """
+        for _ in range(PRIOR_DRAWS):
+            moves, observes, begins = (
+                self.known(part) if part.settled else Expected(*part.sample(part.prior_moments, rng))
+                for part in self.parts
+            )
+            if not self.stationary:
+                return self.theta((moves, observes, begins))
+            if np.abs(np.linalg.eigvals(moves.B)).max() < 1:
+                return self.theta((moves, observes, self.started(moves)))
+        raise ValueError(f"none of {PRIOR_DRAWS} draws of the transition from its prior has a stationary distribution")
 
     @staticmethod
     def known(part: Regression) -> Expected:
@@ -371,6 +397,19 @@ class LinearDynamics:
             return Rows(B, Sigma, prior, common=name in self.common)
         whole = np.isnan(own).all() or not np.isnan(own).any()
         return (Joint if whole and np.all(free == free.any(0)) else Entries)(B, Sigma, prior)
+
+
+def _check_stationary(A: np.ndarray, Q: np.ndarray, diffuse: np.ndarray) -> None:
+    """Refuse a stationary start where there is none, or that cannot be fitted."""
+    if diffuse.any():
+        raise ValueError("the start is both stationary and diffuse; give one of the two")
+    if not np.isnan(A).any():
+        covariance(A, np.zeros_like(A))
+    noise = np.isnan(Q[np.ix_(np.diag(Q) != 0, np.diag(Q) != 0)])
+    if noise.any() and not noise.all() and noise[~np.eye(len(noise), dtype=bool)].any():
+        raise ValueError(
+            "a stationary start needs a state_covariance that is full, diagonal or known, not known in part"
+        )
 
 
 def _check_prior(name: str, part: Regression) -> None:

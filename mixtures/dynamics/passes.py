@@ -74,12 +74,14 @@ def _moments(model: LinearDynamics, data: Data, found: Smoothed, at: At) -> Stat
 
 def _moves(part: Regression, data: Data, found: Smoothed) -> Moments:
     """Moments of z_t - (known A) z_(t-1), and of z_(t-1) (PRML 13.105-13.107)."""
-    A, noisy, (before, after, cross) = part.known, part.noisy, found.sums.steps
-    u = found.mean[data.before]
-    y = found.mean[data.after] - u @ A.T
-    yy = y.T @ y + after - A @ cross.T - cross @ A.T + A @ before @ A.T
-    yu = y.T @ u + cross - A @ before
-    return part.moments(len(u), part.inner(yy), yu[noisy], u.T @ u + before)
+    A, (before, after, cross) = part.known, found.sums.steps
+    u, y = found.mean[data.before], found.mean[data.after]
+    if part.offset:
+        y = y - u @ A.T
+        after = after - A @ cross.T - cross @ A.T + A @ before @ A.T
+        cross = cross - A @ before
+    yu = y.T @ u + cross
+    return part.moments(len(u), part.inner(y.T @ y + after), yu[part.noisy], u.T @ u + before)
 
 
 def _begins(part: Regression, data: Data, found: Smoothed) -> Moments:
@@ -101,20 +103,21 @@ def _observes(model: LinearDynamics, data: Data, found: Smoothed, at: Expected) 
     for number, (seen, rows) in enumerate(zip(data.patterns, data.rows, strict=True)):
         if not seen.any():
             continue
-        x, z = data.filled[rows], found.mean[rows]
-        fill, noise = (np.diag(seen * 1.0), 0.0) if isinstance(part, Rows) or seen.all() else _filling(at.Sigma, seen)
+        x, z, whole = data.filled[rows], found.mean[rows], isinstance(part, Rows) or seen.all()
+        fill, noise = (np.diag(seen * 1.0), 0.0) if whole else _filling(at.Sigma, seen)
         if model.loadings is not None:
             slopes, V = fill @ model.loadings[rows], found.sums.within[rows]
             y = x @ fill.T - np.einsum("ndh,nh->nd", slopes, z)
             yy = y.T @ y + np.einsum("ndh,nhk,nek->de", slopes, V, slopes) + len(x) * noise
             sums = part.moments(len(x), yy, np.zeros((len(seen), 0)), np.zeros((0, 0)))
         else:
-            V = found.sums.within[number]
-            slope = -part.known if isinstance(part, Rows) else at.B - fill @ at.B - part.known
-            y = x @ fill.T + z @ slope.T
-            yy = y.T @ y + slope @ V @ slope.T + len(x) * noise
-            sums = part.moments(len(x), yy, y.T @ z + slope @ V, z.T @ z + V)
-        if isinstance(part, Rows):
+            V, y = found.sums.within[number], x if whole else x @ fill.T
+            yy, yu, slope = len(x) * noise, 0.0, -part.known if whole else at.B - fill @ at.B - part.known
+            if part.offset or not whole:
+                y = y + z @ slope.T
+                yy, yu = yy + slope @ V @ slope.T, slope @ V
+            sums = part.moments(len(x), y.T @ y + yy, y.T @ z + yu, z.T @ z + V)
+        if isinstance(part, Rows) and not seen.all():
             sums = Moments(*(np.where(seen.reshape(-1, *(1,) * (a.ndim - 1)), a, 0) for a in sums))
         total = sums if total is None else total.plus(sums)
     assert total is not None

@@ -126,6 +126,11 @@ class Regression(ABC):
         return np.where(np.isnan(self.B), 0.0, self.B)
 
     @cached_property
+    def offset(self) -> bool:
+        """Whether the known coefficients explain anything."""
+        return bool(self.known.any())
+
+    @cached_property
     def noise(self) -> np.ndarray:
         """Covariance of the noises that there are, NaN where it is free, (D', D')."""
         return self.Sigma[np.ix_(self.noisy, self.noisy)]
@@ -191,6 +196,10 @@ class Regression(ABC):
     @abstractmethod
     def peak(self, s: Moments, prior: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """B and Sigma that maximise the expected log likelihood, or with it the log prior density of (B, Lambda)."""
+
+    @abstractmethod
+    def degrees(self, q: Moments, prior: bool) -> np.ndarray:
+        """Twice the factor of each log precision in what `peak` maximises, (D',); of known noises it has no meaning."""
 
     @property
     @abstractmethod

@@ -48,14 +48,19 @@ class Rows(Regression):
         """See `Regression.peak`."""
         q = self.posterior(s) if prior else s
         _, B, S = self._solved(q)  # PRML 13.113, 13.115
-        n = np.where(np.isnan(self.variances), q.n + (self.free.sum(1) if prior else 0), 1)
+        n = self.degrees(q, prior)
         if self.common:
-            S, n = np.full_like(S, S.sum()), np.full_like(n, n.sum())
-        variances = S / np.maximum(n - 2 * prior, 1e-300)  # PRML 13.114, 13.116
+            S = np.full_like(S, S.mean())
+        variances = S / np.maximum(n, 1e-300)  # PRML 13.114, 13.116
         free = np.isnan(self.variances)
-        if np.any(free & ~((n > 2 * prior) & (NOTHING * q.yy < S))):
+        if np.any(free & ~((n > 0) & (NOTHING * q.yy < S))):
             raise CollapseError("a noise vanished: a feature, or a state, is a combination of others without error")
         return self.whole(B, np.diag(np.where(free, variances, self.variances)))
+
+    def degrees(self, q: Moments, prior: bool) -> np.ndarray:
+        """See `Regression.degrees`."""
+        n = np.where(np.isnan(self.variances), q.n + (self.free.sum(1) if prior else 0), 1 + 2 * prior)
+        return np.full_like(n, (n.sum() - 2 * prior) / len(n)) if self.common else n - 2.0 * prior
 
     def posterior(self, s: Moments) -> Moments:
         """See `Regression.posterior`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mixtures.dynamics import stationary
 from mixtures.dynamics.model import LinearDynamics
 from mixtures.dynamics.passes import At
 from mixtures.dynamics.regression import Expected, Regression
@@ -46,13 +47,15 @@ def _start(model: LinearDynamics, data: Data, rng: np.random.Generator | None) -
                 * (1 if rng is None else rng.uniform(0.01, 1, H))
             )
         Q, R = np.diag(size), np.diag(np.maximum(moved * (1 - share), 1e-6 * level))
-    first = np.full((model.H, 1), 0.0)
-    P0 = np.eye(model.H) if latent else np.eye(model.H) * level.mean()
-    return (
-        _known_first(model.moves, A, Q),
-        _known_first(model.observes, C if model.loadings is None else np.zeros((model.D, 0)), R),
-        _known_first(model.begins, first, P0),
-    )
+    if model.stationary:
+        moves = _known_first(model.moves, A, Q)
+        moves = moves._replace(B=stationary.within(model.moves, moves.B))
+        begins = model.started(moves)
+    else:
+        moves, P0 = _known_first(model.moves, A, Q), np.eye(model.H) * (1.0 if latent else level.mean())
+        begins = _known_first(model.begins, np.zeros((model.H, 1)), P0)
+    C = C if model.loadings is None else np.zeros((model.D, 0))
+    return moves, _known_first(model.observes, C, R), begins
 
 
 def _known_first(part: Regression, B: np.ndarray, Sigma: np.ndarray) -> Expected:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import solve_discrete_lyapunov
 
 from mixtures.dynamics.checks import check_theta, finite
 from mixtures.dynamics.model import LinearDynamics, Theta
+from mixtures.dynamics.stationary import covariance
 from mixtures.engines import backwards, kalman
 from mixtures.engines.kalman import Data, System, as_data
 from mixtures.rows import Rows
@@ -94,13 +94,7 @@ def system(theta: Theta, start: Start = "known") -> System:
     elif start == "diffuse":
         diffuse = np.ones(H, bool)
     elif start == "stationary":
-        radius = float(np.abs(np.linalg.eigvals(A)).max())
-        if radius >= 1:
-            raise ValueError(
-                f"the transition has no stationary distribution: its largest eigenvalue is {radius:.6g} in modulus, not "
-                "below 1; give a diffuse or a known start"
-            )
-        m0, P0 = np.zeros(H), solve_discrete_lyapunov(A, Q)
+        m0, P0 = np.zeros(H), covariance(A, Q)
     m0, P0 = np.where(diffuse, 0, m0), np.where(diffuse[:, None] | diffuse, 0, P0)
     return System(A, Q, theta["emission"], theta["observation_covariance"], m0, P0, np.eye(H)[:, diffuse])
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mixtures.dynamics.model import STATIONARY, LinearDynamics
+from mixtures.dynamics.model import LinearDynamics
 
 NAN = float("nan")
 
@@ -136,8 +136,10 @@ def _whole(name: str, value: Any, least: int) -> int:
 
 
 def _structural(name: str, A: Any, C: Any, variances: list[float], **others: Any) -> LinearDynamics:
-    if others.get("start") == "stationary":
-        raise ValueError(STATIONARY)
+    start = others.pop("start", "stationary" if others.get("stationary") else "diffuse")
+    if start not in ("diffuse", "stationary"):
+        raise ValueError(f"start is {start!r}; expected diffuse or stationary")
+    others |= {"stationary": True, "diffuse": False} if start == "stationary" else {}
     given: dict[str, Any] = {
         "state_covariance": np.diag(variances),
         "observation_covariance": "diagonal",

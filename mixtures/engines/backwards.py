@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mixtures.engines.kalman import Data, System, Track, collapse, compiled, track
-from mixtures.engines.window import Window, through
+from mixtures.engines.kalman import Data, System, collapse, compiled, track
+from mixtures.engines.window import through
 
 
 class Sums(NamedTuple):

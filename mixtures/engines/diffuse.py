@@ -223,7 +223,7 @@ def _through(m, E, P, delta, cov, A, Q, mean, V, u, v, z):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def through(edges, opened, m, E, P, delta, cov, A, Q, means, V0, u, v, z):
-    """States z of the steps before those at which `windows` ended, which are given, with normal numbers u (N, H) and v (S, q)."""
+    """States z (N, H) before the steps at which `windows` ended, which are given, with normal numbers u (N, H) and v (S, q)."""
     for s in range(len(edges) - 1):
         a, b = edges[s], edges[s] + opened[s]
         if opened[s] > 1:

@@ -204,9 +204,11 @@ def collapse(data: Data, system: System) -> Steps:
     kind = 2 * data.which + data.last if averaged else data.which
     G = np.zeros((len(data.patterns) * (1 + averaged), y.shape[1], H))
     for number, (seen, rows) in enumerate(zip(data.patterns, data.rows, strict=True)):
-        L = np.linalg.cholesky(system.R[np.ix_(seen, seen)])
-        W, x = np.linalg.solve(L, system.C[seen]), data.filled[rows]
-        x = x if seen.all() else x[:, seen]
+        x, R, C = data.filled[rows], system.R, system.C
+        if not seen.all():
+            x, R, C = x[:, seen], R[np.ix_(seen, seen)], C[seen]
+        L = np.linalg.cholesky(R)
+        W = np.linalg.solve(L, C)
         level = _log_scale(system, seen) - seen.sum() * LOG_2PI / 2 - np.log(np.diag(L)).sum()
         for last in (False, True) if averaged else (False,):
             own, turn = _triangular(W, _precision(system, seen, last) if averaged else None)
@@ -214,10 +216,11 @@ def collapse(data: Data, system: System) -> Steps:
             r = len(own)
             here = data.last[rows] == last if averaged else slice(None)
             part = np.arange(N)[rows][here] if averaged else rows
-            y[part, :r] = x[here] @ turn[:, :r]
+            turned = x[here] @ turn
+            y[part, :r], rest = turned[:, :r], turned[:, r:]  # that of x which z has nothing to do with
             constant[part] = level
-            if turn.shape[1] > r:
-                constant[part] -= ((x[here] @ turn[:, r:]) ** 2).sum(1) / 2
+            if rest.size:
+                constant[part] -= np.einsum("nd,nd->n", rest, rest) / 2
             G[2 * number + last if averaged else number, :r] = own
     return Steps(y, G, kind, constant)
 
@@ -323,7 +326,13 @@ def track(steps: Steps, edges: np.ndarray, system: System) -> Track:
 
 
 def _window(
-    steps: Steps, edges: np.ndarray, system: System, mean: np.ndarray, V0: np.ndarray, opened: np.ndarray, log_z: np.ndarray
+    steps: Steps,
+    edges: np.ndarray,
+    system: System,
+    mean: np.ndarray,
+    V0: np.ndarray,
+    opened: np.ndarray,
+    log_z: np.ndarray,
 ) -> Window:
     """The window of each sequence; see `mixtures.engines.diffuse.windows`."""
     from mixtures.engines import diffuse

@@ -58,7 +58,10 @@ def build(model: LinearDynamics, x: Rows) -> pm.Model:
         found["initial_mean"] = found["initial_mean"][:, 0]
         if model.loadings is not None:
             found["emission"] = pt.as_tensor_variable(model.loadings)
+        if model.stationary:
+            found["initial_covariance"] = _stationary(found["transition"], found["state_covariance"])
         free = {name: np.isnan(getattr(model, name)).any() for name in model.dims}
+        free["initial_covariance"] |= model.stationary
         theta = {
             name: pm.Deterministic(name, found[name], dims=model.dims[name]) if free[name] else found[name]
             for name in model.dims
@@ -78,6 +81,14 @@ def unconstrain(model: LinearDynamics, theta: Theta) -> dict[str, np.ndarray]:
     return values
 
 
+def _stationary(A: Any, Q: Any) -> Any:
+    """P0 = A P0 A^T + Q (H, H), positive definite where A has a stationary distribution and nowhere else."""
+    H = A.type.shape[0]
+    doubled = (A[:, None, :, None] * A[None, :, None, :]).reshape((H * H, H * H))
+    P = pt.linalg.solve(pt.eye(H * H) - doubled, Q.reshape((H * H,))).reshape((H, H))
+    return pt.specify_shape((P + P.T) / 2, (H, H))
+
+
 def _coords(model: LinearDynamics) -> dict[str, range]:
     return dict.fromkeys(("state", "state_"), range(model.H)) | dict.fromkeys(("feature", "feature_"), range(model.D))
 
@@ -95,7 +106,7 @@ def _observe(data: Data, model: LinearDynamics, theta: dict[str, Any]) -> None:
         "initial_covariance",
     )
     E = np.eye(model.H)[:, model.diffuse]
-    function = log_likelihood(~gaps, rows.edges, E, _offset(rows, model))
+    function = log_likelihood(~gaps, rows.edges, E, _offset(rows, model), model.stationary)
     inputs = [TensorType("float64", shape=rows.shape)] + [
         TensorType("float64", shape=tuple(pt.as_tensor_variable(theta[name]).type.shape)) for name in order
     ]

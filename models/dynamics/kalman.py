@@ -21,7 +21,9 @@ import numpy as np
 LOG_2PI = float(np.log(2 * np.pi))
 
 
-def log_likelihood(seen: np.ndarray, edges: np.ndarray, E: np.ndarray, offset: np.ndarray) -> Callable[..., Any]:
+def log_likelihood(
+    seen: np.ndarray, edges: np.ndarray, E: np.ndarray, offset: np.ndarray, proper: bool = False
+) -> Callable[..., Any]:
     """The log likelihood of sequences with these gaps as a function of data and parameters, traceable by JAX.
 
     Parameters
@@ -34,6 +36,8 @@ def log_likelihood(seen: np.ndarray, edges: np.ndarray, E: np.ndarray, offset: n
         Diffuse directions of the first state.
     offset : ndarray, shape (S, H)
         Where in the diffuse directions each sequence is thought to begin: it changes nothing but rounding.
+    proper : bool
+        Whether P0 may be no covariance, where the log likelihood is minus infinity.
 
     Returns
     -------
@@ -52,6 +56,9 @@ def log_likelihood(seen: np.ndarray, edges: np.ndarray, E: np.ndarray, offset: n
 
     def total(x: Any, A: Any, C: Any, Q: Any, R: Any, m0: Any, P0: Any) -> Any:
         varies = C.ndim == 3
+        if proper:
+            whole_rank = jnp.all(jnp.linalg.eigvalsh(P0) > 0)
+            P0 = jnp.where(whole_rank, P0, jnp.eye(H))
 
         def step(carry: tuple[Any, Any], row: tuple[Any, ...]) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
             M, P = carry
@@ -82,7 +89,7 @@ def log_likelihood(seen: np.ndarray, edges: np.ndarray, E: np.ndarray, offset: n
             L = jnp.linalg.cholesky(W[:, 1:, 1:])
             w = jax.scipy.linalg.solve_triangular(L, W[:, 1:, :1], lower=True)
             found += (w**2).sum() / 2 - jnp.log(jnp.diagonal(L, axis1=1, axis2=2)).sum() + S * q * LOG_2PI / 2
-        return found
+        return jnp.where(whole_rank, found, -jnp.inf) if proper else found
 
     return total
 
