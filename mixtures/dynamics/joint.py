@@ -50,7 +50,8 @@ class Joint(Regression):
         """See `Regression.peak`."""
         q = self.posterior(s) if prior else s
         _, B, S = self._solved(q)  # PRML 13.113, 13.115
-        return self.whole(B, self.noise if self.noise_known else S / self.degrees(q, prior)[0])  # PRML 13.114, 13.116
+        n = self.degrees(q, prior)[:1]
+        return self.whole(B, self.noise if self.noise_known else S / n)  # PRML 13.114, 13.116
 
     def degrees(self, q: Moments, prior: bool) -> np.ndarray:
         """See `Regression.degrees`."""

@@ -60,8 +60,8 @@ def smooth(data: Data, system: System, each: bool = False) -> Smoothed:
     V, pairs = (np.zeros((N if each else 0, H, H)) for _ in range(2))
     mean, sums, first = np.empty((N, H)), np.zeros((3, H, H)), np.empty((len(edges) - 1, H, H))
     part = track(steps, edges, system)
-    own = (*part[:3], edges, part.opened, *compiled(system.A, system.Q))
-    recursions.backward(*own, label, mean, first, within, sums, V, pairs)
+    A, Q = compiled(system.A, system.Q)
+    recursions.backward(*part[:3], edges, part.opened, A, Q, label, mean, first, within, sums, V, pairs)
     for s, (begin, d) in enumerate(zip(edges, part.opened, strict=False)):
         if part.window is None or d < 2:
             continue
@@ -82,11 +82,12 @@ def draw(data: Data, system: System, u: np.ndarray, v: np.ndarray) -> np.ndarray
     """
     from mixtures.engines import diffuse, recursions
 
-    z, edges, (A, Q) = np.empty_like(u), data.x.edges, compiled(system.A, system.Q)
+    A, Q, u, v = compiled(system.A, system.Q, u, v)
+    z, edges = np.empty_like(u), data.x.edges
     part = track(collapse(data, system), edges, system)
     recursions.draw(*part[:3], edges, part.opened, A, Q, u, z)
     if part.window is not None and part.opened.max() > 1:
         last = edges[:-1] + part.opened - 1
         V0 = part.covs[part.place[last]]
-        diffuse.through(edges, part.opened, *part.window, A, Q, part.mean, V0, *compiled(u, v), z)
+        diffuse.through(edges, part.opened, *part.window, A, Q, part.mean, V0, u, v, z)
     return z

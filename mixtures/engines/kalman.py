@@ -313,10 +313,10 @@ def track(steps: Steps, edges: np.ndarray, system: System) -> Track:
     N, H, S = len(steps.y), len(system.A), len(edges) - 1
     mean, covs, place, log_z = np.empty((N, H)), np.empty((N, H, H)), np.zeros(N, np.int64), np.zeros(N)
     opened, V0, window = np.zeros(S, np.int64), np.empty((S, H, H)), None
-    own = compiled(system.A, system.Q, system.m0, system.P0)
+    A, Q, m0, P0 = compiled(system.A, system.Q, system.m0, system.P0)
     if system.E.shape[1]:
         window = _window(steps, edges, system, mean, V0, opened, log_z)
-    count = recursions.forward(*steps[:3], edges, opened, *own, V0, mean, covs, place, log_z)
+    count = recursions.forward(*steps[:3], edges, opened, A, Q, m0, P0, V0, mean, covs, place, log_z)
     covs = covs[:count]
     if opened.max() > 1:
         covs = np.concatenate([covs, np.full((1, H, H), np.nan)])
@@ -339,8 +339,8 @@ def _window(
 
     N, (H, q), S = len(steps.y), system.E.shape, len(edges) - 1
     window = Window(*(np.empty(shape) for shape in ((N, H), (N, H, q), (N, H, H), (S, q), (S, q, q))))
-    own = compiled(system.A, system.Q, system.m0, system.P0, system.E)
-    lost = diffuse.windows(*steps[:3], edges, *own, *window, mean, V0, opened, log_z)
+    A, Q, m0, P0, E0 = compiled(system.A, system.Q, system.m0, system.P0, system.E)
+    lost = diffuse.windows(*steps[:3], edges, A, Q, m0, P0, E0, *window, mean, V0, opened, log_z)
     if lost >= 0:
         raise ValueError(
             f"{edges[lost + 1] - edges[lost]} rows do not determine the {q} diffuse directions of the first state: give more "
@@ -358,6 +358,6 @@ def triangle_of(S: np.ndarray) -> np.ndarray:
     """`root_of` by Cholesky's method, with zeros below pivots that are zero but for rounding."""
     from mixtures.engines import recursions
 
-    L = np.empty(S.shape)
-    recursions._root(*compiled(S), L)
+    L, (S,) = np.empty(S.shape), compiled(S)
+    recursions._root(S, L)
     return L
