@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import block_diag, solve_discrete_lyapunov
-from scipy.optimize import minimize
 
 from mixtures.dynamics.regression import LOG_2PI, Moments, Regression
 from mixtures.errors import CollapseError
@@ -111,6 +110,8 @@ def peak(part: Regression, s: Moments, begun: Moments, prior: bool = False) -> t
     prior : bool
         See `mixtures.dynamics.regression.Regression.peak`.
     """
+    from scipy.optimize import minimize
+
     if part.settled:
         return part.B, part.Sigma
     A, Q = part.peak(s, prior)
