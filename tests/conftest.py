@@ -88,9 +88,10 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.path.stem.removeprefix("test_") in SLOW:
-            item.add_marker("slow")
+    slow = [item for item in items if item.path.stem.removeprefix("test_") in SLOW]
+    for item in slow:
+        item.add_marker("slow")
+    items.sort(key=lambda item: "slow" not in item.keywords)  # begun first, so that no worker ends long after the other
 
 
 @pytest.hookimpl(hookwrapper=True)
