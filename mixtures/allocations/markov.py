@@ -319,8 +319,7 @@ class Markov:
 
     def _peak(self, counts: np.ndarray) -> np.ndarray:
         """Counts over their totals, equal shares where these are zero; with a stationary start the peak is searched for."""
-        totals = _totals(counts)
-        weights = np.where(totals > 0, counts / np.where(totals > 0, totals, 1), 1 / self.n_components)
+        weights = np.concatenate([_shares(counts[..., 0])[..., None], _shares(counts[..., 1:])], axis=-1)
         return weights if self.start == "free" else stationary_peak(counts, weights[..., 1:])
 
 
@@ -332,6 +331,14 @@ def _limit(weights: np.ndarray) -> np.ndarray:
         A = A @ A
         A /= A.sum(-1, keepdims=True)
     return (weights[..., None, :, 0] @ A)[..., 0, :]
+
+
+def _shares(counts: np.ndarray) -> np.ndarray:
+    """Counts over their totals along the last axis, equal shares where these are zero."""
+    totals = counts.sum(-1, keepdims=True)
+    if (totals > 0).all():
+        return counts / totals
+    return np.where(totals > 0, counts / np.where(totals > 0, totals, 1), 1 / counts.shape[-1])
 
 
 def _totals(a: np.ndarray) -> np.ndarray:

@@ -57,6 +57,8 @@ def beginnings(natural: Natural, s: np.ndarray, restarts: int) -> np.ndarray:
     if restarts > 1:
         s = np.where((np.arange(len(s)) % restarts % 2 == 1)[:, None, None], soften(s), s)
     *_, lost = attempt(natural, s, [])
+    if not lost.any():
+        return s
     lost &= np.all(s[..., 0] > 0, axis=-1)  # a cluster without a point was given so
     return np.where(lost[:, None, None], soften(hard), s) if lost.any() else s
 
@@ -64,9 +66,10 @@ def beginnings(natural: Natural, s: np.ndarray, restarts: int) -> np.ndarray:
 def begun(natural: Natural, hard: np.ndarray) -> np.ndarray:
     """`beginnings` of one data set, no more of them together than `climb` moves."""
     together = max(2, NUMBERS // hard[0].size // 2 * 2)
+    if len(hard) <= together:
+        return beginnings(natural, hard, len(hard))
     parts = [hard[first : first + together] for first in range(0, len(hard), together)]
-    begun = [beginnings(natural, part, len(part)) for part in parts]
-    return begun[0] if len(begun) == 1 else np.concatenate(begun)
+    return np.concatenate([beginnings(natural, part, len(part)) for part in parts])
 
 
 def unfit(hard: np.ndarray, s: np.ndarray, each: int = 1) -> list[tuple[int, np.ndarray]]:
@@ -74,6 +77,8 @@ def unfit(hard: np.ndarray, s: np.ndarray, each: int = 1) -> list[tuple[int, np.
 
     Of ``each`` candidates of a start, the first such.
     """
+    if s is hard:
+        return []
     found = {run // each: hard[run] for run in reversed(range(0, len(hard), 2)) if np.any(s[run] != hard[run])}
     return sorted(found.items(), key=lambda start: start[0])
 

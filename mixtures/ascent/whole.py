@@ -99,7 +99,7 @@ class Whole:
         """The step from states (..., K, P) of one data set to their natural parameters, and the extras (...)."""
         from mixtures.engines import whole
 
-        states = np.require(s, np.float64, ("C", "A")).reshape(-1, *s.shape[-2:])
+        states = _own(s).reshape(-1, *s.shape[-2:])
         eta = np.empty_like(states)
         extra = whole.steps(states, eta, self._owned(len(states)), self.prior)
         if not np.isfinite(extra).all():
@@ -110,7 +110,7 @@ class Whole:
         """The one pass for natural parameters (..., K, P); see `mixtures.engines.plain.pass_`."""
         from mixtures.engines import whole
 
-        own = np.require(eta, np.float64, ("C", "A")).reshape(-1, *eta.shape[-2:])
+        own = _own(eta).reshape(-1, *eta.shape[-2:])
         s = np.empty_like(own)
         log_z = whole.passes(self._owned(len(own)), self.affine, own, s)
         return log_z.reshape(eta.shape[:-2]), s.reshape(eta.shape)
@@ -150,10 +150,11 @@ class Whole:
         from mixtures.engines import whole
 
         s = np.array(s, dtype=np.float64, order="C")
-        n = np.array(np.broadcast_to(n, len(s)), dtype=np.float64)
+        counts = np.empty(len(s))
+        counts[:] = n
         rows = self._owned(len(s))
         trace, passes, converged, collapsed, end, lost, fault, run, amount = whole.climb(
-            rows, self.affine, self.prior, s, n, float(tol), max_iter, accelerate, each, SLOW, SHORTER, MEMORY
+            rows, self.affine, self.prior, s, counts, float(tol), max_iter, accelerate, each, SLOW, SHORTER, MEMORY
         )
         if fault == whole.NO_NUMBER:
             raise ArithmeticError(f"the bound is {amount} after {passes[run]} passes")
@@ -346,4 +347,7 @@ def _weighted(weights: np.ndarray | None) -> np.ndarray:
 
 
 def _own(values: Any) -> np.ndarray:
+    """The values as compiled loops read them."""
+    if type(values) is np.ndarray and values.dtype == np.float64 and values.flags.carray:
+        return values
     return np.require(values, np.float64, ("C", "A"))

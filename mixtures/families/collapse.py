@@ -64,6 +64,8 @@ def least_variance(A: np.ndarray, taken: np.ndarray, lowest: Callable[[np.ndarra
 
 def smallest_eigenvalue(A: np.ndarray) -> np.ndarray:
     """That of each symmetric matrix, or where it takes less time the bound 1 / tr(A^-1) below it."""
+    if A.shape[-1] == 1:
+        return A[..., 0, 0]
     if A.shape[-1] <= 4:
         return np.linalg.eigvalsh(A)[..., 0]
     F = inverse_root(A)

@@ -85,6 +85,10 @@ def log_det(A: np.ndarray) -> np.ndarray:
 
 def inverse_root(A: np.ndarray) -> np.ndarray:
     """The lower triangular F with F^T F = A^-1 of each symmetric positive definite matrix: it keeps every digit there is."""
+    if A.shape[-1] == 1:
+        if not (A > 0).all():
+            raise np.linalg.LinAlgError("a variance is not positive")
+        return 1 / np.sqrt(A)
     L = np.linalg.cholesky(A)
     if A.shape[-1] < BY_ONE:
         return np.linalg.inv(L)
@@ -95,6 +99,9 @@ def inverse_root(A: np.ndarray) -> np.ndarray:
 
 def precision(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A^-1 and its log determinant of each symmetric positive definite matrix; large ones one by one, to hold few of them."""
+    if A.shape[-1] == 1:
+        F = inverse_root(A)
+        return F * F, 2 * np.log(F[..., 0, 0])
     if A.shape[-1] < BY_ONE:
         F = inverse_root(A)
         return F.swapaxes(-1, -2) @ F, 2 * log_diagonal(F)
