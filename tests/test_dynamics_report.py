@@ -15,7 +15,10 @@ from reports.page.agreement import forest
 from reports.page.build import look, render
 from reports.page.dynamics import density_word
 from reports.validation import ahead, identified
+from reports.validation.catalogue import REFERENCES
 from reports.validation.dynamics import METHODS, compare, matrices, named, priors
+from reports.validation.measure import _chosen
+from reports.validation.system import SystemTarget
 
 # Estimates from all of the Nile (Durbin & Koopman 2012, section 2.10.3), which stand for a truth.
 PUBLISHED = {
@@ -93,9 +96,19 @@ def test_what_is_identified_of_the_truth_is_marked(compared):
     draws = compared.results.trees["cavi"]["posterior"]["state variance"].values
     (rank,) = rows.query("method == 'cavi' and target == 'state variance[level]'")["value"]
     assert rank == pytest.approx((draws < 1469.1).mean())
+    assert set(rows["method"]) == {"cavi", "nuts"}  # a point has no probabilities
     assert compared.results.manifest["truth"]["observation variance"] == [15099.0]
     with pytest.raises(ValueError, match="truth has 'transition' of shape"):
         compare(np.arange(9.0), local_level(), rng=0, truth=PUBLISHED | {"transition": np.eye(2)})
+
+
+@pytest.mark.parametrize(
+    ("nuts", "gibbs", "chosen"), [(True, True, "nuts"), (False, True, "gibbs"), (False, False, "nuts")]
+)
+def test_gibbs_is_the_reference_where_nuts_failed_its_checks(nuts, gibbs, chosen):
+    preferred = (*REFERENCES, *SystemTarget.samplers.fget(None))
+    judged = {m: {"method": m, "trusted": ok} for m, ok in (("gibbs", gibbs), ("nuts", nuts))}
+    assert _chosen(judged, preferred)["method"] == chosen
 
 
 def test_points_are_drawn_on_the_scale_of_the_comparison(compared):

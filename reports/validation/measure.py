@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -80,7 +80,7 @@ def measure(
             if method in REFERENCES or method not in METHODS:
                 checks = reference.checks(checked, own.shape[0], own.stats)
                 judged[method] = reference_entry(method, checks, after="")
-    chosen = _chosen(judged)
+    chosen = _chosen(judged, (*REFERENCES, *target.samplers))
     if (against := chosen["method"]) is not None:
         rows += _against(against, joined, values, densities, names)
     by_method = {m: [row for row in rows if row.method == m] for m in joined}
@@ -159,9 +159,9 @@ def _diagnosed(method: str, own: Joined, values: Mapping[str, np.ndarray]) -> li
 
 
 def _recovery(truth: Mapping[str, Any], joined: Mapping[str, Joined], target: Target) -> list[Row]:
-    """``truth_rank``: the probability under each method of values below the true one, a tie being half."""
+    """``truth_rank``: the probability under each method but points of values below the true one, a tie being half."""
     rows = []
-    for method, own in joined.items():
+    for method, own in ((method, own) for method, own in joined.items() if own.kind != "point"):
         for name in (name for name in truth if name in own.values):
             values = own.values[name].reshape(-1, *target.variables[name].shape)
             below = np.heaviside(np.asarray(truth[name]) - values, 0.5).mean(0)
@@ -219,9 +219,9 @@ def _worst(method: str, rows: list[Row], of: Mapping[str, str]) -> list[Row]:
     return found
 
 
-def _chosen(judged: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """The first of our own samplers that can be trusted, else the first that ran."""
-    ordered = [judged[method] for method in REFERENCES if method in judged]
+def _chosen(judged: Mapping[str, dict[str, Any]], preferred: Sequence[str]) -> dict[str, Any]:
+    """The first of our own samplers that can be trusted, in the order of ``preferred``, else the first that ran."""
+    ordered = [judged[method] for method in preferred if method in judged]
     return next((e for e in ordered if e["trusted"]), ordered[0] if ordered else no_reference(NOTHING_SAMPLED))
 
 

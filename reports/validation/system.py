@@ -58,6 +58,11 @@ class SystemTarget(Target):
         return cls(variables=shown, left_out=(), system=system, x=rows, features=named, **parts)
 
     @property
+    def samplers(self) -> tuple[str, ...]:
+        """Gibbs sampling is the reference where NUTS failed its checks, such as by a divergent transition."""
+        return ("gibbs",)
+
+    @property
     def latent(self) -> bool:
         """Whether the states may have any coordinates."""
         return bool(np.isnan(self.system.emission).any())

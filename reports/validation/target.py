@@ -145,6 +145,11 @@ class Target:
         return target
 
     @property
+    def samplers(self) -> tuple[str, ...]:
+        """Methods of this model alone that may be the reference where those of every model failed their checks."""
+        return ()
+
+    @property
     def size(self) -> int:
         """P, the number of unconstrained values."""
         return self.flat.size
