@@ -83,8 +83,8 @@ def cleaned(S: Any, metric: Any, n: float) -> Any:
     --------
     >>> import numpy as np
     >>> metric = np.array([0.1, 0.5, 1.5, 2.0])
-    >>> np.asarray(cleaned(np.array([3.3, 1.1, 2.9, 4.0]), metric, 100.0)).round(2)
-    array([3.3 , 1.02, 3.07, 4.09])
+    >>> [f"{value:.2f}" for value in cleaned(np.array([3.3, 1.1, 2.9, 4.0]), metric, 100.0)]
+    ['3.30', '1.02', '3.07', '4.09']
     """
     import jax.numpy as jnp
     from jax.scipy.linalg import solve_triangular
