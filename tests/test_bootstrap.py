@@ -17,6 +17,8 @@ from reports.commands import stopping
 from reports.commands.app import app
 from reports.comparison.results import ResultsError
 from reports.metrics.criteria import NO_COVARIANCE, Candidate, Setting
+from reports.page.selection import View
+from reports.page.selection_test import doubts
 from reports.studies.selection import bootstrap
 from reports.studies.selection.bootstrap import (
     OBSERVED,
@@ -30,6 +32,7 @@ from reports.studies.selection.bootstrap import (
     run,
     sequential,
 )
+from reports.studies.selection.study import _without_choice
 
 PLAN = Plan(19, 0.05, 2)
 ONE, TWO = Candidate("full", 1), Candidate("full", 2)
@@ -216,6 +219,17 @@ def test_two_groups_are_chosen_and_the_page_says_so(two, tmp_path):
     assert {address[1:] for address in page.addresses if address.startswith("#")} <= set(page.ids)
     assert "replicates would tell" in html  # one of 19 decides nothing
     assert any("Monte Carlo error alone" in text for text in two.warnings)
+
+
+def test_tests_of_one_answer_share_a_sentence(two):
+    first = two.tests[0]
+    alike = replace(two, tests=(first, replace(first, candidate=TWO)))
+    (said,) = [text for text in _without_choice(alike) if "Monte Carlo error alone" in text]
+    assert said.startswith(
+        "BLRT: K = 1 and 2 are rejected within Monte Carlo error alone (p = 0.05, 95% interval 0 to 0.18)"
+    )
+    (said,) = [text for text in doubts(View(alike)) if "would tell" in text]
+    assert said.startswith("1 against 2 and 2 against 3: the answer is within Monte Carlo error")
 
 
 def test_neither_workers_nor_other_criteria_nor_other_candidates_change_a_test(two, two_groups):

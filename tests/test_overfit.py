@@ -313,6 +313,7 @@ def test_coverage_of_a_model_that_lacks_the_truth_is_set_apart():
 
 def test_what_was_found_begins_with_the_worst(tiny):
     """The lowest coverage first, wherever it is; then where CAVI loses; real data say what their intervals are about."""
+    from reports.page.overfit import selection
     from reports.page.overfit_findings import findings, short_answer
     from reports.page.overfit_view import View
 
@@ -327,6 +328,10 @@ def test_what_was_found_begins_with_the_worst(tiny):
     assert "random subsets" not in " ".join(findings(view).blocks[0].items)
     real = View(replace(tiny, table=table.assign(truth="iris", true_k=np.nan)))
     assert "Replicates of iris are random subsets of the same rows" in findings(real).blocks[0].items[-1]
+    chosen, unknown = selection(View(replace(tiny, table=table.assign(true_k=4.0)))), selection(real)
+    assert "Share of replicates in which the true K is chosen" in chosen.blocks[0].caption
+    assert unknown.blocks[0].caption == "Loss of the choice. Lines: 95% intervals."
+    assert "true K" not in unknown.lead
 
 
 def test_a_share_of_none_is_not_certain():

@@ -189,31 +189,37 @@ def against_k(view: View) -> Section | None:
 
 def selection(view: View) -> Section | None:
     """How often each criterion chooses the true K, beside what the choice costs."""
+    parts = [(part, summary.selection(part.table, as_number(part.settings["true_k"]))) for part in view.sweeps]
+    parts = [(part, found) for part, found in parts if len(found)]
+    if not parts:
+        return None
+    true = any(found["right"].notna().any() for _, found in parts)
     section = Section(
         "selection",
         "Choosing K",
         "On every replicate each criterion chooses among the fitted K: "
         f"{'AIC and BIC' if view.linear else 'AIC, BIC and ICL'} among the fits of EM, the ELBO among "
         "those of CAVI. A failed fit cannot be chosen. The loss of a choice is the best test score over K of the same method "
-        "on the same replicate minus that of the choice. Choosing by the test score itself has no loss; it shows how often "
-        "the true K predicts best.",
+        "on the same replicate minus that of the choice. Choosing by the test score itself has no loss"
+        f"{'; it shows how often the true K predicts best' if true else ''}.",
     )
-    parts = [(part, summary.selection(part.table, as_number(part.settings["true_k"]))) for part in view.sweeps]
-    parts = [(part, found) for part, found in parts if len(found)]
-    if not parts:
-        return None
     figure = plot_choices([(view.words(part.settings, "k"), found) for part, found in parts[:PANELS]])
     ruled_out = any(found["infinite"].any() for _, found in parts)
     caption = (
         "Share of replicates in which the true K is chosen, where there is one, and loss of the choice. Lines: 95% intervals. "
         "Hollow: choices by the test score, whose loss is 0."
+        if true
+        else "Loss of the choice. Lines: 95% intervals."
     )
     if len(parts) > PANELS:
         caption += f" The first {PANELS} of {len(parts)} settings; the table has all."
     if ruled_out:
         caption += " Losses are means over the choices with a finite test score; the table has the share of the others."
     section.blocks.append(
-        Figure(caption, [image(figure, "How often the true K is chosen, and the loss of the choice")])
+        Figure(
+            caption,
+            [image(figure, f"{'How often the true K is chosen, and the' if true else 'The'} loss of the choice")],
+        )
     )
     ks = sorted({k for part, _ in parts for k in part.table["k"].dropna()})
     rows = []

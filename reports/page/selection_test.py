@@ -74,15 +74,19 @@ def verdicts(view: View) -> Iterator[str]:
 
 def doubts(view: View) -> Iterator[str]:
     """Where the answer depends on the number of replicates, on failures, or on missed optima."""
+    alike: dict[str, list[str]] = {}
+    for one in view.selection.tests:
+        if one.needed is not None and not one.missing:
+            why = (
+                f"{p_words(one)} and the level {one.plan.level:g}; about {fixed(one.needed, 0)} replicates would tell."
+            )
+            alike.setdefault(why, []).append(_title(view, one))
+    for why, titles in alike.items():
+        yield f"{listing(titles)}: the answer is within Monte Carlo error, {why}"
     for one in view.selection.tests:
         if one.missing:
             continue
         title = _title(view, one)
-        if one.needed is not None:
-            yield (
-                f"{title}: the answer is within Monte Carlo error, {p_words(one)} and the level {one.plan.level:g}; "
-                f"about {fixed(one.needed, 0)} replicates would tell."
-            )
         if one.failed:
             yield (
                 f"{title}: {one.failed} of {one.failed + len(one.ratios)} replicates could not be fitted and are left out; had "

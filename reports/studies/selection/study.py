@@ -551,14 +551,17 @@ def _without_choice(selection: Selection) -> Iterator[str]:
         chosen, why = bootstrap.sequential(_of(selection.tests, structure))
         if chosen is None:
             yield f"BLRT{f', {structure}' if several else ''}: no choice, as {why}."
+        alike: dict[tuple[str, str], list[int]] = {}
         for one in _of(selection.tests, structure):
             if one.needed is not None and (chosen is None or one.candidate.components <= chosen.candidate.components):
                 low, high = one.interval
-                yield (
-                    f"BLRT{f', {structure}' if several else ''}: K = {one.candidate.components} is {one.answer} within Monte "
-                    f"Carlo error alone (p = {one.p:.2g}, 95% interval {low:.2g} to {high:.2g}); about {one.needed} replicates "
-                    "would tell."
+                why = (
+                    f"(p = {one.p:.2g}, 95% interval {low:.2g} to {high:.2g}); about {one.needed} replicates would tell"
                 )
+                alike.setdefault((one.answer, why), []).append(one.candidate.components)
+        for (answer, why), ks in alike.items():
+            said = f"K = {_listed(ks)} {'is' if len(ks) == 1 else 'are'} {answer}"
+            yield f"BLRT{f', {structure}' if several else ''}: {said} within Monte Carlo error alone {why}."
 
 
 def _failures(selection: Selection) -> Iterator[str]:
