@@ -1,5 +1,6 @@
 """The second process: that it does its part, that it is not missed, and that it changes no number."""
 
+import gc
 import multiprocessing
 import os
 import sys
@@ -14,6 +15,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import reports
 from reports.comparison import beside
+from reports.comparison.loading import loading
 from reports.page import begin_to_render, render
 
 
@@ -68,6 +70,12 @@ def test_it_loads_what_it_needs_and_not_jax_which_arviz_holds_ready(executor):
     assert drawn()
     assert beside.begin(executor, loaded, "arviz")()
     assert not beside.begin(executor, loaded, "jax")()
+
+
+def test_no_garbage_is_searched_for_while_modules_load():
+    with pytest.raises(ZeroDivisionError), loading():
+        assert 1 / gc.isenabled() == 1  # it is not
+    assert gc.isenabled()
 
 
 def test_it_is_not_started_in_vain(monkeypatch):

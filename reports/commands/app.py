@@ -15,9 +15,12 @@ __all__ = ["app", "main"]
 def main() -> None:
     """Entry point of the console script."""
     stopping.listen()
-    from reports.commands.folders import spare_matplotlib
-    from reports.commands.parser import app
-    from reports.commands.terminal import replace_unknown
+    from reports.comparison.loading import loading
+
+    with loading():
+        from reports.commands.folders import spare_matplotlib
+        from reports.commands.parser import app
+        from reports.commands.terminal import replace_unknown
 
     stopping.begin()
     spare_matplotlib()

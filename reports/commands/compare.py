@@ -60,6 +60,9 @@ from reports.comparison.catalogue import (
 )
 from reports.comparison.progress import Stages
 
+HEAVY = "reports.comparison.run"
+"""The module that takes the longest to load."""
+
 
 def compare(
     data: Annotated[
@@ -249,18 +252,21 @@ def compare(
     import numpy as np
 
     from reports.comparison.beside import second_process
+    from reports.comparison.loading import loading
     from reports.comparison.results import ResultsError, check_free
 
     stages, opened = Stages(after=["save"]), ExitStack()
     asked = DEFAULT if methods is None else names_of(methods) or ()
+    helper, executor = partial(second_process, len(asked) + len(add or [])), None
     try:
-        # it loads what it needs while this process does
-        executor = opened.enter_context(second_process(len(asked) + len(add or [])))
-        from mixtures import datasets
-        from reports.api.comparison import compare as compare_data
-        from reports.comparison.capacity import check_comparison
-        from reports.comparison.prepared import FROM_BLOCKS
-        from reports.comparison.run import check_covariance, check_methods
+        if HEAVY not in sys.modules:  # it loads what it needs while this process does, before anything is checked
+            executor = opened.enter_context(helper())
+        with loading():
+            from mixtures import datasets
+            from reports.api.comparison import compare as compare_data
+            from reports.comparison.capacity import check_comparison
+            from reports.comparison.prepared import FROM_BLOCKS
+            from reports.comparison.run import check_covariance, check_methods
 
         if components is None:
             raise ValueError("missing option '-k', the number of clusters, or --lds: mixtures compare --help")
@@ -329,6 +335,7 @@ def compare(
         datasets.check_components(loaded.x, components, correlated=correlated, kinds=loaded.kinds)
         folder = out_dir or unused(Path("results") / f"{loaded.name}-k{components}")
         check_free(folder, overwrite=overwrite)
+        executor = executor or opened.enter_context(helper())
         with stages:
             result = compare_data(
                 loaded.x,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reports.commands.compare import written
+from reports.commands.compare import HEAVY, written
 from reports.commands.ending import end
 from reports.commands.options import (
     Open,
@@ -96,10 +96,12 @@ def validate(
     import numpy as np
 
     from reports.comparison.beside import DRAWING, second_process
+    from reports.comparison.loading import loading
     from reports.comparison.results import ResultsError, check_free
 
     stages, opened = Stages(after=["save"]), ExitStack()
     fits = len({*(names_of(methods) or ()), "nuts"}) + len(add or []) + (example is not None)
+    helper, executor = partial(second_process, fits, DRAWING), None
     settings: dict[str, Any] = {
         "draws": draws,
         "chains": chains,
@@ -110,9 +112,11 @@ def validate(
         "advi_steps": advi_steps,
     }
     try:
-        executor = opened.enter_context(second_process(fits, DRAWING))  # it loads while this process does
-        from reports.api.validation import validate as hold
-        from reports.validation.run import check_methods
+        if HEAVY not in sys.modules:  # it loads what it needs while this process does, before anything is checked
+            executor = opened.enter_context(helper())
+        with loading():
+            from reports.api.validation import validate as hold
+            from reports.validation.run import check_methods
 
         chosen = check_methods(names_of(methods) or (), Options(**settings))
         added: dict[str, Any] = dict(named_paths(add or []))
@@ -123,6 +127,7 @@ def validate(
             built = load(source)
         else:
             built, added = source.build(), {"mine": source.fit({}, np.random.default_rng(seed))} | added
+        executor = executor or opened.enter_context(helper())
         with stages:
             result = hold(
                 built,
@@ -168,6 +173,7 @@ def chosen_model(model: Path | None, example: str | None) -> tuple[str, Path | M
     ValueError
         If neither or both are given, or there is no such example.
     """
+    from reports.comparison.loading import loading
     from reports.comparison.run import check_known
 
     if (model is None) == (example is None):
@@ -176,7 +182,8 @@ def chosen_model(model: Path | None, example: str | None) -> tuple[str, Path | M
         assert model is not None
         return model.stem, model
     check_known("example", example, EXAMPLES)
-    return example, import_module(EXAMPLES[example])
+    with loading():
+        return example, import_module(EXAMPLES[example])
 
 
 def load(path: Path) -> pm.Model:

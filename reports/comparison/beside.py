@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import multiprocessing
 import os
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
 
+from reports.comparison.loading import loading
 from reports.comparison.parent import end_with, leaving_interrupts
 
 DRAWING = ("arviz", "matplotlib.pyplot", "reports.page")
@@ -93,10 +95,12 @@ def _prepare(parent: int) -> None:
 def _load(modules: Sequence[str]) -> None:
     from threadpoolctl import threadpool_limits
 
-    for module in modules:
-        importlib.import_module(module)
+    with loading():
+        for module in modules:
+            importlib.import_module(module)
     for name in UNUSED:
         # a placeholder of ArviZ's, which would load it when Matplotlib or SciPy asks whether an array is of its kind
         if type(sys.modules.get(name, sys)) is not ModuleType:
             del sys.modules[name]
+    gc.freeze()
     threadpool_limits(1)
