@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
 import warnings
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,6 +70,27 @@ class ConvergenceWarning(UserWarning):
 
 class VersionWarning(UserWarning):
     """What was saved by another version of this package is read by this one."""
+
+
+def reason_of(error: BaseException) -> str:
+    """What a report says of an error: a refusal of this package is a sentence and stands alone, a crash is named by its class.
+
+    Examples
+    --------
+    >>> reason_of(CollapseError("a cluster collapsed")), reason_of(ZeroDivisionError("division by zero"))
+    ('a cluster collapsed', 'ZeroDivisionError: division by zero')
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    refused = isinstance(error, CollapseError | FeatureError | DistinctRowsError) or (
+        bool(frames) and _is_ours(Path(frames[-1].filename)) and (frames[-1].line or "").startswith("raise ")
+    )
+    text = str(error)
+    return text if refused and text else f"{type(error).__name__}: {text or 'no message'}"
+
+
+def _is_ours(path: Path) -> bool:
+    root = Path(__file__).parents[1]
+    return any(path.is_relative_to(root / name) for name in ("mixtures", "models", "reports"))
 
 
 @cache

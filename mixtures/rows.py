@@ -134,9 +134,7 @@ class Sequences:
         if not whole or given.size == 0:
             raise ValueError(f"lengths is {_shown(given)}; expected the number of rows of each sequence, at least 1")
         if given.sum() != len(x):
-            raise ValueError(
-                f"the lengths of the {len(given)} sequences add up to {given.sum():g}; x has {len(x)} rows"
-            )
+            raise ValueError(f"the lengths of the sequences add up to {given.sum():g}; x has {len(x)} rows")
         self.x = x
         self.edges = np.append(0, np.cumsum(given.astype(np.int64)))
 

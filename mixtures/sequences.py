@@ -246,7 +246,9 @@ class SequenceFit(Fit):
         Each sequence has parameters drawn for itself.
         """
         rng = generator(rng)
-        lengths = [n] if isinstance(n, int | np.integer) else list(n)
+        lengths = list(n) if isinstance(n, Sequence | np.ndarray) else [n]
+        if not all(isinstance(length, int | np.integer) and length >= 0 for length in lengths):
+            raise ValueError(f"n is {n}; expected a number of points, or one for each sequence")
         weights, theta = self.parameters(len(lengths), rng)
         states = [chain(w, length, rng) for w, length in zip(weights, lengths, strict=True)]
         owner = np.repeat(np.arange(len(lengths)), lengths)
@@ -288,8 +290,8 @@ class SequenceFit(Fit):
 
         All draws weigh the same, as they should where the sequences are among the data of the fit.
         """
-        if steps < 1:
-            raise ValueError(f"steps is {steps}; expected at least 1")
+        if not isinstance(steps, int | np.integer) or steps < 1:
+            raise ValueError(f"steps is {steps}; expected a whole number of at least 1")
         closed = isinstance(self.posterior, Conjugate)
         for log_rho, log_pi, log_A in [self._plug_in(rows)] if closed else self._logs(rows):
             last = sequences.filtered(log_rho, log_pi, log_A, rows.edges)[0][:, rows.edges[1:] - 1]

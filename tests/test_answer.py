@@ -215,9 +215,9 @@ def test_a_failed_method_is_named_with_its_error():
 
 def test_nothing_succeeded():
     found = manifest({}, None, trusted=False, reason="no method succeeded")
-    found["methods"] = {"em": method("point", None, status="failed", error="CollapseError: a cluster collapsed")}
+    found["methods"] = {"em": method("point", None, status="failed", error="a cluster collapsed")}
     assert answer.sentences(found) == (
-        "No method succeeded. EM failed (CollapseError: a cluster collapsed).",
+        "No method succeeded. EM failed (a cluster collapsed).",
         "There is no reference: no method succeeded.",
         "So there are neither clusters nor predictions to compare.",
     )

@@ -548,6 +548,11 @@ def test_a_factor_of_two_is_named(reference):
     wide = likeliest(mean + (right - mean) * np.sqrt([1, 1, 1, 2]), right, names, scales=scales)
     assert (wide.kind, wide.where) == ("width", "c")
     assert "its variance 2.00 times, about twice, as a factor of 2" in wide.sentence
+    narrow = mean + (right - mean) * np.sqrt([1, 0.5, 0.5, 0.5])
+    whole = likeliest(narrow, right, names, scales=scales, variables=["tau", *["beta"] * 3])
+    assert (whole.kind, whole.where) == ("width", "beta")
+    assert "The posterior of beta is too narrow" in whole.sentence
+    assert "its variance 0.50 times, about half, as a factor of 2" in whole.sentence
     other = likeliest(right + np.log([0.7, 1, 1, 1]), right, names, scales=scales)
     assert "0.70 times that of the reference" in other.sentence
 

@@ -1,6 +1,7 @@
 """The comparison, its folder and its errors, with methods that need no compiler."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pandas as pd
 import pytest
 from conftest import collapsed_data, three_clusters
 
-from mixtures import Draws, datasets
+from mixtures import Dirichlet, Draws, datasets
+from mixtures.errors import reason_of
 from mixtures.methods import cavi, exact
 from reports import Results, ResultsError, compare
 from reports.comparison import prepared, references
@@ -18,6 +20,7 @@ from reports.comparison.prepared import prepare
 from reports.comparison.results import check_free
 from reports.metrics import label_free, recovery
 from reports.metrics.parameters import kind, scalars
+from reports.page.numbers import places
 from reports.page.prior import power_scaling
 from reports.page.view import View
 
@@ -151,9 +154,26 @@ def test_standardising_changes_units_and_nothing_else(simulated):
     np.testing.assert_allclose(standard.results.data["x"].std("obs"), 1)
 
 
+def test_a_refusal_is_a_sentence_and_a_crash_has_its_class():
+    """A ValueError may be either: of a raise statement of this package, or of a call that failed in it or elsewhere."""
+
+    def theirs():
+        raise ValueError("no")
+
+    said = []
+    for call in (lambda: Dirichlet.symmetric(0), lambda: places(math.nan), theirs):
+        with pytest.raises(ValueError, match="n") as caught:
+            call()
+        said.append(reason_of(caught.value))
+    assert said[0].startswith("alpha0 is ")
+    assert said[1:] == ["ValueError: cannot convert float NaN to integer", "ValueError: no"]
+    assert reason_of(MemoryError()) == "MemoryError: no message"
+
+
 def test_a_method_that_fails_leaves_the_others(tmp_path):
     result = compare(collapsed_data(), 2, rng=np.random.default_rng(0), methods=("em", "cavi"), draws=100)
     assert list(result.fits) == ["cavi"]
+    assert result.failures["em"].startswith("all ")
     assert "collapse" in result.failures["em"]
     entry = result.results.manifest["methods"]["em"]
     assert (entry["status"], entry["converged"]) == ("failed", None)

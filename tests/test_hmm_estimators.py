@@ -614,6 +614,7 @@ def test_bad_parameters_are_refused(change, message):
         (lambda: gaussian().fit(X, [20, 19]), "add up to 39; x has 40 rows"),
         (lambda: gaussian().score(X, [40, 0]), "lengths is"),
         (lambda: gaussian().score(X[:, :1]), "columns|features"),
+        (lambda: gaussian().fit(np.where(X[3] == X, np.nan, X)), "NaN: give allow_missing=True"),
         (lambda: GaussianHMM(3).fit(X[:2]), "n_samples >= n_components"),
         (lambda: gaussian().decode(X, algorithm="best"), "Unknown decoder 'best'"),
         (lambda: categorical().fit(-SYMBOLS), "whole number of at least 0"),

@@ -582,6 +582,12 @@ def test_simulated_sequences_follow_the_chain(rng):
     assert np.abs((counts[:, 1:] / n - A) / np.sqrt(A * (1 - A) / n)).max() < 4.5
     assert np.abs((np.array([x[z == k].mean() for k in range(2)]) - rates) / np.sqrt(rates / n[:, 0])).max() < 4.5
     assert fit.sample(7, rng)[0].shape == (7, 1)
+    for n in (-1, 1.5, [3, -1]):
+        with pytest.raises(ValueError, match="expected a number of points, or one for each sequence"):
+            fit.sample(n, rng)
+    for steps in (0, 1.5):
+        with pytest.raises(ValueError, match="expected a whole number of at least 1"):
+            fit.forecast(x, steps=steps)
 
 
 def test_the_likelihood_of_new_sequences_by_draws(rng):

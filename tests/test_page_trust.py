@@ -190,6 +190,9 @@ def test_without_energies_there_is_no_picture_of_them(sampled, monkeypatch):
     section = convergence(View(Results(sampled.manifest, metrics, sampled.data, sampled.trees)))
     assert len(drawn) == 1
     assert table(section, "Diagnostics")["Gibbs"]["E-BFMI by chain"].text == "–"
+    none = metrics[~metrics["metric"].isin(["divergences", "tree_depth_saturated"])]
+    section = convergence(View(Results(sampled.manifest, none, sampled.data, sampled.trees)))
+    assert {"E-BFMI by chain", "divergent transitions"}.isdisjoint(table(section, "Diagnostics")["Gibbs"])
 
 
 def test_panels_of_many_objectives_wrap():

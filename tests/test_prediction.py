@@ -370,7 +370,7 @@ def test_the_page_says_whether_the_model_or_a_method_fails(two_methods, monkeypa
             "cavi": (name, 0.016, 0.006),
             "exact": (name, 0.014, 0.006),
         },
-        "No statistic of 13 is extreme": {},
+        "Of 13 statistics none is extreme": {},
     }
     both = with_p(two_methods, em=(name, 0.0, 0.002), cavi=(name, 0.001, 0.002))
     assert "EM and CAVI fail in excess kurtosis[x0], and not all others do" in words(checks_section(View(both)))

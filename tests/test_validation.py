@@ -282,6 +282,7 @@ def test_chains_with_their_statistics_are_a_markov_chain(form, target, tmp_path,
         ({"tau": np.full(200, np.nan)}, "'tau' has 200 values that are NaN"),
         ({"tau": np.ones(100)}, "different numbers of chains and draws"),
         ({"tau": ["a"] * 200}, "'tau' holds no numbers"),
+        ({"tau": np.full(200, 1j)}, "'tau' holds complex numbers"),
         ({"log_q": np.zeros(199)}, r"log_q has shape \(199,\); expected one number for each of 1 x 200 draws"),
         ({"log_q": np.full(200, -np.inf)}, "a draw of q has a density above 0"),
         ({"tau": None, "log_q": np.zeros(200)}, "it has log_q and lacks tau"),
@@ -347,7 +348,13 @@ def test_an_improper_prior_has_no_evidence(rng):
     [
         ("x = 1\n1 / 0\n", 'File "model.py", line 2'),
         ("x = 1\n", "model.py defines no `model` and no `build()`"),
-        ("def build():\n    return 3\n", "defines a int as its model"),
+        ("def build():\n    return 3\n", "in model.py, what `build()` returns is of type int; expected"),
+        ("model = 3\n", "in model.py, `model` is of type int; expected"),
+        (
+            "def build(a):\n    pass\n",
+            "build in model.py cannot be called without arguments (missing a required argument: 'a')",
+        ),
+        ("x = (\n", "SyntaxError: '(' was never closed"),
         ("import sys\nsys.exit(3)\n", "SystemExit: 3"),
     ],
 )
@@ -387,7 +394,7 @@ def test_a_departure_that_the_limits_allow_is_not_said_to_agree(validation):
     manifest["faults"]["exact"] = fault
     view = ValidationView(replace(validation.results, manifest=manifest))
     said = right.right(view, "exact")
-    assert said.startswith(f"Nearly. A departure is certain: {sentence} It is small: all of its variables stay within")
+    assert said.startswith(f"Nearly. A departure is certain. {sentence} It is small: all of its variables stay within")
     assert "allow a median 0.5 sd away and intervals 0.8 to 1.25 times as wide" in said
     named, *claims = opening.uses(view, "exact")
     assert named.words == "✗ shifted, within limits"
@@ -400,11 +407,11 @@ def test_a_departure_that_the_limits_allow_is_not_said_to_agree(validation):
     table = table.query("method == 'exact'")
     assert set(table["state"]) == {"within limits"}
     (also,) = right.allowed_departures(view, ["laplace", "exact"])
-    assert also == f"A departure of Exact is certain, within the limits: {sentence}"
+    assert also == f"A departure of Exact is certain, though within the limits. {sentence}"
     assert view.word("nuts", "reference") == "reference"
     manifest["verdict"]["exact"]["tau"]["state"] = "cannot tell"
     assert view.word("exact", "agrees") == "agrees"
-    assert right.right(view, "exact").endswith(f"A departure, however small, is certain: {sentence}")
+    assert right.right(view, "exact").endswith(f"A departure, however small, is certain. {sentence}")
 
 
 def test_what_cannot_be_told_says_what_would_tell(validation):

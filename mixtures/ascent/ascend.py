@@ -205,8 +205,6 @@ def best_of(
     told_to_stop = len(runs.trace) < first and not np.all(runs.converged | runs.collapsed)
     go_on = None if told_to_stop else go_on
     more = [(run, ascent) for run, state in [*tight, *others] for ascent in reach(go_on, [state])]
-    if runs.collapsed.all() and not more:
-        raise CollapseError(f"all {R} starts ended in a collapse, the last: {runs.errors[-1]}") from runs.errors[-1]
     ends = runs.end.copy()
     if keep is not None and not told_to_stop and not runs.collapsed.all():
         ahead = np.argsort(-runs.end, kind="stable")[:keep]
@@ -220,6 +218,8 @@ def best_of(
         found.append(
             Ascent(runs.s[run], runs.bounds(run), bool(runs.converged[run]), {"passes": int(runs.passes[run])})
         )
+    if not found:
+        raise CollapseError(f"all {R} starts ended in a collapse, the last: {runs.errors[-1]}") from runs.errors[-1]
     best = max(found, key=lambda ascent: ascent.bound[-1])
     if not best.converged and best.info["passes"] >= max_iter:
         warnings.warn(f"no convergence in {max_iter} passes; raise max_iter or tol", ConvergenceWarning, stacklevel=4)

@@ -32,7 +32,8 @@ def load_script(path: Path) -> ModuleType:
     import cloudpickle
 
     if not path.is_file():
-        raise ValueError(f"there is no file {path}")
+        what = f"{path} is a folder; expected a Python file" if path.is_dir() else f"there is no file {path}"
+        raise ValueError(what)
     if path.suffix != ".py":
         raise ValueError(f"{path.name} is no Python file; expected a name that ends in .py")
     name = f"{NAME}{path.stem}"
@@ -65,11 +66,11 @@ def tried(function: Callable[[], Any]) -> Any:
 
 
 def show(error: BaseException, path: Path) -> None:
-    """Write the traceback of an error from the first line of the user's file on."""
+    """Write the traceback of an error from the first line of the user's file on, if it has one there."""
     frame = error.__traceback__
     while frame is not None and Path(frame.tb_frame.f_code.co_filename).resolve() != path.resolve():
         frame = frame.tb_next
-    traceback.print_exception(error.with_traceback(frame) if frame else error)
+    traceback.print_exception(error.with_traceback(frame))
 
 
 def function_of(module: ModuleType, name: str, does: str) -> Callable[..., Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from importlib import import_module
@@ -198,9 +200,30 @@ def load(path: Path) -> pm.Model:
 
     module = load_script(path)
     model, build = (getattr(module, name, None) for name in ("model", "build"))
+    found = "`model`"
     if model is None and callable(build):
-        model = tried(build)
+        check_without_arguments(build, path)
+        model, found = tried(build), "what `build()` returns"
+    elif model is None:
+        raise ValueError(f"{path} defines no `model` and no `build()`; expected {EXPECTED}")
     if not isinstance(model, pm.Model):
-        what = "no `model` and no `build()`" if model is None else f"a {type(model).__name__} as its model"
-        raise ValueError(f"{path} defines {what}; expected `model`, a pymc.Model, or `build()`, which returns one")
+        raise ValueError(f"in {path}, {found} is of type {type(model).__name__}; expected {EXPECTED}")
     return model
+
+
+EXPECTED = "`model`, a pymc.Model, or `build()`, which returns one"
+
+
+def check_without_arguments(build: Callable[..., Any], path: Path) -> None:
+    """Refuse a function that cannot be called without arguments.
+
+    Raises
+    ------
+    ValueError
+    """
+    try:
+        inspect.signature(build).bind()
+    except TypeError as error:
+        raise ValueError(
+            f"build in {path} cannot be called without arguments ({error}); expected build() or build(data=None)"
+        ) from error

@@ -225,7 +225,10 @@ def check_order(methods: Collection[str], reference: str, ordered: bool, start: 
         raise ValueError(f"sticky is {sticky}; expected a number of at least 0")
     if not ordered:
         if start != "free" or sticky:
-            raise ValueError("start and sticky are settings of sequences, and the rows are not given as such")
+            raise ValueError(
+                "start and sticky are settings of sequences, and the rows are not given as such: give sequences= (in the shell "
+                "--hmm or --sequence)"
+            )
         return
     asked = [*methods, *([] if reference == "auto" else [reference])]
     if start == "stationary" and (other := [method for method in asked if method in CONJUGATE]):

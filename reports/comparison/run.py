@@ -21,7 +21,7 @@ import numpy as np
 from mixtures import COVARIANCES, CollapseError, Dirichlet, Fit, datasets
 from mixtures.allocations.markov import Markov
 from mixtures.chunks import Chunked
-from mixtures.errors import FeatureError
+from mixtures.errors import FeatureError, reason_of
 from mixtures.model import Allocation, Family
 from mixtures.rows import as_rows
 from mixtures.seeds import Rng, generator
@@ -446,15 +446,12 @@ def _run(
                 fit = module.fit(x, family, allocation, rng=rng, **settings)
         except CollapseError as error:
             if isinstance(error, FeatureError):  # it says what to do
-                text = error.named(features)
+                entry["error"] = error.named(features)
             else:
-                text = f"{error}{f'; try {spec.remedy}' if spec.remedy else ''}"
-            entry["error"] = f"{type(error).__name__}: {text}"
+                entry["error"] = f"{error}{f'; try {spec.remedy}' if spec.remedy else ''}"
             entry["traceback"] = traceback.format_exc()
         except Exception as error:  # whatever a method raises, the others go on and the report shows it
-            entry["error"] = (
-                str(error) if type(error) is ValueError and str(error) else f"{type(error).__name__}: {error}"
-            )
+            entry["error"] = reason_of(error)
             entry["traceback"] = traceback.format_exc()
     entry["warnings"] = list(
         dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning | RuntimeWarning))

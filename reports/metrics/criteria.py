@@ -18,7 +18,7 @@ from scipy.special import gammaln
 from mixtures import COVARIANCES, Dirichlet, Draws, Fit
 from mixtures.allocations.markov import Markov
 from mixtures.datasets.dataset import counted
-from mixtures.errors import FeatureError
+from mixtures.errors import FeatureError, reason_of
 from mixtures.fit import Conjugate
 from mixtures.methods import cavi, em, exact, gibbs
 from mixtures.model import Allocation, Family, Theta
@@ -241,9 +241,8 @@ def tried(
         try:
             return work(candidate, setting, setting.rng(candidate, part))
         except Exception as error:  # whatever stops a candidate, the others go on and the report shows it
-            reason = f"{type(error).__name__}: {error}"
             of_part = (name for name in setting.criteria if CRITERIA[name].part == part)
-            return Found(missing=dict.fromkeys(of_part, reason), failed=True)
+            return Found(missing=dict.fromkeys(of_part, reason_of(error)), failed=True)
 
 
 def _em(candidate: Candidate, setting: Setting, rng: np.random.Generator) -> Found:
@@ -375,7 +374,7 @@ def _cross_validated(method: Any, name: str) -> Callable[[Candidate, Setting, np
                 text = f"without fold {number} of {len(setting.folds)}, {error.text}"
                 raise FeatureError(text, error.features) from error
             except ValueError as error:
-                raise type(error)(f"without fold {number} of {len(setting.folds)}, {error}") from error
+                raise type(error)(f"without fold {number} of {len(setting.folds)}, {reason_of(error)}") from error
             log_p[rows] = (to_boundary(fit, rest) if method is em else fit).log_predictive(own)
         if lost := int(np.isneginf(log_p).sum()):
             found.missing[name] = (

@@ -325,7 +325,13 @@ def correlation_tables(view: View, label: str) -> list[Table | Notice]:
         method, pair, error = row["method"], row["target"], row["value"]
         own = view.value(method, "correlation_reference", pair)
         rows.append(
-            [name_cell(view, method), Cell(pair), value(own, 2), value(own + error, 2), error_cell(error, row["se"])]
+            [
+                name_cell(view, method),
+                Cell(pair),
+                Cell(fixed(own, 2), own),
+                Cell(fixed(own + error, 2), own + error),
+                error_cell(error, row["se"]),
+            ]
         )
     floor = number(floors.max(), 2)
     if not rows:

@@ -16,7 +16,7 @@ from reports.page.glossary import TERMS
 from reports.page.links import Links
 from reports.page.sections import SECTIONS, SHARED_FROM
 from reports.page.view import View
-from reports.page.words import spoken
+from reports.page.words import moment, spoken
 
 if TYPE_CHECKING:
     from reports.comparison.results import Results
@@ -161,7 +161,13 @@ def _fill(template: str, view: Any, links: Links, css: str, js: str = "", **cont
     environment = Environment(
         loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"linked": links.html, "prose": links.prose, "plain": links.plain, "command": links.command}
+    environment.filters |= {
+        "linked": links.html,
+        "prose": links.prose,
+        "plain": links.plain,
+        "command": links.command,
+        "moment": moment,
+    }
     return environment.get_template(template).render(view=view, links=links, css=Markup(css), js=Markup(js), **context)
 
 

@@ -13,7 +13,7 @@ from reports.page.glossary_systems import OF_MODELS
 from reports.page.glossary_systems import OF_SYSTEMS as WORDS_OF_SYSTEMS
 from reports.page.numbers import percent
 from reports.page.term import Term
-from reports.page.words import listing, literal, short
+from reports.page.words import listing, literal, moment, short
 from reports.studies.calibration.study import Calibration
 from reports.studies.own.departures import FALSE_ALARMS, LEVEL
 from reports.studies.own.generative import LOG_JOINT, LOG_LIKELIHOOD
@@ -196,7 +196,7 @@ def setting(view: OwnView) -> Section:
             f"at most {percent(FALSE_ALARMS)} for an exact method: {percent(view.alpha)} for each of three checks",
         ),
         ("Seed", short(s.seed)),
-        ("Written", str(manifest["created"])),
+        ("Written", moment(str(manifest["created"]))),
         ("Machine", str(manifest["platform"])),
     ]
     section.blocks.append(Facts(facts))

@@ -6,7 +6,7 @@ from reports.page.blocks import Bullets, Cell, Code, Facts, Section, Table, know
 from reports.page.calibration_view import CalibrationView
 from reports.page.cells import share, time_cell
 from reports.page.opening import source_of, without_padding
-from reports.page.words import COMPLETE, listing, short, symbols
+from reports.page.words import COMPLETE, listing, moment, short, symbols
 
 
 def runs(view: CalibrationView) -> Section:
@@ -91,7 +91,7 @@ def setting(view: CalibrationView) -> Section:
                 ),
                 ("Ranks", f"among {s.draws} draws"),
                 ("Seed", short(s.seed)),
-                ("Written", str(manifest["created"])),
+                ("Written", moment(str(manifest["created"]))),
                 ("Machine", str(manifest["platform"])),
             ]
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from reports.page.blocks import Cell
-from reports.page.numbers import DASH, fixed, number, places, rhat, seconds, with_error
+from reports.page.numbers import DASH, fixed, khat, number, places, rhat, seconds, with_error
 from reports.page.view import View
 
 NO_ERROR = 5e-5
@@ -59,7 +59,7 @@ def share(x: float | None) -> Cell:
 
 def khat_cell(view: View, method: str) -> Cell:
     """Return the cell of a variational posterior's k-hat with its 90% interval over resamples of the ratios."""
-    khat, low, high = (view.value(method, metric, "all") for metric in ("khat", "khat_low", "khat_high"))
-    if math.isnan(khat):
+    found, low, high = (view.value(method, metric, "all") for metric in ("khat", "khat_low", "khat_high"))
+    if math.isnan(found):
         return Cell(DASH)
-    return Cell(fixed(khat, 2), khat, note="" if math.isnan(low) else f"{fixed(low, 2)} to {fixed(high, 2)}")
+    return Cell(khat(found), found, note="" if math.isnan(low) else f"{khat(low)} to {khat(high)}")

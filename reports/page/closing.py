@@ -69,6 +69,7 @@ def cost(view: View) -> Section:
     )
     words = {
         "import_s": "Importing",
+        "model_s": "Reading the model",
         "fits_s": "Fitting",
         "metrics_s": "Comparing",
         "total_s": "All of these",
@@ -109,9 +110,10 @@ def limits(view: View) -> Section:
     if any(m in view.points for m in view.trees):
         items.append("A point estimate has no uncertainty. Its missing intervals are missing, not zero.")
     if any(m in ADVI for m in view.trees):
+        ratios = "initial and of the transition probabilities" if view.ordered else "weights"
         coordinates = [words for kind, words in COORDINATES.items() if kind in view.kinds.values()]
         items.append(
-            "ADVI's posterior is Gaussian in the unconstrained coordinates of the model (log-ratios of the weights"
+            f"ADVI's posterior is Gaussian in the unconstrained coordinates of the model (log-ratios of the {ratios}"
             f"{''.join(f', {words}' for words in coordinates)}). In other coordinates it would differ from the posterior in "
             "other ways."
         )

@@ -170,17 +170,17 @@ def samplers(view: View) -> list:
             ]
         )
     head = ["method", "chains × draws", *columns.values(), "trees at the depth limit", "E-BFMI by chain"]
-    blocks: list = [
-        Table(
-            f"Diagnostics of the samplers{view.after_relabelling}; the last three columns apply to Hamiltonian samplers "
-            "alone. A tree at the depth limit ended before its trajectory turned: the draws are valid, but more correlated "
-            f"than they could be. An E-BFMI below {EBFMI} says that energies far from the mean are hardly reached",
-            head,
-            rows,
-            slug="samplers",
-        )
-    ]
     with_energy = [m for m in view.sampled if not math.isnan(view.value(m, "ebfmi_min"))]
+    of_paths = (
+        "; the last three columns apply to Hamiltonian samplers alone. A tree at the depth limit ended before its trajectory "
+        "turned: the draws are valid, but more correlated than they could be. An E-BFMI below "
+        f"{EBFMI} says that energies far from the mean are hardly reached"
+    )
+    if all(cell.text == DASH for row in rows for cell in row[-3:]):
+        head, rows, of_paths = head[:-3], [row[:-3] for row in rows], ""
+    blocks: list = [
+        Table(f"Diagnostics of the samplers{view.after_relabelling}{of_paths}", head, rows, slug="samplers"),
+    ]
     if with_energy:
         from reports.plots.energy import plot_energy
 

@@ -12,7 +12,7 @@ import pandas as pd
 from reports.metrics.quality import limit
 from reports.page.blocks import Cell, Facts, Figure, Notice, Section, Table, image
 from reports.page.cells import hundredths, name_cell
-from reports.page.numbers import DASH, number
+from reports.page.numbers import DASH, khat, number
 from reports.page.trust import no_fit
 from reports.page.view import View
 from reports.page.words import literal
@@ -146,8 +146,7 @@ def _state(view: View, method: str, target: str) -> str:
     if target == "exact":
         return TRUSTED
     if target == "importance":
-        khat = view.value(method, "khat")
-        return FAILED if khat > limit(view.draws(method)) else ""
+        return FAILED if view.value(method, "khat") > limit(view.draws(method)) else ""
     if target not in ESTIMATES:
         return ""
     return TRUSTED if view.methods[method]["converged"] and not contested(view) else FAILED
@@ -185,8 +184,8 @@ def _side_by_side(view: View, table: pd.DataFrame) -> Table:
 def _checks(view: View, method: str, target: str, state: str) -> Cell:
     """What is known of how far an estimate can be relied on."""
     if target == "importance":
-        khat = view.value(method, "khat")
-        words = "k-hat not defined" if math.isnan(khat) else f"k-hat {number(khat, 2)}"
+        found = view.value(method, "khat")
+        words = "k-hat not defined" if math.isnan(found) else f"k-hat {khat(found)}"
         return Cell(f"✗ {words}", tone="bad") if state == FAILED else Cell(words)
     if target == "exact":
         return Cell("none needed", tone="good")

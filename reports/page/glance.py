@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from reports.page.blocks import Cell, Table
 from reports.page.cells import error_cell, time_cell
-from reports.page.numbers import DASH, fixed, number
+from reports.page.numbers import DASH, fixed, khat
 from reports.page.view import View
 from reports.page.words import spoken
 from reports.plots import style
@@ -17,7 +17,7 @@ TONES = {"agrees": "good", "differs": "bad"}
 QUANTITIES: dict[str, tuple[str, Callable[[float, float], Cell]]] = {
     "train_log_density": ("log density", error_cell),
     "heldout_log_density": ("held out", error_cell),
-    "khat": ("k-hat", lambda x, se: Cell(number(x, 2), x)),
+    "khat": ("k-hat", lambda x, se: Cell(khat(x), x)),
     "rhat_max": ("R-hat", lambda x, se: Cell(DASH if math.isnan(x) else fixed(x, 3), x)),
     "ari": ("adjusted Rand", error_cell),
 }

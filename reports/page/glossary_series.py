@@ -10,7 +10,7 @@ SERIES = (
     Term(
         "hidden-markov",
         "hidden Markov model",
-        "A [[mixture|mixture]] whose rows follow each other in time: the state of a row, the cluster that it comes from, "
+        "A mixture whose rows follow each other in time: the state of a row, the cluster that it comes from, "
         "depends on that of the row before. Given its state a row is independent of all others.",
         "p(x, z) = π(z<sub>1</sub>) Π<sub>t</sub> A(z<sub>t−1</sub>, z<sub>t</sub>) Π<sub>t</sub> p(x<sub>t</sub> | "
         "z<sub>t</sub>)",

@@ -69,7 +69,8 @@ def pair_figure(view: View) -> list[Figure]:
     chosen, points = view.shown(names)
     trees = {m: quantities.as_tree(d) for m, d in chosen.items()}
     frames = quantities.frames(chosen, points, source)
-    picture = plot_joint(trees, points, frames, quantities.pair_regions(chosen, frames))
+    regions = quantities.pair_regions(chosen, frames)
+    picture = plot_joint(trees, points, quantities.around(regions, frames), regions)
     inner, outer = (percent(prob) for prob in quantities.REGION_PROBS)
     why = "those whose rank correlations differ most between methods, and then " if len(lost) else ""
     return [

@@ -86,6 +86,19 @@ def rhat(value: float | None) -> str:
     return fixed(value, 4 if abs(value - RHAT) < 5e-4 else 3)
 
 
+def khat(value: float | None) -> str:
+    """Write a Pareto k-hat to the hundredth.
+
+    Examples
+    --------
+    >>> khat(0.7512), khat(1.0713), khat(None)
+    ('0.75', '1.07', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return number(value)
+    return fixed(value, 2)
+
+
 def seconds(value: float | None) -> str:
     """Write a duration.
 

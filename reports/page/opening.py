@@ -15,7 +15,7 @@ from reports.page.blocks import Card, Cards, Cell, Code, Facts, Figure, Notice, 
 from reports.page.cells import name_cell
 from reports.page.numbers import DASH, percent
 from reports.page.view import View
-from reports.page.words import listing, literal, short, symbols
+from reports.page.words import listing, literal, moment, short, symbols
 
 POINT_LIMIT = 2000
 """Points drawn at most; of more, evenly spaced ones."""
@@ -249,7 +249,7 @@ def setting(view: View) -> Section:
                 ),
                 ("Where it comes from", prior_words(manifest)),
                 ("Seed", short(manifest["seed"])),
-                ("Written", str(manifest["created"])),
+                ("Written", moment(str(manifest["created"]))),
                 ("Machine", str(manifest["platform"])),
                 *(("JAX runs on", where) for where in [devices(view)] if where),
             ]

@@ -44,7 +44,8 @@ def figure(view: View, method: str, found: xr.Dataset) -> Figure:
     outside = int((np.abs(found["acf"].values) > LIMIT / np.sqrt(n)).sum())
     counts = [str(name) for name in found["feature"].values if view.kinds[str(name)] == "poisson"]
     drawn_evenly = " A count's probability is drawn evenly between those of less and of no more." if counts else ""
-    seen = f"{outside} of {found['acf'].size} autocorrelations are outside of it"
+    verb = "is" if outside < 2 else "are"
+    seen = f"{outside or 'none'} of the {found['acf'].size} autocorrelations {verb} outside it"
     time, xlabel = times(view.data["index"].values, len(view.lengths))
     return Figure(
         f"Forecast [[pseudo-residual|pseudo-residuals]] of {view.label(method)}: the normal quantile of the probability, given "

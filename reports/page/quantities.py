@@ -314,10 +314,40 @@ def pair_regions(
                 hdi_probs=np.array(held) / share,
             )
             found.setdefault((tree_safe(a), tree_safe(b)), {})[method] = xr.Dataset(
-                {"density": (("i", "j"), density), "across": ("i", across), "up": ("j", up), "level": ("prob", levels)},
+                {
+                    "density": (("i", "j"), np.pad(density, 1)),
+                    "across": ("i", edged(across)),
+                    "up": ("j", edged(up)),
+                    "level": ("prob", levels),
+                },
                 coords={"prob": held},
             )
     return found
+
+
+def edged(grid: np.ndarray) -> np.ndarray:
+    """Return an even grid with one more place at each end, where a density is 0 and the outline of a region closes."""
+    step = grid[1] - grid[0]
+    return np.array([grid[0] - step, *grid, grid[-1] + step])
+
+
+def around(
+    regions: Mapping[tuple[str, str], Mapping[str, xr.Dataset]], frames: Mapping[str, tuple[float, float]]
+) -> dict[str, tuple[float, float]]:
+    """Return the frames widened to hold the largest regions, at most by a quarter of their width to each side."""
+    widened = dict(frames)
+    for pair, own in regions.items():
+        for region in own.values():
+            inside = region["density"] >= region["level"].min()
+            for name, along, other in zip(pair, ("across", "up"), ("j", "i"), strict=True):
+                held = region[along].values[inside.any(other).values]
+                (low, high), (left, right) = frames[name], widened[name]
+                reach, rim = (high - low) / 4, (high - low) / 50
+                widened[name] = (
+                    float(min(left, max(held.min() - rim, low - reach))),
+                    float(max(right, min(held.max() + rim, high + reach))),
+                )
+    return widened
 
 
 def mean_normal(across: np.ndarray, up: np.ndarray, mu: np.ndarray, sigma: np.ndarray) -> np.ndarray:

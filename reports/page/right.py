@@ -8,7 +8,7 @@ from typing import Any
 from reports.comparison.verdict import CORRELATIONS, LIMITS, SEVERITY
 from reports.metrics.quality import usable
 from reports.page import answer
-from reports.page.numbers import number, with_error
+from reports.page.numbers import khat, with_error
 from reports.page.validation_view import WITHIN, ValidationView
 from reports.page.words import listing, literal
 
@@ -44,8 +44,9 @@ def right(view: ValidationView, method: str) -> str:
     states = {state: [c for c, said in judged.items() if said["state"] == state] for state in SEVERITY}
     against = literal(view.label(view.reference)) if view.reference else "a reference"
     if not view.trusted:
-        reason = view.manifest["reference"]["reason"]
-        return f"This cannot be told: there is no trusted reference ({literal(reason)})."
+        reason = literal(view.manifest["reference"]["reason"])
+        why = f"{against} {reason}" if view.reference else reason
+        return f"This cannot be told, as there is no trusted reference: {why}."
     if wrong := states["differs"]:
         same = f" It agrees in {listing([claim(c) for c in states['agrees']])}." if states["agrees"] else ""
         found = differences(judged, wrong)
@@ -55,7 +56,7 @@ def right(view: ValidationView, method: str) -> str:
         unreliable = view.methods[method]["converged"] is False
         why = f"it {answer.own_caveat(view.methods[method])}" if unreliable else "more draws would tell"
         found = departure(view, method)
-        certain = f" A departure, however small, is certain: {found}" if found else ""
+        certain = f" A departure, however small, is certain. {found}" if found else ""
         return f"This cannot be told for {differences(judged, open_)}: {why}.{rest}{certain}"
     nearest = max((said["checks"][0] for said in judged.values() if said["checks"]), key=answer.reach, default=None)
     near = f" Nearest to a limit: {answer.check_words(nearest)}." if nearest else ""
@@ -63,7 +64,7 @@ def right(view: ValidationView, method: str) -> str:
     whole, verb = ("all of its variables", "") if several else (literal(view.blocks[0]), "s")
     if found := departure(view, method):
         return (
-            f"Nearly. A departure is certain: {found} It is small: {whole} stay{verb} within the limits of the verdict, "
+            f"Nearly. A departure is certain. {found} It is small: {whole} stay{verb} within the limits of the verdict, "
             f"{allowed()}.{near}"
         )
     return f"Yes, as far as these draws show: {whole} agree{verb} with {against}.{near}"
@@ -84,7 +85,7 @@ def departure(view: ValidationView, method: str) -> str:
 def allowed_departures(view: ValidationView, methods: Sequence[str]) -> list[str]:
     """Return a sentence for each method that departs for certain and is allowed to."""
     return [
-        f"A departure of {literal(view.label(method))} is certain, within the limits: {departure(view, method)}"
+        f"A departure of {literal(view.label(method))} is certain, though within the limits. {departure(view, method)}"
         for method in methods
         if view.overall(method) == WITHIN
     ]
@@ -157,11 +158,11 @@ def weighting(view: ValidationView) -> list[str]:
     bad: list[str] = []
     tails: list[str] = []
     for method in view.trees:
-        if (khat := view.value(method, "khat")) != khat:
+        if (found := view.value(method, "khat")) != found:
             continue
         sizes = view.trees[method]["posterior"].sizes
-        words = f"{literal(view.label(method))} ([[khat|k-hat]] {number(khat, 2)})"
-        if usable(khat, sizes["chain"] * sizes["draw"]):
+        words = f"{literal(view.label(method))} ([[khat|k-hat]] {khat(found)})"
+        if usable(found, sizes["chain"] * sizes["draw"]):
             good.append(words)
         else:
             close = view.value(method, "divergence") + 2 * view.se(method, "divergence") < NEAR

@@ -254,9 +254,10 @@ def statistics_blocks(view: View) -> list:
         for name in values.index
     ]
     own = [name for name in DISCREPANCIES if name in set(drawn["statistic"])]
+    depend = "depends" if len(own) == 1 else "depend"
     beyond = (
-        f" Of {listing(own)}, which depend on the draw's parameters, the replicate's less the data's is drawn: the line is at "
-        "zero."
+        f" Of {listing(own)}, which {depend} on the draw's parameters, the replicate's less the data's is drawn: the line is "
+        "at zero."
         if own
         else ""
     )
@@ -334,7 +335,8 @@ def _failures(view: View, p: pd.DataFrame, se: pd.DataFrame) -> Notice:
     if (hardly := extreme.any(axis=1) & ~clear & ~shared).any():
         words.append(f"Extreme for some, but by no more than Monte Carlo error: {_in_short(list(p.index[hardly]))}.")
     if not words:
-        return Notice(f"No statistic of {len(p)} is extreme for any method.", tone="good")
+        few = "The only statistic is not" if len(p) == 1 else f"Of {len(p)} statistics none is"
+        return Notice(f"{few} extreme for any method.", tone="good")
     return Notice(" ".join(words), tone="warn")
 
 
@@ -353,8 +355,10 @@ def _in_short(names: Sequence[str]) -> str:
     return listing(said)
 
 
-def recovery(view: View) -> Section:
-    """Cluster recovery, where the truth is known."""
+def recovery(view: View) -> Section | None:
+    """Cluster recovery, or None where no classes are known."""
+    if not view.manifest["data"]["n_classes"]:
+        return None
     section = Section(
         "recovery",
         "Cluster recovery",
@@ -371,9 +375,6 @@ def recovery(view: View) -> Section:
     }
     if not view.trees:
         return no_fit(section)
-    if not view.has(*columns):
-        section.blocks.append(Notice("No true classes are known for these data, so recovery cannot be judged."))
-        return section
     rows = [
         [
             name_cell(view, m),

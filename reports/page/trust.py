@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from reports.page import quantities, uniformity
@@ -159,22 +158,27 @@ def references_table(view: View, label: str) -> Table:
         "wasserstein": "Wasserstein-1",
         "wasserstein_floor": "floor",
     }
-    of_mixtures = {"clusters": ("coclustering_error", "co-clustering"), "density": ("predictive_tv", "total variation")}
+    of_mixtures = {"clusters": "coclustering_error", "density": "predictive_tv"}
     measures = {block: list(columns) for block in view.blocks}
     beside_blocks = {
-        claim: pair for claim, pair in of_mixtures.items() if claim in view.claims and claim not in measures
+        claim: [own] for claim, own in of_mixtures.items() if claim in view.claims and claim not in measures
     }
-    measures |= {claim: [measure] for claim, (measure, _) in beside_blocks.items()}
-    columns |= dict(beside_blocks.values())
     rows = []
     for method in view.other_references:
-        for block, own in measures.items():
+        for block, own in (measures | beside_blocks).items():
             target = "data" if block in beside_blocks else block
-            values = {m: (view.value(method, m, target), view.se(method, m, target)) for m in own}
-            if not all(math.isnan(x) for x, _ in values.values()):
-                cells = (error_cell(*values.get(m, (math.nan, math.nan))) for m in columns)
-                rows.append([name_cell(view, method), Cell(block), *cells])
-    beside = ", in co-clustering and in the predictive density" if beside_blocks else ""
+            values = [error_cell(view.value(method, m, target), view.se(method, m, target)) for m in own]
+            if all(cell.text == DASH for cell in values):
+                continue
+            if beside_blocks:
+                dashes = [Cell(DASH)] * len(columns)
+                values = [*dashes, *values] if block in beside_blocks else [*values, Cell(DASH)]
+            rows.append([name_cell(view, method), Cell(block), *values])
+    if beside_blocks:
+        columns["beside"] = "co-clustering, total variation"
+    beside = (
+        ", in co-clustering and in the predictive density (total variation), the last column" if beside_blocks else ""
+    )
     return Table(
         f"The references against each other: how far from {label}, at the worst parameter of each block (shift and distance in "
         f"units of its IQR / 1.349){beside}. The floor is Wasserstein-1 between two halves of {label}. "

@@ -25,7 +25,7 @@ from reports.page.scores import statistics_blocks, tail_words
 from reports.page.trust import reference
 from reports.page.validation_view import ValidationView
 from reports.page.view import ADVI
-from reports.page.words import listing, literal, short
+from reports.page.words import listing, literal, moment, short
 from reports.validation.scales import safe
 
 OUTSIDE = 0.01
@@ -75,7 +75,7 @@ def setting(view: ValidationView) -> Section:
                 *([("What was done", literal("; ".join(model["notes"])))] if model["notes"] else []),
                 ("Digest of the data", str(data["digest"])),
                 ("Seed", short(manifest["seed"])),
-                ("Written", str(manifest["created"])),
+                ("Written", moment(str(manifest["created"]))),
                 ("Machine", str(manifest["platform"])),
             ]
         )

@@ -14,7 +14,7 @@ from reports.page import quantities
 from reports.page.glossary_systems import OF_MODELS, OF_SYSTEMS
 from reports.page.term import Term
 from reports.page.view import View
-from reports.page.words import listing
+from reports.page.words import listing, moment
 from reports.validation.scales import natural, on_scale, variable_of
 
 if TYPE_CHECKING:
@@ -222,10 +222,9 @@ class ValidationView(View):
         made = {self.label(m): facts["made"] for m, facts in self.methods.items() if "made" in facts}
         if not made:
             return ""
-        last = max(made.values()).replace("T", " ").removesuffix("+00:00")
         return (
             f"The draws of {listing(list(made))} were kept from an earlier run of the same model, data, seed and settings (the "
-            f"last of {last} UTC), and so were their times; --no-cache runs all anew."
+            f"last of {moment(max(made.values()))}), and so were their times; --no-cache runs all anew."
         )
 
     def lacking(self, method: str) -> list[str]:

@@ -11,6 +11,7 @@ from reports.comparison.verdict import NAMES, TITLES
 from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Notice, Section, Table, image
 from reports.page.build import write
 from reports.page.numbers import DASH, number, percent, with_error
+from reports.page.words import moment
 from reports.plots import style
 from reports.plots.verdicts import Panel, plot_power
 from reports.studies.verdicts import rates
@@ -253,7 +254,7 @@ def setting(view: View) -> Section:
                 ("Data sets", f"{view.study.seeds} of each problem"),
                 ("Draws of each side", f"{s.chains} × {s.draws}"),
                 ("Seed", str(s.seed)),
-                ("Written", str(manifest["created"])),
+                ("Written", moment(str(manifest["created"]))),
                 ("Machine", str(manifest["platform"])),
             ]
         ),

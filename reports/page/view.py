@@ -14,6 +14,7 @@ from mixtures.datasets.dataset import counted
 from reports.comparison.verdict import EVERY
 from reports.metrics import parameters
 from reports.page import quantities
+from reports.page.words import listing
 from reports.plots import style
 
 if TYPE_CHECKING:
@@ -179,9 +180,10 @@ class View:
     @property
     def objectives(self) -> str:
         """What is to be known of objectives that are drawn side by side."""
+        climbing = [self.label(m) for m in ("em", "map", "cavi") if m in self.trees]
+        rising = f"That of {listing(climbing)} never falls. " if climbing else ""
         return (
-            "That of EM, MAP-EM and CAVI never falls. Objectives of different methods measure different things: their levels "
-            "cannot be compared here."
+            f"{rising}Objectives of different methods measure different things: their levels cannot be compared here."
         )
 
     @property

@@ -58,6 +58,15 @@ def spoken(text: str, one: str, kept: Sequence[str] = ()) -> str:
     return re.sub(words, lambda m: m[1] or f"{one.capitalize() if m[2] == 'C' else one}{m[3]}", text)
 
 
+def moment(written: str) -> str:
+    """Return a time of a manifest as it is read; one that is not in ISO 8601 stays as it is.
+
+    >>> moment("2026-11-27T23:45:17+00:00"), moment("2026-11-27 23:45 UTC")
+    ('2026-11-27 23:45:17 UTC', '2026-11-27 23:45 UTC')
+    """
+    return re.sub(r"^([\d-]{10})T([\d:]+)\+00:00$", r"\1 \2 UTC", written)
+
+
 def listing(names: Sequence[str], word: str = "and") -> str:
     """Return names as words: `a`, `a and b`, `a, b and c`."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"

@@ -17,6 +17,10 @@ OTHERS = "os^Dv<>ph"
 """Of blocks that are not those of mixtures, one after the other; after the last it begins again."""
 
 
+LETTER = 0.013
+"""Of the axis' length that a letter takes, about."""
+
+
 @style.drawing()
 def plot_sensitivity(table: pd.DataFrame, limit: float) -> Figure:
     """Draw one mark a parameter, prior against likelihood sensitivity with one standard error, on logarithmic axes.
@@ -65,16 +69,12 @@ def plot_sensitivity(table: pd.DataFrame, limit: float) -> Figure:
         "strong prior / weak likelihood", (0.98, 0.02), xycoords="axes fraction", ha="right", va="bottom", **words
     )
     for row in shown.nlargest(1, "prior").to_dict("records"):
-        beside = row["prior"] < limit  # nothing lies to its right, and there is room as far as the limit and beyond
-        ax.annotate(
-            style.shortened(str(row["target"]), 34),
-            (row["prior"], row["likelihood"]),
-            xytext=(8, 0) if beside else (0, 7),
-            textcoords="offset points",
-            ha="left" if beside else "right",
-            va="center" if beside else "bottom",
-            size=8,
-        )
+        name = style.shortened(str(row["target"]), 34)
+        left, right = np.log(ax.get_xlim())
+        along = (np.log(row["prior"]) - left) / (right - left)
+        if along + LETTER * (len(name) + 2) < 1:  # else there is no room; nothing lies to its right
+            place = (row["prior"], row["likelihood"])
+            ax.annotate(name, place, xytext=(8, 0), textcoords="offset points", va="center", size=8)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda at, _: f"{at:g}"))

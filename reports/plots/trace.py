@@ -25,9 +25,11 @@ def plot_trace(tree: xr.DataTree) -> Figure:
             figure_kwargs={"figsize": (style.WIDTH, 0.4 + 1.6 * rows)},
         )
         figure = style.of_collection(collection)
-        for ax in figure.axes:
+        for place, ax in enumerate(figure.axes):
             ax.set_title(style.wrapped(style.shortened(ax.get_title("left"), 64), 34), fontsize=9)
-            ax.set_xlabel("draw")
+            lowest = place + columns >= number
+            ax.set_xlabel("draw" if lowest else "")
+            ax.tick_params(labelbottom=lowest)
             ax.locator_params(axis="y", nbins=4)
         for ax in figure.axes[::columns]:
             ax.set_ylabel("value")

@@ -56,7 +56,7 @@ class Fault(NamedTuple):
     kind : str
         "shift", "width", "correlations", "mean field", "sign", "prior", "jacobian" or "several".
     where : str
-        The parameter, or "" for all.
+        The parameter, or the variable with all of its parameters, or "" for all.
     sentence : str
     size : float
         Of a shift in posterior sds, of a width as the ratio of sds; else missing.
@@ -151,6 +151,7 @@ def find(target: Target, joined: Mapping[str, Joined], against: str, rng: np.ran
         return {}
     about: dict[str, Any] = {
         "scales": [scale for _, scale, size in _free(target) for _ in range(size)],
+        "variables": [name for name, _, size in _free(target) for _ in range(size)],
         "prior": None if target.flat_priors else cache(lambda: target.draw_prior(PRIOR_DRAWS, rng)),
         "log_jacobians": log_jacobians(target, reference.u.reshape(-1, target.size)),
     }
@@ -201,6 +202,7 @@ def likeliest(
     *,
     independent: tuple[bool, bool] = (True, True),
     scales: Sequence[str] | None = None,
+    variables: Sequence[str] | None = None,
     prior: Callable[[], np.ndarray] | None = None,
     log_jacobians: Mapping[str, np.ndarray] | None = None,
 ) -> Fault | None:
@@ -216,6 +218,8 @@ def likeliest(
     scales : sequence of P str, optional
         Of `reports.validation.target.Variable`: "as it is" where a value is a parameter that may have either sign, by default
         all, "log" where it is a logarithm.
+    variables : sequence of P str, optional
+        The variable that each value belongs to, by default one of its own.
     prior : callable, optional
         Gives draws (n, P) from the prior, if they are needed.
     log_jacobians : mapping of str to ndarray, shape (chain * draw,), optional
@@ -232,7 +236,7 @@ def likeliest(
     divergence = method.divergence(right)
     candidates = [
         *_shifts(method, right, names, scales),
-        *_widths(method, right, names),
+        *_widths(method, right, names, variables or names),
         *_lost(method, right, names),
         *_flipped(method, right, names, np.array([scale == "as it is" for scale in scales])),
         *_jacobian(other, log_jacobians or {}),
@@ -298,17 +302,18 @@ def _shifts(method: Moments, right: Moments, names: Sequence[str], scales: Seque
         yield Candidate("shift", name, Moments(mean, right.covariance), 1, sentence, size)
 
 
-def _widths(method: Moments, right: Moments, names: Sequence[str]) -> Iterator[Candidate]:
+def _widths(method: Moments, right: Moments, names: Sequence[str], variables: Sequence[str]) -> Iterator[Candidate]:
     ratios = method.sd / right.sd
     for j, name in enumerate(names):
         factors = np.ones(len(names))
         factors[j] = ratios[j]
         yield Candidate("width", name, right.scaled(factors), 1, _width(name, ratios[j]), ratios[j])
-    if len(names) > 1:
-        common = float(np.exp(np.log(ratios).mean()))
-        yield Candidate(
-            "width", "", right.scaled(np.full(len(names), common)), 1, _width("every parameter", common), common
-        )
+    inside = {name: np.array([one == name for one in variables]) for name in dict.fromkeys(variables)}
+    for name, own in (inside | {"": np.ones(len(names), dtype=bool)}).items():
+        if own.sum() > 1 and (not name or not own.all()):
+            common = float(np.exp(np.log(ratios[own]).mean()))
+            words = _width(name or "every parameter", common)
+            yield Candidate("width", name, right.scaled(np.where(own, common, 1.0)), 1, words, common)
 
 
 def _width(what: str, ratio: float) -> str:

@@ -23,7 +23,7 @@ REPLICATES, LARGEST = 200, 2_000_000
 # Data sets without infinite numbers, such as a prior with heavy tails may make, that are enough.
 FEWEST_SETS = 20
 
-# Values in order of which a correlation with the next says something.
+# Values in order of which an autocorrelation says something.
 FEWEST_IN_ORDER = 10
 
 PRIOR = "prior"
@@ -172,7 +172,7 @@ def statistics(sets: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if values.ndim == 2 and y.shape[1] >= FEWEST_IN_ORDER:
             z = y - y.mean(1, keepdims=True)
             with np.errstate(invalid="ignore", divide="ignore"):
-                found[f"correlation with the next[{name}]"] = (z[:, 1:] * z[:, :-1]).sum(1) / (z**2).sum(1)
+                found[f"autocorrelation, lag 1[{name}]"] = (z[:, 1:] * z[:, :-1]).sum(1) / (z**2).sum(1)
     return found
 
 

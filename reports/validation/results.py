@@ -229,12 +229,15 @@ def _ordered(key: str, variable: xr.DataArray, own: Variable) -> xr.DataArray:
 
 
 def _numbers(key: str, values: Any) -> np.ndarray:
+    if np.iscomplexobj(values):
+        raise ValueError(f"{key!r} holds complex numbers; expected an array of draws")
     try:
         a = np.asarray(values, dtype=float)
     except (TypeError, ValueError):
         raise ValueError(f"{key!r} holds no numbers; expected an array of draws") from None
     if np.isnan(a).any() or (np.isinf(a).any() and key != LOG_Q):
-        raise ValueError(f"{key!r} has {int((~np.isfinite(a)).sum())} values that are NaN or infinite")
+        bad = int((~np.isfinite(a)).sum())
+        raise ValueError(f"{key!r} has {bad} {'value that is' if bad == 1 else 'values that are'} NaN or infinite")
     return a
 
 
@@ -299,10 +302,8 @@ def _check_names(raw: Raw, target: Target, of_value: Mapping[str, str]) -> tuple
     ]
     if not any(of_value.get(key, key) in target.variables for key in raw.arrays):
         hint = "".join(f"; is {key!r} meant to be {found!r}?" for key, found in near)
-        raise ValueError(
-            f"it has none of the model's variables {', '.join(target.variables)}, but "
-            f"{', '.join(raw.arrays) or 'nothing'}{hint}"
-        )
+        others = f", but {', '.join(raw.arrays)}" if raw.arrays else ""
+        raise ValueError(f"it has none of the model's variables {', '.join(target.variables)}{others}{hint}")
     if near:
         hint = "; ".join(f"is {key!r} meant to be {found!r}?" for key, found in near)
         raise ValueError(f"the model has no {', '.join(map(repr, [key for key, _ in near]))}; {hint}")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from mixtures.errors import reason_of
 from mixtures.seeds import Rng, generator
 from reports.comparison import manifest as facts_of
 from reports.comparison.added import check_names
@@ -243,7 +244,7 @@ def run(
             imported = time.perf_counter() - began
             found = module.fit(target, rng=rng, **settings)
         except Exception as error:  # whatever a method raises, the others go on and the report shows it
-            entry["error"] = f"{type(error).__name__}: {error}"
+            entry["error"] = reason_of(error)
             entry["traceback"] = traceback.format_exc()
     entry["warnings"] = list(
         dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning | RuntimeWarning))

@@ -314,7 +314,16 @@ class HiddenMarkov(BaseEstimator, metaclass=ABCMeta):
     def _rows(self, X: Any, lengths: Any, *, reset: bool) -> Sequences:
         """The sequences in float64."""
         finite: bool | str = "allow-nan" if self.allow_missing else True
-        rows = validate_data(self, unmasked(X), dtype=[np.float64, np.float32], ensure_all_finite=finite, reset=reset)
+        try:
+            rows = validate_data(
+                self, unmasked(X), dtype=[np.float64, np.float32], ensure_all_finite=finite, reset=reset
+            )
+        except ValueError as error:
+            if not str(error).startswith("Input X contains NaN"):
+                raise
+            raise ValueError(
+                "Input X contains NaN: give allow_missing=True, which integrates over missing values"
+            ) from error
         return Sequences(rows.astype(np.float64, copy=False), lengths)
 
     def _begin(self, problem: Problem, compiled: Whole | None) -> tuple[Any, int]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from mixtures.errors import ConvergenceWarning
+from mixtures.errors import ConvergenceWarning, reason_of
 from reports.comparison.capacity import FIT, check_fits, check_workers
 from reports.comparison.manifest import describe_model
 from reports.comparison.results import ResultsError
@@ -249,7 +249,7 @@ def _outcomes(
         sample = POSTERIORS[method](problem, rng)
         found = ranks(problem, truth, sample, rng)
     except Exception as error:  # whatever a method raises, the others go on and the page counts it
-        return [{"failure": f"{type(error).__name__}: {error}"}] * len(truth)
+        return [{"failure": reason_of(error)}] * len(truth)
     about = {"converged": float(sample.converged), "ess": sample.ess, "lost": sample.lost}
     return [about | {"rank": rank} for rank in found]
 

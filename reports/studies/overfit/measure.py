@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mixtures import Fit
+from mixtures.errors import reason_of
 from mixtures.fit import Conjugate
 from mixtures.rows import Sequences
 from mixtures.sequences import SequenceFit
@@ -89,7 +90,7 @@ def _scores(cell: Cell, data: Replicate, outcome: Any) -> Iterator[tuple[str, di
     methods = ("cavi", "cavi-plugin") if cell.method == "cavi" else (cell.method,)
     if isinstance(outcome, Exception):
         for method in methods:
-            yield method, {"failure": f"{type(outcome).__name__}: {outcome}"}
+            yield method, {"failure": reason_of(outcome)}
         return
     if cell.truth.linear:
         yield from systems.scores(data, outcome, cell.method)

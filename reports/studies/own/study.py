@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixtures.errors import reason_of
 from reports.comparison.capacity import FIT, check_fits, check_workers
 from reports.comparison.results import ResultsError
 from reports.comparison.run import check_known
@@ -324,7 +325,7 @@ def said(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if not any(Path(f.filename).is_relative_to(folder) for folder in NOT_OWN)]
     place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}{place}"
+    return f"{reason_of(error).splitlines()[0]}{place}"
 
 
 NOT_OWN = (Path(__file__).parents[2], *{Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")})

@@ -25,6 +25,7 @@ import numpy as np
 from scipy import stats
 
 from mixtures import CollapseError, Fit
+from mixtures.errors import reason_of
 from mixtures.methods import em
 from reports.comparison.prepared import digest
 from reports.comparison.results import ResultsError
@@ -307,7 +308,7 @@ def replicates(setting: Setting, starts: int, candidate: Candidate, numbers: Seq
             xs = [fitted.sample(len(setting.x), of_data)[0] for of_data, *_ in sources]
             xs = [np.where(np.isnan(setting.x), np.nan, x) for x in xs]  # the test is of data with the same gaps
         except Exception as error:  # whatever stops a candidate, the others go on and the page says so
-            return [row | {"failure": f"{type(error).__name__}: {error}"} for row in common]
+            return [row | {"failure": reason_of(error)} for row in common]
         ends = [
             likelihoods(setting, which, xs, [rngs[1 + i] for rngs in sources], starts)
             for i, which in enumerate((candidate, more))
@@ -346,11 +347,9 @@ def likelihoods(
         )
     except Exception as error:  # one data set that has no model, or no distinct rows, must not stop its neighbours
         if len(xs) == 1:
-            return [f"{type(error).__name__}: {error}"]
+            return [reason_of(error)]
         return [likelihoods(setting, candidate, [x], [rng], starts)[0] for x, rng in zip(xs, rngs, strict=True)]
-    return [
-        f"CollapseError: {fit}" if isinstance(fit, CollapseError) else float(fit.info["log_likelihood"]) for fit in fits
-    ]
+    return [reason_of(fit) if isinstance(fit, CollapseError) else float(fit.info["log_likelihood"]) for fit in fits]
 
 
 def judge(candidate: Candidate, plan: Plan, table: pd.DataFrame) -> RatioTest:

@@ -573,7 +573,7 @@ def _failures(selection: Selection) -> Iterator[str]:
     for (structure, part), failures in groups.items():
         reason = re.split(", the last|;", failures[0]["reason"], maxsplit=1)[0]
         ks = _listed(sorted(failure["components"] for failure in failures))
-        ridge = part in ("em", "cv") and re.match("CollapseError|SingularError", reason)
+        ridge = part in ("em", "cv") and re.search("collapse|singular", failures[0]["reason"])
         yield (
             f"{f'{structure}: ' if several else ''}{PART_TITLES[part]} failed at K = {ks} ({reason}) and has no values there"
             f"{'; raise --restarts, or give EM a ridge with --reg-covar' if ridge else ''}."

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixtures import Fit
-from mixtures.errors import ConvergenceWarning
+from mixtures.errors import ConvergenceWarning, reason_of
 from mixtures.labels import align, sort_by_mean
 from mixtures.methods import exact, gibbs
 from reports.comparison import measure
@@ -251,7 +251,7 @@ def _outcomes(sides: Sides, case: Case) -> list[dict[str, Any]]:
         own, truth = sides.of(case)
         said, covered = verdict(own, truth, claims), sides.coverage(case, own)
     except Exception as error:  # whatever a method raises, the others go on and the page counts it
-        return [{"claim": claim, "failure": f"{type(error).__name__}: {error}"} for claim in claims]
+        return [{"claim": claim, "failure": reason_of(error)} for claim in claims]
     trusted = float(own.entry["trusted"])
     return [
         {"claim": claim, "coverage": covered.get(claim), "trusted": trusted, **_row(one)} for claim, one in said.items()
