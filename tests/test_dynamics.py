@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mixtures.dynamics import structure
+from mixtures.dynamics import states, structure
 from mixtures.engines import backwards, kalman
 from mixtures.engines.kalman import LOG_2PI, Data, System
 from mixtures.rows import Sequences
@@ -132,3 +132,22 @@ def test_sequences_are_smoothed_one_by_one():
 def test_misspelt_structures_are_offered_the_nearest(name):
     with pytest.raises(ValueError, match=f"did you mean '{name}'"):
         structure(name.replace("l-l", "_l").replace("th-t", "th_t"))
+
+
+def test_responses_and_forecasts_are_sums_of_powers_of_the_transition():
+    """C A^j, and C (A^h P A^h' + sum_(i < h) A^i Q A^i') C' + R for the h-th row to come, P the variance of the last state."""
+    rng = np.random.default_rng(0)
+    x, own = rng.standard_normal((9, 2)), a_system(rng, 2, 2)
+    theta = {
+        "transition": own.A, "emission": own.C, "state_covariance": own.Q, "observation_covariance": own.R,
+        "initial_mean": own.m0, "initial_covariance": own.P0,
+    }  # fmt: skip
+    A, C, Q, R = own.A, own.C, own.Q, own.R
+    powers = [np.linalg.matrix_power(A, j) for j in range(4)]
+    np.testing.assert_allclose(states.impulse_response(theta, 3), [C @ B for B in powers], atol=1e-12)
+    last = states.filter_(x, theta)
+    mean, spread = states.forecast(x, theta, 3)
+    for h in range(1, 4):
+        P = powers[h] @ last.covariance[-1] @ powers[h].T + sum(B @ Q @ B.T for B in powers[:h])
+        np.testing.assert_allclose(spread[0, h - 1], C @ P @ C.T + R, atol=1e-10)
+        np.testing.assert_allclose(mean[0, h - 1], C @ powers[h] @ last.mean[-1], atol=1e-10)

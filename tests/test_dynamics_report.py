@@ -8,7 +8,7 @@ from scipy.stats import gamma, norm
 from typer.testing import CliRunner
 
 from mixtures.datasets import load_series, simulate_linear
-from mixtures.dynamics import LinearDynamics, local_level
+from mixtures.dynamics import LinearDynamics, local_level, states
 from mixtures.rows import Sequences
 from reports.commands.parser import app
 from reports.page.agreement import forest
@@ -241,3 +241,14 @@ def test_the_page_speaks_of_systems_alone(compared):
     terms = set(re.findall(r'id="term-([\w-]+)"', html))
     assert {"innovations", "diffuse", "linear-system"} <= terms
     assert not terms & {"responsibilities", "mixture", "collapse"}
+
+
+def test_the_band_of_the_signal_has_the_variance_within_and_between_draws():
+    x, theta = Sequences(np.arange(9.0)[:, None], [9]), {k: np.stack([v, v]) for k, v in PUBLISHED.items()}
+    theta["state_covariance"] = np.array([[[0.01]], [[4.0]]])
+    theta["observation_covariance"] = np.array([[[1.0]], [[2.0]]])
+    model = local_level()
+    smooth = [states.smooth(x, {k: v[i] for k, v in theta.items()}, model.diffuse) for i in range(2)]
+    total = np.mean([one.spread[:, 0, 0] for one in smooth], axis=0)
+    total += (smooth[0].signal[:, 0] - smooth[1].signal[:, 0]) ** 2 / 4
+    np.testing.assert_allclose(identified.in_time(model, x, theta)["signal_sd"][:, 0] ** 2, total, rtol=1e-10)

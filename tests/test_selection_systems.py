@@ -61,6 +61,18 @@ def test_volumes_of_turns_and_logarithms_are_those_of_the_prior(H, rng):
     assert ratio.std() / np.sqrt(len(ratio)) < 0.2
 
 
+def test_the_density_of_the_vector_is_that_of_data_and_of_gamma_precisions():
+    """Of a structure the vector holds logarithms of precisions, whose density has the precision for a volume."""
+    x = Sequences(np.arange(12.0)[:, None] % 5, [12])
+    model = proper(local_level(), x).with_prior(x)
+    own, theta = Coordinates(model, x), prior_draws(model, 3, np.random.default_rng(0))
+    expected = [states.log_likelihood(x, {k: v[i] for k, v in theta.items()}).sum() for i in range(3)]
+    for part, name in ((model.moves, "state_covariance"), (model.observes, "observation_covariance")):
+        precision, prior = 1 / theta[name][:, 0, 0], part.prior_moments
+        expected += gamma.logpdf(precision, prior.n[0] / 2, scale=2 / prior.yy[0]) + np.log(precision)
+    np.testing.assert_allclose(own.log_density(own.vector(theta)), expected, rtol=1e-9)
+
+
 def test_weights_of_q_average_to_the_evidence_by_quadrature():
     """Two variances of a local level on a grid of their logarithms; q reaches the evidence from below."""
     x = Sequences(load_series("nile").data.x[:25] - 900, [25])

@@ -261,7 +261,7 @@ def truth(view: ValidationView) -> Section | None:
         rows.append([Cell(literal(target)), value(true[target]), *cells])
     caption = (
         "True values, and the probability of lower ones under each method. One below 0.01 or above 0.99 is where a right "
-        "posterior rarely has the truth; single data sets say little, many are for `mixtures calibrate`"
+        "posterior rarely has the truth; single data sets say little, many are for mixtures calibrate"
     )
     head = ["number", "truth", *(view.label(method) for method in methods)]
     lead = "Where the values that generated the data lie in each posterior."
