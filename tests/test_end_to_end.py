@@ -92,6 +92,8 @@ def test_the_page_of_the_saved_folder_is_the_same(result, tmp_path):
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert page == render(Results.load(folder))
     assert len(page) < 5_000_000
+    assert "metric from CAVI&#39;s posterior" in page
+    assert "it sets the direction and length of a step, not the distribution" in page
 
 
 def test_another_sampler_by_name():
@@ -99,7 +101,10 @@ def test_another_sampler_by_name():
     x = three_clusters(40, np.random.default_rng(2))[:, :1]
     options = {"draws": 200, "tune": 200, "chains": 1, "sampler": "nutpie"}
     result = compare(x, 1, rng=np.random.default_rng(0), methods=("cavi", "nuts"), **options)
-    assert "Verdict" in render(result.results)
+    page = render(result.results)
+    assert "Verdict" in page
+    assert "metric from the identity" in page
+    assert "it sets the direction and length of a step" not in page
     assert result.failures == {}
     shift = result.results.metrics.query("method == 'cavi' and metric == 'median_shift' and target == 'locations'")
     assert abs(shift["value"].item()) < 4.5 * shift["se"].item()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 METRIC = (
-    "NUTS has its metric from CAVI's posterior: it sets the direction and length of a step, not the distribution that is "
+    "The metric of NUTS starts from CAVI's posterior: it sets the direction and length of a step, not the distribution that is "
     "sampled, so CAVI is not judged by itself. Chains start independently, twice as wide as that posterior."
 )
 """What NUTS took from CAVI, and what not."""
