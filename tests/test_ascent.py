@@ -11,6 +11,7 @@ from mixtures import COVARIANCES, CollapseError, ConvergenceWarning, DiagonalGau
 from mixtures.ascent import climb
 from mixtures.ascent.climb import _gradient
 from mixtures.ascent.starts import starts, statistics
+from mixtures.datasets import load
 from mixtures.engines.passes import blur, noise, one_pass
 from mixtures.errors import SingularError
 from mixtures.methods import cavi, em
@@ -127,11 +128,34 @@ def test_guesses_that_lower_the_bound_are_not_kept(rng, monkeypatch):
     assert led_astray.bound[-1] == pytest.approx(plain.bound[-1], abs=1e-5)
 
 
+@pytest.mark.parametrize("told", [None, lambda runs: None])
+def test_moves_from_the_best_optimum_find_a_higher_one(told, monkeypatch):
+    """With the loop in Python, which tells, and the compiled one; the starts are the same."""
+    x = load("iris").x
+    family, allocation = COVARIANCES["full"].from_data(x, 5), Dirichlet.symmetric(5)
+    fit = partial(em.fit, x, family, allocation, restarts=3, callback=told)
+    moved = fit(rng=3)
+    monkeypatch.setattr("mixtures.ascent.candidates.move_on", lambda problem, runs, *_: runs)
+    plain = fit(rng=3)
+    assert moved.bound[-1] > plain.bound[-1] + 1
+    assert moved.converged
+    assert np.all(np.diff(moved.bound) >= -1e-9)
+    assert moved.info["reached"] == 1
+    assert moved.info["restarts"] == 3
+
+
+def test_no_move_is_tried_where_every_start_came_to_one_optimum(rng, monkeypatch):
+    x = three_clusters(60, rng, separation=9.0)
+    family, allocation = COVARIANCES["tied"].from_data(x, 3), Dirichlet.symmetric(3)
+    monkeypatch.setattr("mixtures.ascent.moves._moves", None)
+    assert em.fit(x, family, allocation, rng=0, restarts=4).info["reached"] == 4
+
+
 def test_only_the_runs_ahead_are_continued(rng):
     x = three_clusters(400, rng, separation=1.5)
     family, allocation = COVARIANCES["full"].from_data(x, 3), Dirichlet.symmetric(3)
-    every = em.fit(x, family, allocation, rng=np.random.default_rng(7), restarts=8)
-    kept = em.fit(x, family, allocation, rng=np.random.default_rng(7), restarts=8, keep=2)
+    every = em.fit(x, family, allocation, rng=np.random.default_rng(8), restarts=8)
+    kept = em.fit(x, family, allocation, rng=np.random.default_rng(8), restarts=8, keep=2)
     assert kept.info["restarts"] == 8
     assert kept.info["reached"] <= 2
     assert kept.bound[-1] == pytest.approx(every.bound[-1], abs=1e-4)

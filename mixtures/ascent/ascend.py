@@ -88,7 +88,8 @@ def ascend(
 ) -> tuple[Ascent, Pass]:
     """Climb from every start and keep the highest end.
 
-    A start is the best of eight short runs (`climb_from_best`), of fewer where a pass takes long.
+    A start is the best of eight short runs (`climb_from_best`), of fewer where a pass takes long; from the best optimum of all
+    starts, moves to a higher one are tried (`mixtures.ascent.moves`).
 
     Parameters
     ----------
@@ -170,7 +171,8 @@ def ascend(
         tell = (lambda runs, own: callback(runs)) if callback else None
         go_on = partial(go_on, method, x, weights, family, allocation, reg_covar=reg_covar, callback=tell, **limits)
     others = unfit(hard, s, each)
-    ascent = best_of(natural, pass_, s, n, tol, max_iter, accelerate, keep, callback, go_on, others, each, compiled)
+    more: dict[str, Any] = {"each": each, "compiled": compiled, "moves": allocation.independent}
+    ascent = best_of(natural, pass_, s, n, tol, max_iter, accelerate, keep, callback, go_on, others, **more)
     return ascent, pass_
 
 
@@ -193,6 +195,7 @@ def best_of(
     others: Iterable[tuple[int, np.ndarray]] = (),
     each: int = 1,
     compiled: Whole | None = None,
+    moves: bool = False,
 ) -> Ascent:
     """Climb from s (R ``each``, K, P), and go on from collapsed runs and ``others`` (start, state); see `ascend`."""
     R = len(s) // each
@@ -201,7 +204,7 @@ def best_of(
     def problem(runs: np.ndarray) -> tuple[Natural, Pass]:
         return natural, pass_
 
-    runs, tight = climb_from_best(problem, s, n, each, tol, first, accelerate, callback, compiled)
+    runs, tight = climb_from_best(problem, s, n, each, tol, first, accelerate, callback, compiled, moves)
     told_to_stop = len(runs.trace) < first and not np.all(runs.converged | runs.collapsed)
     go_on = None if told_to_stop else go_on
     more = [(run, ascent) for run, state in [*tight, *others] for ascent in reach(go_on, [state])]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mixtures.ascent.climb import NUMBERS, Callback, Natural, Problem, Runs, attempt, carry_on, climb
+from mixtures.ascent.moves import move_on
 from mixtures.ascent.starts import soften
 from mixtures.model import Family
 
@@ -105,13 +107,14 @@ def climb_from_best(
     accelerate: bool,
     callback: Callback = None,
     whole: Whole | None = None,
+    moves: bool = False,
 ) -> tuple[Runs, list[tuple[int, np.ndarray]]]:
     """`climb` from R starts, each the best of several candidates after ten passes, and the next best where that one collapses.
 
     Fewer passes do once every start has a candidate that has converged.
 
     Short runs find better optima than as many passes spent on more starts (Biernacki, Celeux & Govaert 2003, *CSDA*
-    41:561-575). A start has collapsed once all of its candidates have.
+    41:561-575). A start has collapsed once all of its candidates have. For ``moves`` see `mixtures.ascent.moves`.
 
     Parameters
     ----------
@@ -125,6 +128,8 @@ def climb_from_best(
         Called with the `Runs` of the R starts, each by the candidate ahead.
     whole : Whole, optional
         The same problem in one compiled call, which is used where there is no callback.
+    moves : bool
+        Whether the best run is moved on, where all starts are of one data set of independent points.
 
     Returns
     -------
@@ -163,6 +168,10 @@ def climb_from_best(
         runs = runs.put(going, rest)
         wanted = runs.collapsed
         tight = {int(run): runs.s[run] for run in np.flatnonzero(wanted)} | tight
+    if moves and not listener.stopped:
+        with suppress(StopIteration):
+            told = listener if callback else None
+            runs = move_on(problem, runs, s, float(n[0]), TRIAL, tol, max_iter, accelerate, whole, told)
     return runs, sorted(tight.items(), key=lambda start: start[0])
 
 

@@ -39,7 +39,7 @@ def ascend_many(
     engine: str = "auto",
     go_on: Callable[..., Ascent] | None = None,
 ) -> list[Ascent | CollapseError]:
-    """`mixtures.ascent.ascend.ascend` for G data sets of one shape; where every start collapsed, the error.
+    """`mixtures.ascent.ascend.ascend` for G data sets of one shape, without its moves; where every start collapsed, the error.
 
     Parameters
     ----------

@@ -373,7 +373,9 @@ class Mixture(Predictions):
             limits: dict[str, Any] = {"n": data.n, "tol": self.tol * unit / data.n, "max_iter": self.max_iter}
             limits |= {"accelerate": True, "callback": told}
             each = max(1, len(s) // self.n_init)
-            runs, tight = climb_from_best(lambda _: (natural, pass_), s, each=each, whole=compiled, **limits)
+            runs, tight = climb_from_best(
+                lambda _: (natural, pass_), s, each=each, whole=compiled, moves=allocation.independent, **limits
+            )
             states = [state for _, state in [*tight, *unfit(hard, s, each)]]
             more = self._rescued(task, states, self._method, X, weights, family, allocation, **limits)
             if runs.collapsed.all() and not more:
