@@ -17,6 +17,9 @@ from reports.metrics.systems import log_ratio
 from reports.validation.results import Joined
 from reports.validation.system import SystemTarget
 
+# Rows of a series whose Gibbs chains are never made longer; half as many are once, and so on.
+ROWS = 8000
+
 MODULES = {"em": "em", "map": "em", "cavi": "cavi", "gibbs": "gibbs"}
 
 
@@ -45,6 +48,7 @@ def fit(
     module = importlib.import_module(f"mixtures.dynamics.{MODULES[method]}")
     model, x, compiling = target.system, target.x, 0.0
     if method == "gibbs":
+        settings["doublings"] = affordable(settings["doublings"], len(x))
         settings |= {"draws": draws, "chains": chains} | ({} if tell is None else {"tell": tell})
     else:
         compiling = compiled(target, module)
@@ -60,6 +64,15 @@ def fit(
         return target.joined(found.posterior, found.kind, **facts)
     theta = {name: v.reshape(chains, draws, *v.shape[1:]) for name, v in found.parameters(chains * draws, rng).items()}
     return target.joined(theta, found.kind, log_ratio=log_ratio(model, found, theta), **facts)
+
+
+def affordable(doublings: int, rows: int) -> int:
+    """How often chains may be made twice as long: seldom for long series, of which every sweep takes longer.
+
+    >>> affordable(4, 100), affordable(4, 2000), affordable(4, 10**5)
+    (4, 2, 0)
+    """
+    return max(0, min(doublings, int(np.log2(ROWS / rows))))
 
 
 def compiled(target: SystemTarget, module: ModuleType) -> float:
