@@ -58,8 +58,6 @@ def calls(method: str, repeats: int) -> Iterator[Row]:
 
 def small_passes(method: str, repeats: int, here: Machine) -> Iterator[Row]:
     """A pass on few rows, where most of the time can be Python's around it; see `reports.bench.measure.passes`."""
-    from mixtures.engines import whole  # noqa: F401
-
     for cell in PASSES:
         posed = pose(points(cell), "full", cell.k)
         yield passes(posed, method, repeats, here.floor(cell, posed.family))._replace(quantity=SMALL_PASS)
