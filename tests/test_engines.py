@@ -1,5 +1,8 @@
 """The engines agree, and so do all the ways to bring the data: blocks, memory maps, weights, other number types."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from conftest import three_clusters
@@ -461,3 +464,16 @@ def test_noise_keeps_a_cluster_from_collapsing(rng):
     assert family.to_data(fit.parameters(1, rng)[1])["covariances"].min() == pytest.approx(1e-4, rel=1e-6)
     with pytest.raises(ValueError, match="reg_covar is -1"):
         em.fit(x, family, allocation, rng=rng, reg_covar=-1)
+
+
+def test_loading_of_loops_is_no_time_of_a_fit():
+    """In a process that has loaded none, the seconds of `compile` are those of loading, and a second fit has none."""
+    code = (
+        "import sys; import numpy as np; from mixtures import Dirichlet, Gaussian; from mixtures.methods import em\n"
+        "x = np.random.default_rng(0).standard_normal((50_000, 2)); model = Gaussian.from_data(x, 2), Dirichlet.symmetric(2)\n"
+        "fits = [em.fit(x, *model, rng=0, restarts=1, max_iter=3, engine='fused').seconds for _ in range(2)]\n"
+        "assert set(fits[0]) == {'compile', 'run'} and set(fits[1]) == {'run'}, fits\n"
+        "assert fits[0]['compile'] > 0.05 and 'numba' in sys.modules, fits"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

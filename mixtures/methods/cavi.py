@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from mixtures.ascent.ascend import Ascent, ascend
 from mixtures.ascent.many import ascend_many, one_by_one, sources
 from mixtures.ascent.online import as_ascent, learn
+from mixtures.engines import Clock
 from mixtures.engines.responsibilities import fold, log_sum, normalise_draws
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.fit import Conjugate, Fit
@@ -57,9 +57,9 @@ def fit(x: Rows, family: Family, allocation: Allocation, *, rng: Rng, **climb: A
     Fit
         Of kind "variational"; its bound is a lower bound on log p(x) around one labelling, in nats.
     """
-    began = time.perf_counter()
+    clock = Clock()
     ascent, _ = ascend(step, x, family, allocation, rng=rng, **climb)
-    return _result(ascent, family, allocation, time.perf_counter() - began)
+    return _result(ascent, family, allocation, clock.seconds())
 
 
 def fit_many(
@@ -76,11 +76,11 @@ def fit_many(
     """
     if not allocation.independent or any(family.missing for family in families):
         return one_by_one(fit, xs, families, allocation, sources(rng, len(xs)), **climb)
-    began = time.perf_counter()
+    clock = Clock()
     ascents = ascend_many(step, xs, families, allocation, rngs=sources(rng, len(xs)), **climb)
-    seconds = (time.perf_counter() - began) / max(1, len(xs))
+    each = {name: seconds / max(1, len(xs)) for name, seconds in clock.seconds().items()}
     return [
-        _result(ascent, family, allocation, seconds) if isinstance(ascent, Ascent) else ascent
+        _result(ascent, family, allocation, each) if isinstance(ascent, Ascent) else ascent
         for family, ascent in zip(families, ascents, strict=True)
     ]
 
@@ -100,13 +100,13 @@ def partial_fit(
     Arguments and result are those of `mixtures.methods.em.partial_fit`; ``total`` is the number of observations that the
     posterior counts.
     """
-    began = time.perf_counter()
+    clock = Clock()
     learned = previous.info["learned"] if previous else None
     learned = learn(step, learned, x, family, allocation, rng=rng, total=total, **learning)
-    return _result(as_ascent(learned, total), family, allocation, time.perf_counter() - began)
+    return _result(as_ascent(learned, total), family, allocation, clock.seconds())
 
 
-def _result(ascent: Ascent, family: Family, allocation: Allocation, seconds: float) -> Fit:
+def _result(ascent: Ascent, family: Family, allocation: Allocation, seconds: dict[str, float]) -> Fit:
     labels, points = allocation.split(ascent.s)
     return allocation.fits(
         method="cavi",
@@ -116,7 +116,7 @@ def _result(ascent: Ascent, family: Family, allocation: Allocation, seconds: flo
         posterior=Conjugate(allocation.posterior(labels), family.posterior(points)),
         bound=ascent.bound,
         converged=ascent.converged,
-        seconds={"run": seconds},
+        seconds=seconds,
         info=ascent.info,
     )
 

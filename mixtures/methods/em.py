@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from mixtures.ascent.centred import go_on
 from mixtures.ascent.many import ascend_many, one_by_one, sources
 from mixtures.ascent.online import as_ascent, learn
 from mixtures.ascent.whole import Whole
+from mixtures.engines import Clock
 from mixtures.engines.passes import Pass, entropy, log_base, one_pass
 from mixtures.engines.responsibilities import fold
 from mixtures.errors import CollapseError, SingularError
@@ -82,7 +82,7 @@ def fit(
         If every start ended with a cluster on too few points, where the likelihood has no maximum; a `SingularError` that
         names the features if these depend on each other.
     """
-    began = time.perf_counter()
+    clock = Clock()
     x = allocation.rows(as_rows(x))
     method = map_step if prior else step
     going = go_on if family.gaussian and allocation.independent and not prior and not family.missing else None
@@ -96,7 +96,7 @@ def fit(
         elif reg_covar:
             pass_ = _without_noise(x, family, allocation, **climb)
         _describe(ascent, pass_, family, allocation, log_base(x, as_weights(x, climb.get("weights")), family))
-    return _result(ascent, family, allocation, prior, time.perf_counter() - began)
+    return _result(ascent, family, allocation, prior, clock.seconds())
 
 
 def singular(x: Rows, family: Family, weights: np.ndarray | None = None) -> SingularError | None:
@@ -180,7 +180,7 @@ def fit_many(
         return one_by_one(
             fit, xs, families, allocation, sources(rng, len(xs)), prior=prior, reg_covar=reg_covar, **climb
         )
-    began = time.perf_counter()
+    clock = Clock()
     method = map_step if prior else step
     going = go_on if families and families[0].gaussian and not prior else None
     ascents = ascend_many(
@@ -189,7 +189,7 @@ def fit_many(
     for family, ascent in zip(families, ascents, strict=True):
         if isinstance(ascent, Ascent) and ascent.own:
             _describe(ascent, ascent.own.without_noise, family, allocation)
-    seconds = (time.perf_counter() - began) / max(1, len(xs))
+    each = {name: seconds / max(1, len(xs)) for name, seconds in clock.seconds().items()}
     if prior:  # its density was taken in the coordinates z
         jacobians = [family.log_jacobian(allocation.n_components) for family in families]
         ascents = [
@@ -197,7 +197,7 @@ def fit_many(
             for ascent, jacobian in zip(ascents, jacobians, strict=True)
         ]
     return [
-        _result(ascent, family, allocation, prior, seconds) if isinstance(ascent, Ascent) else ascent
+        _result(ascent, family, allocation, prior, each) if isinstance(ascent, Ascent) else ascent
         for family, ascent in zip(families, ascents, strict=True)
     ]
 
@@ -237,13 +237,13 @@ def partial_fit(
     Fit
         Without a bound, and never called converged; ``info["learned"]`` is what the next batch starts from.
     """
-    began = time.perf_counter()
+    clock = Clock()
     learned = previous.info["learned"] if previous else None
     learned = learn(map_step if prior else step, learned, x, family, allocation, rng=rng, total=total, **learning)
-    return _result(as_ascent(learned, total), family, allocation, prior, time.perf_counter() - began)
+    return _result(as_ascent(learned, total), family, allocation, prior, clock.seconds())
 
 
-def _result(ascent: Ascent, family: Family, allocation: Allocation, prior: bool, seconds: float) -> Fit:
+def _result(ascent: Ascent, family: Family, allocation: Allocation, prior: bool, seconds: dict[str, float]) -> Fit:
     s, info = ascent.s, ascent.info
     labels, points = allocation.split(s)
     if not prior and len(ascent.bound):
@@ -265,7 +265,7 @@ def _result(ascent: Ascent, family: Family, allocation: Allocation, prior: bool,
         posterior=Draws(pi[None, None], {name: value[None, None] for name, value in theta.items()}),
         bound=ascent.bound,
         converged=ascent.converged,
-        seconds={"run": seconds},
+        seconds=seconds,
         info=info,
     )
 

@@ -246,7 +246,7 @@ def distance_figure(view: View, table: pd.DataFrame, reference: str) -> list[Fig
     return [
         Figure(
             f"Distance from {label}, {some_of(shown, names)}, the furthest first. Grey lines: no difference; shaded: within "
-            f"the limits of the verdict. In the last panel grey bars are the floor.{f' {note}' if note else ''}{edge}",
+            f"the limits of the verdict. In the last panel grey bars are the floor{f', {note}' if note else '.'}{edge}",
             [image(plot_agreement(drawn, floor, {m: limit[:2] for m, limit in LIMITS.items()}), "")],
             alt=f"Median shift, width ratio, coverage and Wasserstein distance against {label}. "
             + "; ".join(furthest_words(view, m, drawn) for m in dict.fromkeys(drawn["method"])),
