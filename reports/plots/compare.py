@@ -36,6 +36,7 @@ def plot_compare(table: pd.DataFrame) -> Figure:
         ax = figure.axes[0]
         for tick, method in zip(ax.get_yticklabels(), table["method"], strict=True):
             tick.set_color(style.look(method).colour)
+        ax.locator_params(axis="x", nbins=5)
         ax.set(title="LOO", xlabel="elpd, difference from the best (nats)", ylim=(0.5, len(table) + 0.5))
         ax.tick_params(axis="y", length=0)
     return figure
