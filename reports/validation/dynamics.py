@@ -214,15 +214,7 @@ SMALL = 4
 def matrices(model: LinearDynamics) -> list[str]:
     """The matrices of a model, with a question mark for a free entry."""
     found = []
-    names = (
-        "transition",
-        "emission",
-        "state_covariance",
-        "observation_covariance",
-        "initial_mean",
-        "initial_covariance",
-    )
-    for letter, name in zip(("A", "C", "Q", "R", "m0", "P0"), names, strict=True):
+    for letter, name in zip(("A", "C", "Q", "R", "m0", "P0"), model.dims, strict=True):
         value = np.asarray(getattr(model, name))
         if name.startswith("initial") and model.diffuse.all():
             continue
