@@ -99,7 +99,7 @@ def _load(modules: Sequence[str]) -> None:
         for module in modules:
             importlib.import_module(module)
     for name in UNUSED:
-        # a placeholder of ArviZ's, which would load it when Matplotlib or SciPy asks whether an array is of its kind
+        # a lazy module of ArviZ, which would load it when Matplotlib or SciPy asks whether an array is of its kind
         if type(sys.modules.get(name, sys)) is not ModuleType:
             del sys.modules[name]
     gc.freeze()
