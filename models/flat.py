@@ -93,7 +93,7 @@ def by_jax(inputs: Sequence[Variable], outputs: Sequence[Variable]) -> Callable:
 
     PyTensor translates the graph when JAX first traces it: a constant is then part of the trace, whereas before it each shape
     of constant has a kernel of its own to compile. But where a constant is a mask, as of values that PyMC imputes, it has to be
-    known before: the shapes depend on it.
+    known before, since the shapes depend on it; and so have others that are part of a shape, such as widths of padding.
 
     PyMC's module for JAX is loaded here: it asks XLA for many host devices, so that chains and restarts can run in parallel.
     XLA heeds that only if it has not started yet; `parallel` copes with either.
@@ -107,7 +107,16 @@ def by_jax(inputs: Sequence[Variable], outputs: Sequence[Variable]) -> Callable:
     if any(isinstance(v, TensorConstant) and v.type.dtype == "bool" and v.type.ndim for v in ancestors(outputs)):
         function = translated()
         return jax.jit(lambda *values: function(*values))
-    return jax.jit(lambda *values: translated()(*values))
+
+    def traced(*values: Any) -> Any:
+        try:
+            return translated()(*values)
+        except (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError):
+            with jax.ensure_compile_time_eval():
+                function = translated()
+            return function(*values)
+
+    return jax.jit(traced)
 
 
 def can_run_in_parallel(n: int) -> bool:

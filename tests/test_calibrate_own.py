@@ -147,6 +147,17 @@ def test_what_is_no_model_is_refused():
     assert "expected a pm.Model" in refused(lambda: 3)
 
 
+def test_data_that_cannot_be_drawn_are_told_in_one_line(generative, monkeypatch):
+    def extreme(*_, **__):
+        raise ValueError("lam value too large\nApply node that caused the error")
+
+    monkeypatch.setattr(pm, "draw", extreme)
+    with pytest.raises(
+        ValueError, match=r"^data cannot be drawn from the prior \(lam value too large\): .*narrower priors$"
+    ):
+        generative.draw(5, 0)
+
+
 # What is ranked.
 
 
@@ -555,6 +566,32 @@ def test_a_factor_of_two_is_named(reference):
     assert "its variance 0.50 times, about half, as a factor of 2" in whole.sentence
     other = likeliest(right + np.log([0.7, 1, 1, 1]), right, names, scales=scales)
     assert "0.70 times that of the reference" in other.sentence
+
+
+@pytest.mark.parametrize(
+    ("power", "words"),
+    [(-1, "a variance is of a precision"), (-0.5, "an sd is of a precision"), (2, "a variance is of an sd")],
+)
+def test_a_parameter_taken_for_a_power_of_it_is_named(power, words, reference):
+    _, right, _ = reference
+    found = likeliest(right * [power, 1, 1, 1], right, ["tau", "a", "b", "c"], scales=["log", *["as it is"] * 3])
+    assert (found.kind, found.where) == ("power", "tau")
+    assert words in found.sentence
+    assert found.explained > 0.99
+
+
+def test_draws_that_do_not_vary_are_told(reference):
+    """Those of a point, such as a mode: all of them, and one parameter of several."""
+    _, right, _ = reference
+    names = ["tau", "a", "b", "c"]
+    for draws, words in (
+        (np.repeat(right[:, :1], 4000, axis=1), "All draws are one point: nothing varies."),
+        (right * [1, 0, 1, 1], "a does not vary: all draws have one value."),
+        (right * [1, 0, 1, 0], "a and 1 more do not vary: all draws have one value."),
+    ):
+        found = likeliest(draws, right, names)
+        assert found.sentence.startswith(words)
+        assert found.facts["divergence"] is None
 
 
 def test_several_faults_are_not_called_one(reference, rng):

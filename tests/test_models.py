@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 import pytest
 import xarray as xr
 
@@ -29,7 +30,7 @@ from mixtures.methods import cavi, exact
 from mixtures.sequences import SequenceFit
 from models import beginnings, cache, joint, vi
 from models.families import twin
-from models.flat import flatten
+from models.flat import by_jax, flatten
 from models.loops import Loops
 from models.methods import advi, nuts
 
@@ -264,6 +265,13 @@ def test_constraining_undoes_unconstraining(centred, covariance, rng):
 def fit_of(family, allocation, weights, theta):
     posterior = Draws(weights[None], {name: a[None] for name, a in theta.items()})
     return Fit("any", "mcmc", family, allocation, posterior, np.empty(0), True, {})
+
+
+def test_constants_that_shapes_depend_on_are_known_before_jax_traces():
+    """As of the padding with which PyMC makes a matrix of correlations."""
+    x = pt.vector("x", shape=(2,))
+    padded = by_jax([x], [pt.pad(x[None], [[1, 0], [0, 1]])])
+    np.testing.assert_array_equal(padded(np.array([3.0, 4.0]))[0], [[0, 0, 0], [3, 4, 0]])
 
 
 def test_pymc_computes_the_log_likelihood_per_observation(rng):

@@ -135,6 +135,11 @@ def test_a_row_without_any_value_has_equal_weights_and_is_drawn_with_the_others(
     assert top == pytest.approx(max(pointwise.attrs["good_k"], float(pointwise["pareto_k"][1])) + 0.1)
 
 
+def test_the_sum_over_one_point_has_no_error():
+    assert np.isnan(prediction.error_of_sum(np.ones(1)))
+    assert prediction.error_of_sum(np.array([0.0, 2.0])) == pytest.approx(2)
+
+
 def test_the_monte_carlo_error_is_the_spread_over_replications(rng):
     x, fit = one_gaussian(rng)
     found = [

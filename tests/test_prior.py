@@ -51,6 +51,15 @@ def test_sensitivities_are_those_of_arviz(rng):
     assert found[0] > 5 * found[1]
 
 
+def test_powers_of_a_constant_density_change_nothing(rng):
+    """As of uniform priors; and a density whose largest values are equal has no tail to smooth."""
+    values = {"a": rng.standard_normal((4, 300))}
+    assert prior.sensitivity(values, np.full((4, 300), 0.3)) == [0]
+    rows = prior.power_scaled("nuts", values, {"prior": np.zeros((4, 300))})
+    assert [(row.metric, row.value, row.se) for row in rows] == [("prior_sensitivity", 0, 0)]
+    assert 0 < prior.sensitivity(values, np.minimum(values["a"] + 1, 0))[0] < np.inf
+
+
 def test_names_of_clusters_do_not_matter_to_what_is_scaled(rng):
     """Draws relabelled at random and relabelled back have the same sensitivities."""
     x = np.repeat([0.0, 9.0], 10)[:, None] + rng.standard_normal((20, 1))

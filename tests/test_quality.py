@@ -73,6 +73,11 @@ def test_khat_needs_a_tail_and_the_limit_depends_on_the_draws(rng):
     log_weights, khat = quality.smoothed(ratios[1:])
     assert np.isnan(khat)
     assert np.exp(log_weights).sum() == pytest.approx(1)
+    far_off = 2000 * rng.standard_normal(4000)  # one weight, as large as all others together
+    log_weights, khat = quality.smoothed(far_off)
+    assert khat == np.inf
+    assert np.exp(log_weights).sum() == pytest.approx(1)
+    assert quality.khat_interval("mine", far_off, rng) == []
     assert quality.usable(0.69, 4000)
     assert not quality.usable(0.71, 10**6)
     assert not quality.usable(0.55, 100)

@@ -1,16 +1,19 @@
 """Results of one's own against any PyMC model: what may join, what is said of it, and what is refused."""
 
 import logging
+import sys
 from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 import pytest
 import xarray as xr
+from pytensor.compile.ops import wrap_py
 from scipy import stats
 from typer.testing import CliRunner
 
@@ -24,8 +27,8 @@ from reports.page.validation_view import ValidationView
 from reports.validation import predictive
 from reports.validation.evidence import evidence
 from reports.validation.methods import laplace
-from reports.validation.results import as_result
-from reports.validation.target import Target
+from reports.validation.results import as_result, check_form
+from reports.validation.target import Target, _marginalised
 
 
 def regression():
@@ -211,7 +214,7 @@ def test_full_rank_advi_has_the_correlation_and_a_second_sampler_agrees():
 
 
 STORED = ["npz", "zarr", "zarr-dataset", "netcdf", "netcdf-dataset"]
-FORMS = ["mapping", "dataset", "tree", *STORED, "unconstrained", "marked", "passed-over"]
+FORMS = ["mapping", "dataset", "tree", "sample", *STORED, "unconstrained", "marked", "passed-over"]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -228,6 +231,7 @@ def test_a_result_may_come_in_any_form(form, target, tmp_path, rng):
         "mapping": values | {"log_q": log_q},
         "dataset": dataset,
         "tree": tree,
+        "sample": dataset.rename(draw="sample").transpose(..., "sample"),
         "passed-over": values | {"log_q": log_q, "quite another": np.ones((7, 3)), "y": np.zeros((400, 8))},
         "unconstrained": {"b": values["b"], "tau_log__": np.log(values["tau"]), "log_q": by_u},
         "marked": {"b": values["b"], "tau": np.log(values["tau"]), "log_q": by_u, "scale": "unconstrained"},
@@ -247,7 +251,7 @@ def test_a_result_may_come_in_any_form(form, target, tmp_path, rng):
     assert joined.ignored == (("quite another",) if form == "passed-over" else ())
 
 
-@pytest.mark.parametrize("form", ["tree", "zarr", "netcdf"])
+@pytest.mark.parametrize("form", ["tree", "stacked", "zarr", "netcdf"])
 def test_chains_with_their_statistics_are_a_markov_chain(form, target, tmp_path, rng):
     values = {name: v.reshape(4, 100, *v.shape[1:]) for name, v in exact(400, rng).items()}
     tree = xr.DataTree.from_dict(
@@ -263,8 +267,10 @@ def test_chains_with_their_statistics_are_a_markov_chain(form, target, tmp_path,
         tree.to_zarr(path, consolidated=False)
     elif form == "netcdf":
         tree.to_netcdf(path, engine="h5netcdf")
-    joined = as_result("mine", tree if form == "tree" else path, target, rng=rng)
-    assert (joined.kind, joined.shape, list(joined.stats)) == ("mcmc", (4, 100), ["diverging"])
+    given = {"tree": tree, "stacked": tree["posterior"].to_dataset().stack(sample=("chain", "draw"))}.get(form, path)
+    joined = as_result("mine", given, target, rng=rng)
+    assert (joined.kind, joined.shape) == ("mcmc", (4, 100))
+    assert list(joined.stats) == ([] if form == "stacked" else ["diverging"])
     np.testing.assert_allclose(joined.values["b"], values["b"])
 
 
@@ -300,6 +306,44 @@ def test_what_does_not_fit_the_model_is_refused_in_one_line(change, message, tar
 
 
 @pytest.mark.robustness("errors")
+def test_draws_that_break_a_constraint_are_refused(rng):
+    """Shares that do not add up to 1 are others after the way to the unconstrained scale and back."""
+    shares = rng.dirichlet(np.ones(3), (1, 200))
+    check_form({"p": np.round(shares, 3)}, {"p": shares})
+    with pytest.raises(
+        ValueError, match=r"\d+ values of 'p' break the constraint of its prior: 0\.\d+, say, would have to be"
+    ):
+        check_form({"p": 0.9 * shares}, {"p": shares})
+
+
+@pytest.mark.robustness("errors")
+def test_discrete_variables_are_summed_out_where_pymc_extras_can(monkeypatch):
+    with pm.Model() as discrete:
+        a, z = pm.Normal("a"), pm.Bernoulli("z", 0.5)
+        pm.Normal("y", a + z, 1, observed=1.0)
+    with pm.Model() as summed:
+        a = pm.Normal("a")
+        pm.Mixture("y", [0.5, 0.5], [pm.Normal.dist(a, 1), pm.Normal.dist(a + 1, 1)], observed=1.0)
+
+    def cannot(*_):
+        raise NotImplementedError("no rule")
+
+    extras = ModuleType("pymc_extras")
+    monkeypatch.setitem(sys.modules, "pymc_extras", extras)
+    with pytest.raises(
+        ValueError, match="pymc-extras is installed and does not load beside this PyTensor: cannot import"
+    ):
+        Target.of(discrete)
+    extras.marginalize = cannot
+    with pytest.raises(
+        ValueError, match=r"pymc_extras.marginalize cannot sum out \(no rule\); sum it out of the likelihood"
+    ):
+        Target.of(discrete)
+    extras.marginalize = lambda model, names: {(discrete, "z"): summed}[model, *names]
+    assert _marginalised(discrete) == (summed, ("'z' summed out by pymc_extras.marginalize",))
+
+
+@pytest.mark.robustness("errors")
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
@@ -307,6 +351,7 @@ def test_what_does_not_fit_the_model_is_refused_in_one_line(change, message, tar
         ("observed", "no free variables"),
         ("minibatch", "'y' is observed in minibatches"),
         ("nan", r"log density is -inf where PyMC starts \(y -inf\)"),
+        ("foreign", "JAX cannot compile the model .*Op.*; write this part with operations of pytensor.tensor"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:PyTensor could not link to a BLAS")
@@ -321,6 +366,8 @@ def test_models_that_cannot_be_sampled_are_refused_in_one_line(kind, message):
             a = pm.Normal("a")
             if kind == "nan":
                 pm.HalfNormal("y", pm.math.exp(a), observed=-1.0)
+            elif kind == "foreign":
+                pm.Normal("y", wrap_py(itypes=[pt.dscalar], otypes=[pt.dscalar])(np.square)(a), 1, observed=1.0)
             else:
                 pm.Normal("y", a, 1, observed=pm.Minibatch(np.arange(10.0), batch_size=2), total_size=10)
     with pytest.raises(ValueError, match=message) as caught:
@@ -488,6 +535,32 @@ def test_what_pymc_cannot_draw_has_no_predictive_check(rng):
     assert reason.startswith("PyMC cannot draw from an observed variable")
 
 
+def test_what_cannot_be_drawn_from_extreme_draws_is_left_out_alone(target, rng, monkeypatch):
+    """A wide prior under an exponential gives rates that no generator of counts takes; other draws have their checks."""
+
+    def replicate(draws, target, rng):
+        if "" in draws:
+            raise ValueError("lam value too large\nApply node that caused the error")
+        return {source: {"y": rng.standard_normal((200, 8))} for source in draws}
+
+    monkeypatch.setattr(predictive, "replicate", replicate)
+    joined = as_result("mine", exact(200, rng), target, rng=rng)
+    observed = xr.Dataset({"y": ("n", np.zeros(8))})
+    found, prior, reason = predictive.checks({"mine": joined}, observed, target, rng)
+    assert (list(found), prior) == (["mine"], [])
+    assert reason == "data cannot be drawn given draws from the prior (lam value too large)"
+
+
+def test_second_derivatives_are_differences_where_jax_has_none(target, rng, monkeypatch):
+    def fails(_):
+        raise TypeError("select cases must have the same shapes")
+
+    monkeypatch.setattr("jax.hessian", fails)
+    A = np.array([[2.0, 0.5, 0], [0.5, 1, 0.3], [0, 0.3, 4]])
+    hessian = laplace._hessian(target, lambda v: (v @ A @ v / 2, A @ v), target.start)
+    np.testing.assert_allclose(hessian(rng.standard_normal(3)), A, rtol=1e-8, atol=1e-8)
+
+
 def test_what_is_compiled_is_kept_where_it_is_wanted(own_cache, monkeypatch):
     import jax
 
@@ -519,10 +592,14 @@ def test_a_model_has_its_graph_where_graphviz_and_pymc_can_draw_it(monkeypatch):
     def cannot(_):
         raise NotImplementedError
 
+    def extreme(_):
+        raise np.linalg.LinAlgError("Matrix is not positive definite")
+
     drawn = SimpleNamespace(pipe=lambda format: f"<{format}/>".encode())
     for which, draw, expected in (
         ("dot", lambda _: drawn, "<svg/>"),
         ("dot", cannot, None),
+        ("dot", extreme, None),
         (None, lambda _: drawn, None),
     ):
         monkeypatch.setattr("shutil.which", {"dot": which}.get)

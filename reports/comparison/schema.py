@@ -241,12 +241,12 @@ class ValidatedMethod(Method):
 class Fault(TypedDict):
     """The likeliest fault of a method; see `reports.validation.faults`."""
 
-    kind: Literal["shift", "width", "correlations", "mean field", "sign", "prior", "jacobian", "several"]
+    kind: Literal["shift", "width", "correlations", "mean field", "sign", "power", "prior", "jacobian", "several"]
     where: str
     sentence: str
     size: float | None
-    divergence: float
-    left: float
+    divergence: float | None
+    left: float | None
 
 
 class PriorCheck(TypedDict):

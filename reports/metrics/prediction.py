@@ -97,7 +97,7 @@ def psis(method: str, log_likelihood: np.ndarray, posterior: xr.Dataset) -> tupl
         {"elpd": ("obs", elpd), "pareto_k": ("obs", pareto_k)}, attrs={"p": p, "n_samples": S, "good_k": good_k}
     )
     rows = [
-        Row(method, "elpd_loo", "data", elpd.sum(), np.sqrt(elpd.size) * elpd.std(ddof=1)),
+        Row(method, "elpd_loo", "data", elpd.sum(), error_of_sum(elpd)),
         Row(method, "p_loo", "data", p),
         Row(method, "elpd_loo_mcse", "data", _monte_carlo(log_weights, log_likelihood)),
         Row(method, "loo_khat_bad", "data", float((pareto_k > good_k).sum())),
@@ -134,17 +134,23 @@ def approximate_leave_one_out(
 
     # ArviZ's function takes log likelihoods, whose importance weights are their inverses: hence the sign.
     log_weights, pareto_k = array_stats.psislw((log_likelihood - log_ratios[:, None]).T)
+    pareto_k = np.where(np.isnan(pareto_k), np.inf, pareto_k)  # of weights that are zero to rounding but for one
     log_weights, good_k = log_weights.T, quality.limit(len(log_ratios))
     elpd = weighted(log_weights, log_likelihood)
     p = float((weighted(quality.smoothed(log_ratios)[0][:, None], log_likelihood) - elpd).sum())
     rows = [
-        Row(method, "elpd_loo_approximate", "data", elpd.sum(), np.sqrt(elpd.size) * elpd.std(ddof=1)),
+        Row(method, "elpd_loo_approximate", "data", elpd.sum(), error_of_sum(elpd)),
         Row(method, "p_loo_approximate", "data", p),
         Row(method, "elpd_loo_mcse_approximate", "data", _monte_carlo(log_weights, log_likelihood[None])),
         Row(method, "loo_khat_bad_approximate", "data", float((pareto_k > good_k).sum())),
     ]
     attrs = {"p": p, "n_samples": len(log_ratios), "good_k": good_k}
     return rows, xr.Dataset({"elpd": ("obs", elpd), "pareto_k": ("obs", pareto_k)}, attrs=attrs)
+
+
+def error_of_sum(elpd: np.ndarray) -> float:
+    """Standard error of the sum of scores (N,) as over other points; missing of a single one."""
+    return float(np.sqrt(elpd.size) * elpd.std(ddof=1)) if elpd.size > 1 else np.nan
 
 
 def pareto_smoothed(log_likelihood: np.ndarray, posterior: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -196,7 +202,7 @@ def refitted(method: str, elpd: np.ndarray, log_density: np.ndarray, late: int =
 
     p = float(log_density.sum() - elpd.sum())
     rows = [
-        Row(method, "elpd_loo_refitted", "data", elpd.sum(), np.sqrt(elpd.size) * elpd.std(ddof=1)),
+        Row(method, "elpd_loo_refitted", "data", elpd.sum(), error_of_sum(elpd)),
         Row(method, "p_loo_refitted", "data", p),
         Row(method, "loo_refits_late", "data", late),
     ]

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 ALPHAS = 0.99, 1.01
 SENSITIVE = 0.05
 
+# Relative spread of logarithms up to which a density is constant.
+ROUNDING = 1e-12
+
 # Stretches of the draws whose sensitivities tell the error, at least.
 STRETCHES = 4
 
@@ -134,10 +137,15 @@ def power_scaled(method: str, values: Mapping[str, np.ndarray], log_p: Mapping[s
 
 
 def sensitivity(values: Mapping[str, np.ndarray], log_p: np.ndarray) -> np.ndarray:
-    """Sensitivity of each scalar (chain, draw) to powers of the density whose logarithms are ``log_p`` (chain, draw)."""
+    """Sensitivity of each scalar (chain, draw) to powers of the density whose logarithms are ``log_p`` (chain, draw).
+
+    Powers of a density that is constant, such as a uniform prior, change nothing: the sensitivity is 0.
+    """
     from arviz_stats.base import array_stats
 
-    log_weights = [array_stats.power_scale_lw(log_p, alpha=alpha, axis=(-2, -1)) for alpha in ALPHAS]
+    if np.ptp(log_p) <= ROUNDING * max(1.0, np.abs(log_p).max()):
+        return np.zeros(len(values))
+    log_weights = [power_scaled_weights(log_p, alpha) for alpha in ALPHAS]
     lower, upper = (np.exp(each - log_sum(each.ravel())) for each in log_weights)
     return np.array(
         [
@@ -145,6 +153,16 @@ def sensitivity(values: Mapping[str, np.ndarray], log_p: np.ndarray) -> np.ndarr
             for v in values.values()
         ]
     )
+
+
+def power_scaled_weights(log_p: np.ndarray, alpha: float) -> np.ndarray:
+    """Log weights of draws under a density to the power ``alpha``, the largest smoothed where they are not all equal."""
+    from arviz_stats.base import array_stats
+
+    try:
+        return np.asarray(array_stats.power_scale_lw(log_p, alpha=alpha, axis=(-2, -1)))
+    except ValueError:  # the largest are equal, as where a likelihood saturates: there is no tail to smooth
+        return (alpha - 1) * log_p
 
 
 def diagnose(prior: float, prior_se: float, likelihood: float, likelihood_se: float) -> str:

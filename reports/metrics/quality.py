@@ -56,7 +56,7 @@ def smoothed(ratios: np.ndarray) -> tuple[np.ndarray, float]:
     """Log weights (S,) of the draws, normalised and with their largest ones smoothed, and Pareto k-hat.
 
     Pareto-smoothed importance sampling (Vehtari et al. 2024, *JMLR* 25:72). k-hat is missing where the ratios hardly vary or
-    are fewer than 30.
+    are fewer than 30, and infinite where all but one of the weights are zero to rounding.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def smoothed(ratios: np.ndarray) -> tuple[np.ndarray, float]:
         return ratios - log_sum(ratios), np.nan
     # ArviZ's function takes log likelihoods, whose importance weights are their inverses: hence the sign.
     log_weights, khat = array_stats.psislw(-ratios)
-    return log_weights, float(khat)
+    return log_weights, np.inf if np.isnan(khat) else float(khat)
 
 
 def khat(method: str, ratios: np.ndarray) -> Row:
@@ -84,7 +84,7 @@ def khat_interval(method: str, ratios: np.ndarray, rng: Rng) -> list[Row]:
     """``khat_low`` and ``khat_high``: the central 90% of k-hat over 100 resamples of the ratios with replacement."""
     rng = generator(rng)
     found = [smoothed(rng.choice(ratios, len(ratios)))[1] for _ in range(RESAMPLES)]
-    if np.isnan(found).any():
+    if not np.isfinite(found).all():
         return []
     low, high = np.quantile(found, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
     return [Row(method, "khat_low", "all", float(low)), Row(method, "khat_high", "all", float(high))]

@@ -211,7 +211,7 @@ def _khat(khat: float, elpd: Any) -> Cell:
     """A k-hat to two decimals, or as many as show on which side of its limit it lies, up to four."""
     above = khat > elpd.good_k
     places = next((d for d in (2, 3) if (round(khat, d) > elpd.good_k) == above), 4)
-    return Cell(fixed(khat, places), khat)
+    return Cell(fixed(khat, places) if np.isfinite(khat) else number(khat), khat)
 
 
 def bad_points(view: View, bad: list[tuple[str, str, int, float]]) -> Table:

@@ -159,6 +159,7 @@ FAULTS = {
     "correlations": "correlation lost",
     "mean field": "mean field",
     "sign": "wrong sign",
+    "power": "wrong power",
     "prior": "the prior",
     "jacobian": "wrong Jacobian",
     "several": "several",

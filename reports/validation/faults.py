@@ -13,13 +13,27 @@ Whether there is a fault at all is tested first, by every mean, sd and correlati
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 from scipy.special import log_expit
+
+from reports.validation.candidates import (
+    Moments,
+    correlation,
+    flipped,
+    jacobian,
+    lost,
+    number,
+    powers,
+    prior_drawn,
+    shifts,
+    widths,
+)
 
 if TYPE_CHECKING:
     from reports.validation.results import Joined
@@ -36,16 +50,8 @@ MOST = 100
 
 PRIOR_DRAWS = 1000
 
-LEAST_WEIGHTED = 100
-"""Effective draws that are left of the reference where it is reweighted, at least."""
-
-
-PAIRS = 10
-"""The strongest correlations of the reference, of which one may be lost alone."""
-
-
-NEAR = 0.1
-"""Relative distance at which a ratio is about a half, or two."""
+ROUNDING = 1e-12
+"""Relative spread of draws up to which they do not vary."""
 
 
 class Fault(NamedTuple):
@@ -54,14 +60,15 @@ class Fault(NamedTuple):
     Attributes
     ----------
     kind : str
-        "shift", "width", "correlations", "mean field", "sign", "prior", "jacobian" or "several".
+        "shift", "width", "correlations", "mean field", "sign", "power", "prior", "jacobian" or "several".
     where : str
         The parameter, or the variable with all of its parameters, or "" for all.
     sentence : str
     size : float
         Of a shift in posterior sds, of a width as the ratio of sds; else missing.
     divergence, left : float
-        Nats from the reference to the method, and from the reference with the fault in it.
+        Nats from the reference to the method, and from the reference with the fault in it; infinite where the draws of the
+        method do not vary in some direction.
     """
 
     kind: str
@@ -79,58 +86,8 @@ class Fault(NamedTuple):
     @property
     def facts(self) -> dict[str, Any]:
         """The same for a manifest."""
-        return self._asdict() | {"size": None if np.isnan(self.size) else float(self.size)}
-
-
-class Moments(NamedTuple):
-    """Mean (P,) and covariance (P, P)."""
-
-    mean: np.ndarray
-    covariance: np.ndarray
-
-    @classmethod
-    def of(cls, u: np.ndarray, weights: np.ndarray | None = None) -> Moments:
-        """Those of draws u (n, P)."""
-        return cls(np.average(u, 0, weights), np.atleast_2d(np.cov(u, rowvar=False, aweights=weights)))
-
-    @property
-    def sd(self) -> np.ndarray:
-        """Standard deviations (P,)."""
-        return np.sqrt(np.diagonal(self.covariance))
-
-    @property
-    def correlations(self) -> np.ndarray:
-        """Correlations (P, P)."""
-        return self.covariance / np.outer(self.sd, self.sd)
-
-    def scaled(self, factors: np.ndarray) -> Moments:
-        """With all deviations from the mean multiplied by factors (P,)."""
-        return Moments(self.mean, self.covariance * np.outer(factors, factors))
-
-    def divergence(self, other: Moments) -> float:
-        """KL of a normal of these moments from one of the others, in nats; infinite where that has no density."""
-        try:
-            root = np.linalg.cholesky(other.covariance)
-        except np.linalg.LinAlgError:
-            return np.inf
-        own = np.linalg.solve(root, np.linalg.cholesky(self.covariance))
-        offset = np.linalg.solve(root, other.mean - self.mean)
-        log_ratio = np.log(np.abs(np.diagonal(own))).sum()
-        return float(((own**2).sum() + (offset**2).sum() - len(offset)) / 2 - log_ratio)
-
-
-class Candidate(NamedTuple):
-    """A fault that may explain the difference: the moments with it, how many sizes were fitted, and how it is said.
-
-    Of faults in one parameter, in several and in all that explain as much, the first counts as having fitted less.
-    """
-
-    kind: str
-    where: str
-    moments: Moments
-    fitted: int
-    sentence: str
-    size: float = np.nan
+        sizes = {name: getattr(self, name) for name in ("size", "divergence", "left")}
+        return self._asdict() | {name: float(x) if np.isfinite(x) else None for name, x in sizes.items()}
 
 
 def find(target: Target, joined: Mapping[str, Joined], against: str, rng: np.random.Generator) -> dict[str, Fault]:
@@ -234,13 +191,18 @@ def likeliest(
     method, right, scales = Moments.of(flat), Moments.of(other), scales or ["as it is"] * P
     n = 1 / (1 / sizes[0].min() + 1 / sizes[1].min())
     divergence = method.divergence(right)
+    if not np.isfinite(divergence):
+        fixed = [name for name, own in zip(names, unvarying(flat), strict=True) if own]
+        words = _unvarying(fixed, P) if fixed else _several(method, right, names, departing)
+        return Fault("several", "", words, np.nan, divergence, divergence)
     candidates = [
-        *_shifts(method, right, names, scales),
-        *_widths(method, right, names, variables or names),
-        *_lost(method, right, names),
-        *_flipped(method, right, names, np.array([scale == "as it is" for scale in scales])),
-        *_jacobian(other, log_jacobians or {}),
-        *_prior(prior),
+        *shifts(method, right, names, scales),
+        *widths(method, right, names, variables or names),
+        *lost(method, right, names),
+        *flipped(method, right, names, np.array([scale == "as it is" for scale in scales])),
+        *powers(right, variables or names, np.array([scale == "log" for scale in scales])),
+        *jacobian(other, log_jacobians or {}),
+        *prior_drawn(prior),
     ]
     left = [method.divergence(each.moments) for each in candidates]
     scores = [n * kl + each.fitted / 2 * np.log(n) for kl, each in zip(left, candidates, strict=True)]
@@ -271,6 +233,21 @@ def departures(u: np.ndarray, reference: np.ndarray, n: np.ndarray, m: np.ndarra
     the order of ``np.triu_indices``.
     """
     P = u.shape[1]
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of values that do not vary
+        z = _standardised(u, reference, n, m)
+    every = np.where(np.isin(np.arange(len(z)), P + np.flatnonzero(unvarying(u))), np.inf, z)
+    return np.abs(every) > stats.norm.isf(FALSE_ALARMS / 2 / len(every))
+
+
+def unvarying(u: np.ndarray) -> np.ndarray:
+    """Which columns of draws (n, P) hold one value, but for rounding."""
+    return np.ptp(u, axis=0) <= ROUNDING * np.abs(u).max(0)
+
+
+def _standardised(u: np.ndarray, reference: np.ndarray, n: np.ndarray, m: np.ndarray) -> np.ndarray:
+    """Differences of means (P), of log sds (P) and of correlations, in their standard errors."""
+    P = u.shape[1]
     sides = [(Moments.of(draws), stats.kurtosis(draws, fisher=False), size) for draws, size in ((u, n), (reference, m))]
     (a, a_kurtosis, _), (b, b_kurtosis, _) = sides
     means = (a.mean - b.mean) / np.sqrt(a.sd**2 / n + b.sd**2 / m)
@@ -281,8 +258,7 @@ def departures(u: np.ndarray, reference: np.ndarray, n: np.ndarray, m: np.ndarra
         least = [np.minimum(size[pairs[0]], size[pairs[1]]) for size in (n, m)]
         fisher = [np.arctanh(np.corrcoef(_scores(draws), rowvar=False)[pairs]) for draws in (u, reference)]
         z.append((fisher[0] - fisher[1]) / np.sqrt(1 / (least[0] - 3) + 1 / (least[1] - 3)))
-    every = np.concatenate(z)
-    return np.abs(every) > stats.norm.isf(FALSE_ALARMS / 2 / len(every))
+    return np.concatenate(z)
 
 
 def _scores(draws: np.ndarray) -> np.ndarray:
@@ -290,114 +266,12 @@ def _scores(draws: np.ndarray) -> np.ndarray:
     return stats.norm.ppf((stats.rankdata(draws, axis=0) - 0.5) / len(draws))
 
 
-def _shifts(method: Moments, right: Moments, names: Sequence[str], scales: Sequence[str]) -> Iterator[Candidate]:
-    delta = method.mean - right.mean
-    for j, (name, scale) in enumerate(zip(names, scales, strict=True)):
-        mean = right.mean.copy()
-        mean[j] += delta[j]
-        size = delta[j] / right.sd[j]
-        ratio = np.exp(delta[j])
-        times = f": {_number(ratio)} times that of the reference{_factor(ratio)}" if scale == "log" else ""
-        sentence = f"{name} is shifted, by {_number(size, True)} posterior sd{times}."
-        yield Candidate("shift", name, Moments(mean, right.covariance), 1, sentence, size)
-
-
-def _widths(method: Moments, right: Moments, names: Sequence[str], variables: Sequence[str]) -> Iterator[Candidate]:
-    ratios = method.sd / right.sd
-    for j, name in enumerate(names):
-        factors = np.ones(len(names))
-        factors[j] = ratios[j]
-        yield Candidate("width", name, right.scaled(factors), 1, _width(name, ratios[j]), ratios[j])
-    inside = {name: np.array([one == name for one in variables]) for name in dict.fromkeys(variables)}
-    for name, own in (inside | {"": np.ones(len(names), dtype=bool)}).items():
-        if own.sum() > 1 and (not name or not own.all()):
-            common = float(np.exp(np.log(ratios[own]).mean()))
-            words = _width(name or "every parameter", common)
-            yield Candidate("width", name, right.scaled(np.where(own, common, 1.0)), 1, words, common)
-
-
-def _width(what: str, ratio: float) -> str:
-    size = "narrow" if ratio < 1 else "wide"
-    return (
-        f"The posterior of {what} is too {size}: its sd is {_number(ratio)} times that of the reference, its variance "
-        f"{_number(ratio**2)} times{_factor(ratio**2)}."
-    )
-
-
-def _factor(ratio: float) -> str:
-    """What is said of a ratio that is near a half or two."""
-    if abs(abs(np.log(ratio)) - np.log(2)) > NEAR:
-        return ""
-    return f", about {'half' if ratio < 1 else 'twice'}, as a factor of 2 in the wrong place makes it"
-
-
-def _lost(method: Moments, right: Moments, names: Sequence[str]) -> Iterator[Candidate]:
-    P = len(names)
-    if P == 1:
-        return
-    strong = np.abs(np.tril(right.correlations, -1))
-    pairs = [divmod(int(place), P) for place in np.argsort(-strong, axis=None)[: min(PAIRS, P * (P - 1) // 2)]]
-
-    def seen(i: int, j: int) -> str:
-        return _correlation(method, right, names, j, i).removeprefix("correlation ")
-
-    for i, j in pairs:
-        own = right.covariance.copy()
-        own[i, j] = own[j, i] = 0
-        where = f"{names[j]}, {names[i]}"
-        yield Candidate(
-            "correlations", where, Moments(right.mean, own), 0, f"A correlation is lost: that {seen(i, j)}."
-        )
-    for k in sorted({k for pair in pairs for k in pair}):
-        own = right.covariance.copy()
-        own[k], own[:, k] = 0, 0
-        own[k, k] = right.covariance[k, k]
-        pair = next(pair for pair in pairs if k in pair)
-        words = f"{names[k]} has lost its correlations: the strongest, {seen(*pair)}."
-        yield Candidate("correlations", names[k], Moments(right.mean, own), 1, words)
-    strongest = seen(*pairs[0])
-    apart = np.diag(right.sd**2)
-    yield Candidate(
-        "correlations", "", Moments(right.mean, apart), 2, f"Correlations are lost: the strongest, {strongest}."
-    )
-    conditional = np.diag(1 / np.diagonal(np.linalg.inv(right.covariance)))
-    words = (
-        "Correlations are lost, and widths are those of each parameter given the others, as a mean-field posterior has them: "
-        f"the strongest, {strongest}."
-    )
-    yield Candidate("mean field", "", Moments(right.mean, conditional), 2, words)
-
-
-def _flipped(method: Moments, right: Moments, names: Sequence[str], signed: np.ndarray) -> Iterator[Candidate]:
-    for j in map(int, np.flatnonzero(signed)):
-        sign = np.ones(len(names))
-        sign[j] = -1
-        means = f"its mean is {_number(method.mean[j])} here and {_number(right.mean[j])} in the reference"
-        words = f"{names[j]} has the wrong sign: {means}."
-        yield Candidate("sign", names[j], right.scaled(sign)._replace(mean=sign * right.mean), 0, words)
-    if signed.sum() > 1:
-        sign = np.where(signed, -1.0, 1.0)
-        words = "Every parameter that may have either sign has the wrong one."
-        yield Candidate("sign", "", right.scaled(sign)._replace(mean=sign * right.mean), 0, words)
-
-
-def _jacobian(reference: np.ndarray, log_jacobians: Mapping[str, np.ndarray]) -> Iterator[Candidate]:
-    """The reference (n, P) reweighted to the density that lacks the Jacobian, or that has it twice."""
-    for name, log_j in log_jacobians.items():
-        what = f"of {name}" if name else "of the transforms"
-        for power, words in (
-            (-1, f"The Jacobian {what} is forgotten: on the unconstrained scale the log density lacks log |dx/du|."),
-            (1, f"The Jacobian {what} is counted twice."),
-        ):
-            weights = np.exp(power * log_j - (power * log_j).max())
-            if weights.sum() ** 2 / (weights**2).sum() >= LEAST_WEIGHTED:
-                yield Candidate("jacobian", name, Moments.of(reference, weights), 0, words)
-
-
-def _prior(prior: Callable[[], np.ndarray] | None) -> Iterator[Candidate]:
-    if prior is not None and np.isfinite(draws := prior()).all():
-        words = "These look like draws from the prior: the data had no effect."
-        yield Candidate("prior", "", Moments.of(draws), 0, words)
+def _unvarying(fixed: Sequence[str], P: int) -> str:
+    """That some of P parameters, or all, do not vary."""
+    if len(fixed) == P:
+        return "All draws are one point: nothing varies."
+    others = f" and {len(fixed) - 1} more" if len(fixed) > 1 else ""
+    return f"{fixed[0]}{others} {'do' if others else 'does'} not vary: all draws have one value."
 
 
 def _several(method: Moments, right: Moments, names: Sequence[str], departing: np.ndarray) -> str:
@@ -405,27 +279,17 @@ def _several(method: Moments, right: Moments, names: Sequence[str], departing: n
     P = len(names)
     shifts, ratios = (method.mean - right.mean) / right.sd, method.sd / right.sd
     first, second = np.triu_indices(P, 1)
-    lost = (method.correlations - right.correlations)[first, second]
+    with np.errstate(all="ignore"):  # of values that do not vary
+        lost, apart = (method.correlations - right.correlations)[first, second], np.abs(np.log(ratios))
     moved, widened, other = (np.flatnonzero(each) for each in np.split(departing, [P, 2 * P]))
     said = []
     if len(moved):
         j = moved[np.abs(shifts[moved]).argmax()]
-        said.append(f"{names[j]} is shifted by {_number(shifts[j], True)} posterior sd")
+        said.append(f"{names[j]} is shifted by {number(shifts[j], True)} posterior sd")
     if len(widened):
-        j = widened[np.abs(np.log(ratios[widened])).argmax()]
-        said.append(f"the sd of {names[j]} is {_number(ratios[j])} times that of the reference")
+        j = widened[apart[widened].argmax()]
+        said.append(f"the sd of {names[j]} is {number(ratios[j])} times that of the reference")
     if len(other):
         j = other[np.abs(lost[other]).argmax()]
-        said.append(f"the {_correlation(method, right, names, first[j], second[j])}")
+        said.append(f"the {correlation(method, right, names, first[j], second[j])}")
     return f"No single fault explains this; the largest departures: {', '.join(said)}."
-
-
-def _correlation(method: Moments, right: Moments, names: Sequence[str], i: int, j: int) -> str:
-    """A correlation of two parameters in the reference and in the method."""
-    there, here = _number(right.correlations[i, j]), _number(method.correlations[i, j])
-    return f"correlation of {names[i]} and {names[j]} is {there} in the reference and {here} here"
-
-
-def _number(x: float, sign: bool = False) -> str:
-    """Two decimals with a true minus."""
-    return f"{x:{'+' if sign else ''}.2f}".replace("-", "−")

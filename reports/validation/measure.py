@@ -45,7 +45,7 @@ class _Names(NamedTuple):
 
     def paired(self, values: Mapping[str, np.ndarray]) -> list[str]:
         """Numbers that vary, between which correlations are looked at."""
-        moving = [name for name, v in values.items() if v.std() > 0]
+        moving = list(_varying(values))
         return moving if len(moving) <= MOST_PAIRED else [name for name in moving if name in self.free][:MOST_PAIRED]
 
 

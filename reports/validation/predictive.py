@@ -26,7 +26,7 @@ FEWEST_SETS = 20
 # Values in order of which an autocorrelation says something.
 FEWEST_IN_ORDER = 10
 
-PRIOR = "prior"
+PRIOR = ""  # which no method is called
 
 
 def leave_one_out(
@@ -94,9 +94,9 @@ def checks(
         drawn = target.constrain(target.draw_prior(number, rng))
         draws = {PRIOR: {name: drawn[name] for name in target.free}} | draws
     try:
-        replicated = replicate(draws, target, rng)
+        replicated, impossible = replicate_each(draws, target, rng)
     except NotImplementedError as error:
-        return {}, [], f"PyMC cannot draw from an observed variable ({str(error).splitlines()[0]})"
+        return {}, [], f"PyMC cannot draw from an observed variable ({first_line(error)})"
     data = {str(name): v.values for name, v in observed.data_vars.items()}
     of_data = statistics({name: v[None] for name, v in data.items()})
     known = {name: float(value[0]) for name, value in of_data.items() if np.isfinite(value[0])}
@@ -112,7 +112,36 @@ def checks(
             prior = [_of_prior(row, own[row.target], known[row.target]) for row in rows if row.metric == "ppc_p"]
         else:
             found[source] = (rows, dataset)
-    return found, prior, improper(target.flat_priors) if target.flat_priors else None
+    missing = [improper(target.flat_priors)] if target.flat_priors else []
+    for source, reason in impossible.items():
+        missing.append(f"data cannot be drawn given draws from {source or 'the prior'} ({reason})")
+    return found, prior, "; ".join(missing) or None
+
+
+def replicate_each(
+    draws: Mapping[str, Mapping[str, np.ndarray]], target: Target, rng: np.random.Generator
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, str]]:
+    """`replicate`, without the sources some of whose draws are too extreme for data to be drawn, and why, by source.
+
+    Such are those of a wide prior under an exponential, whose rates no generator of counts takes.
+    """
+    try:
+        return replicate(draws, target, rng), {}
+    except ValueError as error:
+        if len(draws) == 1:
+            return {}, {next(iter(draws)): first_line(error)}
+    found: dict[str, dict[str, np.ndarray]] = {}
+    impossible: dict[str, str] = {}
+    for source, own in draws.items():
+        replicated, reason = replicate_each({source: own}, target, rng)
+        found |= replicated
+        impossible |= reason
+    return found, impossible
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message; PyTensor adds many."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def replicate(

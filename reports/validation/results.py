@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 FEWEST_DRAWS = 100
+
+# Share of a variable's largest value by which draws may be rounded.
+ROUNDED = 0.01
 LOG_Q, SCALE = "log_q", "scale"
 CONSTRAINED, UNCONSTRAINED = "constrained", "unconstrained"
 
@@ -185,7 +188,7 @@ def _from_object(q: Any, rng: np.random.Generator, draws: int) -> Raw:
 
 def _from_tree(tree: xr.DataTree, target: Target) -> Raw:
     """The arrays of a tree's posterior, axes in the order of the model, which has their labels."""
-    posterior = (tree["posterior"] if "posterior" in tree.children else tree).to_dataset()
+    posterior = _unstacked((tree["posterior"] if "posterior" in tree.children else tree).to_dataset())
     arrays = {}
     for key, variable in posterior.data_vars.items():
         own = target.variables.get(str(key))
@@ -212,6 +215,15 @@ def _from_tree(tree: xr.DataTree, target: Target) -> Raw:
     scale = posterior.attrs.get(SCALE, tree.attrs.get(SCALE, CONSTRAINED))
     checked = {key: _numbers(key, a) for key, a in arrays.items()}
     return Raw(checked, log_q, kind, scale, stats if kind == "mcmc" else {})
+
+
+def _unstacked(posterior: xr.Dataset) -> xr.Dataset:
+    """Draws along ``sample``, as `arviz.extract` puts them, along chain and draw again, or draw where it has no labels."""
+    if "sample" not in posterior.dims:
+        return posterior
+    if {"chain", "draw"} <= set(posterior.indexes["sample"].names if "sample" in posterior.indexes else ()):
+        return posterior.unstack("sample")
+    return posterior.rename(sample="draw")
 
 
 def _ordered(key: str, variable: xr.DataArray, own: Variable) -> xr.DataArray:
@@ -271,6 +283,7 @@ def _joined(raw: Raw, target: Target) -> Joined:
         )
     if u is not None:
         whole = from_unconstrained(target, u, "draws").values
+        check_form({name: a for name, a in constrained.items() if name in target.free}, whole)
         values = whole | constrained
     else:
         values = constrained
@@ -345,8 +358,9 @@ def _unconstrained(
         if outside.any():
             between = f"between {own.low:g} and {own.high:g}" if np.isfinite(own.high) else f"above {own.low:g}"
             raise ValueError(
-                f"{int(outside.sum())} values of {name!r} are outside its support, such as {a[outside][0]:.4g}; expected "
-                f"numbers {between}"
+                f"{int(outside.sum())} value{' of' if outside.sum() == 1 else 's of'} {name!r} "
+                f"{'is' if outside.sum() == 1 else 'are'} outside its support, such as {a[outside][0]:.4g}; expected numbers "
+                f"{between}"
             )
     if any(name not in constrained and name not in free for name in target.free):
         return None, 0.0
@@ -363,12 +377,29 @@ def _unconstrained(
     if (wrong := ~np.isfinite(u).all(1)).any():
         places = target.flat.split(np.arange(target.size)).values()
         names = [own for own, place in zip(target.free, places, strict=True) if not np.isfinite(u[:, place]).all()]
+        verb = "is" if wrong.sum() == 1 else "are"
         raise ValueError(
-            f"{int(wrong.sum())} of {n} draws of {', '.join(map(repr, names))} are outside the support of the prior, or on its "
-            "edge"
+            f"{int(wrong.sum())} of {n} draws of {', '.join(map(repr, names))} {verb} outside the support of the prior, or on "
+            "its edge"
         )
     u = u.reshape(*sizes, target.size)
     return u, 0.0 if free else target.log_jacobian(u.reshape(n, -1)).reshape(sizes)
+
+
+def check_form(constrained: Mapping[str, np.ndarray], whole: Mapping[str, np.ndarray]) -> None:
+    """Refuse draws that are others on the way to the unconstrained scale and back, as of a simplex that do not add up to 1.
+
+    Raises
+    ------
+    ValueError
+    """
+    for name, a in constrained.items():
+        wrong = np.abs(whole[name] - a) > ROUNDED * np.abs(a).max()
+        if wrong.any():
+            raise ValueError(
+                f"{int(wrong.sum())} values of {name!r} break the constraint of its prior: {a[wrong][0]:.4g}, say, would have "
+                f"to be {whole[name][wrong][0]:.4g}. Shares add up to 1, correlations make a positive definite matrix"
+            )
 
 
 def _log_q(log_q: np.ndarray, sizes: tuple[int, int]) -> np.ndarray:

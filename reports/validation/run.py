@@ -290,9 +290,10 @@ def _describe_data(data: xr.Dataset, name: str, facts: Mapping[str, Any]) -> dic
 def _graph(model: pm.Model) -> str | None:
     """The model's graph as SVG, where Graphviz is there to draw it.
 
-    PyMC draws from the variables to learn their shapes, which flat priors and custom distributions may not allow.
+    PyMC draws from the variables to learn their shapes, which flat priors, custom distributions or extreme values may prevent.
     """
     from shutil import which
+    from subprocess import CalledProcessError
 
     if which("dot") is None:
         return None
@@ -300,7 +301,7 @@ def _graph(model: pm.Model) -> str | None:
         import pymc as pm
 
         return str(pm.model_to_graphviz(model).pipe(format="svg").decode())
-    except (ImportError, NotImplementedError):  # the program may be there without its Python package
+    except (ImportError, NotImplementedError, ValueError, CalledProcessError):  # the program may lack its package
         return None
 
 

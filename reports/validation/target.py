@@ -125,23 +125,29 @@ class Target:
         TypeError
             If it is no model.
         ValueError
-            If it has no free variables, discrete ones that cannot be summed out, or minibatches, or its log density is not a
-            finite number where PyMC starts; one line says which variable, and what to do.
+            If it has no free variables, discrete ones that cannot be summed out, minibatches, or operations that JAX lacks, or
+            its log density is not a finite number where PyMC starts; one line says which variable, and what to do.
         """
         if not isinstance(model, pm.Model):
             raise TypeError(f"model is a {type(model).__name__}; expected a pymc.Model")
         model, notes = _marginalised(model)
         _check(model)
-        variables, left_out = _variables(model)
-        target = cls(
-            model,
-            flatten(model, list(variables)),
-            variables,
-            left_out,
-            tuple(rv.name for rv in model.free_RVs if isinstance(rv.owner.op, FLAT)),
-            notes,
-        )
-        target._check_start()
+        try:
+            variables, left_out = _variables(model)
+            target = cls(
+                model,
+                flatten(model, list(variables)),
+                variables,
+                left_out,
+                tuple(rv.name for rv in model.free_RVs if isinstance(rv.owner.op, FLAT)),
+                notes,
+            )
+            target._check_start()
+        except NotImplementedError as error:
+            raise ValueError(
+                f"JAX cannot compile the model ({error}), and the samplers need its gradients; write this part with "
+                "operations of pytensor.tensor, or as an Op with a translation to JAX"
+            ) from error
         return target
 
     @property
@@ -328,8 +334,13 @@ def _marginalised(model: pm.Model) -> tuple[pm.Model, tuple[str, ...]]:
     advice = MARGINALISE.format(name=named)
     try:
         from pymc_extras import marginalize
-    except ImportError:
-        raise ValueError(f"{said}; gradients need continuous ones: {advice} (pip install pymc-extras)") from None
+    except ImportError as error:
+        lacking = (
+            "pip install pymc-extras"
+            if isinstance(error, ModuleNotFoundError) and error.name == "pymc_extras"
+            else f"pymc-extras is installed and does not load beside this PyTensor: {error}"
+        )
+        raise ValueError(f"{said}; gradients need continuous ones: {advice} ({lacking})") from error
     try:
         return marginalize(model, discrete), (f"{named} summed out by pymc_extras.marginalize",)
     except (NotImplementedError, ValueError) as error:

@@ -75,14 +75,27 @@ class Generative:
         return str(self.model.str_repr())
 
     def draw(self, number: int, seed: int) -> list[Draw]:
-        """The first so many draws, which are the same however many there are."""
+        """The first so many draws, which are the same however many there are.
+
+        Raises
+        ------
+        ValueError
+            If data cannot be drawn given some of the prior's draws.
+        """
         import pymc as pm
 
         names = [*self.free, *self.deterministic, *self.observed]
         # Python's own interpreter: what it takes for each draw, any compiler takes more for so few
-        found = pm.draw(
-            [self.model[name] for name in names], draws=max(2, number), random_seed=seed, mode="FAST_COMPILE"
-        )  # of a single one there is no axis
+        try:
+            found = pm.draw(
+                [self.model[name] for name in names], draws=max(2, number), random_seed=seed, mode="FAST_COMPILE"
+            )  # of a single one there is no axis
+        except ValueError as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(
+                f"data cannot be drawn from the prior ({reason}): some of its draws are too extreme for a generator of random "
+                "numbers; give the variables narrower priors"
+            ) from error
         named = dict(zip(names, found, strict=True))
         return [self._one({name: values[i] for name, values in named.items()}) for i in range(number)]
 
