@@ -8,7 +8,7 @@ import pytest
 from conftest import three_clusters
 
 from mixtures import COVARIANCES, Bernoulli, Categorical, Dirichlet, Gaussian, Poisson, Product
-from mixtures.engines import coded, fused, plain, responsibilities, softmax
+from mixtures.engines import coded, fused, passes, plain, responsibilities, softmax
 from mixtures.engines.passes import FUSED_FROM, noise, one_pass
 from mixtures.engines.responsibilities import COMPILED_FROM
 from mixtures.methods import cavi, em
@@ -111,6 +111,25 @@ def test_codes_in_blocks_are_fitted_as_one_matrix_is(kind, rng):
             fits.append(em.fit(rows, family, allocation, engine=engine, **settings))
     for fit in fits[1:]:
         agree(fit, fits[0], 1e-10)
+
+
+@pytest.mark.parametrize(("N", "D", "K"), [(1, 16, 1), (700, 19, 2), (321, 17, 8), (5000, 16, 3), (640, 22, 11)])
+def test_wide_rows_are_passed_over_as_others_are_and_again_as_the_first_time(N, D, K, monkeypatch, rng):
+    """With and without weights and drawn labels; the second pass keeps coordinates, and the third finds them."""
+    monkeypatch.setattr(passes, "WIDE_FROM", 0)
+    family = COVARIANCES["full"].from_data(rng.standard_normal((100, D)) + 3, K)
+    x, u = rng.standard_normal((N, D)) * 2 + 3, rng.random((2, N))
+    eta = rng.standard_normal((2, K, family.features(x).shape[1])) * 0.3
+    for w, uniform in ((None, None), (rng.random(N), None), (None, u)):
+        pass_ = one_pass(x, w, family, N * K, engine="fused")
+        expected = plain.pass_(family, x, w, eta, uniform)
+        found = [pass_(eta, uniform) for _ in range(3)]
+        assert pass_.kept.size >= x.size
+        np.testing.assert_allclose(found[0][0], expected[0], rtol=1e-13)
+        np.testing.assert_allclose(found[0][1], expected[1], rtol=1e-10, atol=1e-12 * np.abs(expected[1]).max())
+        for again in found[1:]:
+            np.testing.assert_array_equal(again[0], found[0][0])
+            np.testing.assert_array_equal(again[1], found[0][1])
 
 
 @every_structure
@@ -271,8 +290,8 @@ def test_engines_agree_step_by_step(covariance, rng):
 def test_the_engine_follows_from_the_size(rng):
     family = COVARIANCES["full"].from_data(rng.standard_normal((50, 2)), 3)
     few, enough = (int(FUSED_FROM / 6) + k for k in (-1, 1))
-    chosen = [one_pass(np.zeros((1, 2)), None, family, points).func for points in (few, enough)]
-    assert chosen == [plain.over, fused.pass_]
+    assert one_pass(np.zeros((1, 2)), None, family, few).func is plain.over
+    assert isinstance(one_pass(np.zeros((1, 2)), None, family, enough), passes.Again)
     x = rng.integers(0, 3, (9, 4)).astype(float)
     for kind in (Categorical, Bernoulli):
         own = kind.from_data(np.minimum(x, 1) if kind is Bernoulli else x, 2)

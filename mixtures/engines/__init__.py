@@ -11,7 +11,7 @@ from types import ModuleType
 
 LOOPS = {
     "answers", "attributes", "chains", "coded", "diffuse", "fused", "laid", "lanes", "recursions", "sampling", "seeding",
-    "short", "softmax", "split", "whole",
+    "short", "softmax", "split", "whole", "wide",
 }  # fmt: skip
 """Modules whose import compiles."""
 

@@ -12,8 +12,8 @@ the cache. Where they are all products z_i z_j, and D is large beside K, they ar
 
     rho   = sum_i z_i (sum_(j >= i) eta_ij z_j)          s_ij += (r z_i) z_j^T
 
-Nothing else is held. Rows go to threads in pieces whose size depends on N alone and whose sums are added in order, so that the
-result does not depend on the number of threads.
+Long passes over wide rows have loops of their own, `mixtures.engines.wide`. Nothing else is held. Rows go to threads in pieces
+whose size depends on N alone and whose sums are added in order, so that the result does not depend on the number of threads.
 """
 
 from __future__ import annotations

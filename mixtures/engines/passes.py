@@ -7,7 +7,7 @@ What a base measure adds to log_z whatever eta is, `log_base`, is left out of it
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from operator import add
 from typing import Any
@@ -25,6 +25,9 @@ ENGINES = ("auto", "plain", "fused", "jax")
 
 # Terms r_nk t_p of a pass above which compiled loops repay the second that it takes to load the compiler.
 FUSED_FROM = 100_000
+
+# Terms above which loops for wide rows repay that they are compiled, and bytes of whitened rows that are kept at most.
+WIDE_FROM, KEEP = 100_000_000, 2**26
 
 
 def one_pass(
@@ -126,11 +129,42 @@ def _by_rows(x: Rows, weights: np.ndarray | None, family: Family, compiled: bool
             compute = partial(_padded, fused.pass_, family)
             if isinstance(x, np.ndarray):
                 return partial(fused.pass_, missing.numbers(family), family.factors(x), weights)
+        elif isinstance(x, np.ndarray) and x.ndim == 2 and family.affine:
+            return Again(family, x, weights)
     if not isinstance(x, np.ndarray):
         return partial(_over_blocks, compute, x)
     if not compiled and x.shape[-2] <= plain.BLOCK:  # one block: its features serve every pass
         return partial(plain.over, family.features(x), weights)
     return partial(compute, x, weights)
+
+
+@dataclass
+class Again:
+    """Compiled passes over an array x (N, D): wide rows are whitened once if they are passed over again, and are kept."""
+
+    family: Family
+    x: np.ndarray
+    weights: np.ndarray | None
+    passes: int = 0
+    kept: np.ndarray | None = field(default=None, repr=False)
+
+    def __call__(self, eta: np.ndarray, u: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """See `mixtures.engines.fused.pass_`."""
+        from mixtures.engines import fused
+
+        K, P = eta.shape[-2:]
+        (N, D), data = self.x.shape, (self.family, self.x, self.weights)
+        if N * K * P < WIDE_FROM or not fused.in_rows(self.family, K, P):
+            return fused.pass_(*data, eta, u)
+        from mixtures.engines import wide
+
+        if self.kept is not None:
+            return wide.pass_(*data, eta, u, self.kept, True)
+        blocks, self.passes = -(-N // wide.BLOCK), self.passes + 1
+        kept = wide.aligned(blocks, D + 1) if self.passes > 1 and 8 * self.x.size <= KEEP else None
+        found = wide.pass_(*data, eta, u, kept)
+        self.kept = kept
+        return found
 
 
 def _padded(compute: Callable[..., Any], family: Family, x: np.ndarray, *others: Any) -> tuple[np.ndarray, np.ndarray]:
