@@ -30,7 +30,8 @@ from reports.studies.own.planted import FAULTS, NAMED, PRIOR, Posterior
 from reports.studies.own.quantities import check_quantities, entries, names, quantities
 from reports.studies.own.sample import Outcome, thinned
 from reports.studies.own.study import Problem, calibrate
-from reports.validation.faults import likeliest
+from reports.validation.faults import likeliest, log_jacobians
+from reports.validation.target import Target
 
 SIX = np.zeros(6)
 
@@ -578,6 +579,23 @@ def test_a_parameter_taken_for_a_power_of_it_is_named(power, words, reference):
     assert (found.kind, found.where) == ("power", "tau")
     assert words in found.sentence
     assert found.explained > 0.99
+
+
+def test_a_small_fault_among_many_parameters_is_named(rng):
+    """What Monte Carlo error adds to the divergence in twenty dimensions is three times as large as the shift, and no fault."""
+    right, own = rng.standard_normal((2, 1, 4000, 20))
+    found = likeliest(own + 0.2 * np.eye(20)[7], right, [f"b[{i}]" for i in range(20)])
+    assert (found.kind, found.where) == ("shift", "b[7]")
+    assert found.divergence > 3 * 0.2**2 / 2
+    assert 0.5 < found.explained <= 1
+
+
+def test_the_jacobian_of_shares_is_the_product_of_them(rng):
+    with pm.Model() as model:
+        pm.Dirichlet("p", np.ones(3))
+    target = Target.of(model)
+    u = rng.standard_normal((5, 2))
+    np.testing.assert_allclose(np.ptp(log_jacobians(target, u)["p"] - target.log_jacobian(u)), 0, atol=1e-12)
 
 
 def test_draws_that_do_not_vary_are_told(reference):

@@ -247,6 +247,7 @@ class Fault(TypedDict):
     size: float | None
     divergence: float | None
     left: float | None
+    noise: NotRequired[float | None]
 
 
 class PriorCheck(TypedDict):

@@ -68,7 +68,8 @@ class Moments(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A fault that may explain the difference: the moments with it, how many sizes were fitted, and how it is said.
+    """A fault that may explain the difference: the moments with it, how many sizes were fitted, how it is said,
+    and how many covariances are 0.
 
     Of faults in one parameter, in several and in all that explain as much, the first counts as having fitted less.
     """
@@ -79,6 +80,7 @@ class Candidate(NamedTuple):
     fitted: int
     sentence: str
     size: float = np.nan
+    zeroed: int = 0
 
 
 def shifts(method: Moments, right: Moments, names: Sequence[str], scales: Sequence[str]) -> Iterator[Candidate]:
@@ -142,27 +144,24 @@ def lost(method: Moments, right: Moments, names: Sequence[str]) -> Iterator[Cand
         own = right.covariance.copy()
         own[i, j] = own[j, i] = 0
         where = f"{names[j]}, {names[i]}"
-        yield Candidate(
-            "correlations", where, Moments(right.mean, own), 0, f"A correlation is lost: that {seen(i, j)}."
-        )
+        words = f"A correlation is lost: that {seen(i, j)}."
+        yield Candidate("correlations", where, Moments(right.mean, own), 0, words, zeroed=1)
     for k in sorted({k for pair in pairs for k in pair}):
         own = right.covariance.copy()
         own[k], own[:, k] = 0, 0
         own[k, k] = right.covariance[k, k]
         pair = next(pair for pair in pairs if k in pair)
         words = f"{names[k]} has lost its correlations: the strongest, {seen(*pair)}."
-        yield Candidate("correlations", names[k], Moments(right.mean, own), 1, words)
-    strongest = seen(*pairs[0])
-    apart = np.diag(right.sd**2)
-    yield Candidate(
-        "correlations", "", Moments(right.mean, apart), 2, f"Correlations are lost: the strongest, {strongest}."
-    )
+        yield Candidate("correlations", names[k], Moments(right.mean, own), 1, words, zeroed=P - 1)
+    strongest, every = seen(*pairs[0]), P * (P - 1) // 2
+    apart, words = np.diag(right.sd**2), f"Correlations are lost: the strongest, {strongest}."
+    yield Candidate("correlations", "", Moments(right.mean, apart), 2, words, zeroed=every)
     conditional = np.diag(1 / np.diagonal(np.linalg.inv(right.covariance)))
     words = (
         "Correlations are lost, and widths are those of each parameter given the others, as a mean-field posterior has them: "
         f"the strongest, {strongest}."
     )
-    yield Candidate("mean field", "", Moments(right.mean, conditional), 2, words)
+    yield Candidate("mean field", "", Moments(right.mean, conditional), 2, words, zeroed=every)
 
 
 def flipped(method: Moments, right: Moments, names: Sequence[str], signed: np.ndarray) -> Iterator[Candidate]:
@@ -185,8 +184,12 @@ def powers(right: Moments, variables: Sequence[str], positive: np.ndarray) -> It
         own = np.array(variables) == name
         for power, words in POWERS.items():
             factors = np.where(own, power, 1.0)
-            sentence = f"{name} is {words}."
-            yield Candidate("power", name, right.scaled(factors)._replace(mean=factors * right.mean), 0, sentence)
+            for scaled in {
+                power: factors,
+                abs(power): np.abs(factors),
+            }.values():  # correlations that are noise keep their sign
+                moments = right.scaled(scaled)._replace(mean=factors * right.mean)
+                yield Candidate("power", name, moments, 0, f"{name} is {words}.")
 
 
 def jacobian(reference: np.ndarray, log_jacobians: Mapping[str, np.ndarray]) -> Iterator[Candidate]:

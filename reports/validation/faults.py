@@ -8,6 +8,8 @@ normals in nats,
 
 and that fault is named for which n KL_f + k / 2 log n is least, where k is the number of sizes that were fitted to the method
 and n the number of independent draws that are as informative as both sets (Schwarz 1978, *Annals of Statistics* 6:461-464).
+A fault that sets covariances to zero takes the Monte Carlo error of the reference's m draws out of KL_f, 1 / 2m nats for each:
+they are added again.
 Whether there is a fault at all is tested first, by every mean, sd and correlation.
 """
 
@@ -69,6 +71,9 @@ class Fault(NamedTuple):
     divergence, left : float
         Nats from the reference to the method, and from the reference with the fault in it; infinite where the draws of the
         method do not vary in some direction.
+    noise : float
+        Nats expected between two sets of draws from one posterior: one over twice the number of draws for each mean, variance
+        and covariance.
     """
 
     kind: str
@@ -77,16 +82,17 @@ class Fault(NamedTuple):
     size: float
     divergence: float
     left: float
+    noise: float = 0.0
 
     @property
     def explained(self) -> float:
-        """Share of the divergence that the fault explains."""
-        return 1 - self.left / self.divergence
+        """Share of the divergence that the fault explains, without what is expected of draws that are right; at most 1."""
+        return 1 - max(self.left - self.noise, 0.0) / max(self.divergence - self.noise, self.noise / 10)
 
     @property
     def facts(self) -> dict[str, Any]:
         """The same for a manifest."""
-        sizes = {name: getattr(self, name) for name in ("size", "divergence", "left")}
+        sizes = {name: getattr(self, name) for name in ("size", "divergence", "left", "noise")}
         return self._asdict() | {name: float(x) if np.isfinite(x) else None for name, x in sizes.items()}
 
 
@@ -140,6 +146,8 @@ def log_jacobians(target: Target, u: np.ndarray) -> dict[str, np.ndarray]:
             found[name] = own.sum(1)
         elif scale == "log odds" and size == int(np.prod(target.variables[name].shape)):
             found[name] = (log_expit(own) + log_expit(-own)).sum(1)
+        elif scale == "log odds":  # shares: the sum of their logarithms, and a constant
+            found[name] = np.log(target.constrain(u)[name].reshape(len(u), -1)).sum(1)
     whole = target.log_jacobian(u)
     if np.ptp(whole) > 0 and len(found) != 1:
         found[""] = whole
@@ -198,20 +206,24 @@ def likeliest(
     candidates = [
         *shifts(method, right, names, scales),
         *widths(method, right, names, variables or names),
-        *lost(method, right, names),
+        *(lost(method, right, names) if departing[2 * P :].any() else ()),
         *flipped(method, right, names, np.array([scale == "as it is" for scale in scales])),
         *powers(right, variables or names, np.array([scale == "log" for scale in scales])),
         *jacobian(other, log_jacobians or {}),
         *prior_drawn(prior),
     ]
     left = [method.divergence(each.moments) for each in candidates]
-    scores = [n * kl + each.fitted / 2 * np.log(n) for kl, each in zip(left, candidates, strict=True)]
+    scores = [
+        n * (kl + each.zeroed / (2 * sizes[1].min())) + each.fitted / 2 * np.log(n)
+        for kl, each in zip(left, candidates, strict=True)
+    ]
     best = int(np.argmin(scores))
     chosen = candidates[best]
-    if left[best] > (1 - EXPLAINED) * divergence:
-        return Fault("several", "", _several(method, right, names, departing), np.nan, divergence, left[best])
-    share = f" This explains {100 * (1 - left[best] / divergence):.0f}% of the difference."
-    return Fault(chosen.kind, chosen.where, chosen.sentence + share, chosen.size, divergence, left[best])
+    noise = (P + P * (P + 1) / 2) / (2 * n)
+    found = Fault(chosen.kind, chosen.where, chosen.sentence, chosen.size, divergence, left[best], noise)
+    if not found.explained >= EXPLAINED:
+        return found._replace(kind="several", where="", size=np.nan, sentence=_several(method, right, names, departing))
+    return found._replace(sentence=f"{chosen.sentence} This explains {100 * found.explained:.0f}% of the difference.")
 
 
 def effective(draws: np.ndarray, independent: bool) -> np.ndarray:
