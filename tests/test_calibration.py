@@ -844,7 +844,7 @@ def test_calibrate_of_sequences_speaks_of_states(tmp_path, monkeypatch):
     result = command("calibrate", "--hmm", "--sequences", "2", "--family", "categorical", *options)
     assert result.exit_code == 0, result.output
     html = Path("results/calibration-hmm-categorical-k2-n5/report.html").read_text()
-    assert "20 data sets of 2 sequences of 5 points each in 1-D, drawn from the prior of a" in html
+    assert "20 data sets of 2 sequences of 5 rows each, of 1 feature, drawn from the prior of a" in html
     assert "hidden Markov model</a> of 2 states" in html
     assert "Prior of start and transitions" in html
     assert "lowest probability to stay" in html

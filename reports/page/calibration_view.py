@@ -151,8 +151,11 @@ class CalibrationView:
     def size(self) -> str:
         """What a data set is."""
         s = self.settings
-        several = f"{s.sequences} sequences of {s.n} points each" if s.sequences > 1 else f"{s.n} points"
-        return f"{'one sequence of ' if s.sequences == 1 else ''}{several} in {s.dimension}-D"
+        numbers = set(s.kinds) == {"gaussian"}
+        rows = f"{s.n} {'points' if numbers else 'rows'}"
+        several = f"{s.sequences} sequences of {rows} each" if s.sequences > 1 else rows
+        space = f"in {s.dimension}-D" if numbers else f"of {counted_things(s.dimension, 'feature')}"
+        return f"{'one sequence of ' if s.sequences == 1 else ''}{several}{',' * (s.sequences > 1 and not numbers)} {space}"
 
     @property
     def about(self) -> str:
