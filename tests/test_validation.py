@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pymc as pm
+import pytensor
 import pytensor.tensor as pt
 import pytest
 import xarray as xr
@@ -595,9 +596,13 @@ def test_a_model_has_its_graph_where_graphviz_and_pymc_can_draw_it(monkeypatch):
     def extreme(_):
         raise np.linalg.LinAlgError("Matrix is not positive definite")
 
+    def interpreted(_):
+        assert not pytensor.config.cxx
+        return drawn
+
     drawn = SimpleNamespace(pipe=lambda format: f"<{format}/>".encode())
     for which, draw, expected in (
-        ("dot", lambda _: drawn, "<svg/>"),
+        ("dot", interpreted, "<svg/>"),
         ("dot", cannot, None),
         ("dot", extreme, None),
         (None, lambda _: drawn, None),
@@ -605,6 +610,12 @@ def test_a_model_has_its_graph_where_graphviz_and_pymc_can_draw_it(monkeypatch):
         monkeypatch.setattr("shutil.which", {"dot": which}.get)
         monkeypatch.setattr(pm, "model_to_graphviz", draw)
         assert run._graph(MODEL) == expected
+
+
+def test_where_pymc_starts_is_found_without_compiling():
+    from models.flat import start_of
+
+    assert start_of(SimpleNamespace(initial_point=lambda: {"mode": pytensor.config.mode})) == {"mode": "FAST_COMPILE"}
 
 
 def test_draws_are_kept_for_the_next_run_of_the_same_model(target, tmp_path, monkeypatch):
@@ -633,8 +644,8 @@ def test_draws_are_kept_for_the_next_run_of_the_same_model(target, tmp_path, mon
     assert fitted()[1]["status"] == "failed"
 
 
-def test_a_second_process_draws_the_page_from_the_agreement_on(validation):
-    from reports.page import begin_to_render, build
+def test_a_second_process_draws_the_page_from_the_agreement_on(validation, monkeypatch):
+    from reports.page import begin_to_render, blocks, build
 
     class Asked:
         def submit(self, work):
@@ -642,6 +653,7 @@ def test_a_second_process_draws_the_page_from_the_agreement_on(validation):
             return self
 
         def result(self):
+            monkeypatch.setattr(blocks, "embedded", None)  # this process has drawn its own part
             return []
 
     asked = Asked()

@@ -97,13 +97,13 @@ def validate(
     """
     import numpy as np
 
-    from reports.comparison.beside import DRAWING, second_process
-    from reports.comparison.loading import loading
+    from reports.comparison.beside import DRAWING_ANY_MODEL, second_process
+    from reports.comparison.loading import loading, without_dask
     from reports.comparison.results import ResultsError, check_free
 
     stages, opened = Stages(after=["save"]), ExitStack()
     fits = len({*(names_of(methods) or ()), "nuts"}) + len(add or []) + (example is not None)
-    helper, executor = partial(second_process, fits, DRAWING), None
+    helper, executor = partial(second_process, fits, DRAWING_ANY_MODEL), None
     settings: dict[str, Any] = {
         "draws": draws,
         "chains": chains,
@@ -129,6 +129,7 @@ def validate(
             built = load(source)
         else:
             built, added = source.build(), {"mine": source.fit({}, np.random.default_rng(seed))} | added
+        without_dask()
         executor = executor or opened.enter_context(helper())
         with stages:
             result = hold(

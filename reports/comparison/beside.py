@@ -14,11 +14,14 @@ from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
 
-from reports.comparison.loading import loading
+from reports.comparison.loading import loading, without_dask
 from reports.comparison.parent import end_with, leaving_interrupts
 
 DRAWING = ("arviz", "matplotlib.pyplot", "reports.page")
 """What a part of a page needs."""
+
+DRAWING_ANY_MODEL = (*DRAWING, "reports.page.validation")
+"""What a part of the page of a validation needs."""
 
 MEASURING = ("sklearn.metrics", "mixtures.engines.softmax", "reports.comparison.measure")
 """What leave-one-out needs."""
@@ -98,6 +101,7 @@ def _load(modules: Sequence[str]) -> None:
     with loading():
         for module in modules:
             importlib.import_module(module)
+        without_dask()
     for name in UNUSED:
         # a lazy module of ArviZ, which would load it when Matplotlib or SciPy asks whether an array is of its kind
         if type(sys.modules.get(name, sys)) is not ModuleType:

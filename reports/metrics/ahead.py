@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 # Draws over which pseudo-residuals are averaged, and lags of their autocorrelations.
 AVERAGED, LAGS = 400, 20
 
+# Total variation between densities of the next row that is small: probabilities of events differ by no more.
+LIMIT = 0.05
+
 # A pseudo-residual further from zero is shown as this.
 FARTHEST = 8.0
 

@@ -63,7 +63,7 @@ def shared_from(results: Results) -> Callable[[Any], Section | None]:
 
 def _part(results: Results, which: slice) -> list[Section]:
     view, sections = look(results)
-    return called([section for make in sections[which] if (section := make(view)) is not None], speech(view))
+    return drawn(called([section for make in sections[which] if (section := make(view)) is not None], speech(view)))
 
 
 def write(view: Any, sections: Sequence[Section]) -> str:
@@ -103,6 +103,13 @@ def called(sections: Sequence[Section], said: Callable[[str], str]) -> list[Sect
             if (new := said(old := text.get_text())) != old:
                 text.set_text(new)
     return list(sections)
+
+
+def drawn(sections: list[Section]) -> list[Section]:
+    """Return the sections with their figures embedded, so that this is done beside what another process does."""
+    for image in (image for section in sections for block in section.blocks for image in getattr(block, "images", ())):
+        image.source  # noqa: B018  (kept from the first time that it is asked for)
+    return sections
 
 
 def numbered(sections: Sequence[Section]) -> list[Section]:

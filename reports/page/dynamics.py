@@ -9,13 +9,13 @@ import numpy as np
 import xarray as xr
 
 from mixtures.datasets.dataset import counted
+from reports.metrics.ahead import LIMIT
 from reports.page.blocks import Cell, Facts, Figure, Notice, Section, Table, image
 from reports.page.cells import error_cell, name_cell
 from reports.page.numbers import DASH, fixed, number
 from reports.page.scores import leave_future_out
 from reports.page.states import times
 from reports.page.words import listing, literal
-from reports.validation.ahead import LIMIT
 
 if TYPE_CHECKING:
     from reports.page.validation_view import ValidationView

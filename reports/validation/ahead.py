@@ -26,9 +26,6 @@ FEW, DRAWS_A_FIT = 200, 1000
 # Draws of which the density of the next row is the mean, and points at which it is taken.
 DRAWS, POINTS = 400, 401
 
-# Total variation between densities of the next row that is small: probabilities of events differ by no more.
-LIMIT = 0.05
-
 
 @dataclass(frozen=True)
 class Steps:

@@ -299,8 +299,13 @@ def _graph(model: pm.Model) -> str | None:
         return None
     try:
         import pymc as pm
+        import pytensor
 
-        return str(pm.model_to_graphviz(model).pipe(format="svg").decode())
+        with pytensor.config.change_flags(
+            cxx=""
+        ):  # else PyTensor compiles a program, to learn what the compiler can do
+            graph = pm.model_to_graphviz(model)
+        return str(graph.pipe(format="svg").decode())
     except (ImportError, NotImplementedError, ValueError, CalledProcessError):  # the program may lack its package
         return None
 

@@ -24,7 +24,7 @@ from pymc.distributions import transforms
 from pymc.variational.minibatch_rv import MinibatchRandomVariable
 from pytensor.graph.replace import clone_replace
 
-from models.flat import Flat, by_jax, flatten
+from models.flat import Flat, by_jax, flatten, start_of
 from reports.metrics.gaussian_bridge import bridge
 
 # Rows that one compiled call takes: all calls have one shape, and no more than these log likelihoods are held by the device.
@@ -178,7 +178,7 @@ class Target:
     @cached_property
     def start(self) -> np.ndarray:
         """The unconstrained values (P,) where PyMC starts."""
-        point = self.model.initial_point()
+        point = start_of(self.model)
         return self.flat.join({name: np.asarray(point[name], dtype=float) for name in self.flat.shapes})
 
     def parts(self, u: np.ndarray) -> Parts:
