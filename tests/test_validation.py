@@ -428,6 +428,9 @@ def test_the_first_sentence_says_whether_it_is_right(validation):
     assert narrow.startswith("No. ")
     assert "width ratio" in narrow
     assert "with every update right" in narrow
+    single = deepcopy(validation.results)
+    single.manifest["model"]["n_parameters"] = 1
+    assert "with every update right" not in answer_to(replace(validation, results=single), "factorised")[0]
     lost = answer_to(validation, "no correlation")[0]
     assert lost.startswith("No. ")
     assert "rank correlation difference" in lost

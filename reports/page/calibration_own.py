@@ -139,9 +139,9 @@ class OwnView(CalibrationView):
             )
         if "nuts" in self.methods:
             notes.append(
-                f"NUTS is thinned: of {NUTS['chains'] * NUTS['draws']} draws {L} are kept, evenly spaced. Where the lowest "
-                f"bulk ESS of the unconstrained values is below {L}, it runs again, up to {RUNS} times in all. A simulation "
-                "that stays below, or has a divergence, counts as not converged and is kept."
+                f"NUTS runs {NUTS['chains']} chains of {NUTS['draws']} draws. Where the lowest bulk ESS of the free variables "
+                f"is below {L}, it runs again, up to {RUNS} times in all. Of all these draws {L} are kept, evenly spaced. A "
+                "simulation whose ESS stays below, or that has a divergence, counts as not converged and is kept."
             )
         if any(method.startswith("advi") for method in self.methods):
             notes.append(

@@ -103,7 +103,9 @@ def blame(view: ValidationView, method: str) -> str:
 
 
 def excuse(view: ValidationView, judged: dict[str, Any], claims: Sequence[str]) -> str:
-    """Return how a q with no mistake in it may differ in this way, if it may."""
+    """Return how a q with no mistake in it may differ in this way, if it may: there has to be something to factorise."""
+    if view.manifest["model"]["n_parameters"] == 1:
+        return ""
     free = {name for name, facts in view.manifest["model"]["variables"].items() if facts["free"]}
     told = [found for name in claims if name in free | {CORRELATIONS} and (found := cause(judged[name]))]
     of_family = [
