@@ -16,7 +16,7 @@ from reports.page.build import look, render
 from reports.page.dynamics import density_word
 from reports.validation import ahead, identified
 from reports.validation.catalogue import REFERENCES
-from reports.validation.dynamics import METHODS, compare, matrices, named, priors
+from reports.validation.dynamics import METHODS, compare, matrices, named, priors, unknown
 from reports.validation.measure import _chosen
 from reports.validation.system import SystemTarget
 
@@ -144,11 +144,12 @@ def test_the_page_has_the_system_in_time(compared, tmp_path):
     view, sections = look(Results.load(folder))
     section = next(own for make in sections if (own := make(view)) is not None and own.id == "dynamics")
     text = write(view, [section])
-    assert {"signal", "innovations"} <= set(re.findall(r'id="fig-([a-z]+)"', text))
+    assert {"graph", "signal", "innovations"} <= set(re.findall(r'id="fig-([a-z]+)"', text))
     assert "z_t = A z_(t-1) + N(0, Q)" in text
     assert view.subtitle.startswith("A linear dynamical system (local-level) with 2 free numbers")
     assert "Ljung and Box" in text
     assert "density of the next row" in text
+    assert "Estimated: Q and R; known: A and C." in text
     assert "every row from step 9 on is predicted" in text
     references = references_table(view, "NUTS")
     assert not {"co-clustering", "total variation"} & set(references.columns)
@@ -228,7 +229,9 @@ def test_the_model_is_written_with_its_numbers():
     assert f"1 / R ~ Gamma(1, {rate:.4g})" in priors(model)
     assert matrices(named("seasonal=12", 1))[0] == "A: 12 × 12, 0 entries free"
     latent = named("latent=2", 3).with_prior(np.random.default_rng(0).standard_normal((9, 3)))
-    assert {"A | Q ~ N(0, Q / 1)", "Q^-1 ~ Wishart(S0^-1, 3), diagonal of S0 3"} <= set(priors(latent))
+    assert {"A | Q ~ N(0, Q)", "Q^-1 ~ Wishart(S0^-1, 3), diagonal of S0 3"} <= set(priors(latent))
+    assert unknown(model) == {"A": False, "C": False, "Q": True, "R": True}  # a diffuse start has no parameters
+    assert all(unknown(latent)[letter] for letter in ("A", "C", "Q", "R", "m0", "P0"))
     names = [identified.variables(named(spec, 1), ("a",)) for spec in ("local-linear-trend", "autoregression=2")]
     assert names[0]["state variance"].labels == (("level", "slope"),)
     assert names[1]["coefficient"].labels == (("lag 1", "lag 2"),)

@@ -9,8 +9,7 @@ from reports.page.build import write
 from reports.page.calibration import JUDGED, verdict_line
 from reports.page.calibration_setting import runs
 from reports.page.calibration_view import KINDS, CalibrationView
-from reports.page.glossary_systems import OF_MODELS
-from reports.page.glossary_systems import OF_SYSTEMS as WORDS_OF_SYSTEMS
+from reports.page.glossary_systems import OF_MODELS, OF_SYSTEMS, QUANTITIES
 from reports.page.numbers import percent
 from reports.page.term import Term
 from reports.page.words import listing, literal, moment, short
@@ -24,18 +23,6 @@ from reports.studies.own.study import Settings
 DENSITIES = {
     LOG_LIKELIHOOD: "log p(x | θ) of all observed variables, in nats",
     LOG_JOINT: "log p(x, θ), the log likelihood plus the log prior density, on the scale of the model",
-}
-
-# Of a linear dynamical system: what the quantities are, by the first words of their names.
-OF_SYSTEMS = {
-    "observation variance": "of the noise of x",
-    "observation correlation": "of the noises of two features",
-    "state variance": "of the noise of a state",
-    "coefficient": "a free entry of the transition A, by its row and column",
-    "eigenvalue modulus": "of the transition A, the largest first",
-    "eigenvalue angle": "of the transition A, in radians",
-    "response": "C A^j Q C^T by j and two features: how a shock to the states is seen j steps later",
-    "forecast": "mean of the row after the last given all rows, which sees the states",
 }
 
 
@@ -60,7 +47,7 @@ class OwnView(CalibrationView):
     @property
     def glossary(self) -> dict[str, Term]:
         """The technical words as this page means them."""
-        return WORDS_OF_SYSTEMS if self.system else OF_MODELS
+        return OF_SYSTEMS if self.system else OF_MODELS
 
     @property
     def subtitle(self) -> str:
@@ -89,7 +76,7 @@ class OwnView(CalibrationView):
         """What the quantities are."""
         if self.system:
             shown = {
-                name: text for name, text in OF_SYSTEMS.items() if any(q.startswith(name) for q in self.quantities)
+                name: text for name, text in QUANTITIES.items() if any(q.startswith(name) for q in self.quantities)
             }
             return DENSITIES | shown
         own = {literal(name): "a function of your own" for name in self.settings.quantities}

@@ -43,7 +43,7 @@ def dynamics(view: ValidationView) -> Section | None:
         "The system in time",
         "What the model says of the series itself. None of it depends on the coordinates that latent states happen to have.",
     )
-    section.blocks += [model(facts), signal_figure(view, series, base), signal_table(view, series, base)]
+    section.blocks += [model(facts), *graph(facts), signal_figure(view, series, base), signal_table(view, series, base)]
     if facts["latent"]:
         section.blocks.append(eigenvalue_figure(view))
     section.blocks += [innovation_figure(view, series), *prediction(view)]
@@ -69,6 +69,27 @@ def model(facts: dict[str, Any]) -> Facts:
             ("Free numbers of the model", free),
         ]
     )
+
+
+def graph(facts: dict[str, Any]) -> list[Figure]:
+    """Return what depends on what, where the results say what of the model is free."""
+    from reports.plots.dynamics import plot_graph
+
+    unknown: dict[str, bool] = facts.get("unknown", {})
+    if not unknown:
+        return []
+    free, known = ([letter for letter, own in unknown.items() if own is which] for which in (True, False))
+    said = f"Estimated: {listing(free)}" + (f"; known: {listing(known)}." if known else ".")
+    without = "" if "m0" in unknown else " The start z_1 has no parameters of its own."
+    return [
+        Figure(
+            "Graph of the model: states z in a chain, each row x seen through its state. Shaded: observed. In a circle: "
+            f"estimated; without one: known.{without}",
+            [image(plot_graph(unknown), "")],
+            alt=f"Graph of the model. {said}",
+            slug="graph",
+        )
+    ]
 
 
 def signal_figure(view: ValidationView, series: dict[str, xr.Dataset], base: str) -> Figure:

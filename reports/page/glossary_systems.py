@@ -113,6 +113,25 @@ _OF_SYSTEMS = (
         ("innovations", "innovation"),
     ),
     Term(
+        "eigenvalues",
+        "eigenvalues of the transition",
+        "How the states move when left alone: the modulus of an eigenvalue of A is how much of a movement is left after a "
+        "step, its angle how far the movement turns, in radians. They are numbered from the largest modulus, [0]; a pair of "
+        "conjugates has one modulus and one angle.",
+        "A v = λ v, λ = r (cos φ ± i sin φ)",
+        "",
+        ("eigenvalue modulus", "eigenvalue angle", "eigenvalues", "eigenvalue"),
+    ),
+    Term(
+        "response",
+        "response",
+        "What a shock to the states does to the features: response[j, a, b] is the covariance of feature a, j steps later, "
+        "with the shock to feature b that comes through the states. It is the same in all coordinates of the states.",
+        "C A<sup>j</sup> Q C<sup>T</sup>",
+        "",
+        ("response", "responses"),
+    ),
+    Term(
         "diffuse",
         "diffuse start",
         "The first state has a normal distribution with an infinite variance: nothing is known of where the series begins. Log "
@@ -131,6 +150,18 @@ _OF_SYSTEMS = (
         ("linear dynamical system", "linear dynamical systems"),
     ),
 )
+
+QUANTITIES = {
+    "observation variance": "of the noise of x",
+    "observation correlation": "of the noises of two features",
+    "state variance": "of the noise of a state",
+    "coefficient": "a free entry of the transition A, by its row and column, or its lag",
+    "eigenvalue modulus": "of the transition A, the largest first",
+    "eigenvalue angle": "of the transition A, in radians",
+    "response": "C A^j Q C^T by j and two features: how a shock to the states is seen j steps later",
+    "forecast": "mean of the row after the last given all rows, which sees the states",
+}
+"""What is compared of a system, or ranked, by the first words of its name."""
 
 OF_MODELS: dict[str, Term] = TERMS | {term.slug: term for term in _OF_MODELS}
 """The glossary of a page about any PyMC model."""

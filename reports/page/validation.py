@@ -16,6 +16,7 @@ from reports.page.closing import cost
 from reports.page.convergence import convergence
 from reports.page.dynamics import dynamics
 from reports.page.evidence import Number, estimates
+from reports.page.glossary_systems import QUANTITIES
 from reports.page.joint import pair_figure
 from reports.page.leave_one_out import leave_one_out
 from reports.page.numbers import DASH, number
@@ -93,18 +94,26 @@ def left_out(names: list[str]) -> str:
     return f"{listing(names)}, which {'is' if len(names) == 1 else 'are'} too large or no number"
 
 
+OF_A_SYSTEM = QUANTITIES | {
+    "log likelihood": "log p(x | θ), without the states; a point estimate's is near its maximum, which is drawn but not judged"
+}
+"""What is compared of a linear dynamical system."""
+
+
 def variables(view: ValidationView) -> Table:
     """Return what is compared: the variables of the model, their shapes, and on which scale."""
+    system = "dynamics" in view.manifest
     rows = [
         [
             Cell(literal(name)),
-            Cell("free" if facts["free"] else "deterministic"),
+            Cell(OF_A_SYSTEM[name] if system else "free" if facts["free"] else "deterministic"),
             Cell(" × ".join(map(str, facts["shape"])) or "scalar"),
             Cell(facts["scale"]),
         ]
         for name, facts in view.manifest["model"]["variables"].items()
     ]
-    return Table("Variables that are compared", ["variable", "kind", "shape", "compared by"], rows, slug="variables")
+    columns = ["variable", "what it is" if system else "kind", "shape", "compared by"]
+    return Table("Variables that are compared", columns, rows, slug="variables")
 
 
 def methods(view: ValidationView) -> Table:

@@ -65,6 +65,65 @@ def _feature(ax: Axes, own: xr.Dataset, time: np.ndarray, step: float, method: s
         ax.axvline(time[-1] + step / 2, color=style.RULE, linewidth=0.8)
 
 
+PLACES = {
+    "z1": (2.0, 1.0), "z2": (4.0, 1.0), "zT": (6.9, 1.0), "x1": (2.0, 0.0), "x2": (4.0, 0.0), "xT": (6.9, 0.0),
+    "m0": (0.4, 1.4), "P0": (0.4, 0.6), "A": (4.7, 2.0), "Q": (6.2, 2.0), "C": (3.0, -1.0), "R": (5.4, -1.0),
+}  # fmt: skip
+"""Where the nodes of a system's graph lie."""
+
+EDGES = {
+    "z1": ("z2", "x1"), "z2": ("x2",), "zT": ("xT",), "m0": ("z1",), "P0": ("z1",),
+    "A": ("z2", "zT"), "Q": ("z2", "zT"), "C": ("x1", "x2", "xT"), "R": ("x1", "x2", "xT"),
+}  # fmt: skip
+
+RADIUS = 0.3
+"""Of a node."""
+
+
+@style.drawing()
+def plot_graph(unknown: Mapping[str, bool]) -> Figure:
+    """Draw the graph of a system: states in a chain, rows below them, and what both depend on.
+
+    Parameters
+    ----------
+    unknown
+        Letter of a matrix, of A, C, Q, R, m0 and P0 -> whether it has entries that are estimated. What is left out has no node.
+    """
+    figure, axes = style.panels(1, 1, width=6.0, height=3.0)
+    ax = axes.flat[0]
+    drawn = {name for name in PLACES if name[0] in "zx" or name in unknown}
+    for name in drawn:
+        for end in EDGES.get(name, ()):
+            _arrow(ax, PLACES[name], PLACES[end])
+        observed, known = name[0] == "x", name in unknown and not unknown[name]
+        _node(ax, name, fill=style.RULE if observed else "white", edge="none" if known else style.INK)
+    for y in (0.0, 1.0):
+        ax.text(5.45, y, "…", ha="center", va="center", color=style.INK, fontsize=12)
+    _arrow(ax, PLACES["z2"], (5.6, 1.0))
+    _arrow(ax, (5.3, 1.0), PLACES["zT"])
+    ax.set(xlim=(0.0, 7.3), ylim=(-1.4, 2.4), aspect="equal")
+    ax.set_axis_off()
+    return figure
+
+
+def _node(ax: Axes, name: str, fill: str, edge: str) -> None:
+    from matplotlib.patches import Circle
+
+    letter, below = name[0], name[1:]
+    ax.add_patch(Circle(PLACES[name], RADIUS, facecolor=fill, edgecolor=edge, linewidth=1.0, zorder=3))
+    text = f"${letter}_{{{below}}}$" if below else f"${letter}$"
+    ax.text(*PLACES[name], text, ha="center", va="center", fontsize=11, color=style.INK, zorder=4,
+            parse_math=True)  # fmt: skip
+
+
+def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Draw an arrow from the edge of one node to that of another."""
+    way = np.subtract(end, start)
+    way = (RADIUS + 0.03) * way / np.hypot(*way)
+    look = {"arrowstyle": "-|>", "color": style.MUTED, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0}
+    ax.annotate("", np.subtract(end, way), np.add(start, way), arrowprops=look, zorder=2)
+
+
 @style.drawing()
 def plot_autocorrelations(series: Mapping[str, xr.Dataset], limit: float) -> Figure:
     """Draw the autocorrelation of standardised innovations by lag, a panel for each feature, a mark for each method.

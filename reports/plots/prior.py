@@ -80,6 +80,7 @@ def plot_sensitivity(table: pd.DataFrame, limit: float) -> Figure:
         axis.set_major_formatter(FuncFormatter(lambda at, _: f"{at:g}"))
         axis.set_minor_locator(NullLocator())
     if len(shown):
-        ax.legend(loc="lower left", fontsize=8)
+        handles, labels = ax.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper left", ncols=style.legend_columns(labels, 6.2))
     ax.grid(visible=True)
     return figure

@@ -200,6 +200,7 @@ def described(target: SystemTarget) -> dict[str, Any]:
         "missing": int(np.isnan(target.x.x).sum()),
         "equations": list(model.equations),
         "matrices": matrices(model),
+        "unknown": unknown(model),
         "priors": priors(model),
         "free": model.n_free(),
         "identified": model.identified(),
@@ -207,14 +208,25 @@ def described(target: SystemTarget) -> dict[str, Any]:
     }
 
 
+# Of the matrices of a model, in the order of `LinearDynamics.dims`.
+LETTERS = ("A", "C", "Q", "R", "m0", "P0")
+
 # Rows and columns up to which a matrix is written out.
 SMALL = 4
+
+
+def unknown(model: LinearDynamics) -> dict[str, bool]:
+    """Whether a matrix has free entries, by its letter; a start that is diffuse or stationary has none of its own."""
+    start = not (model.diffuse.all() or model.stationary)
+    names = [name for name in model.dims if start or not name.startswith("initial")]
+    free = {name: bool(np.isnan(np.asarray(getattr(model, name))).any()) for name in names}
+    return dict(zip(LETTERS, free.values(), strict=False))
 
 
 def matrices(model: LinearDynamics) -> list[str]:
     """The matrices of a model, with a question mark for a free entry."""
     found = []
-    for letter, name in zip(("A", "C", "Q", "R", "m0", "P0"), model.dims, strict=True):
+    for letter, name in zip(LETTERS, model.dims, strict=True):
         value = np.asarray(getattr(model, name))
         if name.startswith("initial") and model.diffuse.all():
             continue
@@ -252,7 +264,8 @@ def priors(model: LinearDynamics) -> list[str]:
             K = sorted({f"{v:.4g}" for v in np.diag(prior.precision)}, key=float)
             told = " to ".join(dict.fromkeys((K[0], K[-1])))
             mean = "0" if not np.any(prior.mean) else "M0"
-            found.append(f"{coefficients} | {noise} ~ N({mean}, {noise} / {told})")
+            spread = noise if told == "1" else f"{noise} / {told}"
+            found.append(f"{coefficients} | {noise} ~ N({mean}, {spread})")
     return found
 
 

@@ -315,7 +315,7 @@ def _describe_model(target: Target) -> dict[str, Any]:
 
     return {
         "text": target.model.str_repr(),
-        "graph": _graph(target.model),
+        "graph": _graph(target.model) if target.graphic else None,
         "variables": {
             safe(name): {"shape": list(v.shape), "free": v.free, "scale": v.scale}
             for name, v in target.variables.items()

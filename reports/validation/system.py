@@ -63,6 +63,11 @@ class SystemTarget(Target):
         return ("gibbs",)
 
     @property
+    def graphic(self) -> bool:
+        """The states are integrated out of the twin, so that its graph has none."""
+        return False
+
+    @property
     def latent(self) -> bool:
         """Whether the states may have any coordinates."""
         return bool(np.isnan(self.system.emission).any())

@@ -208,6 +208,11 @@ class Target:
         return self._by_blocks(self._pointwise, u)[0]
 
     @property
+    def graphic(self) -> bool:
+        """Whether PyMC's graph of the model says what depends on what; otherwise the page has its own."""
+        return True
+
+    @property
     def n_observed(self) -> int:
         """N, the number of observed values that have a log likelihood of their own."""
         import jax
