@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pymc as pm
+import pytensor.tensor as pt
 import pytest
+from pytensor.compile.ops import wrap_py
 from scipy import stats
 from typer.testing import CliRunner
 
@@ -144,6 +146,17 @@ def test_models_that_cannot_be_drawn_from_are_refused(kind, message):
 
 
 @pytest.mark.robustness("errors")
+@pytest.mark.filterwarnings("ignore:PyTensor could not link to a BLAS")
+def test_operations_that_jax_lacks_are_named():
+    with pm.Model() as model:
+        mu = pm.Normal("mu")
+        pm.Normal("y", wrap_py(itypes=[pt.dscalar], otypes=[pt.dscalar])(np.square)(mu), 1, observed=0.0)
+    generative = Generative(lambda: model)
+    with pytest.raises(ValueError, match=r"JAX cannot compile the model \(No JAX conversion .*\): write this part"):
+        generative.evaluate({"mu": np.zeros(1)}, {"y": np.zeros(())})
+
+
+@pytest.mark.robustness("errors")
 def test_what_is_no_model_is_refused():
     assert "expected a pm.Model" in refused(lambda: 3)
 
@@ -185,9 +198,14 @@ def test_variables_that_are_lacking_leave_out_what_needs_them(generative):
     with pytest.raises(ArithmeticError, match="the q is not a number in 3 of 3 draws"):
         quantities(generative, {"beta": np.zeros((3, 2))}, draw.data, {"q": lambda values, data: np.nan})
     with pytest.raises(ValueError, match="'tau' is there already"):
-        check_quantities({"tau": lambda values, data: 0.0}, ["tau"])
-    with pytest.raises(ValueError, match="expected a function"):
-        check_quantities({"q": 3}, [])
+        check_quantities({"tau": lambda values, data: 0.0}, ["tau"], draw)
+    for own, message in (
+        (3, "expected a function"),
+        (lambda values, data: values["nu"], "quantity 'q' fails on the first draw of the prior: KeyError"),
+        (lambda values, data: values["beta"], r"quantity 'q' is an array of shape \(2,\); expected a number"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_quantities({"q": own}, [], draw)
 
 
 def test_draws_are_thinned_evenly_and_dependent_ones_told(generative, rng):
@@ -358,6 +376,7 @@ def test_a_study_goes_on_and_refuses_another(problem, studied, tmp_path, monkeyp
         ({"simulations": 19}, "at least 20"),
         ({"draws": 100}, "multiple of 40"),
         ({"seed": -1}, "seed is -1"),
+        ({"quantities": {"tau": lambda values, data: 1.0}}, "quantity 'tau' is there already"),
     ],
 )
 def test_bad_arguments_are_refused(options, message):

@@ -352,7 +352,7 @@ def test_discrete_variables_are_summed_out_where_pymc_extras_can(monkeypatch):
         ("observed", "no free variables"),
         ("minibatch", "'y' is observed in minibatches"),
         ("nan", r"log density is -inf where PyMC starts \(y -inf\)"),
-        ("foreign", "JAX cannot compile the model .*Op.*; write this part with operations of pytensor.tensor"),
+        ("foreign", "JAX cannot compile the model .*Op.*: write this part with operations of pytensor.tensor"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:PyTensor could not link to a BLAS")

@@ -51,7 +51,7 @@ def verdict_lines(calibration: Calibration) -> list[str]:
 def verdict_line(view: CalibrationView, method: str) -> str:
     """The coverage of a method's 95% intervals, and in how many simulations it failed."""
     if method not in view.ranks:
-        return f"{view.label(method)}: failed in every simulation"
+        return f"{view.label(method)}: failed in every simulation: {_error(view, method)}"
     judged, failed = view.intervals(method), view.failed(method)
     left_out = f"; failed in {failed} of {view.simulations} simulations" if failed else ""
     return f"{view.label(method)}: {judged.said}, {judged.because}{left_out}"

@@ -144,10 +144,7 @@ class Target:
             )
             target._check_start()
         except NotImplementedError as error:
-            raise ValueError(
-                f"JAX cannot compile the model ({error}), and the samplers need its gradients; write this part with "
-                "operations of pytensor.tensor, or as an Op with a translation to JAX"
-            ) from error
+            raise ValueError(no_translation(error)) from error
         return target
 
     @property
@@ -318,6 +315,14 @@ class Target:
             f"the log density is {parts.density[0]} where PyMC starts ({', '.join(wrong) or 'a Jacobian'}); check the data for "
             "NaN and values outside the support, or give initval= to the free variables"
         )
+
+
+def no_translation(error: NotImplementedError) -> str:
+    """What to do where JAX lacks an operation of a model."""
+    return (
+        f"JAX cannot compile the model ({error}): write this part with operations of pytensor.tensor, or as an Op with a "
+        "translation to JAX"
+    )
 
 
 def improper(names: tuple[str, ...]) -> str:

@@ -126,6 +126,7 @@ class Generative:
         from pymc.model.transform.conditioning import remove_value_transforms
 
         from models.flat import by_jax
+        from reports.validation.target import no_translation
 
         model, observed = opened(remove_value_transforms(self.model), self.observed)
         densities = [model.logp(vars=model.observed_RVs), model.logp()]
@@ -138,7 +139,10 @@ class Generative:
         def evaluate(values: Mapping[str, np.ndarray], data: Mapping[str, np.ndarray]) -> Values:
             given = [np.asarray(values[name]).astype(kind) for name, kind in zip(free, kinds, strict=True)]
             drawn = [np.asarray(data[name]).astype(kind) for name, kind in zip(self.observed, types, strict=True)]
-            found = map(np.asarray, mapped(*given, *drawn))
+            try:
+                found = map(np.asarray, mapped(*given, *drawn))
+            except NotImplementedError as error:
+                raise ValueError(no_translation(error)) from error
             return dict(zip((LOG_LIKELIHOOD, LOG_JOINT, *self.deterministic), found, strict=True))
 
         return evaluate

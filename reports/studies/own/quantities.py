@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mixtures.errors import reason_of
 from reports.studies.own.generative import LOG_JOINT, LOG_LIKELIHOOD, Draw, Generative, Values
 
 Quantity = Callable[[Mapping[str, np.ndarray], Mapping[str, np.ndarray]], float]
@@ -35,8 +36,8 @@ def names(generative: Generative, truth: Draw, own: Mapping[str, Quantity]) -> l
     return [LOG_LIKELIHOOD, LOG_JOINT, *own, *scalars]
 
 
-def check_quantities(own: Mapping[str, Quantity], taken: Sequence[str]) -> None:
-    """Refuse quantities that cannot be told from others, or that cannot be called.
+def check_quantities(own: Mapping[str, Quantity], taken: Sequence[str], truth: Draw) -> None:
+    """Refuse quantities that cannot be told from others, that cannot be called, or that are no number for a draw of the prior.
 
     Raises
     ------
@@ -49,6 +50,12 @@ def check_quantities(own: Mapping[str, Quantity], taken: Sequence[str]) -> None:
             )
         if name in taken:
             raise ValueError(f"quantity {name!r} is there already; give it another name")
+        try:
+            value = function(truth.values, truth.data)
+        except Exception as error:  # the user's, whatever it raises
+            raise ValueError(f"quantity {name!r} fails on the first draw of the prior: {reason_of(error)}") from error
+        if np.shape(value) != ():
+            raise ValueError(f"quantity {name!r} is an array of shape {np.shape(value)}; expected a number")
 
 
 def quantities(

@@ -149,7 +149,7 @@ def calibrate(
     generative = Generative(problem.build, problem.ranked)
     truths = generative.draw(simulations, seed)
     ranked = names(generative, truths[0], problem.quantities)
-    check_quantities(problem.quantities, [name for name in ranked if name not in problem.quantities])
+    check_quantities(problem.quantities, names(generative, truths[0], {}), truths[0])
     own = tuple(problem.fits)
     settings = Settings(
         tuple(dict.fromkeys((*own, *methods))),
