@@ -424,6 +424,11 @@ def test_rows_skip_scikit_learns_checks_only_where_all_would_pass(rng, monkeypat
             failure(lambda rows=rows: mixture.predict(rows))
         assert len(checked) == number
     named = GaussianMixture(2, random_state=0).fit(pd.DataFrame(x, columns=["a", "b"]))
+    table, seen = pd.DataFrame(x, columns=["a", "b"]), len(checked)
+    np.testing.assert_array_equal(named.predict(table), named.predict(table.astype({"a": "Float64"})))
+    assert len(checked) == seen + 1
+    for other in (table[["b", "a"]], table.rename(columns={"a": "c"}), table.where(table < 1)):
+        failure(lambda other=other: named.predict(other))
     with pytest.warns(UserWarning, match="X does not have valid feature names"):
         named.predict(x)
 

@@ -119,6 +119,19 @@ def test_the_predictive_density_integrates_to_one_and_samples_follow_it(structur
 
 
 @every_structure
+def test_rows_are_drawn_as_from_components_drawn_for_each(structure, rng):
+    """Their projections and how far out they lie, for a component of few rows, whose tails are heavy."""
+    x = three_clusters(12, rng)[:4] * [1, 10]
+    mixture = BayesianGaussianMixture(n_components=1, covariance_type=structure, random_state=0).fit(x)
+    theta, drawn = mixture.sample_parameters(20_000, random_state=1), mixture.sample(20_000)[0]
+    noise = rng.standard_normal((20_000, 2, 1))
+    expected = (theta["means"][:, 0, :, None] + np.linalg.cholesky(theta["covariances"][:, 0]) @ noise)[..., 0]
+    z, other = ((points - mixture.means_) / x.std(0) for points in (drawn, expected))
+    for of in (lambda z: z @ [0.6, 0.8], lambda z: z @ [0.6, -0.8], lambda z: abs(z).max(1), lambda z: abs(z).min(1)):
+        assert stats.ks_2samp(of(z), of(other)).pvalue > 1e-4
+
+
+@every_structure
 def test_predictive_densities_are_student_t(structure, rng):
     x = three_clusters(40, rng)
     mixture = BayesianGaussianMixture(n_components=3, covariance_type=structure, random_state=0, max_iter=500).fit(x)

@@ -306,7 +306,9 @@ class Mixture(Predictions):
             least = checks.get("ensure_min_samples", 1)
             X, weights = rows_of(self, X, sample_weight, self._finite, checks["reset"], least)
             return X, None if weights is None else self._observations(weights)
-        if checks["reset"] or not self._passes(X):
+        if not checks["reset"] and (rows := self._passing(X)) is not None:
+            X = rows
+        else:
             kinds = [np.float64, np.float32]
             X = validate_data(self, unmasked(X), dtype=kinds, ensure_all_finite=self._finite, **checks)
         if sample_weight is None:

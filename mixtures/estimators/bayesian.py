@@ -17,7 +17,7 @@ from mixtures.ascent.starts import SOFTENING
 from mixtures.ascent.whole import Described
 from mixtures.engines.responsibilities import fold
 from mixtures.estimators.base import ILL_DEFINED, Mixture, Task, generator
-from mixtures.estimators.densities import BLOCK_ELEMENTS, LOWEST, Densities, predictive, roots_of
+from mixtures.estimators.densities import BLOCK_ELEMENTS, LOWEST, Densities, draw_predictive, predictive, roots_of
 from mixtures.estimators.predictions import Density
 from mixtures.estimators.structures import (
     MATRICES,
@@ -49,6 +49,9 @@ CONJUGATE: dict[str, Any] = {
     "diag": NormalGamma,
     "spherical": SphericalNormalGamma,
 }
+
+# Random numbers for which the estimator's own generator takes less time than to begin a quicker one.
+FEW_NUMBERS = 2000
 
 
 class BayesianGaussianMixture(Mixture):
@@ -479,7 +482,13 @@ class BayesianGaussianMixture(Mixture):
         return log_joint
 
     def _draw(self, counts: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
-        """Each row from a component drawn for it from the posterior."""
+        """Each row from a component drawn for it from the posterior, or at once from what that comes to."""
+        if np.ndim(self.mean_precision_) == 1:
+            (K, D), structure = self.means_.shape, self.covariance_type
+            rng = generator(random_state) if counts.sum() * D > FEW_NUMBERS else random_state
+            roots, beta = roots_of(self.precisions_cholesky_, structure, K, D), np.asarray(self.mean_precision_, float)
+            means, nu = np.asarray(self.means_, float), np.asarray(self.degrees_of_freedom_, float)
+            return draw_predictive(counts, means, roots, beta, nu, structure, rng)
         rng, (family, _) = generator(random_state), self._fitted()
         _, q = self._posterior(family)
         step = max(1, BLOCK_ELEMENTS // self.means_.shape[1] ** 2)

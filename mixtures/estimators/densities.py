@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
+from scipy.linalg import solve_triangular
 from scipy.special import gammaln
 
 from mixtures.ascent import whole
@@ -155,3 +156,33 @@ def predictive(
     gammas = gammaln((dof + own) / 2) - gammaln(dof / 2)
     constant = log_pi + D // own * gammas - D / 2 * np.log(np.pi * widened) + log_volumes(roots)
     return Densities(constant, means, roots / np.sqrt(widened)[:, None, None], (dof + own) / 2, structure == "diag")
+
+
+def draw_predictive(
+    counts: np.ndarray,
+    means: np.ndarray,
+    roots: np.ndarray,
+    beta: np.ndarray,
+    nu: Any,
+    structure: str,
+    rng: np.random.Generator | np.random.RandomState,
+) -> np.ndarray:
+    """Rows with the densities of `predictive`, so many of every component (K,), sorted by component, shape (N, D).
+
+    A row with a Student's t density is a Gaussian one over the root of an independent chi-square number (PRML 2.158), and has
+    a number for each feature where these have a density each.
+    """
+    D, nu = means.shape[1], np.broadcast_to(nu, beta.shape)
+    dof, widths = nu + 1 - D if structure in MATRICES else nu, np.sqrt(nu * (1 + beta) / beta)
+    drawn = rng.standard_normal((counts.sum(), D))
+    parts = np.split(drawn, np.cumsum(counts)[:-1])
+    for k in np.flatnonzero(counts):
+        own, features = parts[k], D if structure == "diag" else 1
+        scale = rng.chisquare(dof[k], (len(own), features))
+        own *= np.divide(widths[k], np.sqrt(scale, out=scale), out=scale)
+        if structure in MATRICES:
+            own[:] = own @ solve_triangular(roots[k], np.eye(D), check_finite=False)
+        else:
+            own /= roots[k, 0]
+        own += means[k]
+    return drawn

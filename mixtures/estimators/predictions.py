@@ -6,6 +6,7 @@ it is is known at a glance; whatever else comes is given to them, so that they r
 
 from __future__ import annotations
 
+import sys
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
 from copy import copy
@@ -91,8 +92,8 @@ class Predictions(DensityMixin, BaseEstimator, metaclass=ABCMeta):
 
         L is the log likelihood at ``weights_``, ``means_`` and ``covariances_``, and p the number of free parameters.
         """
-        n = _total(X, sample_weight)
-        return -2 * self._log_likelihood(X, sample_weight) + self._n_parameters() * float(np.log(n))
+        log_p = self._log_likelihood(X, sample_weight)  # which refuses what is no table
+        return -2 * log_p + self._n_parameters() * float(np.log(_total(X, sample_weight, self.allow_missing)))
 
     def _log_likelihood(self, X: Any, sample_weight: Any) -> float:
         """The log likelihood of the rows of X at the fitted parameters, in nats."""
@@ -161,9 +162,11 @@ class Predictions(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     def _answer(self, X: Any, density: Callable[[], Density], answer: Answer) -> np.ndarray:
         """Answers from log densities (B, K) of X in blocks of rows, in the precision of X and of the parameters."""
         finite = True
-        if not self._passes(X):
-            if held(X):
-                return answered(self, X, density, answer)
+        if (rows := self._passing(X)) is not None:
+            X = rows
+        elif held(X):
+            return answered(self, X, density, answer)
+        else:
             check_is_fitted(self)
             X = validate_data(self, unmasked(X), reset=False, ensure_all_finite=self._finite)
             finite = not get_config()["assume_finite"]
@@ -175,20 +178,22 @@ class Predictions(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         kind = np.result_type(X.dtype, self.means_.dtype) if answers.dtype == np.float64 else answers.dtype
         return answers.astype(kind, copy=False)
 
-    def _passes(self, X: Any) -> bool:
-        """Whether X is a matrix of floats that `check_is_fitted` and `validate_data` would surely let pass as it is."""
+    def _passing(self, X: Any) -> np.ndarray | None:
+        """The rows of X if they are floats that `check_is_fitted` and `validate_data` would surely let pass as they are."""
         own = vars(self)
-        return (
+        if "feature_names_in_" in own:
+            X = _values(X, own["feature_names_in_"])
+        passes = (
             type(X) is np.ndarray
             and X.ndim == 2
             and X.dtype.char in "df"
             and X.dtype.isnative
             and len(X) > 0
             and "means_" in own
-            and "feature_names_in_" not in own
             and X.shape[1] == own.get("n_features_in_")
             and bool(np.isfinite(X).all())
         )
+        return X if passes else None
 
     def _prepared(self, density: Callable[[], Density]) -> Density:
         """The log densities that ``density`` makes, as they were made last while the parameters are what they were then."""
@@ -218,8 +223,18 @@ def _contents(value: Any) -> Any:
     return [_contents(own) for own in value] if isinstance(value, tuple) else value
 
 
-def _total(X: Any, sample_weight: Any) -> float:
-    """Number of observations, rows of which nothing was seen left out."""
+def _values(X: Any, names: np.ndarray) -> np.ndarray | None:
+    """The numbers of a pandas frame with columns of these names and plain numbers, None of anything else."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None or type(X) is not pandas.DataFrame or X.columns.tolist() != names.tolist():
+        return None
+    return X.to_numpy() if all(isinstance(kind, np.dtype) for kind in X.dtypes.tolist()) else None
+
+
+def _total(X: Any, sample_weight: Any, gaps: bool) -> float:
+    """Number of observations, rows of which nothing was seen left out where there may be ``gaps``."""
+    if sample_weight is None and not gaps and not held(X):
+        return float(len(X))
     if held(X):
         return total(X, sample_weight, lambda x: np.zeros(len(x)))[1]
     weights = _check_sample_weight(unmasked(sample_weight), X, dtype=np.float64)
