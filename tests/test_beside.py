@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import reports
 from reports.comparison import beside
+from reports.comparison import loading as loads
 from reports.comparison.loading import loading
 from reports.page import begin_to_render, render
 
@@ -78,6 +79,18 @@ def test_it_loads_what_it_needs_and_not_jax_which_arviz_holds_ready(executor):
     beside.begin(executor, beside._load, beside.DRAWING_ANY_MODEL)()
     assert beside.begin(executor, loaded, "arviz")()
     assert not [name for name in ("jax", "pymc", "dask.array") if beside.begin(executor, loaded, name)()]
+
+
+def test_processes_of_our_own_search_for_garbage_seldom_and_not_at_their_end(executor, monkeypatch):
+    before, at_the_end = gc.get_threshold(), []
+    monkeypatch.setattr("atexit.register", at_the_end.append)
+    try:
+        loads.seldom()
+        assert gc.get_threshold() > before
+        assert beside.begin(executor, gc.get_threshold)() == gc.get_threshold()
+    finally:
+        gc.set_threshold(*before)
+    assert at_the_end == [gc.freeze]
 
 
 def test_no_garbage_is_searched_for_while_modules_load():

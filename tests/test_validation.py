@@ -647,7 +647,7 @@ def test_draws_are_kept_for_the_next_run_of_the_same_model(target, tmp_path, mon
     assert fitted()[1]["status"] == "failed"
 
 
-def test_a_second_process_draws_the_page_from_the_agreement_on(validation, monkeypatch):
+def test_a_second_process_draws_the_page_from_the_agreement_to_the_prediction(validation, monkeypatch):
     from reports.page import begin_to_render, blocks, build
 
     class Asked:
@@ -662,10 +662,11 @@ def test_a_second_process_draws_the_page_from_the_agreement_on(validation, monke
     asked = Asked()
     page = begin_to_render(validation.results, asked)
     sections = build.look(validation.results)[1]
-    assert [make.__name__ for make in sections[asked.which]][:2] == ["agreement", "joint"]
+    assert [make.__name__ for make in sections[asked.which]] == ["agreement", "joint", "evidence", "prediction"]
     html = page()
     assert '<section id="reference"' in html
     assert '<section id="agreement"' not in html
+    assert html.index('<section id="reference"') < html.index('<section id="cost"')
 
 
 def test_a_watch_hears_the_steps_of_nuts_and_advi(target, monkeypatch):

@@ -15,13 +15,14 @@ __all__ = ["app", "main"]
 def main() -> None:
     """Entry point of the console script."""
     stopping.listen()
-    from reports.comparison.loading import loading
+    from reports.comparison.loading import loading, seldom
 
     with loading():
         from reports.commands.folders import spare_matplotlib
         from reports.commands.parser import app
         from reports.commands.terminal import replace_unknown
 
+    seldom()
     stopping.begin()
     spare_matplotlib()
     replace_unknown()

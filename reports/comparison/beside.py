@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
 
-from reports.comparison.loading import loading, without_dask
+from reports.comparison.loading import loading, seldom, without_dask
 from reports.comparison.parent import end_with, leaving_interrupts
 
 DRAWING = ("arviz", "matplotlib.pyplot", "reports.page")
@@ -93,6 +93,7 @@ def _prepare(parent: int) -> None:
     end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["NUMBA_NUM_THREADS"] = "1"
+    seldom()
 
 
 def _load(modules: Sequence[str]) -> None:

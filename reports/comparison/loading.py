@@ -1,11 +1,15 @@
-"""Modules that take time to load, loaded without Python's search for garbage, which finds none in them, or not at all."""
+"""What a process of our own need not do: search modules that load for garbage, search often or at its end, ask for Dask."""
 
 from __future__ import annotations
 
+import atexit
 import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+# New objects from which Python searches them for garbage, and searches of these before one of those that were there before.
+OBJECTS, SEARCHES = 20_000, 20
 
 
 @contextmanager
@@ -18,6 +22,12 @@ def loading() -> Iterator[None]:
     finally:
         if searching:
             gc.enable()
+
+
+def seldom() -> None:
+    """Search for garbage less often, and not at the process's end, which gives back all memory anyway."""
+    gc.set_threshold(OBJECTS, SEARCHES, SEARCHES)
+    atexit.register(gc.freeze)
 
 
 def without_dask() -> None:

@@ -14,7 +14,7 @@ from reports.comparison.beside import begin
 from reports.page.blocks import Section
 from reports.page.glossary import TERMS
 from reports.page.links import Links
-from reports.page.sections import SECTIONS, SHARED_FROM
+from reports.page.sections import SECTIONS, SHARED
 from reports.page.view import View
 from reports.page.words import moment, spoken
 
@@ -30,16 +30,22 @@ def render(results: Results, executor: Executor | None = None) -> str:
     results
         Live or loaded from a folder: manifest, metrics, data and trees. A method without a tree is shown as failed.
     executor
-        Draws the second part of the sections; see `reports.comparison.beside`.
+        Draws a part of the sections; see `reports.comparison.beside`.
     """
     return begin_to_render(results, executor)()
 
 
 def begin_to_render(results: Results, executor: Executor | None) -> Callable[[], str]:
     """Have the executor begin with its part of the page; what is returned does the rest and returns the page."""
-    half = look(results)[1].index(shared_from(results))
-    later = begin(executor, _part, results, slice(half, None))
-    return lambda: write(look(results)[0], [*_part(results, slice(half)), *later()])
+    sections = look(results)[1]
+    first, last = (sections.index(section) for section in shared(results))
+    its_part = begin(executor, _part, results, slice(first, last + 1))
+
+    def page() -> str:
+        before, after = _part(results, slice(first)), _part(results, slice(last + 1, None))
+        return write(look(results)[0], [*before, *its_part(), *after])
+
+    return page
 
 
 def look(results: Results) -> tuple[View, Sequence[Callable[[Any], Section | None]]]:
@@ -52,11 +58,11 @@ def look(results: Results) -> tuple[View, Sequence[Callable[[Any], Section | Non
     return ValidationView(results), OF_ANY_MODEL
 
 
-def shared_from(results: Results) -> Callable[[Any], Section | None]:
-    """Return the section with which the part of another process begins."""
+def shared(results: Results) -> tuple[Callable[[Any], Section | None], Callable[[Any], Section | None]]:
+    """Return the sections with which the part of another process begins and ends."""
     if not results.is_validation:
-        return SHARED_FROM
-    from reports.page.validation import SHARED_FROM as OF_ANY_MODEL
+        return SHARED
+    from reports.page.validation import SHARED as OF_ANY_MODEL
 
     return OF_ANY_MODEL
 

@@ -47,5 +47,5 @@ SECTIONS: tuple[Callable[[View], Section | None], ...] = (
 )
 """The page's order."""
 
-SHARED_FROM: Callable[[View], Section | None] = joint
-"""Sections before this one take about as long to draw as it and the others, on every page."""
+SHARED: tuple[Callable[[View], Section | None], Callable[[View], Section | None]] = joint, limits
+"""From the one of these to the other, sections take about as long to draw as those before, on every page."""

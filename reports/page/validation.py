@@ -309,5 +309,5 @@ SECTIONS: tuple[Any, ...] = (
 )
 """The sections of the page, in their order."""
 
-SHARED_FROM = agreement
-"""Sections before this one take about as long to draw, while the folder is written, as it and the others."""
+SHARED = agreement, prediction
+"""From the one of these to the other, sections take about as long to draw as the others and to write the folder."""
