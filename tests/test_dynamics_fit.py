@@ -735,7 +735,7 @@ def prior_of(D, U, dof=5.0, scale=1.0):
             lambda x: em.fit(x, LinearDynamics.latent(2, 2, start="stationary"), rng=0, init=TRUTH | {"transition": np.eye(2)}),
             "no stationary distribution: its largest eigenvalue is 1 in modulus",
         ),
-        (lambda x: autoregression(2, start="known"), "start is 'known'; expected diffuse or stationary"),
+        (lambda x: autoregression(2, start="known"), "is 'known'; expected free or stationary"),
         (lambda x: seasonal("x"), "period is 'x'"),
         (lambda x: states.smooth(np.where(x > 0, np.inf, x), TRUTH), "infinities"),
         (lambda x: states.smooth(x[:, :1], TRUTH), "x has 1 features; the emission has 2"),

@@ -1,6 +1,7 @@
 """Linear dynamical systems compared: what is identified, densities of q, the verdicts, the page and the command."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,8 +17,20 @@ from reports.page.build import look, render
 from reports.page.dynamics import density_word
 from reports.validation import ahead, identified
 from reports.validation.catalogue import REFERENCES
-from reports.validation.dynamics import METHODS, compare, matrices, named, priors, unknown
+from reports.validation.dynamics import (
+    LONG,
+    METHODS,
+    check_methods,
+    compare,
+    default_methods,
+    left_out,
+    matrices,
+    named,
+    priors,
+    unknown,
+)
 from reports.validation.measure import _chosen
+from reports.validation.methods import advi
 from reports.validation.system import SystemTarget
 
 # Estimates from all of the Nile (Durbin & Koopman 2012, section 2.10.3), which stand for a truth.
@@ -176,6 +189,38 @@ def test_misspelt_models_are_refused(spec, message):
 
 
 @pytest.mark.robustness("errors")
+@pytest.mark.parametrize(
+    ("spec", "start", "message"),
+    [
+        ("latent=1", "stationry", "did you mean 'stationary'"),
+        ("local-level", "known", "start of local-level is 'known'; expected diffuse or stationary"),
+        ("local-level", "stationary", "no stationary distribution"),
+        ("autoregression=1", "diffuse", "expected free or stationary"),
+    ],
+)
+def test_starts_that_a_model_cannot_have_are_refused(spec, start, message):
+    with pytest.raises(ValueError, match=message):
+        named(spec, 1, 60, start)
+
+
+def test_a_stationary_start_leaves_out_what_cannot_fit_it():
+    model = named("latent=2", 1, start="stationary")
+    assert (model.stationary, named("autoregression=2", 1, start="stationary").stationary) == (True, True)
+    assert matrices(model) == ["A free", "C free", "Q free", "R free"]
+    assert default_methods(model, 60) == ("em", "map", "gibbs", "nuts")
+    target = SimpleNamespace(edge=SystemTarget.edge.fget(SimpleNamespace(system=model)))
+    with pytest.raises(ValueError, match="ELBO is minus infinity; fit a stationary start by nuts or gibbs"):
+        advi.fit(target, rng=np.random.default_rng(0))
+
+
+def test_long_series_are_held_against_gibbs_sampling():
+    assert set(left_out(local_level(), LONG + 1)) == {"advi", "nuts"}
+    assert left_out(local_level(), LONG) == {}
+    assert check_methods(["em"], LONG + 1) == ("em", "gibbs")
+    assert check_methods(["em"], LONG) == ("em", "nuts")
+
+
+@pytest.mark.robustness("errors")
 def test_a_word_in_the_place_of_a_model_is_refused():
     with pytest.raises(ValueError, match=r"model is 'local-level'; expected a LinearDynamics, such as .*structure"):
         compare(np.zeros((9, 1)), "local-level", rng=0)
@@ -187,6 +232,8 @@ def test_a_word_in_the_place_of_a_model_is_refused():
         (["nile", "--lds", "local-level", "-k", "2"], "-k and --lds do not go together"),
         (["nile", "--lds", "local-level", "--methods", "emm"], "there is no method 'emm'"),
         (["earthquakes", "--lds", "local-level"], "needs numbers"),
+        (["nile", "--lds", "local-level", "--start", "difuse"], "did you mean 'diffuse'"),
+        (["earthquakes", "-k", "2", "--hmm", "--start", "fre"], "did you mean 'free'"),
         (["nile"], "missing option '-k'"),
     ],
 )

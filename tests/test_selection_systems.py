@@ -73,6 +73,18 @@ def test_the_density_of_the_vector_is_that_of_data_and_of_gamma_precisions():
     np.testing.assert_allclose(own.log_density(own.vector(theta)), expected, rtol=1e-9)
 
 
+def test_the_density_of_the_vector_has_the_stationary_start_of_the_transition():
+    x = Sequences(np.arange(12.0)[:, None] % 5, [8, 4])
+    model = LinearDynamics.latent(1, 1, start="stationary").with_prior(x)
+    own, theta = Coordinates(model, x), prior_draws(model, 2, np.random.default_rng(0))
+    theta["transition"][:] = np.array([0.7, 1.1])[:, None, None]
+    v = own.vector(theta)
+    at, log_volume = own.theta(v)
+    inside = {name: value[0] for name, value in at.items()}
+    expected = states.log_likelihood(x, inside, "stationary").sum() + (model.log_prior(at) + log_volume)[0]
+    np.testing.assert_allclose(own.log_density(v), [expected, -np.inf], rtol=1e-9)
+
+
 def test_weights_of_q_average_to_the_evidence_by_quadrature():
     """Two variances of a local level on a grid of their logarithms; q reaches the evidence from below."""
     x = Sequences(load_series("nile").data.x[:25] - 900, [25])

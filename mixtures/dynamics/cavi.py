@@ -19,6 +19,12 @@ from mixtures.dynamics.regression import Expected, Moments, Regression
 from mixtures.rows import Rows
 from mixtures.seeds import Rng
 
+STATIONARY = (
+    "a stationary start ties P0 to the transition, of which q has then no conjugate form: fit it by em, map, gibbs or the PyMC "
+    "twin, or by cavi with another start"
+)
+"""Why a stationary start cannot be fitted."""
+
 
 def step(model: LinearDynamics, s: State) -> tuple[At, float]:
     """q(theta) given q(z): what the smoother takes of it, and minus its divergence from the prior, every constant kept.
@@ -67,10 +73,7 @@ def fit(x: Rows, model: LinearDynamics, *, rng: Rng, **climb: Any) -> DynamicsFi
     """
     check_model(model)
     if model.stationary:
-        raise ValueError(
-            "a stationary start ties P0 to the transition, of which q has then no conjugate form: fit it by em, map, gibbs or "
-            "the PyMC twin, or by cavi with another start"
-        )
+        raise ValueError(STATIONARY)
     model = model.with_prior(x)
     ascent = ascend(step, x, model, rng=rng, **climb)
     q = tuple(own if part.settled else part.posterior(own) for part, own in zip(model.parts, ascent.s, strict=True))

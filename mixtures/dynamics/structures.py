@@ -58,8 +58,8 @@ def seasonal(period: int, **others: Any) -> LinearDynamics:
 def autoregression(p: int, **others: Any) -> LinearDynamics:
     """An autoregression of order p seen with noise: p coefficients and two variances (Durbin & Koopman 2012, equation 3.18).
 
-    It is about zero, so x should be centred. Its first state has a free mean and free variances: under a diffuse start the
-    likelihood has no bound where the last coefficient approaches zero.
+    It is about zero, so x should be centred. Its first state has a free mean and free variances, or starts stationary: under a
+    diffuse start the likelihood has no bound where the last coefficient approaches zero.
 
     Parameters
     ----------
@@ -71,8 +71,8 @@ def autoregression(p: int, **others: Any) -> LinearDynamics:
     p = _whole("p", p, 1)
     A = np.eye(p, k=-1)
     A[0] = NAN
-    start = {"diffuse": False, "initial_mean": np.full(p, NAN), "initial_covariance": "diagonal"}
-    return _structural(f"autoregression({p})", A, np.eye(1, p), [NAN, *[0] * (p - 1)], **start | others)
+    free = {"diffuse": False, "initial_mean": np.full(p, NAN), "initial_covariance": "diagonal"}
+    return _structural(f"autoregression({p})", A, np.eye(1, p), [NAN, *[0] * (p - 1)], "free", **free | others)
 
 
 def random_regression(X: np.ndarray, **others: Any) -> LinearDynamics:
@@ -135,10 +135,12 @@ def _whole(name: str, value: Any, least: int) -> int:
     return int(value)
 
 
-def _structural(name: str, A: Any, C: Any, variances: list[float], **others: Any) -> LinearDynamics:
-    start = others.pop("start", "stationary" if others.get("stationary") else "diffuse")
-    if start not in ("diffuse", "stationary"):
-        raise ValueError(f"start is {start!r}; expected diffuse or stationary")
+def _structural(
+    name: str, A: Any, C: Any, variances: list[float], own: str = "diffuse", **others: Any
+) -> LinearDynamics:
+    start = others.pop("start", "stationary" if others.get("stationary") else own)
+    if start not in (own, "stationary"):
+        raise ValueError(f"start of {name} is {start!r}; expected {own} or stationary")
     others |= {"stationary": True, "diffuse": False} if start == "stationary" else {}
     given: dict[str, Any] = {
         "state_covariance": np.diag(variances),

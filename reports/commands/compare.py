@@ -54,6 +54,7 @@ from reports.comparison.catalogue import (
     METHODS,
     REFERENCES,
     SAMPLERS,
+    STARTS,
     Options,
     check_order,
     default_methods,
@@ -89,12 +90,13 @@ def compare(
     lds: Lds = None,
     sequence: SequenceColumn = None,
     start: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar=one_of(["free", "stationary"]),
-            help="Start of a hidden Markov model; cavi and exact cannot fit a stationary one.",
+            metavar=one_of(STARTS),
+            help="How states start, those of a hidden Markov model free or stationary; cavi and exact fit no stationary start.",
+            show_default="free; with --lds diffuse where the emission is known",
         ),
-    ] = "free",
+    ] = None,
     sticky: Sticky = 0.0,
     covariance: Annotated[str, typer.Option(metavar=one_of(COVARIANCES), help="Covariance structure.")] = "full",
     out_dir: Annotated[
@@ -205,7 +207,6 @@ def compare(
         given = {
             "-k": components is not None,
             "--hmm": hmm,
-            "--start": start != "free",
             "--sticky": sticky != 0,
             "--covariance": covariance != "full",
             "--test-fraction": test_fraction != 0,
@@ -226,6 +227,7 @@ def compare(
             data,
             lds,
             methods,
+            start=start,
             written=written,
             misplaced=[name for name, wrong in given.items() if wrong],
             out_dir=out_dir,
@@ -255,6 +257,7 @@ def compare(
     from reports.comparison.loading import loading
     from reports.comparison.results import ResultsError, check_free
 
+    start = start or STARTS[0]
     stages, opened = Stages(after=["save"]), ExitStack()
     asked = DEFAULT if methods is None else names_of(methods) or ()
     helper, executor = partial(second_process, len(asked) + len(add or [])), None

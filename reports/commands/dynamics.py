@@ -48,6 +48,7 @@ def compare_series(
     lds: str,
     methods: str | None,
     *,
+    start: str | None,
     written: Any,
     misplaced: Sequence[str],
     out_dir: Path | None,
@@ -67,6 +68,8 @@ def compare_series(
         DATA, and the model as `reports.validation.dynamics.named` reads it.
     methods : str, optional
         Names, comma-separated.
+    start : str, optional
+        How states start, as `reports.validation.dynamics.named` reads it.
     written : callable
         What a folder has of a run that a signal ends.
     misplaced : sequence of str
@@ -80,16 +83,20 @@ def compare_series(
     from reports.comparison.beside import second_process
     from reports.comparison.results import ResultsError, check_free
     from reports.validation.catalogue import Options
-    from reports.validation.dynamics import DEFAULT, check_methods, named, sequences
+    from reports.validation.dynamics import check_methods, default_methods, left_out, named, sequences
 
     stages = Stages(after=["save"])
     try:
         if misplaced:
             raise ValueError(f"{', '.join(misplaced)} and --lds do not go together; leave one out")
-        chosen = check_methods(names_of(methods) or () if methods is not None else DEFAULT)
+        asked = None if methods is None else check_methods(names_of(methods) or ())
         Options(**settings)
         loaded = _read(data, table)
-        model = named(lds, loaded.x.shape[1], max(loaded.lengths, default=len(loaded.x)))
+        model = named(lds, loaded.x.shape[1], max(loaded.lengths, default=len(loaded.x)), start)
+        rows = len(loaded.x)
+        chosen = check_methods(default_methods(model, rows) if asked is None else asked, rows)
+        for method, why in left_out(model, rows).items() if asked is None else ():
+            say(f"note: {method} is left out: {why}", err)
         x = sequences(loaded.x, loaded.lengths)
         folder = out_dir or unused(Path("results") / f"{loaded.name}-{lds.replace('=', '')}")
         check_free(folder, overwrite=overwrite)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from models.device import DEVICES
 from models.metric import TUNE, chosen
 
 SAMPLERS = ("numpyro", "nutpie", "pymc")
+
+STARTS = ("free", "stationary", "diffuse", "known")
+"""How states start: those of a hidden Markov model in one of the first two ways, those of a linear dynamical system in any."""
 
 # In the order in which one is preferred.
 REFERENCES = ("exact", "nuts", "gibbs")
@@ -219,8 +223,11 @@ def check_order(methods: Collection[str], reference: str, ordered: bool, start: 
     ------
     ValueError
     """
-    if start not in ("free", "stationary"):
-        raise ValueError(f"start is {start!r}; expected free or stationary")
+    if start not in STARTS[:2]:
+        near = get_close_matches(start, STARTS[:2], n=1)
+        raise ValueError(
+            f"start is {start!r}; {''.join(f'did you mean {name!r}? ' for name in near)}expected free or stationary"
+        )
     if not 0 <= sticky < float("inf"):
         raise ValueError(f"sticky is {sticky}; expected a number of at least 0")
     if not ordered:

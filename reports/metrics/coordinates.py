@@ -24,6 +24,7 @@ from mixtures.dynamics import states
 from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.dynamics.regression import Expected, Regression
 from mixtures.dynamics.rows import Rows as OwnNoises
+from mixtures.dynamics.stationary import covariance
 from mixtures.engines import kalman
 from mixtures.engines.kalman import Data, as_data
 from mixtures.rows import Sequences
@@ -160,7 +161,7 @@ class Coordinates:
                 own = {name: value[i] for name, value in theta.items()}
                 try:
                     log_p[i] = self.log_likelihood(own)
-                except np.linalg.LinAlgError:
+                except ValueError:  # singular to rounding, or without a stationary start
                     continue
             total = log_p + self.model.log_prior(theta) + log_volume
         return np.where(np.isfinite(total), total, -np.inf)
@@ -170,7 +171,15 @@ class Coordinates:
         return as_data(self.x)
 
     def log_likelihood(self, theta: Theta) -> float:
-        """log p(x | theta) in nats."""
+        """log p(x | theta) in nats.
+
+        Raises
+        ------
+        ValueError
+            If the start is stationary and the transition leaves no distribution as it is.
+        """
+        if self.model.stationary:
+            theta = theta | {"initial_covariance": covariance(theta["transition"], theta["state_covariance"])}
         system = states.system(theta, self.model.diffuse)
         return float(kalman.track(kalman.collapse(self._data, system), self.x.edges, system).log_z.sum())
 

@@ -122,6 +122,12 @@ METHODS: dict[str, Method] = {
 
 DEFAULT = ("advi", "nuts")
 
+EDGE = (
+    "the posterior ends where the transition leaves no distribution as it is, a normal q does not, and the ELBO is minus "
+    "infinity; fit a stationary start by nuts or gibbs"
+)
+"""Why ADVI cannot fit a stationary start."""
+
 REFERENCES = ("nuts", "nuts-2")
 """In the order in which one is preferred."""
 

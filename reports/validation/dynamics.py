@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixtures.dynamics import cavi
 from mixtures.dynamics.joint import Joint
 from mixtures.dynamics.model import LinearDynamics, Theta
+from mixtures.engines.kalman import as_data
 from mixtures.rows import Rows, Sequences
 from mixtures.seeds import Rng, generator
+from reports.comparison.catalogue import STARTS
 from reports.comparison.progress import Asked, Watch, watched
 from reports.comparison.run import check_known
 from reports.validation import catalogue
-from reports.validation.catalogue import HOME, Method, Options, sizes
+from reports.validation.catalogue import EDGE, HOME, Method, Options, sizes
 from reports.validation.run import Validated, assembled, run
 
 if TYPE_CHECKING:
@@ -53,6 +56,9 @@ METHODS: dict[str, Method] = {
 
 DEFAULT = ("em", "map", "cavi", "gibbs", "advi", "nuts")
 
+# Rows beyond which ADVI and NUTS run only where they are named: their gradients take milliseconds, and they need 10^5 and more.
+LONG = 500
+
 # Structures that have a number, and how it is given.
 NUMBERED = {"seasonal": "seasonal=12", "autoregression": "autoregression=2"}
 
@@ -63,7 +69,7 @@ def compare(
     model: LinearDynamics,
     *,
     rng: Rng,
-    methods: Sequence[str] = DEFAULT,
+    methods: Sequence[str] | None = None,
     features: Sequence[str] = (),
     index: Sequence[str] = (),
     name: str = "series",
@@ -83,8 +89,9 @@ def compare(
         Under its priors or, where it has none, those of `LinearDynamics.with_prior`. EM has no use for them.
     rng : numpy.random.Generator or int
         Source of all randomness. Every method has a stream of its own.
-    methods : sequence of str
-        Of em, map, cavi, gibbs, advi, advi-fullrank and nuts, which joins them as the reference.
+    methods : sequence of str, optional
+        Of em, map, cavi, gibbs, advi, advi-fullrank and nuts, by default those of `default_methods`. The reference joins them:
+        nuts or, of more than `LONG` rows, gibbs.
     features, index : sequence of str
         Names of the features, and of the rows.
     name : str
@@ -116,7 +123,9 @@ def compare(
         raise ValueError(
             f"model is {model!r}; expected a LinearDynamics, such as mixtures.dynamics.structure('local-level')"
         )
-    settings, rng, chosen = Options(**options), generator(rng), check_methods(methods)
+    N = len(as_data(x).x)
+    chosen = check_methods(default_methods(model, N) if methods is None else methods, N)
+    settings, rng = Options(**options), generator(rng)
     measure_rng, *method_rngs = rng.spawn(1 + len(METHODS))
     with kept(cache):
         progress.plan(["model", *(method for method in METHODS if method in chosen), "measure"])
@@ -157,11 +166,24 @@ def compare(
     return assembled(joined, entries, target, data, measured, settings, name, facts, true, seconds, extra)
 
 
-def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
+def left_out(model: LinearDynamics, rows: int) -> dict[str, str]:
+    """The methods of `DEFAULT` that run only where they are named, and why."""
+    found: dict[str, str] = {}
+    if rows > LONG:
+        found |= dict.fromkeys(("advi", "nuts"), f"each of its many steps runs through {rows} rows in turn")
+    return found | ({"cavi": cavi.STATIONARY, "advi": EDGE} if model.stationary else {})
+
+
+def default_methods(model: LinearDynamics, rows: int) -> tuple[str, ...]:
+    """The methods that are compared where none is named."""
+    return tuple(method for method in DEFAULT if method not in left_out(model, rows))
+
+
+def check_methods(methods: Sequence[str], rows: int = 0) -> tuple[str, ...]:
     """The names without repetitions and with the reference, or a ValueError that offers the nearest."""
     for method in methods:
         check_known("method", method, METHODS)
-    return tuple(dict.fromkeys([*methods, "nuts"]))
+    return tuple(dict.fromkeys([*methods, "gibbs" if rows > LONG else "nuts"]))
 
 
 def in_time(target: SystemTarget, own: Joined) -> xr.Dataset:
@@ -228,7 +250,7 @@ def matrices(model: LinearDynamics) -> list[str]:
     found = []
     for letter, name in zip(LETTERS, model.dims, strict=True):
         value = np.asarray(getattr(model, name))
-        if name.startswith("initial") and model.diffuse.all():
+        if name.startswith("initial") and (model.stationary or model.diffuse.all()):
             continue
         if name == "emission" and model.loadings is not None:
             found.append("C_t: the regressors of each row")
@@ -269,15 +291,16 @@ def priors(model: LinearDynamics) -> list[str]:
     return found
 
 
-def named(spec: str, D: int, rows: int | None = None) -> LinearDynamics:
+def named(spec: str, D: int, rows: int | None = None, start: str | None = None) -> LinearDynamics:
     """The model that a word such as "local-level", "seasonal=12" or "latent=2" stands for, for D features.
 
-    ``rows``, if given, is the length of the longest sequence, which a number must be below.
+    ``rows``, if given, is the length of the longest sequence, which a number must be below. ``start`` is one of `STARTS`, by
+    default free for latent states and an autoregression, and diffuse for other structures.
 
     Raises
     ------
     ValueError
-        If there is none of this name, or its number is missing or none.
+        If there is none of this name, its number is missing or none, or it cannot start as asked.
 
     Examples
     --------
@@ -287,6 +310,9 @@ def named(spec: str, D: int, rows: int | None = None) -> LinearDynamics:
     from mixtures.dynamics import structure
     from mixtures.dynamics.structures import NAMES
 
+    if start is not None:
+        check_known("start", start, STARTS)
+    own = {} if start is None else {"start": start}
     name, given, number = spec.partition("=")
     if name == "random-regression":
         raise ValueError(
@@ -299,12 +325,12 @@ def named(spec: str, D: int, rows: int | None = None) -> LinearDynamics:
     if name == "latent":
         if not given:
             raise ValueError("--lds is 'latent'; expected the number of states too, such as latent=2")
-        return LinearDynamics.latent(int(number), D)
+        return LinearDynamics.latent(int(number), D, **own)
     check_known("structure", name, [*NAMES, "latent"])
     if (name in NUMBERED) != bool(given):
         says = f"a number too, such as {NUMBERED[name]}" if name in NUMBERED else f"{name} alone, which has no number"
         raise ValueError(f"--lds is {spec!r}; expected {says}")
-    return structure(name, *([int(number)] if given else []))
+    return structure(name, *([int(number)] if given else []), **own)
 
 
 def sequences(x: np.ndarray, lengths: Sequence[int]) -> Sequences:

@@ -15,6 +15,7 @@ from mixtures.rows import Rows, Sequences
 from reports.metrics import gaussian_bridge
 from reports.metrics.coordinates import Coordinates
 from reports.validation import identified
+from reports.validation.catalogue import EDGE
 from reports.validation.results import Joined
 from reports.validation.target import Target
 
@@ -66,6 +67,11 @@ class SystemTarget(Target):
     def graphic(self) -> bool:
         """The states are integrated out of the twin, so that its graph has none."""
         return False
+
+    @property
+    def edge(self) -> str:
+        """See `Target.edge`: a stationary start is within the unit circle."""
+        return EDGE if self.system.stationary else ""
 
     @property
     def latent(self) -> bool:

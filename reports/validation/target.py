@@ -153,6 +153,11 @@ class Target:
         return ()
 
     @property
+    def edge(self) -> str:
+        """Why no normal q over the unconstrained values has an ELBO, "" where one has."""
+        return ""
+
+    @property
     def size(self) -> int:
         """P, the number of unconstrained values."""
         return self.flat.size

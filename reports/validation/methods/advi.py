@@ -48,11 +48,18 @@ def fit(
     tell : callable, optional
         Called now and then with how many steps have been made, of all runs together, and their total.
 
+    Raises
+    ------
+    ValueError
+        If no normal q has an ELBO.
+
     Warns
     -----
     ConvergenceWarning
         If the ELBO had not settled.
     """
+    if target.edge:
+        raise ValueError(target.edge)
     clock = [time.perf_counter()]
     P = target.size
     init = {"mu": jittered(target, restarts, rng)}
