@@ -32,6 +32,7 @@ from reports.studies.own.planted import FAULTS, NAMED, PRIOR, Posterior
 from reports.studies.own.quantities import check_quantities, entries, names, quantities
 from reports.studies.own.sample import Outcome, thinned
 from reports.studies.own.study import Problem, calibrate
+from reports.validation.faults import departures as moved
 from reports.validation.faults import likeliest, log_jacobians
 from reports.validation.target import Target
 
@@ -607,6 +608,34 @@ def test_a_small_fault_among_many_parameters_is_named(rng):
     assert (found.kind, found.where) == ("shift", "b[7]")
     assert found.divergence > 3 * 0.2**2 / 2
     assert 0.5 < found.explained <= 1
+
+
+def test_a_correlation_that_is_not_the_strongest_is_named_where_it_is_lost(rng):
+    covariance = np.eye(4)
+    covariance[0, 1] = covariance[1, 0] = 0.95
+    covariance[2, 3] = covariance[3, 2] = 0.6
+    right, own = rng.multivariate_normal(np.zeros(4), covariance, (2, 1, 4000))
+    own[..., 3] = rng.permutation(own[0, :, 3])
+    found = likeliest(own, right, ["a", "b", "c", "d"])
+    assert found.kind == "correlations"
+    assert found.where in ("c, d", "c", "d")
+
+
+def test_a_jacobian_counted_twice_is_named(reference, rng):
+    posterior, right, _ = reference
+    other = unconstrained(
+        posterior._replace(a=posterior.a + 1).draw(4000, rng)
+    )  # of tau, whose density gains a factor tau
+    found = likeliest(other, right, ["tau", "a", "b", "c"], log_jacobians={"tau": right[0, :, 0]})
+    assert (found.kind, found.where) == ("jacobian", "tau")
+    assert "counted twice" in found.sentence
+
+
+def test_right_draws_depart_as_rarely_as_said(rng):
+    """In at most one of a thousand cases: two of sixty would be one case in six hundred."""
+    size = np.full(3, 500.0)
+    found = [moved(*rng.standard_normal((2, 500, 3)), size, size).any() for _ in range(60)]
+    assert sum(found) < 2
 
 
 def test_the_jacobian_of_shares_is_the_product_of_them(rng):

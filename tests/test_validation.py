@@ -465,6 +465,28 @@ def test_a_departure_that_the_limits_allow_is_not_said_to_agree(validation):
     assert right.right(view, "exact").endswith(f"A departure, however small, is certain. {sentence}")
 
 
+@pytest.mark.parametrize(
+    ("failed", "words"),
+    [
+        (("divergent transitions", "largest R-hat"), "a higher target_accept (--target-accept 0.99)"),
+        (("smallest E-BFMI",), "non-centred"),
+        (("largest R-hat", "smallest bulk ESS"), "Chains that stay apart"),
+        (("smallest tail ESS",), "longer chains (tune and draws)."),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else None,
+)
+def test_a_reference_that_failed_comes_with_what_helps(failed, words, validation):
+    manifest = deepcopy(validation.results.manifest)
+    manifest["reference"] |= {"trusted": False, "reason": "failed its checks"}
+    for check in manifest["references"]["nuts"]["checks"]:
+        check["passed"] = check["name"] not in failed
+    said = right.right(ValidationView(replace(validation.results, manifest=manifest)), "exact")
+    assert said.startswith(
+        "This cannot be told, as there is no trusted reference: NUTS failed its checks. What often helps: "
+    )
+    assert words in said
+
+
 def test_what_cannot_be_told_says_what_would_tell(validation):
     """By rewriting the verdict on the exact draws, whose one variable is then undecided."""
     manifest = deepcopy(validation.results.manifest)

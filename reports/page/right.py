@@ -46,7 +46,7 @@ def right(view: ValidationView, method: str) -> str:
     if not view.trusted:
         reason = literal(view.manifest["reference"]["reason"])
         why = f"{against} {reason}" if view.reference else reason
-        return f"This cannot be told, as there is no trusted reference: {why}."
+        return f"This cannot be told, as there is no trusted reference: {why}.{remedy(view)}"
     if wrong := states["differs"]:
         same = f" It agrees in {listing([claim(c) for c in states['agrees']])}." if states["agrees"] else ""
         found = differences(judged, wrong)
@@ -68,6 +68,26 @@ def right(view: ValidationView, method: str) -> str:
             f"{allowed()}.{near}"
         )
     return f"Yes, as far as these draws show: {whole} agree{verb} with {against}.{near}"
+
+
+def remedy(view: ValidationView) -> str:
+    """Return what may make a reference of a sampler that failed its checks: by the first of `REMEDIES` that it failed."""
+    judged = view.manifest["references"].get(view.reference, {})
+    failed = {check["name"] for check in judged.get("checks", ()) if not check["passed"]}
+    return next((f" {words}" for name, words in REMEDIES.items() if name in failed), "")
+
+
+REMEDIES = {
+    "divergent transitions": "What often helps: a higher target_accept (--target-accept 0.99), or a model in which the "
+    "variables of groups are non-centred, mean + sd × z with z standard normal.",
+    "smallest E-BFMI": "What often helps: a model in which the variables of groups are non-centred, mean + sd × z with z "
+    "standard normal, or priors with lighter tails.",
+    "largest R-hat": "What often helps: longer chains (tune and draws). Chains that stay apart have found several modes, or "
+    "a model that the data do not identify.",
+    "smallest bulk ESS": "What often helps: longer chains (tune and draws).",
+    "smallest tail ESS": "What often helps: longer chains (tune and draws).",
+}
+"""What to try where a sampler failed a check."""
 
 
 def allowed() -> str:
