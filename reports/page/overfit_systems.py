@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from reports.page.blocks import Cell, Section, Table, value
 from reports.page.numbers import percent
 from reports.page.overfit_edge import EDGES, by_method
 from reports.page.overfit_figures import add
 from reports.page.overfit_view import View
 from reports.studies.overfit.systems import PERSISTENCE, SIGNAL, STEPS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def design(view: View) -> list[tuple[str, str]]:
@@ -49,6 +54,11 @@ def limits() -> list[str]:
     ]
 
 
+def _share(own: pd.Series) -> Cell:
+    found = own.dropna()
+    return Cell(percent(found.mean()), found.mean()) if len(found) else value(None)
+
+
 def edges(view: View) -> Section | None:
     """Return the shares of degenerate estimates against n."""
     section = Section(
@@ -67,17 +77,17 @@ def edges(view: View) -> Section | None:
     for method, every in by_method(view):
         for _, own in every.groupby("n"):
             ended = own["smallest_variance"].dropna()
-            shares = [own[measure].dropna() for measure in EDGES]
             rows.append(
                 [Cell(view.label(method), method=method), value(own["n"].iloc[0]), value(len(own)), value(own["failed"].sum()),
-                 *(Cell(percent(s.mean()), s.mean()) if len(s) else value(None) for s in shares),
-                 value(ended.median() if len(ended) else None), value(own["converged"].mean())]
+                 *map(_share, (own[measure] for measure in EDGES)),
+                 value(ended.median() if len(ended) else None), _share(own["converged"])]
             )  # fmt: skip
     columns = ["method", "n", "fits", "failed", "variance near zero", "eigenvalue at or beyond 1", "median smallest variance",
-               "share that converged"]  # fmt: skip
+               "converged"]  # fmt: skip
     section.blocks.append(
         Table(
-            "Degenerate estimates over all settings of one n; variances relative to the smallest true one",
+            f"Degenerate estimates over all settings of one n; variances relative to the smallest true one. Converged: EM and "
+            f"CAVI before the limit of {STEPS} passes, chains with an [[rhat|R-hat]] below 1.01",
             columns,
             rows,
         )

@@ -34,8 +34,8 @@ GAIN, STEPS = 1e-5, 300
 DRAWS = 100
 """Draws of a posterior over which densities are averaged."""
 
-SAMPLED = {"draws": 250, "tune": 250, "chains": 4, "thin": 2}
-"""Of Gibbs sampling."""
+SAMPLED = {"draws": 250, "tune": 250, "chains": 4, "thin": 2, "doublings": 4}
+"""Of Gibbs sampling. Without doublings none of 13 fits to 20, 40 or 80 rows had an R-hat below 1.01."""
 
 FIXED = 20
 """Test rows at which the density is covered or not."""
