@@ -704,6 +704,7 @@ def prior_of(D, U, dof=5.0, scale=1.0):
         (lambda x: LinearDynamics(np.eye(2), [[1.0]]), "expected .states, states. and .features, states."),
         (lambda x: LinearDynamics([[NAN]], [[1.0]], [[0.0]]), "state 0 moves without noise"),
         (lambda x: LinearDynamics.latent(0, 1), "at least one state"),
+        (lambda x: em.fit([x, x[:, :1]], LinearDynamics.latent(1, 2), rng=0), "matrices of 1 and 2 features"),
         (lambda x: LinearDynamics.latent(1, 1, start="difuse"), "expected free, known, diffuse or stationary"),
         (lambda x: structure("local-levle"), "did you mean 'local-level'"),
         (lambda x: structure("seasonal"), "period"),
@@ -766,6 +767,14 @@ def test_a_stationary_start_has_the_moments_that_the_transition_leaves(nile):
     P0 = r0 * np.array([[1, 0.5 / 0.8], [0.5 / 0.8, 1]])
     known = theta | {"initial_mean": np.zeros(2), "initial_covariance": P0}
     assert log_likelihood(x, theta, "stationary") == pytest.approx(log_likelihood(x, known))
+
+
+def test_a_list_of_matrices_is_sequences():
+    x, truth = a_series(12)
+    for lengths in ([5, 7], [6, 6]):
+        parts = np.split(x, [lengths[0]])
+        expected = states.log_likelihood(Sequences(x, lengths), truth)
+        np.testing.assert_array_equal(states.log_likelihood(parts, truth), expected)
 
 
 def test_a_row_of_which_nothing_was_seen_is_a_step():

@@ -188,7 +188,7 @@ def test_rows_are_never_left_out_in_silence(write):
 
 def test_a_row_without_any_value_is_kept_where_gaps_are_modelled(write):
     data = load(write("a,k\n1.5,u\n,\n2.5,v\n,u\n4,v\n"), missing="model")
-    assert data.notes == ("1 row without any value: kept, with no news of its cluster (2)",)
+    assert data.notes == ("1 row without any value: kept, and predicted by the model (2)",)
     np.testing.assert_array_equal(data.x, [[1.5, 0], [np.nan, np.nan], [2.5, 1], [np.nan, 0], [4, 1]])
 
 

@@ -318,7 +318,7 @@ def _rows(table: Table, choice: Choice, missing: str) -> tuple[np.ndarray, tuple
     incomplete = gaps.any(axis=1)
     if not incomplete.any() or missing == "model":
         nothing = choice.index[gaps.all(axis=1)]
-        said = f"{counted(len(nothing), 'row')} without any value: kept, with no news of its cluster"
+        said = f"{counted(len(nothing), 'row')} without any value: kept, and predicted by the model"
         return np.arange(len(gaps)), (f"{said} ({shown(nothing)})",) if len(nothing) else ()
     if missing == "error":
         raise DataError(f"{missing_text(gaps, names)}: {REMEDIES}")

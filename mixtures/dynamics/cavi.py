@@ -50,7 +50,7 @@ def fit(x: Rows, model: LinearDynamics, *, rng: Rng, **climb: Any) -> DynamicsFi
 
     Parameters
     ----------
-    x : ndarray, shape (T, D), or Sequences
+    x : ndarray, shape (T, D), Sequences, or list of ndarray
         NaN where a value is missing. Of correlated features, what is missing of a row that was seen in part has its place in q
         beside the states, which leaves the bound below that of features with noises of their own.
     model : LinearDynamics

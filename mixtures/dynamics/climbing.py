@@ -72,7 +72,7 @@ def ascend(
     Parameters
     ----------
     step : callable
-    x : ndarray, shape (T, D), or Sequences
+    x : ndarray, shape (T, D), Sequences, or list of ndarray
         NaN where a value is missing.
     model : LinearDynamics
     rng : numpy.random.Generator or int

@@ -62,7 +62,7 @@ def fit(x: Rows, model: LinearDynamics, *, rng: Rng, prior: bool = False, **clim
 
     Parameters
     ----------
-    x : ndarray, shape (T, D), or Sequences
+    x : ndarray, shape (T, D), Sequences, or list of ndarray
         NaN where a value is missing.
     model : LinearDynamics
     rng : numpy.random.Generator or int

@@ -129,9 +129,22 @@ class Data:
 
 
 def as_data(x: Rows) -> Data:
-    """The sequences of x, of which one feature may come as a vector."""
+    """The sequences of x: one, of which one feature may come as a vector, or several as a list of matrices (T, D).
+
+    Raises
+    ------
+    ValueError
+        If the matrices have different numbers of features, or x holds other things than numbers.
+    """
     if isinstance(x, Sequences):
         return Data(x)
+    if isinstance(x, list | tuple) and len(x) and all(hasattr(part, "__array__") and np.ndim(part) == 2 for part in x):
+        parts = [as_real(part) for part in x]
+        if len(wide := {part.shape[1] for part in parts}) > 1:
+            raise ValueError(
+                f"x is a list of matrices of {' and '.join(map(str, sorted(wide)))} features; expected as many in each"
+            )
+        return Data(Sequences(np.concatenate(parts), [len(part) for part in parts]))
     given = as_real(x)
     return Data(Sequences(given[:, None] if given.ndim == 1 else given))
 

@@ -83,7 +83,7 @@ def compare(
 
     Parameters
     ----------
-    x : ndarray, shape (T, D), or Sequences
+    x : ndarray, shape (T, D), Sequences, or list of ndarray
         NaN where a value is missing.
     model : LinearDynamics
         Under its priors or, where it has none, those of `LinearDynamics.with_prior`. EM has no use for them.

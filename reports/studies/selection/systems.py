@@ -105,7 +105,7 @@ def select_dynamics(
 
     Parameters
     ----------
-    x : ndarray, shape (T, D), or Sequences
+    x : ndarray, shape (T, D), Sequences, or list of ndarray
         NaN where a value is missing.
     candidates : str or sequence of str
         Structures by name, and latent systems by their numbers of states, as "local-level,autoregression=1:3" or "latent=1:4".
