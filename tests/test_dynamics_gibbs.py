@@ -8,6 +8,7 @@ from mixtures.dynamics import (
     LinearDynamics,
     Prior,
     autoregression,
+    compiled,
     gibbs,
     local_level,
     log_likelihood,
@@ -87,6 +88,31 @@ def test_chains_that_are_doubled_are_those_of_twice_the_sweeps(draws, tune):
     for name, value in long.posterior.items():
         np.testing.assert_array_equal(short.posterior[name], value, err_msg=name)
     np.testing.assert_array_equal(short.sample_stats["lp"], long.sample_stats["lp"])
+
+
+def test_chains_on_threads_are_those_made_in_turn(monkeypatch):
+    x, model = np.random.default_rng(0).standard_normal((20, 1)).cumsum(0), local_level()
+    fits, heard = [], []
+    monkeypatch.setattr(compiled, "threads", lambda: 2)
+    for rows in (21, 20):
+        monkeypatch.setattr(gibbs, "THREADED", rows)
+        fits.append(
+            gibbs.fit(
+                x, model, rng=0, draws=100, tune=20, chains=3, tell=lambda *said, own=rows: heard.append((own, *said))
+            )
+        )
+    for name, value in fits[0].posterior.items():
+        np.testing.assert_array_equal(fits[1].posterior[name], value, err_msg=name)
+    in_turn, together = ([counts for own, *counts in heard if own == rows] for rows in (21, 20))
+    assert in_turn[-1] == together[-1] == [3 * 520, 3 * 520]
+    assert in_turn == sorted(in_turn)
+    assert together == sorted(together)
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        gibbs.fit(x, model, rng=0, draws=10**6, tune=1, chains=3, tell=stop)
 
 
 def told(theta, x):

@@ -6,6 +6,7 @@ Both take the same numbers from a generator in the same order, so that their cha
 from __future__ import annotations
 
 import numpy as np
+from numba.core import config
 
 from mixtures.dynamics import stationary, sweeps
 from mixtures.dynamics.joint import Joint
@@ -97,6 +98,11 @@ class Chain:
         now["initial_covariance"][:], taken = stationary.metropolis(now["initial_covariance"], *proposed, begun, rng)
         if not taken:
             now["transition"][:], now["state_covariance"][:] = A, Q
+
+
+def threads() -> int:
+    """As many as numba was told to use."""
+    return int(config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
 
 
 def _rows_of(data: Data, parts: list[Part]) -> tuple[int | np.ndarray, ...]:

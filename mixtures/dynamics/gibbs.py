@@ -19,6 +19,8 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from threading import Event, Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -47,6 +49,10 @@ TOLD = 100
 # R-hat from which on chains are made longer: of n halves of chains, n / (R-hat^2 - 1) draws are effective (Vats & Knudson 2021,
 # *Statistical Science* 36:518-529), 800 of four chains.
 AIM = 1.005
+
+
+# Rows from which on chains run side by side: sweeps of shorter series spend their time in Python, which takes turns.
+THREADED = 500
 
 
 class Sweep(NamedTuple):
@@ -118,24 +124,20 @@ def fit(
     began, compiling = time.perf_counter(), time.perf_counter() - began
     made, total = 0, chains * (tune + draws * thin)
 
-    def told(done: int) -> None:
-        tell(made + done, total)
+    def go_on(draws: int, tune: int, thin: int) -> list[tuple[Theta, np.ndarray]]:
+        return _together(walks, own_rngs, len(data.x), draws, tune, thin, lambda done: tell(made + done, total))
 
-    held: list[tuple[Theta, np.ndarray]] = []
-    for walk, own in zip(walks, own_rngs, strict=True):
-        held.append(run(walk, own, draws, tune, thin, told))
-        made += tune + draws * thin
+    held, made = go_on(draws, tune, thin), total
     while (rhat := _rhat(model, held)) >= AIM and doublings > 0:
         dropped = min(-(-tune // thin), draws)
         left, doublings = slice(dropped + (draws - dropped + 1) % 2, None, 2), doublings - 1
         needed, before = draws - len(range(draws)[left]), max(0, tune - draws * thin)
         tune, thin, total = 2 * tune, 2 * thin, made + chains * (before + needed * 2 * thin)
-        for number, (walk, own) in enumerate(zip(walks, own_rngs, strict=True)):
+        for number, (more, more_lp) in enumerate(go_on(needed, before, thin)):
             kept, lp = held[number]
-            more, more_lp = run(walk, own, needed, before, thin, told)
-            made += before + needed * thin
             kept = {name: np.concatenate([value[left], more[name]]) for name, value in kept.items()}
             held[number] = kept, np.concatenate([lp[left], more_lp])
+        made = total
     posterior, lp = _joined(model, held)
     if rhat >= RHAT:
         warnings.warn(
@@ -172,6 +174,40 @@ def begin(model: LinearDynamics, data: Data, theta: Theta) -> Chain:
     sweep(model, data, theta, np.random.default_rng(0))  # what is to be refused is refused here, in words
     Chain(model, data, theta).sweep(np.random.default_rng(0), True)
     return Chain(model, data, theta)
+
+
+def _together(
+    walks: list[Chain],
+    rngs: list[np.random.Generator],
+    rows: int,
+    draws: int,
+    tune: int,
+    thin: int,
+    tell: Callable[[int], None],
+) -> list[tuple[Theta, np.ndarray]]:
+    """`run` of each chain, of long series on as many threads as numba was told to use; ``tell`` hears of all together."""
+    from mixtures.dynamics.compiled import threads
+
+    done, lock, stopped = [0] * len(walks), Lock(), Event()
+
+    def one(number: int) -> tuple[Theta, np.ndarray]:
+        def told(sweeps: int) -> None:
+            if stopped.is_set():
+                raise CancelledError
+            with lock:
+                done[number] = sweeps
+                tell(sum(done))
+
+        return run(walks[number], rngs[number], draws, tune, thin, told)
+
+    at_once = threads() if rows >= THREADED else 1
+    if at_once == 1 or len(walks) == 1:
+        return [one(number) for number in range(len(walks))]
+    with ThreadPoolExecutor(at_once) as pool:
+        try:
+            return list(pool.map(one, range(len(walks))))
+        finally:  # what stops one chain, or this thread, stops all
+            stopped.set()
 
 
 def run(
