@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pymc as pm
-import pytensor
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import clone_replace
 from pytensor.graph.traversal import ancestors
@@ -75,7 +74,7 @@ def flatten(model: pm.Model, names: Sequence[str], data: Sequence[TensorVariable
     """
     shapes = {value.name: value.type.shape for value in model.value_vars}
     if any(None in shape for shape in shapes.values()):  # those by dims, whose lengths may change
-        point = start_of(model)
+        point = model.initial_point()
         shapes = {value.name: np.shape(point[value.name]) for value in model.value_vars}
     arguments: dict[Variable, Variable] = {value: value.type() for value in data}
     outputs = [model.logp(), *model.replace_rvs_by_values([model[name] for name in names])]
@@ -87,12 +86,6 @@ def flatten(model: pm.Model, names: Sequence[str], data: Sequence[TensorVariable
         lambda v: dict(zip(names, parameters(*flat.split(v).values()), strict=True)),
     )
     return flat
-
-
-def start_of(model: pm.Model) -> dict[str, np.ndarray]:
-    """Where PyMC starts, by a function that is used once: PyTensor compiles none, and does not ask what the compiler can do."""
-    with pytensor.config.change_flags(mode="FAST_COMPILE"):
-        return dict(model.initial_point())
 
 
 def by_jax(inputs: Sequence[Variable], outputs: Sequence[Variable]) -> Callable:

@@ -88,8 +88,12 @@ def test_processes_of_our_own_search_for_garbage_seldom_and_not_at_their_end(exe
         loads.seldom()
         assert gc.get_threshold() > before
         assert beside.begin(executor, gc.get_threshold)() == gc.get_threshold()
+        with loading():
+            assert gc.get_freeze_count() == 0
+        assert gc.get_freeze_count() > 0
     finally:
         gc.set_threshold(*before)
+        gc.unfreeze()
     assert at_the_end == [gc.freeze]
 
 
@@ -97,6 +101,7 @@ def test_no_garbage_is_searched_for_while_modules_load():
     with pytest.raises(ZeroDivisionError), loading():
         assert 1 / gc.isenabled() == 1  # it is not
     assert gc.isenabled()
+    assert gc.get_freeze_count() == 0  # what is not of our own stays as it was
 
 
 def test_it_is_not_started_in_vain(monkeypatch):

@@ -637,12 +637,6 @@ def test_a_model_has_its_graph_where_graphviz_and_pymc_can_draw_it(monkeypatch):
         assert run._graph(MODEL) == expected
 
 
-def test_where_pymc_starts_is_found_without_compiling():
-    from models.flat import start_of
-
-    assert start_of(SimpleNamespace(initial_point=lambda: {"mode": pytensor.config.mode})) == {"mode": "FAST_COMPILE"}
-
-
 def test_draws_are_kept_for_the_next_run_of_the_same_model(target, tmp_path, monkeypatch):
     from reports.validation import run
     from reports.validation.catalogue import Options

@@ -130,6 +130,9 @@ def validate(
         else:
             built, added = source.build(), {"mine": source.fit({}, np.random.default_rng(seed))} | added
         without_dask()
+        with loading():
+            for module in FITTING:
+                import_module(module)
         executor = executor or opened.enter_context(helper())
         with stages:
             result = hold(
@@ -166,6 +169,10 @@ def validate(
         opened.close()
     summarise_validation(result)
     end(result, folder, report, open_)
+
+
+FITTING = ("pymc.sampling.jax", "reports.validation.measure", "zarr.storage")
+"""What a run loads once there is a model."""
 
 
 def chosen_model(model: Path | None, example: str | None) -> tuple[str, Path | ModuleType]:

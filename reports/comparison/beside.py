@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import multiprocessing
 import os
@@ -107,5 +106,4 @@ def _load(modules: Sequence[str]) -> None:
         # a lazy module of ArviZ, which would load it when Matplotlib or SciPy asks whether an array is of its kind
         if type(sys.modules.get(name, sys)) is not ModuleType:
             del sys.modules[name]
-    gc.freeze()
     threadpool_limits(1)

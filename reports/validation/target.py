@@ -24,7 +24,7 @@ from pymc.distributions import transforms
 from pymc.variational.minibatch_rv import MinibatchRandomVariable
 from pytensor.graph.replace import clone_replace
 
-from models.flat import Flat, by_jax, flatten, start_of
+from models.flat import Flat, by_jax, flatten
 from reports.metrics.gaussian_bridge import bridge
 
 # Rows that one compiled call takes: all calls have one shape, and no more than these log likelihoods are held by the device.
@@ -133,10 +133,10 @@ class Target:
         model, notes = _marginalised(model)
         _check(model)
         try:
-            variables, left_out = _variables(model)
+            flat, variables, left_out = _variables(model)
             target = cls(
                 model,
-                flatten(model, list(variables)),
+                flat if not left_out else flatten(model, list(variables)),
                 variables,
                 left_out,
                 tuple(rv.name for rv in model.free_RVs if isinstance(rv.owner.op, FLAT)),
@@ -180,7 +180,7 @@ class Target:
     @cached_property
     def start(self) -> np.ndarray:
         """The unconstrained values (P,) where PyMC starts."""
-        point = start_of(self.model)
+        point = self.model.initial_point()
         return self.flat.join({name: np.asarray(point[name], dtype=float) for name in self.flat.shapes})
 
     def parts(self, u: np.ndarray) -> Parts:
@@ -219,7 +219,7 @@ class Target:
         """N, the number of observed values that have a log likelihood of their own."""
         import jax
 
-        return int(jax.eval_shape(self._pointwise, np.zeros((1, self.size)))[0].shape[1])
+        return int(jax.eval_shape(self._pointwise, np.zeros((BLOCK, self.size)))[0].shape[1])
 
     def constrain(self, u: np.ndarray) -> dict[str, np.ndarray]:
         """All variables by name, (n, *shape) each, from unconstrained values u (n, P)."""
@@ -373,8 +373,8 @@ def _check(model: pm.Model) -> None:
         )
 
 
-def _variables(model: pm.Model) -> tuple[dict[str, Variable], tuple[str, ...]]:
-    """Free variables and deterministics by name, and the names of the deterministics that are left out."""
+def _variables(model: pm.Model) -> tuple[Flat, dict[str, Variable], tuple[str, ...]]:
+    """The flat space with all variables, those that are compared by name, and the names of the deterministics left out."""
     import jax
 
     names = [str(variable.name) for variable in (*model.free_RVs, *model.deterministics)]
@@ -391,7 +391,7 @@ def _variables(model: pm.Model) -> tuple[dict[str, Variable], tuple[str, ...]]:
             left_out.append(name)
         else:
             found[name] = Variable(name, own.shape, *_axes(model, name, own.shape), False)
-    return found, tuple(left_out)
+    return flat, found, tuple(left_out)
 
 
 def _axes(model: pm.Model, name: str, shape: tuple[int, ...]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
