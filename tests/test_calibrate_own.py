@@ -12,7 +12,7 @@ import pymc as pm
 import pytensor.tensor as pt
 import pytest
 from pytensor.compile.ops import wrap_py
-from scipy import stats
+from scipy import signal, stats
 from typer.testing import CliRunner
 
 import reports
@@ -33,7 +33,7 @@ from reports.studies.own.quantities import check_quantities, entries, names, qua
 from reports.studies.own.sample import Outcome, thinned
 from reports.studies.own.study import Problem, calibrate
 from reports.validation.faults import departures as moved
-from reports.validation.faults import likeliest, log_jacobians
+from reports.validation.faults import effective, likeliest, log_jacobians
 from reports.validation.target import Target
 
 SIX = np.zeros(6)
@@ -610,13 +610,15 @@ def test_a_small_fault_among_many_parameters_is_named(rng):
     assert 0.5 < found.explained <= 1
 
 
-def test_a_correlation_that_is_not_the_strongest_is_named_where_it_is_lost(rng):
-    covariance = np.eye(4)
-    covariance[0, 1] = covariance[1, 0] = 0.95
+@pytest.mark.parametrize("strongest", [0.95, 0.0])
+def test_one_correlation_is_named_where_it_is_lost(strongest, rng):
+    """Whether or not it is the strongest; it is not taken for all of them, of which the others are noise."""
+    covariance = np.eye(20)
+    covariance[0, 1] = covariance[1, 0] = strongest
     covariance[2, 3] = covariance[3, 2] = 0.6
-    right, own = rng.multivariate_normal(np.zeros(4), covariance, (2, 1, 4000))
+    right, own = rng.multivariate_normal(np.zeros(20), covariance, (2, 1, 4000))
     own[..., 3] = rng.permutation(own[0, :, 3])
-    found = likeliest(own, right, ["a", "b", "c", "d"])
+    found = likeliest(own, right, list("abcdefghijklmnopqrst"))
     assert found.kind == "correlations"
     assert found.where in ("c, d", "c", "d")
 
@@ -629,6 +631,16 @@ def test_a_jacobian_counted_twice_is_named(reference, rng):
     found = likeliest(other, right, ["tau", "a", "b", "c"], log_jacobians={"tau": right[0, :, 0]})
     assert (found.kind, found.where) == ("jacobian", "tau")
     assert "counted twice" in found.sentence
+
+
+def test_dependent_draws_count_for_less(rng):
+    """The values of a walk, and the squares of values whose size walks while their sign does not."""
+    walk = signal.lfilter([1], [1, -0.95], rng.standard_normal((4, 500)))
+    draws = np.stack([walk, np.exp(walk / 3) * rng.standard_normal((4, 500)), rng.standard_normal((4, 500))], axis=-1)
+    np.testing.assert_array_equal(effective(draws, True), 2000)
+    found = effective(draws, False)
+    assert (found[:2] < 1000).all()
+    assert found[2] > 1500
 
 
 def test_right_draws_depart_as_rarely_as_said(rng):

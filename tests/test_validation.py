@@ -281,6 +281,7 @@ def test_chains_with_their_statistics_are_a_markov_chain(form, target, tmp_path,
     [
         ({"b": None, "B": np.zeros((200, 2))}, "no 'B'; is 'B' meant to be 'b'"),
         ({"b": None, "tau": None, "beta": np.zeros(200)}, "none of the model's variables b, tau, at_two"),
+        ({"tau": None, "tua": np.ones(200)}, "the model has no 'tua'; is 'tua' meant to be 'tau'"),
         ({"b": np.zeros((200, 3))}, r"'b' has shape \(200, 3\); expected \(draw, 2\) or \(chain, draw, 2\)"),
         (
             {"tau": np.full(200, -0.3)},
