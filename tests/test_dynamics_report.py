@@ -220,6 +220,21 @@ def test_long_series_are_held_against_gibbs_sampling():
     assert check_methods(["em"], LONG) == ("em", "nuts")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "methods"),
+    [(["--methods", "em"], ("em", "gibbs")), (["--start", "stationary"], ("em", "map", "gibbs"))],
+)
+def test_the_command_holds_a_long_series_against_gibbs_sampling(arguments, methods, tmp_path, monkeypatch):
+    def stop(x, model, **settings):
+        raise ValueError(f"methods {settings['methods']}")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("reports.api.dynamics.compare_dynamics", stop)
+    found = CliRunner().invoke(app, ["compare", "tsmatz-lds", "--lds", "latent=1", *arguments])
+    assert f"methods {methods}" in found.stderr
+    assert all(f"note: {name} is left out" in found.stderr for name in ("advi", "nuts", "cavi")) == (len(methods) == 3)
+
+
 @pytest.mark.robustness("errors")
 def test_a_word_in_the_place_of_a_model_is_refused():
     with pytest.raises(ValueError, match=r"model is 'local-level'; expected a LinearDynamics, such as .*structure"):

@@ -89,7 +89,8 @@ def compare_series(
     try:
         if misplaced:
             raise ValueError(f"{', '.join(misplaced)} and --lds do not go together; leave one out")
-        asked = None if methods is None else check_methods(names_of(methods) or ())
+        asked = None if methods is None else names_of(methods) or ()
+        check_methods(asked or ())
         Options(**settings)
         loaded = _read(data, table)
         model = named(lds, loaded.x.shape[1], max(loaded.lengths, default=len(loaded.x)), start)
