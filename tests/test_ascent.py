@@ -15,6 +15,7 @@ from mixtures.datasets import load
 from mixtures.engines.passes import blur, noise, one_pass
 from mixtures.errors import SingularError
 from mixtures.methods import cavi, em
+from reports.page.convergence import started
 
 COUNTS = ("restarts", "reached", "collapsed")
 STEPS = {"em": em.step, "map": em.map_step, "cavi": cavi.step}
@@ -140,8 +141,10 @@ def test_moves_from_the_best_optimum_find_a_higher_one(told, monkeypatch):
     assert moved.bound[-1] > plain.bound[-1] + 1
     assert moved.converged
     assert np.all(np.diff(moved.bound) >= -1e-9)
-    assert moved.info["reached"] == 1
-    assert moved.info["restarts"] == 3
+    assert moved.info["moved"]
+    assert "moved" not in plain.info
+    assert (moved.info["reached"], moved.info["restarts"]) == (0, 3)  # as no start came there
+    assert started(moved.info) == "best of 3 starts, raised by merging and splitting clusters"
 
 
 def test_no_move_is_tried_where_every_start_came_to_one_optimum(rng, monkeypatch):

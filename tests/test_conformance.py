@@ -24,6 +24,7 @@ from mixtures import (
     TiedGaussian,
 )
 from mixtures.ascent.starts import statistics
+from mixtures.datasets import load
 from mixtures.errors import FeatureError
 from mixtures.methods import cavi, em
 
@@ -905,6 +906,19 @@ def test_bounds_do_not_depend_on_the_columns_linear_coordinates(Family, conditio
         expected = fit(x, family, allocation, **settings).bound[-1] - volume * log_det
         found = fit(mapped, Family.from_data(mapped, 3), allocation, **settings).bound[-1]
         assert found == pytest.approx(expected, abs=1e-6 + 30 * len(x) * np.finfo(float).eps * condition)
+
+
+@pytest.mark.parametrize("fit", [em.fit, cavi.fit])
+@pytest.mark.parametrize("Family", [Gaussian, TiedGaussian])
+@pytest.mark.robustness("numbers")
+def test_one_start_ends_at_the_same_optimum_of_many_in_other_coordinates(Family, fit, rng):
+    x = load("iris").x
+    U, V = (np.linalg.qr(rng.standard_normal((4, 4)))[0] for _ in range(2))
+    A = U @ np.diag(np.geomspace(1, 1e-6, 4)) @ V
+    one, other = (
+        fit(y, Family.from_data(y, 5), Dirichlet.symmetric(5), rng=1, restarts=1).bound[-1] for y in (x, x @ A.T)
+    )
+    assert other == pytest.approx(one - len(x) * np.linalg.slogdet(A)[1], abs=1e-4)
 
 
 @pytest.mark.parametrize("Family", [Gaussian, TiedGaussian])

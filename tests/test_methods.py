@@ -425,6 +425,7 @@ def test_a_start_is_the_best_of_short_runs(monkeypatch):
     x = load("iris").x
     reached = []
     monkeypatch.setattr("mixtures.ascent.candidates.MORE", 0)
+    monkeypatch.setattr("mixtures.ascent.candidates.move_on", lambda problem, runs, *_: runs)
     for number in (1, 6):
         monkeypatch.setattr("mixtures.ascent.candidates.CANDIDATES", number)
         reached.append(em.fit(x, *model(x, 3), rng=np.random.default_rng(0), restarts=10).info["reached"])

@@ -50,7 +50,7 @@ class Ascent(NamedTuple):
         Whether the last step raised the bound by less than the tolerance.
     info : dict
         ``passes`` of the best run; ``restarts`` made; how many ``reached`` a bound within 1e-6 nats an observation of the
-        best; how many ``collapsed``, early or late.
+        best; how many ``collapsed``, early or late; that it ``moved`` on to the best from the starts' own ends, if it did.
     own : Own, optional
         What s is about where each cluster has a centre of its own; see `mixtures.ascent.centred`.
     """
@@ -230,9 +230,9 @@ def best_of(
         ends[run] = max(ends[run], ascent.bound[-1])
     info = {
         "restarts": R,
-        "reached": int((ends >= best.bound[-1] - 1e-6 * n).sum()),
-        "collapsed": int(np.isneginf(ends).sum()),
-    }
+        "reached": int((ends[:R] >= best.bound[-1] - 1e-6 * n).sum()),
+        "collapsed": int(np.isneginf(ends[:R]).sum()),
+    } | ({"moved": True} if np.any(ends[R:] >= best.bound[-1]) else {})
     return best._replace(info=best.info | info)
 
 

@@ -134,7 +134,7 @@ def climb_from_best(
     Returns
     -------
     runs : Runs
-        Of the R starts.
+        Of the R starts, and after them of the moves that raised the best, if any did.
     tight : list of (int, ndarray)
         Starts of which a candidate collapsed, and its last state (K, P).
     """
@@ -171,7 +171,7 @@ def climb_from_best(
     if moves and not listener.stopped:
         with suppress(StopIteration):
             told = listener if callback else None
-            runs = move_on(problem, runs, s, float(n[0]), TRIAL, tol, max_iter, accelerate, whole, told)
+            runs = move_on(problem, runs, s, float(n[0]), tol, max_iter, accelerate, whole, told)
     return runs, sorted(tight.items(), key=lambda start: start[0])
 
 

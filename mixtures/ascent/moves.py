@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixtures.ascent.climb import NUMBERS, Problem, Runs, attempt, carry_on, climb
+from mixtures.ascent.climb import NUMBERS, Problem, Runs, attempt, carry_on, climb, join
+from mixtures.ascent.starts import soften
 
 if TYPE_CHECKING:
     from mixtures.ascent.whole import Whole
@@ -20,23 +21,33 @@ if TYPE_CHECKING:
 # Bounds within so many nats an observation, or within the tolerance, are those of one optimum.
 SAME = 1e-6
 
+# Passes of a move before the quarter ahead goes on to its end.
+TRIAL = 20
+
+# Rounds without a gain until no more is tried: as many as starts are below the best optimum, twice that for states of so many
+# numbers, and at least a fifth of the starts.
+LARGE, AGREED = 32, 5
+
+# The additive recurrence of two dimensions whose points leave the smallest gaps (Roberts 2018): powers of the plastic number.
+STEPS = 1.32471795724474602596 ** -np.arange(1.0, 3.0)
+
 
 def move_on(
     problem: Problem,
     runs: Runs,
     s: np.ndarray,
     n: float,
-    trial: int,
     tol: float,
     max_iter: int,
     accelerate: bool,
     whole: Whole | None = None,
     tell: Callable[[Runs], object] | None = None,
 ) -> Runs:
-    """The runs of one data set, the best moved on for as long as that raises its bound.
+    """The runs of one data set, and after them, if moves raise the bound of the best, where these end.
 
-    For each start that did not reach the best optimum, of no more than there are clusters, as many moves are tried as it has
-    candidates, and the one ahead after short runs goes on to its end. Where every start came to one optimum, none is tried.
+    A round tries as many moves as a start has candidates, and the quarter ahead after short runs goes on. Every other round
+    moves from the best optimum, and those between from the others in turn, until so many have gained nothing as there are
+    starts below the best, or twice as many.
 
     Parameters
     ----------
@@ -46,42 +57,51 @@ def move_on(
         Of R starts.
     s : ndarray, shape (R C, K, P)
         What their candidates began with, C each.
-    trial : int
-        Passes of a move before the best is chosen.
     tell : callable, optional
         Called with the runs after a move that counts.
     """
-    K, each, same, made = s.shape[1], len(s) // len(runs.s), n * max(SAME, tol), 0
-    while K > 1:
-        best = int(np.argmax(runs.end))
-        moves = each * min(K, int(np.sum(runs.end < runs.end[best] - same)))
-        if not (moves and runs.converged[best]):
+    R, K, same, often = len(runs.s), s.shape[1], n * max(SAME, tol), 1 + (s[0].size >= LARGE)
+    each, made, since, pairs = len(s) // R, 0, 0, dict[int, np.ndarray]()
+    while K > 1 and not runs.collapsed.all():
+        ends = _optima(runs, same)
+        best = ends[0]
+        below = int(np.sum(runs.end[:R] < runs.end[best] - same))
+        if since >= max(often * below, R // AGREED) or not runs.converged[best]:
             break
-        moved = _moves(problem, runs.s[best], s, made + np.arange(moves))
-        end = _climb(problem, moved, n, each, trial, tol, max_iter, accelerate, whole)
-        if not end.end[0] > runs.end[best] + same:
-            break
-        runs, made = runs.put(np.array([best]), end), made + moves
-        if tell:
-            tell(runs)
+        at = best if since % 2 == 0 else ends[(since // 2 + 1) % len(ends)]
+        if at not in pairs:
+            pairs[at] = _pairs(problem, runs.s[at])
+        end = _climb(
+            problem, _moves(runs.s[at], pairs[at], s, made + np.arange(each)), n, tol, max_iter, accelerate, whole
+        )
+        made, since = made + each, since + 1
+        if end.converged[0] and end.end[0] > runs.end[best] + same:
+            runs = runs.put(np.array([best]), end) if best == R else join([runs, end])
+            since = 0
+            pairs.pop(R, None)
+            if tell:
+                tell(runs)
     return runs
 
 
+def _optima(runs: Runs, same: float) -> list[int]:
+    """A run for each optimum that was reached, the highest first."""
+    order = np.argsort(-runs.end, kind="stable")
+    order = order[~runs.collapsed[order]]
+    apart = np.append(True, np.diff(runs.end[order]) < -same)
+    return order[apart].tolist()  # type: ignore[no-any-return]
+
+
 def _climb(
-    problem: Problem,
-    s: np.ndarray,
-    n: float,
-    each: int,
-    trial: int,
-    tol: float,
-    max_iter: int,
-    accelerate: bool,
-    whole: Whole | None,
+    problem: Problem, s: np.ndarray, n: float, tol: float, max_iter: int, accelerate: bool, whole: Whole | None
 ) -> Runs:
-    """The highest end of the states (M, K, P), of which the one in ``each`` goes on that is ahead after short runs."""
+    """The highest end of the states (M, K, P), of which the quarter ahead after short runs goes on."""
+    *_, lost = attempt(problem(np.arange(len(s)))[0], s, [])
+    s = np.where(lost[:, None, None], soften(s), s)
+    trial = min(TRIAL, max_iter)
     short = whole.climb(s, n, tol, trial, accelerate) if whole else climb(problem, s, n, tol, trial, accelerate)
-    ahead = np.arange(0, len(s), each) + np.argmax(short.end.reshape(-1, each), axis=1)
-    runs, on = short.take(ahead), np.flatnonzero(~(short.converged | short.collapsed)[ahead])
+    runs = short.take(np.argsort(-short.end, kind="stable")[: (len(s) + 3) // 4])
+    on = np.flatnonzero(~(runs.converged | runs.collapsed))
     if len(on):
         left = max_iter - len(short.trace) + 1
         rest = carry_on(problem, runs.take(on), on, n, tol, left, accelerate, None, whole)
@@ -89,13 +109,14 @@ def _climb(
     return runs.take(np.argmax(runs.end, keepdims=True))
 
 
-def _moves(problem: Problem, state: np.ndarray, s: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """The moves of these numbers (M,) from a state: pairs merge in turn, and clusters of s (C, K, P) take the free place."""
-    K, pairs, every = len(state), _pairs(problem, state), np.arange(len(at))
-    kept, freed = pairs[at % min(len(pairs), K)].T
+def _moves(state: np.ndarray, pairs: np.ndarray, s: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The moves of these numbers (M,) from a state: a pair merges, the first most often, and a cluster of s takes the place."""
+    u, every = (0.5 + at[:, None] * STEPS) % 1, np.arange(len(at))
+    others = s.reshape(-1, s.shape[-1])
+    kept, freed = pairs[((len(pairs) + 1) ** u[:, 0]).astype(int) - 1].T
     moved = np.repeat(state[None], len(at), axis=0)
     moved[every, kept] += moved[every, freed]
-    moved[every, freed] = s[at % len(s), (at + at // K) % K]
+    moved[every, freed] = others[(len(others) * u[:, 1]).astype(int)]
     return moved
 
 

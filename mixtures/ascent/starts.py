@@ -34,6 +34,9 @@ COMPLETED = 5
 # Features above which their sums come from a matrix product for each cluster, and they are not formed.
 PRODUCTS = 512
 
+# Share of the third moments that rounding may leave where they are none.
+TURNED = 1e-9
+
 # Numbers held at once.
 BLOCK_ELEMENTS = 500_000
 
@@ -98,9 +101,9 @@ def starts(
     if init not in METHODS:
         raise ValueError(f"init is {init!r}; expected one of {', '.join(METHODS)}, an array, or a Fit")
     some, w, share = sample(x, weights, rows, ENOUGH, rng)
-    order = np.lexsort(some.T[::-1])
-    some, w = some[order], w[order]
-    z = filled(family.near(some) if metric is None else metric.coordinates(some), w)[None]
+    z = filled(family.near(some) if metric is None else metric.coordinates(some), w)
+    order = _order(some, w, z if isinstance(family, Correlated) and metric is None else None)
+    some, w, z = some[order], w[order], z[order][None]
     if compiled and init != "random":
         points = _compiled(z[0], w, family.rough(some), K, init, restarts, rng, candidates)
         return allocation.begin(points / share, x, weights)
@@ -185,18 +188,34 @@ def starts_of_many(
             init = replace(init, family=type(init.family).stack([init.family]))
         each = zip(z, rngs, strict=True)
         return np.stack([starts(own, None, N, family, allocation, init, restarts, rng) for own, rng in each])
-    orders = [np.lexsort(own.T[::-1]) for own in z]
     near = z if near is None else near
-    near = np.stack([filled(own, np.ones(N)) for own in near])
+    w = np.ones(N)
+    near = np.stack([filled(own, w) for own in near])
+    orders = [_order(own, w, at if isinstance(family, Correlated) else None) for own, at in zip(z, near, strict=True)]
     z, near = (np.stack([own[order] for own, order in zip(a, orders, strict=True)]) for a in (z, near))
     runs = range(restarts * candidates)
     together = _together(len(runs) * N * D, len(runs) * N * K, N * (1 + family.monomials[-1, 0]))
     found = []
     for part in _parts(range(len(z)), together):
         own = z[part.start : part.stop]
-        r = guesses(near[part.start : part.stop], np.ones(N), K, init, runs, rngs[part.start : part.stop], candidates)
+        r = guesses(near[part.start : part.stop], w, K, init, runs, rngs[part.start : part.stop], candidates)
         found.append(r.swapaxes(-2, -1) @ family.rough(own)[:, None])
     return np.concatenate(found)
+
+
+def _order(x: np.ndarray, weights: np.ndarray, z: np.ndarray | None) -> np.ndarray:
+    """An order of the rows x (N, D) that is the same in whichever order they come, and in all coordinates z (N, D).
+
+    Points are sorted along their mean weighted by their squared length, which turns with the coordinates; where there is none,
+    or no z, by their features.
+    """
+    keys = list(x.T[::-1])
+    if z is not None:
+        length = (z**2).sum(axis=1)
+        along = (weights * length) @ z
+        if np.abs(along).max() > TURNED * (weights @ length**1.5):
+            keys.append((z * along).sum(axis=1))
+    return np.lexsort(keys)
 
 
 def _together(*numbers: int) -> int:

@@ -28,7 +28,6 @@ from mixtures.families.symmetric import (
 )
 from mixtures.families.wishart import LOG_2PI
 from mixtures.model import Coords, Link, Theta
-from mixtures.rows import NEARLY_DEPENDENT
 from mixtures.seeds import Rng, generator
 
 
@@ -247,16 +246,6 @@ class Correlated(Normal):
         if self.missing:
             return v / self.unit.diagonal()
         return substitute(self.unit, v.reshape(-1, len(self.unit)).T).T.reshape(v.shape)
-
-    def near(self, x: np.ndarray) -> np.ndarray:
-        """The points with each feature scaled by its own spread, or white where features are nearly dependent, shape (N, D).
-
-        Distances in the features' own spreads lead to better starts, but know nothing of a narrow direction across features.
-        """
-        spread = np.linalg.norm(self.unit, axis=1)
-        if (self.unit.diagonal() < NEARLY_DEPENDENT * spread).any():
-            return self.coordinates(x)
-        return (x - self.origin) / spread
 
     def features(self, x: np.ndarray) -> np.ndarray:
         """Sufficient statistics t(x) = (1, z_i, z_i z_j for i <= j), shape (N, P) with P = 1 + D + D (D + 1) / 2.

@@ -59,11 +59,15 @@ def starts(view: View) -> list[str]:
 
 
 def started(info: Mapping[str, Any]) -> str:
-    """Return how the starts of one run ended, as in "best of 10 starts, found 4 times; 3 collapsed"; "" where it has none."""
+    """Return how the starts of one run ended, as in "best of 10 starts, found 4 times; 3 collapsed"; "" where it has none.
+
+    Where no start reached the optimum, "best of 10 starts, raised by merging and splitting clusters".
+    """
     number_of, reached = info.get("restarts"), info.get("reached")
     if not number_of or reached is None:
         return ""
     found = "found once" if reached == 1 else f"found {reached} times"
+    found = "raised by merging and splitting clusters" if info.get("moved") else found
     lost = [f"; {info[name]} {name}" for name in ("collapsed", "failed") if info.get(name)]
     return f"best of {number_of} starts, {found}{''.join(lost)}"
 
