@@ -230,7 +230,7 @@ def test_a_result_may_come_in_any_form(form, target, tmp_path, rng):
     tree, path = xr.DataTree.from_dict({"posterior": dataset}), tmp_path / f"mine.{form.split('-')[0]}"
     given = {
         "mapping": values | {"log_q": log_q},
-        "dataset": dataset,
+        "dataset": dataset.assign_attrs(kind="draws"),
         "tree": tree,
         "sample": dataset.rename(draw="sample").transpose(..., "sample"),
         "passed-over": values | {"log_q": log_q, "quite another": np.ones((7, 3)), "y": np.zeros((400, 8))},
