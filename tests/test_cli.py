@@ -230,6 +230,10 @@ BAD = {
     "test fraction": (lambda: ["faithful", "--test-fraction", "1.5"], "test_fraction"),
     "too few rows left": (lambda: ["galaxies", "--test-fraction", "0.999"], "0 to fit"),
     "unknown covariance": (lambda: ["faithful", "--covariance", "diagonal"], "did you mean 'diag'"),
+    "rows of a series left out": (
+        lambda: [missing(), "--missing", "drop", "--columns", "left,right", "--hmm"],
+        "neighbours together",
+    ),
     "too few draws": (lambda: ["faithful", "--draws", "5"], "at least 100"),
     "test fraction that holds out nothing": (lambda: ["faithful", "--test-fraction", "0.001"], "leaves 0 to test"),
     "folder in use": (lambda: ["faithful", "--out", in_use()], "something else"),

@@ -247,6 +247,7 @@ def test_a_word_in_the_place_of_a_model_is_refused():
         (["nile", "--lds", "local-level", "-k", "2"], "-k and --lds do not go together"),
         (["nile", "--lds", "local-level", "--methods", "emm"], "there is no method 'emm'"),
         (["earthquakes", "--lds", "local-level"], "needs numbers"),
+        (["nile", "--lds", "local-level", "--missing", "drop"], "leave gaps in time"),
         (["nile", "--lds", "local-level", "--start", "difuse"], "did you mean 'diffuse'"),
         (["earthquakes", "-k", "2", "--hmm", "--start", "fre"], "did you mean 'free'"),
         (["nile"], "missing option '-k'"),

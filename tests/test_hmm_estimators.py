@@ -563,6 +563,12 @@ def test_missing_values_are_integrated_out(cls, structure):
     assert model.score(part) == pytest.approx(logsumexp(log_p + log_rho[np.arange(n), z].sum(1)), abs=1e-8)
 
 
+@pytest.mark.robustness("errors")
+def test_text_is_refused_by_a_line_that_says_what_to_do():
+    with pytest.raises(ValueError, match="X holds text; expected numbers"):
+        CategoricalHMM(2).fit(np.array([["a"], ["b"], ["a"], ["b"]]))
+
+
 @pytest.mark.parametrize("make", [categorical, counts])
 def test_missing_symbols_and_counts_only_take_their_time(make):
     x = (SYMBOLS if make is categorical else COUNTS).astype(float)

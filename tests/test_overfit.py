@@ -662,6 +662,7 @@ def test_a_bad_grid_is_one_line(text, message, tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         (["--preset", "quik"], "did you mean 'quick'?"),
+        (["--preset", "hhm"], "did you mean 'hmm'?"),
         (["none.toml"], "none.toml"),
         (["mine.toml", "--preset", "quick"], "not both"),
         (["mine.toml", "--replicates", "1"], "replicates is 1"),

@@ -281,6 +281,7 @@ X = np.array([0.0, 1, 5, 6, 0, 1, 5, 7, 0, 1])[:, None]
         ({"sequences": True, "start": "fixed"}, "expected free or stationary"),
         ({"sequences": True, "missing": "drop"}, "as if no time had passed"),
         ({"sequences": True, "sticky": -1.0}, "expected a number of at least 0"),
+        ({"kinds": ["poisson"], "covariance": "tied"}, "no column is of numbers"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_fitted(settings, message):

@@ -169,4 +169,4 @@ def nearest(name: str, candidates: Iterable[str]) -> list[str]:
     ['waiting']
     """
     spelled = {candidate.lower(): candidate for candidate in candidates}
-    return [spelled[match] for match in get_close_matches(name.lower(), spelled, n=3, cutoff=0.7)]
+    return [spelled[match] for match in get_close_matches(name.lower(), spelled, n=3, cutoff=0.65)]

@@ -295,6 +295,8 @@ def compare(
             raise ValueError(
                 "--leave-future-out needs rows in the order of time; give --hmm or --sequence, or leave it out"
             )
+        if ordered and (drop_missing or missing == "drop"):
+            raise ValueError(GAPS)
         correlated = covariance in ("full", "tied")
 
         def check(rows: int, features: int) -> None:

@@ -247,6 +247,8 @@ def _read(data: str, table: dict[str, Any]) -> Dataset:
     ValueError
         If it holds anything else, or rows are left out.
     """
+    if table["missing"] == "drop":
+        raise ValueError("rows that are left out leave gaps in time; keep them, a missing value needs no care here")
     loaded = read_table(data, **table | {"missing": table["missing"] or "model"})
     if set(loaded.kinds) != {"gaussian"}:
         raise ValueError(

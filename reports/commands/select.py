@@ -182,6 +182,9 @@ def select(
     started: list[int] = []
     try:
         structures = COVARIANCES if covariance == "all" else names_of(covariance)
+        ordered = hmm or sequence is not None
+        if ordered and (drop_missing or missing == "drop"):
+            raise ValueError(GAPS)
         correlated = {"full", "tied"} & set(structures or ())
         loaded = read_table(
             data,
@@ -199,7 +202,6 @@ def select(
             thousands=thousands,
             sequence=sequence,
         )
-        ordered = hmm or sequence is not None
         if ordered and len(loaded.left_out):
             raise ValueError(GAPS)
         asked = names_of(criteria)

@@ -223,6 +223,7 @@ def compare(
         missing=missing,
         sequences=sequences,
     )
+    check_covariance(covariance, data.kinds)
     if rows is not None:
         rows = as_rows(rows)
         check_sampled(methods, settings.reference, data, test_fraction, standardize, bool(extra))
@@ -335,9 +336,14 @@ def check_methods(methods: Iterable[str]) -> tuple[str, ...]:
     return methods
 
 
-def check_covariance(name: str) -> None:
-    """Refuse a covariance structure that does not exist with a ValueError that offers the nearest."""
+def check_covariance(name: str, kinds: Iterable[str] = ("gaussian",)) -> None:
+    """Refuse a covariance structure that does not exist, or that no column has, with a ValueError that says what to do.
+
+    ``kinds`` are those of the columns. The default structure is refused of none.
+    """
     check_known("covariance structure", name, COVARIANCES)
+    if name != "full" and "gaussian" not in kinds:
+        raise ValueError(f"covariance is {name!r}, and no column is of numbers that have one; leave it out")
 
 
 def check_known(what: str, name: str, known: Iterable[str]) -> None:

@@ -319,6 +319,11 @@ class HiddenMarkov(BaseEstimator, metaclass=ABCMeta):
                 self, unmasked(X), dtype=[np.float64, np.float32], ensure_all_finite=finite, reset=reset
             )
         except ValueError as error:
+            if str(error).startswith("could not convert string"):
+                raise ValueError(
+                    "X holds text; expected numbers (categories as whole numbers from 0, which "
+                    "sklearn.preprocessing.OrdinalEncoder gives)"
+                ) from error
             if not str(error).startswith("Input X contains NaN"):
                 raise
             raise ValueError(

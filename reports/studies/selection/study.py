@@ -220,6 +220,8 @@ def select(
     )
     if sticky and data.lengths is None:
         raise ValueError("sticky is a setting of sequences, and the rows are not given as such")
+    for structure in structures:
+        check_covariance(structure, data.kinds)
     if "gaussian" not in data.kinds:
         structures = (NO_COVARIANCE,)
     correlated = any(structure in ("full", "tied") for structure in structures)
