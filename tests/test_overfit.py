@@ -157,7 +157,7 @@ def test_predictive_and_plug_in_are_of_one_fit():
 
 def test_occupied_clusters_by_simulation(rng):
     """Expected number of clusters with a point when every label is drawn from its responsibilities, to 4 standard errors."""
-    one = replicate(Truth("gaussian", 2, 3, 1.5, 2.0), 60, 6, 0, 3)
+    one = replicate(Truth("gaussian", 2, 3, 1.5, 2.0), 60, 6, 0, 6)
     fitted = cavi.fit(one.x, Gaussian.from_data(one.x, 4), Dirichlet.symmetric(4), rng=rng, restarts=2)
     x, r = one.test, fitted.responsibilities(one.test)
     labels = (rng.random((20_000, len(x), 1)) > np.cumsum(r, axis=1)[None, :, :-1]).sum(-1)
