@@ -122,6 +122,7 @@ def climb(
     accelerate: bool,
     callback: Callback = None,
     rounding_of: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None,
+    improved: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Runs:
     """Climb from R states side by side until each has settled.
 
@@ -137,6 +138,8 @@ def climb(
     rounding_of : callable, optional
         From eta, the statistics there and n to a bound on the rounding error of sum_n log_z_n; by default for coordinates in
         which the data are of order one.
+    improved : callable, optional
+        From states (r, K, P) to states of which the bound is no lower, for the steps that are not guesses.
     """
     n = np.broadcast_to(np.asarray(n, dtype=float), len(s))
     together = max(1, NUMBERS // s[0].size) if callback is None and len(s) else len(s)
@@ -145,7 +148,7 @@ def climb(
         some = slice(first, first + together)
         own = partial(_numbered, problem, np.arange(first, len(s)))
         parts.append(
-            _side_by_side(own, s[some], n[some], tol, max_iter, accelerate, callback, rounding_of or _rounding)
+            _side_by_side(own, s[some], n[some], tol, max_iter, accelerate, callback, rounding_of or _rounding, improved)
         )
     return parts[0] if len(parts) == 1 else join(parts)
 
@@ -164,6 +167,7 @@ def _side_by_side(
     accelerate: bool,
     callback: Callback,
     rounding_of: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    improved: Callable[[np.ndarray], np.ndarray] | None,
 ) -> Runs:
     """`climb` of as many runs as are held at once."""
     R = len(s)
@@ -210,6 +214,10 @@ def _side_by_side(
             )
             newton.take(stay)
             natural, pass_ = problem(runs)
+        plain = length == 0
+        if improved is not None and plain.any():
+            guess = guess.copy()
+            guess[plain] = improved(guess[plain])
 
 
 def _chosen(which: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mixtures.ascent.climb import Callback, Runs, climb
 from mixtures.dynamics.checks import check_theta, checked
+from mixtures.dynamics.coordinates import movable, moved
 from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.dynamics.passes import At, State, one_pass
 from mixtures.dynamics.starts import starts
@@ -66,6 +67,7 @@ def ascend(
     max_iter: int = 10_000,
     accelerate: bool = True,
     callback: Callback = None,
+    move: bool = True,
 ) -> Ascent:
     """Climb from every start and keep the highest end.
 
@@ -89,6 +91,9 @@ def ascend(
         Whether to extrapolate; the bound rises either way.
     callback : callable, optional
         See `mixtures.ascent.ascend.ascend`.
+    move : bool
+        Whether states are brought to better coordinates between passes, where the model leaves them free; of no use where the
+        bound is the same in all of them.
 
     Raises
     ------
@@ -123,7 +128,17 @@ def ascend(
         each = [_passed(model, data, at, eta.shape[-1]) for at in eta.at]
         return np.array([log_z for log_z, _ in each]), np.stack([s for _, s in each])
 
+    def improved(s: np.ndarray) -> np.ndarray:
+        return np.stack([_flat(moved(model, objective, unflat(model, flat), n))[None] for flat in s[:, 0]])
+
+    def objective(s: State) -> tuple[float, State]:
+        at, extra = step(model, s)
+        eta = (model.moves.natural(at[0]), model.observes.natural(at[1]), model.begins.natural(at[2]))
+        return extra + float(_flat(s) @ _flat(eta)), eta
+
     rounding = _rounding(model, data)
+    move = move and movable(model)
+    s = improved(s) if move else s
     runs = climb(
         lambda _: (natural, pass_),
         s,
@@ -133,6 +148,7 @@ def ascend(
         accelerate,
         callback,
         lambda eta, s, n: n * rounding * np.ones(len(s)),
+        improved if move else None,
     )
     return _best(runs, model, n, max_iter, time.perf_counter() - began, data)
 

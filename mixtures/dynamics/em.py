@@ -86,7 +86,7 @@ def fit(x: Rows, model: LinearDynamics, *, rng: Rng, prior: bool = False, **clim
         check_moving(data, model)
         latent = np.isnan(model.emission).any()
         move = partial(step, least=LEAST_START * (1.0 if latent else float(np.nanvar(data.x.x))))
-    ascent = ascend(move, x, model, rng=rng, **climb)
+    ascent = ascend(move, x, model, rng=rng, move=prior, **climb)
     at, _ = move(model, ascent.s)
     return point("map" if prior else "em", model, at, ascent)
 
