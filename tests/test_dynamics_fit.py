@@ -13,6 +13,7 @@ from mixtures.dynamics import (
     LinearDynamics,
     autoregression,
     cavi,
+    coordinates,
     em,
     local_level,
     local_linear_trend,
@@ -24,6 +25,7 @@ from mixtures.dynamics import (
     stationary,
     structure,
 )
+from mixtures.dynamics.climbing import ascend
 from mixtures.dynamics.fit import DynamicsFit
 from mixtures.dynamics.joint import Entries, Joint
 from mixtures.dynamics.passes import one_pass
@@ -263,6 +265,62 @@ def test_bounds_rise(model, method):
         fit = method(x, model, rng=1, restarts=1, max_iter=12, accelerate=False, tol=0)
     assert len(fit.bound) == 12
     assert np.all(np.diff(fit.bound) > -1e-9)
+
+
+MOVABLE = {
+    "latent": LinearDynamics.latent(2, 2),
+    "known start": LinearDynamics.latent(2, 2, start="known", observation_covariance="diagonal"),
+    "noises of their own": LinearDynamics.latent(2, 2, state_covariance="diagonal"),
+    "one direction": LinearDynamics([[NAN, 0], [NAN, NAN]], np.full((2, 2), NAN), "diagonal"),
+}
+
+
+@pytest.mark.parametrize("step", [em.map_step, cavi.step])
+@pytest.mark.parametrize("model", MOVABLE.values(), ids=MOVABLE)
+def test_coordinates_of_states_are_climbed_by_their_gradient(model, step, rng):
+    """And the bound rises by what is promised at least, for the pass that follows brings q(z) to its best."""
+    x = a_series(40)[0]
+    model, data = model.with_prior(x), Data(Sequences(x, [len(x)]))
+
+    def objective(s):
+        at, extra = step(model, s)
+        eta = tuple(part.natural(own) for part, own in zip(model.parts, at, strict=True))
+        return extra + sum(own.flat() @ by.flat() for own, by in zip(s, eta, strict=True)), eta
+
+    def following(s):
+        at, extra = step(model, s)
+        log_z, s = one_pass(model, data, at)
+        return log_z + extra, s
+
+    bound, s = following(one_pass(model, data, starts(model, data, 1, rng)[0]).s)
+    assert coordinates.movable(model)
+    own = isinstance(model.moves, Rows) or isinstance(model.begins, Rows)
+    numbers = np.array([1.2, 0.8] if own else [1.2, -0.3, 0.4, 0.8])
+    _, slope = coordinates._lowered(objective, s, 40.0, numbers)
+    for i, step_of in enumerate(1e-6 * np.eye(len(numbers))):
+        ahead, behind = (coordinates._lowered(objective, s, 40.0, numbers + sign * step_of)[0] for sign in (1, -1))
+        assert (ahead - behind) / 2e-6 == pytest.approx(slope[i], rel=1e-5, abs=1e-7)
+    better = coordinates.moved(model, objective, s, 40.0)
+    T = np.linalg.solve(s[1].yu, better[1].yu).T  # from the sums of x z^T and of x (T z)^T
+    promised = objective(better)[0] - objective(s)[0] + 40 * np.linalg.slogdet(T)[1]
+    assert promised > 0.01
+    assert following(better)[0] >= bound + promised
+
+
+def test_states_that_something_known_ties_down_stay_as_they_are():
+    tied = [local_level(), autoregression(2), LinearDynamics.latent(2, 2, start="diffuse")]
+    tied += [LinearDynamics([[NAN, 0.1], [NAN, NAN]], np.full((2, 2), NAN))]
+    assert not any(coordinates.movable(model) for model in tied)
+
+
+@pytest.mark.parametrize("step", [em.map_step, cavi.step])
+def test_better_coordinates_save_passes(step):
+    """Large numbers need loadings far from the prior's; both ways end at the same height."""
+    x = 30 * a_series(60)[0]
+    model, climb = LinearDynamics.latent(1, 2).with_prior(x), {"rng": 1, "restarts": 1, "tol": 1e-10}
+    quick, slow = (ascend(step, x, model, move=move, **climb) for move in (True, False))
+    assert quick.bound[-1] == pytest.approx(slow.bound[-1], abs=1e-4)
+    assert 2 * len(quick.bound) < len(slow.bound)
 
 
 STATIONARY = {

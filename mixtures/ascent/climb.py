@@ -148,7 +148,9 @@ def climb(
         some = slice(first, first + together)
         own = partial(_numbered, problem, np.arange(first, len(s)))
         parts.append(
-            _side_by_side(own, s[some], n[some], tol, max_iter, accelerate, callback, rounding_of or _rounding, improved)
+            _side_by_side(
+                own, s[some], n[some], tol, max_iter, accelerate, callback, rounding_of or _rounding, improved
+            )
         )
     return parts[0] if len(parts) == 1 else join(parts)
 

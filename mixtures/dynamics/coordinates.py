@@ -11,7 +11,6 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from scipy.optimize import minimize
 
 from mixtures.dynamics.model import LinearDynamics
 from mixtures.dynamics.passes import State
@@ -43,6 +42,8 @@ def moved(model: LinearDynamics, objective: Objective, s: State, n: float) -> St
     n : float
         Number of states, whose entropy in nats grows by log|det T| each.
     """
+    from scipy.optimize import minimize
+
     H = model.H
     scales = isinstance(model.moves, Rows) or isinstance(model.begins, Rows)
     start = np.ones(H) if scales else np.eye(H).ravel()
