@@ -15,6 +15,9 @@ from mixtures.datasets import DataError, load
 
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # the same numbers, compiled in a third of the time
 
+if "traceback__limit" not in os.environ.get("PYTENSOR_FLAGS", ""):  # where each node was made, which no test asks
+    os.environ["PYTENSOR_FLAGS"] = f"{os.environ.get('PYTENSOR_FLAGS', '')},traceback__limit=0".lstrip(",")
+
 SLOW = {
     "bench", "bench_hmm", "bench_nuts", "beside", "bootstrap", "calibrate_own", "calibration", "cli",
     "compared_families", "comparison", "conformance", "dask", "dynamics_fit", "dynamics_gibbs",
