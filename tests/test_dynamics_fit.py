@@ -323,6 +323,15 @@ def test_better_coordinates_save_passes(step):
     assert 2 * len(quick.bound) < len(slow.bound)
 
 
+def test_the_prior_lets_noise_be_small_beside_the_signal():
+    """As in `tsmatz-lds`, whose features have a variance of 1028 and whose noises 1 and 2."""
+    x = load("tsmatz-lds").x[:600]
+    model = LinearDynamics.latent(3, 2)
+    point, mode = (fit(x, model, rng=0, restarts=1) for fit in (em.fit, em.map_))
+    lost = point.bound[-1] - log_likelihood(x, mode.theta).item()
+    assert 0 < lost < model.identified() / 2  # what a draw of the posterior is below the maximum on average
+
+
 STATIONARY = {
     "latent": LinearDynamics.latent(2, 2, start="stationary"),
     "diagonal": LinearDynamics.latent(2, 2, state_covariance="diagonal", start="stationary", name="diagonal"),

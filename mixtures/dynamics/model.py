@@ -357,9 +357,10 @@ class LinearDynamics:
         """The model with weak priors from the data, where it has none.
 
         Each precision matrix has D + 1 degrees of freedom and each single precision 2. Their prior means are those of a
-        variance of half of that of each feature for R, of a tenth of the variance of its first differences for the noise of
-        states with known emissions, and of 1 for that of latent states and for P0. Coefficients have mean zero and the
-        precision of the noise. These are choices of this package: proper, and outweighed by a few dozen rows.
+        variance of a tenth of that of each feature, or of that of its first differences where that is less, for R; of a tenth
+        of the latter for the noise of states with known emissions; and of 1 for that of latent states and for P0. A noise far
+        below such a variance has little density, one far above it has not. Coefficients have mean zero and the precision of
+        the noise. These are choices of this package: proper, and outweighed by a few dozen rows.
 
         Parameters
         ----------
@@ -384,7 +385,7 @@ class LinearDynamics:
         started = np.where(np.isnan(self.emission).any(), 1.0, level.mean())
         made = {
             "transition": _weak(self.moves, size),
-            "emission": _weak(self.observes, level / 2),
+            "emission": _weak(self.observes, np.minimum(level, moved) / 10),
             "initial": _weak(self.begins, np.full(self.H, started)),
         }
         return replace(self, priors=made | dict(self.priors))
