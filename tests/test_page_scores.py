@@ -121,9 +121,14 @@ def test_values_have_the_digits_of_their_error_and_only_chains_have_diagnostics(
     assert row["bulk ESS"].sort == of["gibbs", "ess_bulk", "weights[0]"]
     assert row["tail ESS"].sort == of["gibbs", "ess_tail", "weights[0]"]
     for method, block, independent in (("gibbs", first, False), ("cavi", second, True)):
-        draws = view.trees[method]["posterior"]["weights"].isel(cluster=0).values
-        error = Marginal(draws, independent).error(0.5)
-        assert records(block)[0]["MCSE of the median"].sort == error != Marginal(draws, not independent).error(0.5)
+        means = view.trees[method]["posterior"]["means"]
+        places = [(k, feature) for k in (0, 1) for feature in "ab"]
+        draws = {f"means[{k}, {name}]": means.sel(feature=name).isel(cluster=k).values for k, name in places}
+        shown = {row["parameter"].text: row["MCSE of the median"].sort for row in records(block)}
+        own, other = (
+            {name: Marginal(a, kind).error(0.5) for name, a in draws.items()} for kind in (independent, not independent)
+        )
+        assert {name: shown[name] for name in draws} == own != other
     assert {cell.text for row in records(second) for name, cell in row.items() if name in ("bulk ESS", "R-hat")} == {
         "–"
     }

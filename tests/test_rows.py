@@ -177,6 +177,9 @@ def test_concentrations_at_the_edge_of_floating_point_are_refused(x, model, alph
     with pytest.raises(ValueError, match=r"alpha0 is .*; expected at least 1e-300 each and a sum of at most 1e\+300"):
         Dirichlet.symmetric(2, alpha0)
     assert np.isfinite(cavi.fit(x, model[0], Dirichlet.symmetric(2, 1e299), rng=0).bound[-1])
+    for large in (1e12, 1e299):  # weights that are known
+        found = Dirichlet.symmetric(2, large).log_marginal(np.array([22.0, 40.0]))
+        assert found == pytest.approx(-62 * np.log(2), abs=1e-9)
 
 
 # ---- seeds

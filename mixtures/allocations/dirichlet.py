@@ -18,6 +18,9 @@ from scipy.special import digamma, gammaln, xlogy
 from mixtures.allocations.independent import Independent
 from mixtures.seeds import Rng, generator
 
+# From here on Stirling's series is exact after two terms: the next is below 1 / (360 a^3).
+LARGE = 1e5
+
 SMALLEST, LARGEST = 1e-300, 1e300
 """A concentration, and the sum of all: log Gamma of less or more is no number."""
 
@@ -81,11 +84,11 @@ class Dirichlet(Independent):
 
     def log_marginal(self, counts: np.ndarray) -> np.ndarray:
         """Log probability of one labelling with these counts, log B(alpha0 + N) - log B(alpha0), shape (...)."""
-        return _log_beta(self.posterior(counts)) - self.log_prior_normaliser
+        return self.log_factors(counts).sum(-1) - _log_rising(self.alpha0.sum(), counts.sum(-1))
 
     def log_factors(self, counts: np.ndarray) -> np.ndarray:
         """log Gamma(alpha_k + N_k) / Gamma(alpha_k): what `log_marginal` owes to each cluster's count, shape (..., K)."""
-        return gammaln(self.posterior(counts)) - gammaln(self.alpha0)
+        return _log_rising(self.alpha0, counts)
 
     def first(self, k: int) -> Dirichlet:
         """The prior of a mixture of the first k clusters, with their concentrations."""
@@ -129,6 +132,15 @@ class Dirichlet(Independent):
     def n_free(self) -> int:
         """Number of free weights, K - 1."""
         return len(self.alpha0) - 1
+
+
+def _log_rising(a: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """log Gamma(a + n) / Gamma(a); where a is large by Stirling's series, of which the difference keeps its digits."""
+    large = np.maximum(a, LARGE)
+    series = (large - 0.5) * np.log1p(n / large) + n * (np.log(large + n) - 1)
+    series += 1 / (12 * (large + n)) - 1 / (12 * large)
+    small = np.minimum(a, LARGE)
+    return np.where(a < LARGE, gammaln(small + n) - gammaln(small), series)
 
 
 def _log_beta(alpha: np.ndarray) -> np.ndarray:

@@ -35,6 +35,9 @@ TERMS, FEATURES = 1_000_000, 24
 # The same for sequences, of which long ones are divided among threads.
 TERMS_OF_SEQUENCES = 50_000
 
+# Sum of concentrations above which log Gamma, of which the compiled steps take differences, has lost too many digits.
+CONCENTRATED = 1e6
+
 # Ascents of the plain loop that take as long as it takes to load the compiled one, or to compile it.
 LOADED_AFTER, COMPILED_AFTER = 200, 4_000
 
@@ -241,6 +244,8 @@ def _suits(x: Any, family: Any, allocation: Any, least: int) -> bool:
         K = allocation.n_components
         return _gaussian(x.x, family) and len(x) * K * (1 + family.monomials[-1, 0] + K) <= TERMS_OF_SEQUENCES
     if not _gaussian(x, family) or type(allocation) not in (Dirichlet, StickBreaking):
+        return False
+    if isinstance(allocation, Dirichlet) and allocation.alpha0.sum() > CONCENTRATED:
         return False
     return least <= len(x) * allocation.n_components * (1 + int(family.monomials[-1, 0])) <= TERMS
 
