@@ -11,7 +11,7 @@ import xarray as xr
 from reports import Results, compare
 from reports.metrics import summary as posterior_summary
 from reports.metrics.agreement import Marginal
-from reports.page import closing, leave_one_out
+from reports.page import agreement, closing, leave_one_out
 from reports.page.blocks import Figure
 from reports.page.cells import hundredths
 from reports.page.clusters import clusters
@@ -19,6 +19,7 @@ from reports.page.label_free import _some_points
 from reports.page.scores import prediction, recovery
 from reports.page.summary import summary
 from reports.page.view import View
+from reports.plots import forest
 from reports.plots.predictive import plot_predictive
 from reports.plots.uncertainty import plot_uncertainty
 
@@ -355,3 +356,19 @@ def test_the_predictive_check_draws_forty_functions_that_rise_from_zero_to_one_a
     across, up = ax.lines[0].get_data()
     np.testing.assert_array_equal(across, [1, 1, 2, 2, 3, 3])
     np.testing.assert_allclose(up, [0, 1 / 3, 1 / 3, 2 / 3, 2 / 3, 1])
+
+
+def test_a_parameter_that_hardly_varies_in_the_reference_has_no_unit_and_no_row_in_the_forest(view, monkeypatch):
+    """As the angle of an eigenvalue that is real in most draws."""
+    own = view.scalars["gibbs"].copy(deep=True)
+    own["means[0, a]"].values[:] = 0.0
+    own["means[0, a]"].values[0, :9] = 1.0
+    monkeypatch.setitem(view.scalars, "gibbs", own)
+    shown = []
+    monkeypatch.setattr(agreement, "image", lambda *_: None)
+    monkeypatch.setattr(forest, "plot_forest", lambda standard, points, *_: shown.append((standard, points)))
+    agreement.forest(view, "gibbs", "Gibbs", 30)
+    ((standard, points),) = shown
+    named = {name for each in (*standard.values(), *points.values()) for name in each}
+    assert "means[0, a]" not in named
+    assert "means[1, a]" in named

@@ -382,9 +382,11 @@ def forest(view: View, reference: str, label: str, limit: int, slug: str = "fore
 
     on_scale = {m: view.on_scale(d) for m, d in view.scalars.items()}
     base = on_scale[reference]
-    names = quantities.ranked([str(name) for name in base], view.metrics)
+    centre, unit = quantities.units(base)
+    varying = [str(name) for name in base if float(unit[name]) > 0]
+    names = quantities.ranked(varying, view.metrics)
     shown = names[:limit]
-    centre, unit = quantities.units(base[shown])
+    centre, unit = centre[shown], unit[shown]
     standard = {m: (d[shown] - centre) / unit for m, d in on_scale.items()}
     points = {
         method: {
