@@ -52,6 +52,13 @@ def problem(x, weights, covariance, method, allocation, reg_covar=0.0):
     return natural, pass_, compiled, begun(natural, blur(hard, noise(family, reg_covar)))
 
 
+def same_trace(runs, plain):
+    """Equal but for rounding, which grows near a saddle and is then a lag: seen in proportion to what a pass gains."""
+    ours, theirs = np.array(runs.trace), np.array(plain.trace)
+    gain = np.nanmax(np.abs(np.diff(theirs, axis=0)))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-7 * gain)
+
+
 @pytest.mark.parametrize("allocation", ALLOCATIONS)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("covariance", COVARIANCES)
@@ -66,7 +73,7 @@ def test_steps_passes_and_climbs_equal_the_readable_ones(covariance, method, all
     for start in s:
         plain = climb(lambda _: (natural, pass_), start[None], weights.sum(), 1e-7, 300, True)
         runs = compiled.climb(start[None], weights.sum(), 1e-7, 300, True)
-        np.testing.assert_allclose(np.array(runs.trace), np.array(plain.trace), rtol=1e-10)
+        same_trace(runs, plain)
         np.testing.assert_allclose(runs.s, plain.s, rtol=1e-8, atol=1e-8)
         assert (runs.converged, runs.passes) == (plain.converged, plain.passes)
 
@@ -85,7 +92,7 @@ def test_sequences_climb_as_they_do_by_the_readable_loop(method, covariance, rng
     for start in s[:2]:
         plain = climb(lambda _: (natural, pass_), start[None], weights.sum(), 1e-7, 300, True)
         runs = compiled.climb(start[None], weights.sum(), 1e-7, 300, True)
-        np.testing.assert_allclose(np.array(runs.trace), np.array(plain.trace), rtol=1e-10)
+        same_trace(runs, plain)
         np.testing.assert_allclose(runs.s, plain.s, rtol=1e-7, atol=1e-7)
         assert (runs.converged, runs.passes) == (plain.converged, plain.passes)
 
