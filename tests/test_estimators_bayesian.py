@@ -12,6 +12,7 @@ from scipy.special import digamma
 from sklearn.exceptions import ConvergenceWarning
 
 from mixtures import BayesianGaussianMixture
+from mixtures.estimators.student import student
 
 
 def prior_options(structure):
@@ -129,6 +130,16 @@ def test_rows_are_drawn_as_from_components_drawn_for_each(structure, rng):
     z, other = ((points - mixture.means_) / x.std(0) for points in (drawn, expected))
     for of in (lambda z: z @ [0.6, 0.8], lambda z: z @ [0.6, -0.8], lambda z: abs(z).max(1), lambda z: abs(z).min(1)):
         assert stats.ks_2samp(of(z), of(other)).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("D", [1, 2, 6])
+def test_vectors_with_student_t_densities(D, rng):
+    """Their squared lengths and first features; of the last degrees of freedom every vector has a chi-square number."""
+    counts, nu = np.array([500_000, 0, 300_000, 200_000]), D * D + np.array([8.0, 1.0, 60.0, -D * D + 3.0])
+    parts = np.split(student(counts, D, nu, rng), counts.cumsum()[:-1])
+    for x, own in ((parts[k], nu[k]) for k in (0, 2, 3)):
+        assert stats.kstest((x**2).sum(1) / D, stats.f(D, own).cdf).pvalue > 1e-4
+        assert stats.kstest(x[:, 0], stats.t(own).cdf).pvalue > 1e-4
 
 
 @every_structure

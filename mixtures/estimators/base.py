@@ -287,10 +287,9 @@ class Mixture(Predictions):
         check_is_fitted(self)
         if n_samples < 1:
             raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
-        random_state = check_random_state(self.random_state)
-        weights = np.asarray(self.weights_, dtype=np.float64)
-        counts = random_state.multinomial(n_samples, weights / weights.sum())
-        return self._draw(counts, random_state), np.repeat(np.arange(len(counts)), counts)
+        weights, rng = np.asarray(self.weights_, dtype=np.float64), self._source()
+        counts = rng.multinomial(n_samples, weights / weights.sum())
+        return self._draw(counts, rng), np.repeat(np.arange(len(counts)), counts)
 
     def __getstate__(self) -> dict[str, Any]:
         """What is saved: every attribute, and the version of this package."""
@@ -538,7 +537,11 @@ class Mixture(Predictions):
         """States (R, k, P) of fewer clusters turned into states of K."""
 
     @abstractmethod
-    def _draw(self, counts: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
+    def _source(self) -> Any:
+        """Random numbers for `sample`."""
+
+    @abstractmethod
+    def _draw(self, counts: np.ndarray, rng: Any) -> np.ndarray:
         """As many rows of each component as counted, (sum of counts, D)."""
 
 

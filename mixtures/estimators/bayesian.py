@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -50,8 +50,8 @@ CONJUGATE: dict[str, Any] = {
     "spherical": SphericalNormalGamma,
 }
 
-# Random numbers for which the estimator's own generator takes less time than to begin a quicker one.
-FEW_NUMBERS = 2000
+# Tells the random numbers of `sample` from others of the same seed.
+SAMPLE = 1
 
 
 class BayesianGaussianMixture(Mixture):
@@ -481,15 +481,20 @@ class BayesianGaussianMixture(Mixture):
 
         return log_joint
 
-    def _draw(self, counts: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
+    def _source(self) -> np.random.Generator:
+        seed = self.random_state
+        if not isinstance(seed, Integral):
+            seed = check_random_state(seed).tomaxint()
+        return np.random.Generator(np.random.SFC64([int(seed), SAMPLE]))
+
+    def _draw(self, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Each row from a component drawn for it from the posterior, or at once from what that comes to."""
         if np.ndim(self.mean_precision_) == 1:
             (K, D), structure = self.means_.shape, self.covariance_type
-            rng = generator(random_state) if counts.sum() * D > FEW_NUMBERS else random_state
             roots, beta = roots_of(self.precisions_cholesky_, structure, K, D), np.asarray(self.mean_precision_, float)
             means, nu = np.asarray(self.means_, float), np.asarray(self.degrees_of_freedom_, float)
             return draw_predictive(counts, means, roots, beta, nu, structure, rng)
-        rng, (family, _) = generator(random_state), self._fitted()
+        family, _ = self._fitted()
         _, q = self._posterior(family)
         step = max(1, BLOCK_ELEMENTS // self.means_.shape[1] ** 2)
         parts = []

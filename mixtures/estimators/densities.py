@@ -14,6 +14,7 @@ from scipy.special import gammaln
 from mixtures.ascent import whole
 from mixtures.engines.responsibilities import log_sum, normalise
 from mixtures.estimators.structures import MATRICES
+from mixtures.estimators.student import student
 from mixtures.families.wishart import LOG_2PI
 
 ENGINE = "mixtures.engines.answers"
@@ -23,6 +24,9 @@ LOWEST = -1e300
 
 # Numbers in the largest array that a prediction holds beside its answer.
 BLOCK_ELEMENTS = 200_000
+
+# Numbers of a row that NumPy's loops are quick along.
+LONG = 1000
 
 # What the compiled loops save a prediction, in ascents of the plain loop: for the call, and for each number of its rows.
 CALL, NUMBER = 0.01, 1e-5
@@ -165,24 +169,33 @@ def draw_predictive(
     beta: np.ndarray,
     nu: Any,
     structure: str,
-    rng: np.random.Generator | np.random.RandomState,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Rows with the densities of `predictive`, so many of every component (K,), sorted by component, shape (N, D).
 
-    A row with a Student's t density is a Gaussian one over the root of an independent chi-square number (PRML 2.158), and has
-    a number for each feature where these have a density each.
+    A row is one of `student`'s, or has one for each feature where these have a density each.
     """
     D, nu = means.shape[1], np.broadcast_to(nu, beta.shape)
-    dof, widths = nu + 1 - D if structure in MATRICES else nu, np.sqrt(nu * (1 + beta) / beta)
-    drawn = rng.standard_normal((counts.sum(), D))
-    parts = np.split(drawn, np.cumsum(counts)[:-1])
-    for k in np.flatnonzero(counts):
-        own, features = parts[k], D if structure == "diag" else 1
-        scale = rng.chisquare(dof[k], (len(own), features))
-        own *= np.divide(widths[k], np.sqrt(scale, out=scale), out=scale)
+    dof, each = nu + 1 - D if structure in MATRICES else nu, D if structure == "diag" else 1
+    widths = np.sqrt(nu * (1 + beta) / (beta * dof))
+    drawn = student(each * counts, D // each, dof, rng).reshape(-1, D)
+    ends, factors = counts.cumsum(), widths[:, None] / roots[:, 0]
+    for k in counts.nonzero()[0]:
+        own = drawn[ends[k] - counts[k] : ends[k]]
         if structure in MATRICES:
-            own[:] = own @ solve_triangular(roots[k], np.eye(D), check_finite=False)
+            own[:] = own @ (widths[k] * solve_triangular(roots[k], np.eye(D), check_finite=False))
         else:
-            own /= roots[k, 0]
-        own += means[k]
+            _along_rows(np.multiply, own, factors[k])
+        _along_rows(np.add, own, means[k])
     return drawn
+
+
+def _along_rows(operation: np.ufunc, x: np.ndarray, row: np.ndarray) -> None:
+    """An operation of every row of x (N, D), which is contiguous, with one (D,), in place; short rows several together."""
+    N, D = x.shape
+    together = max(1, LONG // D) if N * D > LONG else 1
+    most = N // together * together
+    several = x[:most].reshape(-1, together * D)
+    operation(several, np.tile(row, together) if together > 1 else row, out=several)
+    if most < N:
+        operation(x[most:], row, out=x[most:])

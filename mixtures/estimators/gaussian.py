@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from mixtures import COVARIANCES
@@ -345,19 +346,22 @@ class GaussianMixture(Mixture):
 
     _log_rho = _log_joint
 
-    def _draw(self, counts: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
+    def _source(self) -> np.random.RandomState:
+        return check_random_state(self.random_state)
+
+    def _draw(self, counts: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
         K, D = self.means_.shape
         covariances = (
             np.broadcast_to(self.covariances_, (K, D, D)) if self.covariance_type == "tied" else self.covariances_
         )
         if self.covariance_type in MATRICES:
             parts = [
-                random_state.multivariate_normal(mu, Sigma, int(count))
+                rng.multivariate_normal(mu, Sigma, int(count))
                 for mu, Sigma, count in zip(self.means_, covariances, counts, strict=True)
             ]
         else:
             parts = [
-                mu + random_state.standard_normal((count, D)) * np.sqrt(variance)
+                mu + rng.standard_normal((count, D)) * np.sqrt(variance)
                 for mu, variance, count in zip(self.means_, covariances, counts, strict=True)
             ]
         return np.concatenate(parts).astype(np.float64, copy=False)
