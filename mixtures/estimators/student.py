@@ -6,8 +6,8 @@ standard Gaussian one, phi: with y = |x|^2 and q = (y - D) / (nu + D),
     f(x) / phi(x) = w exp(L),    L = (nu + D) / 2 (q - log(1 + q)) >= 0,    which is 0 where y = D
 
 So f = w phi + (1 - exp(-L)) f, where the second term is at most (y - D)^2 / (4 nu) f <= (y^2 + D^2) / (4 nu) f, of which the
-integral is about D (1 + D) / (2 nu). A vector is Gaussian unless one that is drawn from the last density, as often as this says,
-is accepted for it. That is exact, and takes no number beside the Gaussian ones for most vectors.
+integral is about D (1 + D) / (2 nu). A vector is Gaussian unless one drawn from the last density, as often as this says, is
+accepted for it. That is exact, and takes no number beside the Gaussian ones for most vectors.
 """
 
 from __future__ import annotations
