@@ -686,7 +686,7 @@ def test_several_faults_are_not_called_one(reference, rng):
 
 def test_systems_are_ranked_in_what_is_identified():
     problem = systems.problem("latent=2", 40, 2, ["gibbs"])
-    theta = systems.posed("latent=2", 2).sample_prior(np.random.default_rng(0))
+    theta = systems.posed(systems.System("latent=2", 2)).sample_prior(np.random.default_rng(0))
     x = states.simulate(theta, 40, np.random.default_rng(1))[0]
     found = {name: function(theta, {"x": x}) for name, function in problem.quantities.items()}
     values = np.linalg.eigvals(theta["transition"])
@@ -706,13 +706,32 @@ def test_systems_are_ranked_in_what_is_identified():
         (("local-levle", 50, 1, ["gibbs"]), "local-level"),
         (("latent=x", 50, 1, ["gibbs"]), "expected a whole number"),
         (("local-level", 2, 1, ["gibbs"]), "expected more than 2"),
-        (("local-level", 50, 2, ["gibbs"]), "has 1 feature, not 2"),
+        (("local-level", 50, 2, ["gibbs"]), "structure of one feature, and there are 2"),
+        (("latent=2", 50, 2, ["gibbs"], "diffuse"), "choose free, known or stationary"),
+        (("latent=2", 50, 2, ["cavi"], "stationary"), "cavi cannot fit latent=2: a stationary start ties P0"),
+        (("local-level", 50, 1, ["gibbs"], "stationary"), "expected start diffuse"),
         (("local-level", 50, 1, ["em"]), "gibbs"),
     ],
 )
 def test_systems_that_cannot_be_calibrated_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         systems.problem(*given)
+
+
+def test_draws_of_the_prior_without_a_stationary_start_are_passed_over():
+    problem = systems.problem("autoregression=1", 30, 1, ["gibbs"], "stationary")
+    generative, wild = (
+        Generative(problem.build, ()),
+        Generative(partial(systems.build, systems.System("latent=1", 1), 30), ()),
+    )
+    drawn = generative.draw(40, 0, problem.possible)
+    moduli = [abs(float(own.values["transition"][0, 0])) for own in drawn]
+    assert max(moduli) < 1 < max(abs(float(own.values["transition"][0, 0])) for own in wild.draw(40, 0))
+    again = generative.draw(3, 0, problem.possible)
+    assert [own.values["transition"] for own in again] == [own.values["transition"] for own in drawn[:3]]
+    assert systems.default_methods("stationary") == ("gibbs",)
+    with pytest.raises(ValueError, match="draws of the prior are possible"):
+        generative.draw(2, 0, lambda values: False)
 
 
 def test_the_shell_calibrates_a_system(tmp_path, monkeypatch):

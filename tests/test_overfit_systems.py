@@ -2,6 +2,7 @@
 "edges, the page."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from reports.page.overfit import render
 from reports.studies.overfit import systems
 from reports.studies.overfit.grid import Cell, Truth, parse, preset
 from reports.studies.overfit.measure import measure
-from reports.studies.overfit.study import run
+from reports.studies.overfit.study import load, run
 from reports.studies.overfit.truths import replicate
 
 TRUTH = Truth("linear", 2, 1)
@@ -98,6 +99,35 @@ def test_the_page_speaks_of_states_and_edges(tmp_path):
 def test_a_grid_of_systems_is_checked(block, message):
     with pytest.raises(ValueError, match=message):
         parse(f"[[block]]\n{block}", "g")
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "message"),
+    [
+        ("[[block]]\ntruth='linear'\nn=20", "stationry", "did you mean 'stationary'"),
+        ("start='stationary'\n[[block]]\ntruth='linear'\nn=20", None, "cavi fits no stationary start"),
+        ("[[block]]\nn=20", "known", "start is of linear dynamical systems alone"),
+    ],
+)
+def test_starts_that_a_grid_cannot_have_are_refused(text, start, message):
+    with pytest.raises(ValueError, match=message):
+        parse(text, "g", start=start)
+
+
+@pytest.mark.filterwarnings("ignore:no convergence")
+def test_states_start_as_the_grid_says(tmp_path):
+    known, diffuse = (parse(TINY, "tiny", start=start) for start in (None, "diffuse"))
+    assert {cell.start for cell in known.cells} == {None}
+    assert {cell.id for cell in parse(TINY, "tiny", start="known").cells} == {cell.id for cell in known.cells}
+    of_methods = [cell for cell in diffuse.cells if cell.method != "oracle"]
+    assert {cell.start for cell in of_methods} == {"diffuse"}
+    assert not {cell.id for cell in of_methods} & {cell.id for cell in known.cells}
+    model = systems.fit("em", 1, 1, replicate(TRUTH, 30, 30, 0, 0).x, np.random.default_rng(0), "diffuse").model
+    assert model.diffuse.all()
+    one = replace(diffuse, replicates=2, cells=tuple(cell for cell in diffuse.cells if cell.n == 15))
+    html = render(run(one, tmp_path / "own"), "results")
+    assert "the first state has an infinite variance" in re.sub(r"<[^>]+>", "", html)
+    assert {cell.start for cell in load(tmp_path / "own").grid.cells} == {None, "diffuse"}
 
 
 def test_the_preset_is_of_systems_alone():

@@ -10,13 +10,13 @@ from typer.testing import CliRunner
 
 import reports
 from mixtures.datasets import load_series, simulate_linear
-from mixtures.dynamics import LinearDynamics, cavi, local_level, states
+from mixtures.dynamics import LinearDynamics, cavi, em, local_level, states
 from mixtures.rows import Sequences
 from reports.commands.parser import app
 from reports.metrics.coordinates import Coordinates, fixed, turned
-from reports.metrics.systems import importance_weights, proper
+from reports.metrics.systems import GAIN, importance_weights, proper
 from reports.page.selected import look, render, sections
-from reports.studies.selection.systems import candidates_of, word
+from reports.studies.selection.systems import _criteria, candidates_of, word
 
 
 def prior_draws(model, n, rng):
@@ -135,6 +135,21 @@ def test_the_page_draws_what_is_chosen(found):
     assert repr(found) == "<Selection for <two>, 70 points in 3-D: latent=2 by last part (EM), ELBO>"
 
 
+@pytest.mark.parametrize(("start", "number"), [("stationary", 3), ("free", 5)])
+def test_states_start_as_asked(start, number):
+    """Of latent=1: A, C, Q and R less the unit of the state, and a free m0 and P0."""
+    x = simulate_linear([30, 25], 1, 1, rng=3).data.x
+    series = Sequences(x, [30, 25])
+    found = reports.select_dynamics(series, "latent=1", rng=0, criteria=("bic", "held"), restarts=1, start=start)
+    own = found.fits.iloc[0]
+    centred, model = Sequences(x - x.mean(0), [30, 25]), LinearDynamics.latent(1, 1, start=start)
+    fit = em.fit(centred, model, rng=0, restarts=1, tol=GAIN)
+    assert own["em_log_likelihood"] == pytest.approx(fit.info["log_likelihood"], abs=1e-8)
+    assert own["parameters"] == number
+    assert f"{start}: " in render(found)
+    assert set(_criteria("stationary")) == {"aic", "bic", "held", "evidence"}
+
+
 def test_candidates_by_name():
     assert [word(c) for c in candidates_of(["latent=1:2", "local-linear-trend", "seasonal=4"])] == [
         "latent=1", "latent=2", "local-linear-trend", "seasonal=4",
@@ -151,6 +166,16 @@ def test_candidates_by_name():
         (["nile", "--lds", "local-level", "-k", "2"], "-k and --lds do not go together"),
         (["nile", "--lds", "local-level", "--criteria", "icl"], "no criterion of linear dynamical systems 'icl'"),
         (["tsmatz-lds", "--lds", "local-level"], "a structure of one feature"),
+        (["nile", "--lds", "seasonal=1"], "such as seasonal=2:4"),
+        (["nile", "--lds", "latent=1", "--start", "diffuse"], "choose start known or stationary"),
+        (["nile", "--lds", "latent=1", "--start", "free"], "a free start of one sequence"),
+        (["nile", "--lds", "latent=1", "--start", "knwon"], "did you mean 'known'"),
+        (["nile", "--lds", "local-level", "--start", "stationary"], "expected start diffuse"),
+        (
+            ["nile", "--lds", "latent=1", "--start", "stationary", "--criteria", "elbo"],
+            "elbo has no number: a stationary",
+        ),
+        (["nile", "--start", "known"], "--start is of linear dynamical systems"),
         (["earthquakes", "--lds", "latent=1"], "needs numbers"),
         (["faithful", "--criteria", "held"], "is for linear dynamical systems"),
     ],

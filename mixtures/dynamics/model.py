@@ -177,7 +177,7 @@ class LinearDynamics:
             Further arguments of `LinearDynamics`.
         """
         if H < 1 or D < 1:
-            raise ValueError(f"H is {H} and D {D}; expected at least one state and one feature")
+            raise ValueError(f"H is {H} states and D {D} features; expected at least one state and one feature")
         if start not in ("free", "known", "diffuse", "stationary"):
             raise ValueError(f"start is {start!r}; expected free, known, diffuse or stationary")
         free = start == "free"

@@ -139,8 +139,13 @@ def _structural(
     name: str, A: Any, C: Any, variances: list[float], own: str = "diffuse", **others: Any
 ) -> LinearDynamics:
     start = others.pop("start", "stationary" if others.get("stationary") else own)
+    known = not np.isnan(np.asarray(A, dtype=float)).any()
+    if known and start == "stationary":
+        raise ValueError(
+            f"{name} has no stationary distribution: its largest eigenvalue is 1 in modulus; expected start {own}"
+        )
     if start not in (own, "stationary"):
-        raise ValueError(f"start of {name} is {start!r}; expected {own} or stationary")
+        raise ValueError(f"start of {name} is {start!r}; expected {own}{'' if known else ' or stationary'}")
     others |= {"stationary": True, "diffuse": False} if start == "stationary" else {}
     given: dict[str, Any] = {
         "state_covariance": np.diag(variances),

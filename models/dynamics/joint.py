@@ -118,7 +118,9 @@ def _observe(data: Data, model: LinearDynamics, theta: dict[str, Any]) -> None:
 
     def random(*parameters: np.ndarray, rng: np.random.Generator, size: Any) -> np.ndarray:
         own = dict(zip(names, parameters, strict=True))
-        drawn = np.empty(rows.shape)
+        drawn = np.full(rows.shape, np.nan)
+        if model.stationary and np.abs(np.linalg.eigvals(own["transition"])).max() >= 1:
+            return drawn  # there is no start to draw from
         for part in rows.slices():
             each = own | {"emission": own["emission"][part]} if own["emission"].ndim == 3 else own
             drawn[part] = simulate(each, part.stop - part.start, rng, model.diffuse)[0]

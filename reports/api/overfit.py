@@ -90,6 +90,7 @@ def overfit(
     *,
     replicates: int | None = None,
     seed: int | None = None,
+    start: str | None = None,
     workers: int = 1,
     scheduler: str | None = None,
     progress: Progress = None,
@@ -109,6 +110,8 @@ def overfit(
         as long as the result is; `Overfitting.save` keeps them.
     replicates, seed : int, optional
         Data sets of each cell, and seed of all randomness, in the place of the grid's own.
+    start : {"known", "stationary", "diffuse", "free"}, optional
+        How the states of linear dynamical systems start, in the place of the grid's own, or known.
     workers, scheduler
         See `reports.studies.workers.measure_all`. The numbers do not depend on the workers.
     progress : bool or callable, optional
@@ -132,7 +135,10 @@ def overfit(
         name, text, asked = str(grid), grids.preset(str(grid)), f"--preset {grid}"
     else:
         name, text, asked = str(grid), read_file(Path(grid)).decode("utf-8-sig"), str(grid)
-    chosen = grids.parse(text, name, replicates=replicates, seed=seed)
+    chosen = grids.parse(text, name, replicates=replicates, seed=seed, start=start)
+
+    if asked:
+        asked += "".join(f" --{key} {own}" for key, own in (("seed", seed), ("start", start)) if own is not None)
 
     def run(where: Path) -> Overfitting:
         found = study.run(
@@ -141,7 +147,7 @@ def overfit(
             workers=workers,
             scheduler=scheduler,
             command="reports.overfit(...)",
-            asked=asked if seed is None or not asked else f"{asked} --seed {seed}",
+            asked=asked,
             tell=tell,
         )
         return Overfitting(**vars(found), folder=where)

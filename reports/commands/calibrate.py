@@ -15,6 +15,7 @@ from reports.commands.options import FAILED, Open, Scheduler, Workers, keep, nam
 from reports.commands.scripts import function_of, load_script, tried
 from reports.commands.terminal import say
 from reports.comparison.capacity import check_workers
+from reports.comparison.catalogue import STARTS
 from reports.comparison.progress import Rate
 
 COMMON = {"simulations", "seed", "workers", "scheduler", "out_dir", "open_"}
@@ -23,7 +24,7 @@ COMMON = {"simulations", "seed", "workers", "scheduler", "out_dir", "open_"}
 WITH_VERDICTS = COMMON | {"verdicts"}
 WITH_FAULTS = COMMON | {"faults"}
 WITH_MODEL = COMMON | {"model", "fit", "example", "methods", "draws"}
-WITH_SYSTEM = COMMON | {"lds", "rows", "features", "methods", "draws"}
+WITH_SYSTEM = COMMON | {"lds", "start", "rows", "features", "methods", "draws"}
 
 
 def calibrate(
@@ -71,6 +72,15 @@ def calibrate(
             help="Data sets are series of a linear dynamical system: local-level, local-linear-trend, smooth-trend, "
             "seasonal=12, autoregression=2, or latent=2 states.",
             show_default=False,
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar=one_of(STARTS),
+            help="How the states of --lds start; a structure of trends or seasons diffuse alone, latent states otherwise. "
+            "cavi and advi fit no stationary start.",
+            show_default="as compare --lds",
         ),
     ] = None,
     sequences: Annotated[
@@ -203,6 +213,7 @@ def calibrate(
         _system(
             context,
             lds,
+            start,
             rows,
             features,
             names_of(methods),
@@ -221,6 +232,8 @@ def calibrate(
     if verdicts:
         _verdicts(context, seed, 100 if simulations is None else simulations, workers, scheduler, out_dir, open_)
         return
+    if start is not None:
+        refuse(ValueError("--start is of linear dynamical systems; choose them with --lds"))
     from reports.page.calibration import render, verdict_lines
     from reports.page.words import COMPLETE
     from reports.studies.calibration import study
@@ -309,6 +322,7 @@ def _own(
 def _system(
     context: typer.Context,
     lds: str,
+    start: str | None,
     rows: int | None,
     features: int,
     methods: list[str] | None,
@@ -325,14 +339,15 @@ def _system(
 
     try:
         _check_options(context, WITH_SYSTEM, "--lds")
-        chosen = systems.DEFAULT if methods is None else tuple(methods)
+        chosen = systems.default_methods(start) if methods is None else tuple(methods)
         given = context.get_parameter_source("features")
         D = features if lds.startswith("latent") or (given is not None and given.name == "COMMANDLINE") else 1
         n = systems.STEPS if rows is None else rows
-        problem = systems.problem(lds, n, D, chosen)
+        problem = systems.problem(lds, n, D, chosen, start)
     except (ValueError, OSError) as error:
         refuse(error)
-    folder = out_dir or Path("results") / f"calibration-{lds.replace('=', '')}-n{n}"
+    of = "-".join([lds.replace("=", ""), *([start] if start else []), f"n{n}"])
+    folder = out_dir or Path("results") / f"calibration-{of}"
     others = systems.twin_methods(chosen)
     _of_problem(problem, others, draws, seed, simulations, workers, scheduler, folder, open_)
 

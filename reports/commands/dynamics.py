@@ -79,6 +79,7 @@ def compare_series(
     """
     import numpy as np
 
+    from mixtures.dynamics.checks import checked
     from reports.api.dynamics import compare_dynamics
     from reports.comparison.beside import second_process
     from reports.comparison.results import ResultsError, check_free
@@ -95,12 +96,13 @@ def compare_series(
         loaded = _read(data, table)
         model = named(lds, loaded.x.shape[1], max(loaded.lengths, default=len(loaded.x)), start)
         rows = len(loaded.x)
-        chosen = check_methods(default_methods(model, rows) if asked is None else asked, rows)
-        for method, why in left_out(model, rows).items() if asked is None else ():
-            say(f"note: {method} is left out: {why}", err)
+        chosen = check_methods(default_methods(model, rows) if asked is None else asked, rows, model)
         x = sequences(loaded.x, loaded.lengths)
+        checked(x, model)
         folder = out_dir or unused(Path("results") / f"{loaded.name}-{lds.replace('=', '')}")
         check_free(folder, overwrite=overwrite)
+        for method, why in left_out(model, rows).items() if asked is None else ():
+            say(f"note: {method} is left out: {why}", err)
         with stages, second_process(len(chosen)) as executor:
             result = compare_dynamics(
                 x,
@@ -147,6 +149,7 @@ def select_series(
     *,
     misplaced: Sequence[str],
     restarts: int | None,
+    start: str | None,
     seed: int,
     workers: int | None,
     out_dir: Path | None,
@@ -162,6 +165,8 @@ def select_series(
         DATA, and the candidates as `reports.studies.selection.systems.candidates_of` reads them.
     criteria : str, optional
         Names, comma-separated.
+    start : str, optional
+        How states start, as `reports.studies.selection.systems.select_dynamics` has it.
     misplaced : sequence of str
         Options that were given and say nothing here.
     table : dict
@@ -196,6 +201,7 @@ def select_series(
                 rng=np.random.default_rng(seed),
                 criteria=names_of(criteria),
                 restarts=5 if restarts is None else restarts,
+                start=start or "known",
                 features=loaded.features,
                 index=loaded.index.tolist(),
                 name=loaded.name,

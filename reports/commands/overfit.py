@@ -12,6 +12,7 @@ import typer
 from reports.commands import terminal
 from reports.commands.options import Open, Scheduler, Workers, keep, one_of, read_table, refuse, relative
 from reports.commands.terminal import say
+from reports.comparison.catalogue import STARTS
 from reports.comparison.progress import Rate
 from reports.studies.overfit.grid import PRESETS
 
@@ -29,6 +30,14 @@ def overfit(
         int | None, typer.Option(help="Number of data sets for each cell.", show_default="as the grid says")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all randomness.", show_default="as the grid says")] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar=one_of(STARTS),
+            help="How the states of linear dynamical systems start; cavi fits no stationary start.",
+            show_default="as the grid says, or known",
+        ),
+    ] = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
     out_dir: Annotated[
@@ -78,7 +87,7 @@ def overfit(
             raise ValueError("give a grid or --preset, not both")
         name = (preset or "quick") if grid is None else grid.stem
         text = grids.preset(name) if grid is None else read_file(grid).decode("utf-8-sig")
-        chosen = grids.parse(text, name if grid is None else str(grid), replicates=replicates, seed=seed)
+        chosen = grids.parse(text, name if grid is None else str(grid), replicates=replicates, seed=seed, start=start)
         for truth in sorted({one.truth.name for one in chosen.cells if one.truth.rows is not None}):
             read_table(truth)
         if cell is not None:
@@ -87,6 +96,7 @@ def overfit(
         folder = out_dir or Path("results") / f"overfit-{name}"
         study.check_folder(folder)
         asked = f"--preset {name}" if grid is None else shlex.quote(str(grid))
+        asked += "".join(f" --{key} {own}" for key, own in (("seed", seed), ("start", start)) if own is not None)
         with Rate("fits") as rate:
             keep(rate, folder)
             result = study.run(
@@ -95,7 +105,7 @@ def overfit(
                 workers=workers or cpu_count(),
                 scheduler=scheduler,
                 command=shlex.join(["mixtures", *sys.argv[1:]]),
-                asked=asked if seed is None else f"{asked} --seed {seed}",
+                asked=asked,
                 tell=rate.tell,
             )
         if report:

@@ -34,6 +34,7 @@ from reports.commands.options import (
     Workers,
     keep,
     names_of,
+    one_of,
     read_table,
     refuse,
     relative,
@@ -42,6 +43,7 @@ from reports.commands.options import (
 )
 from reports.commands.stopping import NOTHING, outcome
 from reports.commands.terminal import err, say
+from reports.comparison.catalogue import STARTS
 from reports.comparison.progress import Rate
 
 
@@ -84,6 +86,14 @@ def select(
     level: Annotated[float, typer.Option(help="Level at which blrt rejects a K.")] = 0.05,
     hmm: Hmm = False,
     lds: SelectLds = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar=one_of(STARTS),
+            help="How the states of linear dynamical systems start; free of several sequences, known or stationary of one.",
+            show_default="known",
+        ),
+    ] = None,
     sequence: SequenceColumn = None,
     sticky: Sticky = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all randomness.")] = 0,
@@ -154,6 +164,7 @@ def select(
             criteria,
             misplaced=[name for name, wrong in given.items() if wrong],
             restarts=restarts,
+            start=start,
             seed=seed,
             workers=workers,
             out_dir=out_dir,
@@ -181,6 +192,8 @@ def select(
 
     started: list[int] = []
     try:
+        if start is not None:
+            raise ValueError("--start is of linear dynamical systems; choose them with --lds")
         structures = COVARIANCES if covariance == "all" else names_of(covariance)
         ordered = hmm or sequence is not None
         if ordered and (drop_missing or missing == "drop"):

@@ -1,9 +1,10 @@
 """What speaks for a linear dynamical system: the criteria by which a latent dimension or a structure is chosen.
 
 All in nats for the whole series, a larger number being better, as in `reports.metrics.criteria`. That densities of different
-structures can be compared none starts diffuse here: its density would be that of fewer values. The rows are centred, and every
-state of a structure starts at zero with the variance of the rows, a slope with that of their first differences. Latent states
-start at zero with the identity for a covariance: of one sequence a free one would be estimated as singular.
+structures can be compared none starts diffuse here: its density would be that of fewer values. The rows are centred. A known
+start is at zero: of every state of a structure with the variance of the rows, of a slope with that of their first differences,
+of latent states with the identity for a covariance. Others are stationary or, of several sequences, free: of one sequence a
+free variance would be estimated as zero.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ LATENT = "latent"
 NUMBERED = {"latent": "states", "seasonal": "rows in a period", "autoregression": "values before"}
 """Structures that have a number, and what it counts; of the others it is the number of states."""
 
+LEAST = {"latent": 1, "seasonal": 2, "autoregression": 1}
+"""The least such number."""
+
 SLOPED = ("local-linear-trend", "smooth-trend")
 """Structures whose second state is a slope."""
 
@@ -47,26 +51,35 @@ GAIN = 1e-6
 DRAWS, SAMPLED, DOUBLINGS = 1000, 1000, 4
 """Independent draws of q, those of each chain of a sampler, and how often its chains may go on for twice as long."""
 
+STARTS = ("known", "stationary", "free")
+"""How states may start, that densities can be compared."""
+
 BRIDGED = 1000
 """Draws of each kind of a bridge."""
 
 
-def of(candidate: Candidate, D: int) -> LinearDynamics:
+def of(candidate: Candidate, D: int, start: str | None = None) -> LinearDynamics:
     """The model of a candidate for D features, as its name has it.
+
+    Parameters
+    ----------
+    candidate : Candidate
+    D : int
+    start : str, optional
+        Of "free", "stationary", "diffuse" and "known"; by default that of the structure, of latent states free.
 
     Raises
     ------
     ValueError
-        If there is none, or it is of another number of features.
+        If there is none, it is of another number of features, or it cannot start in this way.
     """
     name, number = candidate
+    own = {} if start is None else {"start": start}
     if name == LATENT:
-        return LinearDynamics.latent(number, D, start="known")
+        return LinearDynamics.latent(number, D, **own)
     if D != 1:
-        raise ValueError(
-            f"{name} is a structure of one feature, and there are {D}; choose --columns, or latent systems"
-        )
-    return structure(name, *([number] if name in NUMBERED else []))
+        raise ValueError(f"{name} is a structure of one feature, and there are {D}; choose one, or latent systems")
+    return structure(name, *([number] if name in NUMBERED else []), **own)
 
 
 def proper(model: LinearDynamics, x: Sequences) -> LinearDynamics:
@@ -94,6 +107,8 @@ class Setting:
         Starts of EM and VB.
     seed : tuple of int
         A candidate's random numbers depend on this and on the candidate, not on what else is asked for.
+    start : str
+        How states start, one of `STARTS`.
     """
 
     x: np.ndarray
@@ -101,6 +116,7 @@ class Setting:
     criteria: tuple[str, ...]
     restarts: int
     seed: tuple[int, ...]
+    start: str = "known"
 
     @property
     def points(self) -> Sequences:
@@ -109,7 +125,14 @@ class Setting:
 
     def model(self, candidate: Candidate) -> LinearDynamics:
         """The model of a candidate, with its priors from all rows."""
-        return proper(of(candidate, self.x.shape[1]), self.points).with_prior(self.points)
+        return self.started(candidate, self.points).with_prior(self.points)
+
+    def started(self, candidate: Candidate, x: Sequences) -> LinearDynamics:
+        """The model of a candidate without priors, a known start being that of the rows x."""
+        D = self.x.shape[1]
+        if self.start == "known" and candidate.covariance != LATENT:
+            return proper(of(candidate, D), x)
+        return of(candidate, D, self.start)
 
     def rng(self, candidate: Candidate, part: str) -> np.random.Generator:
         """The random numbers of one part of the work on a candidate."""
@@ -159,8 +182,7 @@ def _held(method: Any, criterion: str) -> Callable[[Candidate, Setting, np.rando
 
     def part(candidate: Candidate, setting: Setting, rng: np.random.Generator) -> Found:
         before, late = setting.beginning()
-        model = proper(of(candidate, setting.x.shape[1]), before)
-        fit = method.fit(before, model, rng=rng, **_climb(setting))
+        fit = method.fit(before, setting.started(candidate, before), rng=rng, **_climb(setting))
         log_p = fit.filtered(setting.points, rng=rng).log_z[late]
         found = Found(facts={"converged": fit.converged})
         found.add(criterion, log_p)
@@ -173,7 +195,7 @@ def _evidence(candidate: Candidate, setting: Setting, rng: np.random.Generator) 
     """The evidence: of identified parameters by importance sampling from q, where that is reliable, else by a bridge."""
     x, model, found = setting.points, setting.model(candidate), Found()
     own = Coordinates(model, x)
-    if not own.latent:
+    if not (own.latent or model.stationary):
         fit = cavi.fit(x, model, rng=rng, **_climb(setting))
         log_weights, khat = importance_weights(model, fit, x, rng)
         found.facts["khat"] = khat

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+STARTS = {
+    None: "is N(0, I)",
+    "stationary": "has the distribution that the transition leaves as it is",
+    "diffuse": "has an infinite variance",
+    "free": "is N(m0, P0), free too",
+}
+
+
 def design(view: View) -> list[tuple[str, str]]:
     """Return what the truths are."""
     if not view.linear:
@@ -26,7 +34,11 @@ def design(view: View) -> list[tuple[str, str]]:
             "the noise "
             f"{SIGNAL:g}",
         ),
-        ("Fitted", f"A, C, Q and R, all free; the first state is N(0, I); at most {STEPS} passes of EM and CAVI"),
+        (
+            "Fitted",
+            f"A, C, Q and R, all free; the first state {STARTS[view.manifest.get('start')]}; at most {STEPS} passes of EM and "
+            "CAVI",
+        ),
     ]
 
 

@@ -35,6 +35,13 @@ EQUATIONS = {
     "autoregression": "x_t = a_t + e_t, a_t = φ_1 a_(t−1) + ... + φ_p a_(t−p) + w_t",
 }
 
+STARTS = {
+    "known": "known: states of a structure at zero with the variance of the rows, slopes with that of their first differences; "
+    "latent states at zero with the identity for a covariance",
+    "stationary": "stationary: states have at first the distribution that the transition leaves as it is",
+    "free": "free: mean and covariance of the first states are estimated",
+}
+
 WAYS = {"importance": "importance sampling", "bridge": "bridge sampling"}
 
 
@@ -97,7 +104,7 @@ def chosen(view: View) -> Section | None:
     drawn = [candidate for candidate in view.selection.chosen if candidate in series][:PANELS]
     if not drawn:
         return None
-    data = view.manifest["data"]
+    data, stationary = view.manifest["data"], view.manifest.get("start") == "stationary"
     first, features = slice(0, data["lengths"][0]), data["features"][:FEATURES]
     names = data["index"] if len(data["index"]) == data["n"] else [str(i) for i in range(1, data["n"] + 1)]
     time, xlabel = times(np.array(names), len(data["lengths"]))
@@ -107,9 +114,8 @@ def chosen(view: View) -> Section | None:
     section = Section(
         "systems",
         "Chosen systems",
-        "What each chosen system makes of the series: the choice of the most criteria first. All parameters are averaged "
-        "over the "
-        "variational posterior.",
+        "What each chosen system makes of the series: the choice of the most criteria first. All parameters are "
+        + ("at the posterior mode." if stationary else "averaged over the variational posterior."),
     )
     for candidate in drawn:
         own = (
@@ -135,13 +141,13 @@ def chosen(view: View) -> Section | None:
 
 def fits(view: View) -> Section:
     """How the fits went."""
+    stationary = view.manifest.get("start") == "stationary"
     section = Section(
         "fits",
         "Fits",
-        f"EM and VB were started {counted(view.manifest['restarts'], 'time')}. The more starts reach the best optimum, "
-        "the less "
-        "likely is a better one. An eigenvalue of A at 1 is a movement that never dies down, as levels and trends have it by "
-        "definition.",
+        f"{'EM was' if stationary else 'EM and VB were'} started {counted(view.manifest['restarts'], 'time')}. The more starts "
+        "reach the best optimum, the less likely is a better one. An eigenvalue of A at 1 is a movement that never dies down, "
+        "as levels and trends have it by definition.",
     )
     columns: dict[str, tuple[str, Callable[[Any], str]]] = {
         "parameters": ("parameters told apart", lambda v: f"{v:.0f}"),
@@ -187,12 +193,7 @@ def setting(view: View) -> Section:
         ("Centre", "subtracted before all fits: " + ", ".join(fixed(v, 3) for v in data["centre"])),
         ("Systems", "; ".join(manifest["model"]["equations"])),
         *((name, symbols(EQUATIONS[name])) for name in manifest["covariances"]),
-        (
-            "Start",
-            "that densities can be compared, none is diffuse: the states of a structure start at zero with the variance of the "
-            "rows, slopes with that of their first differences; latent states at zero with the "
-            "identity for a covariance",
-        ),
+        ("Start", f"{STARTS[manifest.get('start', 'known')]}; a diffuse one has no density to compare"),
         ("Prior", "weak and conjugate, from the data (mixtures.dynamics.LinearDynamics.with_prior); none for EM"),
         ("Last part", f"the last {percent(manifest['held'])} of each sequence, for the criteria of that name"),
         ("Seed", None if manifest["seed"] is None else str(manifest["seed"])),

@@ -59,9 +59,6 @@ DEFAULT = ("em", "map", "cavi", "gibbs", "advi", "nuts")
 # Rows beyond which ADVI and NUTS run only where they are named: their gradients take milliseconds, and they need 10^5 and more.
 LONG = 500
 
-# Structures that have a number, and how it is given.
-NUMBERED = {"seasonal": "seasonal=12", "autoregression": "autoregression=2"}
-
 
 @watched
 def compare(
@@ -124,7 +121,7 @@ def compare(
             f"model is {model!r}; expected a LinearDynamics, such as mixtures.dynamics.structure('local-level')"
         )
     N = len(as_data(x).x)
-    chosen = check_methods(default_methods(model, N) if methods is None else methods, N)
+    chosen = check_methods(default_methods(model, N) if methods is None else methods, N, model)
     settings, rng = Options(**options), generator(rng)
     measure_rng, *method_rngs = rng.spawn(1 + len(METHODS))
     with kept(cache):
@@ -171,7 +168,12 @@ def left_out(model: LinearDynamics, rows: int) -> dict[str, str]:
     found: dict[str, str] = {}
     if rows > LONG:
         found |= dict.fromkeys(("advi", "nuts"), f"each of its many steps runs through {rows} rows in turn")
-    return found | ({"cavi": cavi.STATIONARY, "advi": EDGE} if model.stationary else {})
+    return found | {method: why for method, why in unfit(model).items() if method in DEFAULT}
+
+
+def unfit(model: LinearDynamics) -> dict[str, str]:
+    """The methods that cannot fit a model, and why."""
+    return {"cavi": cavi.STATIONARY, "advi": EDGE, "advi-fullrank": EDGE} if model.stationary else {}
 
 
 def default_methods(model: LinearDynamics, rows: int) -> tuple[str, ...]:
@@ -179,10 +181,13 @@ def default_methods(model: LinearDynamics, rows: int) -> tuple[str, ...]:
     return tuple(method for method in DEFAULT if method not in left_out(model, rows))
 
 
-def check_methods(methods: Sequence[str], rows: int = 0) -> tuple[str, ...]:
-    """The names without repetitions and with the reference, or a ValueError that offers the nearest."""
+def check_methods(methods: Sequence[str], rows: int = 0, model: LinearDynamics | None = None) -> tuple[str, ...]:
+    """The names without repetitions and with the reference, or a ValueError that offers the nearest or says what cannot be."""
+    cannot = {} if model is None else unfit(model)
     for method in methods:
         check_known("method", method, METHODS)
+        if method in cannot:
+            raise ValueError(f"{method} cannot fit {model.name}: {cannot[method]}")  # type: ignore[union-attr]
     return tuple(dict.fromkeys([*methods, "gibbs" if rows > LONG else "nuts"]))
 
 
@@ -307,30 +312,29 @@ def named(spec: str, D: int, rows: int | None = None, start: str | None = None) 
     >>> named("latent=2", 3).H, named("local-level", 1).n_free()
     (2, 2)
     """
-    from mixtures.dynamics import structure
     from mixtures.dynamics.structures import NAMES
+    from reports.metrics.criteria import Candidate
+    from reports.metrics.systems import LATENT, LEAST, NUMBERED, of
 
     if start is not None:
         check_known("start", start, STARTS)
-    own = {} if start is None else {"start": start}
     name, given, number = spec.partition("=")
     if name == "random-regression":
         raise ValueError(
             "random-regression needs its regressors; call reports.validation.dynamics.compare with the model"
         )
+    check_known("structure", name, [*(own for own in NAMES if own != "random-regression"), LATENT])
     if given and not number.isdecimal():
         raise ValueError(f"--lds is {spec!r}; expected a whole number after =, such as latent=2 or seasonal=12")
     if given and rows is not None and int(number) >= rows:
         raise ValueError(f"--lds is {spec!r}, and the longest sequence has {rows} rows; give a number below that")
-    if name == "latent":
-        if not given:
-            raise ValueError("--lds is 'latent'; expected the number of states too, such as latent=2")
-        return LinearDynamics.latent(int(number), D, **own)
-    check_known("structure", name, [*NAMES, "latent"])
     if (name in NUMBERED) != bool(given):
-        says = f"a number too, such as {NUMBERED[name]}" if name in NUMBERED else f"{name} alone, which has no number"
+        example = f"{name}={12 if name == 'seasonal' else 2}"
+        says = f"the number of {NUMBERED[name]} too, such as {example}" if name in NUMBERED else f"{name} alone"
         raise ValueError(f"--lds is {spec!r}; expected {says}")
-    return structure(name, *([int(number)] if given else []), **own)
+    if given and int(number) < LEAST[name]:
+        raise ValueError(f"--lds is {spec!r}; expected {LEAST[name]} or more {NUMBERED[name]}")
+    return of(Candidate(name, int(number) if given else 0), D, start)
 
 
 def sequences(x: np.ndarray, lengths: Sequence[int]) -> Sequences:

@@ -63,7 +63,7 @@ def values(model: LinearDynamics, theta: Theta) -> dict[str, np.ndarray]:
         found["eigenvalue modulus"] = np.abs(eigenvalues)
         if model.H > 1:
             found["eigenvalue angle"] = np.abs(np.angle(eigenvalues))
-        found["response"] = states.responses(theta, RESPONSES - 1)
+        found["response"] = states.responses(theta, RESPONSES - 1)[..., *np.transpose(_responses(model.D))]
     else:
         Q, A = theta["state_covariance"], theta["transition"]
         if len(noises := _noises(model)):
@@ -85,8 +85,8 @@ def _every(model: LinearDynamics, features: tuple[str, ...]) -> Iterator[Variabl
         yield Variable("eigenvalue modulus", (H,), ("eigenvalue",), (numbers,), False, "log", 0.0)
         if H > 1:
             yield Variable("eigenvalue angle", (H,), ("eigenvalue",), (numbers,), False)
-        labels = (tuple(map(str, range(RESPONSES))), features, features)
-        yield Variable("response", (RESPONSES, D, D), ("steps", "feature", "feature_"), labels, False)
+        places = [f"{j}, {features[i]}, {features[k]}" if D > 1 else str(j) for j, i, k in _responses(D)]
+        yield Variable("response", (len(places),), ("entry",), (tuple(places),), False)
         return
     if len(noises := _noises(model)):
         named = STATES.get(model.name.partition("(")[0], ())
@@ -97,6 +97,11 @@ def _every(model: LinearDynamics, features: tuple[str, ...]) -> Iterator[Variabl
         lags = model.name.startswith("autoregression")
         entries = (tuple(f"lag {j + 1}" if lags else f"{i}, {j}" for i, j in free),)
         yield Variable("coefficient", (len(entries[0]),), ("entry",), entries, False)
+
+
+def _responses(D: int) -> list[tuple[int, int, int]]:
+    """Steps and features (j, i, k) of the responses that differ: C Q C^T, of no step, is symmetric."""
+    return [(j, i, k) for j, i, k in np.ndindex(RESPONSES, D, D) if j > 0 or i >= k]
 
 
 def _latent(model: LinearDynamics) -> bool:

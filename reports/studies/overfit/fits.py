@@ -59,7 +59,7 @@ def _fit(cell: Cell, data: Sequence[Replicate]) -> list[Outcome]:
     xs = [one.x for one in data]
     rngs = [np.random.default_rng(one.fit) for one in data]
     if cell.truth.linear:
-        return systems.fit_each(cell.method, k, cell.restarts, xs, rngs)
+        return systems.fit_each(cell.method, k, cell.restarts, xs, rngs, cell.start)
     families = [_family(cell, np.asarray(x), k) for x in xs]
     series, alpha = cell.truth.stay is not None, cell.alpha or 1.0
     allocation: Any = Markov.symmetric(k, alpha, alpha) if series else Dirichlet.symmetric(k, alpha)

@@ -19,6 +19,7 @@ many `levels`.
 Where `stay` is given, the probability that a state stays, the truth is a hidden Markov model with such states, and so is
 what is fitted: the n points are the first part of a series, and the test is the last (`reports.studies.overfit.chains`). The
 truth "linear" is a linear dynamical system of K latent states, and so is what is fitted (`reports.studies.overfit.systems`).
+How its states start is said once for all blocks, as in `start = "stationary"`.
 
 A cell is one method under one setting. Its name is a digest of all that its numbers depend on, so that grids share the cells
 they have in common. The oracle and a single cluster are measured beside the methods of every block.
@@ -33,7 +34,7 @@ import math
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -43,6 +44,7 @@ from mixtures.datasets.dataset import nearest
 from mixtures.datasets.limits import check_memory
 from mixtures.datasets.loading import REMEDIES
 from reports.comparison.capacity import NUMBER, check_fits
+from reports.comparison.catalogue import STARTS
 from reports.comparison.prepared import digest
 
 FORMAT = 2
@@ -157,6 +159,8 @@ class Cell:
         Starts of EM and CAVI.
     reg_covar : float
         Added by maximum likelihood to the diagonal of every covariance, in squared units of the data.
+    start : str or None
+        How the states of a fitted linear dynamical system start, where that is not known.
     """
 
     truth: Truth
@@ -169,6 +173,7 @@ class Cell:
     test: int
     restarts: int
     reg_covar: float = 0.0
+    start: str | None = None
 
     @property
     def id(self) -> str:
@@ -197,7 +202,7 @@ class Cell:
 
 @cache
 def _digest(cell: Cell) -> str:
-    settings = {name: value for name, value in asdict(cell).items() if name != "reg_covar" or value}
+    settings = {name: value for name, value in asdict(cell).items() if name not in ("reg_covar", "start") or value}
     settings["truth"] = cell.truth.facts()
     text = json.dumps([FORMAT, settings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
@@ -235,6 +240,7 @@ TOP = {
     "test": 10_000,
     "restarts": 5,
     "reg_covar": 0.0,
+    "start": None,
 }
 
 BLOCK: dict[str, Any] = {
@@ -272,7 +278,9 @@ def preset(name: str) -> str:
     return (files(__package__) / f"{name}.toml").read_text("utf-8")
 
 
-def parse(text: str, name: str, *, replicates: int | None = None, seed: int | None = None) -> Grid:
+def parse(
+    text: str, name: str, *, replicates: int | None = None, seed: int | None = None, start: str | None = None
+) -> Grid:
     """The grid that a TOML text describes.
 
     Parameters
@@ -280,7 +288,7 @@ def parse(text: str, name: str, *, replicates: int | None = None, seed: int | No
     text : str
     name : str
         Of the grid, for messages too.
-    replicates, seed : int, optional
+    replicates, seed, start : optional
         In the place of the text's own.
 
     Raises
@@ -303,7 +311,8 @@ def parse(text: str, name: str, *, replicates: int | None = None, seed: int | No
     if not blocks:
         raise ValueError(f"{name} has no [[block]], which says what to measure")
     top = {key: table.get(key, default) for key, default in TOP.items()}
-    top |= {key: value for key, value in (("replicates", replicates), ("seed", seed)) if value is not None}
+    given = {"replicates": replicates, "seed": seed, "start": start}
+    top |= {key: value for key, value in given.items() if value is not None}
     for key, least in (("replicates", 2), ("seed", 0), ("test", 2), ("restarts", 1)):
         _check_whole(top[key], least, f"{name}: {key}")
     shared = BLOCK | {key: value for key, value in table.items() if key in BLOCK}
@@ -311,6 +320,10 @@ def parse(text: str, name: str, *, replicates: int | None = None, seed: int | No
         raise ValueError(f"{name}: reg_covar is {str(top['reg_covar'])[:30]}; expected a number of at least 0")
     common = {key: top[key] for key in ("seed", "test", "restarts")}
     ridge = float(top["reg_covar"])
+    if top["start"] not in (None, *STARTS):
+        raise ValueError(
+            f"{name}: start is {top['start']!r:.40}{_meant(str(top['start']), STARTS)}; choose from {', '.join(STARTS)}"
+        )
     cells: dict[Cell, None] = {}
     without_mode: set[float] = set()
     for number, own in enumerate(blocks, 1):
@@ -321,8 +334,10 @@ def parse(text: str, name: str, *, replicates: int | None = None, seed: int | No
         block = _checked(shared | own, where)
         _check_size(block, top, where)
         truths = _truths(block, own, where)
+        _check_start(top["start"], block, where)
         without_mode |= {float(alpha) for alpha in block["alpha"] if "map" in block["methods"] and alpha < 1}
-        of_methods = list(_cells(block, truths, common, ridge, where))
+        begins = None if top["start"] == "known" else top["start"]
+        of_methods = [replace(cell, start=begins) for cell in _cells(block, truths, common, ridge, where)]
         if not of_methods:
             raise ValueError(f"{where} is empty: it asks for MAP-EM alone, which has no mode at an alpha below 1")
         cells |= dict.fromkeys([*of_methods, *_beside(block, truths, common, ridge)])
@@ -342,7 +357,7 @@ def _check_size(block: Mapping[str, list[Any]], top: Mapping[str, Any], where: s
 
 
 def _cells(
-    block: Mapping[str, Any], truths: list[Truth], common: Mapping[str, int], ridge: float, where: str
+    block: Mapping[str, Any], truths: list[Truth], common: Mapping[str, Any], ridge: float, where: str
 ) -> Iterator[Cell]:
     """The cells of the methods that a block asks for."""
     for truth, n, covariance in _models(block, truths):
@@ -363,7 +378,7 @@ def _cells(
                     yield Cell(truth, n, method, k, covariance, own[0], **common, reg_covar=own[1])
 
 
-def _beside(block: Mapping[str, Any], truths: list[Truth], common: Mapping[str, int], ridge: float) -> Iterator[Cell]:
+def _beside(block: Mapping[str, Any], truths: list[Truth], common: Mapping[str, Any], ridge: float) -> Iterator[Cell]:
     """The oracle, where there is one, and a single cluster."""
     for truth, n, covariance in _models(block, truths):
         if not truth.linear:
@@ -428,6 +443,16 @@ def _check_linear(block: Mapping[str, Any], own: Mapping[str, Any], where: str) 
         raise ValueError(
             f"{where}: methods has {other[0]!r}; of linear dynamical systems choose from {', '.join(OF_LINEAR)}"
         )
+
+
+def _check_start(start: str | None, block: Mapping[str, Any], where: str) -> None:
+    """Refuse a start of what has none, or that a method cannot fit."""
+    if start is None:
+        return
+    if block["truth"] != [LINEAR]:
+        raise ValueError(f"{where} contradicts itself: start is of linear dynamical systems alone")
+    if start == "stationary" and "cavi" in block["methods"]:
+        raise ValueError(f"{where}: cavi fits no stationary start; leave it out of methods, or choose another start")
 
 
 @cache

@@ -109,7 +109,7 @@ def load(folder: Path) -> Study:
     manifest = check_study(folder, STUDY, WHAT, FORMAT)
     try:
         facts = manifest or {}
-        grid = parse(facts["grid"], facts["name"], replicates=facts["replicates"], seed=facts.get("seed"))
+        grid = parse(facts["grid"], facts["name"], **{own: facts.get(own) for own in ("replicates", "seed", "start")})
     except (KeyError, TypeError, ValueError) as error:
         raise ResultsError(f"the grid of {folder} cannot be read ({type(error).__name__}: {error})") from error
     table = select(grid, Cells(folder / CELLS, COLUMNS).read())
@@ -168,6 +168,7 @@ def _facts(grid: Grid, command: str, asked: str) -> dict[str, Any]:
         "asked": asked,
         "replicates": grid.replicates,
         "seed": grid.cells[0].seed,
+        "start": next((cell.start for cell in grid.cells if cell.start), None),
         "cells": len(grid.cells),
         "grid": grid.text,
     }

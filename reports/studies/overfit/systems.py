@@ -64,9 +64,11 @@ def drawn(k: int, d: int, n: int, test: int, rng: np.random.Generator) -> tuple[
     return Linear(theta), data.x[LONGEST - n : LONGEST], data.x[LONGEST:]
 
 
-def fit(method: str, k: int, restarts: int, x: Sequences, rng: np.random.Generator) -> DynamicsFit:
-    """A latent system of k states, all of it free but the start, by one method."""
-    model = LinearDynamics.latent(k, x.shape[1], start="known")
+def fit(
+    method: str, k: int, restarts: int, x: Sequences, rng: np.random.Generator, start: str | None = None
+) -> DynamicsFit:
+    """A latent system of k states by one method, all of it free but a start that is known unless said otherwise."""
+    model = LinearDynamics.latent(k, x.shape[1], start=start or "known")
     if method == "gibbs":
         return gibbs.fit(x, model, rng=rng, **SAMPLED)  # type: ignore[arg-type]
     module: Any = {"em": em.fit, "map": em.map_, "cavi": cavi.fit}[method]
@@ -88,7 +90,10 @@ def scores(data: Any, found: Linear | DynamicsFit, method: str) -> Iterator[tupl
     }
     rng = np.random.default_rng(data.draws)
     theta = found.parameters(DRAWS, rng) if found.kind != "point" else {m: v[None] for m, v in found.theta.items()}
-    each = np.array([_steps(series, {m: v[i] for m, v in theta.items()}) for i in range(len(theta["transition"]))])
+    diffuse = found.model.diffuse
+    each = np.array(
+        [_steps(series, {m: v[i] for m, v in theta.items()}, diffuse) for i in range(len(theta["transition"]))]
+    )
     covered = (
         {} if found.kind == "point" else {"cover_density": _within(each[:, n : n + FIXED], of_truth[n : n + FIXED])}
     )
@@ -96,7 +101,7 @@ def scores(data: Any, found: Linear | DynamicsFit, method: str) -> Iterator[tupl
     yield method, common | covered | _scored(steps, of_truth, n) | extremes(theta, data.truth)
     if method == "cavi":
         mean = {m: v[None] for m, v in found.theta.items()}
-        plugged = _steps(series, found.theta)
+        plugged = _steps(series, found.theta, diffuse)
         yield "cavi-plugin", common | _scored(plugged, of_truth, n) | extremes(mean, data.truth)
 
 
@@ -118,8 +123,8 @@ def _scored(steps: np.ndarray, of_truth: np.ndarray, n: int) -> dict[str, float]
     return {"test": float(steps[n:].mean()), "train": float(steps[:n].mean()), "kl": float(lost.mean()), "kl_se": error}
 
 
-def _steps(x: Sequences, theta: Theta) -> np.ndarray:
-    data, system = as_data(x), states.system(theta)
+def _steps(x: Sequences, theta: Theta, diffuse: np.ndarray | None = None) -> np.ndarray:
+    data, system = as_data(x), states.system(theta, "known" if diffuse is None else diffuse)
     return kalman.track(kalman.collapse(data, system), data.x.edges, system).log_z
 
 
@@ -129,7 +134,12 @@ def _within(draws: np.ndarray, value: np.ndarray) -> float:
 
 
 def fit_each(
-    method: str, k: int, restarts: int, xs: Sequence[Sequences], rngs: Sequence[np.random.Generator]
+    method: str,
+    k: int,
+    restarts: int,
+    xs: Sequence[Sequences],
+    rngs: Sequence[np.random.Generator],
+    start: str | None = None,
 ) -> list[Any]:
     """`fit` of each series, one after the other."""
-    return [fit(method, k, restarts, x, rng) for x, rng in zip(xs, rngs, strict=True)]
+    return [fit(method, k, restarts, x, rng, start) for x, rng in zip(xs, rngs, strict=True)]

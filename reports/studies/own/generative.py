@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 Values = dict[str, np.ndarray]
 Build = Callable[[], "pm.Model"]
+Possible = Callable[[Values], bool]
+
+MOST = 100
+"""Draws of the prior for each that is possible, at most."""
 
 
 class Draw(NamedTuple):
@@ -74,22 +78,30 @@ class Generative:
         """The model as PyMC writes it."""
         return str(self.model.str_repr())
 
-    def draw(self, number: int, seed: int) -> list[Draw]:
-        """The first so many draws, which are the same however many there are.
+    def draw(self, number: int, seed: int, possible: Possible | None = None) -> list[Draw]:
+        """The first so many draws, which are the same however many there are, those that are not possible passed over.
 
         Raises
         ------
         ValueError
-            If data cannot be drawn given some of the prior's draws.
+            If data cannot be drawn given some of the prior's draws, or hardly any draw is possible.
         """
+        drawn = max(2, number)  # of a single one there is no axis
+        while True:
+            found = [own for own in self._drawn(drawn, seed) if possible is None or possible(own.values)]
+            if len(found) >= number:
+                return found[:number]
+            if drawn > MOST * number:
+                raise ValueError(f"{len(found)} of {drawn} draws of the prior are possible; give it another one")
+            drawn *= 2
+
+    def _drawn(self, number: int, seed: int) -> list[Draw]:
         import pymc as pm
 
         names = [*self.free, *self.deterministic, *self.observed]
         # Python's own interpreter: what it takes for each draw, any compiler takes more for so few
         try:
-            found = pm.draw(
-                [self.model[name] for name in names], draws=max(2, number), random_seed=seed, mode="FAST_COMPILE"
-            )  # of a single one there is no axis
+            found = pm.draw([self.model[name] for name in names], draws=number, random_seed=seed, mode="FAST_COMPILE")
         except ValueError as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(

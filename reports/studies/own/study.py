@@ -29,7 +29,7 @@ from reports.studies.calibration.prior import DIVISIBLE
 from reports.studies.calibration.study import COLUMNS, FEWEST, Calibration, rank, select
 from reports.studies.cells import Cells
 from reports.studies.folder import CELLS, check_study, saved, write_manifest
-from reports.studies.own.generative import Build, Draw, Generative, digest, holding
+from reports.studies.own.generative import Build, Draw, Generative, Possible, digest, holding
 from reports.studies.own.ours import Ours
 from reports.studies.own.quantities import Quantity, check_quantities, names, quantities
 from reports.studies.own.sample import Outcome, Sample, thinned
@@ -96,6 +96,8 @@ class Problem:
         The variables whose entries are ranked too; by default all.
     facts : mapping
         What the manifest says of the model beside its text.
+    possible : callable, optional
+        From the variables by name at one draw of the prior to whether the prior has it; the others are passed over.
     """
 
     build: Build
@@ -103,6 +105,7 @@ class Problem:
     quantities: Mapping[str, Quantity]
     ranked: tuple[str, ...] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    possible: Possible | None = None
 
 
 def calibrate(
@@ -147,7 +150,7 @@ def calibrate(
     check(problem, simulations, methods, draws, seed)
     check_workers(workers)
     generative = Generative(problem.build, problem.ranked)
-    truths = generative.draw(simulations, seed)
+    truths = generative.draw(simulations, seed, problem.possible)
     ranked = names(generative, truths[0], problem.quantities)
     check_quantities(problem.quantities, names(generative, truths[0], {}), truths[0])
     own = tuple(problem.fits)

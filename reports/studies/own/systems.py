@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from reports.comparison.run import check_known
 from reports.studies.own.ours import RANKS
 from reports.studies.own.study import Problem
 from reports.validation import identified
-from reports.validation.dynamics import named
+from reports.validation.dynamics import check_methods, named
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -39,7 +39,20 @@ FIRM, LOOSE = 20.0, 1.0
 GIBBS: dict[str, Any] = {"chains": 4, "tune": 200, "draws": 250, "thin": 4}
 
 
-def problem(spec: str, n: int, D: int, methods: Sequence[str]) -> Problem:
+class System(NamedTuple):
+    """A system by its name, its number of features, and how its states start, as `reports.validation.dynamics.named` has it."""
+
+    spec: str
+    D: int
+    start: str | None = None
+
+
+def default_methods(start: str | None = None) -> tuple[str, ...]:
+    """The methods that are calibrated where none is named."""
+    return tuple(method for method in DEFAULT if start != "stationary" or method != "cavi")
+
+
+def problem(spec: str, n: int, D: int, methods: Sequence[str], start: str | None = None) -> Problem:
     """What is calibrated: series of n rows and D features from the prior of a system, by its name.
 
     Parameters
@@ -49,34 +62,41 @@ def problem(spec: str, n: int, D: int, methods: Sequence[str]) -> Problem:
     n, D : int
     methods : sequence of str
         Of `METHODS`; those of this package are the fits of the problem.
+    start : str, optional
+        As in `reports.validation.dynamics.named`; latent states cannot start diffuse.
 
     Raises
     ------
     ValueError
-        If a name is not known, or n or D is too small.
+        If a name is not known, n or D is too small, or a method cannot fit the start.
     """
-    for method in methods:
-        check_known("method", method, METHODS)
     if D < 1:
         raise ValueError(f"features is {D}; expected at least 1")
-    if (own := named(spec, D).D) != D:
-        raise ValueError(f"{spec} has {own} feature, not {D}")
-    model = posed(spec, D)
+    own = System(spec, D, start)
+    model = posed(own)
+    if model.diffuse.any() and np.isnan(model.emission).any():
+        raise ValueError(
+            f"{spec} cannot be calibrated with a diffuse start, from which no series can be drawn; choose free, known or "
+            "stationary"
+        )
+    for method in methods:
+        check_known("method", method, METHODS)
+    check_methods(methods, model=model)
     if n <= max(model.H, model.identified()):
         raise ValueError(f"rows is {n}; expected more than {max(model.H, model.identified())} for {spec}")
     shown = identified.variables(model, tuple(f"x{j + 1}" for j in range(D)))
     scalars = {
-        f"{name}{_label(own.labels, place)}": partial(value, spec, D, name, place)
-        for name, own in shown.items()
+        f"{name}{_label(variable.labels, place)}": partial(value, own, name, place)
+        for name, variable in shown.items()
         if name != identified.LIKELIHOOD
-        for place in _distinct(name, own.shape)
+        for place in np.ndindex(*variable.shape)
     }
-    forecasts = {f"forecast of x{j + 1}" * (D > 1) or "forecast": partial(forecast, spec, D, j) for j in range(D)}
-    fits = {method: partial(fit, spec, D, method) for method in ("cavi", "gibbs") if method in methods}
+    forecasts = {f"forecast of x{j + 1}" * (D > 1) or "forecast": partial(forecast, own, j) for j in range(D)}
+    fits = {method: partial(fit, own, method) for method in ("cavi", "gibbs") if method in methods}
     facts = {
         "system": {"name": spec, "rows": n, "features": D, "equations": list(model.equations), "priors": priors(model)}
     }
-    return Problem(partial(build, spec, n, D), fits, scalars | forecasts, (), facts)
+    return Problem(partial(build, own, n), fits, scalars | forecasts, (), facts, begun if model.stationary else None)
 
 
 def twin_methods(methods: Sequence[str]) -> list[str]:
@@ -88,6 +108,8 @@ def priors(model: LinearDynamics) -> list[str]:
     """What is said of the priors, a line each."""
     found = []
     for name, part in zip(("of the states", "of x", "of the first state"), model.parts, strict=True):
+        if part.settled:
+            continue
         prior, D = part.given, len(part.noisy)
         if np.isnan(np.diag(part.noise)).any():
             law = (
@@ -105,9 +127,9 @@ def priors(model: LinearDynamics) -> list[str]:
 
 
 @cache
-def posed(spec: str, D: int) -> LinearDynamics:
+def posed(own: System) -> LinearDynamics:
     """The system with priors that do not look at data."""
-    model = named(spec, D)
+    model, D = named(own.spec, own.D, start=own.start), own.D
     A = np.diag(STAYS * 0.7 ** np.arange(model.H))
     if np.isnan(model.transition).any() and not np.isnan(model.emission).any():
         A = np.zeros((model.H, model.H))
@@ -126,20 +148,18 @@ def _prior(part: Regression, mean: np.ndarray, precision: float, variance: float
     return Prior(mean[:, :U], precision * np.eye(U), dof, dof * variance * np.eye(D))
 
 
-def build(spec: str, n: int, D: int) -> pm.Model:
+def build(own: System, n: int) -> pm.Model:
     """The twin, for n rows of which nothing matters but their shape."""
     from models.dynamics import build as twin
 
-    return twin(posed(spec, D), np.random.default_rng(0).standard_normal((n, D)))
+    return twin(posed(own), np.random.default_rng(0).standard_normal((n, own.D)))
 
 
-def fit(
-    spec: str, D: int, method: str, data: Mapping[str, np.ndarray], rng: np.random.Generator
-) -> dict[str, np.ndarray]:
+def fit(own: System, method: str, data: Mapping[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Draws of the twin's free variables (chain, draw, ...), by VB or Gibbs sampling."""
     from mixtures.dynamics import cavi, gibbs
 
-    model, x = posed(spec, D), data["x"]
+    model, x = posed(own), data["x"]
     if method == "gibbs":
         posterior = gibbs.fit(x, model, rng=rng, **GIBBS).posterior
         assert isinstance(posterior, dict)
@@ -156,32 +176,34 @@ def _free(model: LinearDynamics, theta: Theta) -> dict[str, np.ndarray]:
     return {name.removesuffix("_log__"): np.exp(v) if name.endswith("_log__") else v for name, v in logs.items()}
 
 
+def begun(values: Mapping[str, np.ndarray]) -> bool:
+    """Whether a draw of the prior has a stationary start."""
+    return bool(np.abs(np.linalg.eigvals(values["transition"])).max() < 1)
+
+
 def theta_of(model: LinearDynamics, values: Mapping[str, np.ndarray]) -> Theta:
     """Parameters by name from the twin's variables at one draw."""
     return {name: np.asarray(values.get(name, getattr(model, name))) for name in model.dims}
 
 
 def value(
-    spec: str,
-    D: int,
+    own: System,
     name: str,
     place: tuple[int, ...],
     values: Mapping[str, np.ndarray],
     data: Mapping[str, np.ndarray],
 ) -> float:
     """One entry of what is identified; see `reports.validation.identified.values`."""
-    model = posed(spec, D)
+    model = posed(own)
     theta = {key: v[None, None] for key, v in theta_of(model, values).items()}
     return float(identified.values(model, theta)[name][0, 0][place])
 
 
-def forecast(
-    spec: str, D: int, feature: int, values: Mapping[str, np.ndarray], data: Mapping[str, np.ndarray]
-) -> float:
+def forecast(own: System, feature: int, values: Mapping[str, np.ndarray], data: Mapping[str, np.ndarray]) -> float:
     """Mean of the row after the last given all rows, which sees the states."""
     from mixtures.dynamics import states
 
-    model = posed(spec, D)
+    model = posed(own)
     return float(states.forecast(data["x"], theta_of(model, values), 1, model.diffuse)[0][0, 0, feature])
 
 
@@ -190,9 +212,3 @@ def _label(labels: Sequence[Sequence[str]], place: tuple[int, ...]) -> str:
     if all(len(own) == 1 for own in labels):
         return ""
     return f"[{', '.join(own[i] for own, i in zip(labels, place, strict=True))}]"
-
-
-def _distinct(name: str, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Places of the entries that differ: C Q C^T, a response after no step, is symmetric."""
-    places = [tuple(map(int, place)) for place in np.ndindex(*shape)]
-    return [p for p in places if name != "response" or p[0] > 0 or p[1] >= p[2]]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixtures.dynamics import cavi
+from mixtures.dynamics import cavi, em
 from mixtures.dynamics.checks import checked
 from mixtures.dynamics.structures import NAMES
 from mixtures.engines.kalman import as_data
@@ -28,7 +28,7 @@ from reports.metrics.criterion import CRITERIA
 from reports.metrics.criterion import SYSTEMS as CHOSEN_BY
 from reports.metrics.optimum import HIGHER
 from reports.metrics.reference import RHAT
-from reports.metrics.systems import LATENT, NUMBERED, Setting, examine, of
+from reports.metrics.systems import LATENT, LEAST, NUMBERED, STARTS, Setting, examine, of
 from reports.studies.selection.study import Selection, as_named, distinct, fitted, tabulated
 from reports.studies.workers import Progress, as_finished, processes, telling
 
@@ -75,8 +75,10 @@ def candidates_of(specs: Sequence[str]) -> list[Candidate]:
             raise ValueError(f"--lds has {spec!r}; expected {wanted}")
         first, colon, last = text.partition(":")
         last = last if colon else first
-        if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
-            raise ValueError(f"--lds has {spec!r}; expected numbers of {NUMBERED[name]}, such as {name}=1:4")
+        if not (first.isdecimal() and last.isdecimal() and LEAST[name] <= int(first) <= int(last)):
+            raise ValueError(
+                f"--lds has {spec!r}; expected numbers of {NUMBERED[name]}, such as {name}={LEAST[name]}:4"
+            )
         if int(last) - int(first) >= MOST_CANDIDATES:
             raise ValueError(f"--lds has {spec!r}; expected at most {MOST_CANDIDATES:,} candidates")
         found += [Candidate(name, number) for number in range(int(first), int(last) + 1)]
@@ -92,6 +94,7 @@ def select_dynamics(
     rng: Rng,
     criteria: Sequence[str] | None = None,
     restarts: int = 5,
+    start: str = "known",
     features: Sequence[str] = (),
     index: Sequence[str] = (),
     name: str = "series",
@@ -112,9 +115,12 @@ def select_dynamics(
     rng : numpy.random.Generator or int
         Source of all randomness. What is found for a candidate depends neither on the other candidates nor on ``workers``.
     criteria : sequence of str, optional
-        Of aic, bic, held, held-cavi, elbo and evidence; all by default.
+        Of aic, bic, held, held-cavi, elbo and evidence; by default all, but for those of VB where the start is stationary.
     restarts : int
         Starts of EM and VB.
+    start : {"known", "stationary", "free"}
+        How states start: at zero with known variances, in the distribution that the transition leaves as it is or, of several
+        sequences, with a free mean and covariance. Structures of trends and seasons have a known start alone.
     features, index : sequence of str
         Names of the features, and of the rows.
     name, facts, workers, progress
@@ -134,9 +140,11 @@ def select_dynamics(
     began, facts, rng = time.perf_counter(), dict(facts or {}), generator(rng)
     specs = candidates.split(",") if isinstance(candidates, str) else list(candidates)
     chosen_from = candidates_of(specs)
-    asked = distinct(CHOSEN_BY if criteria is None else criteria)
+    asked = distinct(_criteria(start) if criteria is None else criteria)
     for criterion in asked:
         check_known("criterion of linear dynamical systems", criterion, CHOSEN_BY)
+        if criterion not in _criteria(start):
+            raise ValueError(f"{criterion} has no number: {cavi.STATIONARY}")
     if not asked:
         raise ValueError(f"no criterion given; choose from {', '.join(CHOSEN_BY)}")
     if restarts < 1:
@@ -144,12 +152,14 @@ def select_dynamics(
     check_workers(workers)
     rows = as_data(x).x
     D = rows.shape[1]
-    for candidate in chosen_from:
-        checked(rows, of(candidate, D))
+    _check_start(start, len(rows.lengths))
     centre = np.nanmean(rows.x, axis=0)
     criteria = tuple(one for one in CHOSEN_BY if one in asked)
     lengths = tuple(int(n) for n in rows.lengths)
-    setting = Setting(rows.x - centre, lengths, criteria, restarts, tuple(rng.integers(2**63, size=2).tolist()))
+    seed = tuple(rng.integers(2**63, size=2).tolist())
+    setting = Setting(rows.x - centre, lengths, criteria, restarts, seed, start)
+    for candidate in chosen_from:
+        checked(rows, setting.started(candidate, setting.points))
     found: dict[tuple[Candidate, str], Found] = {}
     parts = distinct(CRITERIA[criterion].part for criterion in criteria)
     tasks = sorted(((c, part) for c in chosen_from for part in parts), key=lambda task: -task[0].components)
@@ -188,6 +198,7 @@ def select_dynamics(
         "covariances": list(distinct(c.covariance for c in chosen_from)),
         "criteria": list(criteria),
         "restarts": restarts,
+        "start": start,
         "held": systems.HELD,
         "failures": [
             {"system": word(c), "part": PART_TITLES[part], "reason": next(iter(own.missing.values()))}
@@ -204,6 +215,30 @@ def select_dynamics(
     return selection
 
 
+def _criteria(start: str) -> tuple[str, ...]:
+    """The criteria that there are: VB fits no stationary start."""
+    return tuple(one for one in CHOSEN_BY if start != "stationary" or CRITERIA[one].part not in ("cavi", "held-cavi"))
+
+
+def _check_start(start: str, sequences: int) -> None:
+    """Refuse starts under which densities cannot be compared.
+
+    Raises
+    ------
+    ValueError
+    """
+    if start == "diffuse":
+        raise ValueError(
+            "systems that start diffuse have densities of different numbers of values, which cannot be compared; choose start "
+            "known or stationary"
+        )
+    check_known("start", start, STARTS)
+    if start == "free" and sequences == 1:
+        raise ValueError(
+            "a free start of one sequence has a variance that is estimated as zero; choose start known or stationary"
+        )
+
+
 def word(candidate: Candidate) -> str:
     """A candidate as it is asked for.
 
@@ -216,10 +251,14 @@ def word(candidate: Candidate) -> str:
 
 
 def in_time(setting: Setting, candidate: Candidate, centre: np.ndarray) -> xr.Dataset:
-    """Signal and forecast of a candidate by VB in the units of the data; see `reports.validation.identified.in_time`."""
+    """Signal and forecast of a candidate in the units of the data; see `reports.validation.identified.in_time`.
+
+    They are by VB or, of a stationary start, at the posterior mode.
+    """
     from reports.validation import identified
 
-    fit = cavi.fit(setting.points, setting.model(candidate), rng=setting.rng(candidate, "cavi"), tol=systems.GAIN)
+    fit_ = em.map_ if setting.start == "stationary" else cavi.fit
+    fit = fit_(setting.points, setting.model(candidate), rng=setting.rng(candidate, "cavi"), tol=systems.GAIN)
     theta = fit.parameters(DRAWN, setting.rng(candidate, "held"))
     found = identified.in_time(fit.model, setting.points, theta)
     for variable in ("signal", "forecast"):
