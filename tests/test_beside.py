@@ -3,6 +3,7 @@
 import gc
 import multiprocessing
 import os
+import subprocess
 import sys
 import time
 from types import ModuleType
@@ -78,7 +79,37 @@ def test_it_loads_what_it_needs_and_not_jax_which_arviz_holds_ready(executor):
     assert beside.begin(executor, hold_something)() == 2
     beside.begin(executor, beside._load, beside.DRAWING_ANY_MODEL)()
     assert beside.begin(executor, loaded, "arviz")()
-    assert not [name for name in ("jax", "pymc", "dask.array") if beside.begin(executor, loaded, name)()]
+    assert not [name for name in ("jax", "pymc", "dask") if beside.begin(executor, loaded, name)()]
+
+
+def test_libraries_load_without_writing_docstrings_anew(executor):
+    """SciPy's end with a note on array libraries where it wrote them again."""
+    said = beside.begin(executor, docstring)()
+    assert said.startswith("Assign ranks to data")
+    assert "Array API" not in said
+
+
+def docstring():
+    from scipy.stats import rankdata
+
+    return rankdata.__doc__.lstrip()
+
+
+def test_what_a_library_asks_for_and_nothing_uses_is_not_loaded():
+    code = """
+import sys
+from reports.comparison.loading import without_numpyro, without_setuptools
+without_setuptools()
+without_numpyro()
+import pytensor.tensor as pt
+from pytensor.link.jax.dispatch import random
+pt.exp(pt.ones(2)).eval(mode="FAST_COMPILE")
+assert random.numpyro_available
+print([name for name in ("setuptools", "numpyro") if name in sys.modules])
+import numpyro
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_processes_of_our_own_search_for_garbage_seldom_and_not_at_their_end(executor, monkeypatch):

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from scipy.stats import multivariate_normal
 
 import reports
 from reports.comparison.verdict import LIMITS, judge, of_reference
@@ -620,7 +621,7 @@ def test_the_outer_region_of_a_pair_lies_within_its_axes(rng):
     """But for a quarter of the axis at most: one method far from all others does not press them into a line."""
     near = xr.Dataset({name: (("chain", "draw"), rng.standard_normal((4, 500))) for name in "ab"})
     draws = {"nuts": near, "mine": near.assign(a=near["a"] * 20)}
-    axes = quantities.frames(draws, {}, "nuts")
+    axes = quantities.frames(draws, {}, "nuts") | {"b": (-2.0, 2.0)}
     regions = quantities.pair_regions(draws, axes)
     wide = quantities.around(regions, axes)
     region = regions["a", "b"]["nuts"]
@@ -734,8 +735,6 @@ def test_the_browser_would_have_told(tmp_path):
 
 def test_regions_of_a_cluster_hold_what_they_say(rng):
     """A normal cluster whose parameters are known: the level of the region of probability p is (1 - p) times the peak."""
-    from scipy.stats import multivariate_normal
-
     mean, covariance = np.array([1.0, -2.0]), np.array([[2.0, 0.7], [0.7, 0.5]])
     posterior = xr.Dataset(
         {
@@ -772,6 +771,25 @@ def test_regions_of_draws_hold_what_they_say(rng):
     )(np.stack([a, b], 1))
     for prob, level in zip(region["prob"].values, region["level"].values, strict=True):
         assert np.mean(at >= level) == pytest.approx(prob, abs=4 * np.sqrt(prob * (1 - prob) / n) + 0.02)
+
+
+def test_the_density_of_two_numbers_is_a_sum_of_normals(rng):
+    """Draws that lie on the grid, so that counting them by its places moves none; of a kernel 3e-4 lies beyond its edge."""
+    draws = np.concatenate([np.clip(rng.normal(64, 9, (2, 500)).round(), 20, 107), [[0, 127], [0, 127]]], axis=1)
+    density, across, up = quantities.kernel_density(draws, 128)
+    np.testing.assert_allclose([across, up], [np.arange(128)] * 2, atol=1e-10)
+    covariance = np.cov(draws) * draws.shape[1] ** (-1 / 3) + np.eye(2) / 144
+    at = np.stack(np.meshgrid(across[40:90], up[40:90], indexing="ij"), -1)
+    exact = np.mean([multivariate_normal(draw, covariance).pdf(at) for draw in draws.T], axis=0)
+    np.testing.assert_allclose(density[40:90, 40:90], exact, rtol=1e-3, atol=4e-4 * exact.max())
+
+
+def test_regions_of_two_numbers_that_are_one(rng):
+    a = rng.standard_normal((4, 500))
+    draws = xr.Dataset({"a": (("chain", "draw"), a), "b": (("chain", "draw"), 2 * a)})
+    region = quantities.pair_regions({"m": draws}, quantities.frames({"m": draws}, {}, "m"))["a", "b"]["m"]
+    assert np.isfinite(region["density"]).all()
+    assert region["level"].values.min() > 0
 
 
 def test_many_methods_wrap_and_keep_their_titles(full):

@@ -15,8 +15,9 @@ __all__ = ["app", "main"]
 def main() -> None:
     """Entry point of the console script."""
     stopping.listen()
-    from reports.comparison.loading import loading, seldom
+    from reports.comparison.loading import loading, seldom, without_docstrings
 
+    without_docstrings()
     with loading():
         from reports.commands.folders import spare_matplotlib
         from reports.commands.parser import app

@@ -98,7 +98,7 @@ def validate(
     import numpy as np
 
     from reports.comparison.beside import DRAWING_ANY_MODEL, second_process
-    from reports.comparison.loading import loading, without_dask
+    from reports.comparison.loading import loading, without_dask, without_numpyro, without_setuptools
     from reports.comparison.results import ResultsError, check_free
 
     stages, opened = Stages(after=["save"]), ExitStack()
@@ -131,6 +131,8 @@ def validate(
             built, added = source.build(), {"mine": source.fit({}, np.random.default_rng(seed))} | added
         without_dask()
         with loading():
+            without_setuptools()
+            without_numpyro()
             for module in FITTING:
                 import_module(module)
         executor = executor or opened.enter_context(helper())

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
 
-from reports.comparison.loading import loading, seldom, without_dask
+from reports.comparison.loading import loading, seldom, without_dask, without_docstrings
 from reports.comparison.parent import end_with, leaving_interrupts
 
 DRAWING = ("arviz", "matplotlib.pyplot", "reports.page")
@@ -92,6 +92,7 @@ def _prepare(parent: int) -> None:
     end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["NUMBA_NUM_THREADS"] = "1"
+    without_docstrings()
     seldom()
 
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
+
 from reports.page.numbers import DASH, number
 from reports.plots import style
 
@@ -309,16 +311,17 @@ def image(figure: matplotlib.figure.Figure, alt: str, *, raster: bool = False) -
 
 def embedded(figure: matplotlib.figure.Figure, raster: bool) -> bytes:
     """Draw a figure as SVG, or as a PNG of 256 colours."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image as Picture
 
     buffer = io.BytesIO()
     with style.drawing(), warnings.catch_warnings(), drawn_once(figure):
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         if raster:
-            full = io.BytesIO()
-            figure.savefig(full, format="png", dpi=DPI, pil_kwargs={"compress_level": 0})
-            with Picture.open(full) as picture:
-                few = picture.convert("RGB").quantize(256, Picture.Quantize.FASTOCTREE, dither=Picture.Dither.NONE)
+            canvas = FigureCanvasAgg(figure)
+            figure.savefig(io.BytesIO(), format="rgba", dpi=DPI)
+            picture = Picture.fromarray(np.asarray(canvas.renderer.buffer_rgba()))
+            few = picture.convert("RGB").quantize(256, Picture.Quantize.FASTOCTREE, dither=Picture.Dither.NONE)
             palette = few.getpalette() or []
             ground = 3 * int(few.getpixel((0, 0)))  # type: ignore[arg-type]
             palette[ground : ground + 3] = [255, 255, 255]  # the nearest of 256 colours is not quite white

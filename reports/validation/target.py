@@ -214,7 +214,7 @@ class Target:
         """Whether PyMC's graph of the model says what depends on what; otherwise the page has its own."""
         return True
 
-    @property
+    @cached_property
     def n_observed(self) -> int:
         """N, the number of observed values that have a log likelihood of their own."""
         import jax
