@@ -24,10 +24,19 @@ def prior(D, U, mean=0.0):
     return Prior(np.full((D, U), mean), 4 * np.eye(U), 8.0, 4 * np.eye(D))
 
 
+KINDS = {
+    "full": {},
+    "diagonal": {"state_covariance": "diagonal", "observation_covariance": "isotropic"},
+    "one variance": {"state_covariance": "isotropic", "initial_covariance": "isotropic"},
+    "known noise": {"state_covariance": np.eye(2)},
+    "known start": {"start": "known"},
+    "stationary": {"start": "stationary"},
+}
+
+
 def system(kind):
     priors = {"transition": prior(2, 2, 0.2), "emission": prior(2, 2, 0.5), "initial": prior(2, 1)}
-    entries = {} if kind == "full" else {"state_covariance": "diagonal", "observation_covariance": "isotropic"}
-    return LinearDynamics.latent(2, 2, priors=priors, **entries)
+    return LinearDynamics.latent(2, 2, priors=priors, **KINDS[kind])
 
 
 NAN = np.nan
@@ -47,6 +56,8 @@ CHAINS = {
         [30],
     ),
     "stationary": (LinearDynamics.latent(2, 3, start="stationary"), [10] * 3),
+    "in common, known start": (LinearDynamics.latent(2, 3, state_covariance="isotropic", start="known"), [10] * 3),
+    "diffuse": (LinearDynamics.latent(2, 3, start="diffuse"), [20, 10]),
     "stationary autoregression": (autoregression(2, start="stationary"), [5] * 6),
     "regressors": (
         LinearDynamics(np.eye(2), np.cos(np.arange(180.0)).reshape(30, 3, 2), "full", "full", diffuse=True),
@@ -132,6 +143,30 @@ def told(theta, x):
     )
     spread = np.log(np.nanvar(x))
     return np.concatenate([own, own * spread, own**2])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_moves_to_other_coordinates_leave_the_prior_and_the_signal_as_they_are(kind):
+    """Averaged over the data, parameters after a move have the prior; C z stays where it is."""
+    rng, model, gaps = np.random.default_rng(0), system(kind), []
+    data = Data(Sequences(np.zeros((2, 2)), [1, 1]))
+    chain = compiled.Chain(model, data, model.sample_prior(rng))
+    for _ in range(1500):
+        before = model.sample_prior(rng)
+        root = np.linalg.cholesky(before["initial_covariance"])
+        chain.z[:] = before["initial_mean"] + rng.standard_normal((2, 2)) @ root.T
+        signal = chain.z @ before["emission"].T
+        for name, value in before.items():
+            chain.now[name][:] = value
+        for _ in range(8):
+            C = chain.now["emission"].copy()
+            chain.move(rng)
+            chain.z[:] = chain.z @ C.T @ np.linalg.inv(chain.now["emission"]).T
+        gaps.append(told(chain.now, np.exp(signal)) - told(before, np.exp(signal)))
+    gaps = np.array(gaps)
+    z = gaps.mean(0) / (gaps.std(0, ddof=1) / np.sqrt(len(gaps)) + 1e-12)
+    assert np.abs(gaps).max() > 0.1
+    assert np.abs(z).max() < 4.5
 
 
 @pytest.mark.parametrize("kind", ["full", "diagonal"])

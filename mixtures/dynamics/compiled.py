@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba.core import config
 
-from mixtures.dynamics import stationary, sweeps
+from mixtures.dynamics import generalised, stationary, sweeps
 from mixtures.dynamics.joint import Joint
 from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.dynamics.regression import Moments, Regression
@@ -35,7 +35,7 @@ class Chain:
         self.seen = sampling.Seen(data.filled, data.x.edges.astype(np.int64), np.array(data.patterns), data.which)
         self.parts = [_part(part) for part in model.parts]
         self.loadings = np.zeros((0, D, H)) if model.loadings is None else np.array(model.loadings, order="C")
-        self.stationary = model.stationary
+        self.stationary, self.group = model.stationary, generalised.group(model)
         self.E0 = np.array(np.eye(H)[:, model.diffuse], order="C")
         self.states = sampling.States(self.seen, self.loadings, self.E0)
         self.gaps = int((~data.patterns.all(1))[data.which].sum()) if self.parts[1].joint else 0
@@ -88,7 +88,18 @@ class Chain:
             log_z += sweeps.log_density(part, *point, *own)
         if not whole:
             raise CollapseError("a covariance became singular: a noise vanished beside the others")
-        return log_z
+        return log_z + self.move(rng)
+
+    def move(self, rng: np.random.Generator) -> float:
+        """Go on to other coordinates of the states; what log p(x, z | theta) gains. See `mixtures.dynamics.generalised`."""
+        now, (generators, _, tied) = self.now, self.group
+        if not len(generators):
+            return 0.0
+        proposals = generalised.proposals(len(generators), rng)
+        at = now["transition"], now["state_covariance"], now["emission"], now["observation_covariance"]
+        start = now["initial_mean"][:, None], now["initial_covariance"]
+        arguments = *self.parts, generators, tied, *proposals, self.seen.edges, self.z, *at, *start
+        return float(sweeps.move(*arguments))
 
     def _metropolis(self, A: np.ndarray, Q: np.ndarray, rng: np.random.Generator) -> None:
         """Go back to A and Q unless the stationary start accepts what was drawn; see `mixtures.dynamics.stationary`."""

@@ -8,7 +8,8 @@ drawn with them. Given both, each of the three regressions of the model has its 
 nor the density that the states leave when they are integrated out: with the twin it has the filter alone in common.
 
 A stationary start ties the first states to A and Q, which are then proposed by that posterior and accepted by Metropolis'
-rule; see `mixtures.dynamics.stationary`.
+rule; see `mixtures.dynamics.stationary`. Where the states may have any coordinates, each sweep ends with a move to others; see
+`mixtures.dynamics.generalised`.
 
 Where the noise of the states is small the states say much of its variance, and draws follow each other slowly, so that several
 sweeps are made for each draw that is kept; where that was not enough, chains can be made twice as long until it is.
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mixtures.dynamics import stationary
+from mixtures.dynamics import generalised, stationary
 from mixtures.dynamics.checks import checked
 from mixtures.dynamics.fit import DynamicsFit
 from mixtures.dynamics.model import LinearDynamics, Theta
@@ -257,7 +258,7 @@ def _rhat(model: LinearDynamics, held: list[tuple[Theta, np.ndarray]]) -> float:
 
 
 def sweep(model: LinearDynamics, data: Data, theta: Theta, rng: np.random.Generator) -> Sweep:
-    """States and missing values given theta, then theta given them: the readable reference of `run`."""
+    """States and missing values given theta, theta given them, and other coordinates: the readable reference of `run`."""
     u = rng.standard_normal((len(data.x), model.H))
     v = rng.standard_normal((len(data.x.lengths), int(model.diffuse.sum())))
     at = model.at(theta)
@@ -268,7 +269,9 @@ def sweep(model: LinearDynamics, data: Data, theta: Theta, rng: np.random.Genera
     if model.stationary:
         P0, taken = stationary.metropolis(at[2].Sigma, *moves[:2], s[2], rng)
         moves, begins = moves if taken else at[0], Expected(at[2].B, P0)
-    return Sweep(z, s, model.theta((moves, observes, begins)))
+    theta, T = generalised.step(model, model.theta((moves, observes, begins)), z[data.x.edges[:-1]], rng)
+    z = z @ T.T
+    return Sweep(z, moments(model, whole, z, at), theta)
 
 
 def _drawn(part: Regression, s: Moments, rng: np.random.Generator) -> Expected:

@@ -319,3 +319,103 @@ def log_density(part, B, Sigma, n, yy, yu, uu):
     for d in range(D):
         total -= n[d] * (LOG_2PI / 2 + np.log(L[d, d])) + S[d, d] / 2
     return total
+
+
+@njit(nogil=True, error_model="numpy")
+def _times(a, b, out):
+    """The product of two matrices."""
+    for i in range(len(a)):
+        for j in range(b.shape[1]):
+            out[i, j] = 0.0
+            for k in range(len(b)):
+                out[i, j] += a[i, k] * b[k, j]
+
+
+@njit(nogil=True, error_model="numpy")
+def _around(T, S, half, out):
+    """T S T^T, which is symmetric to the last digit."""
+    _times(T, S, half)
+    for i in range(len(T)):
+        for j in range(i + 1):
+            out[i, j] = 0.0
+            for k in range(len(T)):
+                out[i, j] += half[i, k] * T[j, k]
+            out[j, i] = out[i, j]
+
+
+@njit(nogil=True, error_model="numpy")
+def _copied(a, out):
+    """out = a, of matrices."""
+    for i in range(len(a)):
+        for j in range(a.shape[1]):
+            out[i, j] = a[i, j]
+
+
+@njit(nogil=True, error_model="numpy")
+def _along(G, a, T):
+    """T = exp(a G), (H, H), and log|det T|; see `mixtures.dynamics.generalised.along`."""
+    trace, turn = 0.0, False
+    for i in range(len(G)):
+        trace += G[i, i]
+        for j in range(len(G)):
+            turn |= G[i, j] < 0
+    first = np.exp(a) - 1 if trace != 0 else np.sin(a) if turn else a
+    for i in range(len(G)):
+        for j in range(len(G)):
+            T[i, j] = (1.0 if i == j else 0.0) + first * G[i, j]
+            for k in range(len(G) if turn else 0):
+                T[i, j] += (1 - np.cos(a)) * G[i, k] * G[k, j]
+    return a * trace
+
+
+@njit(nogil=True, error_model="numpy")
+def _log_prior(part, B, Sigma):
+    """Log prior density of B and Sigma^-1, less a power of |Sigma|."""
+    return log_density(part, B, Sigma, part.n, part.yy, part.yu, part.uu)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def move(moves, observes, begins, generators, tied, sizes, log_u, edges, z, A, Q, C, R, m0, P0):
+    """Propose other coordinates of the states along each generator in turn; see `mixtures.dynamics.generalised.step`.
+
+    The parameters are changed in their places; m0 has a second axis. Returned is the gain of log p(x, z | theta).
+    """
+    (D, H), S, gain, prior, start = C.shape, len(edges) - 1, 0.0, -np.inf, 0.0
+    T, back, half = np.empty((H, H)), np.empty((H, H)), np.empty((H, H))
+    A_, Q_, C_, m0_, P0_ = np.empty((H, H)), np.empty((H, H)), np.empty((D, H)), np.empty((H, 1)), np.empty((H, H))
+    first, first_, F = np.empty((H, H)), np.empty((H, H)), len(begins.noisy)
+    n, yu, uu = np.empty(F), np.empty((F, 1)), np.empty((F, 1, 1))
+    for i in range(F):  # moments of z_1 under a known start
+        n[i], yu[i, 0], uu[i, 0, 0] = S, 0.0, S
+    for i in range(H):
+        for j in range(H):
+            first[i, j] = 0.0
+            for s in range(S):
+                first[i, j] += z[edges[s], i] * z[edges[s], j]
+    for own in range(-1, len(generators)):  # at first what there is
+        a = sizes[own] if own >= 0 else 0.0
+        grown = _along(generators[own], a, T)
+        _along(generators[own], -a, back)
+        _times(T, A, half)
+        _times(half, back, A_)
+        _times(C, back, C_)
+        _around(T, Q, half, Q_)
+        there, begun, volume = _log_prior(moves, A_, Q_) + _log_prior(observes, C_, R), 0.0, -(H + D) * grown
+        if tied:
+            _around(T, first, half, first_)
+            begun = log_density(begins, m0, P0, n, first_, yu, uu)
+            there, volume = there + begun, volume + S * grown
+        else:
+            _times(T, m0, m0_)
+            _around(T, P0, half, P0_)
+            there += _log_prior(begins, m0_, P0_)
+        if own < 0 or log_u[own] < there - prior + volume:
+            gain += 0.0 if own < 0 else begun - start + ((S if tied else 0) - edges[-1]) * grown
+            prior, start = there, begun
+            _copied(A_, A)
+            _copied(Q_, Q)
+            _copied(C_, C)
+            _copied(first_ if tied else first, first)
+            _copied(m0 if tied else m0_, m0)
+            _copied(P0 if tied else P0_, P0)
+    return gain
