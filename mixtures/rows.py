@@ -565,18 +565,17 @@ def _covariance_root(x: Rows, weights: np.ndarray | None, data: Moments) -> np.n
 def _block_moments(x: np.ndarray, weights: np.ndarray | None, scattered: bool) -> Moments | None:
     eps = float(np.finfo(x.dtype).eps)
     x = x.astype(np.float64, copy=False)
-    if weights is None:
-        weights = np.ones(len(x))
-    elif not np.all(weights):
+    if weights is not None and not np.all(weights):
         x, weights = x[weights > 0], weights[weights > 0]
     if not len(x):
         return None
-    n = float(weights.sum())
+    w = np.ones(len(x)) if weights is None else weights
+    n = float(w.sum())
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        mean = x[0] + weights @ (x - x[0]) / n
+        mean = x[0] + w @ (x - x[0]) / n
         offset = x - mean
-        scatter = (offset.T * weights) @ offset if scattered else None
-        squares = weights @ offset**2 if scatter is None else scatter.diagonal()
+        scatter = (offset.T if weights is None else offset.T * w) @ offset if scattered else None
+        squares = w @ offset**2 if scatter is None else scatter.diagonal()
     return Moments(len(x), n, mean, squares, x.min(0), x.max(0), eps, scatter)
 
 

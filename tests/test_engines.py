@@ -8,6 +8,7 @@ import pytest
 from conftest import three_clusters
 
 from mixtures import COVARIANCES, Bernoulli, Categorical, Dirichlet, Gaussian, Poisson, Product
+from mixtures.ascent.starts import starts
 from mixtures.engines import coded, fused, passes, plain, responsibilities, softmax
 from mixtures.engines.passes import FUSED_FROM, noise, one_pass
 from mixtures.engines.responsibilities import COMPILED_FROM
@@ -496,3 +497,19 @@ def test_loading_of_loops_is_no_time_of_a_fit():
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("covariance", ["full", "diag", "spherical"])
+def test_what_noise_adds_is_bounded(covariance, rng):
+    """From above, and up to the square of its variance; where clusters share a covariance it is the same for all."""
+    x = three_clusters(60, rng)
+    family = COVARIANCES[covariance].from_data(x, n_components=3)
+    s = starts(x, None, len(x), family, Dirichlet.symmetric(3), "k-means", 1, rng)[0]
+    eta, _ = cavi.step(family, Dirichlet.symmetric(3), s)
+    beyond = []
+    for variance in (1e-3, 1e-4):
+        noisy, exact = passes.both_passes(x, None, family, 180, variance)
+        log_z, after = noisy(eta)
+        beyond.append(passes.gained(noise(family, variance), eta, after) - (log_z - exact(eta)[0]))
+    assert beyond[0] > beyond[1] > 0
+    assert beyond[0] == pytest.approx(100 * beyond[1], rel=0.1)

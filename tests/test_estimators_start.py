@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import sklearn.mixture as theirs
 from conftest import three_clusters
-from estimator_cases import STRUCTURES, both, every_structure, pairs, parameters
+from estimator_cases import STRUCTURES, both, every_structure, pairs, parameters, unconverged
 from scipy.stats import multivariate_normal
 from sklearn.base import clone
 from sklearn.cluster import DBSCAN, AgglomerativeClustering, KMeans
@@ -18,7 +18,8 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import cross_val_score
 
-from mixtures import BayesianGaussianMixture, Dirichlet, Gaussian, GaussianMixture, VersionWarning, errors
+from mixtures import COVARIANCES, BayesianGaussianMixture, Dirichlet, Gaussian, GaussianMixture, VersionWarning, errors
+from mixtures.ascent.starts import furthest_apart, statistics
 from mixtures.methods import em
 
 pytestmark = pytest.mark.robustness("peers")
@@ -313,6 +314,36 @@ def test_a_warm_start_goes_on_where_the_data_have_moved(ours, sk, structure, mov
             assert score == pytest.approx(fresh.score(move(x)), abs=1e-6)
         other = sk(n_components=3, covariance_type=structure, warm_start=True, random_state=0).fit(x)
         assert score > other.fit(move(x)).score(move(x)) - 0.01
+
+
+@every_structure
+@both
+@unconverged
+def test_where_it_has_converged_a_warm_start_takes_one_step(estimator, structure, rng):
+    """And more where it has not."""
+    x = three_clusters(90, rng, separation=2.0)
+    options = {"n_components": 3, "covariance_type": structure, "warm_start": True, "random_state": 0}
+    mixture = estimator(**options, max_iter=1000).fit(x)
+    before = mixture.lower_bound_
+    mixture.fit(x)
+    assert (mixture.n_iter_, mixture.converged_) == (1, True)
+    assert -1e-9 < mixture.lower_bound_ - before <= mixture.tol
+    early = estimator(**options, max_iter=11).fit(x).set_params(max_iter=1000, tol=1e-9)
+    before = early.lower_bound_
+    assert early.fit(x).n_iter_ > 1
+    assert early.lower_bound_ > before
+
+
+@every_structure
+def test_of_random_starts_the_furthest_apart_is_chosen(structure, x, rng):
+    """Whose means leave the least of the rows' squared distances to them, weighted by the responsibilities."""
+    family = COVARIANCES[structure].from_data(x, n_components=3)
+    r, z = rng.dirichlet(np.ones(3), (6, len(x))), family.coordinates(x)
+    means = r.swapaxes(1, 2) @ z / r.sum(1)[..., None]
+    within = (r * ((z[:, None] - means[:, None]) ** 2).sum(-1)).sum((1, 2))
+    states = np.stack([statistics(x, family, own) for own in r])
+    expected = states[[within[:3].argmin(), 3 + within[3:].argmin()]]
+    np.testing.assert_array_equal(furthest_apart(states, 3, x.shape[1]), expected)
 
 
 @pytest.mark.robustness("numbers")

@@ -101,10 +101,14 @@ def starts(
     if init not in METHODS:
         raise ValueError(f"init is {init!r}; expected one of {', '.join(METHODS)}, an array, or a Fit")
     some, w, share = sample(x, weights, rows, ENOUGH, rng)
+    if init == "random":
+        every = _parts(range(restarts * candidates), _together(len(some) * K))
+        parts = (uniform(rng, len(part), len(some), K) for part in every)
+        return allocation.begin(np.concatenate([statistics(some, family, r, w) for r in parts]) / share, x, weights)
     z = filled(family.near(some) if metric is None else metric.coordinates(some), w)
     order = _order(some, w, z if isinstance(family, Correlated) and metric is None else None)
     some, w, z = some[order], w[order], z[order][None]
-    if compiled and init != "random":
+    if compiled:
         points = _compiled(z[0], w, family.rough(some), K, init, restarts, rng, candidates)
         return allocation.begin(points / share, x, weights)
     together = _together(z[0].size, some[:, 0].size * K)
@@ -239,7 +243,7 @@ def guesses(
     """Responsibilities (G, R, N, K) for the points z (G, N, D) of weights (N,) and the R runs of each, by one of `METHODS`."""
     G, N, _ = z.shape
     if init == "random":
-        return np.stack([rng.dirichlet(np.ones(K), (len(runs), N)) for rng in rngs])
+        return np.stack([uniform(rng, len(runs), N, K) for rng in rngs])
     tries = _tries(init, K)
     u = np.concatenate([rng.random((len(runs), 1 + (K - 1) * tries)) for rng in rngs])
     z = z - np.median(
@@ -254,6 +258,13 @@ def guesses(
     elif moved.any():
         labels[moved] = lloyd(z[moved], weights, centres[moved])
     return hard(labels, K).reshape(G, len(runs), N, K)
+
+
+def uniform(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    """Responsibilities of this shape (..., K), uniform on the simplex for every point."""
+    r = rng.standard_exponential(shape)
+    r /= r.sum(-1, keepdims=True)
+    return r
 
 
 def given(x: Rows, rows: int, family: Family, K: int, init: object) -> Callable[[np.ndarray, int], np.ndarray]:
@@ -333,6 +344,12 @@ def soften(s: np.ndarray) -> np.ndarray:
     wide as the data, and two that are close to each other are blurred into one.
     """
     return (1 - SOFTENING) * s + SOFTENING * s.mean(-2, keepdims=True)
+
+
+def furthest_apart(s: np.ndarray, each: int, D: int) -> np.ndarray:
+    """Of every ``each`` states (R each, K, P) the one whose clusters have the most of the scatter between them, (R, K, P)."""
+    between = (s[..., 1 : 1 + D] ** 2 / s[..., :1]).sum((-2, -1)).reshape(-1, each)
+    return s[between.argmax(1) + each * np.arange(len(between))]
 
 
 def absorbing(family: Family, init: object) -> bool:

@@ -91,7 +91,12 @@ def in_pieces(
 def in_rows(family: Family, K: int, P: int) -> bool:
     """Whether to leave the features unformed: they are all products z_i z_j, i <= j, and to form them twice costs more."""
     D = len(family.unit)
-    return P > FEATURES and 2 * K <= D + 1 and np.array_equal(family.monomials[:, 1:].T, np.triu_indices(D + 1))
+    return P > FEATURES and 2 * K <= D + 1 and np.array_equal(family.monomials[:, 1:], _products(D))
+
+
+@cache
+def _products(D: int) -> np.ndarray:
+    return np.column_stack(np.triu_indices(D + 1))
 
 
 @cache

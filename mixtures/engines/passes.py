@@ -63,7 +63,8 @@ def one_pass(
         raise ValueError(f"engine is {engine!r}; expected {', '.join(ENGINES[:-1])} or {ENGINES[-1]}")
     if precision != "float64" and engine != "jax":
         raise ValueError(f"precision is {precision!r}, which only the JAX engine has; others compute in float64")
-    if np.any(reg_covar) and not np.any(noise(family, 1.0)[0]):
+    extra = noise(family, reg_covar) if np.any(reg_covar) else None
+    if extra and not np.any(extra[0]):
         raise ValueError(f"reg_covar is {reg_covar}, a variance; no feature of the {family.name} family has one")
     if isinstance(x, Chunked):
         of_block = partial(
@@ -77,7 +78,6 @@ def one_pass(
         raise ValueError("compiled loops take no codes that may be missing; use the plain engine")
     large = points * (1 + family.monomials[-1, 0]) >= FUSED_FROM
     compiled = engine == "fused" or (engine == "auto" and large and (family.affine or codes is not None))
-    extra = noise(family, reg_covar) if np.any(reg_covar) else None
     gapped = bool(family.linked) and not (isinstance(x, np.ndarray) and not np.isnan(x).any())
     if engine == "jax" and gapped:
         raise ValueError("the JAX engine takes no gaps among correlated features; use the plain or the fused engine")
@@ -260,6 +260,25 @@ class Blurred:
         constant[..., places] += eta[..., : extra.shape[-1]] @ extra.swapaxes(-1, -2)
         log_z, s = self.pass_(constant)
         return log_z, blur(s, self.noise)
+
+
+def both_passes(
+    x: Rows, weights: np.ndarray | None, family: Family, points: int, reg_covar: float
+) -> tuple[Pass, Pass]:
+    """`one_pass` with noise about the rows, and over the rows as they are."""
+    pass_ = one_pass(x, weights, family, points, reg_covar)
+    if isinstance(pass_, Blurred):
+        return pass_, pass_.pass_
+    return pass_, one_pass(x, weights, family, points) if reg_covar else pass_
+
+
+def gained(noise: tuple[np.ndarray, np.ndarray], eta: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """What noise adds to sum_n w_n log_z_n under eta (..., K, P) at most, (...), where s (..., K, P) is what the pass led to.
+
+    Its share in log rho is the same for all rows, and the sum is convex in it, with the counts for a gradient.
+    """
+    extra, places = noise
+    return (s[..., places] * (eta[..., : extra.shape[-1]] @ extra.swapaxes(-1, -2))).sum((-2, -1))
 
 
 def rounding(pass_: Pass) -> float:

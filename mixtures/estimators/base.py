@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -25,12 +26,12 @@ from mixtures import COVARIANCES
 from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.ascent.ascend import Ascent, Own, reach
 from mixtures.ascent.candidates import Listener, begun, candidates, climb_from_best, unfit
-from mixtures.ascent.climb import Runs
+from mixtures.ascent.climb import Natural, Runs
 from mixtures.ascent.online import Learned, learn
-from mixtures.ascent.starts import starts
+from mixtures.ascent.starts import furthest_apart, starts
 from mixtures.ascent.whole import Described, Whole, whole
 from mixtures.chunks import Chunked, held
-from mixtures.engines.passes import blur, noise, one_pass
+from mixtures.engines.passes import Pass, blur, both_passes, gained, noise
 from mixtures.errors import CollapseError, DistinctRowsError, FeatureError, stamped, unstamped
 from mixtures.estimators.chunked import counted, rows_of, total
 from mixtures.estimators.densities import in_blocks, log_densities
@@ -54,11 +55,18 @@ NOT_CONVERGED = (
 )
 
 
+# Rows from which random responsibilities are so much alike that of several the furthest apart alone is climbed from.
+ALIKE = 1000
+
 # What compiled steps save a later batch, in ascents of the plain loop.
 BATCH = 0.2
 
 # The compiled steps for a batch of an estimator, under what family and reg_covar; no part of an estimator.
 COMPILED: WeakKeyDictionary[Any, tuple[Family, float, Whole]] = WeakKeyDictionary()
+
+
+# Origin and unit of the coordinates of a family.
+Frame = tuple[np.ndarray, np.ndarray]
 
 
 class Step(NamedTuple):
@@ -80,13 +88,14 @@ class Step(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a fit is given: rows, weights or None, their moments, random numbers, the state (1, K, P) to go on from or None,
-    the start that a user gave or None, whom to tell of every step or None, and the compiled ascent or None."""
+    """What a fit is given: rows, weights or None, their moments and frame, what makes random numbers, and, each or None, the
+    state (1, K, P) to go on from, the start that a user gave, whom to tell of every step, and the compiled ascent."""
 
     X: np.ndarray
     weights: np.ndarray | None
     data: Moments
-    rng: np.random.Generator
+    frame: Frame
+    rng: Callable[[], np.random.Generator]
     last: np.ndarray | None
     start: Start | None
     listener: Listener | None
@@ -175,6 +184,7 @@ class Mixture(Predictions):
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = {len(X)}"
             )
         data = self._moments(X, weights)
+        frame = self._frame(data)
         last, previous = None, -np.inf
         if self.warm_start and hasattr(self, "means_"):
             shapes = (self.n_components, X.shape[1]), shape_of(self.covariance_type, self.n_components, X.shape[1])
@@ -183,13 +193,13 @@ class Mixture(Predictions):
                     f"warm_start goes on from means and covariances of shapes {self.means_.shape} and "
                     f"{self.covariances_.shape}, but now they are {shapes[0]} and {shapes[1]}; set warm_start=False"
                 )
-            last, previous = self._last(data)[None], getattr(self, "lower_bound_", np.nan)
+            last, previous = self._last(data, frame)[None], getattr(self, "lower_bound_", np.nan)
         self._check_parameters(data)
         start = None if self.init is None or last is not None else self._start(as_given, X.shape, sample_weight)
-        rng = generator(check_random_state(self.random_state))
+        rng = partial(_generator_of, self.random_state)
         try:
             listener = None if callback is None else Listener(callback)
-            end = self._reach(Task(X, weights, data, rng, last, start, listener), as_given, sample_weight)
+            end = self._reach(Task(X, weights, data, frame, rng, last, start, listener), as_given, sample_weight)
         except CollapseError as error:
             singular = dependence(data) if self.covariance_type in MATRICES else None
             why = "" if singular is None else f" {self._named(singular)}, so that the covariance of X is singular."
@@ -226,8 +236,9 @@ class Mixture(Predictions):
         if not hasattr(self, "_batches"):
             self.fit(X, y, sample_weight)
             data = self._moments(*self._rows(X, sample_weight, reset=False))
-            family, allocation = self._model(data)
-            self._batches = family, allocation, Learned(self._last(data) / data.n, data.n, 1)
+            frame = self._frame(data)
+            family, allocation = self._model(frame)
+            self._batches = family, allocation, Learned(self._last(data, frame) / data.n, data.n, 1)
             return self
         family, allocation, learned = self._batches
         rows, weights = self._rows(X, sample_weight, reset=False)
@@ -354,34 +365,48 @@ class Mixture(Predictions):
     def _climb(self, task: Task) -> End:
         """Climb from every start and set the parameters of the highest end, one step beyond the last that was judged."""
         began = perf_counter()
-        X, weights, data, *_ = task
+        X, weights, data, frame, *_ = task
         if self.allow_missing:
             X, weights = informed(X, weights)
-        family, allocation = self._model(data)
+        family, allocation = self._model(frame)
         compiled = (
             whole(self._method, X, weights, family, allocation, self.reg_covar) if task.listener is None else None
         )
         natural = compiled.natural if compiled else partial(self._method, family, allocation)
         points, unit = len(X) * self.n_components, self._bound_unit(data.n)
         s = self._starts(task._replace(compiled=compiled), family)
-        best, trace, converged = s[0], np.empty(0), False
+        if compiled:
+            pass_, exact = compiled.pass_, compiled.without_noise()
+        else:
+            pass_, exact = both_passes(X, weights, family, points, self.reg_covar)
+        best, trace, converged, before = s[0], np.empty(0), False, np.empty(0)
         if self.max_iter:
-            pass_ = compiled.pass_ if compiled else one_pass(X, weights, family, points, self.reg_covar)
             hard = s
             if task.last is None:
                 s = begun(natural, s)
+            at = s
+            if len(s) == 1 and task.listener is None and (task.last is not None or self._alike(task)):
+                about = compiled.noise if compiled else getattr(pass_, "noise", None)
+                with suppress(CollapseError):
+                    best, end = _a_step(natural, pass_, exact, about, s[0], self.tol * unit)
+                    at, before = best[None], end.trace
+                    if end.converged or self.max_iter == 1:
+                        self._tell([end.trace / unit], [end.converged], perf_counter() - began)
+                        self._store(self._parameters(family, allocation, best))
+                        return end
             told = self._told(task.listener, family, allocation, unit)
-            limits: dict[str, Any] = {"n": data.n, "tol": self.tol * unit / data.n, "max_iter": self.max_iter}
-            limits |= {"accelerate": True, "callback": told}
+            limits: dict[str, Any] = {"n": data.n, "tol": self.tol * unit / data.n, "accelerate": True}
+            limits |= {"max_iter": self.max_iter - len(before), "callback": told}
             each = max(1, len(s) // self.n_init)
             runs, tight = climb_from_best(
-                lambda _: (natural, pass_), s, each=each, whole=compiled, moves=allocation.independent, **limits
+                lambda _: (natural, pass_), at, each=each, whole=compiled, moves=allocation.independent, **limits
             )
             states = [state for _, state in [*tight, *unfit(hard, s, each)]]
             more = self._rescued(task, states, self._method, X, weights, family, allocation, **limits)
             if runs.collapsed.all() and not more:
                 raise runs.errors[-1]
-            traces = [runs.bounds(int(run)) for run in np.flatnonzero(~runs.collapsed)] + [end.bound for end in more]
+            traces = [np.append(before, runs.bounds(int(run))) for run in np.flatnonzero(~runs.collapsed)]
+            traces += [end.bound for end in more]
             settled = [*runs.converged[~runs.collapsed].tolist(), *(end.converged for end in more)]
             self._tell([trace / unit for trace in traces], settled, perf_counter() - began)
             first = max(range(len(traces)), key=lambda end: traces[end][-1])
@@ -390,10 +415,9 @@ class Mixture(Predictions):
                 return self._end(task, allocation, more[first - len(traces)])
             run = int(np.argmax(runs.end))
             best = pass_(natural(runs.s[run])[0])[1]
-            del hard, s, runs, states, tight  # which are large where there are many features
+            del hard, s, at, runs, states, tight  # which are large where there are many features
         eta, extra = natural(best)
-        as_they_are = compiled.without_noise() if compiled else one_pass(X, weights, family, points)
-        bound = as_they_are(eta)[0] + extra
+        bound = exact(eta)[0] + extra
         del eta
         self._store(self._parameters(family, allocation, best))
         return End(float(bound), trace, converged)
@@ -453,11 +477,16 @@ class Mixture(Predictions):
         if task.last is not None:
             return task.last
         each = candidates(len(task.X) * self.n_components, family)
-        return self._guesses(task, family, self.n_components, each)
+        s = self._guesses(task, family, self.n_components, each)
+        return furthest_apart(s, each, len(family.unit)) if self._alike(task) else s
+
+    def _alike(self, task: Task) -> bool:
+        """Whether the starts are random responsibilities of many rows."""
+        return self.init_params == "random" and task.start is None and len(task.X) >= ALIKE and not self.allow_missing
 
     def _guesses(self, task: Task, family: Family, K: int, each: int = 1) -> np.ndarray:
         """States by ``init``, or by ``init_params``, which looks at distances in the units of X, (R, K, P)."""
-        X, weights, rng, start = task.X, task.weights, task.rng, task.start
+        X, weights, rng, start = task.X, task.weights, task.rng(), task.start
         try:
             unit = np.full_like(family.origin, np.exp(family.log_volume / X.shape[1]))
             even = family_of("spherical", family.origin, unit, None)
@@ -478,7 +507,7 @@ class Mixture(Predictions):
             )
             return self._spread(self._guesses(task, family, error.distinct, each), K)
 
-    def _frame(self, data: Moments) -> tuple[np.ndarray, np.ndarray]:
+    def _frame(self, data: Moments) -> Frame:
         """Origin and unit of the family's coordinates: mean and root of the covariance, that of the noise included."""
         with np.errstate(invalid="ignore"):
             variance = data.squares / data.n + self.reg_covar
@@ -519,12 +548,12 @@ class Mixture(Predictions):
         """Refuse parameters that do not suit the data."""
 
     @abstractmethod
-    def _model(self, data: Moments) -> tuple[Family, Allocation]:
-        """The family and the allocation, with their priors."""
+    def _model(self, frame: Frame) -> tuple[Family, Allocation]:
+        """The family in these coordinates and the allocation, with their priors."""
 
     @abstractmethod
-    def _last(self, data: Moments) -> np.ndarray:
-        """The state (K, P) that the attributes follow from, in the coordinates for these data."""
+    def _last(self, data: Moments, frame: Frame) -> np.ndarray:
+        """The state (K, P) that the attributes follow from, in these coordinates."""
 
     @abstractmethod
     def _parameters(
@@ -545,9 +574,29 @@ class Mixture(Predictions):
         """As many rows of each component as counted, (sum of counts, D)."""
 
 
+def _a_step(
+    natural: Natural, pass_: Pass, exact: Pass, noise: tuple[np.ndarray, np.ndarray] | None, s: np.ndarray, least: float
+) -> tuple[np.ndarray, End]:
+    """The state after s (K, P), and the end there, converged if that raised the bound by surely no more than ``least`` nats.
+
+    The bound at s is known with noise about the rows, and without, where ``noise`` says what it adds, as a lower bound of it.
+    """
+    eta, extra = natural(s)
+    log_z, after = pass_(eta)
+    objective = float(log_z + extra)
+    lowest = objective - (float(gained(noise, eta, after)) if noise else 0.0)
+    eta, extra = natural(after)
+    bound = float(exact(eta)[0] + extra)
+    return after, End(bound, np.array([objective]), (noise is not None or exact is pass_) and bound - lowest <= least)
+
+
 def _kind(X: Any) -> np.dtype:
     """The type of rows after their checks: of numbers that are not float32, float64."""
     return X.dtype if X.dtype == np.float32 else np.dtype(np.float64)
+
+
+def _generator_of(random_state: Any) -> np.random.Generator:
+    return generator(check_random_state(random_state))
 
 
 def generator(random_state: np.random.RandomState) -> np.random.Generator:

@@ -16,7 +16,7 @@ from mixtures.allocations.stick_breaking import StickBreaking, Sticks
 from mixtures.ascent.starts import SOFTENING
 from mixtures.ascent.whole import Described
 from mixtures.engines.responsibilities import fold
-from mixtures.estimators.base import ILL_DEFINED, Mixture, Task, generator
+from mixtures.estimators.base import ILL_DEFINED, Frame, Mixture, Task, generator
 from mixtures.estimators.densities import BLOCK_ELEMENTS, LOWEST, Densities, draw_predictive, predictive, roots_of
 from mixtures.estimators.predictions import Density
 from mixtures.estimators.structures import (
@@ -339,8 +339,8 @@ class BayesianGaussianMixture(Mixture):
             f"{ILL_DEFINED} Here, the covariance of X is singular, so that it cannot be the covariance_prior; give one."
         )
 
-    def _model(self, data: Moments) -> tuple[Family, Allocation]:
-        return self._family(*self._frame(data)), self._allocation()
+    def _model(self, frame: Frame) -> tuple[Family, Allocation]:
+        return self._family(*frame), self._allocation()
 
     def _family(self, origin: np.ndarray, unit: np.ndarray) -> Family:
         """The family under its prior, in these coordinates."""
@@ -434,9 +434,9 @@ class BayesianGaussianMixture(Mixture):
             unit = np.sqrt(self.covariances_.reshape(len(self.covariances_), -1).mean(0)) * np.ones(D)
         return self._family(self.weights_ @ self.means_, unit), self._allocation()
 
-    def _last(self, data: Moments) -> np.ndarray:
+    def _last(self, data: Moments, frame: Frame) -> np.ndarray:
         """The statistics whose posterior the attributes are, under the prior of the last fit."""
-        family: Any = self._family(*self._frame(data))
+        family: Any = self._family(*frame)
         p = family.prior
         _, q = self._posterior(family)
         seen = np.maximum(q.beta - p.beta, 0)

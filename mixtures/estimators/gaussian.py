@@ -13,7 +13,7 @@ from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.ascent import centred
 from mixtures.ascent.whole import Described
 from mixtures.chunks import Chunked
-from mixtures.estimators.base import Mixture, Task
+from mixtures.estimators.base import Frame, Mixture, Task
 from mixtures.estimators.chunked import scaled
 from mixtures.estimators.predictions import Density
 from mixtures.estimators.structures import (
@@ -253,9 +253,9 @@ class GaussianMixture(Mixture):
             given["roots"] = np.linalg.cholesky(precisions) if structure in MATRICES else np.sqrt(precisions)
         return given
 
-    def _model(self, data: Moments) -> tuple[Family, Allocation]:
+    def _model(self, frame: Frame) -> tuple[Family, Allocation]:
         """The family without a prior, which maximum likelihood does not ask for."""
-        family = family_of(self.covariance_type, *self._frame(data), None, self.allow_missing)
+        family = family_of(self.covariance_type, *frame, None, self.allow_missing)
         return family, Dirichlet.symmetric(self.n_components)
 
     def _starts(self, task: Task, family: Family) -> np.ndarray:
@@ -280,8 +280,8 @@ class GaussianMixture(Mixture):
             start = guess | {name: np.repeat(value, len(s), axis=0) for name, value in start.items()}
         return start["weights"], start["means"], start["roots"]
 
-    def _last(self, data: Moments) -> np.ndarray:
-        family, _ = self._model(data)
+    def _last(self, data: Moments, frame: Frame) -> np.ndarray:
+        family, _ = self._model(frame)
         theta = self._theta(family, self.means_, self.precisions_cholesky_)
         return expected_statistics(family, data.n * self.weights_, theta)
 

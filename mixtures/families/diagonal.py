@@ -12,6 +12,7 @@ The Gamma is the Wishart in one dimension, with w_d = 1/W0_d (PRML section 2.3.6
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -156,10 +157,7 @@ class DiagonalGaussian(Separate, Normal):
     @property
     def monomials(self) -> np.ndarray:
         """Rows (p, i, j) with t_p(x) = z_i z_j, where z_0 = 1, shape (P, 3)."""
-        d = np.arange(1, len(self.unit) + 1)
-        first, second = np.concatenate([[0], 0 * d, d]), np.concatenate([[0], d, d])
-        plain = np.column_stack([np.arange(len(first)), first, second])
-        return behind(plain, len(self.unit)) if self.missing else plain
+        return _monomials(len(self.unit), self.missing)
 
     def natural(self, theta: Theta) -> np.ndarray:
         """Natural parameters eta, shape (..., K, P): ``features(x) @ eta.T`` is log N(x_n | mu_k, Sigma_k), in units of x."""
@@ -267,3 +265,12 @@ class DiagonalGaussian(Separate, Normal):
         N, others = self.split(s)
         D = len(self.unit)
         return N, others[..., :D], others[..., D:]
+
+
+@cache
+def _monomials(D: int, missing: bool) -> np.ndarray:
+    """`DiagonalGaussian.monomials` of D features."""
+    d = np.arange(1, D + 1)
+    first, second = np.concatenate([[0], 0 * d, d]), np.concatenate([[0], d, d])
+    plain = np.column_stack([np.arange(len(first)), first, second])
+    return behind(plain, D) if missing else plain

@@ -358,9 +358,13 @@ class Correlated(Normal):
         """Rows (p, i, j) with t_p(x) = z_i z_j, where z_0 = 1, shape (P, 3)."""
         return products(len(self.unit))
 
+    def _precisions(self, Sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The inverses of Sigma (..., K, D, D) and their log determinants (..., K)."""
+        return precision(Sigma)
+
     def natural(self, theta: Theta) -> np.ndarray:
         """Natural parameters eta, shape (..., K, P): ``features(x) @ eta.T`` is log N(x_n | mu_k, Sigma_k), in units of x."""
-        mu, (Lambda, log_det) = theta["means"], precision(theta["covariances"])
+        mu, (Lambda, log_det) = theta["means"], self._precisions(theta["covariances"])
         Lambda_mu = times(Lambda, mu)
         constant = (log_det - (mu * Lambda_mu).sum(-1) - len(self.unit) * LOG_2PI) / 2 - self.log_volume
         return pack(constant, Lambda_mu, Lambda)

@@ -14,6 +14,7 @@ A sphere stays one only if all features are scaled alike, so that z has one unit
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -153,11 +154,7 @@ class SphericalGaussian(Separate, Normal):
     @property
     def monomials(self) -> np.ndarray:
         """Rows (p, i, j), sorted by p: t_p(x) is the sum of z_i z_j over its rows, where z_0 = 1, shape (1 + 2 D, 3)."""
-        D = len(self.unit)
-        d = np.arange(1, D + 1)
-        p = np.concatenate([[0], d, np.full(D, D + 1)])
-        plain = np.column_stack([p, np.concatenate([[0], 0 * d, d]), np.concatenate([[0], d, d])])
-        return behind(plain, D) if self.missing else plain
+        return _monomials(len(self.unit), self.missing)
 
     def natural(self, theta: Theta) -> np.ndarray:
         """Natural parameters eta, shape (..., K, P): ``features(x) @ eta.T`` is log N(x_n | mu_k, Sigma_k), in units of x."""
@@ -270,3 +267,12 @@ class SphericalGaussian(Separate, Normal):
     def _entries(self, N: np.ndarray) -> np.ndarray:
         """How many values were seen in all features together, (...)."""
         return N.sum(-1) if self.missing else N[..., 0] * len(self.unit)
+
+
+@cache
+def _monomials(D: int, missing: bool) -> np.ndarray:
+    """`SphericalGaussian.monomials` of D features."""
+    d = np.arange(1, D + 1)
+    p = np.concatenate([[0], d, np.full(D, D + 1)])
+    plain = np.column_stack([p, np.concatenate([[0], 0 * d, d]), np.concatenate([[0], d, d])])
+    return behind(plain, D) if missing else plain

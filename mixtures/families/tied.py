@@ -18,7 +18,7 @@ from mixtures.families.collapse import least_variance, refuse_collapse, refuse_e
 from mixtures.families.hyperparameters import Stacked, existing
 from mixtures.families.normal import Correlated
 from mixtures.families.scaling import check_prior, standard, white
-from mixtures.families.symmetric import log_det, log_diagonal, outer, pack, times, unpack
+from mixtures.families.symmetric import log_det, log_diagonal, outer, pack, precision, times, unpack
 from mixtures.families.wishart import LOG_2PI, Wishart, log_student_t, wishart_root
 from mixtures.model import Theta
 from mixtures.rows import Rows, moments, seen_moments
@@ -138,6 +138,10 @@ class TiedGaussian(Correlated):
         prior = SharedWishart(np.broadcast_to(p.m, q.m.shape), np.broadcast_to(p.beta, q.beta.shape), p.W_inv, p.nu)
         log_base = -s[..., 0].sum(-1) * (len(self.unit) / 2 * LOG_2PI + self.log_volume)
         return q.log_normaliser() - prior.log_normaliser() + log_base
+
+    def _precisions(self, Sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        Lambda, log_det = precision(Sigma[..., 0, :, :])
+        return _repeat(Lambda, Sigma.shape[-3]), np.repeat(log_det[..., None], Sigma.shape[-3], axis=-1)
 
     def maximum_likelihood(self, s: np.ndarray) -> Theta:
         """Means and the pooled covariance that maximise sum(s * eta).
