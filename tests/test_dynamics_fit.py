@@ -25,6 +25,7 @@ from mixtures.dynamics import (
     stationary,
     structure,
 )
+from mixtures.dynamics.checks import bounded
 from mixtures.dynamics.climbing import ascend
 from mixtures.dynamics.fit import DynamicsFit
 from mixtures.dynamics.joint import Entries, Joint
@@ -88,7 +89,6 @@ COUNTED = {
         0,
     ),
     "latent, known start": (LinearDynamics.latent(2, 3, start="known"), (4 + 6 + 3 + 6) - 1, 0),
-    "latent, diffuse": (LinearDynamics.latent(1, 2, start="diffuse"), (1 + 2 + 1 + 3) - 1, 1),
 }
 
 
@@ -248,11 +248,26 @@ def test_em_of_the_nile_ends_at_a_general_optimisers_maximum(nile):
     assert em.fit(nile, local_level(), rng=0, restarts=1).bound[-1] == pytest.approx(-best.fun, abs=1e-5)
 
 
+def test_starts_that_stop_short_of_one_optimum_have_reached_it(nile):
+    """At a gain of 1e-6 nats a row five starts end within 7e-4 nats of each other, in all."""
+    assert em.fit(nile, local_level(), rng=0, tol=1e-6).info["reached"] == 5
+
+
+@pytest.mark.parametrize("model", [LinearDynamics.latent(2, 2, start="diffuse"), local_level()])
+def test_the_likelihood_of_a_diffuse_start_depends_on_the_unit_of_latent_states(model):
+    """With z / c for z it is higher by log c for each of two states; what is known of a local level does not allow it."""
+    x, theta = a_series(30)[0], TRUTH
+    other = theta | {"emission": theta["emission"] * 7, "state_covariance": theta["state_covariance"] / 49}
+    gain = float(log_likelihood(x, theta, [True] * 2).sum() - log_likelihood(x, other, [True] * 2).sum())
+    assert gain == pytest.approx(2 * np.log(7), abs=1e-8)
+    assert bounded(model) == (model.name == "local-level")
+
+
 MODELS = {
     "latent": LinearDynamics.latent(2, 2),
     "diagonal": LinearDynamics.latent(2, 2, state_covariance="diagonal", observation_covariance="diagonal"),
     "isotropic": LinearDynamics.latent(2, 2, state_covariance="isotropic", observation_covariance="isotropic"),
-    "diffuse": LinearDynamics.latent(2, 2, start="diffuse"),
+    "diffuse": LinearDynamics(np.full((2, 2), NAN), np.eye(2), diffuse=True),
     "single entries": LinearDynamics([[NAN, 1], [0, NAN]], [[1, 0], [NAN, NAN]], "diagonal", "diagonal"),
 }
 
@@ -794,6 +809,7 @@ def prior_of(D, U, dof=5.0, scale=1.0):
         (lambda x: em.fit(x, LinearDynamics.latent(2, 2), rng=0, init={"transition": np.eye(2)}), "theta has no 'emission'"),
         (lambda x: cavi.fit(x, LinearDynamics.latent(1, 2, start="stationary"), rng=0), "fit it by em, map, gibbs"),
         (lambda x: local_level(start="stationary"), "no stationary distribution: its largest eigenvalue is 1 in modulus"),
+        (lambda x: em.fit(x, LinearDynamics.latent(1, 2, start="diffuse"), rng=0), "grows without bound with their unit"),
         (lambda x: LinearDynamics.latent(1, 1, start="stationary", diffuse=True), "both stationary and diffuse"),
         (
             lambda x: LinearDynamics.latent(2, 1, start="stationary", state_covariance=[[1, NAN], [NAN, NAN]]),

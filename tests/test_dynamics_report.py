@@ -216,6 +216,15 @@ def test_a_stationary_start_leaves_out_what_cannot_fit_it():
         advi.fit(target, rng=np.random.default_rng(0))
 
 
+def test_maximum_likelihood_is_left_out_where_it_has_no_bound():
+    model = named("latent=1", 1, start="diffuse")
+    assert default_methods(model, 60) == ("map", "cavi", "gibbs", "advi", "nuts")
+    with pytest.raises(ValueError, match="em cannot fit latent=1: the likelihood of latent states that start diffuse"):
+        check_methods(["em"], 60, model)
+    with pytest.raises(ValueError, match="cavi cannot fit latent=1: a stationary start"):
+        check_methods(["cavi"], 60, named("latent=1", 1, start="stationary"))
+
+
 def test_long_series_are_held_against_gibbs_sampling():
     assert set(left_out(local_level(), LONG + 1)) == {"advi", "nuts"}
     assert left_out(local_level(), LONG) == {}

@@ -106,6 +106,7 @@ def test_a_grid_of_systems_is_checked(block, message):
     [
         ("[[block]]\ntruth='linear'\nn=20", "stationry", "did you mean 'stationary'"),
         ("start='stationary'\n[[block]]\ntruth='linear'\nn=20", None, "cavi fits no stationary start"),
+        ("start='diffuse'\n[[block]]\ntruth='linear'\nn=20", None, "em fits no diffuse start"),
         ("[[block]]\nn=20", "known", "start is of linear dynamical systems alone"),
     ],
 )
@@ -116,13 +117,14 @@ def test_starts_that_a_grid_cannot_have_are_refused(text, start, message):
 
 @pytest.mark.filterwarnings("ignore:no convergence")
 def test_states_start_as_the_grid_says(tmp_path):
-    known, diffuse = (parse(TINY, "tiny", start=start) for start in (None, "diffuse"))
+    tiny = TINY.replace('"em"', '"map"')
+    known, diffuse = (parse(tiny, "tiny", start=start) for start in (None, "diffuse"))
     assert {cell.start for cell in known.cells} == {None}
-    assert {cell.id for cell in parse(TINY, "tiny", start="known").cells} == {cell.id for cell in known.cells}
+    assert {cell.id for cell in parse(tiny, "tiny", start="known").cells} == {cell.id for cell in known.cells}
     of_methods = [cell for cell in diffuse.cells if cell.method != "oracle"]
     assert {cell.start for cell in of_methods} == {"diffuse"}
     assert not {cell.id for cell in of_methods} & {cell.id for cell in known.cells}
-    model = systems.fit("em", 1, 1, replicate(TRUTH, 30, 30, 0, 0).x, np.random.default_rng(0), "diffuse").model
+    model = systems.fit("map", 1, 1, replicate(TRUTH, 30, 30, 0, 0).x, np.random.default_rng(0), "diffuse").model
     assert model.diffuse.all()
     one = replace(diffuse, replicates=2, cells=tuple(cell for cell in diffuse.cells if cell.n == 15))
     html = render(run(one, tmp_path / "own"), "results")

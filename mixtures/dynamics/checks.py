@@ -27,6 +27,22 @@ def check_model(model: LinearDynamics) -> None:
         )
 
 
+UNBOUNDED = (
+    "the likelihood of latent states that start diffuse grows without bound with their unit, for the flat density of the first "
+    "ones is one of their coordinates; choose another start, or a method with priors"
+)
+"""Why maximum likelihood has no estimate; see `bounded`."""
+
+
+def bounded(model: LinearDynamics) -> bool:
+    """Whether the likelihood of states z / c does not grow by log c for each that starts diffuse: something known ties them."""
+    own = model.diffuse
+    free = np.isnan(model.emission).all(axis=tuple(range(model.emission.ndim - 1))) & np.isnan(
+        np.diag(model.state_covariance)
+    )
+    return not (own & free).any()
+
+
 def check_moving(data: Data, model: LinearDynamics) -> None:
     """Refuse features that never change, whose noise maximum likelihood would put at zero.
 

@@ -24,6 +24,10 @@ from mixtures.seeds import Rng, generator
 Step = Callable[[LinearDynamics, State], tuple[At, float]]
 
 
+SHORT = 100
+"""Times the tolerance that a run may stop short of its optimum: so much is left where gains fall by a hundredth a step."""
+
+
 class Eta(np.ndarray):
     """Natural parameters of R runs, (R, 1, P), and what the smoother takes of each."""
 
@@ -41,8 +45,8 @@ class Ascent(NamedTuple):
         The bound after each pass that was kept, in nats.
     converged : bool
     info : dict
-        ``passes`` of the best run, ``restarts``, how many ``reached`` a bound within 1e-6 nats a row of the best, and how many
-        ``collapsed``.
+        ``passes`` of the best run, ``restarts``, how many ``reached`` a bound within 1e-6 nats a row of the best, or `SHORT`
+        times the tolerance where that is more, and how many ``collapsed``.
     seconds : float
     data : Data
     """
@@ -150,7 +154,7 @@ def ascend(
         lambda eta, s, n: n * rounding * np.ones(len(s)),
         improved if move else None,
     )
-    return _best(runs, model, n, max_iter, time.perf_counter() - began, data)
+    return _best(runs, model, n, tol, max_iter, time.perf_counter() - began, data)
 
 
 def unflat(model: LinearDynamics, flat: np.ndarray) -> State:
@@ -201,7 +205,7 @@ def _rounding(model: LinearDynamics, data: Data) -> float:
     return 64 * eps + 4 * eps * size + about_zero * (64 * eps * size**2) ** 2
 
 
-def _best(runs: Runs, model: LinearDynamics, n: float, max_iter: int, seconds: float, data: Data) -> Ascent:
+def _best(runs: Runs, model: LinearDynamics, n: float, tol: float, max_iter: int, seconds: float, data: Data) -> Ascent:
     if runs.collapsed.all():
         raise CollapseError(
             f"all {len(runs.s)} starts ended in a collapse, the last: {runs.errors[-1]}"
@@ -212,7 +216,7 @@ def _best(runs: Runs, model: LinearDynamics, n: float, max_iter: int, seconds: f
     info = {
         "passes": int(runs.passes[run]),
         "restarts": len(runs.s),
-        "reached": int((runs.end >= runs.end[run] - 1e-6 * n).sum()),
+        "reached": int((runs.end >= runs.end[run] - max(1e-6, SHORT * tol) * n).sum()),
         "collapsed": int(runs.collapsed.sum()),
     }
     return Ascent(unflat(model, runs.s[run, 0]), runs.bounds(run), bool(runs.converged[run]), info, seconds, data)

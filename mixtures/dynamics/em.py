@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mixtures.dynamics import stationary
-from mixtures.dynamics.checks import check_model, check_moving, checked
+from mixtures.dynamics.checks import UNBOUNDED, bounded, check_model, check_moving, checked
 from mixtures.dynamics.climbing import ascend
 from mixtures.dynamics.fit import DynamicsFit, point
 from mixtures.dynamics.model import LinearDynamics
@@ -77,6 +77,12 @@ def fit(x: Rows, model: LinearDynamics, *, rng: Rng, prior: bool = False, **clim
     -------
     DynamicsFit
         Of kind "point".
+
+    Raises
+    ------
+    ValueError
+        Of maximum likelihood, if a feature never changes, or latent states start diffuse: it has then no bound. For others see
+        `mixtures.dynamics.climbing.ascend`.
     """
     check_model(model)
     if prior:
@@ -84,6 +90,8 @@ def fit(x: Rows, model: LinearDynamics, *, rng: Rng, prior: bool = False, **clim
     else:
         data = checked(x, model)
         check_moving(data, model)
+        if not bounded(model):
+            raise ValueError(UNBOUNDED)
         latent = np.isnan(model.emission).any()
         move = partial(step, least=LEAST_START * (1.0 if latent else float(np.nanvar(data.x.x))))
     ascent = ascend(move, x, model, rng=rng, move=prior, **climb)

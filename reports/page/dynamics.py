@@ -15,7 +15,8 @@ from reports.page.cells import error_cell, name_cell
 from reports.page.numbers import DASH, fixed, number
 from reports.page.scores import leave_future_out
 from reports.page.states import times
-from reports.page.words import listing, literal
+from reports.page.words import listing, literal, symbols
+from reports.validation.identified import DRAWS
 
 if TYPE_CHECKING:
     from reports.page.validation_view import ValidationView
@@ -62,7 +63,7 @@ def model(facts: dict[str, Any]) -> Facts:
             ("Linear dynamical system", literal(facts["name"])),
             ("Equations", literal("; ".join(facts["equations"]))),
             *([("Matrices, ? free", literal("; ".join(facts["matrices"])))] if facts.get("matrices") else []),
-            *([("Prior", literal("; ".join(facts["priors"])))] if facts.get("priors") else []),
+            *(("Prior", literal(symbols(text))) for text in facts.get("priors", ())),
             ("States and features", f"{facts['states']} and {len(facts['features'])}"),
             ("Rows", rows),
             ("Missing values", str(facts["missing"])),
@@ -166,12 +167,21 @@ def signal_table(view: ValidationView, series: dict[str, xr.Dataset], base: str)
         rows.append(cells)
     caption = (
         f"Signal and forecast against {view.label(base)}: the largest difference of the smoothed means in its sds, the range "
-        "of the ratios of their sds, and the largest difference of the forecasts' medians in sds of its forecast. A point "
-        "estimate leaves the uncertainty of the parameters out, so that its sds are too small. Last, the p-value of "
-        "Ljung and Box's test that standardised innovations are uncorrelated, of the worst feature"
+        f"of the ratios of their sds, and the largest difference of the forecasts' medians in sds of its forecast; by {DRAWS} "
+        "draws of a posterior. A point estimate leaves the uncertainty of the parameters out, so that its sds are too small. "
+        f"{_singular(view, series)}Last, the p-value of Ljung and Box's test that standardised innovations are uncorrelated, "
+        "of the worst feature"
     )
     head = ["method", "shift of the signal", "ratio of its sds", "shift of the forecast", "p, innovations uncorrelated"]
     return Table(caption, head, rows, slug="signal")
+
+
+def _singular(view: ValidationView, series: dict[str, xr.Dataset]) -> str:
+    """What EM does to a free start of one sequence."""
+    facts = view.manifest["dynamics"]
+    if "em" not in series or len(facts["lengths"]) > 1 or not facts.get("unknown", {}).get("P0"):
+        return ""
+    return "EM estimates the free variance P0 of a single first state as zero, and with it the sd of the first rows. "
 
 
 def prediction(view: ValidationView) -> list[Table | Notice]:

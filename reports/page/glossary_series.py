@@ -90,7 +90,7 @@ SERIES = (
     Term(
         "autocorrelation",
         "autocorrelation",
-        "Correlation of a series with itself so many steps, the lag, before.",
+        "Correlation of a series with itself some steps earlier; their number is the lag.",
         "",
         f"{ZUCCHINI}, section 1.1",
         ("autocorrelation", "autocorrelations"),

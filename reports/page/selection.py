@@ -507,7 +507,7 @@ def _k(view: View, candidate: Candidate | None) -> Cell:
 def _number(x: Any, se: Any) -> Cell:
     if pd.isna(x):
         return Cell(DASH)
-    return Cell(with_error(x, se) if se > 0.05 else fixed(x, 1), float(x))
+    return Cell(with_error(x, se) if se > 0.05 or (se > 0 and 0 < abs(x) < 0.05) else fixed(x, 1), float(x))
 
 
 def _fact(name: str, x: Any, continued: int) -> Cell:

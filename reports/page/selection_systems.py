@@ -105,6 +105,7 @@ def chosen(view: View) -> Section | None:
     if not drawn:
         return None
     data, stationary = view.manifest["data"], view.manifest.get("start") == "stationary"
+    method = "map" if stationary else "cavi"
     first, features = slice(0, data["lengths"][0]), data["features"][:FEATURES]
     names = data["index"] if len(data["index"]) == data["n"] else [str(i) for i in range(1, data["n"] + 1)]
     time, xlabel = times(np.array(names), len(data["lengths"]))
@@ -132,7 +133,7 @@ def chosen(view: View) -> Section | None:
                 f"its posterior. Right of the upright line, the forecast: median, and where 50% and 95% of the rows to "
                 "come should "
                 f"lie.{f' Of {len(data["lengths"])} sequences the first is drawn.' if len(data['lengths']) > 1 else ''}",
-                [image(plot_signal(x, time[first], {"cavi": own}, "cavi", xlabel), alt)],
+                [image(plot_signal(x, time[first], {method: own}, method, xlabel), alt)],
                 alt=alt,
             )
         )

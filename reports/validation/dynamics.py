@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixtures.dynamics import cavi
+from mixtures.dynamics.checks import UNBOUNDED, bounded
 from mixtures.dynamics.joint import Joint
 from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.engines.kalman import as_data
@@ -173,6 +174,8 @@ def left_out(model: LinearDynamics, rows: int) -> dict[str, str]:
 
 def unfit(model: LinearDynamics) -> dict[str, str]:
     """The methods that cannot fit a model, and why."""
+    if not bounded(model):
+        return {"em": UNBOUNDED}
     return {"cavi": cavi.STATIONARY, "advi": EDGE, "advi-fullrank": EDGE} if model.stationary else {}
 
 

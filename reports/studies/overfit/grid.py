@@ -451,8 +451,11 @@ def _check_start(start: str | None, block: Mapping[str, Any], where: str) -> Non
         return
     if block["truth"] != [LINEAR]:
         raise ValueError(f"{where} contradicts itself: start is of linear dynamical systems alone")
-    if start == "stationary" and "cavi" in block["methods"]:
-        raise ValueError(f"{where}: cavi fits no stationary start; leave it out of methods, or choose another start")
+    for method, cannot in (("cavi", "stationary"), ("em", "diffuse")):
+        if start == cannot and method in block["methods"]:
+            raise ValueError(
+                f"{where}: {method} fits no {cannot} start; leave it out of methods, or choose another start"
+            )
 
 
 @cache
