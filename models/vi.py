@@ -62,14 +62,20 @@ def ends(
     rank: str,
     draws: int,
     rng: np.random.Generator,
+    *,
+    advice: str = "lower learning_rate, or start elsewhere",
 ) -> Ends:
-    """Every q that is one, by its parameters (restarts, ...), their averages (restarts, ...) and the losses."""
+    """Every q that is one, by its parameters (restarts, ...), their averages (restarts, ...) and the losses.
+
+    Raises
+    ------
+    FloatingPointError
+        If there is none, with the ``advice``.
+    """
     loss = np.asarray(loss)
     alive = np.flatnonzero(np.isfinite(loss).all(axis=1))
     if alive.size == 0:
-        raise FloatingPointError(
-            f"the loss of all {len(loss)} runs became NaN; lower learning_rate, or start elsewhere"
-        )
+        raise FloatingPointError(f"the loss of all {len(loss)} runs became NaN; {advice}")
     stages = {name: np.stack([v, averages[name]], axis=1) for name, v in params.items()}
     mean, scale = (a[alive] for a in gaussian(stages, rank))
     return Ends(loss[alive], mean, scale, rng.standard_normal((draws, mean.shape[-1])))

@@ -669,7 +669,23 @@ def test_draws_that_do_not_vary_are_told(reference):
     ):
         found = likeliest(draws, right, names)
         assert found.sentence.startswith(words)
-        assert found.facts["divergence"] is None
+        assert (found.kind, found.facts["divergence"]) == ("fixed", None)
+
+
+def test_a_number_in_the_place_of_another_is_told(reference):
+    """A column copied, and one that is three times another and 1; rounding lets their covariance have an inverse at times."""
+    _, right, _ = reference
+    names = ["tau", "a", "b", "c"]
+    copied, tied = right.copy(), right.copy()
+    copied[..., 2] = right[..., 1]
+    tied[..., 3] = 3 * right[..., 1] + 1
+    found = likeliest(copied, right, names)
+    assert (found.kind, found.facts["divergence"]) == ("tied", None)
+    assert found.sentence == "b has the same draws as a, one by one: was one copied into the place of the other?"
+    assert likeliest(tied, right, names).sentence == "a and c are perfectly correlated: each follows from the other."
+    tied[..., 2] = right[..., 1]
+    assert "as a, one by one, and so it is of 2 more pairs" in likeliest(tied, right, names).sentence
+    assert likeliest(tied, tied, names) is None  # as where the model itself has one follow from the other
 
 
 def test_several_faults_are_not_called_one(reference, rng):

@@ -25,9 +25,10 @@ from reports.comparison.results import Results
 from reports.comparison.verdict import CORRELATIONS
 from reports.page import glance, opening, render, right
 from reports.page.validation_view import ValidationView
+from reports.plots import style
 from reports.validation import predictive
 from reports.validation.evidence import evidence
-from reports.validation.methods import laplace
+from reports.validation.methods import advi, laplace
 from reports.validation.results import as_result, check_form
 from reports.validation.target import Target, _marginalised
 
@@ -289,6 +290,7 @@ def test_chains_with_their_statistics_are_a_markov_chain(form, target, tmp_path,
         ),
         ({"tau": np.full(200, np.nan)}, "'tau' has 200 values that are NaN"),
         ({"tau": np.ones(100)}, "different numbers of chains and draws"),
+        ({"tau": np.ones((400, 2))}, r"different .*: is 'tau', read as 400 chains of 2 draws, of the model's shape\?"),
         ({"tau": ["a"] * 200}, "'tau' holds no numbers"),
         ({"tau": np.full(200, 1j)}, "'tau' holds complex numbers"),
         ({"log_q": np.zeros(199)}, r"log_q has shape \(199,\); expected one number for each of 1 x 200 draws"),
@@ -459,7 +461,7 @@ def test_a_departure_that_the_limits_allow_is_not_said_to_agree(validation):
     table = table.query("method == 'exact'")
     assert set(table["state"]) == {"within limits"}
     (also,) = right.allowed_departures(view, ["laplace", "exact"])
-    assert also == f"A departure of Exact is certain, though within the limits. {sentence}"
+    assert also == f"A departure of exact is certain, though within the limits. {sentence}"
     assert view.word("nuts", "reference") == "reference"
     manifest["verdict"]["exact"]["tau"]["state"] = "cannot tell"
     assert view.word("exact", "agrees") == "agrees"
@@ -684,6 +686,31 @@ def test_a_second_process_draws_the_page_from_the_agreement_to_the_prediction(va
     assert '<section id="reference"' in html
     assert '<section id="agreement"' not in html
     assert html.index('<section id="reference"') < html.index('<section id="cost"')
+
+
+def test_a_result_is_called_as_its_maker_named_it(validation):
+    """And not as methods of the comparison of mixtures are, such as "Exact" and "one cluster"."""
+    view = ValidationView(validation.results)
+    assert [view.label(method) for method in ("exact", "nuts")] == ["exact", "NUTS"]
+    assert glance.summary(view).rows[0][0].text == "exact"
+    assert view.colour("exact") != style.look("exact").colour
+    with style.made_elsewhere(["single"]):
+        assert style.look("single").label == "single"
+    assert style.look("single").label == "one cluster"
+
+
+def test_advi_says_what_helps_where_its_loss_is_not_a_number(target):
+    class Broken:
+        def __init__(self, *args):
+            pass
+
+        def __call__(self, init, rng, tell=None):
+            return init, init, np.full((4, 3), np.nan)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("models.vi.Descent", Broken)
+        with pytest.raises(FloatingPointError, match="all 4 runs became NaN; bring data and priors to scales near 1"):
+            advi.fit(target, rng=np.random.default_rng(0))
 
 
 def test_a_watch_hears_the_steps_of_nuts_and_advi(target, monkeypatch):

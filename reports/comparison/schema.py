@@ -241,7 +241,9 @@ class ValidatedMethod(Method):
 class Fault(TypedDict):
     """The likeliest fault of a method; see `reports.validation.faults`."""
 
-    kind: Literal["shift", "width", "correlations", "mean field", "sign", "power", "prior", "jacobian", "several"]
+    kind: Literal[
+        "shift", "width", "correlations", "mean field", "sign", "power", "prior", "jacobian", "fixed", "tied", "several"
+    ]
     where: str
     sentence: str
     size: float | None

@@ -17,6 +17,7 @@ from reports.page.links import Links
 from reports.page.sections import SECTIONS, SHARED
 from reports.page.view import View
 from reports.page.words import moment, spoken
+from reports.plots import style
 
 if TYPE_CHECKING:
     from reports.comparison.results import Results
@@ -69,7 +70,8 @@ def shared(results: Results) -> tuple[Callable[[Any], Section | None], Callable[
 
 def _part(results: Results, which: slice) -> list[Section]:
     view, sections = look(results)
-    return drawn(called([section for make in sections[which] if (section := make(view)) is not None], speech(view)))
+    with style.made_elsewhere(view.added):
+        return drawn(called([section for make in sections[which] if (section := make(view)) is not None], speech(view)))
 
 
 def write(view: Any, sections: Sequence[Section]) -> str:

@@ -10,7 +10,6 @@ from reports.page.cells import error_cell, time_cell
 from reports.page.numbers import DASH, fixed, khat
 from reports.page.view import View
 from reports.page.words import spoken
-from reports.plots import style
 
 TONES = {"agrees": "good", "differs": "bad"}
 
@@ -35,7 +34,7 @@ def summary(view: View) -> Table:
         said = [judged.get(method, {}).get(claim, {}).get("state", DASH) for claim in claims]
         rows.append(
             [
-                Cell(style.METHODS[method].label if method in style.METHODS else method, method=method),
+                Cell(method if method in view.added else view.label(method), method=method),
                 *(Cell(view.word(method, state), tone=TONES.get(state, "")) for state in said),
                 *(QUANTITIES[metric][1](view.value(method, metric), view.se(method, metric)) for metric in metrics),
                 *(time_cell(facts["seconds"].get(part)) for part in parts),

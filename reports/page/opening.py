@@ -162,6 +162,8 @@ FAULTS = {
     "power": "wrong power",
     "prior": "the prior",
     "jacobian": "wrong Jacobian",
+    "fixed": "does not vary",
+    "tied": "one number twice",
     "several": "several",
 }
 

@@ -326,11 +326,13 @@ class View:
 
     def label(self, method: str) -> str:
         """A method's short name, the one on the figures."""
-        return style.look(method).label
+        with style.made_elsewhere(self.added):
+            return style.look(method).label
 
     def colour(self, method: str) -> str:
         """A method's colour, the one on the figures."""
-        return style.look(method).colour
+        with style.made_elsewhere(self.added):
+            return style.look(method).colour
 
     @property
     def n_fitted(self) -> int:

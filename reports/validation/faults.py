@@ -55,6 +55,9 @@ PRIOR_DRAWS = 1000
 ROUNDING = 1e-12
 """Relative spread of draws up to which they do not vary."""
 
+TIED = 1e-10
+"""Distance from 1 up to which a correlation is perfect."""
+
 
 class Fault(NamedTuple):
     """A fault and the numbers that speak for it.
@@ -62,7 +65,8 @@ class Fault(NamedTuple):
     Attributes
     ----------
     kind : str
-        "shift", "width", "correlations", "mean field", "sign", "power", "prior", "jacobian" or "several".
+        "shift", "width", "correlations", "mean field", "sign", "power", "prior", "jacobian", "fixed" where a parameter does not
+        vary, "tied" where one follows from another, or "several".
     where : str
         The parameter, or the variable with all of its parameters, or "" for all.
     sentence : str
@@ -197,12 +201,17 @@ def likeliest(
     if not departing.any():
         return None
     method, right, scales = Moments.of(flat), Moments.of(other), scales or ["as it is"] * P
+    tied = np.argwhere(np.triu(as_one(flat) & ~as_one(other), 1))
     n = 1 / (1 / sizes[0].min() + 1 / sizes[1].min())
     divergence = method.divergence(right)
+    if len(tied):
+        i, j = tied[0]
+        words = _tied(names[i], names[j], len(tied), np.array_equal(flat[:, i], flat[:, j]))
+        return Fault("tied", "", words, np.nan, np.inf, np.inf)
     if not np.isfinite(divergence):
         fixed = [name for name, own in zip(names, unvarying(flat), strict=True) if own]
         words = _unvarying(fixed, P) if fixed else _several(method, right, names, departing)
-        return Fault("several", "", words, np.nan, divergence, divergence)
+        return Fault("fixed" if fixed else "several", "", words, np.nan, divergence, divergence)
     candidates = [
         *shifts(method, right, names, scales),
         *widths(method, right, names, variables or names),
@@ -257,6 +266,13 @@ def unvarying(u: np.ndarray) -> np.ndarray:
     return np.ptp(u, axis=0) <= ROUNDING * np.abs(u).max(0)
 
 
+def as_one(u: np.ndarray) -> np.ndarray:
+    """Which pairs (P, P) of columns of draws (n, P) vary and are perfectly correlated, but for rounding."""
+    varies = ~unvarying(u)
+    with np.errstate(all="ignore"):  # of values that do not vary
+        return (np.abs(Moments.of(u).correlations) > 1 - TIED) & np.outer(varies, varies)
+
+
 def _standardised(u: np.ndarray, reference: np.ndarray, n: np.ndarray, m: np.ndarray) -> np.ndarray:
     """Differences of means (P), of log sds (P) and of correlations, in their standard errors."""
     P = u.shape[1]
@@ -284,6 +300,16 @@ def _unvarying(fixed: Sequence[str], P: int) -> str:
         return "All draws are one point: nothing varies."
     others = f" and {len(fixed) - 1} more" if len(fixed) > 1 else ""
     return f"{fixed[0]}{others} {'do' if others else 'does'} not vary: all draws have one value."
+
+
+def _tied(first: str, second: str, pairs: int, copied: bool) -> str:
+    """That a number follows from another; so it is of so many pairs."""
+    others = f", and so it is of {pairs - 1} more {'pair' if pairs == 2 else 'pairs'}" if pairs > 1 else ""
+    if copied:
+        return (
+            f"{second} has the same draws as {first}, one by one{others}: was one copied into the place of the other?"
+        )
+    return f"{first} and {second} are perfectly correlated: each follows from the other{others}."
 
 
 def _several(method: Moments, right: Moments, names: Sequence[str], departing: np.ndarray) -> str:

@@ -339,7 +339,13 @@ def _check_sizes(values: Mapping[str, np.ndarray]) -> None:
     sizes = {name: a.shape[:2] for name, a in values.items()}
     if len(set(sizes.values())) > 1:
         said = ", ".join(f"{name} {chains} x {draws}" for name, (chains, draws) in sizes.items())
-        raise ValueError(f"its variables have different numbers of chains and draws ({said})")
+        odd = [name for name, (chains, draws) in sizes.items() if chains > draws]
+        read = (
+            f": is {odd[0]!r}, read as {' chains of '.join(map(str, sizes[odd[0]]))} draws, of the model's shape?"
+            if odd
+            else ""
+        )
+        raise ValueError(f"its variables have different numbers of chains and draws ({said}){read}")
 
 
 def _unconstrained(

@@ -15,6 +15,8 @@ from reports.validation.methods.starts import jittered
 from reports.validation.results import Joined, from_unconstrained
 from reports.validation.target import Target
 
+WHERE_NAN = "bring data and priors to scales near 1, or give initval= to the free variables"
+
 # Standard deviation of every unconstrained value where the runs start.
 FIRST_SD = 0.1
 
@@ -52,6 +54,8 @@ def fit(
     ------
     ValueError
         If no normal q has an ELBO.
+    FloatingPointError
+        If the loss of every run became NaN.
 
     Warns
     -----
@@ -72,7 +76,7 @@ def fit(
         init["L_tril"] = np.tile(L[np.tril_indices(P)], (restarts, 1))
     descend = vi.Descent(target.flat, rank, steps, vi.RATES[rank], restarts)
     clock.append(time.perf_counter())
-    ends = vi.ends(*descend(init, rng, tell=tell), rank, chains * draws, rng)
+    ends = vi.ends(*descend(init, rng, tell=tell), rank, chains * draws, rng, advice=WHERE_NAN)
     found = vi.best(ends, target.log_density, restarts)
     u = ends.draws(found.run)
     log_q = target.log_density(u) - found.log_ratio
