@@ -18,6 +18,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.estimator_checks import check_estimator
 
 import mixtures
@@ -299,3 +300,25 @@ def test_verbose_output_is_scikit_learns(rng, capsys):
     assert printed[1][-1].split("\t")[1] == printed[3][-1].split("\t")[1]
     GaussianMixture(3).fit(x)
     assert capsys.readouterr().out == ""
+
+
+@both
+def test_parameters_that_were_accepted_are_known_by_type_and_value(estimator, rng):
+    x = rng.standard_normal((30, 2))
+    estimator(n_components=1, tol=1.0, warm_start=True).fit(x)
+    for wrong in ({"n_components": 1.0}, {"warm_start": 1}):
+        options = {"n_components": 1, "tol": 1.0, "warm_start": True} | wrong
+        with pytest.raises(InvalidParameterError, match=f"'{next(iter(wrong))}' parameter"):
+            estimator(**options).fit(x)
+
+
+@both
+def test_rows_without_names_after_rows_with_names(estimator, rng):
+    x = rng.standard_normal((30, 2))
+    mixture = (
+        estimator(2, random_state=0) if estimator is GaussianMixture else estimator(n_components=2, random_state=0)
+    )
+    mixture.fit(pd.DataFrame(x, columns=["a", "b"])).fit(x[:, :1])
+    assert not hasattr(mixture, "feature_names_in_")
+    assert mixture.n_features_in_ == 1
+    assert mixture.predict(x[:, :1]).shape == (len(x),)

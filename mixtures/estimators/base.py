@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import takewhile
 from numbers import Integral, Real
 from time import perf_counter
@@ -312,11 +312,12 @@ class Mixture(Predictions):
 
     def _rows(self, X: Any, sample_weight: Any, **checks: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """The rows, and their weights as the method takes them."""
+        least = checks.get("ensure_min_samples", 1)
         if held(X):
-            least = checks.get("ensure_min_samples", 1)
             X, weights = rows_of(self, X, sample_weight, self._finite, checks["reset"], least)
             return X, None if weights is None else self._observations(weights)
-        if not checks["reset"] and (rows := self._passing(X)) is not None:
+        rows = self._passing_anew(X, least) if checks["reset"] else self._passing(X)
+        if rows is not None:
             X = rows
         else:
             kinds = [np.float64, np.float32]
@@ -596,9 +597,21 @@ def _kind(X: Any) -> np.dtype:
 
 
 def _generator_of(random_state: Any) -> np.random.Generator:
+    """`generator`, whose seed is kept for whole numbers, as a RandomState takes long to begin."""
+    if type(random_state) is int:
+        return np.random.default_rng(_entropy(random_state))
     return generator(check_random_state(random_state))
+
+
+@lru_cache(1000)
+def _entropy(seed: int) -> np.ndarray:
+    return _numbers(check_random_state(seed))
 
 
 def generator(random_state: np.random.RandomState) -> np.random.Generator:
     """A generator that the state of the other determines."""
-    return np.random.default_rng(random_state.randint(2**32, size=4, dtype=np.uint32))
+    return np.random.default_rng(_numbers(random_state))
+
+
+def _numbers(random_state: np.random.RandomState) -> np.ndarray:
+    return random_state.randint(2**32, size=4, dtype=np.uint32)

@@ -1,7 +1,8 @@
 """What a fitted mixture says of rows: labels, probabilities, densities and criteria, in blocks of rows.
 
-scikit-learn's checks of the rows take longer than the answer where these are few. An array that all of them would let pass as
-it is is known at a glance; whatever else comes is given to them, so that they refuse, warn and convert as ever.
+scikit-learn's checks of rows and parameters take longer than the answer where the rows are few. An array that all of them would
+let pass as it is is known at a glance, and parameters that they let pass once are known again; whatever else comes is given to
+them, so that they refuse, warn and convert as ever.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import sys
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
 from copy import copy
+from functools import cache
 from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
 
@@ -41,6 +43,11 @@ Answer = Callable[[np.ndarray], np.ndarray]
 
 # The log densities of estimators by the name of their kind, and what they were made from; no part of an estimator.
 PREPARED: WeakKeyDictionary[Any, dict[str, tuple[Any, Density]]] = WeakKeyDictionary()
+
+# Parameters that were accepted, as many of them at most, and the types of values of which equal ones are alike.
+ACCEPTED: set[tuple[Any, ...]] = set()
+MOST = 1000
+PLAIN = {bool, float, int, str, type(None)}
 
 
 class Predictions(DensityMixin, BaseEstimator, metaclass=ABCMeta):
@@ -183,17 +190,34 @@ class Predictions(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         own = vars(self)
         if "feature_names_in_" in own:
             X = _values(X, own["feature_names_in_"])
-        passes = (
-            type(X) is np.ndarray
-            and X.ndim == 2
-            and X.dtype.char in "df"
-            and X.dtype.isnative
-            and len(X) > 0
-            and "means_" in own
-            and X.shape[1] == own.get("n_features_in_")
-            and bool(np.isfinite(X).all())
-        )
-        return X if passes else None
+        return X if "means_" in own and _plain(X, 1) and X.shape[1] == own.get("n_features_in_") else None
+
+    def _passing_anew(self, X: Any, least: int) -> np.ndarray | None:
+        """The same of at least so many rows that are to be fitted, whose features have no names; their number is noted."""
+        if not (_plain(X, least) and X.shape[1]):
+            return None
+        self.__dict__.pop("feature_names_in_", None)
+        self.n_features_in_ = X.shape[1]
+        return X
+
+    @classmethod
+    @cache
+    def _get_param_names(cls) -> list[str]:
+        return super()._get_param_names()
+
+    def _validate_params(self) -> None:
+        """scikit-learn's checks of the parameters, once for the same ones."""
+        values = [getattr(self, name) for name in self._get_param_names()]
+        kinds = [type(value) for value in values]
+        if not PLAIN.issuperset(kinds):
+            super()._validate_params()
+            return
+        key = type(self), *kinds, *values
+        if key not in ACCEPTED:
+            super()._validate_params()
+            if len(ACCEPTED) == MOST:
+                ACCEPTED.clear()
+            ACCEPTED.add(key)
 
     def _prepared(self, density: Callable[[], Density]) -> Density:
         """The log densities that ``density`` makes, as they were made last while the parameters are what they were then."""
@@ -214,6 +238,18 @@ class Predictions(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     @abstractmethod
     def _log_joint(self) -> Density:
         """From rows (B, D) to the log weight and density of each component, (B, K)."""
+
+
+def _plain(X: Any, least: int) -> bool:
+    """Whether X is a matrix of finite floats with so many rows."""
+    return (
+        type(X) is np.ndarray
+        and X.ndim == 2
+        and X.dtype.char in "df"
+        and X.dtype.isnative
+        and len(X) >= least
+        and bool(np.isfinite(X).all())
+    )
 
 
 def _contents(value: Any) -> Any:
