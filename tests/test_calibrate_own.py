@@ -666,6 +666,7 @@ def test_draws_that_do_not_vary_are_told(reference):
         (np.repeat(right[:, :1], 4000, axis=1), "All draws are one point: nothing varies."),
         (right * [1, 0, 1, 1], "a does not vary: all draws have one value."),
         (right * [1, 0, 1, 0], "a and 1 more do not vary: all draws have one value."),
+        (np.where([0, 1, 0, 0], 0.1, right), "a does not vary"),  # of which rounding leaves a variance
     ):
         found = likeliest(draws, right, names)
         assert found.sentence.startswith(words)

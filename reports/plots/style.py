@@ -51,7 +51,7 @@ METHODS = {
     "single": Look("one cluster", "#8a8f98", "_", (0, (1, 2))),
     "oracle": Look("oracle", "#a3abb5", "*", "-"),
 }
-SPARE = ("#9e6fc9", "#a65628", "#6a9f00", "#e377c2")
+SPARE = ("#6a9f00", "#9e6fc9", "#a65628", "#e377c2")
 SPARE_MARKERS = ("h", "p", "<", ">", "H", "8")
 
 CLUSTERS = ("#44aa99", "#cc6677", "#332288", "#ccb04a", "#88ccee", "#882255", "#999933", "#117733")
@@ -95,21 +95,22 @@ RC: dict[Any, Any] = {
 
 
 def look(method: str) -> Look:
-    """Return a method's label, colour, marker and line; a name not known here gets spare ones, always the same."""
-    if method in METHODS and method not in _made_elsewhere.get():
+    """Return a method's label, colour, marker and line; those of `made_elsewhere` get spare ones in their order."""
+    others = _made_elsewhere.get()
+    if method in METHODS and method not in others:
         return METHODS[method]
-    code = zlib.crc32(method.encode())
-    spare = SPARE[code % len(SPARE)], SPARE_MARKERS[code // 8 % len(SPARE_MARKERS)], (0, (3, 1 + code // 64 % 4))
+    place = others.index(method) if method in others else zlib.crc32(method.encode())
+    spare = SPARE[place % len(SPARE)], SPARE_MARKERS[place % len(SPARE_MARKERS)], (0, (3, 1 + place % 4))
     return Look(shortened(method, 16), *spare)
 
 
-_made_elsewhere: ContextVar[frozenset[str]] = ContextVar("made elsewhere", default=frozenset())
+_made_elsewhere: ContextVar[tuple[str, ...]] = ContextVar("made elsewhere", default=())
 
 
 @contextmanager
 def made_elsewhere(names: Iterable[str]) -> Iterator[None]:
-    """Call these methods by the names they were given: in a validation one may be called as a method that is not in it."""
-    before = _made_elsewhere.set(frozenset(names))
+    """Call these methods by the names they were given, of which one may be that of a method of ours, and tell them apart."""
+    before = _made_elsewhere.set(tuple(names))
     try:
         yield
     finally:

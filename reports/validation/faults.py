@@ -201,17 +201,12 @@ def likeliest(
     if not departing.any():
         return None
     method, right, scales = Moments.of(flat), Moments.of(other), scales or ["as it is"] * P
-    tied = np.argwhere(np.triu(as_one(flat) & ~as_one(other), 1))
     n = 1 / (1 / sizes[0].min() + 1 / sizes[1].min())
     divergence = method.divergence(right)
-    if len(tied):
-        i, j = tied[0]
-        words = _tied(names[i], names[j], len(tied), np.array_equal(flat[:, i], flat[:, j]))
-        return Fault("tied", "", words, np.nan, np.inf, np.inf)
+    if (known := unvaried(flat, other, names)) is not None:
+        return known
     if not np.isfinite(divergence):
-        fixed = [name for name, own in zip(names, unvarying(flat), strict=True) if own]
-        words = _unvarying(fixed, P) if fixed else _several(method, right, names, departing)
-        return Fault("fixed" if fixed else "several", "", words, np.nan, divergence, divergence)
+        return Fault("several", "", _several(method, right, names, departing), np.nan, divergence, divergence)
     candidates = [
         *shifts(method, right, names, scales),
         *widths(method, right, names, variables or names),
@@ -233,6 +228,18 @@ def likeliest(
     if not found.explained >= EXPLAINED:
         return found._replace(kind="several", where="", size=np.nan, sentence=_several(method, right, names, departing))
     return found._replace(sentence=f"{chosen.sentence} This explains {100 * found.explained:.0f}% of the difference.")
+
+
+def unvaried(u: np.ndarray, reference: np.ndarray, names: Sequence[str]) -> Fault | None:
+    """That draws (n, P) do not vary in some direction in which those of the reference do; None where they vary."""
+    if fixed := [name for name, own in zip(names, unvarying(u) & ~unvarying(reference), strict=True) if own]:
+        return Fault("fixed", "", _unvarying(fixed, len(names)), np.nan, np.inf, np.inf)
+    tied = np.argwhere(np.triu(as_one(u) & ~as_one(reference), 1))
+    if not len(tied):
+        return None
+    i, j = tied[0]
+    words = _tied(names[i], names[j], len(tied), np.array_equal(u[:, i], u[:, j]))
+    return Fault("tied", "", words, np.nan, np.inf, np.inf)
 
 
 def effective(draws: np.ndarray, independent: bool) -> np.ndarray:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 FEWEST_DRAWS = 100
 
+# Draws of a chain up to which more chains than draws are taken for axes that were exchanged.
+TRANSPOSED = 10
+
 # Share of a variable's largest value by which draws may be rounded.
 ROUNDED = 0.01
 LOG_Q, SCALE = "log_q", "scale"
@@ -273,6 +276,10 @@ def _joined(raw: Raw, target: Target) -> Joined:
         free |= {name: a for name, a in constrained.items() if values_by_u.get(name, ("",))[0] == name}
     _check_sizes(constrained | free)
     chains, draws = next(iter((constrained | free).values())).shape[:2]
+    if chains > draws and draws <= TRANSPOSED:
+        raise ValueError(
+            f"it has {chains} chains of {draws} draws; are its axes (draw, chain) where (chain, draw) is expected?"
+        )
     if chains * draws < FEWEST_DRAWS:
         raise ValueError(f"it has {chains * draws} draws; posterior summaries need at least {FEWEST_DRAWS}")
     u, jacobian = _unconstrained(constrained, free, target, (chains, draws))
