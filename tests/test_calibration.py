@@ -25,7 +25,8 @@ from mixtures import COVARIANCES, Fit, Markov
 from mixtures.methods import em, gibbs
 from reports.commands.app import app
 from reports.comparison.results import ResultsError
-from reports.page.calibration import answer, detectable, render, verdict_lines
+from reports.page.blocks import Cards
+from reports.page.calibration import answer, detectable, render, verdict, verdict_line, verdict_lines
 from reports.page.calibration_view import NOTHING, CalibrationView
 from reports.page.numbers import number, percent
 from reports.page.opening import source_of
@@ -766,6 +767,21 @@ def test_the_verdict_is_taken_from_the_numbers(shown):
     assert f"{percent(inside)} by CAVI" in answer(view)
     assert "failed in 10 of 300 simulations" in verdict_lines(shown)[0]
     assert verdict_lines(shown)[2].startswith("ADVI: failed in every simulation: ")
+
+
+def test_chains_that_did_not_converge_are_told_beside_no_departure(shown):
+    table = shown.table.copy()
+    table.loc[(table["method"] == "gibbs") & (table["simulation"] < 150), "converged"] = 0.0
+    found = Calibration(shown.settings, table, shown.manifest)
+    view = CalibrationView(found)
+    assert "not converged" not in "".join(verdict_lines(shown))
+    line = verdict_line(view, "gibbs")
+    assert NOTHING in line
+    assert line.endswith("; not converged in 150 of 300 simulations")
+    cards = next(block for block in verdict(view).blocks if isinstance(block, Cards))
+    assert [card.kind_words.endswith("; not converged in 150 of 300 simulations") for card in cards.cards].count(
+        True
+    ) == 1
 
 
 def test_what_is_not_detected_is_said_with_what_would_have_been(shown):

@@ -49,12 +49,11 @@ def verdict_lines(calibration: Calibration) -> list[str]:
 
 
 def verdict_line(view: CalibrationView, method: str) -> str:
-    """The coverage of a method's 95% intervals, and in how many simulations it failed."""
+    """The coverage of a method's 95% intervals, and in how many simulations it failed or did not converge."""
     if method not in view.ranks:
         return f"{view.label(method)}: failed in every simulation: {_error(view, method)}"
-    judged, failed = view.intervals(method), view.failed(method)
-    left_out = f"; failed in {failed} of {view.simulations} simulations" if failed else ""
-    return f"{view.label(method)}: {judged.said}, {judged.because}{left_out}"
+    judged = view.intervals(method)
+    return f"{view.label(method)}: {judged.said}, {judged.because}{view.troubled(method)}"
 
 
 def verdict(view: CalibrationView) -> Section:
@@ -68,14 +67,13 @@ def verdict(view: CalibrationView) -> Section:
     section.blocks.append(Notice(answer(view)))
     cards = []
     for method in view.methods:
-        failed, words = view.failed(method), view.kind(method)
+        words = view.kind(method)
         if method not in view.ranks:
             cards.append(
                 Card(method, view.label(method), words, f"failed in every simulation: {_error(view, method)}", [])
             )
             continue
-        if failed:
-            words += f"; failed in {failed} of {view.simulations} simulations"
+        words += view.troubled(method)
         uses = [_use("intervals", view.intervals(method))]
         if method not in view.point:
             uses.append(_use("posterior", view.posterior(method)))

@@ -317,6 +317,13 @@ class CalibrationView:
         """In how many simulations the method failed."""
         return self.simulations - len(self.ranks.get(method, ()))
 
+    def troubled(self, method: str) -> str:
+        """In how many simulations the method failed, and in how many of the others it did not converge; "" if in none."""
+        one = self.table[(self.table["quantity"] == self.quantities[0]) & (self.table["method"] == method)]
+        unconverged = int((one["converged"][one["rank"].notna()] == 0).sum())
+        counts = (("failed", self.failed(method)), ("not converged", unconverged))
+        return "".join(f"; {words} in {n} of {self.simulations} simulations" for words, n in counts if n)
+
     def intervals(self, method: str) -> Judged:
         """Whether 95% intervals cover 95% of the truths."""
         level = LEVELS[-1]
