@@ -253,14 +253,15 @@ def compare(
         return
     import numpy as np
 
-    from reports.comparison.beside import second_process
+    from reports.comparison.beside import DRAWING, MEASURING, PASSES, second_process
     from reports.comparison.loading import loading
     from reports.comparison.results import ResultsError, check_free
 
     start = start or STARTS[0]
     stages, opened = Stages(after=["save"]), ExitStack()
     asked = DEFAULT if methods is None else names_of(methods) or ()
-    helper, executor = partial(second_process, len(asked) + len(add or [])), None
+    modules = (*MEASURING, *DRAWING, *(PASSES if sequence is None else ()))
+    helper, executor = partial(second_process, len(asked) + len(add or []), modules), None
     try:
         if HEAVY not in sys.modules:  # it loads what it needs while this process does, before anything is checked
             executor = opened.enter_context(helper())

@@ -25,6 +25,9 @@ DRAWING_ANY_MODEL = (*DRAWING, "reports.page.validation")
 MEASURING = ("sklearn.metrics", "mixtures.engines.softmax", "reports.comparison.measure")
 """What leave-one-out needs."""
 
+PASSES = ("mixtures.engines.fused",)
+"""What Gibbs sampling and the evidence need, which takes seconds to compile where numba's cache is empty."""
+
 UNUSED = ("jax", "numpyro")
 """What that process has no use for."""
 
