@@ -17,10 +17,11 @@ from scipy.special import ndtri
 from mixtures.dynamics import states
 from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.rows import Sequences
-from reports.validation.target import Variable
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from reports.validation.target import Variable
 
 LIKELIHOOD = "log likelihood"
 
@@ -44,6 +45,8 @@ QUANTILES = (0.025, 0.25, 0.5, 0.75, 0.975)
 
 def variables(model: LinearDynamics, features: tuple[str, ...]) -> dict[str, Variable]:
     """What is compared, by name: shapes, labels and scales."""
+    from reports.validation.target import Variable  # which loads PyMC, and pages take this file's constants
+
     every = {own.name: own for own in _every(model, features)}
     return every | {LIKELIHOOD: Variable(LIKELIHOOD, (), (), (), False)}
 
@@ -74,6 +77,8 @@ def values(model: LinearDynamics, theta: Theta) -> dict[str, np.ndarray]:
 
 
 def _every(model: LinearDynamics, features: tuple[str, ...]) -> Iterator[Variable]:
+    from reports.validation.target import Variable
+
     D, H = model.D, model.H
     numbers = tuple(map(str, range(H)))
     if np.isnan(model.observation_covariance).any():
