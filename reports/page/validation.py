@@ -317,5 +317,5 @@ SECTIONS: tuple[Any, ...] = (
 )
 """The sections of the page, in their order."""
 
-SHARED = agreement, prediction
+SHARED = agreement, checks
 """From the one of these to the other, sections take about as long to draw as the others and to write the folder."""
