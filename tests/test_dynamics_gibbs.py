@@ -240,3 +240,12 @@ def test_what_cannot_be_sampled_is_refused():
         gibbs.fit(
             np.column_stack([x, x**2]), LinearDynamics.latent(1, 2, observation_covariance=R), rng=0, draws=1, tune=1
         )
+
+
+@pytest.mark.filterwarnings("ignore:the chains have not converged")  # they are short
+def test_signs_of_latent_states_are_drawn_too():
+    """The likelihood and a prior about zero do not know them: either is as likely, in every chain."""
+    x = np.random.default_rng(0).standard_normal((30, 1)).cumsum(0)
+    fit = gibbs.fit(x, LinearDynamics.latent(1, 1), rng=0, draws=200, tune=20, thin=4, chains=2)
+    positive = (fit.posterior["emission"][:, :, 0, 0] > 0).mean(1)
+    np.testing.assert_allclose(positive, 0.5, atol=4 * 0.5 / np.sqrt(200))

@@ -95,7 +95,7 @@ class Chain:
         now, (generators, _, tied) = self.now, self.group
         if not len(generators):
             return 0.0
-        proposals = generalised.proposals(len(generators), rng)
+        proposals = generalised.proposals(generators, rng)
         at = now["transition"], now["state_covariance"], now["emission"], now["observation_covariance"]
         start = now["initial_mean"][:, None], now["initial_covariance"]
         arguments = *self.parts, generators, tied, *proposals, self.seen.edges, self.z, *at, *start

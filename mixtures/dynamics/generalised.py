@@ -30,7 +30,8 @@ class Group(NamedTuple):
     Attributes
     ----------
     generators : ndarray, shape (n, H, H)
-        Each has G^2 = G (scales), G^2 = 0 (one state added to another) or G^3 = -G (turns of a plane).
+        Each has G^2 = G (scales), G^2 = 0 (one state added to another), G^3 = -G (turns of a plane), or G^2 = -G (the sign of a
+        state, to which exp has no way: T = 1 + 2 G where a is not 0).
     volume : float
         log |d theta' / d theta| is minus this times log|det T|, theta of coefficients and precision matrices.
     tied : bool
@@ -64,12 +65,14 @@ def _generators(model: LinearDynamics, tied: bool) -> np.ndarray:
     if "fixed" in held or {"apart", "round"} <= held:
         return none
     if held == {"free"}:
-        return entries.reshape(-1, H, H)
-    if "round" in held:
-        return turns
-    if "alike" in held:
-        return whole if "apart" in held else np.concatenate([whole, turns])
-    return scales
+        found = entries.reshape(-1, H, H)
+    elif "round" in held:
+        found = turns
+    elif "alike" in held:
+        found = whole if "apart" in held else np.concatenate([whole, turns])
+    else:
+        found = scales
+    return np.concatenate([found, -scales])
 
 
 def _held(part: Regression) -> str:
@@ -92,14 +95,20 @@ def _volume(part: Regression) -> float:
     return (2 / H if part.common else 2.0) if isinstance(part, Rows) else H + 1.0
 
 
-def proposals(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Sizes a of n moves, and the logarithms of uniform numbers that take them or not."""
+def proposals(generators: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Sizes a of moves along each generator, and the logarithms of uniform numbers that take them or not.
+
+    Of signs every other one stays as it is, a = 0.
+    """
+    n = len(generators)
     a = rng.standard_normal(n) * np.exp(rng.uniform(np.log(SIZES[0]), np.log(SIZES[1]), n))
-    return a, np.log(rng.random(n))
+    return np.where(np.trace(generators, axis1=1, axis2=2) < 0, a > 0, a), np.log(rng.random(n))
 
 
 def along(G: np.ndarray, a: float) -> np.ndarray:
-    """exp(a G) of a generator."""
+    """exp(a G) of a generator, or the change of a sign."""
+    if np.trace(G) < 0:
+        return np.eye(len(G)) + 2 * (a != 0) * G
     if np.trace(G):
         return np.eye(len(G)) + np.expm1(a) * G
     return np.eye(len(G)) + (np.sin(a) * G + (1 - np.cos(a)) * G @ G if (G < 0).any() else a * G)
@@ -134,10 +143,10 @@ def step(model: LinearDynamics, theta: Theta, first: np.ndarray, rng: np.random.
             return float(model.log_prior(theta))
         return float(model.log_prior(theta) - np.sum(z * np.linalg.solve(theta["initial_covariance"], z.T).T) / 2)
 
-    for G, a, log_u in zip(own.generators, *proposals(len(own.generators), rng), strict=True):
+    for G, a, log_u in zip(own.generators, *proposals(own.generators, rng), strict=True):
         T = along(G, a)
         there, z = turned(theta, T, own.tied), first @ T.T
-        grown = (own.tied * len(first) - own.volume) * a * np.trace(G)
+        grown = (own.tied * len(first) - own.volume) * np.linalg.slogdet(T)[1]
         if log_u < log_p(there, z) - log_p(theta, first) + grown:
             theta, first, total = there, z, T @ total
     return theta, total

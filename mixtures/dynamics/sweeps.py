@@ -353,19 +353,20 @@ def _copied(a, out):
 
 @njit(nogil=True, error_model="numpy")
 def _along(G, a, T):
-    """T = exp(a G), (H, H), and log|det T|; see `mixtures.dynamics.generalised.along`."""
+    """T (H, H), in most cases exp(a G), and log|det T|; see `mixtures.dynamics.generalised.along`."""
     trace, turn = 0.0, False
     for i in range(len(G)):
         trace += G[i, i]
         for j in range(len(G)):
             turn |= G[i, j] < 0
-    first = np.exp(a) - 1 if trace != 0 else np.sin(a) if turn else a
+    mirror = trace < 0
+    first = (2.0 if a != 0 else 0.0) if mirror else np.exp(a) - 1 if trace > 0 else np.sin(a) if turn else a
     for i in range(len(G)):
         for j in range(len(G)):
             T[i, j] = (1.0 if i == j else 0.0) + first * G[i, j]
-            for k in range(len(G) if turn else 0):
+            for k in range(len(G) if turn and not mirror else 0):
                 T[i, j] += (1 - np.cos(a)) * G[i, k] * G[k, j]
-    return a * trace
+    return 0.0 if mirror else a * trace
 
 
 @njit(nogil=True, error_model="numpy")
