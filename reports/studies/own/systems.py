@@ -36,7 +36,7 @@ DOF, NOISE, MOVES, START, STAYS = 6.0, 1.0, 0.5, 1.0, 0.6
 # Prior precision of coefficients in units of that of their noise, of the transition and of the emission.
 FIRM, LOOSE = 20.0, 1.0
 
-GIBBS: dict[str, Any] = {"chains": 4, "tune": 200, "draws": 250, "thin": 4}
+GIBBS: dict[str, Any] = {"chains": 4, "tune": 200, "draws": 250, "thin": 10}
 
 
 class System(NamedTuple):
