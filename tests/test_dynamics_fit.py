@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 from scipy.stats import gamma, matrix_normal, multivariate_normal, wishart
 
-from mixtures.datasets import load, simulate_linear
+from mixtures.datasets import load, load_series, simulate_linear
 from mixtures.dynamics import (
     LinearDynamics,
     autoregression,
@@ -127,6 +127,12 @@ def test_nile_with_a_known_start_has_the_published_likelihood(nile):
 def test_unemployment_has_the_likelihood_of_kfas(model, variances, expected):
     x = load("unemployment").x
     assert log_likelihood(x, at(model, *variances), "diffuse").item() == pytest.approx(expected, abs=2e-5)
+
+
+def test_the_truth_of_tsmatz_lds_has_the_known_likelihood():
+    data = load_series("tsmatz-lds").data
+    theta = {name: data.truth[name] for name in LinearDynamics.dims} | {"initial_covariance": 1e-6 * np.eye(3)}
+    assert log_likelihood(data.x, theta).sum() == pytest.approx(-9400.3918, abs=1e-4)
 
 
 def test_em_of_tsmatz_lds_goes_where_others_went():
