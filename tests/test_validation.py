@@ -670,7 +670,7 @@ def test_draws_are_kept_for_the_next_run_of_the_same_model(target, tmp_path, mon
     assert fitted()[1]["status"] == "failed"
 
 
-def test_a_second_process_draws_the_page_from_the_agreement_to_the_prediction(validation, monkeypatch):
+def test_a_second_process_draws_the_page_from_the_agreement_to_the_checks(validation, monkeypatch):
     from reports.page import begin_to_render, blocks, build
 
     class Asked:
@@ -685,7 +685,13 @@ def test_a_second_process_draws_the_page_from_the_agreement_to_the_prediction(va
     asked = Asked()
     page = begin_to_render(validation.results, asked)
     sections = build.look(validation.results)[1]
-    assert [make.__name__ for make in sections[asked.which]] == ["agreement", "joint", "evidence", "prediction"]
+    assert [make.__name__ for make in sections[asked.which]] == [
+        "agreement",
+        "joint",
+        "evidence",
+        "prediction",
+        "checks",
+    ]
     html = page()
     assert '<section id="reference"' in html
     assert '<section id="agreement"' not in html
@@ -701,6 +707,17 @@ def test_a_result_is_called_as_its_maker_named_it(validation):
     with style.made_elsewhere(["single"]):
         assert style.look("single").label == "single"
     assert style.look("single").label == "one cluster"
+
+
+def test_a_caption_tells_that_some_parameters_are_not_drawn(validation):
+    """One that does not vary in one of the methods."""
+    view = ValidationView(validation.results)
+    whole = view.every_parameter
+    still = dict(view.trees) | {"exact": view.trees["exact"].copy(deep=True)}
+    still["exact"]["posterior"]["tau"][:] = 1.0
+    other = ValidationView(replace(validation.results, trees=still))
+    assert "tau" not in other.scalars["exact"]
+    assert (whole, other.every_parameter) == ("all parameters", "the parameters that vary in every method")
 
 
 def test_advi_says_what_helps_where_its_loss_is_not_a_number(target):

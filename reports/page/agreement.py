@@ -271,9 +271,9 @@ def furthest_words(view: View, method: str, table: pd.DataFrame) -> str:
     return f"{view.label(method)}: {', '.join(said)}"
 
 
-def some_of(shown: Sequence[str], names: Sequence[str]) -> str:
-    """Return how many of the parameters are shown."""
-    return "all parameters" if len(shown) == len(names) else f"{len(shown)} of {len(names)} parameters"
+def some_of(shown: Sequence[str], names: Sequence[str], every: str = "all parameters") -> str:
+    """Return how many of the parameters are shown; where all are, as they are called."""
+    return every if len(shown) == len(names) else f"{len(shown)} of {len(names)} parameters"
 
 
 def corrected_tables(view: View, methods: list[str]) -> list[Table]:
@@ -407,8 +407,8 @@ def forest(view: View, reference: str, label: str, limit: int, slug: str = "fore
         standard, points, f"distance from the median of {label}, in units of its IQR / 1.349", quantities.FRAME
     )
     return Figure(
-        f"Forest, {some_of(shown, names)}, the furthest from {label} first: median, 50% and 95% interval, on the scales of "
-        f"the comparison and in units of the reference. A normal posterior spans −2 to 2; a bar shorter than "
+        f"Forest, {some_of(shown, names, view.every_parameter)}, the furthest from {label} first: median, 50% and 95% "
+        f"interval, on the scales of the comparison and in units of the reference. A normal posterior spans −2 to 2; a bar shorter than "
         f"{label}'s claims more certainty, a longer one less.{cut}{infinite}",
         [image(picture, "")],
         alt=f"Intervals of {len(shown)} parameters by method. {intervals_words(view, shown[0])}",
@@ -426,7 +426,7 @@ def marginals(view: View, reference: str, label: str) -> Figure:
     frames = quantities.frames(chosen, points, reference)
     picture = plot_marginals({m: quantities.as_tree(d) for m, d in chosen.items()}, points, frames)
     return Figure(
-        f"Marginal posteriors, {some_of(dense, names)}, the furthest from {label} first, in {view.units}"
+        f"Marginal posteriors, {some_of(dense, names, view.every_parameter)}, the furthest from {label} first, in {view.units}"
         f"{view.logarithms}. Curves should lie on each other; a taller and narrower one claims more certainty.",
         [image(picture, "")],
         alt=f"Density curves of {listing(dense)} by method. {intervals_words(view, dense[0])}",

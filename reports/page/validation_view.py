@@ -177,6 +177,12 @@ class ValidationView(View):
             common, every = names, {m: each for m, each in every.items() if set(names) <= set(each)}
         return quantities.varying(quantities.same_shape({m: each[common] for m, each in every.items()}))
 
+    @property
+    def every_parameter(self) -> str:
+        """How all of `scalars` are called."""
+        drawn = len(self.scalars[self.base].data_vars)
+        return "all parameters" if drawn == len(self.moving(self.base)) else "the parameters that vary in every method"
+
     def natural(self, tree: xr.DataTree) -> xr.Dataset:
         """The thinned draws of every number in the units of the model."""
         posterior = quantities.thinned(tree["posterior"].to_dataset())

@@ -276,6 +276,11 @@ class View:
         """Draws of every scalar that varies, of one shape for all methods that have draws."""
         return quantities.varying(quantities.same_shape({m: self.natural(self.trees[m]) for m in self.posteriors}))
 
+    @property
+    def every_parameter(self) -> str:
+        """How all of `scalars` are called."""
+        return "all parameters"
+
     @cached_property
     def point_values(self) -> dict[str, dict[str, float]]:
         """Point-estimate method -> scalar, named as in a tree -> value."""
