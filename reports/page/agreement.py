@@ -408,8 +408,8 @@ def forest(view: View, reference: str, label: str, limit: int, slug: str = "fore
     )
     return Figure(
         f"Forest, {some_of(shown, names, view.every_parameter)}, the furthest from {label} first: median, 50% and 95% "
-        f"interval, on the scales of the comparison and in units of the reference. A normal posterior spans −2 to 2; a bar shorter than "
-        f"{label}'s claims more certainty, a longer one less.{cut}{infinite}",
+        f"interval, on the scales of the comparison and in units of the reference. A normal posterior spans −2 to 2; a bar "
+        f"shorter than {label}'s claims more certainty, a longer one less.{cut}{infinite}",
         [image(picture, "")],
         alt=f"Intervals of {len(shown)} parameters by method. {intervals_words(view, shown[0])}",
         slug=slug,
