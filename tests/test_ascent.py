@@ -147,6 +147,32 @@ def test_moves_from_the_best_optimum_find_a_higher_one(told, monkeypatch):
     assert started(moved.info) == "best of 3 starts, raised by merging and splitting clusters"
 
 
+@pytest.mark.parametrize("covariance", ["full", "tied"])
+def test_clear_clusters_among_few_rows_are_found(covariance):
+    """In white coordinates rows that are few beside their features are all about as far from each other."""
+    N, D = (200, 20) if covariance == "full" else (60, 20)
+    rng = np.random.default_rng(1)
+    labels = np.arange(N) % 3
+    xs = [rng.uniform(-10, 10, (3, D))[labels] + 3 * rng.standard_normal((N, D)) for _ in range(2)]
+    families, allocation = [COVARIANCES[covariance].from_data(x, 3) for x in xs], Dirichlet.symmetric(3)
+    together = em.fit_many(xs, families, allocation, rng=[0, 1], restarts=4)
+    for seed, (x, family, fit) in enumerate(zip(xs, families, together, strict=True)):
+        known = em.fit(x, family, allocation, rng=0, init=labels).bound[-1] - 1e-3
+        assert fit.bound[-1] > known
+        assert em.fit(x, family, allocation, rng=seed, restarts=4).bound[-1] > known
+
+
+@pytest.mark.parametrize("init", ["k-means++", "k-means", "rows"])
+def test_starts_from_few_rows_are_the_same_in_compiled_loops(init, rng):
+    x = rng.normal(size=(30, 6)) * [1, 2, 3, 4, 5, 6] + 7
+    family, allocation = Gaussian.from_data(x, 3), Dirichlet.symmetric(3)
+    plain, compiled = (
+        starts(x, None, 30, family, allocation, init, 3, np.random.default_rng(0), None, 8, compiled)
+        for compiled in (False, True)
+    )
+    np.testing.assert_allclose(compiled, plain, atol=1e-9)
+
+
 def test_no_move_is_tried_where_every_start_came_to_one_optimum(rng, monkeypatch):
     x = three_clusters(60, rng, separation=9.0)
     family, allocation = COVARIANCES["tied"].from_data(x, 3), Dirichlet.symmetric(3)

@@ -12,7 +12,7 @@ import numpy as np
 from mixtures.ascent.ascend import Ascent, Method, reach
 from mixtures.ascent.candidates import beginnings, candidates, climb_from_best, unfit
 from mixtures.ascent.climb import Natural, attempt
-from mixtures.ascent.starts import absorbing, soften, starts_of_many
+from mixtures.ascent.starts import absorbing, columns, few, soften, starts_of_many
 from mixtures.engines.passes import Pass, blur, entropy, log_base, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.model import Allocation, Family
@@ -143,7 +143,10 @@ def _together(
     z = np.stack([family.coordinates(x) for x, family in zip(xs, families, strict=True)])
     stacked = families[0].stack(families)
     near = np.stack([family.near(x) for x, family in zip(xs, families, strict=True)])
-    s = np.concatenate(starts_of_many(z, stacked, allocation, init, restarts, rngs, near, each))
+    by_columns = None
+    if few(families[0], N, K):
+        by_columns = np.stack([columns(family, x) for x, family in zip(xs, families, strict=True)])
+    s = np.concatenate(starts_of_many(z, stacked, allocation, init, restarts, rngs, near, each, by_columns))
     owner = np.repeat(np.arange(len(xs)), restarts * each)
     spread = np.stack([family.reduce_matrix(reg_covar * np.eye(z.shape[-1])) for family in families])[owner]
     every = stacked.take(owner)

@@ -34,6 +34,9 @@ COMPLETED = 5
 # Features above which their sums come from a matrix product for each cluster, and they are not formed.
 PRODUCTS = 512
 
+# Numbers to a free parameter below which distances in white coordinates tell too little of clusters.
+FEW = 7
+
 # Share of the third moments that rounding may leave where they are none.
 TURNED = 1e-9
 
@@ -75,7 +78,8 @@ def starts(
         How many starts to make, R; a given start is used once, R C being 1.
     rng : numpy.random.Generator
     metric : Family, optional
-        In whose coordinates points are near to each other; by default as the family's ``near`` has it.
+        In whose coordinates points are near to each other; by default as the family's ``near`` has it, and of `few` rows in
+        every other start, or candidate, as the scaled columns do.
     candidates : int
         C, states for each start, one after another; see `mixtures.ascent.candidates.climb_from_best`.
     compiled : bool
@@ -108,12 +112,13 @@ def starts(
     z = filled(family.near(some) if metric is None else metric.coordinates(some), w)
     order = _order(some, w, z if isinstance(family, Correlated) and metric is None else None)
     some, w, z = some[order], w[order], z[order][None]
+    by_columns = filled(columns(family, some), w)[None] if metric is None and few(family, w.sum() / share, K) else None
     if compiled:
-        points = _compiled(z[0], w, family.rough(some), K, init, restarts, rng, candidates)
+        points = _compiled(z, w, family.rough(some), K, init, restarts, rng, candidates, by_columns)
         return allocation.begin(points / share, x, weights)
     together = _together(z[0].size, some[:, 0].size * K)
     every = _parts(range(restarts * candidates), together)
-    parts = (guesses(z, w, K, init, part, [rng], candidates)[0] for part in every)
+    parts = (guesses(z, w, K, init, part, [rng], candidates, by_columns)[0] for part in every)
     return allocation.begin(np.concatenate([statistics(some, family, r, w) for r in parts]) / share, x, weights)
 
 
@@ -126,18 +131,24 @@ def _compiled(
     restarts: int,
     rng: np.random.Generator,
     candidates: int,
+    by_columns: np.ndarray | None,
 ) -> np.ndarray:
-    """`statistics` of the `guesses` for points z (N, D) with features t (N, P) in compiled loops, (R C, K, P)."""
+    """`statistics` of the `guesses` for points z (1, N, D) with features t (N, P) in compiled loops, (R C, K, P)."""
     from mixtures.engines.seeding import states
 
     tries, runs = _tries(init, K), restarts * candidates
     u = rng.random((runs, 1 + (K - 1) * tries))
     moved = _moved(init, np.arange(runs), candidates)
-    s = np.empty((runs, K, t.shape[1]))
-    z, t = np.ascontiguousarray(z - np.median(z, axis=0)), np.ascontiguousarray(t)
-    found = states(z, weights, t, u, tries, init != "rows", moved, LLOYD, s)
-    if found < K:
-        raise _too_few(K, found)
+    s, t = np.empty((runs, K, t.shape[1])), np.ascontiguousarray(t)
+    scaled = _scaled(np.arange(runs), candidates) & (by_columns is not None)
+    for points, some in ((z, ~scaled), (by_columns, scaled)):
+        if points is None or not some.any():
+            continue
+        own, points = np.empty((int(some.sum()), *s.shape[1:])), np.ascontiguousarray(_about_bulk(points)[0])
+        found = states(points, weights, t, u[some], tries, init != "rows", moved[some], LLOYD, own)
+        if found < K:
+            raise _too_few(K, found)
+        s[some] = own
     return s
 
 
@@ -154,6 +165,29 @@ def _moved(init: str, runs: np.ndarray, candidates: int) -> np.ndarray:
     return (init == "k-means") & (place < (candidates + 1) // 2)
 
 
+def _scaled(runs: np.ndarray, candidates: int) -> np.ndarray:
+    """Which runs look at scaled columns where rows are few: of hard and softened ones, and of those that are moved, half."""
+    return np.isin((runs % candidates if candidates >= 4 else runs) % 4, (0, 3))
+
+
+def few(family: Family, n: float, K: int) -> bool:
+    """Whether n rows are so few for correlated features that in white coordinates all are about as far from each other.
+
+    With one feature less than rows they are exactly so, and what lies near to what is seen in the scaled columns alone.
+    """
+    return isinstance(family, Correlated) and n * len(family.unit) < FEW * family.n_free(K)
+
+
+def columns(family: Family, x: np.ndarray) -> np.ndarray:
+    """The columns of points x (..., N, D) in units of their standard deviations, about the origin of correlated features."""
+    return (x - family.origin) / np.linalg.norm(family.unit, axis=1)
+
+
+def _about_bulk(z: np.ndarray) -> np.ndarray:
+    """Points z (..., N, D) about the bulk of the rows, where distances keep their digits wherever others are."""
+    return z - np.median(z, axis=-2, keepdims=True)
+
+
 def _too_few(K: int, found: int) -> DistinctRowsError:
     return DistinctRowsError(f"{K} components need {K} distinct rows; the data have {found}", found)
 
@@ -167,6 +201,7 @@ def starts_of_many(
     rngs: Sequence[np.random.Generator],
     near: np.ndarray | None = None,
     candidates: int = 1,
+    by_columns: np.ndarray | None = None,
 ) -> np.ndarray:
     """`starts` of G data sets of one size side by side, each with a generator of its own, shape (G, R C, K, P).
 
@@ -184,6 +219,8 @@ def starts_of_many(
         The points in coordinates in which their distances are taken; by default z.
     candidates : int
         See `starts`.
+    by_columns : ndarray, shape (G, N, D), optional
+        The `columns` where rows are `few`.
     """
     _, N, D = z.shape
     K = allocation.n_components
@@ -196,15 +233,22 @@ def starts_of_many(
     w = np.ones(N)
     near = np.stack([filled(own, w) for own in near])
     orders = [_order(own, w, at if isinstance(family, Correlated) else None) for own, at in zip(z, near, strict=True)]
-    z, near = (np.stack([own[order] for own, order in zip(a, orders, strict=True)]) for a in (z, near))
+    z, near = (_in_order(a, orders) for a in (z, near))
+    by_columns = None if by_columns is None else _in_order(by_columns, orders)
     runs = range(restarts * candidates)
     together = _together(len(runs) * N * D, len(runs) * N * K, N * (1 + family.monomials[-1, 0]))
     found = []
     for part in _parts(range(len(z)), together):
-        own = z[part.start : part.stop]
-        r = guesses(near[part.start : part.stop], w, K, init, runs, rngs[part.start : part.stop], candidates)
+        some = slice(part.start, part.stop)
+        own, other = z[some], None if by_columns is None else by_columns[some]
+        r = guesses(near[some], w, K, init, runs, rngs[some], candidates, other)
         found.append(r.swapaxes(-2, -1) @ family.rough(own)[:, None])
     return np.concatenate(found)
+
+
+def _in_order(a: np.ndarray, orders: Sequence[np.ndarray]) -> np.ndarray:
+    """The rows of each of a (G, N, D) in an order of its own."""
+    return np.stack([own[order] for own, order in zip(a, orders, strict=True)])
 
 
 def _order(x: np.ndarray, weights: np.ndarray, z: np.ndarray | None) -> np.ndarray:
@@ -239,17 +283,22 @@ def guesses(
     runs: range,
     rngs: Sequence[np.random.Generator],
     candidates: int = 1,
+    by_columns: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Responsibilities (G, R, N, K) for the points z (G, N, D) of weights (N,) and the R runs of each, by one of `METHODS`."""
+    """Responsibilities (G, R, N, K) for the points z (G, N, D) of weights (N,) and the R runs of each, by one of `METHODS`.
+
+    Every other run takes ``by_columns`` (G, N, D) instead, where there are such.
+    """
     G, N, _ = z.shape
     if init == "random":
         return np.stack([uniform(rng, len(runs), N, K) for rng in rngs])
     tries = _tries(init, K)
     u = np.concatenate([rng.random((len(runs), 1 + (K - 1) * tries)) for rng in rngs])
-    z = z - np.median(
-        z, axis=1, keepdims=True
-    )  # about the bulk of the rows, wherever others are, distances keep their digits
+    z = _about_bulk(z)
     z = np.repeat(z, len(runs), axis=0) if len(runs) > 1 else z
+    if by_columns is not None:
+        scaled = _scaled(np.array(runs), candidates)
+        z[np.tile(scaled, G)] = np.repeat(_about_bulk(by_columns), scaled.sum(), axis=0)
     centres = seed(z, weights, K, u, apart=init != "rows")
     labels = nearest(z, centres)
     moved = np.tile(_moved(init, np.array(runs), candidates), G)
