@@ -277,3 +277,15 @@ def test_what_of_a_hidden_markov_model_is_held_keeps_it_from_being_compiled(rng,
     left_to_right = model(init_params="mc")
     left_to_right.startprob_, left_to_right.transmat_ = np.array([1.0, 0.0]), np.array([[0.9, 0.1], [0.0, 1.0]])
     assert left_to_right.fit(x).transmat_[1, 0] == 0
+
+
+def test_large_data_take_the_compiled_ascent_where_their_passes_are_compiled_either_way(monkeypatch, rng):
+    """And fits count for more the more rows they have."""
+    monkeypatch.setattr(whole, "_ready", lambda: True)
+    counted = []
+    monkeypatch.setattr(whole, "repaid", lambda engine="", share=1.0: counted.append(share))
+    for rows in (100, 1000, 10_000):
+        x = rng.standard_normal((rows, 2))
+        family = Gaussian.from_data(x, n_components=3)
+        assert bool(whole.whole(em.step, x, None, family, Dirichlet.symmetric(3))) == (rows == 10_000)
+    assert 1 < counted[0] < counted[1] - 1

@@ -20,7 +20,7 @@ from mixtures.allocations.markov import Markov
 from mixtures.allocations.stick_breaking import StickBreaking
 from mixtures.ascent.acceleration import MEMORY
 from mixtures.ascent.climb import SHORTER, SLOW, Natural, Runs, attempt
-from mixtures.engines.passes import Pass, noise
+from mixtures.engines.passes import FUSED_FROM, Pass, noise
 from mixtures.errors import CollapseError
 from mixtures.families.diagonal import DiagonalGaussian
 from mixtures.families.gaussian import Gaussian
@@ -38,8 +38,9 @@ TERMS_OF_SEQUENCES = 50_000
 # Sum of concentrations above which log Gamma, of which the compiled steps take differences, has lost too many digits.
 CONCENTRATED = 1e6
 
-# Ascents of the plain loop that take as long as it takes to load the compiled one, or to compile it.
+# Ascents of the plain loop that take as long as to load the compiled one, or to compile it, and terms that count for one more.
 LOADED_AFTER, COMPILED_AFTER = 200, 4_000
+TERMS_OF_ASCENT = 15_000
 
 # As many of these as an ascent of sequences takes as long as.
 ASCENTS_OF_SEQUENCES = 10
@@ -185,15 +186,21 @@ def whole(
 ) -> Whole | None:
     """The compiled ascent where it serves this problem; None elsewhere.
 
-    Of fewer than ``least`` terms r_nk t_p, none. Where that is none, it must also repay its loading, which depends on what the
-    process has done before: the last digits of an answer then do too. What it saves is ``share`` of an ascent; see `repaid`.
+    Of fewer than ``least`` terms r_nk t_p, none. Where that is none, it must also repay its loading, unless passes are compiled
+    ones either way; that depends on what the process has done before, and the last digits of an answer then do too. It saves
+    ``share`` of an ascent of few terms; see `repaid`.
     """
     bayes = METHODS.get((getattr(method, "__module__", ""), getattr(method, "__name__", "")))
     if bayes is None or engine not in ("auto", "fused") or not 0 <= reg_covar < np.inf:
         return None
     if not _suits(x, family, allocation, least):
         return None
-    if not (_ready_or_repaid(x) if least else repaid(share=share)):
+    terms = len(x) * allocation.n_components * (1 + int(family.monomials[-1, 0]))
+    if least:
+        ready = _ready_or_repaid(x)
+    else:
+        ready = (terms >= FUSED_FROM and _ready()) or repaid(share=share * (1 + terms / TERMS_OF_ASCENT))
+    if not ready:
         return None
     plain, D = _Plain(method, family, allocation), x.shape[1]
     numbers = _prior(family, allocation.n_components) if bayes else (np.zeros(D), 0.0, 0.0, np.zeros((D, D)), 0.0)
