@@ -136,7 +136,10 @@ def test_the_truth_of_tsmatz_lds_has_the_known_likelihood():
 
 
 def test_em_of_tsmatz_lds_goes_where_others_went():
-    """A change of 1e-14 in the start changes the log likelihood after 100 iterations by 0.05: the first ones are unstable."""
+    """A change of 1e-14 in the start changes the log likelihood after 100 iterations by 0.05: the first ones are unstable.
+
+    Where a path comes to the published likelihood its parameters are those published; after as many passes R spreads by 0.02.
+    """
     x, P = load("tsmatz-lds").x, (np.ones((3, 3)) + np.eye(3)) / 2
     start = {
         "transition": np.arange(1, 1.9, 0.1)[:9].reshape(3, 3),
@@ -147,10 +150,21 @@ def test_em_of_tsmatz_lds_goes_where_others_went():
         "initial_covariance": P,
     }
     with pytest.warns(ConvergenceWarning):
-        fit = em.fit(x, LinearDynamics.latent(3, 2), rng=0, init=start, max_iter=100, accelerate=False)
-    assert fit.bound[-1] == pytest.approx(-9394.1313, abs=0.15)
+        fit = em.fit(x, LinearDynamics.latent(3, 2), rng=0, init=start, max_iter=110, accelerate=False)
+    assert fit.bound[99] == pytest.approx(-9394.1313, abs=0.15)
+    with pytest.warns(ConvergenceWarning):
+        fit = em.fit(
+            x,
+            LinearDynamics.latent(3, 2),
+            rng=0,
+            init=start,
+            max_iter=int(np.searchsorted(fit.bound, -9394.1313)),
+            accelerate=False,
+        )
     values = fit.eigenvalues()[0]
     np.testing.assert_allclose(np.sort_complex(values), [0.6877 - 0.7262j, 0.6877 + 0.7262j, 0.9986], atol=1e-4)
+    noise = fit.theta["observation_covariance"]
+    np.testing.assert_allclose(noise, [[0.9656, 0.0446], [0.0446, 1.8810]], atol=0.005)
 
 
 def a_series(T=60, seed=0, missing=0.1):
