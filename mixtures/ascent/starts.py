@@ -231,10 +231,13 @@ def starts_of_many(
         return np.stack([starts(own, None, N, family, allocation, init, restarts, rng) for own, rng in each])
     near = z if near is None else near
     w = np.ones(N)
-    near = np.stack([filled(own, w) for own in near])
-    orders = [_order(own, w, at if isinstance(family, Correlated) else None) for own, at in zip(z, near, strict=True)]
-    z, near = (_in_order(a, orders) for a in (z, near))
-    by_columns = None if by_columns is None else _in_order(by_columns, orders)
+    if init != "random":
+        near = np.stack([filled(own, w) for own in near])
+        orders = [
+            _order(own, w, at if isinstance(family, Correlated) else None) for own, at in zip(z, near, strict=True)
+        ]
+        z, near = (_in_order(a, orders) for a in (z, near))
+        by_columns = None if by_columns is None else _in_order(by_columns, orders)
     runs = range(restarts * candidates)
     together = _together(len(runs) * N * D, len(runs) * N * K, N * (1 + family.monomials[-1, 0]))
     found = []
