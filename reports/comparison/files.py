@@ -286,6 +286,10 @@ def _beside(path: Path, make: Callable[[Path], object]) -> Iterator[Path]:
                 if part.exists():  # else another run took it for a leftover before it was locked
                     yield part
                     return
+        except OSError as error:
+            if error.errno is not None and error.filename is None:  # as of a full disk
+                error.filename = str(path)
+            raise
         finally:
             _delete(part)
 
