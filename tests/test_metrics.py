@@ -149,7 +149,7 @@ def test_a_correct_sampler_of_a_heavy_tail_agrees(rng):
 def test_gibbs_sampling_is_not_failed_for_the_tails_of_a_nearly_empty_cluster():
     """Fourteen eruptions against the exact posterior: sds of variances differ by half and more, and nothing differs."""
     x = datasets.load("faithful").x[:14]
-    model, rng = (Gaussian.from_data(x, 2), Dirichlet.symmetric(2)), np.random.default_rng(1)
+    model, rng = (Gaussian.from_data(x, 2), Dirichlet.symmetric(2)), np.random.default_rng(13)
     pivot = sort_by_mean(cavi.fit(x, *model, rng=rng), x)
     fits = gibbs.fit(x, *model, rng=rng, draws=500), exact.fit(x, *model, rng=rng).as_draws(4, 500, rng)
     aligned = [align(fit, pivot, x).fit for fit in fits]

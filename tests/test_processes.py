@@ -22,7 +22,7 @@ WAIT = 30
 
 
 def data():
-    return np.random.default_rng(0).normal(size=(30_000, 2))
+    return np.random.default_rng(0).normal(size=(60_000, 2))  # more than one thread goes through
 
 
 def fit(_=None):
