@@ -623,11 +623,11 @@ def sample(
         first, last = np.searchsorted(chosen, [start, start + len(block)])
         here = chosen[first:last] - start
         w = np.ones(len(block)) if own is None else own
-        return [(block[here].astype(np.float64), w[here])], float(w.sum())
+        return [(block[here].astype(np.float64, copy=False), w[here])], float(w.sum())
 
     found = folded(x, weights, each, lambda a, b: (a[0] + b[0], a[1] + b[1]), "sample")
     assert found is not None
-    some, w = (np.concatenate(part) for part in zip(*found[0], strict=True))
+    some, w = found[0][0] if len(found[0]) == 1 else map(np.concatenate, zip(*found[0], strict=True))
     return some, w, float(w.sum() / found[1])
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mixtures.engines import missing
+from mixtures.engines import matrices, missing
 from mixtures.engines.passes import Pass
 from mixtures.errors import DistinctRowsError
 from mixtures.families.normal import Correlated
@@ -111,7 +111,8 @@ def starts(
         return allocation.begin(np.concatenate([statistics(some, family, r, w) for r in parts]) / share, x, weights)
     z = filled(family.near(some) if metric is None else metric.coordinates(some), w)
     order = _order(some, w, z if isinstance(family, Correlated) and metric is None else None)
-    some, w, z = some[order], w[order], z[order][None]
+    some, w = some[order], w[order]
+    z = z[order][None]  # after the rows, so that fewer copies stand at once
     by_columns = filled(columns(family, some), w)[None] if metric is None and few(family, w.sum() / share, K) else None
     if compiled:
         points = _compiled(z, w, family.rough(some), K, init, restarts, rng, candidates, by_columns)
@@ -348,7 +349,7 @@ def statistics(
     P = 1 + family.monomials[-1, 0]
     if isinstance(family, Correlated) and not family.missing and P > PRODUCTS:
         every = r.reshape(-1, *r.shape[-2:])
-        return np.stack([family.sums(family.coordinates(x), own) for own in every]).reshape(*r.shape[:-2], -1, P)
+        return np.stack([matrices.sums(family.coordinates(x), own) for own in every]).reshape(*r.shape[:-2], -1, P)
     block = block or max(1, BLOCK_ELEMENTS // P)
     by_cluster = r.swapaxes(-1, -2).reshape(-1, len(x))
     s = np.zeros((len(by_cluster), P))

@@ -27,11 +27,12 @@ from numba import float64, njit, void
 from numba.core import config, types
 from numba.extending import intrinsic
 
+from mixtures.engines.matrices import FEATURES, in_rows
 from mixtures.engines.softmax import EXACT, LOOSE, pool, softmax
 from mixtures.model import Family
 
 LANES, VECTORS, ROWS = 4, 3, 4  # a tile of ROWS clusters and LANES * VECTORS points fills 12 of 16 vector registers
-BLOCK, FEATURES = 20 * LANES * VECTORS, 128  # 240 KiB
+BLOCK = 20 * LANES * VECTORS  # of FEATURES, 240 KiB
 PIECES, SMALLEST_PIECE, LARGEST_PIECE = 16, 4096, 65_536
 A_THREAD = 500_000  # multiplications of a thread at least: to start one for fewer costs more than it saves
 
@@ -86,17 +87,6 @@ def in_pieces(
         other.result()
     log_z, s = zip(*found.values(), strict=True)
     return log_z, s
-
-
-def in_rows(family: Family, K: int, P: int) -> bool:
-    """Whether to leave the features unformed: they are all products z_i z_j, i <= j, and to form them twice costs more."""
-    D = len(family.unit)
-    return P > FEATURES and 2 * K <= D + 1 and np.array_equal(family.monomials[:, 1:], _products(D))
-
-
-@cache
-def _products(D: int) -> np.ndarray:
-    return np.column_stack(np.triu_indices(D + 1))
 
 
 @cache

@@ -6,6 +6,7 @@ What a base measure adds to log_z whatever eta is, `log_base`, is left out of it
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mixtures.chunks import Chunked
-from mixtures.engines import dask, missing, plain, sequences
+from mixtures.engines import dask, matrices, missing, plain, sequences
 from mixtures.model import Family
 from mixtures.rows import Rows, Sequences, blocks, folded
 
@@ -29,6 +30,10 @@ FUSED_FROM = 100_000
 # Terms above which loops for wide rows repay that they are compiled, and bytes of whitened rows that are kept at most.
 WIDE_FROM, KEEP = 100_000_000, 2**26
 
+# Terms of all passes of an ascent over wide rows from which these loops repay that they are loaded.
+LOADED_FROM = 6_000_000_000
+WIDE = "mixtures.engines.wide"
+
 
 def one_pass(
     x: Rows,
@@ -38,6 +43,7 @@ def one_pass(
     reg_covar: float | np.ndarray = 0.0,
     engine: str = "auto",
     precision: str = "float64",
+    loading: bool = True,
 ) -> Pass:
     """The pass over these data, as a function of natural parameters (..., K, P).
 
@@ -56,6 +62,9 @@ def one_pass(
         In NumPy, in compiled loops, or on the device that JAX has; by default one of the first two, whichever is quicker.
     precision : {"float64", "float32"}
         The type of the numbers on a JAX device; see `mixtures/engines/jax.md`.
+    loading : bool
+        Whether loops for wide rows may be loaded at once. Otherwise the first passes are matrix products unless something
+        else has loaded them, and the last digits depend on that.
     """
     if np.ndim(reg_covar) == 0 and not 0 <= reg_covar < np.inf:
         raise ValueError(f"reg_covar is {reg_covar}; expected at least 0")
@@ -94,7 +103,7 @@ def one_pass(
     elif compiled and codes is not None:
         pass_ = _by_codes(x, weights, family)
     else:
-        pass_ = _by_rows(x, weights, family, compiled)
+        pass_ = _by_rows(x, weights, family, compiled, loading)
     return Blurred(pass_, extra) if extra else pass_
 
 
@@ -118,9 +127,11 @@ def _by_codes(x: Rows, weights: np.ndarray | None, family: Family) -> Pass:
     return partial(_over_blocks, partial(coded.pass_, family), x)
 
 
-def _by_rows(x: Rows, weights: np.ndarray | None, family: Family, compiled: bool) -> Pass:
+def _by_rows(x: Rows, weights: np.ndarray | None, family: Family, compiled: bool, loading: bool) -> Pass:
     """The pass over rows of which nothing has to be integrated out."""
     compute = partial(plain.pass_, family)
+    if compiled and not family.missing and family.affine and isinstance(x, np.ndarray) and x.ndim == 2:
+        return Again(family, x, weights, loading)
     if compiled:
         from mixtures.engines import fused
 
@@ -129,8 +140,6 @@ def _by_rows(x: Rows, weights: np.ndarray | None, family: Family, compiled: bool
             compute = partial(_padded, fused.pass_, family)
             if isinstance(x, np.ndarray):
                 return partial(fused.pass_, missing.numbers(family), family.factors(x), weights)
-        elif isinstance(x, np.ndarray) and x.ndim == 2 and family.affine:
-            return Again(family, x, weights)
     if not isinstance(x, np.ndarray):
         return partial(_over_blocks, compute, x)
     if not compiled and x.shape[-2] <= plain.BLOCK:  # one block: its features serve every pass
@@ -140,22 +149,30 @@ def _by_rows(x: Rows, weights: np.ndarray | None, family: Family, compiled: bool
 
 @dataclass
 class Again:
-    """Compiled passes over an array x (N, D): wide rows are whitened once if they are passed over again, and are kept."""
+    """Compiled passes over an array x (N, D): wide rows are whitened once if they are passed over again, and are kept.
+
+    Where their loops are not to be loaded at once, the first passes over wide rows are matrix products; see `one_pass`.
+    """
 
     family: Family
     x: np.ndarray
     weights: np.ndarray | None
+    loading: bool = True
     passes: int = 0
+    terms: int = 0
     kept: np.ndarray | None = field(default=None, repr=False)
 
     def __call__(self, eta: np.ndarray, u: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """See `mixtures.engines.fused.pass_`."""
-        from mixtures.engines import fused
-
         K, P = eta.shape[-2:]
         (N, D), data = self.x.shape, (self.family, self.x, self.weights)
-        if N * K * P < WIDE_FROM or not fused.in_rows(self.family, K, P):
+        if N * K * P < WIDE_FROM or not matrices.in_rows(self.family, K, P):
+            from mixtures.engines import fused
+
             return fused.pass_(*data, eta, u)
+        self.terms += N * eta.size
+        if not (self.loading or WIDE in sys.modules or self.terms >= LOADED_FROM):
+            return matrices.pass_(self.family, self.x, self.weights, eta, u)
         from mixtures.engines import wide
 
         if self.kept is not None:
@@ -265,11 +282,11 @@ class Blurred:
 def both_passes(
     x: Rows, weights: np.ndarray | None, family: Family, points: int, reg_covar: float
 ) -> tuple[Pass, Pass]:
-    """`one_pass` with noise about the rows, and over the rows as they are."""
-    pass_ = one_pass(x, weights, family, points, reg_covar)
+    """`one_pass` with noise about the rows, and over the rows as they are, that loads nothing for a few passes."""
+    pass_ = one_pass(x, weights, family, points, reg_covar, loading=False)
     if isinstance(pass_, Blurred):
         return pass_, pass_.pass_
-    return pass_, one_pass(x, weights, family, points) if reg_covar else pass_
+    return pass_, one_pass(x, weights, family, points, loading=False) if reg_covar else pass_
 
 
 def gained(noise: tuple[np.ndarray, np.ndarray], eta: np.ndarray, s: np.ndarray) -> np.ndarray:

@@ -260,17 +260,6 @@ class Correlated(Normal):
         i, j = triangle(len(z))
         return np.moveaxis(np.concatenate([np.ones_like(z[:1]), z, z[i] * z[j]]), 0, -1)
 
-    def sums(self, z: np.ndarray, r: np.ndarray) -> np.ndarray:
-        """sum_n r_nk t(z_n) of points z (N, D) and responsibilities r (N, K), by a matrix product for each cluster, (K, P)."""
-        D = z.shape[1]
-        s = np.empty((r.shape[1], 1 + D + D * (D + 1) // 2))
-        for own, r_k in zip(s, r.T, strict=True):
-            rows = np.flatnonzero(r_k)
-            some, r_k = z[rows], r_k[rows]
-            own[0], own[1 : 1 + D] = r_k.sum(), r_k @ some
-            own[1 + D :] = ((r_k * some.T) @ some).ravel()[places(D)[0]]
-        return s
-
     @property
     def linked(self) -> tuple[Link, ...]:
         """All columns where values may be missing: they are integrated out together."""
