@@ -621,7 +621,7 @@ def test_command_writes_the_folder_and_goes_on(tmp_path, monkeypatch):
         (f"seed = 1{'0' * 5000}", "is no TOML"),
         (
             f"[[block]]\nn = 20\nalpha = 1{'0' * 400}",
-            "alpha is 100000000000000000000000000000; expected a number above 0",
+            "alpha is 100000000000000000000000000000; expected a number above 0, at most 1.8e+308",
         ),
         ("[[block]]\nn = 20\nalpha = nan", "alpha is nan; expected a number above 0"),
         ("\ufeff[[block]]\nn = 2.5", "expected a whole number of at least 2"),

@@ -490,7 +490,9 @@ def _checked(block: Mapping[str, Any], where: str) -> dict[str, list[Any]]:
     ):
         for value in listed.get(key, []):
             if not (_is_number(value) and fits(value)):
-                raise ValueError(f"{where}: {key} is {str(value)[:30]}; expected a number {words}")
+                huge = isinstance(value, int) and abs(value) > sys.float_info.max
+                held = f", at most {sys.float_info.max:.1e}" if huge else ""
+                raise ValueError(f"{where}: {key} is {str(value)[:30]}; expected a number {words}{held}")
     for key in ("truth", "covariance", "methods"):
         for value in listed[key]:
             if not isinstance(value, str):
