@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.allocations.markov import Markov
 from mixtures.allocations.stick_breaking import StickBreaking
-from mixtures.errors import CollapseError, ConvergenceWarning, VersionWarning
+from mixtures.errors import CollapseError, ConvergenceWarning, VersionWarning, installed
 from mixtures.families.bernoulli import Bernoulli
 from mixtures.families.categorical import Categorical
 from mixtures.families.diagonal import DiagonalGaussian
@@ -85,7 +85,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The estimators when they are first asked for, for they load scikit-learn."""
+    """The version, and the estimators when they are first asked for, for they load scikit-learn."""
+    if name == "__version__":
+        return installed()
     if name not in ESTIMATORS:
         raise AttributeError(f"module 'mixtures' has no attribute {name!r}")
     from mixtures import estimators

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import tomllib
 import warnings
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import cross_val_score
 
+import mixtures
 from mixtures import COVARIANCES, BayesianGaussianMixture, Dirichlet, Gaussian, GaussianMixture, VersionWarning, errors
 from mixtures.ascent.starts import furthest_apart, statistics
 from mixtures.methods import em
@@ -372,6 +374,10 @@ def test_another_version_is_told_when_a_pickle_is_read(estimator, x, monkeypatch
     old.pop(errors.VERSION)
     with pytest.warns(VersionWarning, match="a version that did not say so"):
         estimator().__setstate__(old)
+
+
+def test_the_package_has_the_version_of_its_metadata():
+    assert mixtures.__version__ == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
 def test_a_fit_knows_the_version_that_saved_it(monkeypatch):

@@ -23,13 +23,15 @@ from models import cache
 from reports.commands.app import app
 from reports.comparison.results import Results
 from reports.comparison.verdict import CORRELATIONS
-from reports.page import glance, opening, render, right
+from reports.page import answer, glance, opening, render, right
 from reports.page.validation_view import ValidationView
 from reports.plots import style
 from reports.validation import predictive
 from reports.validation.evidence import evidence
+from reports.validation.faults import find
+from reports.validation.measure import measure
 from reports.validation.methods import advi, laplace
-from reports.validation.results import as_result, check_form
+from reports.validation.results import as_result, check_form, from_unconstrained
 from reports.validation.target import Target, _marginalised
 
 
@@ -427,6 +429,32 @@ def answer_to(validation, name):
     view = ValidationView(validation.results)
     rows = dict(right.answers(view))
     return rows[f"Is {view.label(name)} right?"], rows["Densities"]
+
+
+def test_draws_of_the_reference_itself_confirm_nothing(validation, target, rng):
+    """A run of NUTS, and the same draws under another name: they agree in every claim, and are no second opinion."""
+    chains = validation.results.trees["nuts"]
+    joined = {name: as_result(name, chains, target, rng=rng) for name in ("nuts", "mine")}
+    manifest = deepcopy(validation.results.manifest)
+    manifest["methods"] = {"mine": manifest["methods"]["exact"], "nuts": manifest["methods"]["nuts"]}
+    manifest |= measure(joined, target, rng).facts
+    view = ValidationView(replace(validation.results, manifest=manifest))
+    assert right.right(view, "mine").startswith("This cannot be told: it holds the draws of NUTS themselves")
+    assert "mine confirms nothing" in answer.stand_in(manifest)
+    assert "sampled independently" not in answer.of_reference(manifest)
+    assert not any(answer.same_draws(validation.results.manifest, m) for m in ("exact", "laplace"))
+
+
+def test_an_approximation_is_not_blamed_for_mistakes_of_a_program(target, rng):
+    """Draws that lack the Jacobian of tau have that fault where somebody made them, and not where they come from here."""
+    u = np.concatenate([rng.standard_normal((1, 4000, 2)), rng.normal(0, 0.5, (1, 4000, 1))], axis=-1)
+    reference = from_unconstrained(target, u, "draws")
+    other = from_unconstrained(target, u - [0, 0, 0.25], "draws")
+    kinds = {
+        added: find(target, {"nuts": reference, "other": replace(other, added=added)}, "nuts", rng)["other"].kind
+        for added in (True, False)
+    }
+    assert kinds == {True: "jacobian", False: "shift"}
 
 
 def test_the_first_sentence_says_whether_it_is_right(validation):

@@ -62,6 +62,9 @@ def _judged(manifest: Manifest, others: Sequence[str], against: str) -> list[str
         found = [
             f"On these data no method {'could be shown to' if unknown else 'can'} stand in for {_name(manifest, against)}"
         ]
+    found += [
+        f"{label(method)} confirms nothing: {copied(label(against))}" for method in good if same_draws(manifest, method)
+    ]
     found += _defects(manifest, [m for m, state in states.items() if state == "differs"])
     found += [f"For {label(method)} this cannot be told ({_open(manifest, method)})" for method in unknown]
     if points:
@@ -134,7 +137,8 @@ def check_number(check: Mapping[str, Any]) -> str:
 
 def _second(manifest: Manifest, method: str) -> str:
     """Return what another possible reference says of the one chosen."""
-    others = [m for m, facts in manifest["references"].items() if m != method and facts["trusted"]]
+    passed = [m for m, facts in manifest["references"].items() if m != method and facts["trusted"]]
+    others = [m for m in passed if not same_draws(manifest, m)]
     agreeing = [m for m in others if _state(manifest, m, None) == "agrees"]
     if agreeing:
         names = listing([label(m) for m in agreeing])
@@ -142,6 +146,21 @@ def _second(manifest: Manifest, method: str) -> str:
     if others:
         return f"; {listing([label(m) for m in others])} passed too and does not contradict it"
     return ""
+
+
+def same_draws(manifest: Manifest, method: str) -> bool:
+    """Return whether a method's draws are those of the reference, which no other run could hit in every median."""
+    shifts = [
+        seen.check["value"]
+        for seen in _checks(manifest, [method], _blocks(manifest))
+        if seen.check["quantity"] == "median_shift"
+    ]
+    return bool(shifts) and not any(shifts)
+
+
+def copied(against: str) -> str:
+    """Return what is said of a method with the draws of the reference."""
+    return f"it holds the draws of {against} themselves, every median is the same to the last digit"
 
 
 def use(manifest: Manifest) -> str:

@@ -58,6 +58,8 @@ def right(view: ValidationView, method: str) -> str:
         found = departure(view, method)
         certain = f" A departure, however small, is certain. {found}" if found else ""
         return f"This cannot be told for {differences(judged, open_)}: {why}.{rest}{certain}"
+    if answer.same_draws(view.manifest, method):
+        return f"This cannot be told: {answer.copied(against)}. Give draws of a run of its own."
     nearest = max((said["checks"][0] for said in judged.values() if said["checks"]), key=answer.reach, default=None)
     near = f" Nearest to a limit: {answer.check_words(nearest)}." if nearest else ""
     several = len(view.blocks) > 1

@@ -103,6 +103,8 @@ class Fault(NamedTuple):
 def find(target: Target, joined: Mapping[str, Joined], against: str, rng: np.random.Generator) -> dict[str, Fault]:
     """The likeliest fault of every method that departs from the reference and has all free variables.
 
+    Mistakes of a program are looked for in results that were made elsewhere alone.
+
     Parameters
     ----------
     target : Target
@@ -124,7 +126,12 @@ def find(target: Target, joined: Mapping[str, Joined], against: str, rng: np.ran
     }
     found = {
         method: likeliest(
-            own.u, reference.u, names_of(target), independent=(own.independent, reference.independent), **about
+            own.u,
+            reference.u,
+            names_of(target),
+            independent=(own.independent, reference.independent),
+            programs=own.added,
+            **about,
         )
         for method, own in joined.items()
         if method != against and own.u is not None
@@ -174,6 +181,7 @@ def likeliest(
     variables: Sequence[str] | None = None,
     prior: Callable[[], np.ndarray] | None = None,
     log_jacobians: Mapping[str, np.ndarray] | None = None,
+    programs: bool = True,
 ) -> Fault | None:
     """The likeliest fault of draws; None where they depart in no mean, sd or correlation.
 
@@ -193,6 +201,9 @@ def likeliest(
         Gives draws (n, P) from the prior, if they are needed.
     log_jacobians : mapping of str to ndarray, shape (chain * draw,), optional
         By variable, log |dx / du| at the draws of the reference.
+    programs : bool
+        Whether a mistake of a program is among the candidates; an approximation of the right density is only shifted, too wide
+        or too narrow, or without correlations.
     """
     P = u.shape[-1]
     sizes = [effective(draws, own) for draws, own in zip((u, reference), independent, strict=True)]
@@ -211,11 +222,14 @@ def likeliest(
         *shifts(method, right, names, scales),
         *widths(method, right, names, variables or names),
         *(lost(method, right, names) if departing[2 * P :].any() else ()),
-        *flipped(method, right, names, np.array([scale == "as it is" for scale in scales])),
-        *powers(right, variables or names, np.array([scale == "log" for scale in scales])),
-        *jacobian(other, log_jacobians or {}),
-        *prior_drawn(prior),
     ]
+    if programs:
+        candidates += [
+            *flipped(method, right, names, np.array([scale == "as it is" for scale in scales])),
+            *powers(right, variables or names, np.array([scale == "log" for scale in scales])),
+            *jacobian(other, log_jacobians or {}),
+            *prior_drawn(prior),
+        ]
     left = [method.divergence(each.moments) for each in candidates]
     scores = [
         n * (kl + each.zeroed / (2 * sizes[1].min())) + each.fitted / 2 * np.log(n)

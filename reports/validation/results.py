@@ -70,6 +70,8 @@ class Joined:
         Variables that are shown and not compared, such as a log likelihood at its own maximum.
     ignored : tuple of str
         Names that came with it and that the model does not have.
+    added : bool
+        Whether it was made elsewhere.
     """
 
     values: dict[str, np.ndarray]
@@ -85,6 +87,7 @@ class Joined:
     theta: Mapping[str, np.ndarray] = field(default_factory=dict)
     unjudged: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    added: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -136,7 +139,7 @@ def as_result(name: str, given: Any, target: Target, *, rng: np.random.Generator
         If it does not fit the model or is no distribution; the message has its name.
     """
     try:
-        return _joined(_raw(given, target, rng, draws), target)
+        return replace(_joined(_raw(given, target, rng, draws), target), added=True)
     except ValueError as error:
         raise ValueError(f"result {name!r}: {error}") from error
 
