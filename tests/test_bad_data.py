@@ -44,7 +44,7 @@ def test_names_that_do_not_exist_offer_the_nearest(write, tmp_path):
         (b"\x00\x01\x02\x03", "b.csv", "is not a text file"),
         (b"\x89PNG\r\n\x1a\n\xff\xfe", "b.csv", r"is not UTF-8 text \(byte 0\)"),
         ("é,b\n1,2\n".encode("latin-1"), "l.csv", "is not UTF-8 text"),
-        ("a,b\n1,2\n".encode("utf-16"), "u.csv", "is not UTF-8 text"),
+        ("a,b\n1,2\n".encode("utf-32"), "u.csv", "is not a text file"),
         (b"garbage", "g.csv.gz", "cannot read .*gzip"),
         (gzip.compress(b"a\n1\n2\n" * 99, mtime=0)[:-9], "g.csv.gz", "cannot read"),
         (gzip.compress(b"a\n1\n2\n" * 99, mtime=0)[:10] + b"\xff" * 20, "g.csv.gz", "cannot read"),

@@ -9,6 +9,7 @@ import numpy as np
 from mixtures.datasets.dataset import DataError, counted, listed
 
 EPS = np.finfo(np.float64).eps
+SUMMED = 1e-4  # by what share of it a total of a spreadsheet may differ from the sum of the rounded entries
 COARSE = 1e-6  # share of a column's range that rounding may take
 
 
@@ -90,6 +91,24 @@ def _check_independent(x: np.ndarray, features: Sequence[str]) -> None:
     if len(others) == 1 and np.array_equal(x[:, column], x[:, others[0]]):
         what = f"duplicated columns: {features[column]!r} holds the same values as {features[others[0]]!r}"
     raise DataError(f"{what}, so every covariance is singular: leave one of them out with --columns")
+
+
+def check_last(x: np.ndarray, kinds: Sequence[str], name: str) -> None:
+    """Raise where the last row, called ``name``, holds the totals of two columns of numbers or more, and of all that there are.
+
+    Raises
+    ------
+    DataError
+    """
+    own = x[:, [kind in ("gaussian", "poisson") for kind in kinds]]
+    if len(own) < 5 or own.shape[1] < 2 or not np.isfinite(own[-1]).all():
+        return
+    sums = np.nansum(own[:-1], axis=0)
+    if own[-1].any() and np.all(np.abs(own[-1] - sums) <= SUMMED * np.abs(sums)):
+        raise DataError(
+            f"row {name!r}, the last, holds the sums of all others in each column of numbers: remove it, for it is no "
+            "observation"
+        )
 
 
 def check_rows(n: int, d: int) -> None:

@@ -111,7 +111,9 @@ def _all(table: Table, label: str | None, index: str | None, asked: Asked, spell
     kept = [j for j, name in enumerate(table.names) if name not in (label, index)]
     named = {*asked.counts, *asked.categorical}
     left_out = {j: found for j in kept if (found := _row_names(table, j))}
-    _check_unique([table.names[j] for j in kept if j not in left_out and table.names[j]], "in the header: rename one")
+    once = [name for name in table.names if name and name in (label, index)]
+    once += [table.names[j] for j in kept if j not in left_out and table.names[j]]
+    _check_unique(once, "in the header: rename one")
     _refuse_unnamed(table, [j for j in kept if j not in left_out])
     kinds = {j: kind_of(table, j, asked, spelling) for j in kept if j not in left_out}
     of_text = [j for j, kind in kinds.items() if kind == NOMINAL and table.names[j] not in named]
@@ -160,7 +162,9 @@ def _called(table: Table, place: int) -> str:
 
 
 def _row_names(table: Table, place: int) -> LeftOut | None:
-    """Say why a column without a name, or with that which programs give to such a one, is none of the data; else None."""
+    """Say why a column of the index, or one without a name, or with that which programs give to such a one, is no data."""
+    if table.names[place] in table.of_index:
+        return LeftOut("it was the index of the DataFrame", True)
     if not re.fullmatch(r"(Unnamed: \d+(_level_\d+)?|\.\.\.\d+)?(\.\d+)?", table.names[place]):
         return None
     column = table.columns[place]

@@ -13,10 +13,13 @@ import numpy as np
 
 from mixtures.datasets.dataset import Categories, DataError
 
-# what R, NumPy and pandas write for a missing value, and what stands for one only among numbers
-MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None")
-AMONG_NUMBERS = (".", "?", "-")
-SPACES = "\u00a0\u202f\u2009"  # no-break, narrow no-break and thin: they part thousands as a plain one does
+# what R, NumPy, pandas and databases write for a missing value, and what stands for one only among numbers
+MISSING = (
+    "", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", "\\N", "(null)", "[NULL]",
+)  # fmt: skip
+AMONG_NUMBERS = (".", "?", "-", "#NULL!", *(f".{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"))  # SPSS, Stata
+# what parts thousands as another mark does: no-break, narrow no-break and thin spaces, and the apostrophe that is typeset
+ALIKE = {" ": "[\u00a0\u202f\u2009]", "'": "\u2019"}
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,8 @@ def _as_programs_write(text: Any, spelling: Spelling) -> Any:
     text = pc.replace_substring(text, "\u2212", "-")  # the sign that typesetters use
     mark, parts = re.escape(spelling.decimal), spelling.thousands
     if parts is not None:
-        if parts.isspace():
-            text = pc.replace_substring_regex(text, f"[{SPACES}]", parts)
+        if parts in ALIKE:
+            text = pc.replace_substring_regex(text, ALIKE[parts], parts)
         grouped = pc.match_substring_regex(text, rf"^[-+]?[1-9]\d{{0,2}}({re.escape(parts)}\d{{3}})+({mark}\d*)?$")
         text = pc.if_else(grouped, pc.replace_substring(text, parts, ""), text)
     if spelling.decimal != ".":
@@ -145,7 +148,10 @@ def from_arrow(column: Any, spelling: Spelling) -> tuple[np.ndarray, Counter[str
     values = np.full(len(column), np.nan)
     present = _flags(column.is_valid())
     if present.any():
-        values[present] = _floats(column.drop_null().cast(pa.float64(), safe=False))
+        filled = column.drop_null()
+        if kind.is_decimal(column.type):  # of which the nearest float is found through text
+            filled = filled.cast(pa.string())
+        values[present] = _floats(filled.cast(pa.float64(), safe=False))
     return blanked(values, spelling)
 
 

@@ -114,7 +114,8 @@ class Table:
     """Columns as read: a float64 array where numeric (NaN is missing), else an object array (None is missing).
 
     ``codes`` counts, by a column's place, the entries taken as missing that do not say so, such as "?"; ``notes`` holds
-    what else was guessed in reading; ``categories`` has, by place, what is declared; ``index`` names the rows, (N,) of str.
+    what else was guessed in reading; ``categories`` has, by place, what is declared; ``index`` names the rows, (N,) of str, and
+    so do the columns ``of_index``.
     """
 
     names: tuple[str, ...]
@@ -123,6 +124,7 @@ class Table:
     notes: tuple[str, ...] = ()
     categories: dict[int, Categories] = field(default_factory=dict)
     index: np.ndarray | None = None
+    of_index: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return the first column of this name."""

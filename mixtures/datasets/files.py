@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import csv as python_csv
 import gzip
 import io
+import json
 import lzma
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -19,17 +22,37 @@ import numpy as np
 
 from mixtures.datasets import limits, text
 from mixtures.datasets.columns import PLAIN, Spelling, as_label, blanked, declared, from_arrow, labels, numbers, texts
-from mixtures.datasets.dataset import DataError, Table
+from mixtures.datasets.dataset import DataError, Table, listed
 
 TEXT = (".csv", ".tsv", ".txt")
 ARROW = (".parquet", ".feather")
 PACKED = (".gz", ".bz2", ".xz", ".zip")
 SUFFIXES = (*TEXT, *(text + packed for text in TEXT for packed in PACKED), *ARROW, ".npy")
+TABLE = "export the table as CSV"
+# What a file begins with, what it then holds, and what to do where its name says otherwise.
+SIGNATURES = {
+    rb"\x1f\x8b": ("gzip data", "name it *.csv.gz"),
+    rb"BZh[1-9]1AY": ("bzip2 data", "name it *.csv.bz2"),
+    rb"\xfd7zXZ": ("xz data", "name it *.csv.xz"),
+    rb"PK\x03\x04": (
+        "a zip archive, as a spreadsheet or .npz is one",
+        f"{TABLE}, or name it *.csv.zip if it holds one",
+    ),
+    rb"PAR1": ("Parquet", "name it *.parquet"),
+    rb"ARROW1|FEA1": ("Feather", "name it *.feather"),
+    rb"\x93NUMPY": ("an array of NumPy", "name it *.npy"),
+    rb"\s*<(?i:!doctype|html|\?xml|table)": ("HTML or XML", TABLE),
+    rb"\s*\[?\s*\{\s*\"": ("JSON", TABLE),
+    rb"(?i:\s*@relation\s)": ("ARFF", TABLE),
+    rb"(?i:\s*(insert into|create table)\s)": ("SQL", TABLE),
+}
 FORMATS = f"{', '.join(TEXT)} (also {', '.join(PACKED)}), {', '.join(ARROW)}, .npy"
 # Tables of fewer columns are read in less time than a glance at their size would save.
 WIDE = 1000
 # Refuses what has at most so many rows and at least so many columns of numbers.
 Check = Callable[[int, int], object]
+# How pandas names the column of an index that has no name.
+NAMELESS_INDEX = "__index_level_"
 # what NumPy raises for a header that is none
 UNREADABLE_ARRAY = (
     ValueError,
@@ -72,8 +95,9 @@ def read(path: Path, label: str | None = None, spelling: Spelling = PLAIN, check
         raise
     except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, ValueError) as error:
         raise _unreadable(path, error) from error
-    if not data.strip():
-        raise DataError(f"{str(path)!r} is empty: give a file with a header line and at least two rows")
+    if not data.removeprefix(codecs.BOM_UTF8).strip():
+        raise _empty(path)
+    _check_format(path, data, suffix)
     if suffix == ".npy":
         return _read_npy(path, data, label, spelling, check)
     if suffix in ARROW:
@@ -103,12 +127,25 @@ def _unpacked(path: Path, data: bytes, suffix: str) -> bytes:
     with zipfile.ZipFile(packed) as archive:
         inside = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
         if len(inside) != 1:
-            raise ValueError(f"the archive holds {len(inside)} files, not one")
+            raise ValueError(
+                f"the archive holds {len(inside)} files, not one{f' ({listed(inside, 3)})' if inside else ''}"
+            )
         try:
             with archive.open(inside[0]) as member:
                 return limits.unpack(path, packed, member)
         except (RuntimeError, NotImplementedError) as error:  # a password, an unknown compression
             raise ValueError(str(error)) from error
+
+
+def _empty(path: Path) -> DataError:
+    return DataError(f"{str(path)!r} is empty: give a file with a header line and at least two rows")
+
+
+def _check_format(path: Path, data: bytes, suffix: str) -> None:
+    """Refuse a file that holds another format than its name says."""
+    for start, (what, remedy) in SIGNATURES.items():
+        if re.match(start, data.removeprefix(codecs.BOM_UTF8)) and not remedy.endswith(f"*{suffix}"):
+            raise DataError(f"{str(path)!r} holds {what}, and its name says {suffix}: {remedy}")
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
@@ -124,6 +161,8 @@ def _read_text(
     from pyarrow import csv
 
     try:
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # the "Unicode text" of Excel
+            data = data.decode("utf-16").encode()
         data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{str(path)!r} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
@@ -136,7 +175,10 @@ def _read_text(
         form = text.layout(data, suffix, spelling)
     except python_csv.Error as error:
         raise _unreadable(path, error) from error
-    data, delimiter = data[form.start :], form.delimiter
+    if not form.names:
+        raise _empty(path)
+    delimiter = form.delimiter
+    data, of_end = text.without_empty_end(data[form.start :], delimiter)
     if delimiter == text.BLANKS:
         data = text.single_blanks(data)
     places = [str(j) for j in range(len(form.names))]
@@ -161,7 +203,7 @@ def _read_text(
         else:
             columns.append(read[0])
             codes[j] = read[1]
-    return Table(form.names, tuple(columns), codes, (form.note,) if form.note else ())
+    return Table(form.names, tuple(columns), codes, tuple(note for note in (form.note, of_end) if note))
 
 
 def _read_arrow(
@@ -183,9 +225,8 @@ def _read_arrow(
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
     _check_rows(path, table)
-    # pandas keeps a row index that is not 0, 1, 2, ... under this name
-    of_index = [name for name in table.column_names if name.startswith("__index_level_")]
-    kept = [(j, name) for j, name in enumerate(table.column_names) if name not in of_index]
+    of_index = [name for name in _of_index(table.schema) if table.column_names.count(name) == 1]
+    kept = [(j, name) for j, name in enumerate(table.column_names) if not name.startswith(NAMELESS_INDEX)]
     names = tuple(name for _, name in kept)
     columns, codes, categories = [], {}, {}
     for j, (place, name) in enumerate(kept):
@@ -201,7 +242,16 @@ def _read_arrow(
     if of_index:
         parts = zip(*(table.column(name).to_pylist() for name in of_index), strict=True)
         index = np.array([", ".join(as_label(part) or "" for part in row) for row in parts])
-    return Table(names, tuple(columns), codes, categories=categories, index=index)
+    return Table(names, tuple(columns), codes, categories=categories, index=index, of_index=tuple(of_index))
+
+
+def _of_index(schema: Any) -> list[str]:
+    """The columns that were the index of a DataFrame, by what pandas notes of it."""
+    try:
+        noted = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))["index_columns"]
+    except (ValueError, KeyError):
+        return [name for name in schema.names if name.startswith(NAMELESS_INDEX)]
+    return [name for name in noted if isinstance(name, str)]
 
 
 def _feather(data: bytes) -> tuple[int, Any]:
@@ -220,7 +270,7 @@ def _weigh(path: Path, rows: int, schema: Any, label: str | None, check: Check |
     limits.check_memory(16 * rows * len(schema), repr(str(path)), "give fewer rows")
     if check and len(schema) > WIDE:
         kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
-        own = [field for field in schema if field.name != label and not field.name.startswith("__index_level_")]
+        own = [field for field in schema if field.name != label and not field.name.startswith(NAMELESS_INDEX)]
         check(rows, sum(any(is_kind(field.type) for is_kind in kinds) for field in own))
 
 

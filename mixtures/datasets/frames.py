@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,10 +27,14 @@ def read(frame: pd.DataFrame, label: str | None = None) -> Table:
     Raises
     ------
     DataError
-        If it has no rows or no columns.
+        If it is none, or has no rows or no columns.
     """
     import pandas as pd
 
+    if isinstance(frame, pd.Series):
+        frame = frame.to_frame("x1" if frame.name is None else frame.name)
+    if not isinstance(frame, pd.DataFrame):
+        raise DataError(f"expected a DataFrame of pandas, got {type(frame).__name__}: make one of it first")
     if 0 in frame.shape:
         raise DataError(
             f"the DataFrame has {frame.shape[0]} rows and {frame.shape[1]} columns: give at least one of each"
@@ -49,7 +55,7 @@ def _column(column: pd.Series) -> np.ndarray:
     import pandas as pd
 
     kind = pd.api.types
-    if kind.is_numeric_dtype(column) and not kind.is_bool_dtype(column):
+    if kind.is_numeric_dtype(column) and not (kind.is_bool_dtype(column) or kind.is_complex_dtype(column)):
         return column.to_numpy(dtype=float, na_value=np.nan)
     present = _present(column)
     filled = [value for value in present if value is not None]
@@ -69,7 +75,7 @@ def _present(column: pd.Series) -> list[Any]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return isinstance(value, Real | Decimal) and not isinstance(value, bool)
 
 
 def _index(frame: pd.DataFrame) -> np.ndarray | None:

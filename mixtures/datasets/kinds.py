@@ -28,8 +28,14 @@ OF_LEVELS = (NOMINAL, "bernoulli", "categorical")
 MANY_LEVELS, MOST_LEVELS, FEW_VALUES = 20, 1000, 10
 
 # decimal mark and what parts thousands, as people write them
-SPELLINGS = ((".", ","), (".", " "), (".", "'"), (",", None), (",", "."), (",", " "))
-NUMBER = re.compile(r"[-+\u2212]?(\d[\d.,' ]*|[.,]\d+)([eE][-+]?\d+)?")
+SPELLINGS = ((".", ","), (".", " "), (".", "'"), (".", "_"), (",", None), (",", "."), (",", " "))
+_GROUPS = r"\d{1,3}(?P<mark>[.,'\u2019_ \u00a0\u202f])(?:\d{2,3}(?P=mark))*\d{3}(?:[.,]\d*)?"
+_DIGITS = rf"[-+\u2212]?(?:\d+(?:[.,]\d*)?|[.,]\d+|{_GROUPS})(?:[eEdD][-+]?\d+)?"
+NUMBER = re.compile(_DIGITS)
+# a number with something beside it: a currency, a bracket, a unit, or the index before a colon; a complex number
+_AFTER = r"(?:(?P<after>\D*)|[-+][\d.e+-]*(?P<imaginary>[ij])\)?)"
+BESIDE = re.compile(rf"(?P<before>[^\w.,]*|[-+]?[A-Z]{{3}} ?|\d+:)(?P<number>{_DIGITS}){_AFTER}")
+UNIT = re.compile(r"[^\W\d]|[%\u2030\u00b0'\"=$\u00a2-\u00a5\u20a0-\u20c0]")
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,20 @@ def kind_of(table: Table, place: int, asked: Asked, spelling: Spelling) -> str:
         raise DataError(f"{not_a_number(table, place, spelling)}: {remedy}")
     if place not in table.categories:
         _refuse_numbers(table, place, spelling)
+    elif _are_measured(table.columns[place]):
+        name = _quoted(table.names[place])
+        raise DataError(
+            f"column {table.names[place]!r} has numbers for categories, most of them different: store it as numbers, or take "
+            f"it with --categorical {name}"
+        )
     return NOMINAL
+
+
+def _are_measured(column: np.ndarray) -> bool:
+    """Whether declared categories are fractions, of which most rows have one of their own."""
+    present = [value for value in column.tolist() if value is not None]
+    fractions = any(isinstance(value, float) and not value.is_integer() for value in present)
+    return fractions and len(set(present)) > len(present) / 2
 
 
 def _refuse_numbers(table: Table, place: int, spelling: Spelling) -> None:
@@ -129,6 +148,30 @@ def _refuse_numbers(table: Table, place: int, spelling: Spelling) -> None:
             f"{not_a_number(table, place, spelling)}, though {of_numbers} of {n} entries are numbers: correct "
             f"the others, count them as missing with --na-values, leave the column out with --columns, {said}"
         )
+    beside, of_beside = _beside(times)
+    if of_numbers + of_beside >= n / 2 and of_beside and (levels > FEW_VALUES or levels > n / 2):
+        raise DataError(
+            f"{not_a_number(table, place, spelling)}: {beside!r} stands beside its numbers; store it as plain numbers, leave "
+            f"the column out with --columns, {said}"
+        )
+
+
+def _beside(times: Counter[Any]) -> tuple[str, int]:
+    """What most numbers of a text column have beside them, and in how many entries.
+
+    Whole numbers with nothing but marks beside them, as "#1" and "1)", count rows rather than measure something.
+    """
+    found: Counter[str] = Counter()
+    measured = set()
+    for value, n in times.items():
+        if not isinstance(value, str) or NUMBER.fullmatch(value) or not (match := BESIDE.fullmatch(value)):
+            continue
+        mark = match["before"].strip(" -+\u2212") or match["imaginary"] or match["after"].strip()
+        found[mark] += n
+        if UNIT.search(mark) or not match["number"].strip("-+\u2212").isdecimal():
+            measured.add(mark)
+    mark, n = max(found.items(), key=lambda item: item[1], default=("", 0))
+    return (mark, n) if mark in measured else ("", 0)
 
 
 def not_a_number(table: Table, place: int, spelling: Spelling) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixtures.datasets import builtin, files, frames, series
-from mixtures.datasets.checks import check_values, missing_text
+from mixtures.datasets.checks import check_last, check_values, missing_text
 from mixtures.datasets.choosing import Choice, choose
 from mixtures.datasets.columns import PLAIN, Spelling
 from mixtures.datasets.dataset import DataError, Dataset, Table, counted, is_missing, listed, nearest
@@ -115,15 +115,16 @@ def load(
     asked = Asked(_tuple(counts), _tuple(categorical), family)
     missing = policy(missing, drop_missing)
     entry = builtin.CATALOGUE.get(name)
+    known = None if entry is not None or name not in series.CATALOGUE else series.load_series(name).data
+    lengths: tuple[int, ...] = ()
     if entry is not None:
         label_column = label_column or entry.label
         table, source = builtin.read(name, label_column), entry.source
         columns = columns if columns is not None or like is not None else entry.columns
         asked = entry.asked(asked, columns)
         missing = missing or entry.missing
-    elif name in series.CATALOGUE:
-        known = series.load_series(name).data
-        table, source = series.as_table(known), known.source
+    elif known is not None:
+        table, source, lengths = series.as_table(known), known.source, series.CATALOGUE[name].lengths
         label_column = label_column or (None if known.labels is None else "state")
         asked = _counts(asked, series.CATALOGUE[name].kinds, columns)
     else:
@@ -132,9 +133,6 @@ def load(
             raise DataError(_not_found(name, path))
         table, source = files.read(path, label_column, spelling, None if columns is not None else check), name
         name = path.name.split(".")[0] or path.name
-    lengths: tuple[int, ...] = ()
-    if entry is None and name in series.CATALOGUE:
-        lengths = series.CATALOGUE[name].lengths
     if sequence is not None:
         table, lengths = _in_sequences(table, sequence, (label_column, index_column, *(columns or ())), missing)
     data = from_table(
@@ -142,7 +140,7 @@ def load(
     )
     if len(data.x) == sum(lengths):
         data = replace(data, lengths=lengths)
-    if entry is None and name in series.CATALOGUE and known.labels is not None:
+    if known is not None and known.labels is not None:
         return replace(_marginal(known, data), lengths=lengths)
     return _marginal(tsmatz(), data) if name == "tsmatz" and entry is not None else data
 
@@ -271,10 +269,14 @@ def from_table(
         named = [feature for feature in features if asked.kind(feature) is not None]
         found = encode(table, choice.places, choice.kinds, rows, named)
     check_values(found.x, features, found.kinds, gaps=True, varies=like is None)
+    if like is None:
+        check_last(found.x, found.kinds, str(choice.index[rows][-1]))
     labels = _labels(table, label, rows)
     notes = (*table.notes, *choice.notes, *_missing_codes(table, choice.places), *notes, *found.notes)
     if labels is not None and (unknown := int((labels == "").sum())):
         notes = (*notes, f"{counted(unknown, 'row')} without a label in {label!r}: fitted like the others")
+    if labels is not None and len(labels) > 2 and (alike := _told_by_none(labels[labels != ""])):
+        notes = (*notes, f"{alike} in {label!r}: how well clusters recover classes cannot be told")
     return Dataset(
         name,
         found.x,
@@ -349,6 +351,16 @@ def _labels(table: Table, label: str | None, rows: np.ndarray) -> np.ndarray | N
     if is_missing(known).all():
         raise DataError(f"no row has a label in {label!r}: choose another --label-column, or none")
     return np.array(["" if value is None else str(value) for value in known])
+
+
+def _told_by_none(known: np.ndarray) -> str:
+    """What is wrong with labels of which no two rows share one, or all do; "" where nothing is."""
+    classes = len(np.unique(known))
+    if len(known) == 1:
+        return "only 1 row has a label"
+    if classes == len(known):
+        return f"each of {len(known)} rows has another label"
+    return "all rows have the same label" if classes == 1 else ""
 
 
 def _marginal(whole: Dataset, data: Dataset) -> Dataset:

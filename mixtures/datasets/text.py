@@ -10,16 +10,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mixtures.datasets.columns import AMONG_NUMBERS, MISSING, Spelling, numbers, strings
+from mixtures.datasets.dataset import DataError, counted
 
 DELIMITERS = ("\t", ";", ",", "|")  # the first that parts all lines alike
+ODD_MARKS = ":~^!&\x01\x1f"
 BLANKS = " "  # any number of blanks and tabs
 SAMPLED_LINES = 50
 MOST_TITLES = 5  # lines above a table
 GLANCE = 4  # lines that tell the size of a wide table
 WHOLE = re.compile(r"[-+]?\d+")
 SKIPPED = re.compile(
-    rb"(?:(?:[ \t]*|sep=[^\n])\r?\n)*"
+    rb"(?:(?:[ \t,;|]*|sep=[^\n])\r?\n)*"
 )  # before the names: empty lines, and what tells a spreadsheet the mark
+LINE_END = re.compile(rb"\r\n?|\n")
 NAMED = re.compile(r"[b-dg-hj-mo-su-xz]", re.IGNORECASE)  # a letter of no number's, not even of 1e5, inf and nan
 
 
@@ -63,17 +66,19 @@ def layout(data: bytes, suffix: str, spelling: Spelling) -> Layout:
         said = f"left out what stands above the names of the columns: {top.strip()[:40]!r}{' and more' if more else ''}"
         note = f"{said}; {table.note}" if table.note else said
         return replace(table, start=start + len(title.encode()) + table.start, note=note)
-    delimiter = "\t" if suffix.startswith(".tsv") else _delimiter(lines, suffix, spelling)
+    delimiter = _delimiter(lines, suffix, spelling)
     records = _records(lines, delimiter)
     names = _records(comment, delimiter)[0] if comment.strip() else []
+    _refuse_odd_marks(lines, records)
     if records and len(names) == len(records[0]):
         return Layout(delimiter, tuple(names), 0, start)
     first, *below = records or [[]]
-    if first and below and all(len(row) == len(first) + 1 for row in below):
+    widths = {len(row) - len(first) for row in below}
+    if first and len(widths) == 1 and (beyond := widths.pop()) > 0:
         after = start + len(lines.splitlines(keepends=True)[0].encode())
-        if all(row[-1] == "" for row in below):
-            return Layout(delimiter, (*first, ""), 0, after)
-        if _are_row_names([row[0] for row in below], lines, spelling):
+        if not any(entry for row in below for entry in row[-beyond:]):
+            return Layout(delimiter, (*first, *[""] * beyond), 0, after)
+        if beyond == 1 and _are_row_names([row[0] for row in below], lines, spelling):
             return Layout(delimiter, ("", *first), 0, after)
     return _by_first_line(delimiter, first, below, start, spelling)
 
@@ -93,11 +98,21 @@ def extent(data: bytes, suffix: str, spelling: Spelling, least: int) -> tuple[in
     if max(data.count(mark.encode(), start, end) for mark in (*DELIMITERS, BLANKS)) < least:
         return None
     lines = _first_lines(data, start, GLANCE)
-    delimiter = "\t" if suffix.startswith(".tsv") else _delimiter(lines, suffix, spelling)
+    delimiter = _delimiter(lines, suffix, spelling)
     first, *below = _records(lines, delimiter) or [[]]
     names = [name for name, *column in zip(first, *below, strict=False) if all(_is_number(e, spelling) for e in column)]
     is_named = not all(_is_number(entry, spelling) for entry in first)
     return data.rstrip().count(b"\n", start) + (not is_named), names
+
+
+def without_empty_end(data: bytes, delimiter: str) -> tuple[bytes, str]:
+    """A text without those lines at its end that hold no entry, as spreadsheets write them; and a word on them."""
+    kept = data.rstrip(f" \t\r\n{delimiter}".encode())
+    end = LINE_END.search(data, len(kept))
+    if end is None:
+        return data, ""
+    lines = sum(delimiter.encode() in line for line in data[end.end() :].splitlines())
+    return data[: end.end()], f"left out {counted(lines, 'line')} without any entry at the end" if lines else ""
 
 
 def _is_number(entry: str, spelling: Spelling) -> bool:
@@ -119,7 +134,7 @@ def _title(lines: str, suffix: str, spelling: Spelling) -> str:
         return ""
     plain = [re.sub(r'"[^"]*"', "x", row) for row in rows]
     marks = ("\t",) if suffix.startswith(".tsv") else tuple(mark for mark in DELIMITERS if mark != spelling.decimal)
-    counts = {mark: [row.count(mark) for row in plain] for mark in marks} | {
+    counts = {mark: [row.count(mark) * (mark in row.strip(f" {mark}\r\n")) for row in plain] for mark in marks} | {
         BLANKS: [len(r.split()) - 1 for r in plain]
     }
     for mark, own in counts.items():
@@ -168,13 +183,43 @@ def single_blanks(data: bytes) -> bytes:
     return re.sub(rb"(?m)^ +| +(?=\r?$)", b"", re.sub(rb"[ \t]+", b" ", data))
 
 
+def _plain(lines: str) -> list[str]:
+    """The lines that hold something, with nothing between quotes."""
+    return [line for line in re.sub(r'"[^"]*"', '""', lines).splitlines() if line.strip()] or [""]
+
+
 def _delimiter(lines: str, suffix: str, spelling: Spelling) -> str:
+    """What parts the columns; in a .tsv a tab, unless there is none and another mark stands equally often in all lines."""
+    if not suffix.startswith(".tsv"):
+        return _guessed(lines, suffix, spelling)
+    plain = _plain(lines)
+    others = [mark for mark in DELIMITERS[1:] if mark != spelling.decimal and mark in plain[0]]
+    alike = [mark for mark in others if len({line.count(mark) for line in plain}) == 1]
+    return alike[0] if alike and "\t" not in lines else "\t"
+
+
+def _refuse_odd_marks(lines: str, records: list[list[str]]) -> None:
+    """Refuse what has one column, and in all lines equally often a mark that parts columns nowhere here."""
+    if len(records) < 3 or any(len(row) > 1 for row in records):
+        return
+    plain = _plain(lines)
+    mark = next((m for m in ODD_MARKS if m in plain[0] and len({line.count(m) for line in plain}) == 1), None)
+    if mark:
+        raise DataError(
+            f"the columns seem to be parted by {mark!r}, as in {plain[0][:30]!r}: part them by commas, semicolons, tabs, "
+            "bars or blanks"
+        )
+
+
+def _guessed(lines: str, suffix: str, spelling: Spelling) -> str:
     """What parts the columns: a mark that stands equally often in all lines, once quoted entries are put aside.
 
     The line of names may hold one less, where it does not name R's row names.
     """
-    plain = [line for line in re.sub(r'"[^"]*"', '""', lines).splitlines() if line.strip()] or [""]
+    plain = _plain(lines)
     marks = [mark for mark in DELIMITERS if mark != spelling.decimal]
+    if spelling.decimal in DELIMITERS and re.search(rf'"[-+]?\d*{re.escape(spelling.decimal)}\d+"', lines):
+        marks.append(spelling.decimal)  # numbers that hold it are quoted
     words, *of_others = (len(line.split()) for line in plain)
     blank = len(set(of_others)) == 1 and of_others[0] > 1 and words in (of_others[0], of_others[0] - 1)
     for mark in marks:
@@ -191,10 +236,11 @@ def _delimiter(lines: str, suffix: str, spelling: Spelling) -> str:
 
 
 def _are_row_names(starts: list[str], lines: str, spelling: Spelling) -> bool:
-    """Whether rows begin with what R writes there, with no name above it: their number, a quoted name, or a text."""
-    numbered = starts == [str(i) for i in range(1, len(starts) + 1)]
+    """Whether rows begin with what R and pandas write there, with no name above it: their number, a quoted name, or a text."""
     quoted = all(line.lstrip().startswith('"') for line in lines.splitlines()[1:] if line.strip())
-    return numbered or quoted or (bool(np.isnan(_read(starts, spelling)).all()) and len(set(starts)) == len(starts))
+    numbered = all(start.isdecimal() for start in starts)
+    named = numbered or bool(np.isnan(_read(starts, spelling)).all())
+    return quoted or (named and len(set(starts)) == len(starts))
 
 
 def _by_first_line(delimiter: str, first: list[str], below: list[list[str]], start: int, spelling: Spelling) -> Layout:
@@ -204,11 +250,29 @@ def _by_first_line(delimiter: str, first: list[str], below: list[list[str]], sta
         said = f"the first line was taken as data, for it holds numbers: the columns are called {names[0]}"
         said += f" to {names[-1]}" if len(names) > 1 else ""
         return Layout(delimiter, names, 0, start, note=said)
+    if len(set(first)) < len(first):
+        _refuse_two_lines(first, below, spelling)
     numeric = next((name for name in first if _value(name, spelling) is not None), None)
     said = (
         f"the first line was taken as the columns' names, such as {numeric!r}" if numeric is not None and below else ""
     )
     return Layout(delimiter, tuple(first), 1, start, note=said)
+
+
+def _refuse_two_lines(first: list[str], below: list[list[str]], spelling: Spelling) -> None:
+    """Refuse names in two lines, as pandas writes columns of several levels, where those of the first are no names alone.
+
+    The second line then has text above all columns of numbers.
+    """
+    second, *rows = below or [[]]
+    columns = [[row[j] if j < len(row) else "" for row in rows] for j in range(len(first))]
+    of_numbers = [j for j, column in enumerate(columns) if not np.isnan(_read(column, spelling)).all()]
+    pairs = [(first[j], second[j]) for j in of_numbers if j < len(second) and (first[j] or second[j])]
+    if pairs and all(_value(under, spelling) is None and not _is_gap(under, spelling) for _, under in pairs):
+        raise DataError(
+            f"the names of the columns stand in two lines, such as {pairs[0][0]!r} above {pairs[0][1]!r}: join each column's "
+            "into one name, in one line"
+        )
 
 
 def _is_data(first: list[str], below: list[list[str]], spelling: Spelling) -> bool:

@@ -22,8 +22,9 @@ def recovery(method: str, r: np.ndarray, labels: np.ndarray, suffix: str = "") -
     Responsibilities are averages over draws for every method that has draws. Those of q(z) of a closed form, which are surer
     since they leave out what is not known of the parameters, are told apart by a suffix of the metrics, ``_qz``.
 
-    Always: ``ari`` and ``ami`` (adjusted Rand index and adjusted mutual information of the most probable clusters) and
-    ``accuracy`` after the best matching of clusters with classes. Only where there are as many clusters as classes:
+    Always, but for fewer than two such rows: ``ari`` and ``ami`` (adjusted Rand index and adjusted mutual information of the
+    most probable clusters) and ``accuracy`` after the best matching of clusters with classes. Only where there are as many
+    clusters as classes:
     ``brier`` (mean squared error over all classes, 0 to 2), ``log_score`` (mean log probability of the right class, in
     nats; minus infinity, without an error, where one is zero or below the range of numbers) and ``calibration_error``
     (expected calibration error of the most probable cluster in ten bins).
@@ -32,7 +33,7 @@ def recovery(method: str, r: np.ndarray, labels: np.ndarray, suffix: str = "") -
     from sklearn.metrics.cluster import adjusted_mutual_info_score, adjusted_rand_score
 
     known = is_known(labels)
-    if not known.any():
+    if known.sum() < 2:
         return []
     r, (classes, truth) = r[known], np.unique(labels[known], return_inverse=True)
     found = r.argmax(1)
