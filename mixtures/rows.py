@@ -74,9 +74,18 @@ def as_real(x: Any) -> np.ndarray:
     Raises
     ------
     ValueError
-        If x is complex or holds other things than numbers.
+        If x is complex or sparse, or holds dates or other things than numbers.
     """
-    x = np.asanyarray(x) if isinstance(x, np.ma.MaskedArray) else np.asarray(x)
+    if hasattr(x, "toarray"):
+        raise ValueError("x is sparse; expected a dense array, such as x.toarray()")
+    try:
+        x = np.asanyarray(x) if isinstance(x, np.ma.MaskedArray) else np.asarray(x)
+    except (TypeError, ValueError) as error:  # rows of unequal lengths among them
+        raise ValueError(f"x is no array of numbers ({str(error).split('. ')[0]})") from error
+    if x.dtype.kind in "mM":
+        raise ValueError(
+            f"x holds dates or times ({x.dtype}); expected numbers, such as the days since the first of them"
+        )
     if x.dtype.kind == "c":
         raise ValueError(f"x is complex ({x.dtype}); expected real numbers")
     if x.dtype not in (np.float32, np.float64):

@@ -13,10 +13,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import xarray as xr
 from conftest import fails
 from pyarrow import feather, parquet
+from scipy.sparse import csr_array
 
 from mixtures.datasets import DataError, from_frame, load
+from reports.comparison import given
 
 N = 24
 A = np.round(np.random.default_rng(7).normal(size=(N, 3)) * [1, 3, 1000] + [0, 10, 3000], 3)
@@ -409,8 +412,8 @@ def test_numbers_of_every_type_in_a_data_frame(column):
         (FRAME.assign(z=pd.date_range("2020", periods=N)), "non-numeric column 'z' .*2020-01-01"),
         (FRAME.assign(z=pd.to_timedelta(range(N), "D")), "non-numeric column 'z'"),
         (FRAME.assign(z=[{1, 2}] * N), "non-numeric column 'z'"),
-        (A.tolist(), "expected a DataFrame of pandas, got list: make one of it first"),
-        (A, "expected a DataFrame of pandas, got ndarray"),
+        (A.tolist(), "expected a DataFrame, got list: make one of it first"),
+        (A, "expected a DataFrame, got ndarray"),
     ],
 )
 def test_data_frames_that_are_refused(frame, message):
@@ -433,3 +436,66 @@ def test_a_dictionary_of_fractions_is_told_from_categories(tmp_path):
     doses = pa.array(np.resize([0.5, 1.0, 2.0], N)).dictionary_encode()
     feather.write_feather(pa.table({"a": A[:, 0], "c": doses}), tmp_path / "d.feather")
     assert load(tmp_path / "d.feather").levels == {"c": ("0.5", "1", "2")}
+
+
+# ---- tables in memory
+
+
+class OfAnotherLibrary:
+    """A table as those of Polars are: it has columns, and gives a DataFrame."""
+
+    columns = ("a", "b", "c")
+
+    def to_pandas(self):
+        return FRAME
+
+
+TABLES = {
+    "Arrow": pa.table(dict(FRAME.items())),
+    "record batch": pa.record_batch(dict(FRAME.items())),
+    "another library": OfAnotherLibrary(),
+    "structured": np.array([*map(tuple, A)], dtype=[("a", "f8"), ("b", ">f8"), ("c", "f8")]),
+    "record array": np.rec.fromarrays(A.T, names="a,b,c"),
+}
+
+
+@pytest.mark.robustness("tables")
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_with_names_are_taken_as_data_frames_are(name):
+    for found in (from_frame(TABLES[name]), given.read(given.in_sequences(TABLES[name], False)[0])):
+        assert found.features == ("a", "b", "c")
+        np.testing.assert_array_equal(found.x, A)
+
+
+@pytest.mark.robustness("errors")
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        ((A * 1e9).astype("M8[ns]"), "x holds dates or times"),
+        ((A * 1e9).astype("m8[s]"), "x holds dates or times"),
+        (csr_array(A), "x is sparse; expected a dense array"),
+        ([[1, 2], [3]], "x is no array of numbers"),
+        (xr.Dataset({"a": ("row", A[:, 0])}), "x is no array of numbers"),
+        ([{"a": 1.0}] * 5, "x holds entries that are no real numbers"),
+        ("iris", "x holds entries that are no real numbers"),
+        (None, r"x has shape \(\); expected a matrix"),
+    ],
+    ids=str,
+)
+def test_what_is_no_table_is_refused(x, message):
+    with pytest.raises(ValueError, match=message):
+        given.read(x)
+    with pytest.raises(ValueError, match="sequences names the column 'k', and x is no DataFrame that has it"):
+        given.in_sequences(x, "k")
+
+
+@pytest.mark.robustness("tables")
+def test_the_fields_of_a_structured_array_are_columns(tmp_path):
+    kinds = [("a", ">f8"), ("k", "U2"), ("n", "i8"), ("t", "?"), ("s", "S3")]
+    rows = [(a, "uv"[i % 2], 2**62 + i % 3, i % 2 == 0, b"yes" if i % 3 else b"no ") for i, a in enumerate(A[:, 0])]
+    np.save(tmp_path / "d.npy", np.array(rows, dtype=kinds))
+    data = load(tmp_path / "d.npy", label_column="k", columns=["a", "t", "s"])
+    np.testing.assert_array_equal(data.x[:, 0], A[:, 0])
+    assert data.levels == {"t": ("False", "True"), "s": ("no", "yes")}
+    assert data.labels[:3].tolist() == ["u", "v", "u"]
+    assert set(load(tmp_path / "d.npy", label_column="n", columns="a").labels) == {str(2**62 + i) for i in range(3)}

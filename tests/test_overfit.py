@@ -645,6 +645,14 @@ def test_command_writes_the_folder_and_goes_on(tmp_path, monkeypatch):
         ("[[block]]\nn = 20\nreg_covar = 1e-6", "reg_covar is of all blocks; write it before the first"),
         ("reg_covar = -1.0\n[[block]]\nn = 20", "reg_covar is -1.0; expected a number of at least 0"),
         ("replicates = true\n[[block]]\nn = 20", "expected a whole number"),
+        ("title = ['a']\n[[block]]\nn = 20", "title is ['a']; expected text in quotes"),
+        ("claim = 3\n[[block]]\nn = 20", "claim is 3; expected text in quotes"),
+        ("[[block]]\nn = 20\ntruth = ''", "no data set or file ''"),
+        ("seed = 1\nseed = 2\n[[block]]\nn = 20", "is no TOML: Cannot overwrite a value (at line 2"),
+        ("[[block]]\nn = 2020-01-01", "n is datetime.date(2020, 1, 1); expected a whole number"),
+        ("[[block]]\nn = 20\nmethods = ['EM']", "did you mean 'em'?"),
+        ("Seed = 3\n[[block]]\nn = 20", "did you mean 'seed'?"),
+        ('{"block": [{"n": 20}]}', "is no TOML"),
     ],
 )
 def test_a_bad_grid_is_one_line(text, message, tmp_path, monkeypatch):

@@ -144,7 +144,7 @@ def from_arrow(column: Any, spelling: Spelling) -> tuple[np.ndarray, Counter[str
 
     kind = pa.types
     if not any(is_kind(column.type) for is_kind in (kind.is_integer, kind.is_floating, kind.is_decimal, kind.is_null)):
-        return objects([_entry(value, spelling) for value in column.to_pylist()]), Counter()
+        return objects([entry(value, spelling) for value in column.to_pylist()]), Counter()
     values = np.full(len(column), np.nan)
     present = _flags(column.is_valid())
     if present.any():
@@ -163,7 +163,7 @@ def declared(column: Any) -> Categories:
     return Categories(tuple(found), column.type.ordered)
 
 
-def _entry(value: Any, spelling: Spelling) -> Any:
+def entry(value: Any, spelling: Spelling) -> Any:
     """An entry that is no number, text without blanks around it, and None where missing."""
     if not isinstance(value, str):
         return value

@@ -21,7 +21,19 @@ from typing import Any
 import numpy as np
 
 from mixtures.datasets import limits, text
-from mixtures.datasets.columns import PLAIN, Spelling, as_label, blanked, declared, from_arrow, labels, numbers, texts
+from mixtures.datasets.columns import (
+    PLAIN,
+    Spelling,
+    as_label,
+    blanked,
+    declared,
+    entry,
+    from_arrow,
+    labels,
+    numbers,
+    objects,
+    texts,
+)
 from mixtures.datasets.dataset import DataError, Table, listed
 
 TEXT = (".csv", ".tsv", ".txt")
@@ -287,6 +299,12 @@ def _read_npy(path: Path, data: bytes, label: str | None, spelling: Spelling, ch
         x = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     except UNREADABLE_ARRAY as error:
         raise _unreadable(path, error) from error
+    if (
+        x.dtype.names
+        and x.ndim == 1
+        and all(x[name].ndim == 1 and x[name].dtype.kind in "fiubSU" for name in x.dtype.names)
+    ):
+        return _of_fields(x, label, spelling)
     if x.dtype.kind not in "fiu" or x.ndim not in (1, 2):
         raise DataError(
             f"{str(path)!r} holds a {x.ndim}-D array of {x.dtype.name}: give a 1-D or 2-D array of real numbers"
@@ -303,6 +321,19 @@ def _read_npy(path: Path, data: bytes, label: str | None, spelling: Spelling, ch
             values, codes[j] = blanked(x[:, j].astype(np.float64), spelling)
             columns.append(values)
     return Table(names, tuple(columns), codes)
+
+
+def _of_fields(x: np.ndarray, label: str | None, spelling: Spelling) -> Table:
+    """The table that a structured array (N,) holds; fields of bytes are UTF-8."""
+    columns, codes = [], {}
+    for j, name in enumerate(x.dtype.names or ()):
+        if name != label and x[name].dtype.kind in "fiu":
+            values, codes[j] = blanked(x[name].astype(np.float64), spelling)
+        else:
+            own = [value.decode(errors="replace") if isinstance(value, bytes) else value for value in x[name].tolist()]
+            values = labels(own, spelling) if name == label else objects([entry(value, spelling) for value in own])
+        columns.append(values)
+    return Table(x.dtype.names or (), tuple(columns), codes)
 
 
 def siblings(path: Path) -> list[str]:

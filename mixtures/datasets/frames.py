@@ -15,12 +15,29 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def read(frame: pd.DataFrame, label: str | None = None) -> Table:
+def as_frame(x: Any) -> pd.DataFrame | None:
+    """A table with names as a DataFrame: one of Arrow, Polars or another library that gives it, or a structured array.
+
+    None where x is no such table.
+    """
+    if isinstance(x, np.ndarray) and not x.dtype.names:
+        return None
+    import pandas as pd
+
+    if isinstance(x, pd.DataFrame):
+        return x
+    if callable(getattr(x, "to_pandas", None)) and hasattr(x, "columns"):
+        return x.to_pandas()
+    kinds = getattr(getattr(x, "dtype", None), "names", None)
+    return pd.DataFrame({name: x[name].tolist() for name in kinds}) if kinds and x.ndim == 1 else None
+
+
+def read(frame: Any, label: str | None = None) -> Table:
     """Take the columns of a DataFrame, and its index as the names of its rows; one that counts from 0 has none.
 
     Parameters
     ----------
-    frame : pandas.DataFrame
+    frame : pandas.DataFrame, or what `as_frame` makes one of, or a pandas.Series
     label : str, optional
         The column of class labels, which are kept as they are.
 
@@ -33,8 +50,9 @@ def read(frame: pd.DataFrame, label: str | None = None) -> Table:
 
     if isinstance(frame, pd.Series):
         frame = frame.to_frame("x1" if frame.name is None else frame.name)
-    if not isinstance(frame, pd.DataFrame):
-        raise DataError(f"expected a DataFrame of pandas, got {type(frame).__name__}: make one of it first")
+    given, frame = frame, as_frame(frame)
+    if frame is None:
+        raise DataError(f"expected a DataFrame, got {type(given).__name__}: make one of it first")
     if 0 in frame.shape:
         raise DataError(
             f"the DataFrame has {frame.shape[0]} rows and {frame.shape[1]} columns: give at least one of each"

@@ -129,7 +129,7 @@ def load(
         asked = _counts(asked, series.CATALOGUE[name].kinds, columns)
     else:
         path = Path(name).expanduser()
-        if not os.path.exists(path):
+        if not name or not os.path.exists(path):
             raise DataError(_not_found(name, path))
         table, source = files.read(path, label_column, spelling, None if columns is not None else check), name
         name = path.name.split(".")[0] or path.name
@@ -164,7 +164,7 @@ def from_frame(
     Parameters
     ----------
     frame : pandas.DataFrame
-        Of numbers, text, truth values and categories.
+        Of numbers, text, truth values and categories; a table of Arrow or Polars and a structured array will do too.
     name : str
         For titles.
     label_column, columns, index_column, counts, categorical, family, missing, drop_missing, like

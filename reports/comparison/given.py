@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixtures.datasets import from_frame
+from mixtures.datasets.frames import as_frame
 from mixtures.datasets.series import lengths_of
 from mixtures.rows import Sequences, check_matrix
 from mixtures.tables import KINDS, unknown
@@ -64,7 +65,9 @@ def read(
     """
     notes: tuple[str, ...] = ()
     levels = dict(levels or {})
-    if hasattr(x, "columns"):
+    frame = as_frame(x)
+    if frame is not None:
+        x = frame
         names = [str(name) for name in (x.columns if features is None else features)]
         if len(names) != x.shape[1]:
             raise ValueError(f"features has {len(names)} names for {x.shape[1]} columns")
@@ -98,7 +101,8 @@ def in_sequences(x: Any, sequences: bool | str | Sequence[int]) -> tuple[Any, bo
         return x.x, x.lengths.tolist()
     if not isinstance(sequences, str):
         return x, sequences
-    if not hasattr(x, "columns") or sequences not in x.columns:
+    x = as_frame(x)
+    if x is None or sequences not in x.columns:
         raise ValueError(
             f"sequences names the column {sequences!r}, and x is no DataFrame that has it; give the lengths"
         )

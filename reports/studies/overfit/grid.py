@@ -311,6 +311,9 @@ def parse(
     if not blocks:
         raise ValueError(f"{name} has no [[block]], which says what to measure")
     top = {key: table.get(key, default) for key, default in TOP.items()}
+    for key in ("title", "claim"):
+        if not isinstance(top[key], str):
+            raise ValueError(f"{name}: {key} is {top[key]!r:.40}; expected text in quotes")
     given = {"replicates": replicates, "seed": seed, "start": start}
     top |= {key: value for key, value in given.items() if value is not None}
     for key, least in (("replicates", 2), ("seed", 0), ("test", 2), ("restarts", 1)):
@@ -342,9 +345,7 @@ def parse(
             raise ValueError(f"{where} is empty: it asks for MAP-EM alone, which has no mode at an alpha below 1")
         cells |= dict.fromkeys([*of_methods, *_beside(block, truths, common, ridge)])
     ordered = tuple(sorted(cells, key=lambda cell: cell.id))
-    return Grid(
-        name, str(top["title"]), str(top["claim"]), top["replicates"], ordered, tuple(sorted(without_mode)), text
-    )
+    return Grid(name, top["title"], top["claim"], top["replicates"], ordered, tuple(sorted(without_mode)), text)
 
 
 def _check_size(block: Mapping[str, list[Any]], top: Mapping[str, Any], where: str) -> None:
