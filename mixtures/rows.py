@@ -5,6 +5,7 @@ Whatever reads the data reads it through `folded` or `blocks`, so that nothing b
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -60,7 +61,7 @@ def as_rows(x: Rows) -> Rows:
 
 def _is_array(x: Rows) -> bool:
     """Whether x is one array (or nested sequence of numbers), not an iterable of blocks."""
-    if isinstance(x, np.ndarray | memoryview) or hasattr(x, "__array__"):
+    if isinstance(x, np.ndarray | memoryview) or hasattr(x, "__array__") or hasattr(x, "toarray"):
         return True
     if isinstance(x, list | tuple) and len(x):
         first = x[0][0] if isinstance(x[0], tuple) and len(x[0]) else x[0]
@@ -68,32 +69,40 @@ def _is_array(x: Rows) -> bool:
     return not isinstance(x, Iterable)
 
 
-def as_real(x: Any) -> np.ndarray:
-    """``x`` as an array of float32 or float64 in which what is masked is NaN.
+def as_real(x: Any, name: str = "x") -> np.ndarray:
+    """``x`` as an array of float32 or float64 in which what is masked, or missing in a pandas frame, is NaN.
 
     Raises
     ------
     ValueError
-        If x is complex or sparse, or holds dates or other things than numbers.
+        If x, which the message calls by its ``name``, is complex or sparse, or holds dates or other things than numbers.
     """
     if hasattr(x, "toarray"):
-        raise ValueError("x is sparse; expected a dense array, such as x.toarray()")
+        raise ValueError(f"{name} is sparse; expected a dense array, such as {name}.toarray()")
     try:
         x = np.asanyarray(x) if isinstance(x, np.ma.MaskedArray) else np.asarray(x)
     except (TypeError, ValueError) as error:  # rows of unequal lengths among them
-        raise ValueError(f"x is no array of numbers ({str(error).split('. ')[0]})") from error
+        raise ValueError(f"{name} is no array of numbers ({str(error).split('. ')[0]})") from error
     if x.dtype.kind in "mM":
         raise ValueError(
-            f"x holds dates or times ({x.dtype}); expected numbers, such as the days since the first of them"
+            f"{name} holds dates or times ({x.dtype}); expected numbers, such as the days since the first of them"
         )
     if x.dtype.kind == "c":
-        raise ValueError(f"x is complex ({x.dtype}); expected real numbers")
+        raise ValueError(f"{name} is complex ({x.dtype}); expected real numbers")
     if x.dtype not in (np.float32, np.float64):
         try:
-            x = x.astype(np.float64)
+            x = _without_marks(x).astype(np.float64)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"x holds entries that are no real numbers ({error})") from error
+            raise ValueError(f"{name} holds entries that are no real numbers ({error})") from error
     return x.filled(np.nan) if isinstance(x, np.ma.MaskedArray) else x
+
+
+def _without_marks(x: np.ndarray) -> np.ndarray:
+    """Objects with NaN in the place of pandas' mark for what is missing, which is no number."""
+    pandas = sys.modules.get("pandas")
+    if x.dtype.kind != "O" or pandas is None:
+        return x
+    return np.where([entry is pandas.NA for entry in x.flat], np.nan, x.ravel()).reshape(x.shape)
 
 
 def unmasked(x: Any) -> Any:
@@ -181,7 +190,7 @@ def _shown(values: np.ndarray, most: int = 6) -> str:
 
 
 class Repeated:
-    """Blocks that are read again and again, and must bring the same number of rows each time.
+    """Blocks that are read again and again, and must bring the same rows each time, in whatever order.
 
     Parameters
     ----------
@@ -190,25 +199,30 @@ class Repeated:
 
     def __init__(self, source: Iterable[Any]) -> None:
         self.source = source
-        self.rows: int | None = None
+        self.first: tuple[int, int] | None = None
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.source)
 
-    def check(self, rows: int) -> None:
-        """Refuse a reading that brought another number of rows than the first.
+    def check(self, rows: int, bits: int) -> None:
+        """Refuse a reading with another number of rows than the first, or other `bits_of` its values and weights.
 
         Raises
         ------
         ValueError
         """
-        if self.rows is None:
-            self.rows = rows
-        if rows != self.rows:
-            raise ValueError(
-                f"x yielded {rows} rows in a later reading and {self.rows} in the first; give an iterable that yields the "
-                "same blocks each time"
-            )
+        self.first = self.first or (rows, bits)
+        advice = "give an iterable that yields the same blocks each time"
+        if rows != self.first[0]:
+            raise ValueError(f"x yielded {rows} rows in a later reading and {self.first[0]} in the first; {advice}")
+        if bits != self.first[1]:
+            raise ValueError(f"x yielded other values or weights in a later reading than in the first; {advice}")
+
+
+def bits_of(x: np.ndarray) -> int:
+    """The sum of the bits of float32 or float64 numbers, which tells other numbers, in any order, by one sum over memory."""
+    words = np.ascontiguousarray(x).view(f"u{x.itemsize}")
+    return int(words.sum(dtype=np.uint64))
 
 
 def as_weights(x: Rows, weights: Any) -> Any:
@@ -233,11 +247,13 @@ def as_weights(x: Rows, weights: Any) -> Any:
     return _checked(weights, len(x))
 
 
-def _checked(weights: np.ndarray, n: int, each: str = "one a row") -> np.ndarray:
-    weights = as_real(weights).astype(np.float64, copy=False)
+def _checked(weights: np.ndarray, n: int, each: str = "one a row", all_zero: bool = False) -> np.ndarray:
+    weights = as_real(weights, "the array of weights").astype(np.float64, copy=False)
     if weights.shape != (n,):
         raise ValueError(f"weights have shape {weights.shape}; expected ({n},), {each}")
-    _refuse_range(*_range(weights, each.split()[-1]))
+    low, high = _range(weights, each.split()[-1])
+    if high or not all_zero:
+        _refuse_range(low, high)
     return weights
 
 
@@ -263,7 +279,7 @@ def _refuse_range(low: float, high: float) -> None:
 
 def _checked_in_chunks(x: Chunked, weights: Chunked) -> Chunked:
     def each(block: Any, w: None, start: int) -> tuple[float, float]:
-        return _range(as_real(block), start=start)
+        return _range(as_real(block, "the array of weights"), start=start)
 
     _refuse_range(*weights.fold(each, lambda a, b: (min(a[0], b[0]), max(a[1], b[1])), name="weights"))
     return weights
@@ -342,8 +358,12 @@ def blocks(x: Rows, weights: np.ndarray | None = None) -> Iterator[tuple[np.ndar
             rows = slice(start, start + BLOCK)
             yield x[rows], None if weights is None else weights[rows]
         return
-    width, seen = None, 0
+    width, seen, bits = None, 0, 0
     for number, item in enumerate(x):
+        if isinstance(item, tuple) and len(item) != 2:
+            raise ValueError(
+                f"block {number} is {len(item)} things; expected a matrix (B, D), or a pair of one and its weights"
+            )
         block, own = item if isinstance(item, tuple) else (item, None)
         block = as_real(block)
         if block.ndim != 2 or block.shape[1] == 0:
@@ -352,10 +372,15 @@ def blocks(x: Rows, weights: np.ndarray | None = None) -> Iterator[tuple[np.ndar
         if block.shape[1] != width:
             raise ValueError(f"block {number} has {block.shape[1]} columns; the blocks before it had {width}")
         seen += len(block)
-        if len(block):
-            yield block, None if own is None else _checked(own, len(block))
+        bits += bits_of(block)
+        if not len(block):
+            continue
+        if own is not None:
+            own = _checked(own, len(block), all_zero=True)
+            bits += bits_of(own)
+        yield block, own
     if isinstance(x, Repeated):
-        x.check(seen)
+        x.check(seen, bits)
 
 
 @dataclass(frozen=True)
@@ -642,6 +667,8 @@ def sample(
 
 def check_matrix(x: np.ndarray, missing: bool = False) -> np.ndarray:
     """``x`` as a float64 array (N, D) that is finite, but for NaN where values may be ``missing``; else a ValueError."""
+    if not (_is_array(x) or isinstance(x, str)):
+        raise ValueError(f"x is a {type(x).__name__}, as of blocks; expected one array (N, D)")
     rows = as_rows(as_real(x))
     assert isinstance(rows, np.ndarray)
     refuse_missing(rows, missing=missing)

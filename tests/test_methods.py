@@ -648,3 +648,16 @@ def test_hyperparameters_beyond_what_numbers_hold_are_refused(rng):
     for alpha0 in (1e-320, 1e308):
         with pytest.raises(ValueError, match="alpha0"):
             Dirichlet.symmetric(2, alpha0)
+
+
+@pytest.mark.robustness("numbers")
+@pytest.mark.parametrize("engine", ["plain", "fused"])
+@pytest.mark.parametrize("structure", ["full", "diag"])
+def test_equal_rows_at_the_mean_of_all_are_no_optimum(structure, engine, rng):
+    """About the origin their digits stay however tight the cluster is, and a variance of 1e-135 once was the best end."""
+    x = np.stack([np.repeat([0.0, 1.0, -1.0], [120, 40, 40]), rng.normal(size=200)], 1)
+    family = COVARIANCES[structure].from_data(x, 2)
+    fit = em.fit(x, family, Dirichlet.symmetric(2), rng=3, engine=engine)
+    covariances = family.to_data({name: a[0, 0] for name, a in fit.posterior.theta.items()})["covariances"]
+    assert np.linalg.eigvalsh(covariances).min() > 0.01
+    assert fit.info["log_likelihood"] < -400

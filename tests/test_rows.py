@@ -3,10 +3,12 @@
 import importlib
 import inspect
 import pkgutil
+from itertools import count
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 import reports
 from mixtures import (
@@ -19,7 +21,7 @@ from mixtures import (
     datasets,
 )
 from mixtures.methods import cavi, em, exact, gibbs
-from mixtures.rows import as_rows, check_matrix, moments
+from mixtures.rows import as_rows, blocks, check_matrix, moments
 from mixtures.seeds import generator
 from models.methods import advi, nuts, smc
 
@@ -180,6 +182,65 @@ def test_concentrations_at_the_edge_of_floating_point_are_refused(x, model, alph
     for large in (1e12, 1e299):  # weights that are known
         found = Dirichlet.symmetric(2, large).log_marginal(np.array([22.0, 40.0]))
         assert found == pytest.approx(-62 * np.log(2), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda b: b + 1e-3, lambda b: b.astype(np.float32), lambda b: np.where(b > 2, np.nan, b)]
+)
+def test_blocks_that_bring_other_values_later_are_refused(x, model, change):
+    parts = np.array_split(x, 3)
+    readings = count()
+
+    class Changing:
+        def __iter__(self):
+            later = next(readings) > 3
+            return iter([*parts[:2], change(parts[2]) if later else parts[2]])
+
+    with pytest.raises(ValueError, match="x yielded other values or weights in a later reading than in the first"):
+        em.fit(Changing(), *model, rng=0)
+
+
+def test_blocks_in_another_order_or_with_a_block_that_does_not_count_are_read(x):
+    parts = [
+        (block, np.full(len(block), weight))
+        for block, weight in zip(np.array_split(x, 3), (1.0, 0.0, 2.0), strict=True)
+    ]
+    readings = count()
+
+    class Turned:
+        def __iter__(self):
+            return iter(parts[:: 1 - 2 * (next(readings) % 2)])
+
+    A, weights = Dirichlet.symmetric(2), np.repeat([1.0, 0.0, 2.0], [len(block) for block, _ in parts])
+    family = Gaussian.from_data(x, 2, weights=weights)
+    bound = em.fit(x, family, A, rng=0, weights=weights).bound[-1]
+    assert em.fit(Turned(), family, A, rng=0).bound[-1] == pytest.approx(bound, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (sparse.csr_array(np.eye(3)), "x is sparse; expected a dense array"),
+        (np.array([["2020-01-01"], ["2021-01-01"]], "M8[D]"), r"x holds dates or times \(datetime64\[D\]\)"),
+        (np.array([[1], [2]], "m8[D]"), r"x holds dates or times \(timedelta64\[D\]\)"),
+        ([(np.ones((2, 1)), np.ones(2), 1)], r"block 0 is 3 things; expected a matrix \(B, D\), or a pair"),
+    ],
+    ids=["sparse", "dates", "times", "triple"],
+)
+def test_what_is_no_table_of_real_numbers_is_told_as_what_it_is(given, words):
+    with pytest.raises(ValueError, match=words):
+        list(blocks(as_rows(given)))
+
+
+def test_blocks_for_a_method_of_one_array_are_refused(x, model):
+    with pytest.raises(ValueError, match="x is a dict_values, as of blocks; expected one array"):
+        gibbs.fit({"a": x}.values(), *model, rng=0)
+
+
+@pytest.mark.robustness("numbers")
+def test_pandas_marks_of_what_is_missing_are_nan():
+    frame = pd.DataFrame({"a": [1, None, 3], "b": [True, False, None]}).astype({"a": "Int64", "b": "boolean"})
+    np.testing.assert_array_equal(as_rows(frame), [[1, 1], [np.nan, 0], [3, np.nan]])
 
 
 # ---- seeds

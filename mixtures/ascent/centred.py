@@ -100,7 +100,9 @@ def go_on(
             break
         assign = _by(_at(family, centres), blur, natural(s[None])[0][0])  # a mean has moved far: about where it is now
         s = read(assign, _at(family, centres))[1]
-    _refuse_rounding(family, centres, s, reg_covar)
+    if reg_covar == 0:
+        own_rows = read(_own_rows(_by(_at(family, centres), blur, natural(s[None])[0][0])), _at(family, centres))[1]
+        _refuse_rounding(family, centres, own_rows, reg_covar)
     bound = np.concatenate(bounds)
     return Ascent(s, bound, bool(runs.converged[0]), {"passes": len(bound)}, own)
 
@@ -130,6 +132,16 @@ def _first(family: Any, allocation: Allocation, s: np.ndarray, blur: np.ndarray)
     own = theta | {"means": np.zeros_like(theta["means"])}
     eta = fold(allocation.natural(allocation.maximum_likelihood(s[:, 0])), family.natural(own))
     return _by(_at(family, _move(family, family.origin, s)), blur, eta)
+
+
+def _own_rows(assign: Assign) -> Assign:
+    """The same without responsibilities that are rounding, which would give a cluster of equal rows a variance."""
+
+    def assigned(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        log_z, r = assign(x)
+        return log_z, np.where(r > ROUNDING, r, 0.0)
+
+    return assigned
 
 
 def _at(family: Any, centres: np.ndarray) -> list[Any]:

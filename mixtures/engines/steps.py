@@ -169,9 +169,10 @@ def against(m, Lambda, diagonal, m0, beta0, scale0, share):
 def step(s, eta, structure, bayes, m0, beta0, dof0, scale0, normaliser0, log_volume, least, labels):
     """`step` of `mixtures.methods.em`, or of `mixtures.methods.cavi` where ``bayes``, for a state s (K, P): eta, and the extra.
 
-    The extra is not a number where a cluster is empty, or too tight for its digits. The prior is m0 (D,), beta0, dof0 and
-    scale0 (D, D), (1, D) or (1, 1), all zeros for maximum likelihood. Of a posterior mode, which leaves the exponent of
-    |Lambda| in the prior as dof0 / 2, or dof0 of independent features, the extra is the log prior without its constants.
+    The extra is not a number where a cluster is empty, or too tight for its digits or those of the bound. The prior is m0 (D,),
+    beta0, dof0 and scale0 (D, D), (1, D) or (1, 1), all zeros for maximum likelihood. Of a posterior mode, which leaves the
+    exponent of |Lambda| in the prior as dof0 / 2, or dof0 of independent features, the extra is the log prior without its
+    constants.
     """
     K, P = s.shape
     D = len(m0)
@@ -205,6 +206,9 @@ def step(s, eta, structure, bayes, m0, beta0, dof0, scale0, normaliser0, log_vol
             total = N + (dof0 if structure == FULL else total)
             if structure == TIED and k < K - 1:
                 continue
+            for i in range(D):
+                if beta0 == 0 and not A[i, i] > least * total:
+                    return np.nan
             log_det = precision(A, taken, least, W, L, F)
             if not np.isfinite(log_det):
                 return np.nan
@@ -232,7 +236,7 @@ def step(s, eta, structure, bayes, m0, beta0, dof0, scale0, normaliser0, log_vol
             for i in range(D):
                 square = beta * m[k, i] ** 2
                 b = scale0[0, i] + (s[k, 1 + D + i] + beta0 * m0[i] ** 2 - square) / 2
-                if not b / max(b + square / 2, FLOOR) > least:
+                if not b / max(b + square / 2, FLOOR) > least or (beta0 == 0 and not b > least * a):
                     return np.nan
                 W[i, i] = a / b
                 expected -= log(b) if bayes else -log(W[i, i])
@@ -248,7 +252,7 @@ def step(s, eta, structure, bayes, m0, beta0, dof0, scale0, normaliser0, log_vol
                 square += beta * m[k, i] ** 2
                 before += beta0 * m0[i] ** 2
             b = scale0[0, 0] + (s[k, 1 + D] + before - square) / 2
-            if not b / max(b + square / 2, FLOOR) > least:
+            if not b / max(b + square / 2, FLOOR) > least or (beta0 == 0 and not b > least * a):
                 return np.nan
             for i in range(D):
                 W[i, i] = a / b

@@ -40,6 +40,17 @@ def refuse_collapse(variance: np.ndarray, least: float) -> None:
         )
 
 
+def refuse_tight(variances: np.ndarray, least: float) -> None:
+    """Refuse clusters too tight beside the spread of all rows, which is 1; ``variances`` has shape (..., K, D).
+
+    A cluster at the origin keeps its digits, but the bound, whose terms are as large as the precisions, does not: one of equal
+    rows would shrink until it seems to have converged. ``least`` is the family's; a smaller one stands for clusters that have
+    origins of their own (`mixtures.ascent.centred`).
+    """
+    if least >= SMALLEST_VARIANCE:
+        refuse_collapse(variances.min(-1), SMALLEST_VARIANCE)
+
+
 def least_variance(A: np.ndarray, taken: np.ndarray, lowest: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """The smallest eigenvalue of each A in units of the mean squares of the features about the origin, shape (...).
 

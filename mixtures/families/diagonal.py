@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import digamma, gammaln
 
-from mixtures.families.collapse import over, refuse_collapse, refuse_empty
+from mixtures.families.collapse import over, refuse_collapse, refuse_empty, refuse_tight
 from mixtures.families.gaps import Separate, behind, per_feature, total
 from mixtures.families.hyperparameters import Batch, existing
 from mixtures.families.normal import Normal
@@ -202,6 +202,7 @@ class DiagonalGaussian(Separate, Normal):
         mu = sum_z / N
         variances = sum_zz / N - mu**2
         refuse_collapse(over(variances, mu**2).min(-1), self.least)
+        refuse_tight(variances, self.least)
         return {"means": mu, "variances": variances}
 
     def mode(self, s: np.ndarray) -> Theta:

@@ -16,7 +16,13 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from mixtures.families.collapse import least_variance, refuse_collapse, refuse_empty, smallest_eigenvalue
+from mixtures.families.collapse import (
+    least_variance,
+    refuse_collapse,
+    refuse_empty,
+    refuse_tight,
+    smallest_eigenvalue,
+)
 from mixtures.families.hyperparameters import Batch, existing
 from mixtures.families.normal import Correlated
 from mixtures.families.scaling import check_prior, standard, white
@@ -197,6 +203,7 @@ class Gaussian(Correlated):
         Sigma /= N[..., None, None]
         Sigma -= outer(mu)
         refuse_collapse(least_variance(Sigma, mu**2, smallest_eigenvalue), self.least)
+        refuse_tight(np.diagonal(Sigma, axis1=-2, axis2=-1), self.least)
         return {"means": mu, "covariances": Sigma}
 
     def mode(self, s: np.ndarray) -> Theta:

@@ -20,7 +20,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import digamma, gammaln
 
-from mixtures.families.collapse import over, refuse_collapse, refuse_empty
+from mixtures.families.collapse import over, refuse_collapse, refuse_empty, refuse_tight
 from mixtures.families.gaps import Separate, behind, per_feature, total
 from mixtures.families.hyperparameters import Batch, existing
 from mixtures.families.normal import Normal
@@ -196,6 +196,7 @@ class SphericalGaussian(Separate, Normal):
         taken = (N * mu**2).sum(-1) / entries
         variances = sum_zz / entries - taken
         refuse_collapse(over(variances, taken), self.least)
+        refuse_tight(variances[..., None], self.least)
         return {"means": mu, "variances": variances}
 
     def mode(self, s: np.ndarray) -> Theta:

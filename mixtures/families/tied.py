@@ -14,7 +14,13 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from mixtures.families.collapse import least_variance, refuse_collapse, refuse_empty, smallest_eigenvalue
+from mixtures.families.collapse import (
+    least_variance,
+    refuse_collapse,
+    refuse_empty,
+    refuse_tight,
+    smallest_eigenvalue,
+)
 from mixtures.families.hyperparameters import Stacked, existing
 from mixtures.families.normal import Correlated
 from mixtures.families.scaling import check_prior, standard, white
@@ -157,6 +163,7 @@ class TiedGaussian(Correlated):
         Sigma = (sum_zz - N[..., None, None] * outer(mu)).sum(-3) / N.sum(-1)[..., None, None]
         taken = (N[..., None] * mu**2).sum(-2) / N.sum(-1)[..., None]
         refuse_collapse(least_variance(Sigma, taken, smallest_eigenvalue)[..., None], self.least)
+        refuse_tight(np.diagonal(Sigma, axis1=-2, axis2=-1)[..., None, :], self.least)
         return {"means": mu, "covariances": _repeat(Sigma, N.shape[-1])}
 
     def mode(self, s: np.ndarray) -> Theta:

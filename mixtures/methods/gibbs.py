@@ -133,14 +133,15 @@ def fit(
         If the chains have not converged.
     """
     rng = generator(rng)
-    walkers = walkers_for(len(x), chains) if walkers is None else walkers
+    given = x if isinstance(x, Sequences) else check_matrix(x, family.missing)
+    walkers = walkers_for(len(given), chains) if walkers is None else walkers
     if min(draws, tune, chains) < 1 or walkers < chains:
         raise ValueError(
             f"draws is {draws}, tune {tune}, chains {chains} and walkers {walkers}; each must be at least 1, and the chains "
             "no more than the walkers"
         )
     clock = [time.perf_counter()]
-    rows = allocation.rows(x if isinstance(x, Sequences) else check_matrix(x, family.missing))
+    rows = allocation.rows(given)
     x = check_matrix(np.asarray(rows), family.missing)
     if allocation.independent:
         x = rows = informative(x)
