@@ -481,3 +481,73 @@ def test_predictions_follow_parameters_that_were_changed_in_place(cls, rng):
     np.testing.assert_allclose(mixture.score_samples(x + 1), before, rtol=1e-9)
     np.testing.assert_array_equal(same.score_samples(x), before)
     assert set(vars(mixture)) == names
+
+
+# ------------------------------------------------------------------------------------------------ numbers and changes
+
+
+@both
+@pytest.mark.robustness("numbers")
+def test_rows_beyond_all_numbers_have_no_density_and_none_of_weight_zero_counts(estimator, rng, monkeypatch):
+    x = three_clusters(60, rng)
+    mixture = estimator(n_components=2, random_state=0).fit(x)
+    rows = np.concatenate([x, [[1e300, 0.0], [-1e308, 1e308]]])
+    weights = np.append(np.ones(60), [0.0, 0.0])
+    for compiled in (False, True):
+        monkeypatch.setattr(loops, "repaid", lambda *_, answer=compiled, **__: answer)
+        assert np.isneginf(mixture.score_samples(rows)).tolist() == [False] * 60 + [True] * 2
+        assert mixture.predict_proba(rows)[60:].tolist() == [[0.5, 0.5]] * 2
+        assert mixture.score(rows) == -np.inf
+        assert mixture.aic(rows) == np.inf
+        assert mixture.score(rows, sample_weight=weights) == pytest.approx(mixture.score(x), rel=1e-12)
+        assert mixture.bic(rows, sample_weight=weights) == pytest.approx(mixture.bic(x), rel=1e-12)
+        assert mixture.score(x, sample_weight=np.full(60, 5e-324)) == pytest.approx(mixture.score(x), rel=1e-12)
+
+
+@both
+@unconverged
+@pytest.mark.robustness("peers")
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int64])
+def test_a_number_of_components_may_be_any_kind_of_whole_number(estimator, kind, rng):
+    x = three_clusters(300, rng)
+    given, plain = (
+        estimator(n_components=number(3), n_init=number(30), max_iter=number(9), random_state=0)
+        for number in (kind, int)
+    )
+    np.testing.assert_array_equal(given.fit(x).means_, plain.fit(x).means_)
+
+
+@both
+@pytest.mark.robustness("errors")
+def test_a_parameter_that_says_what_the_fitted_ones_are_is_not_changed_under_them(estimator, rng):
+    """With as many components as features, variances of each have the shape of one matrix."""
+    x = three_clusters(60, rng)
+    mixture = estimator(n_components=2, covariance_type="diag", random_state=0, warm_start=True).partial_fit(x)
+    changed = "covariance_type is 'tied' now, and was 'diag' in the last fit; "
+    mixture.set_params(covariance_type="tied")
+    for use in (mixture.predict, mixture.score_samples, mixture.aic, mixture.partial_fit, lambda _: mixture.sample()):
+        with pytest.raises(ValueError, match=changed + "fit again"):
+            use(x)
+    mixture.set_params(covariance_type="diag", n_components=3)
+    with pytest.raises(ValueError, match="n_components is 3 now, and was 2 for the batches before"):
+        mixture.partial_fit(x)
+    mixture.set_params(covariance_type="tied", n_components=2)
+    with pytest.raises(ValueError, match=changed + "set warm_start=False"):
+        mixture.fit(x)
+    assert mixture.set_params(n_components=3, warm_start=False).fit(x).predict(x).max() == 2
+
+
+@pytest.mark.robustness("errors")
+def test_the_prior_of_the_weights_is_not_changed_under_the_fit(rng):
+    x = three_clusters(60, rng)
+    mixture = BayesianGaussianMixture(n_components=2, random_state=0).fit(x)
+    mixture.set_params(weight_concentration_prior_type="dirichlet_distribution")
+    with pytest.raises(ValueError, match="weight_concentration_prior_type is 'dirichlet_distribution' now"):
+        mixture.predict(x)
+
+
+@both
+@pytest.mark.robustness("errors")
+def test_the_first_batch_too_refuses_a_rate_outside_its_range(estimator, rng):
+    with pytest.raises(ValueError, match=r"kappa is 0\.3; expected more than 1/2"):
+        estimator().partial_fit(three_clusters(60, rng), kappa=0.3)

@@ -17,6 +17,7 @@ from sklearn.base import clone
 from sklearn.cluster import DBSCAN, AgglomerativeClustering, KMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 
 import mixtures
@@ -55,6 +56,8 @@ def test_an_init_is_the_m_step_from_its_labels(structure, x, labels):
         labels.astype(float),
         np.array(["a", "b", "c"])[labels],
         pd.Series(labels, index=range(7, 97)),
+        np.array([1, "a", "b"], object)[labels],
+        labels.astype(np.int64) + 2**53,
         np.eye(3)[labels],
     ]
     for init in forms:
@@ -140,6 +143,12 @@ BAD_STARTS = {
     "four labels": (np.arange(90) % 4, "init has 4 clusters, and n_components is 3; set n_components=4"),
     "all noise": (np.full(90, -1), "no row in a cluster"),
     "missing labels": (np.where(np.arange(90) < 80, np.arange(90) % 3, np.nan), "missing labels"),
+    "none": (np.where(np.arange(90) < 80, np.arange(90) % 3, None), "missing labels"),
+    "no date": (np.array(["2020-01-01", "2021-01-01", "NaT"] * 30, "M8[D]"), "missing labels"),
+    "pandas' mark": (pd.Series(["a", "b", None] * 30, dtype="string"), "missing labels"),
+    "masked labels": (np.ma.array(np.arange(90) % 3, mask=np.arange(90) < 5), "init has masked entries"),
+    "complex labels": (np.arange(90) % 3 + 0j, "init holds complex numbers"),
+    "no fitted classifier": (LogisticRegression(), "the LogisticRegression given as init is not fitted"),
     "not on the simplex": (np.full((90, 3), 0.5), r"expected labels \(90,\), responsibilities \(90, 3\)"),
     "other features": (np.zeros((3, 5)), r"means \(3, 2\)"),
     "missing means": (np.full((3, 2), np.nan), "missing or infinite"),
@@ -160,6 +169,12 @@ def test_a_bad_start_says_what_was_expected(case, x):
     init, message = BAD_STARTS[case]
     with pytest.raises(ValueError, match=message):
         GaussianMixture(3, init=init).fit(x)
+
+
+def test_rows_of_label_minus_one_are_noise_in_an_array_of_objects(x, labels):
+    given = np.where(np.arange(90) % 7 == 0, -1, labels)
+    starts = [GaussianMixture(3, init=init, max_iter=0).fit(x) for init in (given, given.astype(object))]
+    np.testing.assert_array_equal(starts[0].means_, starts[1].means_)
 
 
 def test_an_init_fills_in_what_the_others_do_not_give(x, labels):
@@ -224,12 +239,27 @@ def test_a_fit_goes_on_from_given_parameters(x, labels):
         ({"covariances": [1.0, 0.0], "covariance_type": "spherical"}, "'spherical covariance' should be positive"),
         ({"n_components": 3}, "n_components is 3, and there are 2 means"),
         ({"covariance_type": "round"}, "expected one of full, tied, diag, spherical"),
+        ({"covariance_type": ["full"]}, "expected one of full, tied, diag, spherical"),
+        ({"covariances": 1.0, "covariance_type": "spherical"}, r"shape of \(2,\), but got one value"),
+        ({"covariances": [[[1.0]], [[1e-310]]]}, "the inverse of a full covariance is too large for a number"),
+        ({"means": [[0.0, 0.0]] * 2, "covariances": np.array([np.eye(2), [[1, 0.5], [0.1, 1]]]) * 1e-12}, "symmetric"),
+        ({"random_state": -1}, "'random_state' parameter"),
     ],
 )
 def test_bad_parameters_are_refused(change, message):
     given = {"weights": [0.5, 0.5], "means": [[0.0], [1.0]], "covariances": [[[1.0]], [[2.0]]]} | change
     with pytest.raises(ValueError, match=message):
         GaussianMixture.from_parameters(**given)
+
+
+def test_covariances_are_checked_in_their_own_units():
+    """Off the diagonal, rounding of variances of 1e12 is 1e-4; a small determinant is not a singular matrix."""
+    covariance = np.array([[1e12, 3e-4, 0.0], [-2e-4, 2e12, 0.0], [0.0, 0.0, 1e-12]])
+    mixture = GaussianMixture.from_parameters([1.0], np.zeros((1, 3)), [covariance], random_state=0)
+    x = np.array([[1e6, -1e6, 1e-6]])
+    expected = np.log(2 * np.pi) * 1.5 + np.log([1e12, 2e12, 1e-12]).sum() / 2 + 0.5 + 0.25 + 0.5
+    assert mixture.score_samples(x) == pytest.approx(-expected, rel=1e-12)
+    np.testing.assert_allclose(mixture.sample(4000)[0].std(0), [1e6, 2**0.5 * 1e6, 1e-6], rtol=0.05)
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)

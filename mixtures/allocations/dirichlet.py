@@ -16,6 +16,7 @@ import numpy as np
 from scipy.special import digamma, gammaln, xlogy
 
 from mixtures.allocations.independent import Independent
+from mixtures.model import check_components
 from mixtures.seeds import Rng, generator
 
 # From here on Stirling's series is exact after two terms: the next is below 1 / (360 a^3).
@@ -58,7 +59,7 @@ class Dirichlet(Independent):
     @classmethod
     def symmetric(cls, n_components: int, alpha0: float = 1.0) -> Dirichlet:
         """The same concentration for each of K clusters; 1 is the uniform density on the simplex."""
-        return cls(np.full(n_components, float(alpha0)))
+        return cls(np.full(check_components(n_components), float(alpha0)))
 
     @property
     def n_components(self) -> int:

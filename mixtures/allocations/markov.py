@@ -20,6 +20,7 @@ from scipy.special import digamma, gammaln, xlogy
 
 from mixtures.allocations.stationary import stationary, stationary_peak
 from mixtures.errors import CollapseError
+from mixtures.model import check_components
 from mixtures.rows import Rows, Sequences
 from mixtures.seeds import Rng, generator
 from mixtures.sequences import SequenceFit
@@ -102,8 +103,8 @@ class Markov:
         start
             See `Markov`.
         """
-        a = np.full((n_components, n_components), float(a0)) + sticky * np.eye(n_components)
-        return cls(np.full(n_components, float(alpha0)), a, start)
+        K = check_components(n_components)
+        return cls(np.full(K, float(alpha0)), np.full((K, K), float(a0)) + sticky * np.eye(K), start)
 
     @property
     def n_components(self) -> int:

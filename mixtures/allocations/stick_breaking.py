@@ -20,6 +20,7 @@ from scipy.special import betaln, digamma, xlogy
 
 from mixtures.allocations.independent import Independent
 from mixtures.errors import CollapseError
+from mixtures.model import check_components
 from mixtures.seeds import Rng, generator
 
 
@@ -72,8 +73,7 @@ class StickBreaking(Independent):
     )
 
     def __post_init__(self) -> None:
-        if not isinstance(self.n_components, int | np.integer) or self.n_components < 1:
-            raise ValueError(f"n_components is {self.n_components!r}; expected a whole number of at least 1")
+        check_components(self.n_components)
         if np.ndim(self.gamma0) or not 0 < self.gamma0 < np.inf:
             raise ValueError(f"gamma0 is {self.gamma0!r}; expected one positive number")
 

@@ -41,6 +41,12 @@ class Learned(NamedTuple):
     batches: int
 
 
+def check_kappa(kappa: float) -> None:
+    """Refuse a rate at which batches are forgotten that is outside its range."""
+    if not 0.5 < kappa <= 1:
+        raise ValueError(f"kappa is {kappa}; expected more than 1/2, at most 1")
+
+
 def learn(
     method: Method,
     previous: Learned | None,
@@ -84,8 +90,7 @@ def learn(
     CollapseError
         If a cluster has collapsed on the first batch, or a later one lies so far from it that no digits are left.
     """
-    if not 0.5 < kappa <= 1:
-        raise ValueError(f"kappa is {kappa}; expected more than 1/2, at most 1")
+    check_kappa(kappa)
     if total is not None and not total > 0:
         raise ValueError(f"total is {total}; expected a positive number of observations")
     if previous is None:

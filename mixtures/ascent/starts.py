@@ -463,7 +463,8 @@ def _squares(z: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 def nearest(z: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """Index of the closest centre (..., K, D) for every point (..., N, D), shape (..., N)."""
-    return np.argmin((centres**2).sum(-1)[..., None, :] - z @ (2 * centres).swapaxes(-2, -1), axis=-1)
+    with np.errstate(over="ignore", invalid="ignore"):  # where centres were given
+        return np.argmin((centres**2).sum(-1)[..., None, :] - z @ (2 * centres).swapaxes(-2, -1), axis=-1)
 
 
 def lloyd(z: np.ndarray, weights: np.ndarray, centres: np.ndarray, max_iter: int = LLOYD) -> np.ndarray:

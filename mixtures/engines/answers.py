@@ -16,7 +16,7 @@ from numba.core import types
 from mixtures.engines.softmax import BLOCK, EXACT, _larger, _log, softmax
 
 # Stands for a log density below the range of numbers; and the largest number.
-LOWEST, LARGEST = -1e300, float(np.finfo(float).max)
+LOWEST, LARGEST = -1e308, float(np.finfo(float).max)
 
 arguments = (*(types.Array(float64, axes, "C", readonly=True) for axes in (2, 1, 2, 3, 1)), boolean)
 

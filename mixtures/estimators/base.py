@@ -27,7 +27,7 @@ from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.ascent.ascend import Ascent, Own, reach
 from mixtures.ascent.candidates import Listener, begun, candidates, climb_from_best, unfit
 from mixtures.ascent.climb import Natural, Runs
-from mixtures.ascent.online import Learned, learn
+from mixtures.ascent.online import Learned, check_kappa, learn
 from mixtures.ascent.starts import furthest_apart, starts
 from mixtures.ascent.whole import Described, Whole, whole
 from mixtures.chunks import Chunked, held
@@ -134,7 +134,8 @@ class Mixture(Predictions):
     lower_bound_: float
 
     def _store(self, parameters: dict[str, Any]) -> None:
-        """Set every parameter as the attribute of its name."""
+        """Set every parameter as the attribute of its name, and note what they are."""
+        self._fitted_as = {name: getattr(self, name) for name in self._kind_of}
         for name, value in parameters.items():
             setattr(self, name, value)
 
@@ -187,7 +188,8 @@ class Mixture(Predictions):
         frame = self._frame(data)
         last, previous = None, -np.inf
         if self.warm_start and hasattr(self, "means_"):
-            shapes = (self.n_components, X.shape[1]), shape_of(self.covariance_type, self.n_components, X.shape[1])
+            self._refuse_other_kind("set warm_start=False")
+            shapes = (self.n_components, X.shape[1]), shape_of(self.covariance_type, int(self.n_components), X.shape[1])
             if (self.means_.shape, self.covariances_.shape) != shapes:
                 raise ValueError(
                     f"warm_start goes on from means and covariances of shapes {self.means_.shape} and "
@@ -233,6 +235,7 @@ class Mixture(Predictions):
         -------
         self : object
         """
+        check_kappa(kappa)
         if not hasattr(self, "_batches"):
             self.fit(X, y, sample_weight)
             data = self._moments(*self._rows(X, sample_weight, reset=False))
@@ -240,7 +243,12 @@ class Mixture(Predictions):
             family, allocation = self._model(frame)
             self._batches = family, allocation, Learned(self._last(data, frame) / data.n, data.n, 1)
             return self
+        self._refuse_other_kind()
         family, allocation, learned = self._batches
+        if allocation.n_components != self.n_components:
+            raise ValueError(
+                f"n_components is {self.n_components} now, and was {allocation.n_components} for the batches before; fit again"
+            )
         rows, weights = self._rows(X, sample_weight, reset=False)
         compiled = self._compiled_batch(rows, weights, family, allocation)
         learned = learn(
@@ -296,6 +304,7 @@ class Mixture(Predictions):
             The component that each row comes from.
         """
         check_is_fitted(self)
+        self._refuse_other_kind()
         if n_samples < 1:
             raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
         weights, rng = np.asarray(self.weights_, dtype=np.float64), self._source()
@@ -341,7 +350,7 @@ class Mixture(Predictions):
         """Where ``init`` says to begin."""
         if self.init is None:
             return None
-        start = start_of(self.init, X, shape, sample_weight, self.n_components)
+        start = start_of(self.init, X, shape, sample_weight, int(self.n_components))
         if start.clusters < self.n_components and not self._spare:
             raise ValueError(
                 f"init has {start.clusters} clusters, and n_components is {self.n_components}; set "
@@ -374,7 +383,7 @@ class Mixture(Predictions):
             whole(self._method, X, weights, family, allocation, self.reg_covar) if task.listener is None else None
         )
         natural = compiled.natural if compiled else partial(self._method, family, allocation)
-        points, unit = len(X) * self.n_components, self._bound_unit(data.n)
+        points, unit = len(X) * int(self.n_components), self._bound_unit(data.n)
         s = self._starts(task._replace(compiled=compiled), family)
         if compiled:
             pass_, exact = compiled.pass_, compiled.without_noise()
@@ -397,8 +406,8 @@ class Mixture(Predictions):
                         return end
             told = self._told(task.listener, family, allocation, unit)
             limits: dict[str, Any] = {"n": data.n, "tol": self.tol * unit / data.n, "accelerate": True}
-            limits |= {"max_iter": self.max_iter - len(before), "callback": told}
-            each = max(1, len(s) // self.n_init)
+            limits |= {"max_iter": int(self.max_iter) - len(before), "callback": told}
+            each = max(1, len(s) // int(self.n_init))
             runs, tight = climb_from_best(
                 lambda _: (natural, pass_), at, each=each, whole=compiled, moves=allocation.independent, **limits
             )
@@ -477,8 +486,8 @@ class Mixture(Predictions):
         """States to climb from: the last one (1, K, P), or candidates of ``n_init`` new ones (n_init C, K, P)."""
         if task.last is not None:
             return task.last
-        each = candidates(len(task.X) * self.n_components, family)
-        s = self._guesses(task, family, self.n_components, each)
+        each = candidates(len(task.X) * int(self.n_components), family)
+        s = self._guesses(task, family, int(self.n_components), each)
         return furthest_apart(s, each, len(family.unit)) if self._alike(task) else s
 
     def _alike(self, task: Task) -> bool:
@@ -496,7 +505,9 @@ class Mixture(Predictions):
                 weights = counted(X, start.rows, weights)
             labels = Dirichlet.symmetric(clusters)
             compiled = task.compiled
-            s = starts(X, weights, len(X), family, labels, init, self.n_init, rng, even, each, compiled is not None)
+            s = starts(
+                X, weights, len(X), family, labels, init, int(self.n_init), rng, even, each, compiled is not None
+            )
             s = blur(s, compiled.noise if compiled else noise(family, self.reg_covar))
             return s if clusters == K else self._spread(s, K)
         except DistinctRowsError as error:

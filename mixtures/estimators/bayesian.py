@@ -195,6 +195,7 @@ class BayesianGaussianMixture(Mixture):
         *("covariance_type", "weight_concentration_prior_type", "n_components", "weights_", "means_", "covariances_"),
         *("precisions_cholesky_", "weight_concentration_", "mean_precision_", "degrees_of_freedom_"),
     )
+    _kind_of = ("covariance_type", "weight_concentration_prior_type")
     _method = staticmethod(cavi.step)
     _spare = True
 
@@ -257,6 +258,7 @@ class BayesianGaussianMixture(Mixture):
             structure.
         """
         check_is_fitted(self)
+        self._refuse_other_kind()
         if n_draws < 1:
             raise ValueError(f"n_draws is {n_draws}; expected at least 1")
         rng = generator(check_random_state(self.random_state if random_state is None else random_state))
@@ -290,7 +292,7 @@ class BayesianGaussianMixture(Mixture):
 
     def _check_parameters(self, data: Moments) -> None:
         D, structure, concentration = len(data.mean), self.covariance_type, self.weight_concentration_prior
-        self.weight_concentration_prior_ = 1.0 / self.n_components if concentration is None else concentration
+        self.weight_concentration_prior_ = 1.0 / int(self.n_components) if concentration is None else concentration
         self.mean_precision_prior_ = 1.0 if self.mean_precision_prior is None else self.mean_precision_prior
         self.mean_prior_ = data.mean if self.mean_prior is None else as_array(self.mean_prior, (D,), "means")
         if self.degrees_of_freedom_prior is None:
@@ -359,7 +361,7 @@ class BayesianGaussianMixture(Mixture):
         return family_of(self.covariance_type, origin, unit, prior, self.allow_missing)
 
     def _allocation(self) -> Allocation:
-        K, concentration = self.n_components, float(self.weight_concentration_prior_)
+        K, concentration = int(self.n_components), float(self.weight_concentration_prior_)
         return StickBreaking(K, concentration) if self._process else Dirichlet.symmetric(K, concentration)
 
     def _conjugate(self, m: np.ndarray, beta: np.ndarray, W_inv: np.ndarray, nu: np.ndarray) -> Any:

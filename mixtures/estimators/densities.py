@@ -20,7 +20,7 @@ from mixtures.families.wishart import LOG_2PI
 ENGINE = "mixtures.engines.answers"
 
 # Stands for a log density below the range of numbers.
-LOWEST = -1e300
+LOWEST = -1e308
 
 # Numbers in the largest array that a prediction holds beside its answer.
 BLOCK_ELEMENTS = 200_000
@@ -43,8 +43,12 @@ def probabilities(log_rho: np.ndarray) -> np.ndarray:
 
 
 def log_densities(log_rho: np.ndarray) -> np.ndarray:
-    """The log density of the mixture, from those of the components (B, K) to (B,)."""
-    return log_sum(log_rho)
+    """The log density of the mixture, from those of the components (B, K) to (B,); minus infinity below all numbers."""
+    return _above_lowest(log_sum(log_rho))
+
+
+def _above_lowest(log_p: np.ndarray) -> np.ndarray:
+    return np.where(log_p > LOWEST, log_p, -np.inf)
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ class Densities:
             log_densities: np.empty(N if answer is log_densities else 0),
         }
         answers.answer(np.require(x, np.float64, ("C", "A")), *self._arrays, *found.values())
-        return found[answer]
+        return _above_lowest(found[answer]) if answer is log_densities else found[answer]
 
     @cached_property
     def _arrays(self) -> tuple[Any, ...]:

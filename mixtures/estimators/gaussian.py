@@ -211,8 +211,9 @@ class GaussianMixture(Mixture):
         array([0, 1])
         """
         mixture = cls(covariance_type=covariance_type, **parameters)
-        if covariance_type not in COVARIANCES:
+        if not isinstance(covariance_type, str) or covariance_type not in COVARIANCES:
             raise ValueError(f"covariance_type is {covariance_type!r}; expected one of {', '.join(COVARIANCES)}")
+        mixture._validate_params()
         mu = validate_data(mixture, means, dtype=np.float64)
         (K, D), mixture.n_components = mu.shape, len(mu)
         if parameters.get("n_components", K) != K:
@@ -221,9 +222,15 @@ class GaussianMixture(Mixture):
         name = f"{covariance_type} covariance"
         Sigma = as_array(covariances, shape_of(covariance_type, K, D), f"{name}s").astype(np.float64)
         check_positive(Sigma, name)
+        if covariance_type in MATRICES:
+            Sigma = (Sigma + Sigma.swapaxes(-1, -2)) / 2
         unit = np.eye(D) if covariance_type in MATRICES else np.ones(D)
         family = family_of(covariance_type, np.zeros(D), unit, None)
-        mixture._store(mixture._of_covariances(family, pi / pi.sum(), mu, Sigma))
+        with np.errstate(all="ignore"):
+            found = mixture._of_covariances(family, pi / pi.sum(), mu, Sigma)
+        if not all(np.all(np.isfinite(value)) for value in found.values()):
+            raise ValueError(f"the inverse of a {name} is too large for a number; rescale the features")
+        mixture._store(found)
         return mixture
 
     def _observations(self, weights: Any) -> Any:
@@ -241,7 +248,7 @@ class GaussianMixture(Mixture):
 
     def _given(self, D: int) -> dict[str, np.ndarray]:
         """Those of the weights, means and roots of precisions to begin from that were given."""
-        K, structure = self.n_components, self.covariance_type
+        K, structure = int(self.n_components), self.covariance_type
         given = {}
         if self.weights_init is not None:
             given["weights"] = as_weights(self.weights_init, K)
@@ -257,7 +264,7 @@ class GaussianMixture(Mixture):
     def _model(self, frame: Frame) -> tuple[Family, Allocation]:
         """The family without a prior, which maximum likelihood does not ask for."""
         family = family_of(self.covariance_type, *frame, None, self.allow_missing)
-        return family, Dirichlet.symmetric(self.n_components)
+        return family, Dirichlet.symmetric(int(self.n_components))
 
     def _starts(self, task: Task, family: Family) -> np.ndarray:
         if task.last is not None or not self._given(task.X.shape[1]):
@@ -271,7 +278,7 @@ class GaussianMixture(Mixture):
             return self.weights_[None], self.means_[None], self.precisions_cholesky_[None]
         start = {name: value[None] for name, value in self._given(task.X.shape[1]).items()}
         if len(start) < 3:
-            s = self._guesses(task, family, self.n_components)
+            s = self._guesses(task, family, int(self.n_components))
             theta = family.maximum_likelihood(s)
             guess = {
                 "weights": s[..., 0] / s[..., 0].sum(-1, keepdims=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
@@ -63,6 +63,10 @@ def _answer(clusterer: Any, X: Any, sample_weight: Any) -> Any:
     try:
         check_is_fitted(clusterer)
     except NotFittedError:
+        if is_classifier(clusterer):
+            raise ValueError(
+                f"the {type(clusterer).__name__} given as init is not fitted; give a fitted one, or a clusterer"
+            ) from None
         weighted = sample_weight is not None and has_fit_parameter(clusterer, "sample_weight")
         clusterer = clone(clusterer).fit(X, **({"sample_weight": sample_weight} if weighted else {}))
     for method in ("predict_proba", "predict"):
@@ -78,6 +82,8 @@ def _answer(clusterer: Any, X: Any, sample_weight: Any) -> Any:
 def _of_array(init: Any, shape: tuple[int, int], K: int, name: str) -> Start:
     """Labels, responsibilities or means, told apart by their shape."""
     array, (N, D) = np.asarray(init), shape
+    if np.ma.is_masked(init):
+        raise ValueError(f"{name} has masked entries; give each row a label, -1 for one that is in no cluster")
     if array.shape == (N,):
         return _of_labels(array, name)
     expected = f"labels ({N},), responsibilities ({N}, {K}) whose rows sum to one, or means ({K}, {D})"
@@ -96,10 +102,36 @@ def _of_array(init: Any, shape: tuple[int, int], K: int, name: str) -> Start:
 
 def _of_labels(labels: np.ndarray, name: str) -> Start:
     """Clusters in the order of their sorted labels; rows of label -1, which stands for noise, do not count."""
-    if labels.dtype.kind == "f" and not np.all(np.isfinite(labels)):
+    if labels.dtype.kind == "c":
+        raise ValueError(f"{name} holds complex numbers; expected labels")
+    if _missing(labels).any():
         raise ValueError(f"{name} has missing labels; give those rows the label -1")
+    if labels.dtype.kind == "O":
+        labels = _numbered(labels)
     noise = np.asarray(labels == -1) if labels.dtype.kind in "fi" else np.zeros(len(labels), bool)
     if noise.all():
         raise ValueError(f"{name} has no row in a cluster: every label is -1")
     values = np.unique(labels[~noise])
     return Start(np.searchsorted(values, np.where(noise, values[0], labels)), len(values), ~noise)
+
+
+def _missing(labels: np.ndarray) -> np.ndarray:
+    """Which labels are not finite numbers or are marks of what is missing: None, NaN, NaT or pandas' own."""
+    if labels.dtype.kind == "f":
+        return ~np.isfinite(labels)
+    if labels.dtype.kind in "mM":
+        return np.isnat(labels)
+    if labels.dtype.kind != "O":
+        return np.zeros(len(labels), bool)
+    return np.array([label is None or str(label) == "<NA>" or bool(label != label) for label in labels])
+
+
+def _numbered(labels: np.ndarray) -> np.ndarray:
+    """Objects as whole numbers in their order, or where they have none by type and text; -1 for -1."""
+    different = set(labels.tolist())
+    try:
+        values = sorted(different - {-1})
+    except TypeError:
+        values = sorted(different - {-1}, key=lambda label: (type(label).__name__, str(label)))
+    number = {label: place for place, label in enumerate(values)} | {-1: -1}
+    return np.array([number[label] for label in labels.tolist()])

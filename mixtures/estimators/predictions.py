@@ -54,6 +54,7 @@ class Predictions(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     """Predictions of an estimator that has the attributes below."""
 
     _of_density: ClassVar[tuple[str, ...]]  # attributes from which the densities follow
+    _kind_of: ClassVar[tuple[str, ...]] = ("covariance_type",)  # parameters that say what the fitted ones are
     n_components: int
     allow_missing: bool
     covariance_type: str
@@ -81,10 +82,9 @@ class Predictions(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             return sum_of_log_p / n
         log_p = self.score_samples(X)
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(
-                unmasked(sample_weight), log_p, dtype=np.float64, ensure_non_negative=True
-            )
-            return float(np.average(log_p.astype(np.float64), weights=sample_weight))
+            weights = _check_sample_weight(unmasked(sample_weight), log_p, dtype=np.float64, ensure_non_negative=True)
+            some = weights > 0
+            return float(np.average(log_p[some].astype(np.float64), weights=weights[some] / weights.max()))
         return float(log_p.mean(dtype=np.float64))
 
     def aic(self, X: Any, sample_weight: Any = None) -> float:
@@ -111,7 +111,8 @@ class Predictions(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         if sample_weight is None:
             return float(log_p.sum(dtype=np.float64))
         weights = _check_sample_weight(unmasked(sample_weight), log_p, dtype=np.float64, ensure_non_negative=True)
-        return float(log_p.astype(np.float64) @ weights)
+        some = weights > 0
+        return float(log_p[some].astype(np.float64) @ weights[some])
 
     def _at_parameters(self) -> Density:
         """From rows (B, D) to log pi_k + log N(x | mu_k, Sigma_k) at the fitted parameters, (B, K)."""
@@ -222,14 +223,22 @@ class Predictions(DensityMixin, BaseEstimator, metaclass=ABCMeta):
     def _prepared(self, density: Callable[[], Density]) -> Density:
         """The log densities that ``density`` makes, as they were made last while the parameters are what they were then."""
         if self.allow_missing:
+            self._refuse_other_kind()
             return density()
         own = vars(self)
         key = [_contents(own.get(name)) for name in self._of_density]
         known = PREPARED.setdefault(self, {})
         name = density.__name__
         if name not in known or known[name][0] != key:
+            self._refuse_other_kind()
             known[name] = key, density()
         return known[name][1]
+
+    def _refuse_other_kind(self, advice: str = "fit again") -> None:
+        """Refuse parameters of the fit whose meaning was changed since by `set_params`."""
+        for name, fitted in vars(self).get("_fitted_as", {}).items():
+            if getattr(self, name) != fitted:
+                raise ValueError(f"{name} is {getattr(self, name)!r} now, and was {fitted!r} in the last fit; {advice}")
 
     @abstractmethod
     def _log_rho(self) -> Density:

@@ -30,8 +30,10 @@ def shape_of(structure: str, K: int, D: int) -> tuple[int, ...]:
 
 def as_array(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
     """Finite numbers of this shape."""
-    if shape == () and np.ndim(values) == 0:
-        return values
+    if np.ndim(values) == 0:
+        if shape == ():
+            return values
+        raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got one value")
     array = check_array(values, dtype=[np.float64, np.float32], ensure_2d=False, allow_nd=len(shape) == 3)
     if array.shape != shape:
         raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
@@ -56,8 +58,14 @@ def check_positive(precision: np.ndarray, name: str) -> None:
     if name.split()[0] not in MATRICES:
         if np.any(precision <= 0):
             raise ValueError(f"'{name}' should be positive")
-    elif not np.allclose(precision, precision.swapaxes(-1, -2)) or np.any(np.linalg.eigvalsh(precision) <= 0):
-        raise ValueError(f"'{name}' should be symmetric, positive-definite")
+        return
+    variances = np.diagonal(precision, axis1=-2, axis2=-1)
+    if np.all(variances > 0):
+        scale = np.sqrt(variances.astype(np.float64))
+        correlations = precision / scale[..., None] / scale[..., None, :]  # in which units do not matter
+        if np.allclose(correlations, correlations.swapaxes(-1, -2)) and np.all(np.linalg.eigvalsh(correlations) > 0):
+            return
+    raise ValueError(f"'{name}' should be symmetric, positive-definite")
 
 
 def blurred_root(data: Moments, reg_covar: float) -> np.ndarray:

@@ -21,7 +21,6 @@ from mixtures.families.collapse import refuse_empty
 from mixtures.families.discrete import (
     SMALLEST,
     Discrete,
-    check_components,
     positive,
     read,
     refuse_fractions,
@@ -29,7 +28,7 @@ from mixtures.families.discrete import (
     refuse_probabilities,
 )
 from mixtures.families.hyperparameters import Batch
-from mixtures.model import Coords, Divided, Theta
+from mixtures.model import Coords, Divided, Theta, check_components
 from mixtures.rows import Rows
 from mixtures.seeds import Rng, generator
 

@@ -23,14 +23,13 @@ from mixtures.families.collapse import refuse_empty
 from mixtures.families.discrete import (
     SMALLEST,
     Discrete,
-    check_components,
     read,
     refuse_fractions,
     refuse_outside,
     refuse_probabilities,
 )
 from mixtures.families.hyperparameters import Batch
-from mixtures.model import Coords, Divided, Theta
+from mixtures.model import Coords, Divided, Theta, check_components
 from mixtures.rows import Rows, as_rows, as_weights, folded
 from mixtures.seeds import Rng, generator
 

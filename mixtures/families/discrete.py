@@ -235,12 +235,6 @@ def _both(
     return a[0] + b[0], a[1] + b[1], np.maximum(a[2], b[2])
 
 
-def check_components(n_components: int) -> None:
-    """Refuse a mixture without clusters."""
-    if n_components < 1:
-        raise ValueError(f"n_components is {n_components}; a mixture needs at least 1")
-
-
 def refuse_fractions(x: np.ndarray, most: float | np.ndarray, what: str, start: int = 0, missing: bool = False) -> None:
     """Refuse points that are not whole numbers from 0 to ``most``, or (D,) of these; ``what`` says what they should be.
 

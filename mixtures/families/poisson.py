@@ -21,14 +21,13 @@ from mixtures.families.collapse import refuse_empty
 from mixtures.families.discrete import (
     SMALLEST,
     Discrete,
-    check_components,
     positive,
     read,
     refuse_fractions,
     refuse_outside,
 )
 from mixtures.families.hyperparameters import Batch
-from mixtures.model import Theta
+from mixtures.model import Theta, check_components
 from mixtures.rows import Rows
 from mixtures.seeds import Rng, generator
 

@@ -13,6 +13,7 @@ from mixtures.errors import FeatureError
 from mixtures.families.collapse import FLOOR
 from mixtures.families.gaps import one_gaussian
 from mixtures.families.symmetric import substitute
+from mixtures.model import check_components
 from mixtures.rows import NEARLY_DEPENDENT, Moments, Rows, root_of
 
 # Beyond these a prior's hyperparameters leave no digits of the data; m0 is in units of their spread.
@@ -26,8 +27,7 @@ MOST_DEPENDENT = 8
 
 def frame(data: Moments, n_components: int) -> tuple[np.ndarray, np.ndarray]:
     """The mean and the standard deviation of every feature, each (D,)."""
-    if n_components < 1:
-        raise ValueError(f"n_components is {n_components}; a mixture needs at least 1")
+    check_components(n_components)
     with np.errstate(invalid="ignore"):
         unit = np.sqrt(data.squares / data.n)
     lost = ~np.isfinite(unit) | ((unit == 0) & (data.high > data.low))

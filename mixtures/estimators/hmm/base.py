@@ -352,12 +352,12 @@ class HiddenMarkov(BaseEstimator, metaclass=ABCMeta):
         """``init`` of the starts, and how many there are."""
         emissions = set(self._letters) - {"s", "t"}
         if emissions <= problem.kept:
-            N, K = len(problem.x), self.n_components
+            N, K = len(problem.x), int(self.n_components)
             return np.full((N, K), 1 / K), 1
         means = self._given_means(problem.kept)
         if means is not None:
             return means, 1
-        number = self.n_init or candidates(len(problem.x) * self.n_components, problem.family)
+        number = int(self.n_init or 0) or candidates(len(problem.x) * int(self.n_components), problem.family)
         return ("k-means" if problem.family.gaussian else "k-means++"), number
 
     def _given_means(self, kept: frozenset[str]) -> np.ndarray | None:
@@ -370,7 +370,7 @@ class HiddenMarkov(BaseEstimator, metaclass=ABCMeta):
 
     def _pass(self, problem: Problem) -> Pass:
         """The pass over the data."""
-        return one_pass(problem.x, None, problem.family, len(problem.x) * self.n_components)
+        return one_pass(problem.x, None, problem.family, len(problem.x) * int(self.n_components))
 
     def _base(self, problem: Problem) -> float:
         """What the base measure adds to the objective."""
@@ -419,7 +419,7 @@ class HiddenMarkov(BaseEstimator, metaclass=ABCMeta):
     def _at_parameters(self) -> SequenceFit:
         """The model at the parameters that are set."""
         self._check()
-        K = self.n_components
+        K = int(self.n_components)
         family, theta = self._point()
         initial, transitions = self._probabilities("startprob_", (K,)), self._probabilities("transmat_", (K, K))
         return given(family, Markov.symmetric(K), initial, transitions, theta)
@@ -445,7 +445,7 @@ class HiddenMarkov(BaseEstimator, metaclass=ABCMeta):
 
     def _check(self) -> None:
         """Refuse parameters that are not set, or make no model."""
-        K = self.n_components
+        K = int(self.n_components)
         check_is_fitted(self, ["startprob_", "transmat_", *self._emitted])
         self._probabilities("startprob_", (K,))
         self._probabilities("transmat_", (K, K))

@@ -45,12 +45,12 @@ class CategoricalStates(HiddenMarkov):
         return x
 
     def _n_parameters(self) -> dict[str, int]:
-        K = self.n_components
+        K = int(self.n_components)
         symbols = self.emissionprob_.shape[1] if self.n_features is None else self.n_features
         return {"s": K - 1, "t": K * (K - 1), "e": K * (symbols - 1)}
 
     def _point(self) -> tuple[Family, Theta]:
-        K, L = self.n_components, self.n_features
+        K, L = int(self.n_components), self.n_features
         p = np.atleast_2d(np.asarray(self.emissionprob_, dtype=float))
         mu = self._probabilities("emissionprob_", (K, p.shape[-1] if L is None else L))
         return self._symbols(mu.shape[1], 1.0), {"probabilities": mu[:, None]}
@@ -339,7 +339,7 @@ class PoissonHMM(LikelihoodHMM):
         return rates
 
     def _n_parameters(self) -> dict[str, int]:
-        K = self.n_components
+        K = int(self.n_components)
         D = len(np.atleast_2d(self.lambdas_)[0]) if self.n_features is None else self.n_features
         return {"s": K - 1, "t": K * (K - 1), "l": K * D}
 

@@ -51,7 +51,7 @@ class GaussianStates(HiddenMarkov):
         self.n_features = x.shape[1]
 
     def _n_parameters(self) -> dict[str, int]:
-        K, D = self.n_components, self.n_features
+        K, D = int(self.n_components), self.n_features
         family = family_of(self.covariance_type, np.zeros(D), np.eye(D) if self._matrices else np.ones(D), None)
         return {"s": K - 1, "t": K * (K - 1), "m": K * D, "c": family.n_free(K) - K * D}
 
@@ -77,7 +77,7 @@ class GaussianStates(HiddenMarkov):
         return data.mean, np.diag(unit) if self._matrices else unit
 
     def _point(self) -> tuple[Family, Theta]:
-        K, mu = self.n_components, np.asarray(self.means_, dtype=float)
+        K, mu = int(self.n_components), np.asarray(self.means_, dtype=float)
         if mu.ndim != 2 or len(mu) != K or not np.all(np.isfinite(mu)):
             raise ValueError(f"means_ must be numbers of shape ({K}, n_features), and have {mu.shape}")
         own, D = normal.own_covariances(self._covars_, self._structure(), K), mu.shape[1]
@@ -274,7 +274,7 @@ class GaussianHMM(LikelihoodHMM, GaussianStates):
 
     def _check_given(self, kept: frozenset[str]) -> None:
         super()._check_given(kept)
-        K, D = self.n_components, self.n_features
+        K, D = int(self.n_components), self.n_features
         if "m" in kept and np.shape(self.means_) != (K, D):
             raise ValueError(f"means_ must have shape {(K, D)}, and have {np.shape(self.means_)}")
         if "c" in kept and self.covars_.shape != (K, D, D):
@@ -283,7 +283,7 @@ class GaussianHMM(LikelihoodHMM, GaussianStates):
     def _family(self, x: Sequences) -> Family:
         origin, unit = self._frame(x)
         bare = family_of(self.covariance_type, origin, unit, None, self.allow_missing)
-        K, D = self.n_components, x.shape[1]
+        K, D = int(self.n_components), x.shape[1]
         m = self._spread("means_prior", (K, D))
         beta = self._spread("means_weight", (K,))
         C = self._covars_prior(K, D)
@@ -359,7 +359,7 @@ class GaussianHMM(LikelihoodHMM, GaussianStates):
         return normal.log_prior(family, theta)
 
     def _with_given(self, problem: Problem, theta: Theta) -> Theta:
-        K, D = self.n_components, self.n_features
+        K, D = int(self.n_components), self.n_features
         clusters = problem.family.to_data(theta)
         if "m" in problem.kept:
             clusters["means"] = np.broadcast_to(np.asarray(self.means_, dtype=float), clusters["means"].shape)

@@ -131,7 +131,7 @@ class LikelihoodHMM(HiddenMarkov):
         """The emissions' attributes from theta of one run."""
 
     def _allocation(self) -> Markov:
-        K = self.n_components
+        K = int(self.n_components)
         alpha0 = self._concentrations("startprob_prior", (K,))
         return Markov(alpha0, self._concentrations("transmat_prior", (K, K)))
 
@@ -156,7 +156,7 @@ class LikelihoodHMM(HiddenMarkov):
             )
 
     def _check_given(self, kept: frozenset[str]) -> None:
-        K = self.n_components
+        K = int(self.n_components)
         for letter, name, shape in (("s", "startprob_", (K,)), ("t", "transmat_", (K, K))):
             if letter in kept:
                 self._probabilities(name, shape)
@@ -192,7 +192,7 @@ class LikelihoodHMM(HiddenMarkov):
 
     def _closed(self, kept: frozenset[str]) -> np.ndarray:
         """Starts and transitions (K, 1 + K) that a user has set to zero."""
-        K = self.n_components
+        K = int(self.n_components)
         closed = np.zeros((K, 1 + K), bool)
         if "s" in kept:
             closed[:, 0] = np.asarray(self.startprob_) == 0

@@ -134,7 +134,7 @@ class VariationalHMM(HiddenMarkov):
             raise ValueError(f"{name} must be a number or have shape {shape}, and has {values.shape}") from None
 
     def _prepare(self, x: Sequences, kept: frozenset[str]) -> None:
-        K = self.n_components
+        K = int(self.n_components)
         if "s" not in kept:
             self._set({"startprob_prior_": self._prior_of("startprob_prior", 1 / K, (K,))})
         if "t" not in kept:
@@ -156,7 +156,7 @@ class VariationalHMM(HiddenMarkov):
         return values
 
     def _check_given(self, kept: frozenset[str]) -> None:
-        K = self.n_components
+        K = int(self.n_components)
         for letter, name, shape in (("s", "startprob", (K,)), ("t", "transmat", (K, K))):
             self._positive(f"{name}_prior_", shape)
             if letter in kept:

@@ -183,12 +183,12 @@ class VariationalGaussianHMM(GaussianStates, VariationalHMM):
 
     @property
     def _scales(self) -> tuple[int, ...]:
-        K, D = self.n_components, self.n_features
+        K, D = int(self.n_components), self.n_features
         return {"full": (K, D, D), "tied": (D, D), "diag": (K, D), "spherical": (K,)}[self.covariance_type]
 
     def _prepare(self, x: Sequences, kept: frozenset[str]) -> None:
         super()._prepare(x, kept)
-        K, D = self.n_components, self.n_features
+        K, D = int(self.n_components), self.n_features
         if "m" not in kept:
             m0 = self._prior_of("means_prior", 0.0, (K, D))
             if self.means_prior is None:
@@ -204,7 +204,7 @@ class VariationalGaussianHMM(GaussianStates, VariationalHMM):
 
     def _check_given(self, kept: frozenset[str]) -> None:
         super()._check_given(kept)
-        K, D = self.n_components, self.n_features
+        K, D = int(self.n_components), self.n_features
         wide = self.allow_missing and not self._matrices
         for part, given in (("prior", True), ("posterior", "m" in kept)):
             if given:
