@@ -8,7 +8,6 @@ batch axes before that of the clusters.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -16,19 +15,6 @@ import numpy as np
 Theta = dict[str, np.ndarray]
 Coords = dict[str, tuple[tuple[str, ...], np.ndarray]]
 """By the name of a coordinate, the axes that it is along and its labels."""
-
-
-def check_components(n_components: Any) -> int:
-    """K, checked.
-
-    Raises
-    ------
-    ValueError
-        If it is no whole number of at least 1.
-    """
-    if isinstance(n_components, bool) or not isinstance(n_components, Integral) or n_components < 1:
-        raise ValueError(f"n_components is {n_components!r}; a mixture needs a whole number of at least 1")
-    return int(n_components)
 
 
 class Link(NamedTuple):

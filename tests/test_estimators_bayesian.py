@@ -234,3 +234,28 @@ def test_draws_of_the_parameters_are_from_the_posterior(structure, rng):
     np.testing.assert_array_equal(mixture.sample_parameters(2)["means"], again)
     with pytest.raises(ValueError, match="n_draws is 0"):
         mixture.sample_parameters(0)
+
+
+@pytest.mark.robustness("errors")
+@pytest.mark.parametrize(
+    ("prior", "message"),
+    [
+        ({"degrees_of_freedom_prior": 1e308}, r"degrees_of_freedom_prior is 1e\+308; expected at most 1e\+100"),
+        ({"mean_prior": [1e300, 0.0]}, "mean_prior is .* times their spread away from the rows"),
+    ],
+)
+def test_priors_beyond_what_numbers_hold_are_refused(prior, message, rng):
+    with pytest.raises(ValueError, match=message):
+        BayesianGaussianMixture(n_components=2, **prior).fit(three_clusters(60, rng))
+
+
+@every_structure
+@pytest.mark.robustness("numbers")
+def test_a_mean_that_the_prior_pins_down_leaves_a_density(structure, rng):
+    """With beta0 without bound the density is that of a mean that is known."""
+    x = three_clusters(60, rng)
+    pinned, strong = (
+        BayesianGaussianMixture(covariance_type=structure, mean_precision_prior=beta0).fit(x) for beta0 in (1e308, 1e12)
+    )
+    np.testing.assert_allclose(pinned.score_samples(x), strong.score_samples(x), rtol=1e-9)
+    assert np.isfinite(pinned.sample(3)[0]).all()

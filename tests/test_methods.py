@@ -12,11 +12,15 @@ from scipy.stats import norm
 
 from mixtures import (
     COVARIANCES,
+    Bernoulli,
+    Categorical,
     CollapseError,
     ConvergenceWarning,
     DiagonalGaussian,
     Dirichlet,
     Gaussian,
+    Markov,
+    Poisson,
     StickBreaking,
 )
 from mixtures.ascent import starts as initial
@@ -26,7 +30,7 @@ from mixtures.ascent.starts import lloyd, nearest, seed, starts, starts_of_many,
 from mixtures.datasets import load
 from mixtures.engines.plain import pass_
 from mixtures.labels import align, assignment, assignments
-from mixtures.methods import cavi, em
+from mixtures.methods import cavi, em, exact
 
 METHODS = {
     "em": lambda *a, **k: em.fit(*a, **k),
@@ -648,6 +652,48 @@ def test_hyperparameters_beyond_what_numbers_hold_are_refused(rng):
     for alpha0 in (1e-320, 1e308):
         with pytest.raises(ValueError, match="alpha0"):
             Dirichlet.symmetric(2, alpha0)
+
+
+@pytest.mark.robustness("errors")
+def test_what_is_no_number_of_clusters_or_no_hyperparameter_is_refused_with_its_name(rng):
+    x = three_clusters(60, rng)
+    allocations = {"alpha0": Dirichlet.symmetric, "gamma0": StickBreaking}
+    for name, allocation in allocations.items():
+        for value in ("a", None, 1j, [[1.0]], {}):
+            with pytest.raises(ValueError, match=f"{name} is "):
+                allocation(2, value)
+    for family in COVARIANCES.values():
+        for name, value in itertools.product(("beta0", "nu0", "m0", "W0"), ("a", 1j, {}, [["a"]])):
+            with pytest.raises(ValueError, match=f"{name} is "):
+                family.from_data(x, 2, **{name: value})
+    for K in (0, -1, 2.0, True, "2", None):
+        for make in (*allocations.values(), Markov.symmetric, lambda K, _: Gaussian.from_data(x, K)):
+            with pytest.raises(
+                ValueError, match=f"n_components is {K!r}; a mixture needs a whole number of at least 1"
+            ):
+                make(K, 1.0)
+    assert Dirichlet.symmetric(np.int8(2)).n_components == 2
+
+
+@pytest.mark.robustness("numbers")
+@pytest.mark.parametrize("prior", [1e-300, 1e-8, 1e3, 1e6, 1e14, 1e280])
+@pytest.mark.parametrize("name", ["a0", "b0"])
+@pytest.mark.parametrize("family", [Bernoulli, Categorical, Poisson])
+def test_strong_and_weak_priors_of_discrete_data_have_a_bound_below_the_evidence(family, name, prior):
+    """Differences of log Gamma functions of 1e14 have no digits left, and the bound fell."""
+    if (family, name) == (Categorical, "b0") or (family, prior) == (Bernoulli, 1e-300):
+        return
+    x = np.array([[1, 0], [1, 1], [0, 1], [1, 1], [0, 0], [1, 0]])
+    model = family.from_data(x, 2, **{name: prior}), Dirichlet.symmetric(2)
+    bound, (evidence,) = cavi.fit(x, *model, rng=0).bound[-1], exact.fit(x, *model).info["log_evidence"].ravel()[-1:]
+    assert evidence - 6 * np.log(2) - 1e-6 * abs(evidence) <= bound <= evidence + 1e-9 * abs(evidence)
+
+
+@pytest.mark.robustness("numbers")
+@pytest.mark.parametrize(("name", "value"), [("a0", 1e-12), ("b0", 1e-300), ("a0", 1e300)])
+def test_pseudo_observations_whose_sums_keep_no_digits_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} is .*; expected 1e-08 to"):
+        Bernoulli.from_data(np.eye(2), 2, **{name: value})
 
 
 @pytest.mark.robustness("numbers")

@@ -16,11 +16,9 @@ import numpy as np
 from scipy.special import digamma, gammaln, xlogy
 
 from mixtures.allocations.independent import Independent
-from mixtures.model import check_components
+from mixtures.checks import as_number, as_numbers, check_components
 from mixtures.seeds import Rng, generator
-
-# From here on Stirling's series is exact after two terms: the next is below 1 / (360 a^3).
-LARGE = 1e5
+from mixtures.special import log_rising
 
 SMALLEST, LARGEST = 1e-300, 1e300
 """A concentration, and the sum of all: log Gamma of less or more is no number."""
@@ -47,7 +45,7 @@ class Dirichlet(Independent):
     equations: ClassVar[tuple[str, ...]] = ("pi ~ Dirichlet(alpha0)", "z_n | pi ~ Categorical(pi)")
 
     def __post_init__(self) -> None:
-        alpha0 = np.asarray(self.alpha0, dtype=float)
+        alpha0 = as_numbers("alpha0", self.alpha0)
         if alpha0.ndim != 1 or alpha0.size == 0 or not np.all((alpha0 > 0) & np.isfinite(alpha0)):
             raise ValueError(f"alpha0 is {self.alpha0!r}; expected K positive numbers")
         if alpha0.min() < SMALLEST or alpha0.max() > LARGEST / alpha0.size:
@@ -59,7 +57,7 @@ class Dirichlet(Independent):
     @classmethod
     def symmetric(cls, n_components: int, alpha0: float = 1.0) -> Dirichlet:
         """The same concentration for each of K clusters; 1 is the uniform density on the simplex."""
-        return cls(np.full(check_components(n_components), float(alpha0)))
+        return cls(np.full(check_components(n_components), as_number("alpha0", alpha0)))
 
     @property
     def n_components(self) -> int:
@@ -85,11 +83,11 @@ class Dirichlet(Independent):
 
     def log_marginal(self, counts: np.ndarray) -> np.ndarray:
         """Log probability of one labelling with these counts, log B(alpha0 + N) - log B(alpha0), shape (...)."""
-        return self.log_factors(counts).sum(-1) - _log_rising(self.alpha0.sum(), counts.sum(-1))
+        return self.log_factors(counts).sum(-1) - log_rising(self.alpha0.sum(), counts.sum(-1))
 
     def log_factors(self, counts: np.ndarray) -> np.ndarray:
         """log Gamma(alpha_k + N_k) / Gamma(alpha_k): what `log_marginal` owes to each cluster's count, shape (..., K)."""
-        return _log_rising(self.alpha0, counts)
+        return log_rising(self.alpha0, counts)
 
     def first(self, k: int) -> Dirichlet:
         """The prior of a mixture of the first k clusters, with their concentrations."""
@@ -133,15 +131,6 @@ class Dirichlet(Independent):
     def n_free(self) -> int:
         """Number of free weights, K - 1."""
         return len(self.alpha0) - 1
-
-
-def _log_rising(a: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """log Gamma(a + n) / Gamma(a); where a is large by Stirling's series, of which the difference keeps its digits."""
-    large = np.maximum(a, LARGE)
-    series = (large - 0.5) * np.log1p(n / large) + n * (np.log(large + n) - 1)
-    series += 1 / (12 * (large + n)) - 1 / (12 * large)
-    small = np.minimum(a, LARGE)
-    return np.where(a < LARGE, gammaln(small + n) - gammaln(small), series)
 
 
 def _log_beta(alpha: np.ndarray) -> np.ndarray:

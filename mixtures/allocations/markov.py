@@ -19,11 +19,12 @@ import numpy as np
 from scipy.special import digamma, gammaln, xlogy
 
 from mixtures.allocations.stationary import stationary, stationary_peak
+from mixtures.checks import check_components
 from mixtures.errors import CollapseError
-from mixtures.model import check_components
 from mixtures.rows import Rows, Sequences
 from mixtures.seeds import Rng, generator
 from mixtures.sequences import SequenceFit
+from mixtures.special import log_rising
 
 SMALLEST, LARGEST = 1e-300, 1e300
 """A concentration, and the sum of all: log Gamma of less or more is no number."""
@@ -244,14 +245,16 @@ class Markov:
 
     def log_marginal(self, counts: np.ndarray) -> np.ndarray:
         """Log probability of one path with these starts and transitions, shape (...)."""
-        return self._log_normaliser(self.posterior(counts)) - self.log_prior_normaliser
+        self.posterior(counts)  # which refuses counts and starts that leave no closed form
+        alpha0, starts = self.prior[:, 0], counts[..., 0]
+        return (
+            self.log_transitions(counts) + log_rising(alpha0, starts).sum(-1) - log_rising(alpha0.sum(), starts.sum(-1))
+        )
 
     def log_transitions(self, counts: np.ndarray) -> np.ndarray:
         """Log probability of the steps of one path with these transitions after its start, A integrated out, shape (...)."""
-        free = self.prior + counts
-        own = gammaln(free[..., 1:]).sum(-1) - gammaln(free[..., 1:].sum(-1))
-        prior = gammaln(self.prior[:, 1:]).sum(-1) - gammaln(self.prior[:, 1:].sum(-1))
-        return (own - prior).sum(-1)
+        prior, steps = self.prior[:, 1:], counts[..., 1:]
+        return (log_rising(prior, steps).sum(-1) - log_rising(prior.sum(-1), steps.sum(-1))).sum(-1)
 
     def first(self, k: int) -> Markov:
         """The prior of a chain of the first k states, with their concentrations."""

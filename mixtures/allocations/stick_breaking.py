@@ -19,8 +19,8 @@ import numpy as np
 from scipy.special import betaln, digamma, xlogy
 
 from mixtures.allocations.independent import Independent
+from mixtures.checks import as_number, check_components
 from mixtures.errors import CollapseError
-from mixtures.model import check_components
 from mixtures.seeds import Rng, generator
 
 
@@ -74,7 +74,7 @@ class StickBreaking(Independent):
 
     def __post_init__(self) -> None:
         check_components(self.n_components)
-        if np.ndim(self.gamma0) or not 0 < self.gamma0 < np.inf:
+        if not 0 < as_number("gamma0", self.gamma0) < np.inf:
             raise ValueError(f"gamma0 is {self.gamma0!r}; expected one positive number")
 
     def natural(self, weights: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ from mixtures.families.collapse import SMALLEST_VARIANCE
 from mixtures.families.diagonal import NormalGamma
 from mixtures.families.gaps import one_gaussian, per_feature
 from mixtures.families.gaussian import NormalWishart
-from mixtures.families.scaling import dependence
+from mixtures.families.scaling import FURTHEST, LARGEST_NU, dependence
 from mixtures.families.spherical import SphericalNormalGamma
 from mixtures.families.symmetric import outer, substitute
 from mixtures.families.tied import SharedWishart
@@ -295,8 +295,18 @@ class BayesianGaussianMixture(Mixture):
         self.weight_concentration_prior_ = 1.0 / int(self.n_components) if concentration is None else concentration
         self.mean_precision_prior_ = 1.0 if self.mean_precision_prior is None else self.mean_precision_prior
         self.mean_prior_ = data.mean if self.mean_prior is None else as_array(self.mean_prior, (D,), "means")
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            away = np.abs(self.mean_prior_ - data.mean) / np.sqrt(data.squares / data.n + self.reg_covar)
+        if np.any(away > FURTHEST):
+            raise ValueError(
+                f"mean_prior is {np.max(away):.2g} times their spread away from the rows, of which rounding leaves nothing"
+            )
         if self.degrees_of_freedom_prior is None:
             self.degrees_of_freedom_prior_: float = D
+        elif self.degrees_of_freedom_prior > LARGEST_NU:
+            raise ValueError(
+                f"degrees_of_freedom_prior is {self.degrees_of_freedom_prior:g}; expected at most {LARGEST_NU:g}"
+            )
         elif self.degrees_of_freedom_prior > D - 1:
             self.degrees_of_freedom_prior_ = self.degrees_of_freedom_prior
         else:

@@ -160,7 +160,8 @@ def predictive(
     D, nu = means.shape[1], np.broadcast_to(nu, beta.shape)
     dof = nu + 1 - D if structure in MATRICES else nu
     own = 1 if structure == "diag" else D  # features of one density
-    widened = nu * (1 + beta) / beta
+    with np.errstate(over="ignore"):
+        widened = nu * (1 + 1 / beta)
     gammas = gammaln((dof + own) / 2) - gammaln(dof / 2)
     constant = log_pi + D // own * gammas - D / 2 * np.log(np.pi * widened) + log_volumes(roots)
     return Densities(constant, means, roots / np.sqrt(widened)[:, None, None], (dof + own) / 2, structure == "diag")
@@ -181,7 +182,7 @@ def draw_predictive(
     """
     D, nu = means.shape[1], np.broadcast_to(nu, beta.shape)
     dof, each = nu + 1 - D if structure in MATRICES else nu, D if structure == "diag" else 1
-    widths = np.sqrt(nu * (1 + beta) / (beta * dof))
+    widths = np.sqrt(nu / dof * (1 + 1 / beta))
     drawn = student(each * counts, D // each, dof, rng).reshape(-1, D)
     ends, factors = counts.cumsum(), widths[:, None] / roots[:, 0]
     for k in counts.nonzero()[0]:

@@ -17,6 +17,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import betaln, digamma, xlog1py, xlogy
 
+from mixtures.checks import check_components
 from mixtures.families.collapse import refuse_empty
 from mixtures.families.discrete import (
     SMALLEST,
@@ -28,9 +29,13 @@ from mixtures.families.discrete import (
     refuse_probabilities,
 )
 from mixtures.families.hyperparameters import Batch
-from mixtures.model import Coords, Divided, Theta, check_components
+from mixtures.model import Coords, Divided, Theta
 from mixtures.rows import Rows
 from mixtures.seeds import Rng, generator
+from mixtures.special import log_rising
+
+# A pseudo-observation; of fewer, the difference of N and the number of ones keeps no digits.
+LEAST = 1e-8
 
 
 @dataclass(frozen=True)
@@ -112,8 +117,8 @@ class Bernoulli(Discrete):
         _, share, _ = read(x, weights, 1, "0 or 1", missing)
         share = np.nan_to_num(share, nan=0.5)
         D = len(share)
-        a = positive("a0", 1 + np.clip(share, 0, 1) / n_components if a0 is None else a0, D)
-        b = positive("b0", 1 + np.clip(1 - share, 0, 1) / n_components if b0 is None else b0, D)
+        a = positive("a0", 1 + np.clip(share, 0, 1) / n_components if a0 is None else a0, D, LEAST)
+        b = positive("b0", 1 + np.clip(1 - share, 0, 1) / n_components if b0 is None else b0, D, LEAST)
         return cls(Beta(a, b), missing=missing)
 
     def coords(self, features: Sequence[str], levels: Mapping[str, Sequence[str]] | None = None) -> Coords:
@@ -179,8 +184,9 @@ class Bernoulli(Discrete):
 
     def log_marginal(self, s: np.ndarray, q: Beta | None = None) -> np.ndarray:
         """Log evidence of points with these statistics, clusters given, shape (...); see `mixtures.Gaussian.log_marginal`."""
-        q = self.posterior(s) if q is None else q
-        return (q.log_normaliser() - self.prior.log_normaliser()).sum(-1)
+        (N, ones), p = self.split(s), self.prior
+        rising = log_rising(p.a, ones) + log_rising(p.b, N - ones) - log_rising(p.a + p.b, N)
+        return rising.sum((-2, -1))
 
     def maximum_likelihood(self, s: np.ndarray) -> Theta:
         """mu_k, the mean of the points of a cluster (PRML 9.57-9.59); one half where none was seen.

@@ -19,19 +19,22 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy.special import digamma, gammaln, xlogy
 
+from mixtures.checks import as_number, as_numbers, check_components
 from mixtures.families.collapse import refuse_empty
 from mixtures.families.discrete import (
     SMALLEST,
     Discrete,
+    positive,
     read,
     refuse_fractions,
     refuse_outside,
     refuse_probabilities,
 )
 from mixtures.families.hyperparameters import Batch
-from mixtures.model import Coords, Divided, Theta, check_components
+from mixtures.model import Coords, Divided, Theta
 from mixtures.rows import Rows, as_rows, as_weights, folded
 from mixtures.seeds import Rng, generator
+from mixtures.special import log_rising
 
 
 @dataclass(frozen=True)
@@ -127,15 +130,16 @@ class Categorical(Discrete):
         if a0 is None:
             n = flat.spread(n)
             alpha = 1 + np.where(n > 0, counts, 1 / flat.spread(np.array(C))) / np.where(n > 0, n, 1) / n_components
-        elif isinstance(a0, float | int):
-            alpha = np.full(sum(C), float(a0))
+        elif not isinstance(a0, list | tuple | np.ndarray) or (isinstance(a0, np.ndarray) and a0.ndim == 0):
+            alpha = np.full(sum(C), as_number("a0", a0))
         else:
-            parts = [np.atleast_1d(np.asarray(a, dtype=float)) for a in a0]
+            parts = [np.atleast_1d(as_numbers("a0", a)) for a in a0]
             if [len(part) for part in parts] != list(C):
                 raise ValueError(f"a0 has {[len(part) for part in parts]} numbers; expected {list(C)}, one a level")
             alpha = np.concatenate(parts)
         if not np.all(np.isfinite(alpha) & (alpha > 0)):
             raise ValueError(f"a0 is {a0}; expected positive numbers")
+        positive("a0", alpha, len(alpha))
         return replace(flat, prior=DirichletProduct(alpha))
 
     @property
@@ -280,8 +284,9 @@ class Categorical(Discrete):
 
     def log_marginal(self, s: np.ndarray, q: DirichletProduct | None = None) -> np.ndarray:
         """Log evidence of points with these statistics, clusters given, shape (...); see `mixtures.Gaussian.log_marginal`."""
-        q = self.posterior(s) if q is None else q
-        return (self.log_normaliser(q) - self.log_normaliser(self.prior)).sum(-1)
+        counts, alpha = s[..., 1:], self.prior.alpha
+        levels = log_rising(alpha, counts).sum((-2, -1))
+        return levels - log_rising(self.totals(alpha), self.totals(counts)).sum((-2, -1))
 
     def maximum_likelihood(self, s: np.ndarray) -> Theta:
         """The shares of the levels in each cluster (PRML 2.33).

@@ -18,6 +18,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import digamma, gammaln
 
+from mixtures.checks import as_number, as_numbers
 from mixtures.families.collapse import over, refuse_collapse, refuse_empty, refuse_tight
 from mixtures.families.gaps import Separate, behind, per_feature, total
 from mixtures.families.hyperparameters import Batch, existing
@@ -124,11 +125,11 @@ class DiagonalGaussian(Separate, Normal):
         data = seen_moments(x, weights) if missing else moments(x, weights)
         D = len(data.mean)
         origin, unit = frame(data, n_components)
-        nu = float(D + 2 if nu0 is None else nu0)
+        nu = D + 2.0 if nu0 is None else as_number("nu0", nu0)
         if W0 is None:
             w = each_unbiased(data) / n_components ** (2 / D)
         else:
-            W0 = np.asarray(W0, dtype=float)
+            W0 = as_numbers("W0", W0)
             if W0.shape != (D,) or not np.all(W0 > 0):
                 raise ValueError(f"W0 must be {D} positive numbers, one a feature")
             with np.errstate(all="ignore"):

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from mixtures.checks import as_numbers
 from mixtures.errors import CollapseError, FeatureError
 from mixtures.families.gaps import Separate, behind
 from mixtures.model import Coords, Divided, Theta
@@ -168,11 +169,15 @@ class Discrete(Separate, ABC):
         return replace(self, prior=self.prior.take(places))
 
 
-def positive(name: str, value: float | np.ndarray, D: int) -> np.ndarray:
-    """A hyperparameter as (D,) positive numbers; one number stands for all features."""
-    value = np.asarray(value, dtype=float)
+def positive(name: str, value: float | np.ndarray, D: int, least: float = SMALLEST) -> np.ndarray:
+    """A hyperparameter as (D,) positive numbers of at least ``least``; one number stands for all features."""
+    value = as_numbers(name, value)
     if value.shape not in ((), (D,)) or not np.all(np.isfinite(value) & (value > 0)):
         raise ValueError(f"{name} is {value.tolist()}; expected one positive number, or {D}, one a feature")
+    if value.min() < least or value.max() > LARGEST:
+        raise ValueError(
+            f"{name} is {value.tolist()}; expected {least:g} to {LARGEST:g}, outside which sums lose their digits"
+        )
     return np.broadcast_to(value, (D,)).copy()
 
 
@@ -227,6 +232,10 @@ def _read(
     known = np.where(seen, block, 0) if missing else block
     n = seen.sum(0) if w is None else w @ seen
     return n, known.sum(0, dtype=np.float64) if w is None else w @ known, known.max(0)
+
+
+# Hyperparameters within these keep the logarithms of Gamma functions of them and of their sums numbers.
+SMALLEST, LARGEST = 1e-300, 1e290
 
 
 def _both(

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
+from mixtures.checks import as_number
 from mixtures.families.collapse import (
     least_variance,
     refuse_collapse,
@@ -148,7 +149,7 @@ class Gaussian(Correlated):
         """
         data = seen_moments(x, weights) if missing else moments(x, weights, root=True)
         D = len(data.mean)
-        nu = float(D + 2 if nu0 is None else nu0)
+        nu = D + 2.0 if nu0 is None else as_number("nu0", nu0)
         if missing:
             first: Any = partial(cls, prior=cast(Any, None), missing=True)
             origin, unit, m, W_inv = standard(first, x, weights, data, n_components, m0, W0)

@@ -16,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import digamma, gammaln, pdtr, xlogy
 
+from mixtures.checks import check_components
 from mixtures.errors import FeatureError
 from mixtures.families.collapse import refuse_empty
 from mixtures.families.discrete import (
@@ -27,9 +28,10 @@ from mixtures.families.discrete import (
     refuse_outside,
 )
 from mixtures.families.hyperparameters import Batch
-from mixtures.model import Theta, check_components
+from mixtures.model import Theta
 from mixtures.rows import Rows
 from mixtures.seeds import Rng, generator
+from mixtures.special import log_rising
 
 COUNT = "a count, a whole number of at least 0"
 
@@ -170,8 +172,9 @@ class Poisson(Discrete):
 
     def log_marginal(self, s: np.ndarray, q: Gamma | None = None) -> np.ndarray:
         """Log evidence of points with these statistics, clusters given, without their `log_base`, shape (...)."""
-        q = self.posterior(s) if q is None else q
-        return (q.log_normaliser() - self.prior.log_normaliser()).sum(-1)
+        (N, counts), p = self.split(s), self.prior
+        each = log_rising(p.a, counts) - p.a * np.log1p(N / p.b) - counts * np.log(p.b + N)
+        return each.sum((-2, -1))
 
     def maximum_likelihood(self, s: np.ndarray) -> Theta:
         """lambda_k, the mean of the points of a cluster; the prior's where none was seen.
@@ -210,7 +213,7 @@ class Poisson(Discrete):
         Its size is a, its probability of a failure 1 / (b + 1) (Gelman et al. 2013, *Bayesian Data Analysis*, section 2.6).
         """
         t, a = self.features(x), q.a[..., None]
-        counts = (gammaln(a + t[:, -self.size :].T) - gammaln(a)).sum(-2)  # (..., K, N)
+        counts = log_rising(a, t[:, -self.size :].T).sum(-2)  # (..., K, N)
         eta = self.join(q.a * (np.log(q.b) - np.log1p(q.b)), np.broadcast_to(-np.log1p(q.b), q.a.shape))
         base = self.log_base(x).reshape(-1, *(1,) * (eta.ndim - 1))
         return np.tensordot(t, eta, (1, -1)) + np.moveaxis(counts, -1, 0) + base

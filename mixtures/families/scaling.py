@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from mixtures.checks import as_number, as_numbers, check_components
 from mixtures.errors import FeatureError
 from mixtures.families.collapse import FLOOR
 from mixtures.families.gaps import one_gaussian
 from mixtures.families.symmetric import substitute
-from mixtures.model import check_components
 from mixtures.rows import NEARLY_DEPENDENT, Moments, Rows, root_of
 
 # Beyond these a prior's hyperparameters leave no digits of the data; m0 is in units of their spread.
@@ -45,7 +45,7 @@ def location(m0: np.ndarray | None, origin: np.ndarray) -> np.ndarray:
     """How far the prior location of the means is from the origin, in the units of x, (D,); by default it is there."""
     if m0 is None:
         return np.zeros(len(origin))
-    m0 = np.asarray(m0, dtype=float)
+    m0 = as_numbers("m0", m0)
     if m0.shape not in ((), origin.shape) or not np.all(np.isfinite(m0)):
         raise ValueError(f"m0 must be {len(origin)} finite numbers, one a feature")
     return m0 - origin
@@ -131,7 +131,7 @@ def settled(root: np.ndarray) -> np.ndarray:
 
 def factor(W0: np.ndarray, D: int) -> np.ndarray:
     """The lower triangular F with F F^T = W0, which is checked."""
-    W0 = np.asarray(W0, dtype=float)
+    W0 = as_numbers("W0", W0)
     if W0.shape == (D, D) and np.all(np.isfinite(W0)) and np.all(W0.diagonal() > 0):
         scale = np.sqrt(W0.diagonal())
         C = W0 / scale / scale[:, None]
@@ -211,9 +211,9 @@ def check_prior(beta0: float, nu0: float, smallest: float, m: np.ndarray, W_inv:
 
     m and W_inv, the variances among W0^-1, are in the coordinates z.
     """
-    if not smallest < nu0 <= LARGEST_NU:
+    if not smallest + FLOOR < nu0 <= LARGEST_NU:
         raise ValueError(f"nu0 is {nu0:g}; this prior needs more than {smallest:g}, and at most {LARGEST_NU:g}")
-    if not 0 < beta0 < np.inf:
+    if not 0 < as_number("beta0", beta0) < np.inf:
         raise ValueError(f"beta0 is {beta0:g}; it must be positive and finite")
     if not np.abs(m).max() <= FURTHEST:
         raise ValueError(

@@ -20,6 +20,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import digamma, gammaln
 
+from mixtures.checks import as_number
 from mixtures.families.collapse import over, refuse_collapse, refuse_empty, refuse_tight
 from mixtures.families.gaps import Separate, behind, per_feature, total
 from mixtures.families.hyperparameters import Batch, existing
@@ -122,8 +123,8 @@ class SphericalGaussian(Separate, Normal):
         D = len(data.mean)
         origin, spread = frame(data, n_components)
         unit = np.full(D, np.sqrt(np.mean(spread**2)))
-        nu = float(D + 2 if nu0 is None else nu0)
-        if W0 is not None and not (np.ndim(W0) == 0 and W0 > 0):
+        nu = D + 2.0 if nu0 is None else as_number("nu0", nu0)
+        if W0 is not None and not as_number("W0", W0) > 0:
             raise ValueError("W0 must be one positive number")
         with np.errstate(all="ignore"):
             if W0 is None:
