@@ -675,6 +675,12 @@ BAD = {
     "unknown method": (["--methods", "em,cavvi"], "did you mean 'cavi'?"),
     "no method": (["--methods", ","], "no method given"),
     "unknown covariance": (["--covariance", "ful"], "did you mean 'full'?"),
+    "covariance of no numbers": (
+        ["--family", "bernoulli", "--covariance", "diag"],
+        "covariance is 'diag', and no column is of numbers that have one; leave it out",
+    ),
+    "prior of no numbers": (["--family", "poisson", "--nu0", "3"], "--nu0 does not go with features that are poisson"),
+    "levels of numbers": (["--levels", "4"], "--levels does not go with features that are gaussian"),
     "unknown family": (["--family", "bernouli"], "did you mean 'bernoulli'?"),
     "no family": (["--family", ""], "0 kinds for 2 features"),
     "one level": (["--family", "categorical", "--levels", "1"], "levels is 1; expected at least 2"),

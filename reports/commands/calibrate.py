@@ -21,6 +21,14 @@ from reports.comparison.progress import Rate
 COMMON = {"simulations", "seed", "workers", "scheduler", "out_dir", "open_"}
 
 # What goes with --verdicts and --planted-faults, whose problems and methods are given, and with a model of the user's.
+# Options that are of some kinds of features alone.
+OF_KINDS = {
+    "beta0": {"gaussian"},
+    "nu0": {"gaussian"},
+    "levels": {"categorical"},
+    "concentration": {"bernoulli", "categorical", "poisson"},
+}
+
 WITH_VERDICTS = COMMON | {"verdicts"}
 WITH_FAULTS = COMMON | {"faults"}
 WITH_MODEL = COMMON | {"model", "fit", "example", "methods", "draws"}
@@ -246,7 +254,10 @@ def calibrate(
     of = ["hmm"] * (series > 0) + list(dict.fromkeys(kinds)) * (set(kinds) != {"gaussian"})
     folder = out_dir or Path("results") / "-".join(["calibration", *of, f"k{components}", f"n{n}"])
     simulations = 200 if simulations is None else simulations
+    others = {name for name, of in OF_KINDS.items() if not of & set(kinds)}
     try:
+        allowed = {option.name or "" for option in context.command.params} - others
+        _check_options(context, allowed, f"features that are {', '.join(dict.fromkeys(kinds))}")
         if sequences is not None and sequences < 1:
             raise ValueError(f"--sequences is {sequences}; expected at least 1")
         settings = Settings(
