@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import betaln, digamma, xlogy
 
 from mixtures.allocations.independent import Independent
-from mixtures.checks import as_number, check_components
+from mixtures.checks import as_numbers, check_components
 from mixtures.errors import CollapseError
 from mixtures.seeds import Rng, generator
 
@@ -74,7 +74,8 @@ class StickBreaking(Independent):
 
     def __post_init__(self) -> None:
         check_components(self.n_components)
-        if not 0 < as_number("gamma0", self.gamma0) < np.inf:
+        gamma0 = as_numbers("gamma0", self.gamma0)
+        if gamma0.ndim or not 0 < gamma0 < np.inf:
             raise ValueError(f"gamma0 is {self.gamma0!r}; expected one positive number")
 
     def natural(self, weights: np.ndarray) -> np.ndarray:
