@@ -288,8 +288,40 @@ def problem():
 
 
 @pytest.fixture(scope="module")
-def studied(problem, tmp_path_factory):
-    return calibrate(problem, tmp_path_factory.mktemp("own") / "o", simulations=40, draws=39)
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("own") / "o"
+
+
+@pytest.fixture(scope="module")
+def studied(problem, folder):
+    return calibrate(problem, folder, simulations=40, draws=39)
+
+
+DAMAGE = {
+    "a method that there is not": (("settings",), {"methods": ["exactly"]}),
+    "no method": (("settings",), {"methods": []}),
+    "no quantity": ((), {"quantities": []}),
+    "nothing free": (("model",), {"free": []}),
+    "nothing observed": (("model",), {"observed": []}),
+    "half a system": (("model",), {"system": {"name": "local-level"}}),
+}
+
+
+@pytest.mark.robustness("errors")
+@pytest.mark.parametrize("case", DAMAGE)
+def test_a_manifest_that_is_damaged_is_refused(case, studied, folder):
+    place, changes = DAMAGE[case]
+    path = folder / "calibration-model.json"
+    text = path.read_text()
+    manifest = json.loads(text)
+    (manifest[place[0]] if place else manifest).update(changes)
+    path.write_text(json.dumps(manifest))
+    try:
+        with pytest.raises(ResultsError, match="damaged"):
+            study.load(folder)
+    finally:
+        path.write_text(text)
+    assert study.load(folder).settings.methods
 
 
 def test_the_gross_faults_are_caught_and_what_is_exact_is_not(studied):

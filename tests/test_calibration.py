@@ -658,6 +658,19 @@ def test_folders_that_do_not_fit_are_refused(tmp_path):
         (folder / "calibration.json").write_text(json.dumps(manifest | changed))
         with pytest.raises(ResultsError, match="damaged"):
             calibrate(QUICK, folder, simulations=FEWEST)
+    prior = {"prior": {"m0": [[1], "a"]}}
+    for changed in (
+        {"settings": manifest["settings"] | {"draws": "many"}},
+        {"settings": manifest["settings"] | {"methods": 3}},
+        {"simulations": True},
+        {"created": []},
+        {"command": None},
+        {"model": manifest["model"] | {"family": "gausian"}},
+        {"model": manifest["model"] | prior},
+    ):
+        (folder / "calibration.json").write_text(json.dumps(manifest | changed))
+        with pytest.raises(ResultsError, match="damaged"):
+            assert study.load(folder) is changed
     assert sorted(folder.rglob("*")) == before
     (folder / "calibration.json").write_text(json.dumps(manifest))
     (folder / "cells" / "000000-cavi.parquet").write_bytes(b"half")

@@ -1,6 +1,8 @@
 """Linear dynamical systems compared: what is identified, densities of q, the verdicts, the page and the command."""
 
+import json
 import re
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 from mixtures.datasets import load_series, simulate_linear
 from mixtures.dynamics import LinearDynamics, local_level, states
 from mixtures.rows import Sequences
+from reports import Results, ResultsError
 from reports.commands.parser import app
 from reports.page.agreement import forest
 from reports.page.build import look, render
@@ -87,6 +90,11 @@ def compared():
             x, local_level(), rng=0, methods=["em", "cavi"], features=["volume"], name="nile", draws=200, chains=2,
             truth=PUBLISHED,
         )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def saved(compared, tmp_path_factory):
+    return compared.results.save(tmp_path_factory.mktemp("saved") / "o")
 
 
 @pytest.mark.filterwarnings("ignore:the chains have not converged")
@@ -330,3 +338,45 @@ def test_the_band_of_the_signal_has_the_variance_within_and_between_draws():
     total = np.mean([one.spread[:, 0, 0] for one in smooth], axis=0)
     total += (smooth[0].signal[:, 0] - smooth[1].signal[:, 0]) ** 2 / 4
     np.testing.assert_allclose(identified.in_time(model, x, theta)["signal_sd"][:, 0] ** 2, total, rtol=1e-10)
+
+
+DAMAGE = {
+    "a limit that is missing": (("verdict", "cavi", "state variance", "checks", 0), {"low": None, "high": None}),
+    "a reference that did not run": (("reference",), {"method": "gibbs"}),
+    "a verdict on nobody": (("verdict",), {"gibbs": {}}),
+    "other data": (("data",), {"n": 29}),
+    "data of another shape": (("data",), {"observed": {"x": [15, 2]}}),
+    "a variable of another shape": (("model", "variables", "state variance"), {"shape": [2]}),
+    "a variable less": (("model",), {"variables": {}}),
+    "equations that are numbers": (("dynamics",), {"equations": [1]}),
+    "a matrix that there is not": (("dynamics",), {"unknown": {"B": True}}),
+    "nothing unknown": (("dynamics",), {"unknown": {"A": False}}),
+    "latent states without eigenvalues": (("dynamics",), {"latent": True}),
+    "features of other data": (("dynamics",), {"features": ["volume", "level"]}),
+    "sequences of other data": (("dynamics",), {"lengths": [29]}),
+    "a score of the future of nothing": (("leave_future_out",), {"cavi": {}}),
+}
+
+
+@pytest.mark.robustness("errors")
+@pytest.mark.parametrize("case", DAMAGE)
+def test_a_manifest_of_a_system_that_is_damaged_is_refused(case, saved, tmp_path):
+    place, changes = DAMAGE[case]
+    folder = shutil.copytree(saved, tmp_path / "o")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    part = manifest
+    for key in place:
+        part = part[key]
+    part |= changes
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ResultsError, match=r"damaged|contradicts itself"):
+        Results.load(folder)
+
+
+def test_an_infinite_value_of_a_check_is_a_number_again(saved, tmp_path):
+    folder = shutil.copytree(saved, tmp_path / "o")
+    text = (folder / "manifest.json").read_text()
+    manifest = json.loads(text)
+    manifest["verdict"]["cavi"]["state variance"]["checks"][0]["value"] = "-inf"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert Results.load(folder).manifest["verdict"]["cavi"]["state variance"]["checks"][0]["value"] == -np.inf

@@ -14,10 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import three_clusters
+from typer.testing import CliRunner
 
 from reports import Results, ResultsError, compare
+from reports.commands.app import app
 from reports.comparison import files
 from reports.comparison.results import check_free
+from reports.studies.folder import check_study, write_manifest
 
 pytestmark = pytest.mark.robustness("files")
 
@@ -314,12 +317,51 @@ def test_stores_are_where_their_path_says(name, results, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("o" * 256, "name too long"), ("é" * 130, "name too long"), ("a\nb", "line break"), ("x/" * 3000, "too long")],
+    [
+        ("o" * 256, "name too long"),
+        ("é" * 130, "name too long"),
+        ("a\nb", "line break"),
+        ("x/" * 3000, "too long"),
+        ("~/o", "no shell has put the home folder"),
+        ("s3:/bucket/o", "address"),
+        ("file:/o/p", "address"),
+        (".mixtures-0123456789abcdef", "interrupted run"),
+        (".mixtures-0123456789abcdef/o", "interrupted run"),
+    ],
 )
 def test_a_name_that_cannot_be_written_is_refused_first(name, message, tmp_path):
     with pytest.raises(ResultsError, match=f"(?i){message}"):
         check_free(tmp_path / name, overwrite=False)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["loop", "loop/o"])
+def test_a_link_to_itself_is_refused_first(name, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(ResultsError, match=r"loop.* cannot be written .Too many levels of symbolic links"):
+        check_free(tmp_path / name, overwrite=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["loop"]
+
+
+def test_a_link_to_a_folder_that_is_not_there_yet_leads_to_it(results, tmp_path):
+    """Of what is written in one move and of a study alike."""
+    for name in ("one", "other"):
+        (tmp_path / name).symlink_to(tmp_path / f"{name}-target")
+    results.save(tmp_path / "one")
+    assert Results.load(tmp_path / "one-target").trees.keys() == results.trees.keys()
+    assert check_study(tmp_path / "other", "study", "a study", 1) is None
+    write_manifest(tmp_path / "other", "study", 1, {})
+    assert (tmp_path / "other-target" / "study.json").is_file()
+
+
+def test_a_working_folder_that_was_deleted_is_refused(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    done = CliRunner().invoke(app, ["compare", "faithful", "-k", "2"])
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: the working folder cannot be used (No such file or directory)")
 
 
 def test_the_longest_name_is_written(results, tmp_path):
@@ -537,6 +579,10 @@ CONTRADICTIONS = {
     "no prior sensitivity": (("prior_sensitivity",), None),
     "a scale less": (("prior_sensitivity", "scales"), []),
     "a method that failed has a verdict": (("methods", "em", "status"), "failed"),
+    "a family that there is not": (("model", "family"), "gausian"),
+    "a score of the future of nothing": (("leave_future_out",), {"cavi": {}}),
+    "a score of the future of nobody": (("leave_future_out",), {"gibbs": {"missing": "why"}}),
+    "words for a score of the future": (("leave_future_out",), {"cavi": "\x1b[2J<script>"}),
 }
 
 

@@ -24,6 +24,7 @@ from reports.commands.app import app
 from reports.comparison.results import Results
 from reports.comparison.verdict import CORRELATIONS
 from reports.page import answer, glance, opening, render, right
+from reports.page.validation import SECTIONS as OF_ANY_MODEL
 from reports.page.validation_view import ValidationView
 from reports.plots import style
 from reports.validation import predictive
@@ -801,3 +802,16 @@ def test_draws_of_other_data_are_not_taken(tmp_path):
 
     assert place(2.0) == place(2.0)
     assert place(2.0) != place(2.0 + 1e-9)
+
+
+@pytest.mark.robustness("errors")
+def test_where_no_reference_ran_there_is_a_page_all_the_same(monkeypatch, rng):
+    def fails(*_, **__):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("reports.validation.methods.nuts.fit", fails)
+    found = reports.validate(MODEL, {"mine": exact(200, rng)}, methods=[], rng=0, cache=False)
+    assert found.failures == {"nuts": "MemoryError: no room"}
+    view = ValidationView(found.results)
+    assert view.reference is None
+    assert {"agreement"} < {section.id for make in OF_ANY_MODEL if (section := make(view))}

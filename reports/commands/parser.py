@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +15,7 @@ from reports.commands.bench import bench
 from reports.commands.calibrate import calibrate
 from reports.commands.compare import compare
 from reports.commands.datasets import datasets
-from reports.commands.options import INTERRUPTED, UNUSABLE
+from reports.commands.options import INTERRUPTED, UNUSABLE, refuse
 from reports.commands.overfit import overfit
 from reports.commands.report import report
 from reports.commands.select import select
@@ -96,3 +97,7 @@ def start(
     if context.invoked_subcommand is None:
         print(context.get_help())
         raise typer.Exit(UNUSABLE)
+    try:
+        Path.cwd()
+    except OSError as error:  # it was deleted
+        refuse(ValueError(f"the working folder cannot be used ({error.strerror}); change to another"))

@@ -114,6 +114,10 @@ def validate(
         "advi_steps": advi_steps,
     }
     try:
+        added: dict[str, Any] = dict(named_paths(add or []))
+        name, source = chosen_model(model, example)
+        folder = out_dir or unused(Path("results") / name)
+        check_free(folder, overwrite=overwrite)
         if HEAVY not in sys.modules:  # it loads what it needs while this process does, before anything is checked
             executor = opened.enter_context(helper())
         with loading():
@@ -121,10 +125,6 @@ def validate(
             from reports.validation.run import check_methods
 
         chosen = check_methods(names_of(methods) or (), Options(**settings))
-        added: dict[str, Any] = dict(named_paths(add or []))
-        name, source = chosen_model(model, example)
-        folder = out_dir or unused(Path("results") / name)
-        check_free(folder, overwrite=overwrite)
         if isinstance(source, Path):
             built = load(source)
         else:

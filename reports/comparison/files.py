@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from zarr.storage import LocalStore
 
 LEFTOVER = re.compile(r"\.mixtures-[0-9a-f]{16}")
+RESERVED = re.compile(LEFTOVER.pattern + "(-old)?")
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 HERE = -100
 """AT_FDCWD of Linux: a path is relative to the working folder."""
 
@@ -156,8 +158,20 @@ def check_folder(folder: Path, *, moved: bool = True) -> None:
     ------
     OSError
     """
+    if loop := next(
+        (path for path in (folder, *folder.parents) if path.is_symlink()), None
+    ):  # else it would be resolved
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(loop))
     above = standing(folder.parent if moved else folder)
     names = folder.relative_to(above)
+    if reserved := next(filter(RESERVED.fullmatch, folder.parts), None):
+        raise OSError(errno.EINVAL, f"What is called {reserved} is deleted as left by an interrupted run", str(folder))
+    if names.parts and names.parts[0] == "~":
+        raise OSError(errno.EINVAL, "No shell has put the home folder in the place of ~", str(folder))
+    if len(names.parts) > 1 and ADDRESS.fullmatch(names.parts[0]):
+        raise OSError(
+            errno.EINVAL, "It looks like an address, and only folders of this machine are written", str(folder)
+        )
     if not os.path.exists(folder) and re.search(r"[\r\n]", str(names)):
         raise OSError(errno.EINVAL, "Its name has a line break", str(folder))
     clear(above)

@@ -143,8 +143,7 @@ class Results:
             stores = {name: files.open_tree(folder / store_name(name)) for name in names}
             check_memory(sum(store.nbytes for store in stores.values()), "its draws", "they are more than was written")
             trees = {name: store.load() for name, store in stores.items()}
-            if manifest.get("kind") != VALIDATION:
-                _check_agree(manifest, data, trees)
+            (_check_shapes if manifest.get("kind") == VALIDATION else _check_agree)(manifest, data, trees)
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise ResultsError(f"{folder} is damaged ({error}); run the comparison again") from error
         return cls(manifest, metrics, data, trees)
@@ -245,7 +244,11 @@ def _read_manifest(folder: Path, *, or_older: bool = False) -> dict[str, Any]:
 
         older = schema.Earlier if or_older else None
         if kind_of(path) == VALIDATION:
-            return read(path, schema.Validation, "a validation", FORMAT_OF_VALIDATION, older=older)
+            manifest = read(path, schema.Validation, "a validation", FORMAT_OF_VALIDATION, older=older)
+            if manifest["format"] == FORMAT_OF_VALIDATION:
+                schema.check_validation(manifest)
+                schema.as_numbers(manifest)
+            return manifest
         manifest = read(path, schema.Manifest, "a comparison", FORMAT, older=older)
         if manifest["format"] == FORMAT:
             schema.check(manifest)
@@ -270,3 +273,15 @@ def _check_agree(manifest: dict[str, Any], data: xr.Dataset, trees: dict[str, xr
     for name, tree in trees.items():
         if tree["posterior"].sizes["cluster"] != K:
             raise ValueError(f"{MANIFEST} has K = {K}, and {store_name(name)} has not")
+
+
+def _check_shapes(manifest: dict[str, Any], data: xr.Dataset, trees: dict[str, xr.DataTree]) -> None:
+    """Refuse a manifest of a validation that is about other observed values or variables than those of the stores."""
+    if {name: list(v.shape) for name, v in data.data_vars.items()} != manifest["data"]["observed"]:
+        raise ValueError(f"{MANIFEST} describes other data than {DATA}")
+    described = {name: facts["shape"] for name, facts in manifest["model"]["variables"].items()}
+    for method, tree in trees.items():
+        found = {name: list(v.shape[2:]) for name, v in tree["posterior"].data_vars.items()}
+        lacks = manifest["methods"][method]["missing"]
+        if found != {name: shape for name, shape in described.items() if name not in lacks}:
+            raise ValueError(f"{MANIFEST} describes other variables than {store_name(method)}")

@@ -21,6 +21,7 @@ State = Literal["agrees", "differs", "cannot tell"]
 Positive = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Evidence = Literal["exact", "bridge", "smc", "importance", "elbo_all_labellings", "elbo_marginal", "elbo", "bic"]
+Family = Literal["gaussian", "tied", "diagonal", "spherical", "bernoulli", "categorical", "poisson", "product"]
 Together = list[dict[str, tuple[int, int]]]
 """Groups of classes that share a cluster: by class how many of its points are there, and how many it has."""
 
@@ -59,7 +60,7 @@ class Data(TypedDict):
 class Model(TypedDict):
     """See `reports.comparison.manifest.describe_model`."""
 
-    family: str
+    family: Family
     covariance: Literal["full", "tied", "diag", "spherical", "none"]
     kinds: dict[str, Literal["gaussian", "poisson", "categorical", "bernoulli"]]
     levels: dict[str, list[str]]
@@ -238,6 +239,33 @@ class ValidatedMethod(Method):
     made: NotRequired[str]
 
 
+class Future(TypedDict, total=False):
+    """How leave-future-out of a method came about, or why there is none."""
+
+    fits: Positive
+    first: int
+    khat: float | None
+    less_gibbs: tuple[float, float]
+    missing: str
+
+
+class Dynamics(TypedDict):
+    """A linear dynamical system; see `reports.validation.dynamics.described`."""
+
+    name: str
+    states: Positive
+    features: list[str]
+    lengths: list[Positive]
+    missing: int
+    equations: list[str]
+    matrices: NotRequired[list[str]]
+    unknown: NotRequired[dict[Literal["A", "C", "Q", "R", "m0", "P0"], bool]]
+    priors: NotRequired[list[str]]
+    free: Positive
+    identified: int
+    latent: bool
+
+
 class Fault(TypedDict):
     """The likeliest fault of a method; see `reports.validation.faults`."""
 
@@ -283,6 +311,8 @@ class Validation(TypedDict):
     verdict: dict[str, dict[str, Claim]]
     faults: NotRequired[dict[str, Fault]]
     prior_sensitivity: dict[str, str] | None
+    dynamics: NotRequired[Dynamics]
+    leave_future_out: NotRequired[dict[str, Future]]
     prior_checks: list[PriorCheck]
     no_checks: str | None
     truth: dict[str, Any]
@@ -308,6 +338,7 @@ class Manifest(TypedDict):
     relabelling: dict[str, Relabelling]
     modes: dict[str, Modes]
     evidence: dict[str, dict[Evidence, str]]
+    leave_future_out: NotRequired[dict[str, Future]]
     verdict: dict[
         str,
         dict[
@@ -357,28 +388,63 @@ def check(manifest: dict[str, Any]) -> None:
     ------
     ManifestError
     """
-    data, reference, prior = manifest["data"], manifest["reference"], manifest["prior_sensitivity"]
-    succeeded = {name for name, method in manifest["methods"].items() if method["status"] == "ok"}
+    data, prior = manifest["data"], manifest["prior_sensitivity"]
+    succeeded = _succeeded(manifest)
     modes = manifest["modes"].values()
-    named = {name for part in ("references", "relabelling", "modes", "evidence", "verdict") for name in manifest[part]}
     demands = {
         "data.features": len(set(data["features"])) == data["d"],
         "data.lengths": sum(data.get("lengths") or [data["n"]]) == data["n"],
         "model.kinds": list(manifest["model"]["kinds"]) == data["features"],
         "model.image": math.prod(manifest["model"].get("image", [data["d"]])) == data["d"],
-        "model.prior": all(map(_numeric, manifest["model"]["prior"].values())),
-        "methods": named <= succeeded
-        and bool(prior) == bool(succeeded and manifest["model"].get("start") != "stationary"),
-        "reference.method": reference["method"] in {None, *manifest["references"]},
+        "model.prior": all(map(is_numeric, manifest["model"]["prior"].values())),
+        "methods": bool(prior) == bool(succeeded and manifest["model"].get("start") != "stationary"),
         "modes": len({len(found["modes"]) for found in modes}) <= 1 and all(map(_as_many_chains, modes)),
-        "verdict": all(map(_has_limits, _decided(manifest))),
         "prior_sensitivity.scales": prior is None or _square(prior["scales"]),
     }
+    _refuse_unmet(demands | _of_methods(manifest, succeeded))
+
+
+def check_validation(manifest: dict[str, Any]) -> None:
+    """Refuse a manifest of a validation whose parts are of the right types and contradict each other.
+
+    Raises
+    ------
+    ManifestError
+    """
+    data = manifest["data"]
+    demands = {"data.observed": sum(map(math.prod, data["observed"].values())) == data["n"]}
+    if system := manifest.get("dynamics"):
+        rows = data["observed"].get("x")
+        demands |= {
+            "dynamics.unknown": not system.get("unknown") or any(system["unknown"].values()),
+            "dynamics.latent": system["latent"] == ("eigenvalue modulus" in manifest["model"]["variables"]),
+            "dynamics.features": rows == [sum(system["lengths"]), len(system["features"])],
+        }
+    _refuse_unmet(demands | _of_methods(manifest, _succeeded(manifest)))
+
+
+def _succeeded(manifest: dict[str, Any]) -> set[str]:
+    return {name for name, method in manifest["methods"].items() if method["status"] == "ok"}
+
+
+def _of_methods(manifest: dict[str, Any], succeeded: set[str]) -> dict[str, bool]:
+    """What is demanded of the parts that name methods, in every kind of manifest."""
+    parts = ("references", "relabelling", "modes", "evidence", "verdict", "faults", "leave_future_out")
+    future = [found.keys() for found in manifest.get("leave_future_out", {}).values()]
+    return {
+        "methods, of which some have no numbers": {m for part in parts for m in manifest.get(part, {})} <= succeeded,
+        "reference.method": manifest["reference"]["method"] in {None, *manifest["references"]},
+        "leave_future_out": all(("missing" in keys) != ({"fits", "first"} <= keys) for keys in future),
+        "verdict": all(map(_has_limits, _decided(manifest))),
+    }
+
+
+def _refuse_unmet(demands: Mapping[str, bool]) -> None:
     if wrong := [name for name, met in demands.items() if not met]:
         raise ManifestError(f"the manifest contradicts itself ({', '.join(wrong)})")
 
 
-def _numeric(value: Any) -> bool:
+def is_numeric(value: Any) -> bool:
     """Whether a hyperparameter is a number or an array of numbers."""
     try:
         return np.asarray(value).dtype.kind in "fi"

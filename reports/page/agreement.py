@@ -51,25 +51,26 @@ def agreement(view: View) -> Section:
     section.blocks += reference_notice(view)
     if view.reference:
         section.blocks += agreement_blocks(view, view.reference)
-    else:
-        from reports.plots.intervals import plot_intervals
-
-        blocks = quantities.interval_blocks(view.trees)
-        shown = furthest_apart(view, blocks)
-        named = listing([block for block in view.blocks if block != "spreads"])
-        some = (
-            f" Shown are {len(shown)} of {len(blocks)}, where clusters differ most." if len(shown) < len(blocks) else ""
-        )
-        section.blocks.append(
-            Figure(
-                f"Medians of {named}, with central 90% intervals where the method has a posterior.{some}",
-                [image(plot_intervals(shown), "")],
-                alt=f"{named.capitalize()} by method. {weights_words(view)}",
-                slug="intervals",
-            )
-        )
+    elif view.has_rows:
+        section.blocks.append(intervals(view))
     section.blocks.append(estimate_table(view))
     return section
+
+
+def intervals(view: View) -> Figure:
+    """Return every method's medians and intervals, cluster by cluster, where no reference is there to hold them against."""
+    from reports.plots.intervals import plot_intervals
+
+    blocks = quantities.interval_blocks(view.trees)
+    shown = furthest_apart(view, blocks)
+    named = listing([block for block in view.blocks if block != "spreads"])
+    some = f" Shown are {len(shown)} of {len(blocks)}, where clusters differ most." if len(shown) < len(blocks) else ""
+    return Figure(
+        f"Medians of {named}, with central 90% intervals where the method has a posterior.{some}",
+        [image(plot_intervals(shown), "")],
+        alt=f"{named.capitalize()} by method. {weights_words(view)}",
+        slug="intervals",
+    )
 
 
 def furthest_apart(view: View, blocks: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:

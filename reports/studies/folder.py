@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ class Manifest(TypedDict):
     settings: NotRequired[dict[str, Any]]
 
 
-def check_study(folder: Path, study: str, what: str, version: int) -> dict[str, Any] | None:
+def check_study(folder: Path, study: str, what: str, version: int, schema: type = Manifest) -> dict[str, Any] | None:
     """The manifest of the study that is in the folder, None where there is nothing yet.
 
     Parameters
@@ -35,6 +35,8 @@ def check_study(folder: Path, study: str, what: str, version: int) -> dict[str, 
         Name of the study, that of its manifest, and the same in words with its article.
     version : int
         Format of its numbers.
+    schema : type
+        A `typing.TypedDict` of what is asked of the manifest.
 
     Raises
     ------
@@ -52,7 +54,7 @@ def check_study(folder: Path, study: str, what: str, version: int) -> dict[str, 
     check_place(folder, moved=False)
     clear(folder / CELLS)
     try:
-        manifest = read(path, Manifest, what, version)
+        manifest = read(path, schema, what, version)
     except ManifestError as error:
         raise ResultsError(f"{error}; give another folder with --out") from error
     written, current = manifest["versions"].get("mixtures"), versions().get("mixtures")
@@ -70,23 +72,26 @@ def has_study(folder: Path, study: str) -> bool:
 
 
 def saved[S](
-    folder: Path, study: str, what: str, version: int, settings: Callable[..., S], count: str
+    folder: Path, study: str, what: str, version: int, schema: type, settings: type[S], count: str
 ) -> tuple[S, int, dict[str, Any]]:
     """What is saved of a study: its settings, the number in its manifest under ``count``, and the manifest.
+
+    See `check_study`; ``settings`` is a dataclass.
 
     Raises
     ------
     ResultsError
         If there is none, or it is damaged.
     """
-    manifest = check_study(folder, study, what, version)
+    import msgspec
+
+    manifest = check_study(folder, study, what, version, schema)
     if manifest is None or not any((folder / CELLS).glob("*.parquet")):
         raise ResultsError(f"{folder} has nothing measured yet; give the command again that began it")
     try:
-        given = {name: tuple(v) if isinstance(v, list) else v for name, v in manifest["settings"].items()}
-        return settings(**given), int(manifest[count]), manifest
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ResultsError(f"the manifest of {folder} is damaged ({type(error).__name__}: {error})") from error
+        return msgspec.convert(manifest.get("settings"), settings), manifest[count], manifest
+    except msgspec.ValidationError as error:
+        raise ResultsError(f"the manifest of {folder} is damaged (settings: {error})") from error
 
 
 def write_manifest(folder: Path, study: str, version: int, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +104,7 @@ def write_manifest(folder: Path, study: str, version: int, facts: Mapping[str, A
         "versions": versions(),
         **facts,
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.resolve().mkdir(parents=True, exist_ok=True)
     write(_path(folder, study), manifest)
     return manifest
 

@@ -188,7 +188,11 @@ def load(folder: Path) -> Calibration[Settings]:
     ResultsError
         If it has none, or is damaged.
     """
-    settings, simulations, manifest = saved(folder, STUDY, WHAT, FORMAT, Settings, "simulations")
+    from reports.studies import schema
+
+    settings, simulations, manifest = saved(folder, STUDY, WHAT, FORMAT, schema.Calibration, Settings, "simulations")
+    if not all(map(schema.is_numeric, manifest["model"]["prior"].values())):
+        raise ResultsError(f"the manifest of {folder} is damaged (model.prior is not of numbers)")
     return Calibration(settings, select(settings, simulations, Cells(folder / CELLS, COLUMNS).read()), manifest)
 
 

@@ -106,7 +106,9 @@ def load(folder: Path) -> Study:
     ResultsError
         If it has none, or is damaged.
     """
-    manifest = check_study(folder, STUDY, WHAT, FORMAT)
+    from reports.studies import schema
+
+    manifest = check_study(folder, STUDY, WHAT, FORMAT, schema.Overfit)
     try:
         facts = manifest or {}
         grid = parse(facts["grid"], facts["name"], **{own: facts.get(own) for own in ("replicates", "seed", "start")})

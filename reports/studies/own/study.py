@@ -79,6 +79,12 @@ class Settings:
     model: str
     code: dict[str, str]
 
+    def __post_init__(self) -> None:
+        if not self.methods:
+            raise ValueError("no method")
+        for method in self.methods:
+            check_known("method", method, (*self.own, *OURS))
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -197,7 +203,9 @@ def load(folder: Path) -> Calibration[Settings]:
     ResultsError
         If it has none, or is damaged.
     """
-    settings, simulations, manifest = saved(folder, STUDY, WHAT, FORMAT, Settings, "simulations")
+    from reports.studies import schema
+
+    settings, simulations, manifest = saved(folder, STUDY, WHAT, FORMAT, schema.OwnCalibration, Settings, "simulations")
     return Calibration(settings, select(settings, simulations, Cells(folder / CELLS, COLUMNS).read()), manifest)
 
 

@@ -207,7 +207,9 @@ def load(folder: Path) -> Verdicts:
     ResultsError
         If it has none, or is damaged.
     """
-    settings, seeds, manifest = saved(folder, STUDY, WHAT, FORMAT, Settings, "seeds")
+    from reports.studies import schema
+
+    settings, seeds, manifest = saved(folder, STUDY, WHAT, FORMAT, schema.Verdicts, Settings, "seeds")
     return Verdicts(settings, seeds, select(settings, seeds, Cells(folder / CELLS, COLUMNS).read()), manifest)
 
 
