@@ -9,11 +9,13 @@ from mixtures.dynamics import (
     Prior,
     autoregression,
     compiled,
+    generalised,
     gibbs,
     local_level,
     log_likelihood,
     seasonal,
     simulate,
+    walk,
 )
 from mixtures.dynamics.starts import starts
 from mixtures.engines.kalman import Data
@@ -137,7 +139,7 @@ def told(theta, x):
             np.linalg.slogdet(theta["observation_covariance"])[1:],
             np.linalg.slogdet(theta["initial_covariance"])[1:],
             np.log(np.diag(theta["observation_covariance"])),
-            [theta["observation_covariance"][0, 1], theta["state_covariance"][0, 1]],
+            [theta["observation_covariance"][0, -1], theta["state_covariance"][0, -1]],
             (theta["emission"] @ theta["initial_mean"]),
         ]
     )
@@ -158,7 +160,7 @@ def test_moves_to_other_coordinates_leave_the_prior_and_the_signal_as_they_are(k
         signal = chain.z @ before["emission"].T
         for name, value in before.items():
             chain.now[name][:] = value
-        for _ in range(8):
+        for _ in range(2):
             C = chain.now["emission"].copy()
             chain.move(rng)
             chain.z[:] = chain.z @ C.T @ np.linalg.inv(chain.now["emission"]).T
@@ -170,8 +172,9 @@ def test_moves_to_other_coordinates_leave_the_prior_and_the_signal_as_they_are(k
 
 
 @pytest.mark.parametrize("kind", ["full", "diagonal"])
-def test_sweeps_leave_the_joint_distribution_as_it_is(kind):
+def test_sweeps_leave_the_joint_distribution_as_it_is(kind, monkeypatch):
     """Parameters and data from the model, then sweeps: the pairs (theta, x) keep their distribution (Geweke 2004)."""
+    monkeypatch.setattr(generalised, "TIMES", 1)
     rng, model, gaps = np.random.default_rng(3), system(kind), []
     for _ in range(250):
         before = model.sample_prior(rng)
@@ -184,6 +187,158 @@ def test_sweeps_leave_the_joint_distribution_as_it_is(kind):
     gaps = np.array(gaps)
     z = gaps.mean(0) / (gaps.std(0, ddof=1) / np.sqrt(len(gaps)) + 1e-12)
     assert np.abs(z).max() < 4.5
+
+
+class Told:
+    """A generator that gives the steps of a walk and uniform numbers, which may be above one."""
+
+    def __init__(self, steps, uniform):
+        self.steps, self.uniform = steps, uniform
+
+    def standard_normal(self, shape):
+        return self.steps.reshape(shape)
+
+    def random(self, n):
+        return np.full(n, self.uniform)
+
+
+WALKS = {
+    name: CHAINS[name]
+    for name in ("correlated", "correlated, fewer features than states", "autoregression", "regressors")
+}
+WALKS |= {
+    "one feature": (LinearDynamics.latent(3, 1), [30]),
+    "one state": (LinearDynamics.latent(1, 2), [30]),
+    "noises of their own": (LinearDynamics.latent(2, 3, observation_covariance="isotropic", start="known"), [20, 10]),
+    "diffuse": (seasonal(4), [15, 15]),
+    "diffuse, latent": (LinearDynamics.latent(2, 2, observation_covariance="diagonal", start="diffuse"), [20, 10]),
+}
+
+
+@pytest.mark.parametrize(("model", "lengths"), WALKS.values(), ids=WALKS)
+def test_steps_of_the_walk_are_taken_by_the_density_without_states(model, lengths):
+    """That of the filter, of the prior, and of the volume by finite differences of all coordinates at once."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((30, model.D)).cumsum(0)
+    x[rng.random(x.shape) < 0.2] = np.nan
+    data = Data(Sequences(x, lengths))
+    model = model.with_prior(data.x)
+    theta = {name: np.array(value) for name, value in model.theta(starts(model, data, 2, rng)[1]).items()}
+    chain = compiled.Chain(model, data, theta)
+    place, d, C = chain.walk, chain.walk.size, theta["emission"]
+    T, back = place.frame(theta["transition"], C)
+    now = theta["transition"], theta["state_covariance"], theta["observation_covariance"], T, back
+    latent, (turned, roots, phi) = place.scale is not None, place.at(*now)
+    v = np.concatenate([phi, T.ravel() if latent else []])
+
+    def there(v):
+        """theta, of d numbers phi and those of T."""
+        own = v[d:].reshape(T.shape) if latent else T
+        back, matrices = np.linalg.inv(own), [turned.copy(), roots[0].copy(), roots[1].copy()]
+        for matrix, places in zip(matrices, place.places, strict=True):
+            for i, j, number in places:
+                matrix[i, j] = np.exp(v[number]) if i == j and places is not place.places[0] else v[number]
+        A, Q, R = back @ matrices[0] @ own, back @ matrices[1], matrices[2]
+        found = theta | {"transition": A, "state_covariance": Q @ Q.T, "observation_covariance": R @ R.T}
+        if latent:
+            found["emission"] = np.concatenate([place.scale[: model.H, None] * own[: model.D], C[model.H :]])
+        return found
+
+    def free(v):
+        """What is free of A, of the first rows of C, and of the inverse covariances."""
+        now = there(v)
+        found = [now["transition"][np.isnan(model.transition)], now["emission"][: model.H if latent else 0].ravel()]
+        for name, part in (("state_covariance", model.moves), ("observation_covariance", model.observes)):
+            own = np.linalg.inv(part.inner(now[name]))[np.tril(np.isnan(part.noise))]
+            found.append(own[:1] if getattr(part, "common", False) else own)
+        return np.concatenate(found)
+
+    def log_p(v):
+        eps = 1e-5 * np.eye(len(v))
+        slopes = np.array([(free(v + e) - free(v - e)) / 2e-5 for e in eps])
+        now = there(v)
+        return log_likelihood(data.x, now, model.diffuse).sum() + model.log_prior(now) + np.linalg.slogdet(slopes)[1]
+
+    np.testing.assert_allclose(there(v)["transition"], theta["transition"], atol=1e-9)
+    chain.root = np.eye(d)
+    for _ in range(3):
+        step = 0.05 * rng.standard_normal(d)
+        gain = log_p(v + np.pad(step, (0, len(v) - d))) - log_p(v)
+        for more, taken in ((1e-4, 0), (-1e-4, 1)):
+            for name, value in theta.items():
+                if name in chain.now:
+                    chain.now[name][:] = value
+            path, number = chain.step(Told(step, np.exp(gain + more)), 1)
+            assert number == taken
+            np.testing.assert_allclose(path[0], phi + taken * step, atol=1e-12)
+        now = there(v + np.pad(step, (0, len(v) - d)))
+        for name, value in chain.now.items():
+            np.testing.assert_allclose(value, now[name], rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+SIZES = {"as many": (2, 2, {}), "fewer": (2, 1, {}), "more": (1, 2, {"observation_covariance": "diagonal"})}
+
+
+@pytest.mark.parametrize(("H", "D", "given"), SIZES.values(), ids=SIZES)
+def test_the_walk_leaves_the_joint_distribution_as_it_is(H, D, given):
+    """Parameters and data from the model, then steps: the pairs (theta, x) keep their distribution (Geweke 2004)."""
+    rng, gaps, taken = np.random.default_rng(3), [], 0
+    priors = {"transition": prior(H, H, 0.2), "emission": prior(D, H, 0.5), "initial": prior(H, 1)}
+    model = LinearDynamics.latent(H, D, priors=priors, **given)
+    for _ in range(1000):
+        before = model.sample_prior(rng)
+        x = np.concatenate([simulate(before, T, rng)[0] for T in (5, 2)])
+        x[rng.random(x.shape) < 0.2] = np.nan
+        if (~np.isnan(x)).sum(0).min() < 2:
+            continue
+        chain = compiled.Chain(model, Data(Sequences(x, [5, 2])), before)
+        chain.root = np.exp(rng.uniform(-6, -1)) * np.eye(chain.walk.size)
+        taken += chain.step(rng, 8)[1]
+        gaps.append(told(chain.now, x) - told(before, x))
+    gaps = np.array(gaps)
+    z = gaps.mean(0) / (gaps.std(0, ddof=1) / np.sqrt(len(gaps)) + 1e-12)
+    assert taken > 0.2 * 8 * len(gaps), taken
+    assert np.abs(z).max() < 4.5
+
+
+def test_chains_that_walk_have_the_posterior_of_those_that_do_not(monkeypatch):
+    """Means and mean squares of log variances, moduli and sizes of responses, by batches; steps that were learned stay."""
+    monkeypatch.setattr(walk, "EVERY", 1)
+    monkeypatch.setattr(walk, "STEPS", 8)
+    x = simulate(
+        {
+            "transition": 0.8 * np.eye(1),
+            "emission": np.ones((2, 1)),
+            "state_covariance": np.eye(1),
+            "observation_covariance": 0.5 * np.eye(2),
+        },
+        8,
+        np.random.default_rng(1),
+    )[0]
+    data, means = Data(Sequences(x)), []
+    model = LinearDynamics.latent(1, 2, observation_covariance="diagonal").with_prior(data.x)
+    for walking in (False, True):
+        batches = []
+        for number, at in enumerate(starts(model, data, 3, np.random.default_rng(0))[1:]):
+            rng = np.random.default_rng([number, walking])
+            chain = compiled.Chain(model, data, model.theta(at))
+            if walking:
+                chain.learn(rng)
+                root = chain.root.copy()
+                assert 0.1 < chain.step(rng, 1000)[1] / 1000 < 0.5
+            theta, _ = gibbs.run(chain, rng, 1500, 200, 2 if walking else 4)
+            if walking:
+                np.testing.assert_array_equal(chain.root, root)
+            own = [
+                np.abs(theta["transition"][:, 0, 0]),
+                *np.log(np.diagonal(theta["observation_covariance"], axis1=1, axis2=2)).T,
+            ]
+            own += [*(theta["emission"] ** 2 * theta["state_covariance"])[..., 0].T ** 0.5]
+            own += [value**2 for value in own]
+            batches.append(np.transpose(own).reshape(15, -1, len(own)).mean(1))
+        means.append(np.concatenate(batches))
+    error = np.sqrt(sum(own.var(0, ddof=1) / len(own) for own in means))
+    assert np.all(np.abs(means[0].mean(0) - means[1].mean(0)) < 4 * error)
 
 
 @pytest.mark.filterwarnings("ignore:the chains have not converged")  # they are short

@@ -1,14 +1,18 @@
 """A chain of the Gibbs sampler whose sweeps are compiled; `mixtures.dynamics.gibbs.sweep` is one in the plain.
 
-Both take the same numbers from a generator in the same order, so that their chains are the same but for rounding.
+Both take the same numbers from a generator in the same order, so that their chains are the same but for rounding, until the
+compiled one has learned to walk (`mixtures.dynamics.walk`).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numba.core import config
 
 from mixtures.dynamics import generalised, stationary, sweeps
+from mixtures.dynamics import walk as walks
 from mixtures.dynamics.joint import Joint
 from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.dynamics.regression import Moments, Regression
@@ -38,6 +42,9 @@ class Chain:
         self.stationary, self.group = model.stationary, generalised.group(model)
         self.E0 = np.array(np.eye(H)[:, model.diffuse], order="C")
         self.states = sampling.States(self.seen, self.loadings, self.E0)
+        self.walk, self.root, self.made = walks.of(model, data.x.x), np.empty((0, 0)), 0
+        self.places = sweeps.Places(*self.walk.places, self.walk.volume)
+        self.halves = np.empty((H, H)), np.empty((D, D))
         self.gaps = int((~data.patterns.all(1))[data.which].sum()) if self.parts[1].joint else 0
         self.x, self.z = self.seen.x.copy(), np.empty((len(data.x), H))
         self.s = [tuple(np.empty_like(a) for a in part[-4:]) for part in self.parts]
@@ -68,6 +75,9 @@ class Chain:
         A, Q, R = now["transition"], now["state_covariance"], now["observation_covariance"]
         m0, P0 = now["initial_mean"], now["initial_covariance"]
         C = now.get("emission", self.loadings[:0, :, 0].T)
+        self.made += 1
+        if len(self.root) and self.made % walks.EVERY == 0:
+            self.step(rng, walks.STEPS)
         u, v = rng.standard_normal(z.shape), rng.standard_normal((len(seen.edges) - 1, self.E0.shape[1]))
         whole = self.states.draw(C, R, A, Q, m0, P0, u, v, z)
         if self.gaps:
@@ -89,6 +99,51 @@ class Chain:
         if not whole:
             raise CollapseError("a covariance became singular: a noise vanished beside the others")
         return log_z + self.move(rng)
+
+    def step(self, rng: np.random.Generator, n: int) -> tuple[np.ndarray, int]:
+        """Walk n steps with A, Q and R, the states integrated out: where it has been (n, d), and how many were taken.
+
+        None is made where T is singular. See `mixtures.dynamics.walk`.
+        """
+        now, walk = self.now, self.walk
+        A, Q, R = now["transition"], now["state_covariance"], now["observation_covariance"]
+        m0, P0, C = now["initial_mean"], now["initial_covariance"], now.get("emission", self.loadings[:0, :, 0].T)
+        path = np.empty((n + 1, walk.size))
+        try:
+            T, back = walk.frame(A, C)
+            turned, roots, path[0] = walk.at(A, Q, R, T, back)
+        except np.linalg.LinAlgError:
+            return path[:0], 0
+        path[1:] = rng.standard_normal((n, walk.size)) @ self.root.T
+        frame, log_u = (T, back, np.eye(len(R)), turned), np.log(rng.random(n))
+        given = *self.parts[:2], self.states.room, self.places, frame, roots, self.halves, path, log_u, C, m0, P0
+        taken = sweeps.walk(*given, A, Q, R)  # type: ignore[call-arg]
+        return path[1:], int(taken)
+
+    def learn(self, rng: np.random.Generator, tell: Callable[[], None] = lambda: None) -> None:
+        """Find the root of the covariance of steps, by sweeps with a walk before each; see `mixtures.dynamics.walk`.
+
+        Raises
+        ------
+        CollapseError
+            If a matrix that is positive definite is not to rounding.
+        """
+        d = self.walk.size
+        if not d:
+            return
+        shape, wide = walks.FIRST * np.eye(d), walks.SCALE / np.sqrt(d)
+        for number in range(walks.ROUNDS):
+            size, places = wide, []
+            for block in range(max(walks.BLOCKS, d * d * 2**number // walks.STEPS)):
+                self.root = np.empty((0, 0))
+                self.sweep(rng, False)
+                self.root = size * shape
+                path, taken = self.step(rng, walks.STEPS)
+                places.append(path)
+                size *= np.exp((taken / walks.STEPS - walks.TAKEN) / np.sqrt(block + 1))
+                tell()
+            shape = walks.shape(np.concatenate(places), size / wide * shape)
+        self.root = wide * shape
 
     def move(self, rng: np.random.Generator) -> float:
         """Go on to other coordinates of the states; what log p(x, z | theta) gains. See `mixtures.dynamics.generalised`."""

@@ -4,15 +4,15 @@
 
 The states of a sequence are drawn together, the last one first (Carter & Kohn 1994, *Biometrika* 81:541-553;
 Frühwirth-Schnatter 1994, *Journal of Time Series Analysis* 15:183-202). Values missing of rows whose noises are correlated are
-drawn with them. Given both, each of the three regressions of the model has its conjugate posterior. No step needs a gradient,
-nor the density that the states leave when they are integrated out: with the twin it has the filter alone in common.
+drawn with them. Given both, each of the three regressions of the model has its conjugate posterior.
 
 A stationary start ties the first states to A and Q, which are then proposed by that posterior and accepted by Metropolis'
 rule; see `mixtures.dynamics.stationary`. Where the states may have any coordinates, each sweep ends with a move to others; see
 `mixtures.dynamics.generalised`.
 
-Where the noise of the states is small the states say much of its variance, and draws follow each other slowly, so that several
-sweeps are made for each draw that is kept; where that was not enough, chains can be made twice as long until it is.
+Where the signal is large beside the noise, or the noise of the states is small, the states say much of A and Q, and draws
+follow each other slowly. So several sweeps are made for each draw that is kept; before every fifth sweep A, Q and R walk
+without the states (`mixtures.dynamics.walk`); and where that was not enough, chains can be made twice as long until it is.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def fit(
     draws, chains : int
         Kept draws of each chain, and the number of chains, each from a start of its own.
     tune, thin : int
-        Discarded sweeps, and sweeps for each draw that is kept.
+        Sweeps discarded after those in which the chain learns to walk, and sweeps for each draw that is kept.
     doublings : int
         How often chains whose R-hat is not below 1.005 go on until they are twice as long, with twice the ``tune`` and the
         ``thin``.
@@ -161,7 +161,7 @@ def fit(
 
 
 def begin(model: LinearDynamics, data: Data, theta: Theta) -> Chain:
-    """A chain that starts at ``theta``, with its sweep compiled.
+    """A chain that starts at ``theta``, with its sweep compiled, which has not learned to walk.
 
     Raises
     ------
@@ -173,7 +173,11 @@ def begin(model: LinearDynamics, data: Data, theta: Theta) -> Chain:
     from mixtures.dynamics.compiled import Chain
 
     sweep(model, data, theta, np.random.default_rng(0))  # what is to be refused is refused here, in words
-    Chain(model, data, theta).sweep(np.random.default_rng(0), True)
+    first = Chain(model, data, theta)
+    first.sweep(np.random.default_rng(0), True)
+    if first.walk.size:
+        first.root = np.zeros((first.walk.size,) * 2)
+        first.step(np.random.default_rng(0), 1)
     return Chain(model, data, theta)
 
 
@@ -199,6 +203,8 @@ def _together(
                 done[number] = sweeps
                 tell(sum(done))
 
+        if not walks[number].made:
+            walks[number].learn(rngs[number], lambda: told(0))
         return run(walks[number], rngs[number], draws, tune, thin, told)
 
     at_once = threads() if rows >= THREADED else 1
@@ -258,7 +264,7 @@ def _rhat(model: LinearDynamics, held: list[tuple[Theta, np.ndarray]]) -> float:
 
 
 def sweep(model: LinearDynamics, data: Data, theta: Theta, rng: np.random.Generator) -> Sweep:
-    """States and missing values given theta, theta given them, and other coordinates: the readable reference of `run`."""
+    """States and missing values given theta, theta given them, and other coordinates: the reference of `Chain.sweep`."""
     u = rng.standard_normal((len(data.x), model.H))
     v = rng.standard_normal((len(data.x.lengths), int(model.diffuse.sum())))
     at = model.at(theta)

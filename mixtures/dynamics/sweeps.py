@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from mixtures.engines.recursions import _root
-from mixtures.engines.sampling import whitened
+from mixtures.engines.sampling import log_p, whitened
 from mixtures.engines.triangles import cholesky, lower, upper
 
 LOG_2PI = float(np.log(2 * np.pi))
@@ -420,3 +420,72 @@ def move(moves, observes, begins, generators, tied, sizes, log_u, edges, z, A, Q
             _copied(m0 if tied else m0_, m0)
             _copied(P0 if tied else P0_, P0)
     return gain
+
+
+class Places(NamedTuple):
+    """Where the coordinates of a walk stand, and their volume; see `mixtures.dynamics.walk.Walk`."""
+
+    A: np.ndarray
+    Q: np.ndarray
+    R: np.ndarray
+    volume: np.ndarray
+
+
+@njit(nogil=True, error_model="numpy")
+def _noise(part, places, phi, back, half, root, out):
+    """Write the covariance whose root, times ``back``, has phi in its places."""
+    for i, j, own in places:
+        root[i, j] = np.exp(phi[own]) if i == j else phi[own]
+        if not part.joint:
+            out[i, i] = (back[i, i] * root[i, i]) ** 2
+    if part.joint and len(places):
+        _times(back, root, half)
+        for i in range(len(out)):
+            for j in range(i + 1):
+                out[i, j] = 0.0
+                for k in range(len(out)):
+                    out[i, j] += half[i, k] * half[j, k]
+                out[j, i] = out[i, j]
+
+
+@njit(nogil=True, error_model="numpy")
+def height(moves, observes, room, places, frame, roots, halves, phi, C, m0, P0, A, Q, R):
+    """Log density of phi given x, C, T, m0 and P0, but for a constant; A, Q and R are written where they are free.
+
+    ``frame`` has T, T^-1, the identity (D, D) and A' (H, H), ``roots`` those of Q' and R, in which phi takes its places, and
+    ``halves`` room for matrices of their shapes.
+    """
+    T, back, same, turned = frame
+    for i, j, own in places.A:
+        turned[i, j] = phi[own]
+    if len(places.A):
+        _times(back, turned, halves[0])
+        _times(halves[0], T, A)
+    _noise(moves, places.Q, phi, back, halves[0], roots[0], Q)
+    _noise(observes, places.R, phi, same, halves[1], roots[1], R)
+    total = log_p(room, C, R, A, Q, m0, P0) + _log_prior(moves, A, Q) + _log_prior(observes, C, R)
+    for own in range(len(phi)):
+        total -= places.volume[own] * phi[own]
+    return total
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def walk(moves, observes, room, places, frame, roots, halves, path, log_u, C, m0, P0, A, Q, R):
+    """Take or leave steps of a random walk, which are given in ``path`` (n + 1, d) after where it begins; the number taken.
+
+    ``path`` becomes where the walk was, and A, Q and R where it ends; see `height`.
+    """
+    A_, Q_, R_, d, here, taken = A.copy(), Q.copy(), R.copy(), path.shape[1], -np.inf, -1
+    for n in range(len(path)):  # at first what there is
+        for own in range(d if n else 0):
+            path[n, own] += path[n - 1, own]
+        there = height(moves, observes, room, places, frame, roots, halves, path[n], C, m0, P0, A_, Q_, R_)
+        if n == 0 or log_u[n - 1] < there - here:
+            here, taken = there, taken + 1
+            _copied(A_, A)
+            _copied(Q_, Q)
+            _copied(R_, R)
+        else:
+            for own in range(d):
+                path[n, own] = path[n - 1, own]
+    return taken

@@ -44,12 +44,15 @@ def whitened(R, seen, whole, L):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def collapsed(seen, C, loadings, R, y, G, kind):
-    """What is seen of the states, y_t = G_t z_t + N(0, I), for the draws alone; see `mixtures.engines.kalman.collapse`."""
-    (N, D), (_, r, H) = seen.x.shape, G.shape
+    """What is seen of the states, y_t = G_t z_t + N(0, I); see `mixtures.engines.kalman.collapse`.
+
+    Returned is what log p(x | z) has beside the densities of y and powers of 2 pi, in nats; NaN where R is not definite.
+    """
+    (N, D), (_, r, H), rest = seen.x.shape, G.shape, 0.0
     whole, L, turn, W = np.empty((D, D)), np.empty((D, D)), np.empty((D, D)), np.empty((H, D))
     for p in range(len(seen.patterns)):
         if not whitened(R, seen.patterns[p], whole, L):
-            return False
+            return np.nan
         for h in range(H):
             for d in range(D):
                 W[h, d] = C[d, h] if seen.patterns[p, d] and not loadings.size else 0.0
@@ -73,11 +76,15 @@ def collapsed(seen, C, loadings, R, y, G, kind):
                 e = 0.0
                 for d in range(i + 1):
                     e += turn[d, i] * seen.x[n, d]
+                rest -= np.log(L[i, i])
                 if r < D:
+                    rest -= e * e / 2
                     for j in range(r):
                         y[n, j] += W[j, i] * e
                 else:
                     y[n, i] = e
+            for j in range(r if r < D else 0):
+                rest += y[n, j] * y[n, j] / 2
             kind[n] = p
             if loadings.size:
                 kind[n] = n
@@ -88,7 +95,49 @@ def collapsed(seen, C, loadings, R, y, G, kind):
                 for d in range(D):
                     for h in range(H):
                         G[n, d, h] = W[h, d]
-    return True
+    return rest
+
+
+class Room(NamedTuple):
+    """Where a filter reads and writes, again and again.
+
+    Attributes
+    ----------
+    seen : Seen
+    loadings : ndarray, shape (N, D, H) or (0, D, H)
+    E0 : ndarray, shape (H, q)
+    steps, window, filtered : tuple of ndarray
+        Of `collapsed`, `mixtures.engines.diffuse.windows` and `mixtures.engines.recursions.forward`.
+    V0, opened, scales : ndarray, shapes (S, H, H), (S,) and (N,)
+    """
+
+    seen: Seen
+    loadings: np.ndarray
+    E0: np.ndarray
+    steps: tuple[np.ndarray, np.ndarray, np.ndarray]
+    window: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+    filtered: tuple[np.ndarray, np.ndarray, np.ndarray]
+    V0: np.ndarray
+    opened: np.ndarray
+    scales: np.ndarray
+
+
+@njit(nogil=True, error_model="numpy")
+def log_p(room, C, R, A, Q, m0, P0):
+    """log p(x) in nats, less powers of 2 pi; NaN where R is not definite, or diffuse directions are not determined."""
+    edges, opened, scales = room.seen.edges, room.opened, room.scales
+    total = collapsed(room.seen, C, room.loadings, R, *room.steps)
+    if np.isnan(total):
+        return np.nan
+    if room.E0.shape[1]:
+        last = room.filtered[0], room.V0, opened, scales
+        if diffuse.windows(*room.steps, edges, A, Q, m0, P0, room.E0, *room.window, *last) >= 0:  # type: ignore[call-arg]
+            return np.nan
+    recursions.forward(*room.steps, edges, opened, A, Q, m0, P0, room.V0, *room.filtered, scales)  # type: ignore[call-arg]
+    for s in range(len(opened)):
+        for t in range(edges[s] + max(opened[s] - 1, 0), edges[s + 1]):
+            total += scales[t]
+    return total
 
 
 class States:
@@ -112,6 +161,8 @@ class States:
         self.scales, self.opened, self.V0 = np.empty(N), np.zeros(S, np.int64), np.empty((S, H, H))
         rows = N if q else 0
         self.window = np.empty((rows, H)), np.empty((rows, H, q)), np.empty((rows, H, H)), *_deltas(S, q)
+        filtered = self.mean, self.covs, self.place
+        self.room = Room(seen, loadings, E0, self.steps, self.window, filtered, self.V0, self.opened, self.scales)
 
     def draw(
         self,
@@ -127,7 +178,7 @@ class States:
     ) -> bool:
         """Draw z (N, H) with normal numbers u (N, H) and v (S, q); whether everything was definite and delta determined."""
         seen, edges, place = self.seen, self.seen.edges, (self.mean, self.covs, self.place)
-        if not collapsed(seen, C, self.loadings, R, *self.steps):
+        if np.isnan(collapsed(seen, C, self.loadings, R, *self.steps)):
             return False
         if self.window[0].size:
             last = self.mean, self.V0, self.opened, self.scales
