@@ -693,3 +693,18 @@ def test_heart_with_a_gap(K):
     if K == 2:
         found = adjusted_rand_score(data.labels, fit.responsibilities(x).argmax(1))
         assert found == pytest.approx(0.2218655, abs=5e-8)
+
+
+@pytest.mark.robustness("numbers")
+@pytest.mark.parametrize("d", [2, 3])
+def test_a_page_can_be_drawn_where_every_row_has_a_gap(d, rng):
+    import reports
+    from reports.page.joint import fit_figure
+    from reports.page.opening import overview
+    from reports.page.view import View
+
+    x = rng.normal(size=(60, d))
+    x[np.arange(60)[:, None] % d != np.arange(d)] = np.nan
+    result = reports.compare(x, 2, rng=1, methods=["em"], missing="model", restarts=2)
+    for figure in (overview(View(result.results)), fit_figure(View(result.results))):
+        assert figure.caption.endswith("No row has all of these features, so that no point is drawn.")

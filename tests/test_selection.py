@@ -25,6 +25,7 @@ from reports.metrics import criteria
 from reports.metrics.criteria import Candidate, Clustering
 from reports.metrics.criterion import CRITERIA, ONLY_SYSTEMS, SEQUENTIAL, TESTS
 from reports.metrics.evidence import bridge
+from reports.page import profiles
 from reports.page.selected import render
 from reports.page.selection import CLOSE, View, clusters, verdict
 from reports.studies.selection.plane import Plane
@@ -543,3 +544,27 @@ def test_no_more_starts_are_told_than_were_continued():
 
     assert _fact("em_reached", 10, 1).text == "1 of 1"
     assert _fact("cavi_reached", 3, 10).text == "3 of 10"
+
+
+# ---- missing values
+
+
+@pytest.mark.robustness("numbers")
+@pytest.mark.parametrize("d", [1, 2, 4])
+def test_a_page_draws_the_points_that_have_all_features(d):
+    x = np.random.default_rng(5).normal(size=(40, d))
+    x[::6, 0] = np.nan
+    found = select(x, [1, 2], ["bic"], missing="model", restarts=2)
+    assert "7 points with missing values are not drawn." in Page(render(found)).sections["clusters"]
+    view = View(found)
+    assert (view.complete.sum(), len(view.clustering(next(iter(view.drawn))).labels)) == (33, 33)
+    assert np.isfinite(view.plane.axes).all()
+
+
+@pytest.mark.robustness("numbers")
+def test_a_page_shows_profiles_where_no_point_has_all_features():
+    x = np.random.default_rng(5).normal(size=(40, 2))
+    x[::2, 0] = x[1::2, 1] = np.nan
+    section = Page(render(select(x, [1], ["bic"], missing="model", restarts=2))).sections["clusters"]
+    assert "not drawn" not in section
+    assert profiles.cells_words(["gaussian"]) in section

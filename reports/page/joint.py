@@ -106,7 +106,7 @@ def ellipse_figure(view: View, x: xr.DataArray, rows: np.ndarray) -> Figure:
     return Figure(
         f"Thick: the highest-density regions that hold {inner} and {outer} of each cluster, averaged over the posterior. Thin: "
         f"the ellipse that holds {outer} of it under single draws, so that their scatter shows how well it is known. Points "
-        f"take the colour of their most probable cluster and fade where it is uncertain.{some}",
+        f"take the colour of their most probable cluster and fade where it is uncertain.{some}{quantities.without_points(x)}",
         [image(plot_ellipses(x, trees, regions, quantities.REGION_PROBS[-1]), "", raster=True)],
         alt=f"Regions of the clusters over the data by method. {centres_words(view, pairs[0])}",
         slug="clusters",

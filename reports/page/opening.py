@@ -47,7 +47,7 @@ def overview(view: View) -> Figure:
     x = x.isel(obs=rows)
     shown = {m: quantities.overview(x, tree, rows) for m, tree in view.trees.items()}
     return Figure(
-        overview_caption(view, [str(f) for f in x["feature"].values]),
+        overview_caption(view, [str(f) for f in x["feature"].values]) + quantities.without_points(x),
         [image(plot_overview(x, shown, view.reference), "", raster=True)],
         alt=overview_alt(view, shown),
         slug="answer",

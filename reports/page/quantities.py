@@ -231,9 +231,15 @@ def feature_pairs(tree: xr.DataTree, limit: int = 3) -> list[tuple[str, str]]:
 
 
 def drawn_rows(x: xr.DataArray, most: int) -> np.ndarray:
-    """Numbers of at most so many rows of x (obs, feature) without a gap, evenly spaced."""
+    """Numbers of at most so many rows of x (obs, feature) without a gap, or where all have one of any rows, evenly spaced."""
     whole = np.flatnonzero(~np.isnan(x.transpose("obs", "feature").values).any(axis=1))
-    return whole[np.unique(np.linspace(0, len(whole) - 1, min(most, len(whole))).astype(int))] if len(whole) else whole
+    whole = whole if len(whole) else np.arange(x.sizes["obs"])
+    return whole[np.unique(np.linspace(0, len(whole) - 1, min(most, len(whole))).astype(int))]
+
+
+def without_points(x: xr.DataArray) -> str:
+    """Say that no row of x (obs, feature) can be drawn as a point, if that is so."""
+    return " No row has all of these features, so that no point is drawn." if x.isnull().any("feature").all() else ""
 
 
 def overview(x: xr.DataArray, tree: xr.DataTree, rows: np.ndarray) -> xr.Dataset:

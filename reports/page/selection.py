@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mixtures.datasets.dataset import counted
-from reports.metrics.criteria import Candidate
+from reports.metrics.criteria import Candidate, Clustering
 from reports.metrics.criterion import CRITERIA, ONLY_SYSTEMS, TESTS
 from reports.page import profiles
 from reports.page.blocks import Bullets, Cell, Code, Facts, Figure, Notice, Section, Table, image, value
@@ -108,7 +108,22 @@ class View:
     @cached_property
     def plane(self) -> Plane:
         """Where clusters are drawn: among the features that hold numbers."""
-        return Plane.of(self.x, self.numbers)
+        return Plane.of(self.x[self.complete], self.numbers)
+
+    @cached_property
+    def complete(self) -> np.ndarray:
+        """Which rows lack none of those features, (N,) of bool."""
+        return ~np.isnan(self.x).any(axis=1)
+
+    @property
+    def as_normals(self) -> bool:
+        """Whether points and the clusters' normals are drawn, not the clusters' profiles."""
+        return len(self.numbers) == len(self.manifest["data"]["features"]) and self.complete.sum() > 1
+
+    def clustering(self, candidate: Candidate) -> Clustering:
+        """Of the complete rows, which are drawn."""
+        own = self.selection.clusterings[candidate]
+        return replace(own, labels=own.labels[self.complete], probability=own.probability[self.complete])
 
     @property
     def numbers(self) -> list[str]:
@@ -241,9 +256,9 @@ def clusters(view: View) -> Section | None:
         "The clusters of each candidate that a criterion chooses, the choice of the most criteria first.",
     )
     titles = {c: _panel_title(view, c, those) for c, those in view.drawn.items()}
-    if len(view.numbers) == len(view.manifest["data"]["features"]):
-        panels = [(title, view.selection.clusterings[c]) for c, title in titles.items()]
-        drawing = plot_clusters(view.x, view.plane, panels)
+    if view.as_normals:
+        panels = [(title, view.clustering(c)) for c, title in titles.items()]
+        drawing = plot_clusters(view.x[view.complete], view.plane, panels)
     else:
         drawing = profiles.candidates_figure(
             {title: view.selection.clusterings[c] for c, title in titles.items()},
@@ -262,7 +277,7 @@ def _panel_title(view: View, candidate: Candidate, criteria: list[str]) -> str:
 
 def _clusters_caption(view: View) -> str:
     """What is drawn, of which fits, and what is not."""
-    whole = len(view.numbers) == len(view.manifest["data"]["features"])
+    whole = view.as_normals
     on_line = whole and len(view.plane.names) == 1
     drawn = (
         profiles.cells_words(view.manifest["model"]["kinds"].values())
@@ -283,11 +298,9 @@ def _clusters_caption(view: View) -> str:
             f" The axes are the first two principal axes of the {view.manifest['data']['d']} features in units of their "
             "standard deviations; contours are those of the normals projected on them."
         )
-    empty = (
-        {}
-        if not whole
-        else {c: c.components - len(np.unique(view.selection.clusterings[c].labels)) for c in view.drawn}
-    )
+    empty = {} if not whole else {c: c.components - len(np.unique(view.clustering(c).labels)) for c in view.drawn}
+    if whole and (gaps := int((~view.complete).sum())):
+        text += f" {counted(gaps, 'point')} with missing values {'is' if gaps == 1 else 'are'} not drawn."
     if any(empty.values()):
         said = [f"{count} at {view.words(c)}" for c, count in empty.items() if count]
         text += f" Clusters that are the most probable one of no point are not drawn: {listing(said)}."

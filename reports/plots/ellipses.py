@@ -47,7 +47,7 @@ def plot_ellipses(
     Parameters
     ----------
     x
-        Data (obs, feature), at most a few thousand rows.
+        Data (obs, feature), at most a few thousand rows; those with a gap are no points.
     trees
         Method -> tree with `posterior` (means, covariances) and `clusters/responsibilities` for these rows.
     regions
@@ -66,7 +66,7 @@ def plot_ellipses(
     for block, (pair, of) in enumerate(regions.items()):
         panels = axes[block * each : (block + 1) * each].ravel()
         points = x.sel(feature=list(pair)).values
-        low, high = points.min(0), points.max(0)
+        low, high = np.nanmin(points, 0), np.nanmax(points, 0)
         margin = 0.15 * (high - low)
         for place, (ax, method) in enumerate(zip(panels, trees, strict=False)):
             r = trees[method]["clusters"].to_dataset()["responsibilities"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from reports.plots import style
 from reports.plots.regions import outline
 
@@ -20,7 +22,7 @@ def plot_overview(x: xr.DataArray, fits: Mapping[str, xr.Dataset], reference: st
     Parameters
     ----------
     x
-        Data (obs, feature) with one or two features.
+        Data (obs, feature) with one or two features; rows with a gap are no points.
     fits
         Method -> `best` (obs), the most probable cluster of every point, and `certain` (obs), its probability. For two
         features also, for every `cluster`, what `reports.plots.regions.outline` draws. For one feature `density` (grid).
@@ -42,7 +44,7 @@ def _plane(x: xr.DataArray, fits: Mapping[str, xr.Dataset], reference: str | Non
         sharey=True,
     )
     points = x.values
-    low, high = points.min(0), points.max(0)
+    low, high = np.nanmin(points, 0), np.nanmax(points, 0)
     margin = 0.12 * (high - low)
     for place, (ax, (method, fit)) in enumerate(zip(axes.flat, fits.items(), strict=False)):
         colours = [style.cluster_colour(int(k)) for k in fit["best"].values]
