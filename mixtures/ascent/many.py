@@ -145,7 +145,7 @@ def _together(
     near = np.stack([family.near(x) for x, family in zip(xs, families, strict=True)])
     by_columns = None
     if few(families[0], N, K):
-        by_columns = np.stack([columns(family, x) for x, family in zip(xs, families, strict=True)])
+        by_columns = np.stack([columns(family) for family in families])
     s = np.concatenate(starts_of_many(z, stacked, allocation, init, restarts, rngs, near, each, by_columns))
     owner = np.repeat(np.arange(len(xs)), restarts * each)
     spread = np.stack([family.reduce_matrix(reg_covar * np.eye(z.shape[-1])) for family in families])[owner]

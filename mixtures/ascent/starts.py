@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from mixtures.ascent.neighbours import NEIGHBOURS, by_neighbours
 from mixtures.engines import matrices, missing
 from mixtures.engines.passes import Pass
 from mixtures.errors import DistinctRowsError
+from mixtures.families.diagonal import DiagonalGaussian
 from mixtures.families.normal import Correlated
 from mixtures.fit import Fit
 from mixtures.model import Allocation, Family
@@ -78,8 +80,8 @@ def starts(
         How many starts to make, R; a given start is used once, R C being 1.
     rng : numpy.random.Generator
     metric : Family, optional
-        In whose coordinates points are near to each other; by default as the family's ``near`` has it, and of `few` rows in
-        every other start, or candidate, as the scaled columns do.
+        In whose coordinates points are near to each other; by default as the family's ``near`` has it, and in every other
+        start, or candidate, `by_neighbours` or, of `few` rows, as the scaled columns have it.
     candidates : int
         C, states for each start, one after another; see `mixtures.ascent.candidates.climb_from_best`.
     compiled : bool
@@ -113,13 +115,15 @@ def starts(
     order = _order(some, w, z if isinstance(family, Correlated) and metric is None else None)
     some, w = some[order], w[order]
     z = z[order][None]  # after the rows, so that fewer copies stand at once
-    by_columns = filled(columns(family, some), w)[None] if metric is None and few(family, w.sum() / share, K) else None
+    other = None
+    if metric is None:
+        other = columns(family)[None] if few(family, w.sum() / share, K) else _by_neighbours(family, z, w, K)
     if compiled:
-        points = _compiled(z, w, family.rough(some), K, init, restarts, rng, candidates, by_columns)
+        points = _compiled(z, w, family.rough(some), K, init, restarts, rng, candidates, other)
         return allocation.begin(points / share, x, weights)
     together = _together(z[0].size, some[:, 0].size * K)
     every = _parts(range(restarts * candidates), together)
-    parts = (guesses(z, w, K, init, part, [rng], candidates, by_columns)[0] for part in every)
+    parts = (guesses(z, w, K, init, part, [rng], candidates, other)[0] for part in every)
     return allocation.begin(np.concatenate([statistics(some, family, r, w) for r in parts]) / share, x, weights)
 
 
@@ -132,7 +136,7 @@ def _compiled(
     restarts: int,
     rng: np.random.Generator,
     candidates: int,
-    by_columns: np.ndarray | None,
+    other: np.ndarray | None,
 ) -> np.ndarray:
     """`statistics` of the `guesses` for points z (1, N, D) with features t (N, P) in compiled loops, (R C, K, P)."""
     from mixtures.engines.seeding import states
@@ -141,11 +145,12 @@ def _compiled(
     u = rng.random((runs, 1 + (K - 1) * tries))
     moved = _moved(init, np.arange(runs), candidates)
     s, t = np.empty((runs, K, t.shape[1])), np.ascontiguousarray(t)
-    scaled = _scaled(np.arange(runs), candidates) & (by_columns is not None)
-    for points, some in ((z, ~scaled), (by_columns, scaled)):
-        if points is None or not some.any():
+    scaled = _scaled(np.arange(runs), candidates) & (other is not None)
+    for turn, some in ((None, ~scaled), (other, scaled)):
+        if not some.any():
             continue
-        own, points = np.empty((int(some.sum()), *s.shape[1:])), np.ascontiguousarray(_about_bulk(points)[0])
+        own, points = np.empty((int(some.sum()), *s.shape[1:])), _about_bulk(z)[0]
+        points = np.ascontiguousarray(points if turn is None else points @ turn[0])
         found = states(points, weights, t, u[some], tries, init != "rows", moved[some], LLOYD, own)
         if found < K:
             raise _too_few(K, found)
@@ -167,7 +172,7 @@ def _moved(init: str, runs: np.ndarray, candidates: int) -> np.ndarray:
 
 
 def _scaled(runs: np.ndarray, candidates: int) -> np.ndarray:
-    """Which runs look at scaled columns where rows are few: of hard and softened ones, and of those that are moved, half."""
+    """Which runs look at other coordinates, if there are such: of hard, softened and moved ones half."""
     return np.isin((runs % candidates if candidates >= 4 else runs) % 4, (0, 3))
 
 
@@ -179,9 +184,16 @@ def few(family: Family, n: float, K: int) -> bool:
     return isinstance(family, Correlated) and n * len(family.unit) < FEW * family.n_free(K)
 
 
-def columns(family: Family, x: np.ndarray) -> np.ndarray:
-    """The columns of points x (..., N, D) in units of their standard deviations, about the origin of correlated features."""
-    return (x - family.origin) / np.linalg.norm(family.unit, axis=1)
+def columns(family: Family) -> np.ndarray:
+    """The map (D, D) from coordinates z of correlated features to the columns in units of their standard deviations, z T."""
+    return family.unit.T / np.linalg.norm(family.unit, axis=1)
+
+
+def _by_neighbours(family: Family, z: np.ndarray, weights: np.ndarray, K: int) -> np.ndarray | None:
+    """The map `by_neighbours` (G, D, D) of points z (G, N, D) of several features, all seen, which the family scales."""
+    if K == 1 or z.shape[-1] == 1 or family.missing or not isinstance(family, Correlated | DiagonalGaussian):
+        return None
+    return by_neighbours(z, weights, diagonal=not isinstance(family, Correlated))
 
 
 def _about_bulk(z: np.ndarray) -> np.ndarray:
@@ -220,8 +232,8 @@ def starts_of_many(
         The points in coordinates in which their distances are taken; by default z.
     candidates : int
         See `starts`.
-    by_columns : ndarray, shape (G, N, D), optional
-        The `columns` where rows are `few`.
+    by_columns : ndarray, shape (G, D, D), optional
+        The maps to `columns` where rows are `few`, in the place of those `by_neighbours`.
     """
     _, N, D = z.shape
     K = allocation.n_components
@@ -238,13 +250,13 @@ def starts_of_many(
             _order(own, w, at if isinstance(family, Correlated) else None) for own, at in zip(z, near, strict=True)
         ]
         z, near = (_in_order(a, orders) for a in (z, near))
-        by_columns = None if by_columns is None else _in_order(by_columns, orders)
     runs = range(restarts * candidates)
-    together = _together(len(runs) * N * D, len(runs) * N * K, N * (1 + family.monomials[-1, 0]))
+    together = _together(len(runs) * N * max(D, K), N * (1 + family.monomials[-1, 0]), N * NEIGHBOURS * D)
     found = []
     for part in _parts(range(len(z)), together):
         some = slice(part.start, part.stop)
-        own, other = z[some], None if by_columns is None else by_columns[some]
+        own = z[some]
+        other = _by_neighbours(family, near[some], w, K) if by_columns is None else by_columns[some]
         r = guesses(near[some], w, K, init, runs, rngs[some], candidates, other)
         found.append(r.swapaxes(-2, -1) @ family.rough(own)[:, None])
     return np.concatenate(found)
@@ -287,11 +299,11 @@ def guesses(
     runs: range,
     rngs: Sequence[np.random.Generator],
     candidates: int = 1,
-    by_columns: np.ndarray | None = None,
+    other: np.ndarray | None = None,
 ) -> np.ndarray:
     """Responsibilities (G, R, N, K) for the points z (G, N, D) of weights (N,) and the R runs of each, by one of `METHODS`.
 
-    Every other run takes ``by_columns`` (G, N, D) instead, where there are such.
+    Every other run looks at z T with a map ``other`` (G, D, D), where there are such.
     """
     G, N, _ = z.shape
     if init == "random":
@@ -300,9 +312,13 @@ def guesses(
     u = np.concatenate([rng.random((len(runs), 1 + (K - 1) * tries)) for rng in rngs])
     z = _about_bulk(z)
     z = np.repeat(z, len(runs), axis=0) if len(runs) > 1 else z
-    if by_columns is not None:
+    if other is not None:
         scaled = _scaled(np.array(runs), candidates)
-        z[np.tile(scaled, G)] = np.repeat(_about_bulk(by_columns), scaled.sum(), axis=0)
+        if scaled.all():
+            z = z @ np.repeat(other, len(runs), axis=0)
+        else:
+            turned = np.tile(scaled, G)
+            z[turned] = z[turned] @ np.repeat(other, scaled.sum(), axis=0)
     centres = seed(z, weights, K, u, apart=init != "rows")
     labels = nearest(z, centres)
     moved = np.tile(_moved(init, np.array(runs), candidates), G)
