@@ -131,6 +131,19 @@ def test_random_states(estimator, rng):
 
 
 @both
+def test_samples_without_a_seed_follow_numpys_own(estimator, rng):
+    mixture = estimator(n_components=3).fit(three_clusters(100, rng))
+
+    def drawn(seed):
+        np.random.seed(seed)  # noqa: NPY002
+        return mixture.sample(20)[0], mixture.sample(20)[0]
+
+    np.testing.assert_array_equal(drawn(1), drawn(1))
+    assert not np.array_equal(*drawn(1))
+    assert not np.array_equal(drawn(1), drawn(2))
+
+
+@both
 def test_more_starts_are_no_worse(estimator, rng):
     x = three_clusters(100, rng, separation=4.0)
     options = {"n_components": 5, "init_params": "random_from_data", "max_iter": 1000}

@@ -303,7 +303,8 @@ class Mixture(Predictions):
         y : ndarray of shape (n_samples,)
             The component that each row comes from.
         """
-        check_is_fitted(self)
+        if "means_" not in vars(self):
+            check_is_fitted(self)
         self._refuse_other_kind()
         if n_samples < 1:
             raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
@@ -317,7 +318,7 @@ class Mixture(Predictions):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take what was saved, with a warning where another version saved it."""
-        super().__setstate__(unstamped(state, type(self).__name__))
+        self.__dict__.update(unstamped(state, type(self).__name__))
 
     def _rows(self, X: Any, sample_weight: Any, **checks: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """The rows, and their weights as the method takes them."""

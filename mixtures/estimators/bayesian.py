@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -496,6 +497,9 @@ class BayesianGaussianMixture(Mixture):
 
     def _source(self) -> np.random.Generator:
         seed = self.random_state
+        if seed is None:
+            words: Any = Words()
+            return np.random.Generator(np.random.SFC64(words))
         if not isinstance(seed, Integral):
             seed = check_random_state(seed).tomaxint()
         return np.random.Generator(np.random.SFC64([int(seed), SAMPLE]))
@@ -519,6 +523,14 @@ class BayesianGaussianMixture(Mixture):
                 }
                 parts.append(family.simulate(theta, np.arange(size), rng))
         return np.concatenate(parts)
+
+
+class Words(ISeedSequence):
+    """Words of NumPy's global random numbers, with which a generator begins at once: to mix a seed takes longer."""
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
+        """So many of them."""
+        return check_random_state(None).tomaxint(n_words).astype(dtype)
 
 
 def _counted(n: float) -> float:

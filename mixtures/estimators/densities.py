@@ -25,9 +25,6 @@ LOWEST = -1e308
 # Numbers in the largest array that a prediction holds beside its answer.
 BLOCK_ELEMENTS = 200_000
 
-# Numbers of a row that NumPy's loops are quick along.
-LONG = 1000
-
 # What the compiled loops save a prediction, in ascents of the plain loop: for the call, and for each number of its rows.
 CALL, NUMBER = 0.01, 1e-5
 
@@ -172,7 +169,7 @@ def draw_predictive(
     means: np.ndarray,
     roots: np.ndarray,
     beta: np.ndarray,
-    nu: Any,
+    nu: np.ndarray,
     structure: str,
     rng: np.random.Generator,
 ) -> np.ndarray:
@@ -180,27 +177,17 @@ def draw_predictive(
 
     A row is one of `student`'s, or has one for each feature where these have a density each.
     """
-    D, nu = means.shape[1], np.broadcast_to(nu, beta.shape)
+    K, D = means.shape
+    nu = nu if nu.shape else np.full(K, nu)
     dof, each = nu + 1 - D if structure in MATRICES else nu, D if structure == "diag" else 1
     widths = np.sqrt(nu / dof * (1 + 1 / beta))
     drawn = student(each * counts, D // each, dof, rng).reshape(-1, D)
-    ends, factors = counts.cumsum(), widths[:, None] / roots[:, 0]
-    for k in counts.nonzero()[0]:
-        own = drawn[ends[k] - counts[k] : ends[k]]
-        if structure in MATRICES:
+    if structure in MATRICES and D > 1:
+        ends = counts.cumsum()
+        for k in counts.nonzero()[0]:
+            own = drawn[ends[k] - counts[k] : ends[k]]
             own[:] = own @ (widths[k] * solve_triangular(roots[k], np.eye(D), check_finite=False))
-        else:
-            _along_rows(np.multiply, own, factors[k])
-        _along_rows(np.add, own, means[k])
+    else:
+        drawn *= (widths[:, None] / roots[:, 0]).repeat(counts, axis=0)
+    drawn += means.repeat(counts, axis=0)
     return drawn
-
-
-def _along_rows(operation: np.ufunc, x: np.ndarray, row: np.ndarray) -> None:
-    """An operation of every row of x (N, D), which is contiguous, with one (D,), in place; short rows several together."""
-    N, D = x.shape
-    together = max(1, LONG // D) if N * D > LONG else 1
-    most = N // together * together
-    several = x[:most].reshape(-1, together * D)
-    operation(several, np.tile(row, together) if together > 1 else row, out=several)
-    if most < N:
-        operation(x[most:], row, out=x[most:])
