@@ -272,6 +272,11 @@ REFUSED = {
     ),
     "units.csv": (lines(head="a,b,c\ncm,kg,s"), {}, r"non-numeric column 'a' \('cm' in row 1\), though 24 of 25"),
     "label-twice.csv": ("k,a,k\nu,1,v\nv,2,u\nu,5,u\n", {"label_column": "k"}, "duplicated columns: 'k' stands twice"),
+    "sequence-twice.csv": (
+        "s,a,s\n1,1.5,1\n1,2,5\n2,5,2\n",
+        {"sequence": "s"},
+        "duplicated columns: 's' of --sequence stands twice",
+    ),
     "short.csv": (lines().replace(f",{A[4, 1]}", ""), {}, r"Row #6: Expected 3 columns, got 2"),
     "note.csv": (lines() + "Source: own survey\n", {}, r"Row #26: Expected 3 columns, got 1: Source"),
     # rows

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -148,30 +149,34 @@ def _refuse_numbers(table: Table, place: int, spelling: Spelling) -> None:
             f"{not_a_number(table, place, spelling)}, though {of_numbers} of {n} entries are numbers: correct "
             f"the others, count them as missing with --na-values, leave the column out with --columns, {said}"
         )
-    beside, of_beside = _beside(times)
-    if of_numbers + of_beside >= n / 2 and of_beside and (levels > FEW_VALUES or levels > n / 2):
+    if (levels > FEW_VALUES or levels > n / 2) and (beside := _beside(times)):
         raise DataError(
             f"{not_a_number(table, place, spelling)}: {beside!r} stands beside its numbers; store it as plain numbers, leave "
             f"the column out with --columns, {said}"
         )
 
 
-def _beside(times: Counter[Any]) -> tuple[str, int]:
-    """What most numbers of a text column have beside them, and in how many entries.
+def _beside(times: Counter[Any]) -> str:
+    """What stands beside the numbers that at least half of a text column is; "" where it is no such column.
 
     Whole numbers with nothing but marks beside them, as "#1" and "1)", count rows rather than measure something.
     """
     found: Counter[str] = Counter()
     measured = set()
-    for value, n in times.items():
-        if not isinstance(value, str) or NUMBER.fullmatch(value) or not (match := BESIDE.fullmatch(value)):
+    alone = total = 0
+    for value, n in islice(times.items(), MOST_LEVELS):
+        total += n
+        if not isinstance(value, str):
             continue
-        mark = match["before"].strip(" -+\u2212") or match["imaginary"] or match["after"].strip()
-        found[mark] += n
-        if UNIT.search(mark) or not match["number"].strip("-+\u2212").isdecimal():
-            measured.add(mark)
-    mark, n = max(found.items(), key=lambda item: item[1], default=("", 0))
-    return (mark, n) if mark in measured else ("", 0)
+        if NUMBER.fullmatch(value):
+            alone += n
+        elif match := BESIDE.fullmatch(value):
+            mark = match["before"].strip(" -+\u2212") or match["imaginary"] or match["after"].strip()
+            found[mark] += n
+            if UNIT.search(mark) or not match["number"].strip("-+\u2212").isdecimal():
+                measured.add(mark)
+    mark = max(found, key=lambda own: found[own], default="")
+    return mark if mark in measured and alone + found[mark] >= total / 2 else ""
 
 
 def not_a_number(table: Table, place: int, spelling: Spelling) -> str:

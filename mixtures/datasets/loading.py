@@ -219,6 +219,8 @@ def _in_sequences(
         near = nearest(column, table.names)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else f"; choose from {listed(table.names)}"
         raise DataError(f"there is no column {column!r} for --sequence{hint}")
+    if table.names.count(column) > 1:
+        raise DataError(f"duplicated columns: {column!r} of --sequence stands twice in the header: rename one")
     if column in others:
         raise DataError(f"column {column!r} of --sequence is named for something else too; give it to one option")
     if missing == "drop":
