@@ -606,10 +606,12 @@ def _block_moments(x: np.ndarray, weights: np.ndarray | None, scattered: bool) -
     w = np.ones(len(x)) if weights is None else weights
     n = float(w.sum())
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        mean = x[0] + w @ (x - x[0]) / n
-        offset = x - mean
+        offset = x - x[0]
+        shift = w @ offset / n
+        mean = x[0] + shift
+        np.subtract(x, mean, out=offset)
         scatter = (offset.T if weights is None else offset.T * w) @ offset if scattered else None
-        squares = w @ offset**2 if scatter is None else scatter.diagonal()
+        squares = w @ np.multiply(offset, offset, out=offset) if scatter is None else scatter.diagonal()
     return Moments(len(x), n, mean, squares, x.min(0), x.max(0), eps, scatter)
 
 
@@ -644,7 +646,7 @@ def sample(
     Returns
     -------
     x : ndarray, shape (size, D)
-        As float64.
+        As float64; x itself where all of one array are drawn.
     weights : ndarray, shape (size,)
     share : float
         Share of the total weight that these rows have.
@@ -655,8 +657,8 @@ def sample(
         block: np.ndarray, own: np.ndarray | None, start: int
     ) -> tuple[list[tuple[np.ndarray, np.ndarray]], float]:
         first, last = np.searchsorted(chosen, [start, start + len(block)])
-        here = chosen[first:last] - start
         w = np.ones(len(block)) if own is None else own
+        here = slice(None) if last - first == len(block) else chosen[first:last] - start
         return [(block[here].astype(np.float64, copy=False), w[here])], float(w.sum())
 
     found = folded(x, weights, each, lambda a, b: (a[0] + b[0], a[1] + b[1]), "sample")

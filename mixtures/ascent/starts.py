@@ -42,6 +42,9 @@ FEW = 7
 # Share of the third moments that rounding may leave where they are none.
 TURNED = 1e-9
 
+# Rows, of those in order, that tell where the bulk of them is; up to twice as many are looked at.
+BULK = 100
+
 # Numbers held at once.
 BLOCK_ELEMENTS = 500_000
 
@@ -111,10 +114,10 @@ def starts(
         every = _parts(range(restarts * candidates), _together(len(some) * K))
         parts = (uniform(rng, len(part), len(some), K) for part in every)
         return allocation.begin(np.concatenate([statistics(some, family, r, w) for r in parts]) / share, x, weights)
-    z = filled(family.near(some) if metric is None else metric.coordinates(some), w)
-    order = _order(some, w, z if isinstance(family, Correlated) and metric is None else None)
-    some, w = some[order], w[order]
-    z = z[order][None]  # after the rows, so that fewer copies stand at once
+    seen = family.near if metric is None else metric.coordinates
+    order = _order(some, w, filled(seen(some), w) if isinstance(family, Correlated) and metric is None else None)
+    some, w = some.take(order, axis=0), w[order]
+    z = filled(seen(some), w)[None]
     other = None
     if metric is None:
         other = columns(family)[None] if few(family, w.sum() / share, K) else _by_neighbours(family, z, w, K)
@@ -144,7 +147,7 @@ def _compiled(
     tries, runs = _tries(init, K), restarts * candidates
     u = rng.random((runs, 1 + (K - 1) * tries))
     moved = _moved(init, np.arange(runs), candidates)
-    s, t = np.empty((runs, K, t.shape[1])), np.ascontiguousarray(t)
+    s, t = np.empty((runs, K, t.shape[1])), np.ascontiguousarray(t.T)
     scaled = _scaled(np.arange(runs), candidates) & (other is not None)
     for turn, some in ((None, ~scaled), (other, scaled)):
         if not some.any():
@@ -173,7 +176,7 @@ def _moved(init: str, runs: np.ndarray, candidates: int) -> np.ndarray:
 
 def _scaled(runs: np.ndarray, candidates: int) -> np.ndarray:
     """Which runs look at other coordinates, if there are such: of hard, softened and moved ones half."""
-    return np.isin((runs % candidates if candidates >= 4 else runs) % 4, (0, 3))
+    return (runs % candidates if candidates >= 4 else runs) % 4 % 3 == 0
 
 
 def few(family: Family, n: float, K: int) -> bool:
@@ -198,7 +201,8 @@ def _by_neighbours(family: Family, z: np.ndarray, weights: np.ndarray, K: int) -
 
 def _about_bulk(z: np.ndarray) -> np.ndarray:
     """Points z (..., N, D) about the bulk of the rows, where distances keep their digits wherever others are."""
-    return z - np.median(z, axis=-2, keepdims=True)
+    some = z[..., :: max(1, z.shape[-2] // BULK), :]
+    return z - np.median(some, axis=-2, keepdims=True)
 
 
 def _too_few(K: int, found: int) -> DistinctRowsError:
@@ -279,7 +283,9 @@ def _order(x: np.ndarray, weights: np.ndarray, z: np.ndarray | None) -> np.ndarr
         along = (weights * length) @ z
         if np.abs(along).max() > TURNED * (weights @ length**1.5):
             keys.append((z * along).sum(axis=1))
-    return np.lexsort(keys)
+    order = np.argsort(keys[-1])
+    ordered = keys[-1][order]
+    return order if (ordered[1:] > ordered[:-1]).all() else np.lexsort(keys)  # where ties are, by all keys
 
 
 def _together(*numbers: int) -> int:
@@ -453,13 +459,14 @@ def seed(z: np.ndarray, weights: np.ndarray, K: int, u: np.ndarray, apart: bool 
     runs = np.arange(len(z))
     draws = np.split(u[:, 1:], K - 1, axis=1) if K > 1 else []
     centres = z[runs, _drawn(np.broadcast_to(weights, z.shape[:2]), u[:, :1])[:, 0], None]
-    distance = _squares(z, centres)[:, 0]
+    by_feature = np.ascontiguousarray(np.moveaxis(z, -1, 0))
+    distance = _squares(by_feature, centres)[:, 0]
     for k, draw in enumerate(draws, 1):
         mass = weights * (distance if apart else distance > 0)
         if not mass.any(axis=1).all():
             raise _too_few(K, k)
         tried = z[runs[:, None], _drawn(mass, draw)]
-        left = np.minimum(distance[:, None], _squares(z, tried))
+        left = np.minimum(distance[:, None], _squares(by_feature, tried))
         best = np.argmin(left @ weights, axis=1)
         centres, distance = np.append(centres, tried[runs, best, None], axis=1), left[runs, best]
     return centres
@@ -472,9 +479,14 @@ def _drawn(mass: np.ndarray, u: np.ndarray) -> np.ndarray:
     return np.minimum(reached.sum(-1), mass.shape[1] - 1)
 
 
-def _squares(z: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Squared distances (..., C, N) of the points z (..., N, D) from centres (..., C, D)."""
-    return sum((z[..., None, :, d] - centres[..., d, None]) ** 2 for d in range(z.shape[-1]))
+def _squares(by_feature: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Squared distances (..., C, N) of points (D, ..., N) from centres (..., C, D), by differences: zero where they are one."""
+    total = np.zeros((*centres.shape[:-1], by_feature.shape[-1]))
+    away = np.empty_like(total)
+    for own, at in zip(by_feature, np.moveaxis(centres, -1, 0), strict=True):
+        np.subtract(own[..., None, :], at[..., None], out=away)
+        total += np.multiply(away, away, out=away)
+    return total
 
 
 def nearest(z: np.ndarray, centres: np.ndarray) -> np.ndarray:

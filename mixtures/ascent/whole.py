@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from mixtures.allocations.markov import Markov
 from mixtures.allocations.stick_breaking import StickBreaking
 from mixtures.ascent.acceleration import MEMORY
 from mixtures.ascent.climb import SHORTER, SLOW, Natural, Runs, attempt
+from mixtures.ascent.starts import ENOUGH
 from mixtures.engines.passes import FUSED_FROM, Pass, noise
 from mixtures.errors import CollapseError
 from mixtures.families.diagonal import DiagonalGaussian
@@ -45,7 +47,13 @@ TERMS_OF_ASCENT = 15_000
 # As many of these as an ascent of sequences takes as long as.
 ASCENTS_OF_SEQUENCES = 10
 
-ENGINE = "mixtures.engines.whole"
+ENGINE, ATTRIBUTES, SEEDING = (f"mixtures.engines.{name}" for name in ("whole", "attributes", "seeding"))
+
+# Numbers t_np of the rows that starts look at up to which seeds are found in compiled loops without the compiled ascent.
+FEATURES_OF_SEEDS = 1_000_000
+
+# What it saves to describe a state by compiled loops, in ascents of the plain loop.
+DESCRIBED = 0.05
 
 STRUCTURES = ("full", "tied", "diag", "spherical")
 FAMILIES = (Gaussian, TiedGaussian, DiagonalGaussian, SphericalGaussian)
@@ -133,7 +141,11 @@ class Whole:
         return replace(self, rows=(_own(x)[None], _weighted(weights), self.rows[2]))
 
     def describe(self, s: np.ndarray) -> Described | None:
-        """What the state (K, P) says of the clusters; None where one is empty or too tight for its digits."""
+        """What the state (K, P) says of the clusters; None where one is empty or too tight for its digits, or where it does not
+        repay to compile what says it.
+        """
+        if not (ATTRIBUTES in sys.modules or _kept(ATTRIBUTES) or repaid(ATTRIBUTES, DESCRIBED)):
+            return None
         from mixtures.engines import attributes
 
         structure, bayes, m0, beta0, dof0, scale0, _, _, least, _ = self.prior
@@ -206,6 +218,12 @@ def whole(
     numbers = _prior(family, allocation.n_components) if bayes else (np.zeros(D), 0.0, 0.0, np.zeros((D, D)), 0.0)
     labels = _labels(allocation) if bayes else _without_prior(allocation)
     return Whole(plain, *_arrays(x, weights, family, reg_covar, bayes, numbers, labels), _edges(x))
+
+
+def seeded(rows: int, family: Family, K: int) -> bool:
+    """Whether compiled loops find the seeds among so many rows where there is no compiled ascent: passes are compiled too."""
+    P = 1 + int(family.monomials[-1, 0])
+    return rows * K * P >= FUSED_FROM and min(rows, ENOUGH) * P <= FEATURES_OF_SEEDS and _kept(SEEDING)
 
 
 def whole_chain(
@@ -300,6 +318,12 @@ def _compiled(engine: str = ENGINE) -> bool:
     pattern = f"{name}.*.nbc"
     found = Path(home).rglob(pattern) if home else (source.parent / "__pycache__").glob(pattern)
     return any(file.stat().st_mtime > source.stat().st_mtime for file in found)
+
+
+@cache
+def _kept(engine: str) -> bool:
+    """What `_compiled` says when it is first asked."""
+    return _compiled(engine)
 
 
 def _arrays(

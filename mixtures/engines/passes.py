@@ -208,7 +208,11 @@ def noise(family: Family, covariance: float | np.ndarray) -> tuple[np.ndarray, n
     )
     extra = np.zeros((*relative.shape[:-2], len(places), 1 + family.monomials[-1, 0]))
     p, i, j = family.monomials[(family.monomials[:, 1] > 0) & (family.monomials[:, 1] <= D)].T
-    np.add.at(extra, (..., count.ravel()[i - 1], p), relative[..., i - 1, j - 1])  # type: ignore[arg-type]
+    at = (..., count.ravel()[i - 1], p)
+    if (np.diff(p) > 0).all():
+        extra[at] = relative[..., i - 1, j - 1]
+    else:  # several features have a statistic in common
+        np.add.at(extra, at, relative[..., i - 1, j - 1])  # type: ignore[arg-type]
     return extra, places
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numba import boolean, float64, int64, njit
 
 from mixtures.engines.fused import read_only
+from mixtures.engines.softmax import LOOSE
 
 
 @njit(nogil=True)
@@ -26,7 +27,15 @@ def _sum(a):
     return total
 
 
-@njit(nogil=True)
+@njit(nogil=True, fastmath=LOOSE)
+def _dot(a, b):
+    total = 0.0
+    for n in range(len(a)):
+        total += a[n] * b[n]
+    return total
+
+
+@njit(nogil=True, fastmath=LOOSE)
 def _squares(z, centre, before, left):
     """The lesser of what was before, (N,), and the squared distances of z (N, D) from a centre."""
     for n in range(len(z)):
@@ -64,15 +73,15 @@ def _seed(z, weights, u, tries, apart, centres):
 
 
 @njit(nogil=True)
-def _nearest(z, centres, labels):
-    """The closest centre (K, D) of every point into labels (N,), and whether one has changed."""
+def _nearest(z, centres, halves, labels):
+    """The closest centre (K, D) of every point into labels (N,), and whether one has changed; ``halves`` is room (K,)."""
     changed = False
+    for k in range(len(centres)):
+        halves[k] = _dot(centres[k], centres[k]) / 2
     for n in range(len(z)):
         best, closest = np.inf, 0
         for k in range(len(centres)):
-            score = 0.0
-            for d in range(z.shape[1]):
-                score += centres[k, d] * (centres[k, d] - 2 * z[n, d])
+            score = halves[k] - _dot(z[n], centres[k])
             if score < best:
                 best, closest = score, k
         changed = changed or closest != labels[n]
@@ -110,7 +119,7 @@ def _means(z, weights, labels, counts, sums, centres):
     cache=True,
 )
 def states(z, weights, t, u, tries, apart, moved, max_iter, s):
-    """Statistics s (R, K, P) of the points z (N, D) with features t (N, P), each in the cluster of the nearest of K seeds.
+    """Statistics s (R, K, P) of the points z (N, D) with features t (P, N), each in the cluster of the nearest of K seeds.
 
     Seeds come from the uniform numbers u (R, 1 + (K - 1) tries); runs that are ``moved`` (R,) go on by Lloyd's algorithm.
     Returns K, or a smaller number of distinct points.
@@ -118,19 +127,20 @@ def states(z, weights, t, u, tries, apart, moved, max_iter, s):
     N, D = z.shape
     R, K, P = s.shape
     centres, labels = np.empty((K, D)), np.empty(N, np.int64)
-    counts, sums = np.empty(K), np.empty((K, D))
+    counts, halves, sums, own = np.empty(K), np.empty(K), np.empty((K, D)), np.empty(N)
     for r in range(R):
         found = _seed(z, weights, u[r], tries, apart, centres)
         if found < K:
             return found
         labels[:] = -1
-        _nearest(z, centres, labels)
+        _nearest(z, centres, halves, labels)
         for _ in range(max_iter if moved[r] else 0):
             _means(z, weights, labels, counts, sums, centres)
-            if not _nearest(z, centres, labels):
+            if not _nearest(z, centres, halves, labels):
                 break
-        s[r] = 0.0
-        for n in range(N):
+        for k in range(K):
+            for n in range(N):
+                own[n] = weights[n] if labels[n] == k else 0.0
             for p in range(P):
-                s[r, labels[n], p] += weights[n] * t[n, p]
+                s[r, k, p] = _dot(own, t[p])
     return K

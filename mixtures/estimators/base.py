@@ -29,7 +29,7 @@ from mixtures.ascent.candidates import Listener, begun, candidates, climb_from_b
 from mixtures.ascent.climb import Natural, Runs
 from mixtures.ascent.online import Learned, check_kappa, learn
 from mixtures.ascent.starts import furthest_apart, starts
-from mixtures.ascent.whole import Described, Whole, whole
+from mixtures.ascent.whole import Described, Whole, seeded, whole
 from mixtures.chunks import Chunked, held
 from mixtures.engines.passes import Pass, blur, both_passes, gained, noise
 from mixtures.errors import CollapseError, DistinctRowsError, FeatureError, stamped, unstamped
@@ -403,7 +403,9 @@ class Mixture(Predictions):
                     at, before = best[None], end.trace
                     if end.converged or self.max_iter == 1:
                         self._tell([end.trace / unit], [end.converged], perf_counter() - began)
-                        self._store(self._parameters(family, allocation, best))
+                        self._store(
+                            self._parameters(family, allocation, best, compiled.describe(best) if compiled else None)
+                        )
                         return end
             told = self._told(task.listener, family, allocation, unit)
             limits: dict[str, Any] = {"n": data.n, "tol": self.tol * unit / data.n, "accelerate": True}
@@ -430,7 +432,7 @@ class Mixture(Predictions):
         eta, extra = natural(best)
         bound = exact(eta)[0] + extra
         del eta
-        self._store(self._parameters(family, allocation, best))
+        self._store(self._parameters(family, allocation, best, compiled.describe(best) if compiled else None))
         return End(float(bound), trace, converged)
 
     def _rescued(self, task: Task, states: list[np.ndarray], *problem: Any, **limits: Any) -> list[Ascent]:
@@ -506,9 +508,8 @@ class Mixture(Predictions):
                 weights = counted(X, start.rows, weights)
             labels = Dirichlet.symmetric(clusters)
             compiled = task.compiled
-            s = starts(
-                X, weights, len(X), family, labels, init, int(self.n_init), rng, even, each, compiled is not None
-            )
+            loops = compiled is not None or seeded(len(X), family, clusters)
+            s = starts(X, weights, len(X), family, labels, init, int(self.n_init), rng, even, each, loops)
             s = blur(s, compiled.noise if compiled else noise(family, self.reg_covar))
             return s if clusters == K else self._spread(s, K)
         except DistinctRowsError as error:

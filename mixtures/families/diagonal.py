@@ -152,8 +152,10 @@ class DiagonalGaussian(Separate, Normal):
         """Sufficient statistics t(x) = (1, z_d, z_d^2), (N, 1 + 2 D); (1, o_d, o_d z_d, o_d z_d^2) for gaps."""
         D = len(self.unit)
         y = np.moveaxis(self.factors(x), -1, 0)
-        z, o = y[:D], y[D:]
-        return np.moveaxis(np.concatenate([np.ones_like(z[:1]), o, z, z**2]), 0, -1)
+        t = np.empty((1 + len(y) + D, *y.shape[1:]))  # features first: squares then run along memory
+        t[0], t[1 : 1 + len(y) - D], t[1 + len(y) - D : 1 + len(y)] = 1, y[D:], y[:D]
+        np.square(t[1 + len(y) - D : 1 + len(y)], out=t[1 + len(y) :])
+        return np.moveaxis(t, 0, -1)
 
     @property
     def monomials(self) -> np.ndarray:

@@ -23,7 +23,6 @@ from mixtures.families.symmetric import (
     substitute,
     symmetric,
     times,
-    triangle,
     unpack,
 )
 from mixtures.families.wishart import LOG_2PI
@@ -257,8 +256,14 @@ class Correlated(Normal):
     def statistics(self, z: np.ndarray) -> np.ndarray:
         """t of points in the coordinates z, (N, P)."""
         z = np.moveaxis(z, -1, 0)  # features first: products and sums then run along memory
-        i, j = triangle(len(z))
-        return np.moveaxis(np.concatenate([np.ones_like(z[:1]), z, z[i] * z[j]]), 0, -1)
+        D = len(z)
+        t = np.empty((1 + D + D * (D + 1) // 2, *z.shape[1:]))
+        t[0], t[1 : D + 1] = 1, z
+        z, first = t[1 : D + 1], D + 1
+        for i in range(D):
+            np.multiply(z[i], z[i:], out=t[first : first + D - i])
+            first += D - i
+        return np.moveaxis(t, 0, -1)
 
     @property
     def linked(self) -> tuple[Link, ...]:

@@ -150,7 +150,10 @@ class SphericalGaussian(Separate, Normal):
         D = len(self.unit)
         y = np.moveaxis(self.factors(x), -1, 0)
         z, o = y[:D], y[D:]
-        return np.moveaxis(np.concatenate([np.ones_like(z[:1]), o, z, (z**2).sum(0, keepdims=True)]), 0, -1)
+        t = np.empty((2 + len(y), *y.shape[1:]))  # features first: sums then run along memory
+        t[0], t[1 : 1 + len(o)], t[1 + len(o) : -1] = 1, o, z
+        np.einsum("d...,d...->...", z, z, out=t[-1])
+        return np.moveaxis(t, 0, -1)
 
     @property
     def monomials(self) -> np.ndarray:
