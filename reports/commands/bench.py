@@ -15,6 +15,9 @@ from reports.commands.terminal import out, say
 from reports.comparison.catalogue import SAMPLERS, Options
 from reports.comparison.progress import Parts
 
+# Measurements of which a median has settled long since.
+MOST_REPEATS = 10_000
+
 
 def bench(
     covariance: Annotated[
@@ -35,6 +38,7 @@ def bench(
         int | None,
         typer.Option(
             min=1,
+            max=MOST_REPEATS,
             help="Number of measurements per median, fewer where they are slow; with --nuts, of rounds.",
             show_default="5, with --nuts 1",
         ),

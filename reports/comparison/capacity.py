@@ -54,6 +54,33 @@ def check_comparison(d: int, k: int, methods: Collection[str], options: Options,
     check_memory(NUMBER * options.advi_steps, f"{options.advi_steps:,} steps of ADVI", "ask for fewer")
 
 
+def check_validation(size: int, methods: int, chains: int, draws: int, tune: int, advi_steps: int) -> None:
+    """Refuse a validation whose draws memory cannot hold.
+
+    Parameters
+    ----------
+    size : int
+        Numbers of one draw.
+    methods : int
+        How many, those that were added too.
+    chains, draws, tune, advi_steps : int
+        See `reports.validation.catalogue.Options`.
+
+    Raises
+    ------
+    ValueError
+    """
+    check_memory(
+        COPIES * NUMBER * methods * chains * draws * size,
+        f"{chains:,} chains of {draws:,} draws of {counted(methods, 'method')} ({counted(size, 'number')} each)",
+        "ask for fewer with --draws or --chains",
+    )
+    check_memory(
+        NUMBER * chains * (tune + draws) * size, f"{chains:,} chains of {tune + draws:,} steps", "ask for fewer"
+    )
+    check_memory(NUMBER * advi_steps, f"{advi_steps:,} steps of ADVI", "ask for fewer")
+
+
 def check_starts(restarts: int, k: int, d: int) -> None:
     """Refuse more starts of EM and CAVI than memory can hold.
 

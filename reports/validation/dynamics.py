@@ -21,7 +21,7 @@ from reports.comparison.progress import Asked, Watch, watched
 from reports.comparison.run import check_known
 from reports.validation import catalogue
 from reports.validation.catalogue import EDGE, HOME, Method, Options, sizes
-from reports.validation.run import Validated, assembled, run
+from reports.validation.run import Validated, assembled, check_size, run
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -129,6 +129,7 @@ def compare(
         progress.plan(["model", *(method for method in METHODS if method in chosen), "measure"])
         progress.tell("model", "running")
         target = SystemTarget.of_system(x, model, features)
+        check_size(target, len(chosen), settings)
         true = {} if truth is None else target.identified(truth)
         progress.tell("model", "done")
         looked = time.perf_counter()

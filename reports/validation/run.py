@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import math
 import platform
 import time
 import traceback
@@ -20,6 +21,7 @@ from mixtures.errors import reason_of
 from mixtures.seeds import Rng, generator
 from reports.comparison import manifest as facts_of
 from reports.comparison.added import check_names
+from reports.comparison.capacity import check_validation
 from reports.comparison.progress import Asked, Watch, watched
 from reports.comparison.results import FORMAT_OF_VALIDATION, VALIDATION, Results
 from reports.comparison.run import check_known, entry_of, frame, plain
@@ -118,6 +120,7 @@ def validate(
         progress.plan(["model", *(method for method in METHODS if method in chosen), "measure"])
         progress.tell("model", "running")
         target = Target.of(model)
+        check_size(target, len(chosen) + len(results or ()), settings)
         joined, entries = _added(results or {}, target, settings, added_rng)
         check_truth(truth, target)
         progress.tell("model", "done")
@@ -189,6 +192,17 @@ def check_methods(methods: Sequence[str], settings: Options) -> tuple[str, ...]:
         check_known("method", method, OFFERED)
     second = ["nuts-2"] if settings.second_sampler else []
     return tuple(dict.fromkeys([*methods, "nuts", *second]))
+
+
+def check_size(target: Target, methods: int, options: Options) -> None:
+    """Refuse draws of so many methods, those that were added too, that memory cannot hold.
+
+    Raises
+    ------
+    ValueError
+    """
+    size = sum(math.prod(variable.shape) for variable in target.variables.values())
+    check_validation(size, methods, options.chains, options.draws, options.tune, options.advi_steps)
 
 
 def check_truth(truth: Mapping[str, Any] | None, target: Target) -> None:

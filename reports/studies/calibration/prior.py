@@ -121,9 +121,12 @@ class Settings:
             raise ValueError(f"draws is {self.draws}; expected one less than a multiple of {DIVISIBLE}, such as 199")
         check_covariance(self.covariance, kinds)
         n, k, d = self.rows, self.n_components, self.dimension
+        levels = d * self.levels if "categorical" in kinds else 0
+        one = k * (1 + d + d * d + levels + (3 * n + k if self.sequences else 0))
+        many = f" of {self.levels:,} levels" if levels else ""
         check_memory(
-            NUMBER * (2 * n * d + (self.draws + 1) * k * (1 + d + d * d + (3 * n + k if self.sequences else 0))),
-            f"a simulation of {n:,} rows, {d:,} features and {self.draws:,} draws (K = {k:,})",
+            NUMBER * (2 * n * d + (self.draws + 1) * one),
+            f"a simulation of {n:,} rows, {d:,} features{many} and {self.draws:,} draws (K = {k:,})",
             "ask for fewer",
         )
         object.__setattr__(self, "methods", tuple(dict.fromkeys(self.methods)))

@@ -155,6 +155,7 @@ def calibrate(
     """
     check(problem, simulations, methods, draws, seed)
     check_workers(workers)
+    check_fits(simulations, "simulations", "ask for fewer with --simulations")
     generative = Generative(problem.build, problem.ranked)
     truths = generative.draw(simulations, seed, problem.possible)
     ranked = names(generative, truths[0], problem.quantities)

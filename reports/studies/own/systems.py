@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from mixtures.datasets.limits import check_memory
 from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.dynamics.regression import Prior, Regression
 from mixtures.dynamics.rows import Rows
+from reports.comparison.capacity import NUMBER
 from reports.comparison.run import check_known
 from reports.studies.own.ours import RANKS
 from reports.studies.own.study import Problem
@@ -72,6 +74,8 @@ def problem(spec: str, n: int, D: int, methods: Sequence[str], start: str | None
     """
     if D < 1:
         raise ValueError(f"features is {D}; expected at least 1")
+    check_memory(NUMBER * n * D, f"a series of {n:,} rows and {D:,} features", "ask for fewer")
+    named(spec, D, rows=n, start=start)
     own = System(spec, D, start)
     model = posed(own)
     if model.diffuse.any() and np.isnan(model.emission).any():

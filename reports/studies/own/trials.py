@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from reports.comparison.capacity import check_fits
 from reports.comparison.results import ResultsError
 from reports.studies.calibration.judgement import Band
 from reports.studies.calibration.study import Calibration
@@ -103,6 +104,7 @@ def run(
         See `reports.studies.own.study.calibrate`.
     """
     check_study(folder, STUDY, WHAT, FORMAT)
+    check_fits(simulations, "simulations", "ask for fewer with --simulations")
     write_manifest(folder, STUDY, FORMAT, {"command": command, "seed": seed})
     total = simulations + 2 * trials
     options: dict[str, Any] = {"workers": workers, "scheduler": scheduler}

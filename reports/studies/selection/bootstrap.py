@@ -27,6 +27,7 @@ from scipy import stats
 from mixtures import CollapseError, Fit
 from mixtures.errors import reason_of
 from mixtures.methods import em
+from reports.comparison.capacity import check_fits
 from reports.comparison.prepared import digest
 from reports.comparison.results import ResultsError
 from reports.metrics.criteria import Candidate, Setting, climb
@@ -91,6 +92,7 @@ class Plan:
                 f"{self.replicates} replicates cannot reject at the level {self.level:g}: p is at least "
                 f"{1 / (1 + self.replicates):.2g}; ask for at least {least}"
             )
+        check_fits(self.replicates, "replicates", "ask for fewer with --replicates")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from mixtures.engines.kalman import as_data
 from mixtures.rows import Rows
 from mixtures.seeds import Rng, generator
 from reports.comparison import manifest as facts_of
-from reports.comparison.capacity import MOST_CANDIDATES, check_workers
+from reports.comparison.capacity import MOST_CANDIDATES, check_fits, check_workers
 from reports.comparison.prepared import digest
 from reports.comparison.run import check_known
 from reports.metrics import systems
@@ -149,6 +149,7 @@ def select_dynamics(
         raise ValueError(f"no criterion given; choose from {', '.join(CHOSEN_BY)}")
     if restarts < 1:
         raise ValueError(f"restarts is {restarts}; expected at least 1")
+    check_fits(restarts, "starts", "ask for fewer with --restarts")
     check_workers(workers)
     rows = as_data(x).x
     D = rows.shape[1]
