@@ -137,7 +137,7 @@ class Results:
         try:
             _check_files(folder, names, manifest.pop("files"))
             metrics = pd.read_csv(folder / METRICS, keep_default_na=False, na_values={"value": [""], "se": [""]})
-            data = xr.open_zarr(files.open_store(folder / DATA), consolidated=True)
+            data = xr.open_zarr(files.open_store(folder / DATA), chunks=None, consolidated=True)
             check_memory(data.nbytes, DATA, "it holds more than was written")
             data = data.load()
             stores = {name: files.open_tree(folder / store_name(name)) for name in names}
