@@ -36,7 +36,7 @@ KINDS = {
     "limits": "inputs and requests that memory or time cannot hold",
     "security": "stores and names made by a stranger",
     "errors": "bad input: one line that says what came, what is expected and what to do",
-    "tables": "tables as spreadsheets, R, pandas and NumPy export them",
+    "tables": "tables as spreadsheets, databases, statistics programs, pandas, NumPy and Arrow export them",
     "peers": "what users of peers ask for",
 }
 """Kinds of hostile or unusual input; `pytest -m robustness` counts the tests of each."""

@@ -377,6 +377,24 @@ def test_labels_that_tell_nothing_are_said_to_tell_nothing(labels, said, write):
 
 
 @pytest.mark.robustness("tables")
+@pytest.mark.parametrize("quote", [r"\"", '""'])
+def test_quotes_within_a_text(quote, write):
+    text = "".join(f'{a},"{quote}u{quote} or {quote}v{quote}"\n{a + 1},"C:\\"\n' for a in A[:, 0])
+    data = load(write('"a","k"\n' + text), label_column="k")
+    assert set(data.labels) == {'"u" or "v"', "C:\\"}
+    assert data.x.shape == (2 * N, 1)
+
+
+@pytest.mark.robustness("tables")
+def test_empty_lines_of_a_single_column_are_told(write):
+    assert load(write("a\n1\n\n3\r\n\r\n7\n5\n\n")).notes == (
+        "left out 2 empty lines: write NA where a value is missing",
+    )
+    assert not load(write("\na\n1\n3\n7\n\n")).notes
+    assert not load(write("a,b\n1,2\n\n3,1\n7,5\n")).notes
+
+
+@pytest.mark.robustness("tables")
 @pytest.mark.parametrize("name", ["speed.csv", "nile.csv", "tsmatz.csv", "faithful.txt", "tsmatz-lds.csv.gz"])
 def test_a_file_may_be_called_as_a_data_set_is(name, write):
     data = load(write(gzip.compress(lines().encode()) if name.endswith("gz") else lines(), name))

@@ -180,6 +180,7 @@ def _read_text(
         raise DataError(f"{str(path)!r} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
     if b"\0" in data:
         raise DataError(f"{str(path)!r} is not a text file: its name says {suffix}, but it holds binary data")
+    data = re.sub(rb'\\"(?=[^,;\t|\r\n])', b'""', data)  # as write.table of R writes a quote within a text
     try:
         if check and (wide := text.extent(data, suffix, spelling, WIDE)):
             rows, names = wide
@@ -191,6 +192,7 @@ def _read_text(
         raise _empty(path)
     delimiter = form.delimiter
     data, of_end = text.without_empty_end(data[form.start :], delimiter)
+    of_gaps = text.empty_lines(data) if len(form.names) == 1 else ""
     if delimiter == text.BLANKS:
         data = text.single_blanks(data)
     places = [str(j) for j in range(len(form.names))]
@@ -215,7 +217,7 @@ def _read_text(
         else:
             columns.append(read[0])
             codes[j] = read[1]
-    return Table(form.names, tuple(columns), codes, tuple(note for note in (form.note, of_end) if note))
+    return Table(form.names, tuple(columns), codes, tuple(note for note in (form.note, of_gaps, of_end) if note))
 
 
 def _read_arrow(

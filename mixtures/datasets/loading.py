@@ -46,7 +46,7 @@ def load(
 
     A built-in name goes before a file of the same name. Files: .csv, .tsv, .txt (each also .gz, .bz2, .xz and .zip),
     .parquet, .feather, .npy; the columns of an array, and of a text whose first line holds data, are called x1, x2, ...
-    Blanks, "NA" and their like are missing values, and among numbers ".", "?" and "-" too.
+    Blanks, "NA", "NULL" and their like are missing values, and among numbers ".", "?" and "-" too.
 
     What a column holds decides what it is. Numbers are Gaussian, unless ``counts`` or ``categorical`` names them. Text, truth
     values and declared categories are categorical, binary where there are two levels; the order of levels is not used. A column

@@ -115,6 +115,12 @@ def without_empty_end(data: bytes, delimiter: str) -> tuple[bytes, str]:
     return data[: end.end()], f"left out {counted(lines, 'line')} without any entry at the end" if lines else ""
 
 
+def empty_lines(data: bytes) -> str:
+    """A word on empty lines, which are no rows, though in a single column each may be meant as a missing value."""
+    lines = len(re.findall(rb"\n[ \t]*\r?(?=\n)", data))
+    return f"left out {counted(lines, 'empty line')}: write NA where a value is missing" if lines else ""
+
+
 def _is_number(entry: str, spelling: Spelling) -> bool:
     """Whether Python reads an entry as a number; `_value` knows more, and takes longer."""
     entry = entry.replace(spelling.thousands or " ", "").replace(spelling.decimal, ".")
