@@ -75,16 +75,17 @@ class Densities:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """The log densities in NumPy."""
-        diagonal = self.roots.shape[1] == 1
+        roots = self.roots.swapaxes(1, 2)
         with np.errstate(over="ignore"):
-            offsets = x - self.means[:, None]
-            z = offsets * self.roots if diagonal else np.matmul(offsets, self.roots)
+            z = np.ascontiguousarray(x.T) - self.means[..., None]  # features first: sums then run along memory
+            z = roots * z if roots.shape[2] == 1 else roots @ z
+            z *= z
             if self.each:
-                taken = self.power * np.log1p(z * z).sum(-1).T
+                taken = self.power[:, None] * np.log1p(z, out=z).sum(1)
             else:
-                distance = np.einsum("knd,knd->nk", z, z)
-                taken = self.power * np.log1p(distance) if self.power.size else distance / 2
-        return np.maximum(self.constant - taken, LOWEST)
+                distance = z.sum(1)
+                taken = self.power[:, None] * np.log1p(distance) if self.power.size else distance / 2
+        return np.maximum(self.constant[:, None] - taken, LOWEST).T
 
     def answers(self, x: np.ndarray, answer: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """What `labels`, `probabilities` or `log_densities` say of rows (N, D) of finite numbers."""
