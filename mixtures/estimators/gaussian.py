@@ -220,7 +220,10 @@ class GaussianMixture(Mixture):
             raise ValueError(f"n_components is {parameters['n_components']}, and there are {K} means")
         pi = as_weights(weights, K)
         name = f"{covariance_type} covariance"
-        Sigma = as_array(covariances, shape_of(covariance_type, K, D), f"{name}s").astype(np.float64)
+        shape = shape_of(covariance_type, K, D)
+        if np.ndim(covariances) == 0:
+            raise ValueError(f"The parameter '{name}s' should have the shape of {shape}, but got one value")
+        Sigma = as_array(covariances, shape, f"{name}s").astype(np.float64)
         check_positive(Sigma, name)
         if covariance_type in MATRICES:
             Sigma = (Sigma + Sigma.swapaxes(-1, -2)) / 2

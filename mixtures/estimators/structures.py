@@ -30,10 +30,8 @@ def shape_of(structure: str, K: int, D: int) -> tuple[int, ...]:
 
 def as_array(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
     """Finite numbers of this shape."""
-    if np.ndim(values) == 0:
-        if shape == ():
-            return values
-        raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got one value")
+    if shape == () and np.ndim(values) == 0:
+        return values
     array = check_array(values, dtype=[np.float64, np.float32], ensure_2d=False, allow_nd=len(shape) == 3)
     if array.shape != shape:
         raise ValueError(f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}")
