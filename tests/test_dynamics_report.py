@@ -15,6 +15,7 @@ from mixtures.dynamics import LinearDynamics, local_level, states
 from mixtures.rows import Sequences
 from reports import Results, ResultsError
 from reports.commands.parser import app
+from reports.metrics import gaussian_bridge
 from reports.page.agreement import forest
 from reports.page.build import look, render
 from reports.page.dynamics import density_word
@@ -380,3 +381,20 @@ def test_an_infinite_value_of_a_check_is_a_number_again(saved, tmp_path):
     manifest["verdict"]["cavi"]["state variance"]["checks"][0]["value"] = "-inf"
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert Results.load(folder).manifest["verdict"]["cavi"]["state variance"]["checks"][0]["value"] == -np.inf
+
+
+def test_a_bridge_whose_draws_hardly_meet_is_refused(rng):
+    """A narrow ring, of which the best Gaussian covers the middle: its area by arithmetic is found where the ring is wide."""
+
+    def log_ring(width):
+        return lambda v: -(((np.hypot(*v.T) - 1) / width) ** 2) / 2
+
+    def ring(width):
+        pool = 1 + width * rng.standard_normal(20_000)
+        angle, radius = rng.uniform(0, 2 * np.pi, (4, 1000)), rng.choice(pool, (4, 1000), p=pool / pool.sum())
+        return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
+
+    value, se = gaussian_bridge.bridge(ring(0.1), None, log_ring(0.1), rng)
+    assert abs(value - np.log(2 * np.pi * 0.1 * np.sqrt(2 * np.pi))) < 4 * se + 0.01
+    with pytest.raises(ValueError, match="hardly meet"):
+        gaussian_bridge.bridge(ring(1e-4), None, log_ring(1e-4), rng, most=400)

@@ -16,7 +16,7 @@ PACKAGES = ("mixtures", "models", "reports")
 # From the bottom: a file imports from its own floor and those below.
 FLOORS = {
     "mixtures": (
-        ("chunks", "errors", "model", "rows", "seeds"),
+        ("checks", "chunks", "errors", "model", "rows", "seeds", "special"),
         ("engines",),
         ("fit", "labels", "sequences"),
         ("families", "allocations"),

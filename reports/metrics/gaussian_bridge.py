@@ -13,6 +13,9 @@ import numpy as np
 from mixtures.seeds import Rng, generator
 from reports.metrics.evidence import bridged
 
+# Standard error in nats from which an estimate says nothing, its own error included: the draws of both kinds hardly meet.
+LARGEST_ERROR = 0.5
+
 # Draws of each kind that a bridge uses at most; and, for each value of a vector, how many a Gaussian is fitted to at least.
 DRAWS, A_VALUE = 4000, 10
 
@@ -41,7 +44,7 @@ def bridge(
     Raises
     ------
     ValueError
-        If there are too few draws for vectors as long.
+        If there are too few draws for vectors as long, or the posterior is so far from normal that both hardly meet.
     """
     rng = generator(rng)
     chains, length, P = u.shape
@@ -66,4 +69,10 @@ def bridge(
     of_posterior = own - log_q(np.linalg.solve(L, (posterior - mean).T).T)
     of_proposal = log_density(mean + noise @ L.T) - log_q(noise)
     of_proposal = np.where(np.isfinite(of_proposal), of_proposal, of_posterior.min() - 1000)
-    return bridged(of_posterior, of_proposal, chains=chains)
+    log_z, se = bridged(of_posterior, of_proposal, chains=chains)
+    if not se < LARGEST_ERROR:
+        raise ValueError(
+            f"the posterior is far from normal: its draws and those of a Gaussian over {P} unconstrained values hardly meet "
+            f"(standard error {se:.2g} nats; at most {LARGEST_ERROR} says something)"
+        )
+    return log_z, se
