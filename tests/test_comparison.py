@@ -80,6 +80,36 @@ def test_rows_are_split_without_loss(comparison, simulated):
     assert [label_of[tuple(row)] for row in data["x"].values] == list(data["label"].values)
 
 
+LABELS = {
+    "categories": (pd.Categorical(["a", "b", None]), ["a", "b", ""]),
+    "whole numbers and a gap": (pd.Series([2**53, 2**53 + 1, None], dtype="Int64"), [str(2**53), str(2**53 + 1), ""]),
+    "a list of these": ([2**53, 2**53 + 1, np.nan], [str(2**53), str(2**53 + 1), ""]),
+    "truth values and a gap": (pd.Series([True, False, None], dtype="boolean"), ["True", "False", ""]),
+    "words and a gap": (pd.Series(["a", None, "b"], dtype="string"), ["a", "", "b"]),
+    "an index": (pd.Index(["a", "b", "a"]), ["a", "b", "a"]),
+    "dates": (np.array(["2020-01-01", "2021-01-01", "NaT"], "M8[D]"), ["2020-01-01", "2021-01-01", ""]),
+    "nanoseconds": (np.array([1, 2, 1], "M8[ns]"), [f"1970-01-01T00:00:00.00000000{n}" for n in (1, 2, 1)]),
+    "bytes": (np.array([b"a", b"b", b"a"]), ["a", "b", "a"]),
+    "two zeros": (np.array([-0.0, 0.0, 1.0]), ["0.0", "0.0", "1.0"]),
+    "unsigned": (np.array([2**63, 2**63 + 1, 0], np.uint64), [str(2**63), str(2**63 + 1), "0"]),
+    "of several kinds": ([1, "a", None], ["1", "a", ""]),
+    "masked": (np.ma.array([1, 2, 3], mask=[True, False, False]), ["", "2", "3"]),
+}
+
+
+@pytest.mark.robustness("numbers")
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_of_any_kind_are_kept_as_they_are_read(kind):
+    given, expected = LABELS[kind]
+    assert prepared._as_text(given).tolist() == expected
+
+
+@pytest.mark.robustness("errors")
+def test_labels_in_two_axes_are_refused():
+    with pytest.raises(ValueError, match=r"labels has shape \(3, 1\); expected one label a row"):
+        prepared._as_text(np.zeros((3, 1)))
+
+
 def test_classes_may_be_missing(simulated):
     labels = [2**53, 2**53 + 1] * 60
     data = prepare(

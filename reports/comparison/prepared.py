@@ -299,9 +299,23 @@ def _as_text(classes: Any) -> np.ndarray:
     """Class labels as text, empty where there is none: None, NaN and their like, and masked entries."""
     import pandas as pd
 
-    values = np.asarray(classes, dtype=object)
-    missing = pd.isna(values) | np.ma.getmaskarray(classes)
-    return np.array([UNKNOWN if gap else str(value) for gap, value in zip(missing, values, strict=True)])
+    if isinstance(getattr(classes, "dtype", None), np.dtype):
+        given = np.asarray(classes)
+    else:  # whole numbers beside a gap would become floats
+        given = np.asarray(classes.astype(object) if hasattr(classes, "astype") else classes, dtype=object)
+    if given.ndim != 1:
+        raise ValueError(f"labels has shape {given.shape}; expected one label a row")
+    missing = pd.isna(given)
+    if isinstance(classes, np.ma.MaskedArray):
+        missing = missing | np.ma.getmaskarray(classes)
+    values = given.astype(str) if given.dtype.kind in "mM" else given.astype(object)
+    return np.array([UNKNOWN if gap else _text_of(value) for gap, value in zip(missing, values, strict=True)])
+
+
+def _text_of(label: Any) -> str:
+    if isinstance(label, bytes):
+        return label.decode(errors="backslashreplace")
+    return str(0.0 if isinstance(label, float) and label == 0 else label)
 
 
 def thinned(data: Data, rng: np.random.Generator) -> tuple[Data, np.ndarray | None]:
