@@ -31,7 +31,7 @@ FUSED_FROM = 100_000
 WIDE_FROM, KEEP = 100_000_000, 2**26
 
 # Terms of all passes of an ascent over wide rows from which these loops repay that they are loaded.
-LOADED_FROM = 6_000_000_000
+LOADED_FROM = 12_000_000_000
 WIDE = "mixtures.engines.wide"
 
 
