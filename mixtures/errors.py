@@ -56,6 +56,10 @@ class SingularError(FeatureError, CollapseError):
     """Features that depend on each other, so that every cluster's covariance is singular."""
 
 
+class FarRowError(FeatureError, CollapseError):
+    """A row so far from the others that rounding hides how these lie, and clusters among them collapse."""
+
+
 class DistinctRowsError(ValueError):
     """There are fewer distinct rows than clusters to seed; ``distinct`` says how many."""
 

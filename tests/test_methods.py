@@ -4,6 +4,7 @@ import itertools
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import collapsed_data, three_clusters
 from scipy import stats
@@ -19,6 +20,7 @@ from mixtures import (
     DiagonalGaussian,
     Dirichlet,
     Gaussian,
+    GaussianMixture,
     Markov,
     Poisson,
     StickBreaking,
@@ -29,6 +31,7 @@ from mixtures.ascent.candidates import beginnings, climb_from_best
 from mixtures.ascent.starts import lloyd, nearest, seed, starts, starts_of_many, statistics
 from mixtures.datasets import load
 from mixtures.engines.plain import pass_
+from mixtures.errors import FeatureError
 from mixtures.labels import align, assignment, assignments
 from mixtures.methods import cavi, em, exact
 
@@ -635,6 +638,25 @@ def test_leave_one_out_is_a_refit_without_each_point(covariance, allocation, rng
     np.testing.assert_allclose(cavi.leave_one_out(fit, x), expected, atol=1e-3)
     monkeypatch.setattr(cavi, "LEAVE_ONE_OUT_BLOCK", 7 * x.shape[0] * 3)
     np.testing.assert_allclose(cavi.leave_one_out(fit, x), expected, atol=1e-3)
+
+
+@pytest.mark.robustness("numbers")
+@pytest.mark.parametrize("value", [-1e12, 1e15])
+def test_a_row_too_far_for_the_digits_of_the_others_is_named(value, rng):
+    x = three_clusters(60, rng)
+    x[3, 1] = value
+    family = Gaussian.from_data(x, 3)
+    with pytest.raises(
+        FeatureError, match=r"Row 3 lies .* times their spread away from the others in feature 1"
+    ) as raised:
+        em.fit(x, family, Dirichlet.symmetric(3), rng=0)
+    assert isinstance(raised.value, CollapseError)
+    assert "in 'height', which" in raised.value.named(["width", "height"])
+    frame = pd.DataFrame(x, columns=["width", "height"])
+    with pytest.raises(CollapseError, match=r"Row 3 lies .* in 'height'"):
+        GaussianMixture(3, random_state=0).fit(frame)
+    diagonal = em.fit(x, DiagonalGaussian.from_data(x, 4), Dirichlet.symmetric(4), rng=0, reg_covar=1e-6)
+    assert np.isfinite(diagonal.bound[-1])  # whose coordinates a far row does not turn
 
 
 @pytest.mark.robustness("errors")

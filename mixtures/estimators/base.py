@@ -40,6 +40,7 @@ from mixtures.estimators.predictions import Predictions
 from mixtures.estimators.structures import MATRICES, blurred_root, family_of, shape_of
 from mixtures.families.scaling import dependence
 from mixtures.fit import Fit
+from mixtures.methods.em import far_row
 from mixtures.model import Allocation, Family
 from mixtures.rows import Moments, informed, moments, seen_moments, unmasked
 
@@ -204,8 +205,12 @@ class Mixture(Predictions):
             end = self._reach(Task(X, weights, data, frame, rng, last, start, listener), as_given, sample_weight)
         except CollapseError as error:
             singular = dependence(data) if self.covariance_type in MATRICES else None
-            why = "" if singular is None else f" {self._named(singular)}, so that the covariance of X is singular."
-            raise CollapseError(f"{ILL_DEFINED} Here, {error}.{why}") from error
+            if singular is not None:
+                why = f"{error}. {self._named(singular)}, so that the covariance of X is singular"
+            else:
+                far = far_row(X, self._model(frame)[0], error)
+                why = str(error) if far is None else self._named(far)
+            raise CollapseError(f"{ILL_DEFINED} Here, {why}.") from error
         self._settle(_kind(X))
 
         unit = self._bound_unit(data.n)

@@ -15,13 +15,16 @@ from mixtures.ascent.whole import Whole
 from mixtures.engines import Clock
 from mixtures.engines.passes import Pass, entropy, log_base, one_pass
 from mixtures.engines.responsibilities import fold
-from mixtures.errors import CollapseError, SingularError
+from mixtures.errors import CollapseError, FarRowError, SingularError
 from mixtures.families.product import apart
 from mixtures.families.scaling import dependence
 from mixtures.fit import Draws, Fit
 from mixtures.model import Allocation, Family
 from mixtures.rows import Rows, as_rows, as_weights, count, informed, moments
 from mixtures.seeds import Rng
+
+# Times their spread that a row is away from the others, from which they keep half of their digits beside it.
+FAR = 1e8
 
 
 def step(family: Family, allocation: Allocation, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -89,7 +92,7 @@ def fit(
     try:
         ascent, pass_ = ascend(method, x, family, allocation, rng=rng, reg_covar=reg_covar, go_on=going, **climb)
     except CollapseError as error:
-        raise singular(x, family, climb.get("weights")) or error from None
+        raise singular(x, family, climb.get("weights")) or far_row(x, family, error) or error from None
     if not prior:
         if ascent.own:
             pass_ = ascent.own.without_noise
@@ -113,6 +116,24 @@ def singular(x: Rows, family: Family, weights: np.ndarray | None = None) -> Sing
                 [int(columns[j]) for j in found.features],
             )
     return None
+
+
+def far_row(x: Rows, family: Family, error: CollapseError) -> FarRowError | None:
+    """That a row of an array of numbers lies so far from the others that these are told apart by rounding, with its feature."""
+    if not isinstance(x, np.ndarray) or not family.gaussian:
+        return None
+    with np.errstate(all="ignore"):
+        away = np.abs(x - np.nanmedian(x, axis=0))
+        spread = np.nanmedian(away, axis=0)
+        ratio = np.nan_to_num(away / np.where(spread > 0, spread, np.inf))
+    row, feature = np.unravel_index(np.argmax(ratio), ratio.shape)
+    if not ratio[row, feature] > FAR:
+        return None
+    return FarRowError(
+        f"{error}. Row {row} lies {ratio[row, feature]:.0e} times their spread away from the others in {{0}}, which rounding "
+        "then hides: leave it out, or mark the value as missing",
+        [int(feature)],
+    )
 
 
 def _describe(ascent: Ascent, pass_: Pass, family: Family, allocation: Allocation, base: float = 0.0) -> None:
