@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.mixture as theirs
 from conftest import three_clusters
@@ -259,3 +260,23 @@ def test_a_mean_that_the_prior_pins_down_leaves_a_density(structure, rng):
     )
     np.testing.assert_allclose(pinned.score_samples(x), strong.score_samples(x), rtol=1e-9)
     assert np.isfinite(pinned.sample(3)[0]).all()
+
+
+@pytest.mark.robustness("numbers")
+@pytest.mark.parametrize("structure", ["full", "tied"])
+@pytest.mark.parametrize("column", [lambda x: np.ones(len(x)), lambda x: x[:, 0], lambda x: x.sum(1)])
+def test_features_that_depend_on_each_other_where_values_may_be_missing(column, structure, rng):
+    """The prior has ``reg_covar`` beside the covariance, as where all is seen, or the features are named."""
+    x = three_clusters(60, rng)
+    x = np.column_stack([x, column(x)])
+    whole, gaps = (
+        BayesianGaussianMixture(n_components=2, covariance_type=structure, random_state=0, allow_missing=gaps).fit(x)
+        for gaps in (False, True)
+    )
+    np.testing.assert_allclose(gaps.covariance_prior_, whole.covariance_prior_, rtol=1e-6)
+    assert gaps.lower_bound_ == pytest.approx(whole.lower_bound_, abs=1e-3)
+    x[3, 0] = np.nan
+    names = "2' is constant where it was seen|'0' and '2' depend on each other|'0', '1' and '2' depend on each other"
+    frame = pd.DataFrame(x, columns=["0", "1", "2"])
+    with pytest.raises(ValueError, match=names):
+        BayesianGaussianMixture(covariance_type=structure, reg_covar=0, allow_missing=True).fit(frame)

@@ -684,6 +684,9 @@ def test_what_is_no_number_of_clusters_or_no_hyperparameter_is_refused_with_its_
         for value in ("a", None, 1j, [[1.0]], {}):
             with pytest.raises(ValueError, match=f"{name} is "):
                 allocation(2, value)
+    for name, value in itertools.product(("alpha0", "a0", "sticky"), ("a", None, 1j, [1.0])):
+        with pytest.raises(ValueError, match=f"{name} is "):
+            Markov.symmetric(2, **{name: value})
     for family in COVARIANCES.values():
         for name, value in itertools.product(("beta0", "nu0", "m0", "W0"), ("a", 1j, {}, [["a"]])):
             with pytest.raises(ValueError, match=f"{name} is "):

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import digamma, gammaln, xlogy
 
 from mixtures.allocations.stationary import stationary, stationary_peak
-from mixtures.checks import check_components
+from mixtures.checks import as_number, check_components
 from mixtures.errors import CollapseError
 from mixtures.rows import Rows, Sequences
 from mixtures.seeds import Rng, generator
@@ -105,7 +105,8 @@ class Markov:
             See `Markov`.
         """
         K = check_components(n_components)
-        return cls(np.full(K, float(alpha0)), np.full((K, K), float(a0)) + sticky * np.eye(K), start)
+        alpha0, a0, sticky = as_number("alpha0", alpha0), as_number("a0", a0), as_number("sticky", sticky)
+        return cls(np.full(K, alpha0), np.full((K, K), a0) + sticky * np.eye(K), start)
 
     @property
     def n_components(self) -> int:

@@ -17,6 +17,7 @@ from mixtures.allocations.stick_breaking import StickBreaking, Sticks
 from mixtures.ascent.starts import SOFTENING
 from mixtures.ascent.whole import Described
 from mixtures.engines.responsibilities import fold
+from mixtures.errors import FeatureError
 from mixtures.estimators.base import ILL_DEFINED, Frame, Mixture, Task, generator
 from mixtures.estimators.densities import BLOCK_ELEMENTS, LOWEST, Densities, draw_predictive, predictive, roots_of
 from mixtures.estimators.predictions import Density
@@ -286,7 +287,17 @@ class BayesianGaussianMixture(Mixture):
         if not self.allow_missing or self.covariance_type not in MATRICES or self.covariance_prior is not None:
             return data
         scale = np.sqrt(np.where(data.squares > 0, data.squares / data.n, 1))
-        mean, covariance = one_gaussian(family_of("full", data.mean, np.diag(scale), None, True), X, weights)
+        family = family_of("full", data.mean, np.diag(scale), None, True)
+        try:
+            try:
+                mean, covariance = one_gaussian(family, X, weights)
+            except FeatureError:
+                mean, covariance = one_gaussian(family, X, weights, (1 - 1 / data.n) * self.reg_covar / scale**2)
+        except FeatureError as error:
+            raise ValueError(
+                f"{ILL_DEFINED} Here, {self._named(error).partition(': ')[0]}: the covariance of X is singular, "
+                "so that it cannot be the covariance_prior; give one."
+            ) from None
         covariance = scale[:, None] * covariance * scale
         squares = data.n * covariance.diagonal()
         return replace(data, mean=data.mean + scale * mean, squares=squares, root=np.linalg.cholesky(covariance))

@@ -17,11 +17,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mixtures.errors import FeatureError
 from mixtures.model import Link, Theta
 from mixtures.rows import Rows, as_rows, as_weights, folded
 
 # The one Gaussian that sets a default prior has settled once nothing moves by more than this, in units of the spread.
 SETTLED, MOST_STEPS = 1e-9, 500
+
+# Share of a feature in a direction without spread from which it belongs there.
+ALONG = 1e-3
 
 
 class Separate:
@@ -151,7 +155,9 @@ def _both(a: dict[bytes, np.ndarray], b: dict[bytes, np.ndarray]) -> dict[bytes,
     return a | {key: a.get(key, 0.0) + t for key, t in b.items()}
 
 
-def one_gaussian(family: Any, x: Rows, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def one_gaussian(
+    family: Any, x: Rows, weights: np.ndarray | None, ridge: float | np.ndarray = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Mean (D,) and covariance (D, D) of one Gaussian at its maximum likelihood, in the family's coordinates, by EM.
 
     Little & Rubin 2019, *Statistical Analysis with Missing Data*, section 11.2: the moments of complete rows, if all are.
@@ -162,6 +168,13 @@ def one_gaussian(family: Any, x: Rows, weights: np.ndarray | None) -> tuple[np.n
         In whose coordinates the features have mean 0 and variance 1; of its prior nothing is used.
     x, weights
         What its coordinates were taken from.
+    ridge : float or ndarray, shape (D,)
+        Variance of noise about the features.
+
+    Raises
+    ------
+    FeatureError
+        If the covariance is singular, with the features that depend on each other.
     """
     x = as_rows(x)
     patterns = folded(x, as_weights(x, weights), partial(_by_patterns, family), _both, "moments") or {}
@@ -175,12 +188,16 @@ def one_gaussian(family: Any, x: Rows, weights: np.ndarray | None) -> tuple[np.n
         s = family.complete(eta, seen, s_o).sum((0, 1))
         N, sum_z, sum_zz = s[0], s[1 : 1 + D], family.second(s)
         before, mean = mean, sum_z / N
-        moved, covariance = covariance, sum_zz / N - np.outer(mean, mean)
-        lowest = np.linalg.eigvalsh(covariance)[0]
-        if not lowest > family.least:
-            raise ValueError(
-                "the covariance of what was seen is singular, so that it cannot set the prior scale; leave out features, bring "
-                "more rows, or give W0"
+        moved, covariance = covariance, sum_zz / N - np.outer(mean, mean) + ridge * np.eye(D)
+        lowest, directions = np.linalg.eigh(covariance)
+        if not lowest[0] > family.least:
+            features = np.flatnonzero(np.abs(directions[:, 0]) > ALONG).tolist()
+            *others, last = (f"{{{place}}}" for place in range(len(features)))
+            what = f"{', '.join(others)} and {last} depend on each other where they were seen"
+            raise FeatureError(
+                f"{what if others else f'{last} is constant where it was seen'}: the covariance is singular, so that it cannot "
+                "set the prior scale; leave out features, bring more rows, or give W0",
+                features,
             )
         if max(np.abs(mean - before).max(), np.abs(covariance - moved).max()) <= SETTLED:
             break
