@@ -715,6 +715,41 @@ def test_strong_and_weak_priors_of_discrete_data_have_a_bound_below_the_evidence
 
 
 @pytest.mark.robustness("numbers")
+@pytest.mark.parametrize("family", [Poisson, Categorical])
+@pytest.mark.parametrize("largest", [2**53, 1e300])
+def test_counts_and_codes_too_large_for_their_digits_are_refused(family, largest):
+    """Of counts of 2^53 the log probability was 0, and codes of it were as many levels to hold."""
+    x = np.array([[0.0, 1.0], [1.0, 2.0], [2.0, largest]])
+    with pytest.raises(FeatureError, match=r"feature 1 has a (count|code) of "):
+        family.from_data(x, 2)
+
+
+@pytest.mark.robustness("errors")
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (np.ma.array([0, 1] * 30, mask=[True, False] * 30), r"a start of shape \(60,\) holds masked entries"),
+        ([["0", "0"], ["5", "5"]], r"a start of shape \(2, 2\) holds <U1; expected numbers"),
+        (None, "holds object; expected numbers, or a name or a Fit"),
+    ],
+)
+def test_a_start_that_is_none_is_told(start, message, rng):
+    x = three_clusters(60, rng)
+    with pytest.raises(ValueError, match=message):
+        em.fit(x, Gaussian.from_data(x, 2), Dirichlet.symmetric(2), rng=0, init=start)
+
+
+@pytest.mark.robustness("numbers")
+def test_a_start_from_a_fit_of_other_clusters_is_refused(rng):
+    """It ended with the clusters of the fit, under weights for others."""
+    x = three_clusters(60, rng)
+    other = cavi.fit(x, Gaussian.from_data(x, 3), Dirichlet.symmetric(3), rng=0)
+    for method in (em, cavi):
+        with pytest.raises(ValueError, match="the Fit given as init has 3 clusters; expected 2"):
+            method.fit(x, Gaussian.from_data(x, 2), Dirichlet.symmetric(2), rng=0, init=other)
+
+
+@pytest.mark.robustness("numbers")
 @pytest.mark.parametrize(("name", "value"), [("a0", 1e-12), ("b0", 1e-300), ("a0", 1e300)])
 def test_pseudo_observations_whose_sums_keep_no_digits_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} is .*; expected 1e-08 to"):

@@ -345,9 +345,13 @@ def uniform(rng: np.random.Generator, *shape: int) -> np.ndarray:
 def given(x: Rows, rows: int, family: Family, K: int, init: object) -> Callable[[np.ndarray, int], np.ndarray]:
     """From a block and the number of its first row to responsibilities, by a Fit, responsibilities, labels, or means."""
     if isinstance(init, Fit):
+        if init.n_components != K:
+            raise ValueError(f"the Fit given as init has {init.n_components} clusters; expected {K}")
         return lambda block, start: init.responsibilities(block)
-    guess = np.asarray(init)
-    D = len(family.unit)
+    guess, D = np.asarray(init), len(family.unit)
+    if np.ma.is_masked(init) or guess.dtype.kind not in "biuf":
+        what = "masked entries" if np.ma.is_masked(init) else f"{guess.dtype}"
+        raise ValueError(f"a start of shape {guess.shape} holds {what}; expected numbers, or a name or a Fit")
     if guess.shape == (rows, K) and np.all(guess >= 0) and np.allclose(guess.sum(1), 1):
         return lambda block, start: guess[start : start + len(block)]
     if guess.shape == (rows,) and np.issubdtype(guess.dtype, np.integer) and np.isin(guess, range(K)).all():

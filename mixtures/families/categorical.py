@@ -20,6 +20,7 @@ import numpy as np
 from scipy.special import digamma, gammaln, xlogy
 
 from mixtures.checks import as_number, as_numbers, check_components
+from mixtures.errors import FeatureError
 from mixtures.families.collapse import refuse_empty
 from mixtures.families.discrete import (
     SMALLEST,
@@ -35,6 +36,9 @@ from mixtures.model import Coords, Divided, Theta
 from mixtures.rows import Rows, as_rows, as_weights, folded
 from mixtures.seeds import Rng, generator
 from mixtures.special import log_rising
+
+# Levels of a feature at most, where they are not given.
+MOST_LEVELS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,11 @@ class Categorical(Discrete):
         check_components(n_components)
         x = as_rows(x)
         n, mean, high = read(x, weights, np.inf, "a code, a whole number of at least 0", missing)
+        if levels is None and not np.all(high < MOST_LEVELS):
+            raise FeatureError(
+                f"{{0}} has a code of {high.max():.3g}, which would be as many levels; number its levels from 0",
+                [int(np.argmax(high))],
+            )
         if levels is None:
             levels = [max(2, int(c) + 1) for c in high]
         C = tuple(int(c) for c in levels)

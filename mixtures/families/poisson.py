@@ -35,6 +35,9 @@ from mixtures.special import log_rising
 
 COUNT = "a count, a whole number of at least 0"
 
+# x log x is off by 5e-4 here.
+LARGEST_COUNT = 1e11
+
 
 @dataclass(frozen=True)
 class Gamma(Batch):
@@ -117,7 +120,13 @@ class Poisson(Discrete):
             rows and b0 is not given.
         """
         check_components(n_components)
-        _, mean, _ = read(x, weights, np.inf, COUNT, missing)
+        _, mean, high = read(x, weights, np.inf, COUNT, missing)
+        if not np.all(high <= LARGEST_COUNT):
+            raise FeatureError(
+                f"{{0}} has a count of {high.max():.3g}, of whose log probability rounding leaves little; count in larger "
+                "units, or take it as a number",
+                [int(np.argmax(high))],
+            )
         a = positive("a0", a0, len(mean))
         if b0 is None:
             if not np.all(mean > 0):
