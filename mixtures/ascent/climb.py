@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 # Numbers in the states of runs that are moved together; one run may have more.
 NUMBERS = 1_000_000
 
+# Share of a bound that rounding may take off where the terms of a prior, or what cancels in them, are larger than those of data.
+FALL = 2048 * float(np.finfo(float).eps)
+
 # Guesses begin once a pass gains less than this many nats an observation; one that fails is tried again at this length.
 SLOW = 3e-5
 SHORTER = 0.25
@@ -277,7 +280,7 @@ def _refuse_fall(bound: np.ndarray, rise: np.ndarray, plain: np.ndarray, roundin
     """Refuse bounds that are not numbers, and plain steps that lowered theirs."""
     if not np.all(np.isfinite(bound[plain])):
         raise ArithmeticError(f"the bound is {bound[plain][~np.isfinite(bound[plain])][0]} after {passes} passes")
-    if np.any(rise[plain] < -rounding[plain]):
+    if np.any(rise[plain] < -rounding[plain] - FALL * np.abs(bound[plain])):
         fall = float(-rise[plain].min())
         raise ArithmeticError(f"the bound fell by {fall:.3g} nats in pass {passes + 1}: the step is wrong")
 

@@ -15,6 +15,9 @@ from mixtures.engines.steps import CHAIN, step
 
 EPS = float(np.finfo(float).eps)
 
+# Share of a bound that rounding of a prior's terms, much larger than those of the data, may take off; `mixtures.ascent.climb`.
+FALL = 2048 * EPS
+
 # What a climb ended with beside its runs: well, a bound that is not a number, or one that fell.
 WELL, NO_NUMBER, FELL = range(3)
 
@@ -275,7 +278,7 @@ def climb(rows, affine, prior, s, n, tol, max_iter, accelerate, each, slow_rise,
             if plain and not lost and not np.isfinite(new):
                 fault, which, amount = NO_NUMBER, r, new
                 continue
-            if plain and not lost and rise < -rounding:
+            if plain and not lost and rise < -rounding - FALL * abs(new):
                 fault, which, amount = FELL, r, -rise
                 continue
             lost = lost and plain
