@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # Numbers in the states of runs that are moved together; one run may have more.
 NUMBERS = 1_000_000
 
-# Share of a bound that rounding may take off where the terms of a prior, or what cancels in them, are larger than those of data.
+# Share of a bound that rounding may take off where terms of a prior, or what cancels in them, are larger than those of data.
 FALL = 2048 * float(np.finfo(float).eps)
 
 # Guesses begin once a pass gains less than this many nats an observation; one that fails is tried again at this length.
