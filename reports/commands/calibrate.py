@@ -242,6 +242,7 @@ def calibrate(
         return
     if start is not None:
         refuse(ValueError("--start is of linear dynamical systems; choose them with --lds"))
+    from reports.comparison.run import check_covariance
     from reports.page.calibration import render, verdict_lines
     from reports.page.words import COMPLETE
     from reports.studies.calibration import study
@@ -257,6 +258,7 @@ def calibrate(
     others = {name for name, of in OF_KINDS.items() if not of & set(kinds)}
     try:
         allowed = {option.name or "" for option in context.command.params} - others
+        check_covariance(covariance, kinds)
         _check_options(context, allowed, f"features that are {', '.join(dict.fromkeys(kinds))}")
         if sequences is not None and sequences < 1:
             raise ValueError(f"--sequences is {sequences}; expected at least 1")

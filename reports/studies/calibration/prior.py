@@ -27,7 +27,7 @@ from mixtures.rows import Sequences
 from mixtures.sequences import chain
 from mixtures.tables import KINDS, merged
 from reports.comparison.capacity import NUMBER
-from reports.comparison.run import check_covariance, check_known
+from reports.comparison.run import check_known
 
 METHODS = ("em", "cavi", "advi", "advi-fullrank", "gibbs", "nuts", "exact")
 DEFAULT = ("em", "cavi", "gibbs")
@@ -119,7 +119,7 @@ class Settings:
             raise ValueError(f"seed is {self.seed}; expected at least 0")
         if self.draws < 1 or (self.draws + 1) % DIVISIBLE:
             raise ValueError(f"draws is {self.draws}; expected one less than a multiple of {DIVISIBLE}, such as 199")
-        check_covariance(self.covariance, kinds)
+        check_known("covariance structure", self.covariance, COVARIANCES)
         n, k, d = self.rows, self.n_components, self.dimension
         levels = d * self.levels if "categorical" in kinds else 0
         one = k * (1 + d + d * d + levels + (3 * n + k if self.sequences else 0))
