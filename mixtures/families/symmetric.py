@@ -11,6 +11,9 @@ from scipy.linalg.lapack import dtrtri, dtrtrs
 # Features from which triangular matrices are inverted one by one, in an eighth of the operations.
 BY_ONE = 10
 
+# Numbers in matrices beyond which their products are formed one by one, to hold few of them.
+TOGETHER = 20_000
+
 
 def symmetric(A: np.ndarray) -> np.ndarray:
     """(A + A^T) / 2 of each matrix, without the asymmetry of rounding."""
@@ -98,11 +101,11 @@ def inverse_root(A: np.ndarray) -> np.ndarray:
 
 
 def precision(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A^-1 and its log determinant of each symmetric positive definite matrix; large ones one by one, to hold few of them."""
+    """A^-1 and its log determinant of each symmetric positive definite matrix; see `TOGETHER`."""
     if A.shape[-1] == 1:
         F = inverse_root(A)
         return F * F, 2 * np.log(F[..., 0, 0])
-    if A.shape[-1] < BY_ONE:
+    if A.shape[-1] < BY_ONE or A.size <= TOGETHER:
         F = inverse_root(A)
         return F.swapaxes(-1, -2) @ F, 2 * log_diagonal(F)
     inverse, log_dets = np.empty_like(A), np.empty(A.shape[:-2])
