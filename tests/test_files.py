@@ -131,6 +131,15 @@ def test_a_full_disk_leaves_what_was_there(new, tmp_path):
         assert (held(folder), path.read_text()) == ("old", "old")
 
 
+def test_an_error_names_the_file_as_it_would_have_been_called(tmp_path):
+    def full(part):
+        files.write_text(part / "sub" / "a", "new")
+
+    with pytest.raises(FileNotFoundError) as caught:
+        files.write_folder(tmp_path / "o", full)
+    assert caught.value.filename == str(tmp_path / "o" / "sub" / "a")
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A disk of 1 MB, where this user may mount one."""

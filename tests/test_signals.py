@@ -253,6 +253,23 @@ def test_a_study_that_is_interrupted_with_its_workers_says_what_is_kept(runs):
     assert "Traceback" not in run.err
 
 
+@pytest.mark.robustness("files")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+@pytest.mark.parametrize("arguments", [["datasets"], ["--help"], ["compare", "nothing.csv", "-k", "2"]])
+def test_an_output_that_is_full_is_one_line(arguments):
+    which = "stderr" if "compare" in arguments else "stdout"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "reports.commands.app", *arguments],
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {which: full},
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 2
+    said = "error: the output cannot be written (No space left on device); nothing was written\n"
+    assert done.stderr in (None, said)
+
+
 def test_an_interrupt_does_not_wait_for_a_compiled_call():
     """Of Python's main thread; the call is left to end by itself, and what it raises comes through where it is waited for."""
     from models.flat import COMPILED_CALL, interruptible

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +21,7 @@ from reports.commands.options import INTERRUPTED, UNUSABLE, refuse
 from reports.commands.overfit import overfit
 from reports.commands.report import report
 from reports.commands.select import select
-from reports.commands.stopping import Ending
+from reports.commands.stopping import Ending, close_output, so_far
 from reports.commands.terminal import err, say
 from reports.commands.validate import validate
 
@@ -52,6 +54,14 @@ class Commands(TyperGroup):
         except typer.Abort:
             say("interrupted", err, "red")
             code = INTERRUPTED
+        except OSError as error:
+            if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EIO):
+                raise  # else it is of an output, since what is written elsewhere has a name
+            close_output(1)
+            with suppress(OSError):
+                say(f"error: the output cannot be written ({error.strerror}); {so_far()}", err, "red")
+            close_output(2)
+            code = UNUSABLE
         if leave:
             sys.exit(code)
         return code

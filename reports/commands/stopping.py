@@ -111,15 +111,19 @@ class Ending:
             try:
                 self.say(_line(number))
             except OSError:  # the terminal has gone
-                _close_output()
+                close_output(1, 2)
         if any(thread.name == COMPILED_CALL for thread in threading.enumerate()):
             _end(number)  # Python's own way out would abort
         raise self.leave(128 + number) from None
 
 
+def so_far() -> str:
+    """What has been written, in words."""
+    return _state.outcome if isinstance(_state.outcome, str) else _state.outcome()
+
+
 def _line(number: int) -> str:
-    said = _state.outcome if isinstance(_state.outcome, str) else _state.outcome()
-    return f"{SIGNALS[signal.Signals(number)]}; {said}"
+    return f"{SIGNALS[signal.Signals(number)]}; {so_far()}"
 
 
 def _leave_at_once(number: int, frame: FrameType | None) -> None:
@@ -190,8 +194,8 @@ def _forget() -> None:
     _release()
 
 
-def _close_output() -> None:
+def close_output(*descriptors: int) -> None:
     """Let what is still to be written go nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for descriptor in (1, 2):
+    for descriptor in descriptors:
         os.dup2(nowhere, descriptor)

@@ -303,6 +303,8 @@ def _beside(path: Path, make: Callable[[Path], object]) -> Iterator[Path]:
         except OSError as error:
             if error.errno is not None and error.filename is None:  # as of a full disk
                 error.filename = str(path)
+            elif error.filename is not None:  # what is beside is gone when this is read
+                error.filename = os.fsdecode(error.filename).replace(str(part), str(path), 1)
             raise
         finally:
             _delete(part)
