@@ -189,6 +189,12 @@ def test_what_is_near_by_neighbours_does_not_depend_on_the_columns_linear_coordi
         np.testing.assert_allclose(other, one, rtol=1e-6 + 1e4 * np.finfo(float).eps * condition)
 
 
+def test_rounding_of_rows_that_are_alike_does_not_change_what_is_near(rng):
+    x = np.repeat(rng.standard_normal((60, 3)), 3, axis=0)
+    exact, rounded = (by_neighbours(y, np.ones(180)) for y in (x, x + 1e-9 * rng.standard_normal(x.shape)))
+    np.testing.assert_allclose(rounded, exact, atol=1e-6)
+
+
 def test_rows_that_stand_for_several_are_near_as_their_copies_are(rng):
     x, times = rng.standard_normal((700, 3)), rng.integers(1, 4, size=700)
     for n in (80, 700):

@@ -16,11 +16,10 @@ def by_neighbours(z: np.ndarray, weights: np.ndarray, diagonal: bool = False) ->
 
     The data's own white coordinates squeeze clusters along what tells them apart. Neighbours are mostly of one cluster, so that
     their differences have its shape, whatever the clusters are (Art, Gnanadesikan & Kettenring 1982, *Utilitas Mathematica*
-    21A:75-99). Of a difference d_nm = y_n - y_m its direction counts, as in Tyler's estimate (1987, *Annals of Statistics*
-    15:234-251), so that sparse clusters and rows far away weigh no more than others; the weights fall to zero at the last
-    neighbour, at a distance h_n:
+    21A:75-99). A difference d_nm = y_n - y_m counts in units of the distance h_n of the last neighbour, where its weight falls
+    to zero, so that sparse clusters and rows far away weigh no more than others, and rounding of rows that are alike does not:
 
-        W = sum_nm (1 - |d_nm|^2 / h_n^2) d_nm d_nm^T / |d_nm|^2        y <- W^(-1/2) y
+        W = sum_nm (1 - |d_nm|^2 / h_n^2) d_nm d_nm^T / h_n^2        y <- W^(-1/2) y
 
     A rotation of z leaves the distances of the result as they are.
 
@@ -43,8 +42,8 @@ def by_neighbours(z: np.ndarray, weights: np.ndarray, diagonal: bool = False) ->
         d = y[..., None, :] - np.take_along_axis(y[..., None, :, :], near[..., None], axis=-2)
         squares = (d**2).sum(-1)
         furthest = squares.max(-1, keepdims=True)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            w = np.where(squares > 0, 1 / squares - 1 / furthest, 0.0)
+        furthest[furthest == 0] = 1.0  # where all differences are none
+        w = (1 - squares / furthest) / furthest
         d = d.reshape(*y.shape[:-2], -1, D)
         W = (d * w.reshape(*y.shape[:-2], -1, 1)).swapaxes(-2, -1) @ d
         W = W * np.eye(D) if diagonal else W
