@@ -134,7 +134,7 @@ def test_guesses_that_lower_the_bound_are_not_kept(rng, monkeypatch):
 def test_moves_from_the_best_optimum_find_a_higher_one(told, monkeypatch):
     """With the loop in Python, which tells, and the compiled one; the starts are the same."""
     x = load("iris").x
-    family, allocation = COVARIANCES["full"].from_data(x, 5), Dirichlet.symmetric(5)
+    family, allocation = COVARIANCES["full"].from_data(x, 6), Dirichlet.symmetric(6)
     fit = partial(em.fit, x, family, allocation, restarts=3, callback=told)
     moved = fit(rng=2)
     monkeypatch.setattr("mixtures.ascent.candidates.move_on", lambda problem, runs, *_: runs)
