@@ -14,10 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import three_clusters
-from typer.testing import CliRunner
 
 from reports import Results, ResultsError, compare
-from reports.commands.app import app
 from reports.comparison import files
 from reports.comparison.results import check_free
 from reports.studies.folder import check_study, write_manifest
@@ -363,14 +361,12 @@ def test_a_link_to_a_folder_that_is_not_there_yet_leads_to_it(results, tmp_path)
     assert (tmp_path / "other-target" / "study.json").is_file()
 
 
-def test_a_working_folder_that_was_deleted_is_refused(tmp_path, monkeypatch):
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    monkeypatch.chdir(gone)
-    gone.rmdir()
-    done = CliRunner().invoke(app, ["compare", "faithful", "-k", "2"])
-    assert done.exit_code == 2
-    assert done.stderr.startswith("error: the working folder cannot be used (No such file or directory)")
+def test_a_working_folder_that_was_deleted_is_refused(tmp_path):
+    gone = "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); sys.argv[1:] = ['datasets']; main()"
+    start = f"import sys; from reports.commands import parser; from reports.commands.app import main; {gone}"
+    done = subprocess.run([sys.executable, "-P", "-c", start], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "error: the working folder cannot be used (No such file or directory); change to another\n"
 
 
 def test_the_longest_name_is_written(results, tmp_path):
