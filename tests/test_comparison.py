@@ -195,7 +195,7 @@ def test_a_refusal_is_a_sentence_and_a_crash_has_its_class():
         with pytest.raises(ValueError, match="n") as caught:
             call()
         said.append(reason_of(caught.value))
-    assert said[0].startswith("alpha0 is ")
+    assert said[0].startswith("n_components is 0")
     assert said[1:] == ["ValueError: cannot convert float NaN to integer", "ValueError: no"]
     assert reason_of(MemoryError()) == "MemoryError: no message"
 

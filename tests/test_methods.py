@@ -428,15 +428,17 @@ def test_the_next_best_candidate_of_a_start_replaces_one_that_collapses():
 
 
 def test_a_start_is_the_best_of_short_runs(monkeypatch):
-    """On iris few single runs of EM find the best optimum of three clusters, and most of the best of six do."""
+    """On iris few single runs of EM find the best optimum of three clusters, and most of the best of six do, of thirty."""
     x = load("iris").x
     reached = []
     monkeypatch.setattr("mixtures.ascent.candidates.MORE", 0)
     monkeypatch.setattr("mixtures.ascent.candidates.move_on", lambda problem, runs, *_: runs)
     for number in (1, 6):
         monkeypatch.setattr("mixtures.ascent.candidates.CANDIDATES", number)
-        reached.append(em.fit(x, *model(x, 3), rng=np.random.default_rng(0), restarts=10).info["reached"])
-    assert reached[0] <= 5 < 9 <= reached[1]
+        fits = [em.fit(x, *model(x, 3), rng=seed, restarts=10) for seed in range(3)]
+        reached.append(sum(fit.info["reached"] for fit in fits))
+    assert reached[0] < 15
+    assert reached[1] > 20
 
 
 @pytest.mark.robustness("numbers")

@@ -156,7 +156,8 @@ class VariationalCategoricalHMM(CategoricalStates, VariationalHMM):
 
     def _divergence(self, family: Family, q: Any) -> np.ndarray:
         counts = q.alpha - family.prior.alpha  # type: ignore[attr-defined]
-        return (counts * family.expected_natural(q)[..., 1:]).sum((-2, -1)) - family.log_marginal(counts, q)
+        s = np.concatenate([counts.sum(-1, keepdims=True), counts], axis=-1)
+        return (s * family.expected_natural(q)).sum((-2, -1)) - family.log_marginal(s)
 
     def _with_given(self, problem: Problem, q: Any) -> Any:
         if "e" not in problem.kept:
