@@ -9,6 +9,7 @@ from conftest import collapsed_data, three_clusters
 
 from mixtures import COVARIANCES, CollapseError, ConvergenceWarning, DiagonalGaussian, Dirichlet, Gaussian, tables
 from mixtures.ascent import climb
+from mixtures.ascent import moves as moves_of
 from mixtures.ascent.climb import _gradient
 from mixtures.ascent.neighbours import by_neighbours
 from mixtures.ascent.starts import starts, statistics
@@ -214,11 +215,16 @@ def test_starts_from_few_rows_are_the_same_in_compiled_loops(init, rng):
     np.testing.assert_allclose(compiled, plain, atol=1e-9)
 
 
-def test_no_move_is_tried_where_every_start_came_to_one_optimum(rng, monkeypatch):
+@pytest.mark.parametrize(("restarts", "rounds"), [(1, 0), (4, 2)])
+def test_few_moves_are_tried_where_every_start_came_to_one_optimum(restarts, rounds, rng, monkeypatch):
     x = three_clusters(60, rng, separation=9.0)
     family, allocation = COVARIANCES["tied"].from_data(x, 3), Dirichlet.symmetric(3)
-    monkeypatch.setattr("mixtures.ascent.moves._moves", None)
-    assert em.fit(x, family, allocation, rng=0, restarts=4).info["reached"] == 4
+    tried = []
+    moves = moves_of._moves
+    monkeypatch.setattr(moves_of, "_moves", lambda *a: tried.append(a) or moves(*a))
+    fit = em.fit(x, family, allocation, rng=0, restarts=restarts)
+    assert fit.info["reached"] == restarts
+    assert len(tried) == rounds
 
 
 def test_only_the_runs_ahead_are_continued(rng):
