@@ -396,5 +396,6 @@ def test_a_bridge_whose_draws_hardly_meet_is_refused(rng):
 
     value, se = gaussian_bridge.bridge(ring(0.1), None, log_ring(0.1), rng)
     assert abs(value - np.log(2 * np.pi * 0.1 * np.sqrt(2 * np.pi))) < 4 * se + 0.01
-    with pytest.raises(ValueError, match="hardly meet"):
-        gaussian_bridge.bridge(ring(1e-4), None, log_ring(1e-4), rng, most=400)
+    for width in (1e-4, 1e-9):
+        with pytest.raises(ValueError, match="hardly meet"):
+            gaussian_bridge.bridge(ring(width), None, log_ring(width), rng, most=400)

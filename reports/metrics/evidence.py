@@ -152,7 +152,8 @@ def bridged(posterior: np.ndarray, proposal: np.ndarray, *, chains: int) -> tupl
     log_z = acceptance_ratio(posterior, proposal)
     g, f = expit(log_z - posterior), expit(proposal - log_z)
     n_eff = float(array_stats.ess(g.reshape(chains, -1), method="mean"))
-    se = np.sqrt(f.var() / (len(f) * f.mean() ** 2) + g.var() / (n_eff * g.mean() ** 2))
+    with np.errstate(divide="ignore", invalid="ignore"):  # where no draw of q is likely under p: not a number
+        se = np.sqrt(f.var() / (len(f) * f.mean() ** 2) + g.var() / (n_eff * g.mean() ** 2))
     return log_z, float(se)
 
 

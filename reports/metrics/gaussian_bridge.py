@@ -71,8 +71,8 @@ def bridge(
     of_proposal = np.where(np.isfinite(of_proposal), of_proposal, of_posterior.min() - 1000)
     log_z, se = bridged(of_posterior, of_proposal, chains=chains)
     if not se < LARGEST_ERROR:
+        error = f" (standard error {se:.2g} nats; below {LARGEST_ERROR} says something)" if np.isfinite(se) else ""
         raise ValueError(
-            f"the posterior is far from normal: its draws and those of a Gaussian over {P} unconstrained values hardly meet "
-            f"(standard error {se:.2g} nats; at most {LARGEST_ERROR} says something)"
+            f"the posterior is far from normal: its draws and those of a Gaussian over {P} unconstrained values hardly meet{error}"
         )
     return log_z, se
