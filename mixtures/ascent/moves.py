@@ -25,8 +25,8 @@ SAME = 1e-6
 TRIAL = 20
 
 # Rounds without a gain until no more is tried: as many as starts are below the best optimum, twice that for states of so many
-# numbers, and at least half as many as there are starts.
-LARGE = 32
+# numbers, and at least a fifth of the starts, or all but so few.
+LARGE, AGREED, FEW = 32, 5, 5
 
 # The additive recurrence of two dimensions whose points leave the smallest gaps (Roberts 2018): powers of the plastic number.
 STEPS = 1.32471795724474602596 ** -np.arange(1.0, 3.0)
@@ -47,7 +47,7 @@ def move_on(
 
     A round tries as many moves as a start has candidates, and the quarter ahead after short runs goes on. Every other round
     moves from the best optimum, and those between from the others in turn, until so many have gained nothing as there are
-    starts below the best, or twice as many, and no fewer than half of the starts.
+    starts below the best, or twice as many, and no fewer than `AGREED` and `FEW` say.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def move_on(
         ends = _optima(runs, same)
         best = ends[0]
         below = int(np.sum(runs.end[:R] < runs.end[best] - same))
-        if since >= max(often * below, R // 2) or not runs.converged[best]:
+        if since >= max(often * below, R // AGREED, R - FEW) or not runs.converged[best]:
             break
         at = best if since % 2 == 0 else ends[(since // 2 + 1) % len(ends)]
         if at not in pairs:

@@ -73,6 +73,7 @@ def bridge(
     if not se < LARGEST_ERROR:
         error = f" (standard error {se:.2g} nats; below {LARGEST_ERROR} says something)" if np.isfinite(se) else ""
         raise ValueError(
-            f"the posterior is far from normal: its draws and those of a Gaussian over {P} unconstrained values hardly meet{error}"
+            f"the posterior is far from normal: its draws and those of a Gaussian over {P} unconstrained values hardly meet"
+            f"{error}"
         )
     return log_z, se
