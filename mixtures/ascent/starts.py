@@ -114,10 +114,9 @@ def starts(
         every = _parts(range(restarts * candidates), _together(len(some) * K))
         parts = (uniform(rng, len(part), len(some), K) for part in every)
         return allocation.begin(np.concatenate([statistics(some, family, r, w) for r in parts]) / share, x, weights)
-    seen = family.near if metric is None else metric.coordinates
-    order = _order(some, w, filled(seen(some), w) if isinstance(family, Correlated) and metric is None else None)
-    some, w = some.take(order, axis=0), w[order]
-    z = filled(seen(some), w)[None]
+    z = filled(family.near(some) if metric is None else metric.coordinates(some), w)
+    order = _order(some, w, z if isinstance(family, Correlated) and metric is None else None)
+    some, w, z = some.take(order, axis=0), w[order], z.take(order, axis=0)[None]
     other = None
     if metric is None:
         other = columns(family)[None] if few(family, w.sum() / share, K) else _by_neighbours(family, z, w, K)

@@ -332,15 +332,21 @@ def _times(a, b, out):
 
 
 @njit(nogil=True, error_model="numpy")
+def _symmetric(a, b, out):
+    """out = a b^T of square matrices, where that is symmetric: to the last digit."""
+    for i in range(len(out)):
+        for j in range(i + 1):
+            out[i, j] = 0.0
+            for k in range(len(out)):
+                out[i, j] += a[i, k] * b[j, k]
+            out[j, i] = out[i, j]
+
+
+@njit(nogil=True, error_model="numpy")
 def _around(T, S, half, out):
     """T S T^T, which is symmetric to the last digit."""
     _times(T, S, half)
-    for i in range(len(T)):
-        for j in range(i + 1):
-            out[i, j] = 0.0
-            for k in range(len(T)):
-                out[i, j] += half[i, k] * T[j, k]
-            out[j, i] = out[i, j]
+    _symmetric(half, T, out)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -440,12 +446,7 @@ def _noise(part, places, phi, back, half, root, out):
             out[i, i] = (back[i, i] * root[i, i]) ** 2
     if part.joint and len(places):
         _times(back, root, half)
-        for i in range(len(out)):
-            for j in range(i + 1):
-                out[i, j] = 0.0
-                for k in range(len(out)):
-                    out[i, j] += half[i, k] * half[j, k]
-                out[j, i] = out[i, j]
+        _symmetric(half, half, out)
 
 
 @njit(nogil=True, error_model="numpy")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import boolean, float64, int64, njit
 
+from mixtures.engines.both_ends import dot
 from mixtures.engines.fused import read_only
 from mixtures.engines.softmax import LOOSE
 
@@ -24,14 +25,6 @@ def _sum(a):
     total = 0.0
     for n in range(len(a)):
         total += a[n]
-    return total
-
-
-@njit(nogil=True, fastmath=LOOSE)
-def _dot(a, b):
-    total = 0.0
-    for n in range(len(a)):
-        total += a[n] * b[n]
     return total
 
 
@@ -77,11 +70,11 @@ def _nearest(z, centres, halves, labels):
     """The closest centre (K, D) of every point into labels (N,), and whether one has changed; ``halves`` is room (K,)."""
     changed = False
     for k in range(len(centres)):
-        halves[k] = _dot(centres[k], centres[k]) / 2
+        halves[k] = dot(centres[k], centres[k]) / 2
     for n in range(len(z)):
         best, closest = np.inf, 0
         for k in range(len(centres)):
-            score = halves[k] - _dot(z[n], centres[k])
+            score = halves[k] - dot(z[n], centres[k])
             if score < best:
                 best, closest = score, k
         changed = changed or closest != labels[n]
@@ -142,5 +135,5 @@ def states(z, weights, t, u, tries, apart, moved, max_iter, s):
             for n in range(N):
                 own[n] = weights[n] if labels[n] == k else 0.0
             for p in range(P):
-                s[r, k, p] = _dot(own, t[p])
+                s[r, k, p] = dot(own, t[p])
     return K
