@@ -564,6 +564,23 @@ def test_estimators_integrate_over_what_is_missing(name, covariance_type, rng):
     assert batches.score(g) == pytest.approx(fitted.score(g), abs=0.1)
 
 
+@pytest.mark.parametrize("covariance_type", COVARIANCES)
+@pytest.mark.parametrize("name", ["GaussianMixture", "BayesianGaussianMixture"])
+def test_rows_without_gaps_have_one_fit_whether_gaps_are_allowed_or_not(name, covariance_type, rng):
+    """Beside a code for what is missing, for which the components are tight."""
+    x = np.concatenate([complete(covariance_type, 150, rng), np.full((1, 3), 9999.0)])
+    make = partial(getattr(mixtures, name), n_components=3, covariance_type=covariance_type, random_state=0)
+    plain, other = make().fit(x), make(allow_missing=True, warm_start=True).fit(x)
+    for attribute in ("weights_", "means_", "covariances_", "lower_bound_"):
+        np.testing.assert_array_equal(getattr(other, attribute), getattr(plain, attribute))
+    g = x.copy()
+    g[:20, 0] = np.nan
+    assert np.isfinite(other.score_samples(g)).all()
+    if name == "BayesianGaussianMixture":
+        for rows in (g, x):  # on to rows with gaps, and back
+            assert other.fit(rows).converged_
+
+
 @pytest.mark.parametrize("name", ["GaussianMixture", "BayesianGaussianMixture"])
 def test_tags_say_whether_nan_is_taken(name):
     for allow in (False, True):

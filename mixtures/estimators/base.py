@@ -66,8 +66,12 @@ BATCH = 0.2
 COMPILED: WeakKeyDictionary[Any, tuple[Family, float, Whole]] = WeakKeyDictionary()
 
 
-# Origin and unit of the coordinates of a family.
-Frame = tuple[np.ndarray, np.ndarray]
+class Frame(NamedTuple):
+    """Origin and unit of the coordinates of a family, and whether values are missing."""
+
+    origin: np.ndarray
+    unit: np.ndarray
+    missing: bool
 
 
 class Step(NamedTuple):
@@ -243,7 +247,7 @@ class Mixture(Predictions):
         check_kappa(kappa)
         if not hasattr(self, "_batches"):
             self.fit(X, y, sample_weight)
-            data = self._moments(*self._rows(X, sample_weight, reset=False))
+            data = self._moments(*self._rows(X, sample_weight, reset=False), gaps=self.allow_missing)
             frame = self._frame(data)
             family, allocation = self._model(frame)
             self._batches = family, allocation, Learned(self._last(data, frame) / data.n, data.n, 1)
@@ -342,8 +346,11 @@ class Mixture(Predictions):
         weights = _check_sample_weight(unmasked(sample_weight), X, dtype=np.float64, ensure_non_negative=True)
         return X, self._observations(weights)
 
-    def _moments(self, X: np.ndarray, weights: np.ndarray | None) -> Moments:
-        if not self.allow_missing:
+    def _moments(self, X: np.ndarray, weights: np.ndarray | None, gaps: bool | None = None) -> Moments:
+        """Of the values that were seen, where there are ``gaps``; by default where an array has some, and of other rows."""
+        if gaps is None:
+            gaps = self.allow_missing and not (isinstance(X, np.ndarray) and not np.isnan(X).any())
+        if not gaps:
             return moments(X, weights, root=self.covariance_type in MATRICES)
         data = seen_moments(X, weights)
         return replace(data, root=np.diag(np.sqrt(data.squares / data.n)))
@@ -382,7 +389,7 @@ class Mixture(Predictions):
         """Climb from every start and set the parameters of the highest end, one step beyond the last that was judged."""
         began = perf_counter()
         X, weights, data, frame, *_ = task
-        if self.allow_missing:
+        if frame.missing:
             X, weights = informed(X, weights)
         family, allocation = self._model(frame)
         compiled = (
@@ -442,7 +449,7 @@ class Mixture(Predictions):
 
     def _rescued(self, task: Task, states: list[np.ndarray], *problem: Any, **limits: Any) -> list[Ascent]:
         """Ends that are reached from states whose components are too tight for common coordinates."""
-        if self._go_on is None or self.allow_missing:
+        if self._go_on is None or task.frame.missing:
             return []
         wanted = takewhile(lambda _: task.listener is None or not task.listener.stopped, states)
         return reach(partial(self._go_on, *problem, reg_covar=self.reg_covar, **limits), wanted)
@@ -500,7 +507,7 @@ class Mixture(Predictions):
 
     def _alike(self, task: Task) -> bool:
         """Whether the starts are random responsibilities of many rows."""
-        return self.init_params == "random" and task.start is None and len(task.X) >= ALIKE and not self.allow_missing
+        return self.init_params == "random" and task.start is None and len(task.X) >= ALIKE and not task.frame.missing
 
     def _guesses(self, task: Task, family: Family, K: int, each: int = 1) -> np.ndarray:
         """States by ``init``, or by ``init_params``, which looks at distances in the units of X, (R, K, P)."""
@@ -533,13 +540,13 @@ class Mixture(Predictions):
         if not np.all(np.isfinite(variance)):
             feature = int(np.argmax(~np.isfinite(variance)))
             raise ValueError(f"the variance of feature {feature} is too large for a number; rescale it")
-        if self.covariance_type in MATRICES and self.allow_missing:
-            return data.mean, np.diag(np.sqrt(np.where(variance > 0, variance, 1)))
-        if self.covariance_type in MATRICES:
-            return data.mean, blurred_root(data, self.reg_covar)
+        missing = data.seen is not None
+        if self.covariance_type in MATRICES and not missing:
+            return Frame(data.mean, blurred_root(data, self.reg_covar), missing)
         if self.covariance_type == "spherical":
             variance = np.full_like(variance, variance.mean())
-        return data.mean, np.sqrt(np.where(variance > 0, variance, 1))
+        unit = np.sqrt(np.where(variance > 0, variance, 1))
+        return Frame(data.mean, np.diag(unit) if self.covariance_type in MATRICES else unit, missing)
 
     def _tell(self, traces: list[np.ndarray], converged: list[bool], seconds: float) -> None:
         """Print how the runs went, as ``verbose`` asks."""

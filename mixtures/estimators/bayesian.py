@@ -281,10 +281,10 @@ class BayesianGaussianMixture(Mixture):
     def _bound_unit(self, n: float) -> float:
         return 1.0
 
-    def _moments(self, X: np.ndarray, weights: np.ndarray | None) -> Moments:
-        """Where values may be missing, those of one Gaussian at its maximum likelihood, which set the prior."""
-        data = super()._moments(X, weights)
-        if not self.allow_missing or self.covariance_type not in MATRICES or self.covariance_prior is not None:
+    def _moments(self, X: np.ndarray, weights: np.ndarray | None, gaps: bool | None = None) -> Moments:
+        """Where values are missing, those of one Gaussian at its maximum likelihood, which set the prior."""
+        data = super()._moments(X, weights, gaps)
+        if data.seen is None or self.covariance_type not in MATRICES or self.covariance_prior is not None:
             return data
         scale = np.sqrt(np.where(data.squares > 0, data.squares / data.n, 1))
         family = family_of("full", data.mean, np.diag(scale), None, True)
@@ -358,7 +358,7 @@ class BayesianGaussianMixture(Mixture):
         variances = data.squares / (_counted(data.n) - 1)
         variance: Any = variances if self.covariance_type == "diag" else variances.mean()
         for candidate in (variance, variance + self.reg_covar):
-            if np.min(candidate / scale_of(self._frame(data)[1], self.covariance_type)) > SMALLEST_VARIANCE:
+            if np.min(candidate / scale_of(self._frame(data).unit, self.covariance_type)) > SMALLEST_VARIANCE:
                 return candidate
         raise ValueError(
             f"{ILL_DEFINED} Here, the covariance of X is singular, so that it cannot be the covariance_prior; give one."
@@ -367,7 +367,7 @@ class BayesianGaussianMixture(Mixture):
     def _model(self, frame: Frame) -> tuple[Family, Allocation]:
         return self._family(*frame), self._allocation()
 
-    def _family(self, origin: np.ndarray, unit: np.ndarray) -> Family:
+    def _family(self, origin: np.ndarray, unit: np.ndarray, missing: bool) -> Family:
         """The family under its prior, in these coordinates."""
         if self.covariance_type in MATRICES:
             root = self._prior_root if hasattr(self, "_prior_root") else np.linalg.cholesky(self.covariance_prior_)
@@ -380,7 +380,7 @@ class BayesianGaussianMixture(Mixture):
         if self.covariance_type == "tied":
             m0, beta0 = m0[None], beta0[None]
         prior = self._conjugate(m0, beta0, W0_inv, nu0)
-        return family_of(self.covariance_type, origin, unit, prior, self.allow_missing)
+        return family_of(self.covariance_type, origin, unit, prior, missing)
 
     def _allocation(self) -> Allocation:
         K, concentration = int(self.n_components), float(self.weight_concentration_prior_)
@@ -451,13 +451,13 @@ class BayesianGaussianMixture(Mixture):
     def _fitted(self) -> tuple[Family, Allocation]:
         """The model in coordinates that suit the fitted components."""
         if self.allow_missing:
-            return self._family(*self._by_features()), self._allocation()
+            return self._family(*self._by_features(), True), self._allocation()
         D = self.means_.shape[1]
         if self.covariance_type in MATRICES:
             unit = root_of(np.linalg.inv(self.precisions_cholesky_).reshape(-1, D))
         else:
             unit = np.sqrt(self.covariances_.reshape(len(self.covariances_), -1).mean(0)) * np.ones(D)
-        return self._family(self.weights_ @ self.means_, unit), self._allocation()
+        return self._family(self.weights_ @ self.means_, unit, False), self._allocation()
 
     def _last(self, data: Moments, frame: Frame) -> np.ndarray:
         """The statistics whose posterior the attributes are, under the prior of the last fit."""

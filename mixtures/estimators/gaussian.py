@@ -266,7 +266,7 @@ class GaussianMixture(Mixture):
 
     def _model(self, frame: Frame) -> tuple[Family, Allocation]:
         """The family without a prior, which maximum likelihood does not ask for."""
-        family = family_of(self.covariance_type, *frame, None, self.allow_missing)
+        family = family_of(self.covariance_type, frame.origin, frame.unit, None, frame.missing)
         return family, Dirichlet.symmetric(int(self.n_components))
 
     def _starts(self, task: Task, family: Family) -> np.ndarray:
