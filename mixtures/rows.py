@@ -455,7 +455,7 @@ def moments(x: Rows, weights: np.ndarray | None = None, *, root: bool = False) -
 
 def _moments(scattered: bool, block: np.ndarray, weights: np.ndarray | None, start: int) -> Moments | None:
     refuse_missing(block, start)
-    return _block_moments(block, weights, scattered)
+    return block_moments(block, weights, scattered)
 
 
 def seen_moments(x: Rows, weights: np.ndarray | None = None) -> Moments:
@@ -487,9 +487,7 @@ def _seen(block: np.ndarray, w: np.ndarray | None, start: int) -> tuple[int, flo
     w = np.ones(len(block)) if w is None else w
     seen = ~np.isnan(block)
     known = seen.any(1) & (w > 0)
-    each = [
-        _block_moments(block[here][:, [d]], w[here], False) if here.any() else None for d, here in enumerate(seen.T)
-    ]
+    each = [block_moments(block[here][:, [d]], w[here], False) if here.any() else None for d, here in enumerate(seen.T)]
     return int(known.sum()), float(w[known].sum()), each
 
 
@@ -596,7 +594,8 @@ def _covariance_root(x: Rows, weights: np.ndarray | None, data: Moments) -> np.n
     return scale[:, None] * root_of(R) / np.sqrt(data.n)
 
 
-def _block_moments(x: np.ndarray, weights: np.ndarray | None, scattered: bool) -> Moments | None:
+def block_moments(x: np.ndarray, weights: np.ndarray | None, scattered: bool) -> Moments | None:
+    """Moments of one block, with its scatter if it is to be ``scattered``; None where no row counts."""
     eps = float(np.finfo(x.dtype).eps)
     x = x.astype(np.float64, copy=False)
     if weights is not None and not np.all(weights):

@@ -6,13 +6,14 @@ from functools import partial
 import numpy as np
 import pytest
 from conftest import collapsed_data, three_clusters
+from linear_maps import mapped_and_back, standardised
 
 from mixtures import COVARIANCES, CollapseError, ConvergenceWarning, DiagonalGaussian, Dirichlet, Gaussian, tables
 from mixtures.ascent import climb
 from mixtures.ascent import moves as moves_of
 from mixtures.ascent.climb import _gradient
 from mixtures.ascent.neighbours import by_neighbours
-from mixtures.ascent.starts import starts, statistics
+from mixtures.ascent.starts import near_points, starts, statistics
 from mixtures.datasets import load
 from mixtures.engines.passes import blur, noise, one_pass
 from mixtures.errors import SingularError
@@ -188,6 +189,14 @@ def test_what_is_near_by_neighbours_does_not_depend_on_the_columns_linear_coordi
             lengths.append(np.linalg.norm(near - near[:1], axis=1))
         one, other = (length / np.median(length) for length in lengths)
         np.testing.assert_allclose(other, one, rtol=1e-6 + 1e4 * np.finfo(float).eps * condition)
+
+
+@pytest.mark.robustness("numbers")
+def test_starts_are_as_far_from_each_other_in_nearly_dependent_columns(rng):
+    mapped, x, _ = mapped_and_back(standardised(load("iris").x), 1e12, rng)
+    points = [near_points(rows, np.ones(150), Gaussian.from_data(rows, 3), 150) for rows in (x, mapped)]
+    one, other = (np.linalg.norm(z[:, None] - z, axis=-1) for z in points)
+    np.testing.assert_allclose(other, one, atol=1e-10)
 
 
 def test_rounding_of_rows_that_are_alike_does_not_change_what_is_near(rng):

@@ -12,6 +12,7 @@ import pytest
 import sklearn.mixture as theirs
 from conftest import three_clusters
 from estimator_cases import STRUCTURES, both, every_structure, pairs, parameters, unconverged
+from linear_maps import mapped_and_back, standardised
 from scipy.stats import multivariate_normal
 from sklearn.base import clone
 from sklearn.cluster import DBSCAN, AgglomerativeClustering, KMeans
@@ -72,6 +73,16 @@ def test_an_init_is_the_m_step_from_its_labels(structure, x, labels):
         "spherical": np.trace(full, axis1=1, axis2=2) / 2,
     }
     np.testing.assert_allclose(mixture.covariances_, expected[structure])
+
+
+@pytest.mark.parametrize("structure", ["full", "tied"])
+@pytest.mark.robustness("numbers")
+def test_a_fit_from_labels_does_not_depend_on_the_columns_linear_coordinates(structure, rng):
+    iris = mixtures.datasets.load("iris")
+    mapped, rows, log_det = mapped_and_back(standardised(iris.x), 1e12, rng)
+    settings = {"covariance_type": structure, "reg_covar": 0, "tol": 1e-9, "max_iter": 1000, "init": iris.labels}
+    one, other = (GaussianMixture(3, **settings).fit(X).lower_bound_ for X in (rows, mapped))
+    assert other == pytest.approx(one - log_det, abs=1e-9)
 
 
 def test_means_and_clusterers_say_where_to_begin(x, labels):

@@ -12,7 +12,7 @@ import numpy as np
 from mixtures.ascent.ascend import Ascent, Method, reach
 from mixtures.ascent.candidates import beginnings, candidates, climb_from_best, unfit
 from mixtures.ascent.climb import Natural, attempt
-from mixtures.ascent.starts import absorbing, columns, few, soften, starts_of_many
+from mixtures.ascent.starts import absorbing, columns, few, near_points, soften, starts_of_many
 from mixtures.engines.passes import Pass, blur, entropy, log_base, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.model import Allocation, Family
@@ -142,7 +142,7 @@ def _together(
     N, K = len(xs[0]), allocation.n_components
     z = np.stack([family.coordinates(x) for x, family in zip(xs, families, strict=True)])
     stacked = families[0].stack(families)
-    near = np.stack([family.near(x) for x, family in zip(xs, families, strict=True)])
+    near = np.stack([near_points(x, np.ones(N), family, N) for x, family in zip(xs, families, strict=True)])
     by_columns = None
     if few(families[0], N, K):
         by_columns = np.stack([columns(family) for family in families])

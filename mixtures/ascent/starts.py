@@ -15,6 +15,7 @@ from mixtures.engines.passes import Pass
 from mixtures.errors import DistinctRowsError
 from mixtures.families.diagonal import DiagonalGaussian
 from mixtures.families.normal import Correlated
+from mixtures.families.symmetric import substitute
 from mixtures.fit import Fit
 from mixtures.model import Allocation, Family
 from mixtures.rows import Rows, folded, sample
@@ -114,7 +115,7 @@ def starts(
         every = _parts(range(restarts * candidates), _together(len(some) * K))
         parts = (uniform(rng, len(part), len(some), K) for part in every)
         return allocation.begin(np.concatenate([statistics(some, family, r, w) for r in parts]) / share, x, weights)
-    z = filled(family.near(some) if metric is None else metric.coordinates(some), w)
+    z = near_points(some, w, family, rows) if metric is None else filled(metric.coordinates(some), w)
     order = _order(some, w, z if isinstance(family, Correlated) and metric is None else None)
     some, w, z = some.take(order, axis=0), w[order], z.take(order, axis=0)[None]
     other = None
@@ -127,6 +128,19 @@ def starts(
     every = _parts(range(restarts * candidates), together)
     parts = (guesses(z, w, K, init, part, [rng], candidates, other)[0] for part in every)
     return allocation.begin(np.concatenate([statistics(some, family, r, w) for r in parts]) / share, x, weights)
+
+
+def near_points(x: np.ndarray, weights: np.ndarray, family: Family, rows: int) -> np.ndarray:
+    """Points x, of so many ``rows``, where distances tell which are near to each other, what is missing at its mean, (N, D).
+
+    Where columns are nearly dependent the family's coordinates are white but for rounding of its unit, and all rows tell how
+    they become so.
+    """
+    z = filled(family.near(x), weights)
+    if not (isinstance(family, Correlated) and family.nearly_dependent and len(x) == rows):
+        return z
+    z = z - np.average(z, axis=0, weights=weights)
+    return substitute(np.linalg.cholesky((z.T * weights) @ z / weights.sum()), z.T).T
 
 
 def _compiled(

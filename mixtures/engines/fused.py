@@ -27,6 +27,7 @@ from numba import float64, njit, void
 from numba.core import config, types
 from numba.extending import intrinsic
 
+from mixtures.engines.accurate import accurate, loses
 from mixtures.engines.matrices import FEATURES, in_rows
 from mixtures.engines.softmax import EXACT, LOOSE, pool, softmax
 from mixtures.model import Family
@@ -100,6 +101,9 @@ def parts_of_features(D: int, P: int, by_rows: bool) -> np.ndarray:
 def coordinates(x, origin, unit, z):
     """z of the points x (n, D), below a first row of ones, (D + 1, B), for scales (1, D) or a triangle (D, D)."""
     n, D = x.shape
+    if len(unit) > 1 and loses(unit):
+        accurate(x, origin, unit, z)
+        return
     for d in range(D):
         row = unit[min(d, len(unit) - 1)]
         scale, known = 1 / row[d], d if len(unit) > 1 else 0

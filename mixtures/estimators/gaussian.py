@@ -114,6 +114,8 @@ class GaussianMixture(Mixture):
       those of scikit-learn's M-step, and the objective, the mean log likelihood less half of reg_covar times the expected
       trace of the precision, rises in every step. The end differs from scikit-learn's by a share of about reg_covar over the
       variance. ``lower_bounds_`` are this objective, moved by a constant so that the last is ``lower_bound_``.
+    - The fit depends on the columns' linear coordinates by ``reg_covar`` and by the starts, as scikit-learn's does. Where
+      reg_covar is 0 and ``init`` gives the start, a linear map of the columns changes ``lower_bound_`` by log |det| alone.
     - Starts are drawn from other random numbers. Each is the best of six short runs, and every other of these is a little
       blurred: each row gives every component a small share.
     - A component far tighter than the spread of the data keeps its digits (`mixtures.ascent.centred`). One that loses all

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from mixtures import substitution
 from mixtures.checks import as_number, as_numbers, check_components
 from mixtures.errors import FeatureError
 from mixtures.families.collapse import FLOOR
 from mixtures.families.gaps import one_gaussian
-from mixtures.families.symmetric import substitute
-from mixtures.rows import NEARLY_DEPENDENT, Moments, Rows, root_of
+from mixtures.rows import NEARLY_DEPENDENT, Moments, Rows, as_rows, as_weights, block_moments, folded, root_of
 
 # Beyond these a prior's hyperparameters leave no digits of the data; m0 is in units of their spread.
 LARGEST_NU, FURTHEST = 1e100, 1e8
@@ -51,10 +51,18 @@ def location(m0: np.ndarray | None, origin: np.ndarray) -> np.ndarray:
     return m0 - origin
 
 
-def white(data: Moments, n_components: int, m0: np.ndarray | None, W0: np.ndarray | None) -> tuple[np.ndarray, ...]:
+def white(
+    x: Rows,
+    weights: np.ndarray | None,
+    data: Moments,
+    n_components: int,
+    m0: np.ndarray | None,
+    W0: np.ndarray | None,
+) -> tuple[np.ndarray, ...]:
     """Coordinates in which the data are white, and the prior in them: origin (D,), unit (D, D), m0 (D,) and W0^-1 (D, D).
 
-    W0 is in inverse squared units of x; by default W0^-1 is the covariance over K^(2/D).
+    W0 is in inverse squared units of x; by default W0^-1 is the covariance over K^(2/D). Of nearly dependent columns the mean
+    and the covariance are found once more in these coordinates, for in the units of x numbers do not hold all their digits.
     """
     origin, _ = frame(data, n_components)
     D, root = len(origin), data.root
@@ -72,13 +80,34 @@ def white(data: Moments, n_components: int, m0: np.ndarray | None, W0: np.ndarra
                 "out, or give W0",
                 singular.features,
             )
+        mean, covariance = np.zeros(D), np.eye(D)
+        if substitution.loses(root):
+            mean, covariance = within(x, weights, origin, root)
         scale = data.n * unbiased(data) / n_components ** (2 / D)
-        return origin, root, substitute(root, location(m0, origin)), scale * np.eye(D)
+        return origin, root, mean if m0 is None else _place(m0, origin, root), scale * covariance
     F, unit = factor(W0, D), settled(root)
     with np.errstate(all="ignore"):
         inverse = np.linalg.inv(unit.T @ F)
         W_inv = inverse.T @ inverse
-    return origin, unit, substitute(unit, location(m0, origin)), W_inv
+    return origin, unit, _place(m0, origin, unit), W_inv
+
+
+def _place(m0: np.ndarray | None, origin: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """The prior location of the means in the coordinates, (D,)."""
+    return substitution.coordinates(location(m0, origin), np.zeros(len(origin)), unit)
+
+
+def within(x: Rows, weights: np.ndarray | None, origin: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (D,) and covariance (D, D) of the rows in the coordinates z with x = origin + unit z, to all digits that x has."""
+
+    def each(block: np.ndarray, w: np.ndarray | None, start: int) -> Moments | None:
+        return block_moments(substitution.coordinates(block, origin, unit), w, True)
+
+    x = as_rows(x)
+    data = folded(x, as_weights(x, weights), each, Moments.join, "moments")
+    assert data is not None
+    assert data.scatter is not None
+    return data.mean, data.scatter / data.n
 
 
 def standard(

@@ -113,7 +113,7 @@ class TiedGaussian(Correlated):
             first: Any = partial(cls, prior=cast(Any, None), missing=True)
             origin, unit, m, W_inv = standard(first, x, weights, data, n_components, m0, W0)
         else:
-            origin, unit, m, W_inv = white(data, n_components, m0, W0)
+            origin, unit, m, W_inv = white(x, weights, data, n_components, m0, W0)
         check_prior(beta0, nu, D - 1, m, W_inv.diagonal())
         prior = SharedWishart(m[None], np.full(1, float(beta0)), W_inv, np.asarray(nu))
         return cls(origin, unit, prior, missing=missing)
