@@ -128,8 +128,8 @@ def rng():
 @pytest.fixture(autouse=True)
 def plain_ascents(monkeypatch):
     """Small fits in the readable loop, as in a new process, however many tests ran before; tests of the other ask for it."""
-    for name in ("repaid", "_ready"):
-        monkeypatch.setattr(f"mixtures.ascent.whole.{name}", lambda *_, **__: False)
+    for name in ("engines.loading.repaid", "ascent.whole._ready"):
+        monkeypatch.setattr(f"mixtures.{name}", lambda *_, **__: False)
 
 
 @pytest.fixture(autouse=True)

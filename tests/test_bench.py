@@ -137,7 +137,7 @@ def test_the_compiled_loop_makes_as_many_iterations(method, problem, monkeypatch
     """Of the plain loop it makes the same, one more than a climb, and goes on where only rounding is left."""
     pytest.importorskip("mixtures.engines.whole")
     plain = ours.loop(problem, method)
-    monkeypatch.setattr("mixtures.ascent.whole.repaid", lambda *_, **__: True)
+    monkeypatch.setattr("mixtures.engines.loading.repaid", lambda *_, **__: True)
     compiled = ours.loop(problem, method)
     assert compiled.func is not plain
     for times in (1, 7):

@@ -15,7 +15,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from mixtures import BayesianGaussianMixture, CollapseError, GaussianMixture
 from mixtures.ascent import starts as initial
-from mixtures.ascent import whole as loops
+from mixtures.engines import loading
 from mixtures.estimators import base, densities, predictions
 
 # ------------------------------------------------------------------------------------------------ maximum likelihood
@@ -410,7 +410,7 @@ def test_compiled_predictions_equal_those_in_numpy(estimator, structure, rng, mo
     rows = np.concatenate([x, x[:9] * 1.5, [[1e200, 0.0]]])
     names = ("predict", "predict_proba", "score_samples")
     plain = [getattr(mixture, name)(rows) for name in names]
-    monkeypatch.setattr(loops, "repaid", lambda *_, **__: True)
+    monkeypatch.setattr(loading, "repaid", lambda *_, **__: True)
     for name, expected in zip(names, plain, strict=True):
         answer = getattr(mixture, name)(rows)
         assert answer.dtype == expected.dtype
@@ -507,7 +507,7 @@ def test_rows_beyond_all_numbers_have_no_density_and_none_of_weight_zero_counts(
     rows = np.concatenate([x, [[1e300, 0.0], [-1e308, 1e308]]])
     weights = np.append(np.ones(60), [0.0, 0.0])
     for compiled in (False, True):
-        monkeypatch.setattr(loops, "repaid", lambda *_, answer=compiled, **__: answer)
+        monkeypatch.setattr(loading, "repaid", lambda *_, answer=compiled, **__: answer)
         assert np.isneginf(mixture.score_samples(rows)).tolist() == [False] * 60 + [True] * 2
         assert mixture.predict_proba(rows)[60:].tolist() == [[0.5, 0.5]] * 2
         assert mixture.score(rows) == -np.inf

@@ -24,6 +24,7 @@ from mixtures.ascent import whole
 from mixtures.ascent.candidates import begun, climb_from_best
 from mixtures.ascent.climb import climb
 from mixtures.ascent.starts import starts
+from mixtures.engines import loading
 from mixtures.engines.passes import blur, noise, one_pass
 from mixtures.errors import CollapseError, DistinctRowsError
 from mixtures.estimators import base
@@ -37,8 +38,8 @@ ALLOCATIONS = {"dirichlet": Dirichlet.symmetric(3, 0.7), "sticks": StickBreaking
 def loaded(monkeypatch):
     """Compiled loops wherever they serve."""
     pytest.importorskip("mixtures.engines.whole")
-    for name in ("repaid", "_ready"):
-        monkeypatch.setattr(whole, name, lambda *_, **__: True)
+    for where, name in ((loading, "repaid"), (whole, "_ready")):
+        monkeypatch.setattr(where, name, lambda *_, **__: True)
 
 
 def problem(x, weights, covariance, method, allocation, reg_covar=0.0):
@@ -170,7 +171,7 @@ def test_estimators_fit_the_same_with_either(cls, covariance, rng, monkeypatch):
     x = three_clusters(60, rng, separation=3.0)
     mixture = partial(cls, n_components=3, covariance_type=covariance, n_init=2, random_state=0)
     compiled = mixture().fit(x)
-    monkeypatch.setattr(whole, "repaid", lambda *_, **__: False)
+    monkeypatch.setattr(loading, "repaid", lambda *_, **__: False)
     plain = mixture().fit(x)
     assert compiled.n_iter_ == plain.n_iter_
     assert compiled.lower_bound_ == pytest.approx(plain.lower_bound_, rel=1e-10)
@@ -188,11 +189,11 @@ def test_batches_move_estimators_the_same_with_either(cls, covariance, rng, monk
         mixture.partial_fit(x[80:140]).set_params(reg_covar=0.1)
         return mixture.partial_fit(x[140:170]).partial_fit(x[170:], sample_weight=rng.permutation(30) + 1.0)
 
-    monkeypatch.setattr(whole, "repaid", lambda *_, **__: False)
+    monkeypatch.setattr(loading, "repaid", lambda *_, **__: False)
     state = rng.bit_generator.state
     plain = learned()
     rng.bit_generator.state = state
-    monkeypatch.setattr(whole, "repaid", lambda engine="", share=1.0: share < 1)  # of fits, the plain one
+    monkeypatch.setattr(loading, "repaid", lambda engine="", share=1.0: share < 1)  # of fits, the plain one
     compiled = learned()
     assert compiled in base.COMPILED
     assert plain not in base.COMPILED
@@ -212,11 +213,11 @@ def test_batches_that_leave_no_digits_are_refused_with_the_same_words(rng):
 
 def test_small_fits_run_in_the_plain_loop_until_compiled_loops_repay_their_loading(monkeypatch):
     monkeypatch.undo()
-    monkeypatch.setattr(whole, "_look_again", 0)
-    repaid = partial(whole.repaid, "mixtures.engines.none")
-    for compiled, after in ((True, whole.LOADED_AFTER), (False, whole.COMPILED_AFTER)):
-        monkeypatch.setattr(whole, "_compiled", lambda _, compiled=compiled: compiled)
-        monkeypatch.setattr(whole, "_plain_ascents", 0)
+    monkeypatch.setattr(loading, "_look_again", 0)
+    repaid = partial(loading.repaid, "mixtures.engines.none")
+    for compiled, after in ((True, loading.LOADED_AFTER), (False, loading.COMPILED_AFTER)):
+        monkeypatch.setattr(loading, "compiled", lambda _, compiled=compiled: compiled)
+        monkeypatch.setattr(loading, "_plain_ascents", 0)
         assert not any(repaid(share=0.5) for _ in range(2 * after))
         assert repaid()
 
@@ -238,13 +239,13 @@ def test_fits_whose_digits_must_not_depend_on_the_process_take_it_by_size_alone(
 
 def test_the_cache_of_an_older_source_does_not_count(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    assert not whole._compiled()
+    assert not loading.compiled(whole.ENGINE)
     (tmp_path / "engines_1").mkdir()
     cached = tmp_path / "engines_1" / "whole.climb-1.py313.1.nbc"
     cached.touch()
-    assert whole._compiled()
+    assert loading.compiled(whole.ENGINE)
     os.utime(cached, (0, 0))
-    assert not whole._compiled()
+    assert not loading.compiled(whole.ENGINE)
 
 
 @pytest.mark.parametrize("cls", [GaussianHMM, VariationalGaussianHMM])
@@ -264,8 +265,8 @@ def test_hidden_markov_models_fit_the_same_with_either(cls, covariance, rng, mon
     s = rng.uniform(1, 5, (1, 3, 1)) * used[0].pass_(rng.normal(size=(1, 3, used[0].rows[2].shape[1] + 4)))[1]
     for ours, theirs in zip(used[0].natural(s), used[0].plain(s), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10)
-    for name in ("repaid", "_ready"):
-        monkeypatch.setattr(whole, name, lambda *_, **__: False)
+    for where, name in ((loading, "repaid"), (whole, "_ready")):
+        monkeypatch.setattr(where, name, lambda *_, **__: False)
     plain = model().fit(x, [40, 1, 19])
     end = model(n_init=2).fit(x, [40, 1, 19]).monitor_.history[-1]
     assert len(used) == 2
@@ -286,13 +287,29 @@ def test_what_of_a_hidden_markov_model_is_held_keeps_it_from_being_compiled(rng,
     assert left_to_right.fit(x).transmat_[1, 0] == 0
 
 
-def test_large_data_take_the_compiled_ascent_where_their_passes_are_compiled_either_way(monkeypatch, rng):
-    """And fits count for more the more rows they have."""
-    monkeypatch.setattr(whole, "_ready", lambda: True)
+def test_fits_count_for_more_the_more_rows_they_have(monkeypatch, rng):
     counted = []
-    monkeypatch.setattr(whole, "repaid", lambda engine="", share=1.0: counted.append(share))
+    monkeypatch.setattr(loading, "repaid", lambda engine, share=1.0: counted.append(share))
     for rows in (100, 1000, 10_000):
         x = rng.standard_normal((rows, 2))
         family = Gaussian.from_data(x, n_components=3)
-        assert bool(whole.whole(em.step, x, None, family, Dirichlet.symmetric(3))) == (rows == 10_000)
-    assert 1 < counted[0] < counted[1] - 1
+        assert not whole.whole(em.step, x, None, family, Dirichlet.symmetric(3))
+    assert 1 < counted[0] < counted[1] < counted[2] - 5
+
+
+@pytest.mark.parametrize("D", [2, 20])  # of 20 features the products are not written out
+def test_a_first_fit_of_more_rows_loads_no_loops(D, rng, monkeypatch):
+    """Its passes are NumPy's, and count; those after they repay are compiled ones, with the same answer."""
+    x = three_clusters(6000, rng, separation=3.0) @ rng.standard_normal((2, D)) + rng.standard_normal((6000, D))
+    mixture = partial(GaussianMixture, n_components=3, random_state=0, max_iter=20)
+    counted = []
+    monkeypatch.setattr(loading, "repaid", lambda engine, share=1.0: counted.append((engine, share)))
+    plain = mixture().fit(x)
+    passes = [share for engine, share in counted if engine == "mixtures.engines.fused"]
+    assert len(passes) > plain.n_iter_ and min(passes) > 0
+    left = iter(range(len(passes) // 2))
+    monkeypatch.setattr(loading, "repaid", lambda engine, share=1.0: "fused" in engine and next(left, None) is None)
+    compiled = mixture().fit(x)
+    assert compiled.n_iter_ == plain.n_iter_
+    assert compiled.lower_bound_ == pytest.approx(plain.lower_bound_, rel=1e-12)
+    np.testing.assert_allclose(compiled.covariances_, plain.covariances_, rtol=1e-8, atol=1e-12)

@@ -6,12 +6,9 @@ milliseconds. So the plain loop runs until as much work has been done by it as t
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +19,7 @@ from mixtures.allocations.stick_breaking import StickBreaking
 from mixtures.ascent.acceleration import MEMORY
 from mixtures.ascent.climb import SHORTER, SLOW, Natural, Runs, attempt
 from mixtures.ascent.starts import ENOUGH
+from mixtures.engines import loading
 from mixtures.engines.passes import FUSED_FROM, Pass, noise
 from mixtures.errors import CollapseError
 from mixtures.families.diagonal import DiagonalGaussian
@@ -40,9 +38,8 @@ TERMS_OF_SEQUENCES = 50_000
 # Sum of concentrations above which log Gamma, of which the compiled steps take differences, has lost too many digits.
 CONCENTRATED = 1e6
 
-# Ascents of the plain loop that take as long as to load the compiled one, or to compile it, and terms that count for one more.
-LOADED_AFTER, COMPILED_AFTER = 200, 4_000
-TERMS_OF_ASCENT = 15_000
+# Points r_nk of which a few passes take as long as the plain loop does beside them.
+POINTS_OF_ASCENT = 3_000
 
 # As many of these as an ascent of sequences takes as long as.
 ASCENTS_OF_SEQUENCES = 10
@@ -58,8 +55,6 @@ DESCRIBED = 0.05
 STRUCTURES = ("full", "tied", "diag", "spherical")
 FAMILIES = (Gaussian, TiedGaussian, DiagonalGaussian, SphericalGaussian)
 METHODS = {("mixtures.methods.em", "step"): False, ("mixtures.methods.cavi", "step"): True}
-
-_plain_ascents, _look_again = 0.0, 0.0
 
 
 class Described(NamedTuple):
@@ -144,7 +139,7 @@ class Whole:
         """What the state (K, P) says of the clusters; None where one is empty or too tight for its digits, or where it does not
         repay to compile what says it.
         """
-        if not (ATTRIBUTES in sys.modules or _kept(ATTRIBUTES) or repaid(ATTRIBUTES, DESCRIBED)):
+        if not (ATTRIBUTES in sys.modules or loading.kept(ATTRIBUTES) or loading.repaid(ATTRIBUTES, DESCRIBED)):
             return None
         from mixtures.engines import attributes
 
@@ -198,21 +193,17 @@ def whole(
 ) -> Whole | None:
     """The compiled ascent where it serves this problem; None elsewhere.
 
-    Of fewer than ``least`` terms r_nk t_p, none. Where that is none, it must also repay its loading, unless passes are compiled
-    ones either way; that depends on what the process has done before, and the last digits of an answer then do too. It saves
-    ``share`` of an ascent of few terms; see `repaid`.
+    Of fewer than ``least`` terms r_nk t_p, none. Where that is none, it must also repay its loading; that depends on what the
+    process has done before, and the last digits of an answer then do too. It saves ``share`` of an ascent of few points; see
+    `mixtures.engines.loading.repaid`.
     """
     bayes = METHODS.get((getattr(method, "__module__", ""), getattr(method, "__name__", "")))
     if bayes is None or engine not in ("auto", "fused") or not 0 <= reg_covar < np.inf:
         return None
     if not _suits(x, family, allocation, least):
         return None
-    terms = len(x) * allocation.n_components * (1 + int(family.monomials[-1, 0]))
-    if least:
-        ready = _ready_or_repaid(x)
-    else:
-        ready = (terms >= FUSED_FROM and _ready()) or repaid(share=share * (1 + terms / TERMS_OF_ASCENT))
-    if not ready:
+    points = len(x) * allocation.n_components
+    if not (_ready_or_repaid(x) if least else loading.repaid(ENGINE, share * (1 + points / POINTS_OF_ASCENT))):
         return None
     plain, D = _Plain(method, family, allocation), x.shape[1]
     numbers = _prior(family, allocation.n_components) if bayes else (np.zeros(D), 0.0, 0.0, np.zeros((D, D)), 0.0)
@@ -221,9 +212,10 @@ def whole(
 
 
 def seeded(rows: int, family: Family, K: int) -> bool:
-    """Whether compiled loops find the seeds among so many rows where there is no compiled ascent: passes are compiled too."""
+    """Whether compiled loops find the seeds among so many rows where there is no compiled ascent, which must repay too."""
     P = 1 + int(family.monomials[-1, 0])
-    return rows * K * P >= FUSED_FROM and min(rows, ENOUGH) * P <= FEATURES_OF_SEEDS and _kept(SEEDING)
+    serve = rows * K * P >= FUSED_FROM and min(rows, ENOUGH) * P <= FEATURES_OF_SEEDS
+    return serve and loading.repaid(SEEDING, min(rows, ENOUGH) * K / POINTS_OF_ASCENT)
 
 
 def whole_chain(
@@ -277,12 +269,12 @@ def _suits(x: Any, family: Any, allocation: Any, least: int) -> bool:
 
 def _ready() -> bool:
     """Whether the compiled loops need not be compiled first."""
-    return ENGINE in sys.modules or _compiled()
+    return ENGINE in sys.modules or loading.compiled(ENGINE)
 
 
 def _ready_or_repaid(x: Any) -> bool:
     """Whether they need not be compiled, or sequences were fitted so often without them that this repays."""
-    return _ready() or (isinstance(x, Sequences) and repaid(share=ASCENTS_OF_SEQUENCES))
+    return _ready() or (isinstance(x, Sequences) and loading.repaid(ENGINE, ASCENTS_OF_SEQUENCES))
 
 
 def _gaussian(x: Any, family: Any) -> bool:
@@ -290,40 +282,6 @@ def _gaussian(x: Any, family: Any) -> bool:
     if not (isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype.kind == "f" and x.shape[1] <= FEATURES):
         return False
     return type(family) in FAMILIES and not family.missing
-
-
-def repaid(engine: str = ENGINE, share: float = 1.0) -> bool:
-    """Whether a module of compiled loops is loaded, or as much work has been done as it takes to load or to compile it.
-
-    Each time it is not, ``share`` of an ascent of the plain loop is counted, which is what the loops would have saved.
-    """
-    global _plain_ascents, _look_again
-    if engine in sys.modules:
-        return True
-    _plain_ascents += share
-    if _plain_ascents > COMPILED_AFTER:
-        return True
-    if _plain_ascents <= max(LOADED_AFTER, _look_again):
-        return False
-    found = _compiled(engine)
-    _look_again = 0.0 if found else _plain_ascents + LOADED_AFTER / 10
-    return found
-
-
-def _compiled(engine: str = ENGINE) -> bool:
-    """Whether numba's cache has the engine as it is now, as far as the names and times of its files tell."""
-    name = engine.rpartition(".")[2]
-    source = Path(__file__).parents[1] / "engines" / f"{name}.py"
-    home = os.environ.get("NUMBA_CACHE_DIR")
-    pattern = f"{name}.*.nbc"
-    found = Path(home).rglob(pattern) if home else (source.parent / "__pycache__").glob(pattern)
-    return any(file.stat().st_mtime > source.stat().st_mtime for file in found)
-
-
-@cache
-def _kept(engine: str) -> bool:
-    """What `_compiled` says when it is first asked."""
-    return _compiled(engine)
 
 
 def _arrays(

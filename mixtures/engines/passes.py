@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mixtures.chunks import Chunked
-from mixtures.engines import dask, matrices, missing, plain, sequences
+from mixtures.engines import dask, loading, matrices, missing, plain, sequences
 from mixtures.model import Family
 from mixtures.rows import Rows, Sequences, blocks, folded
 
@@ -32,7 +32,10 @@ WIDE_FROM, KEEP = 100_000_000, 2**26
 
 # Terms of all passes of an ascent over wide rows from which these loops repay that they are loaded.
 LOADED_FROM = 12_000_000_000
-WIDE = "mixtures.engines.wide"
+WIDE, FUSED = "mixtures.engines.wide", "mixtures.engines.fused"
+
+# What a pass over a point r_nk and a statistic t_p take without compiled loops, in ascents; see `mixtures.engines.loading`.
+POINT, STATISTIC = 2e-6, 2e-7
 
 
 def one_pass(
@@ -43,7 +46,7 @@ def one_pass(
     reg_covar: float | np.ndarray = 0.0,
     engine: str = "auto",
     precision: str = "float64",
-    loading: bool = True,
+    at_once: bool = True,
 ) -> Pass:
     """The pass over these data, as a function of natural parameters (..., K, P).
 
@@ -62,9 +65,9 @@ def one_pass(
         In NumPy, in compiled loops, or on the device that JAX has; by default one of the first two, whichever is quicker.
     precision : {"float64", "float32"}
         The type of the numbers on a JAX device; see `mixtures/engines/jax.md`.
-    loading : bool
-        Whether loops for wide rows may be loaded at once. Otherwise the first passes are matrix products unless something
-        else has loaded them, and the last digits depend on that.
+    at_once : bool
+        Whether loops may be loaded at once. Otherwise the first passes are NumPy's until loading repays, and the last digits
+        depend on what the process has done before.
     """
     if np.ndim(reg_covar) == 0 and not 0 <= reg_covar < np.inf:
         raise ValueError(f"reg_covar is {reg_covar}; expected at least 0")
@@ -103,7 +106,7 @@ def one_pass(
     elif compiled and codes is not None:
         pass_ = _by_codes(x, weights, family)
     else:
-        pass_ = _by_rows(x, weights, family, compiled, loading)
+        pass_ = _by_rows(x, weights, family, compiled, at_once)
     return Blurred(pass_, extra) if extra else pass_
 
 
@@ -127,11 +130,11 @@ def _by_codes(x: Rows, weights: np.ndarray | None, family: Family) -> Pass:
     return partial(_over_blocks, partial(coded.pass_, family), x)
 
 
-def _by_rows(x: Rows, weights: np.ndarray | None, family: Family, compiled: bool, loading: bool) -> Pass:
+def _by_rows(x: Rows, weights: np.ndarray | None, family: Family, compiled: bool, at_once: bool) -> Pass:
     """The pass over rows of which nothing has to be integrated out."""
     compute = partial(plain.pass_, family)
     if compiled and not family.missing and family.affine and isinstance(x, np.ndarray) and x.ndim == 2:
-        return Again(family, x, weights, loading)
+        return Again(family, x, weights, at_once)
     if compiled:
         from mixtures.engines import fused
 
@@ -151,13 +154,13 @@ def _by_rows(x: Rows, weights: np.ndarray | None, family: Family, compiled: bool
 class Again:
     """Compiled passes over an array x (N, D): wide rows are whitened once if they are passed over again, and are kept.
 
-    Where their loops are not to be loaded at once, the first passes over wide rows are matrix products; see `one_pass`.
+    Where loops are not to be loaded at once, the first passes are NumPy's; see `one_pass`.
     """
 
     family: Family
     x: np.ndarray
     weights: np.ndarray | None
-    loading: bool = True
+    at_once: bool = True
     passes: int = 0
     terms: int = 0
     kept: np.ndarray | None = field(default=None, repr=False)
@@ -166,12 +169,15 @@ class Again:
         """See `mixtures.engines.fused.pass_`."""
         K, P = eta.shape[-2:]
         (N, D), data = self.x.shape, (self.family, self.x, self.weights)
-        if N * K * P < WIDE_FROM or not matrices.in_rows(self.family, K, P):
+        in_rows = matrices.in_rows(self.family, K, P)
+        if N * K * P < WIDE_FROM or not in_rows:
+            if not (self.at_once or loading.repaid(FUSED, N * (eta.size // P) * (POINT + STATISTIC * P))):
+                return matrices.pass_(*data, eta, u) if in_rows else plain.pass_(*data, eta, u)
             from mixtures.engines import fused
 
             return fused.pass_(*data, eta, u)
         self.terms += N * eta.size
-        if not (self.loading or WIDE in sys.modules or self.terms >= LOADED_FROM):
+        if not (self.at_once or WIDE in sys.modules or self.terms >= LOADED_FROM):
             return matrices.pass_(self.family, self.x, self.weights, eta, u)
         from mixtures.engines import wide
 
@@ -287,10 +293,10 @@ def both_passes(
     x: Rows, weights: np.ndarray | None, family: Family, points: int, reg_covar: float
 ) -> tuple[Pass, Pass]:
     """`one_pass` with noise about the rows, and over the rows as they are, that loads nothing for a few passes."""
-    pass_ = one_pass(x, weights, family, points, reg_covar, loading=False)
+    pass_ = one_pass(x, weights, family, points, reg_covar, at_once=False)
     if isinstance(pass_, Blurred):
         return pass_, pass_.pass_
-    return pass_, one_pass(x, weights, family, points, loading=False) if reg_covar else pass_
+    return pass_, one_pass(x, weights, family, points, at_once=False) if reg_covar else pass_
 
 
 def gained(noise: tuple[np.ndarray, np.ndarray], eta: np.ndarray, s: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.special import gammaln
 
-from mixtures.ascent import whole
+from mixtures.engines import loading
 from mixtures.engines.responsibilities import log_sum, normalise
 from mixtures.estimators.structures import MATRICES
 from mixtures.estimators.student import student
@@ -89,7 +89,7 @@ class Densities:
 
     def answers(self, x: np.ndarray, answer: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """What `labels`, `probabilities` or `log_densities` say of rows (N, D) of finite numbers."""
-        if not whole.repaid(ENGINE, CALL + NUMBER * x.size):
+        if not loading.repaid(ENGINE, CALL + NUMBER * x.size):
             return in_blocks(x, len(self.means), self, answer)
         from mixtures.engines import answers
 
