@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mixtures.ascent.candidates import begun, candidates, climb_from_best, unfit
-from mixtures.ascent.climb import Callback, Natural, carry_on
+from mixtures.ascent.climb import Callback, Natural, Remembered, carry_on
 from mixtures.ascent.segments import with_segments
 from mixtures.ascent.starts import absorbing, soften, starts
 from mixtures.ascent.whole import Whole, whole
@@ -157,7 +157,7 @@ def ascend(
     if compiled:
         natural, pass_ = compiled.natural, compiled
     else:
-        natural = partial(_with_base, partial(method, family, allocation), log_base(x, weights, family))
+        natural = Remembered(partial(_with_base, partial(method, family, allocation), log_base(x, weights, family)))
         pass_ = one_pass(x, weights, family, rows * allocation.n_components, reg_covar, engine, precision)
     each = candidates(rows * allocation.n_components, family, init) if keep is None else 1
     own = None if reg_covar else pass_

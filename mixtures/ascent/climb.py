@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 # Numbers in the states of runs that are moved together; one run may have more.
 NUMBERS = 1_000_000
 
+# Numbers in a state up to which the next one is kept beside it.
+FOLLOWED = 10_000
+
 # Share of a bound that rounding may take off where terms of a prior, or what cancels in them, are larger than those of data.
 FALL = 2048 * float(np.finfo(float).eps)
 
@@ -49,6 +52,8 @@ class Runs:
     ----------
     s : ndarray, shape (R, K, P)
         The last states that were kept.
+    following : ndarray, shape (R, K, P)
+        The states that one more step leads to; (R, 0, 0) where they are large.
     trace : list of ndarray, each of shape (R,)
         Bounds pass by pass; missing where a run had ended, or a guess was not kept.
     converged, collapsed : ndarray of bool, shape (R,)
@@ -59,6 +64,7 @@ class Runs:
     """
 
     s: np.ndarray
+    following: np.ndarray
     trace: list[np.ndarray]
     converged: np.ndarray
     collapsed: np.ndarray
@@ -70,6 +76,7 @@ class Runs:
         self,
         runs: np.ndarray,
         s: np.ndarray,
+        following: np.ndarray,
         bound: np.ndarray,
         taken: np.ndarray,
         done: np.ndarray,
@@ -80,6 +87,8 @@ class Runs:
         row[runs[taken]] = bound[taken]
         self.trace.append(row)
         self.s[runs] = s
+        if self.following.size:
+            self.following[runs] = following
         self.passes[runs] += 1
         self.converged[runs], self.collapsed[runs] = done, lost
         self.end[runs] = np.where(lost, -np.inf, bound)
@@ -101,7 +110,7 @@ class Runs:
         return join([self, others]).take(order)
 
 
-EACH = ("s", "converged", "collapsed", "passes", "end")
+EACH = ("s", "following", "converged", "collapsed", "passes", "end")
 
 
 def join(parts: Sequence[Runs]) -> Runs:
@@ -152,7 +161,15 @@ def climb(
         own = partial(_numbered, problem, np.arange(first, len(s)))
         parts.append(
             _side_by_side(
-                own, s[some], n[some], tol, max_iter, accelerate, callback, rounding_of or _rounding, improved
+                own,
+                s[some] if together < len(s) else s,
+                n[some],
+                tol,
+                max_iter,
+                accelerate,
+                callback,
+                rounding_of or _rounding,
+                improved,
             )
         )
     return parts[0] if len(parts) == 1 else join(parts)
@@ -176,7 +193,10 @@ def _side_by_side(
 ) -> Runs:
     """`climb` of as many runs as are held at once."""
     R = len(s)
-    result = Runs(s.copy(), [], np.zeros(R, bool), np.zeros(R, bool), np.zeros(R, int), np.full(R, -np.inf), [])
+    following = s.copy() if s[0].size <= FOLLOWED else np.empty((R, 0, 0))
+    result = Runs(
+        s.copy(), following, [], np.zeros(R, bool), np.zeros(R, bool), np.zeros(R, int), np.full(R, -np.inf), []
+    )
     runs = np.arange(R)
     natural, pass_ = problem(runs)
     at, image, guess, length, bound = s, s, s, np.zeros(R), np.full(R, -np.inf)  # length 0: a plain step
@@ -193,7 +213,7 @@ def _side_by_side(
         bound = np.where(taken, new, bound)
         slow = rise <= np.maximum(tol * n[runs], rounding)
         done = taken & plain & slow
-        result.record(runs, at, bound, taken, done, lost)
+        result.record(runs, at, image, bound, taken, done, lost)
         if _stopped(callback, result) or len(result.trace) == max_iter or np.all(done | lost):
             return result
 
@@ -265,6 +285,23 @@ def attempt(
             if lost.all():
                 return s, (np.zeros_like(s), np.zeros(len(s))), lost
             s = np.where(lost[:, None, None], s[~lost][0], s)
+
+
+class Remembered:
+    """A step that is not made again from the states that it was last made from."""
+
+    def __init__(self, natural: Natural) -> None:
+        self.natural, self.s = natural, np.empty(0)
+        self.found = self.s, self.s
+
+    def __call__(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `Natural`; states of many numbers are not kept."""
+        if s is self.s:
+            return self.found
+        found = self.natural(s)
+        if s.size <= NUMBERS:
+            self.s, self.found = s, found
+        return found
 
 
 def _gradient(natural: Natural, s: np.ndarray, f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -97,7 +97,7 @@ def _climb(
 ) -> Runs:
     """The highest end of the states (M, K, P), of which the quarter ahead after short runs goes on."""
     *_, lost = attempt(problem(np.arange(len(s)))[0], s, [])
-    s = np.where(lost[:, None, None], soften(s), s)
+    s = np.where(lost[:, None, None], soften(s), s) if lost.any() else s
     trial = min(TRIAL, max_iter)
     short = whole.climb(s, n, tol, trial, accelerate) if whole else climb(problem, s, n, tol, trial, accelerate)
     runs = short.take(np.argsort(-short.end, kind="stable")[: (len(s) + 3) // 4])

@@ -17,7 +17,7 @@ from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.allocations.markov import Markov
 from mixtures.allocations.stick_breaking import StickBreaking
 from mixtures.ascent.acceleration import MEMORY
-from mixtures.ascent.climb import SHORTER, SLOW, Natural, Runs, attempt
+from mixtures.ascent.climb import FOLLOWED, SHORTER, SLOW, Natural, Runs, attempt
 from mixtures.ascent.starts import ENOUGH
 from mixtures.engines import loading
 from mixtures.engines.passes import FUSED_FROM, Pass, noise
@@ -164,7 +164,7 @@ class Whole:
         counts = np.empty(len(s))
         counts[:] = n
         rows = self._owned(len(s))
-        trace, passes, converged, collapsed, end, lost, fault, run, amount = whole.climb(
+        following, trace, passes, converged, collapsed, end, lost, fault, run, amount = whole.climb(
             rows, self.affine, self.prior, s, counts, float(tol), max_iter, accelerate, each, SLOW, SHORTER, MEMORY
         )
         if fault == whole.NO_NUMBER:
@@ -174,7 +174,16 @@ class Whole:
         errors: list[CollapseError] = []
         if collapsed.any():
             attempt(self.plain, lost[collapsed], errors)
-        return Runs(s, list(trace), converged, collapsed, passes, end, errors)
+        return Runs(
+            s,
+            following if s[0].size <= FOLLOWED else following[:, :0, :0],
+            list(trace),
+            converged,
+            collapsed,
+            passes,
+            end,
+            errors,
+        )
 
     def _owned(self, runs: int) -> tuple[Any, ...]:
         return (*self.rows, np.zeros(runs, np.int64), self.edges)

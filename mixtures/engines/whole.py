@@ -232,6 +232,8 @@ def climb(rows, affine, prior, s, n, tol, max_iter, accelerate, each, slow_rise,
 
     Returns
     -------
+    following : ndarray, shape (R, K, P)
+        The states that one more step leads to from the last ones.
     trace : ndarray, shape (passes, R)
     passes : ndarray of int, shape (R,)
     converged, collapsed : ndarray of bool, shape (R,)
@@ -335,7 +337,7 @@ def climb(rows, affine, prior, s, n, tol, max_iter, accelerate, each, slow_rise,
                     break
         if waiting == 0:
             break
-    return trace[:made], passes, converged, collapsed, bound, lost_at, fault, which, amount
+    return image.reshape(R, K, P), trace[:made], passes, converged, collapsed, bound, lost_at, fault, which, amount
 
 
 @njit(

@@ -26,7 +26,7 @@ from mixtures import COVARIANCES
 from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.ascent.ascend import Ascent, Own, reach
 from mixtures.ascent.candidates import Listener, begun, candidates, climb_from_best, unfit
-from mixtures.ascent.climb import Natural, Runs
+from mixtures.ascent.climb import Natural, Remembered, Runs
 from mixtures.ascent.online import Learned, check_kappa, learn
 from mixtures.ascent.starts import furthest_apart, starts
 from mixtures.ascent.whole import Described, Whole, seeded, whole
@@ -94,7 +94,8 @@ class Step(NamedTuple):
 
 class Task(NamedTuple):
     """What a fit is given: rows, weights or None, their moments and frame, what makes random numbers, and, each or None, the
-    state (1, K, P) to go on from, the start that a user gave, whom to tell of every step, and the compiled ascent."""
+    state (1, K, P) to go on from, the start that a user gave, whom to tell of every step, the compiled ascent, and what noise
+    adds to the mean of t(x)."""
 
     X: np.ndarray
     weights: np.ndarray | None
@@ -105,6 +106,7 @@ class Task(NamedTuple):
     start: Start | None
     listener: Listener | None
     compiled: Whole | None = None
+    noise: tuple[np.ndarray, np.ndarray] | None = None
 
 
 class End(NamedTuple):
@@ -395,13 +397,14 @@ class Mixture(Predictions):
         compiled = (
             whole(self._method, X, weights, family, allocation, self.reg_covar) if task.listener is None else None
         )
-        natural = compiled.natural if compiled else partial(self._method, family, allocation)
+        natural = compiled.natural if compiled else Remembered(partial(self._method, family, allocation))
         points, unit = len(X) * int(self.n_components), self._bound_unit(data.n)
-        s = self._starts(task._replace(compiled=compiled), family)
         if compiled:
             pass_, exact = compiled.pass_, compiled.without_noise()
         else:
             pass_, exact = both_passes(X, weights, family, points, self.reg_covar)
+        about = compiled.noise if compiled else getattr(pass_, "noise", None)
+        s = self._starts(task._replace(compiled=compiled, noise=about), family)
         best, trace, converged, before = s[0], np.empty(0), False, np.empty(0)
         if self.max_iter:
             hard = s
@@ -409,7 +412,6 @@ class Mixture(Predictions):
                 s = begun(natural, s)
             at = s
             if len(s) == 1 and task.listener is None and (task.last is not None or self._alike(task)):
-                about = compiled.noise if compiled else getattr(pass_, "noise", None)
                 with suppress(CollapseError):
                     best, end = _a_step(natural, pass_, exact, about, s[0], self.tol * unit)
                     at, before = best[None], end.trace
@@ -439,7 +441,7 @@ class Mixture(Predictions):
             if first >= len(traces) - len(more):
                 return self._end(task, allocation, more[first - len(traces)])
             run = int(np.argmax(runs.end))
-            best = pass_(natural(runs.s[run])[0])[1]
+            best = runs.following[run] if runs.following.size else pass_(natural(runs.s[run])[0])[1]
             del hard, s, at, runs, states, tight  # which are large where there are many features
         eta, extra = natural(best)
         bound = exact(eta)[0] + extra
@@ -522,7 +524,8 @@ class Mixture(Predictions):
             compiled = task.compiled
             loops = compiled is not None or seeded(len(X), family, clusters)
             s = starts(X, weights, len(X), family, labels, init, int(self.n_init), rng, even, each, loops)
-            s = blur(s, compiled.noise if compiled else noise(family, self.reg_covar))
+            if self.reg_covar:
+                s = blur(s, noise(family, self.reg_covar) if task.noise is None else task.noise)
             return s if clusters == K else self._spread(s, K)
         except DistinctRowsError as error:
             warnings.warn(

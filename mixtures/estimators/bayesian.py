@@ -37,7 +37,7 @@ from mixtures.families.collapse import SMALLEST_VARIANCE
 from mixtures.families.diagonal import NormalGamma
 from mixtures.families.gaps import one_gaussian, per_feature
 from mixtures.families.gaussian import NormalWishart
-from mixtures.families.scaling import FURTHEST, LARGEST_NU, dependence
+from mixtures.families.scaling import FURTHEST, LARGEST_NU, dependence, dependent
 from mixtures.families.spherical import SphericalNormalGamma
 from mixtures.families.symmetric import outer, substitute
 from mixtures.families.tied import SharedWishart
@@ -341,13 +341,14 @@ class BayesianGaussianMixture(Mixture):
 
     def _data_root(self, data: Moments) -> np.ndarray:
         """The root of the rows' covariance, (D, D), with ``reg_covar`` added where it is singular."""
-        singular = dependence(data)
         assert data.root is not None
         root = data.root * np.sqrt(_counted(data.n) / (data.n - 1))
-        if singular is None:
+        if not dependent(data):
             return root
         if self.reg_covar > 0:
             return root_of(np.concatenate([root.T, np.sqrt(self.reg_covar) * np.eye(len(root))]))
+        singular = dependence(data)
+        assert singular is not None
         raise ValueError(
             f"{ILL_DEFINED} Here, {self._named(singular)}: the covariance of X is singular, "
             "so that it cannot be the covariance_prior; give one."

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -171,25 +172,9 @@ def factor(W0: np.ndarray, D: int) -> np.ndarray:
 
 
 def dependence(data: Moments) -> FeatureError | None:
-    """That a feature follows from others but for rounding, with the combination: of several, the one of fewest features.
-
-    A feature's residual on those before it is compared with what rounding leaves of it and of the terms of its combination.
-    """
+    """That a feature follows from others but for rounding, with the combination: of several, the one of fewest features."""
+    found = list(islice(_dependences(data), MOST_DEPENDENT))
     assert data.root is not None
-    L, left, j = data.root, np.arange(len(data.mean)), 0
-    found: list[tuple[int, np.ndarray, np.ndarray, float]] = []
-    rounding = 8 * data.eps * np.maximum(np.abs(data.low), np.abs(data.high))
-    while j < len(left) and len(found) < MOST_DEPENDENT:
-        spread = float(np.linalg.norm(L[j]))
-        if L[j, j] <= NEARLY_DEPENDENT * spread:
-            c = solve_triangular(L[:j, :j].T, L[j, :j]) if j else np.empty(0)
-            noise = rounding[left[j]] + np.abs(c) @ rounding[left[:j]]
-            if L[j, j] <= max(noise, 128 * EPS * spread):
-                some = np.abs(c) * np.linalg.norm(L[:j], axis=1) > 1e-9 * spread
-                found.append((left[j], left[:j][some], c[some], noise))
-                left, L = np.delete(left, j), root_of(np.delete(L, j, axis=0).T)
-                continue
-        j += 1
     if not found:
         return None
     feature, others, c, noise = min(found, key=lambda each: len(each[1]))
@@ -203,6 +188,32 @@ def dependence(data: Moments) -> FeatureError | None:
     if abs(constant) > noise:
         terms.append((constant, ""))
     return FeatureError(f"{{0}} = {_sum_of(terms)}", [int(feature), *map(int, others)])
+
+
+def dependent(data: Moments) -> bool:
+    """Whether there is a `dependence`."""
+    return next(_dependences(data), None) is not None
+
+
+def _dependences(data: Moments) -> Iterator[tuple[int, np.ndarray, np.ndarray, float]]:
+    """Features that follow from those before them which do not, those others, the coefficients, and what rounding explains.
+
+    A feature's residual on those before it is compared with what rounding leaves of it and of the terms of its combination.
+    """
+    assert data.root is not None
+    L, left, j = data.root, np.arange(len(data.mean)), 0
+    rounding = 8 * data.eps * np.maximum(np.abs(data.low), np.abs(data.high))
+    while j < len(left):
+        spread = float(np.linalg.norm(L[j]))
+        if L[j, j] <= NEARLY_DEPENDENT * spread:
+            c = solve_triangular(L[:j, :j].T, L[j, :j]) if j else np.empty(0)
+            noise = rounding[left[j]] + np.abs(c) @ rounding[left[:j]]
+            if L[j, j] <= max(noise, 128 * EPS * spread):
+                some = np.abs(c) * np.linalg.norm(L[:j], axis=1) > 1e-9 * spread
+                yield left[j], left[:j][some], c[some], noise
+                left, L = np.delete(left, j), root_of(np.delete(L, j, axis=0).T)
+                continue
+        j += 1
 
 
 def _sum_of(terms: Sequence[tuple[float, str]]) -> str:

@@ -18,7 +18,7 @@ from mixtures.estimators.hmm.base import HiddenMarkov, Parameters, Problem
 from mixtures.estimators.hmm.likelihood import LikelihoodHMM
 from mixtures.estimators.structures import MATRICES, blurred_root, family_of, in_data_units, scale_of
 from mixtures.families.collapse import refuse_empty
-from mixtures.families.scaling import dependence
+from mixtures.families.scaling import dependent
 from mixtures.model import Family, Theta
 from mixtures.rows import Sequences, moments, seen_moments
 
@@ -70,7 +70,7 @@ class GaussianStates(HiddenMarkov):
             raise ValueError(f"the variance of feature {feature} is too large for a number; rescale it")
         noise = variance[variance > 0].mean() * 1e-6 if np.any(variance > 0) else 1.0
         if matrices:
-            return data.mean, blurred_root(data, noise if dependence(data) else 0.0)
+            return data.mean, blurred_root(data, noise if dependent(data) else 0.0)
         if self.covariance_type == "spherical":
             variance = np.full_like(variance, variance.mean())
         unit = np.sqrt(np.where(variance > 0, variance, noise))
