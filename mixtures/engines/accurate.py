@@ -9,7 +9,9 @@ from numba import njit
 
 from mixtures import substitution
 
-compiled = njit(nogil=True)  # without leave to reorder or fuse: the errors of rounding are what is computed
+compiled = njit(
+    nogil=True, error_model="numpy"
+)  # without leave to reorder or fuse: the errors of rounding are what is computed
 loses: Any = compiled(substitution.loses)
 difference: Any = compiled(substitution.difference)
 product: Any = compiled(substitution.product)
@@ -19,15 +21,18 @@ product: Any = compiled(substitution.product)
 def accurate(x, origin, unit, z):
     """`mixtures.substitution.coordinates` of the points x (n, D) for a triangle (D, D), below the first row of z (D + 1, B)."""
     n, D = x.shape
-    low = np.zeros((D, n))
+    low, high, rest = np.zeros((D, n)), np.empty(n), np.empty(n)
     for d in range(D):
         for b in range(n):
-            high, rest = difference(x[b, d], origin[d])
-            for i in range(d + 1):
-                if i == d:
-                    z[d + 1, b] = (high + (rest if np.isfinite(rest) else 0.0)) / unit[d, d]
-                taken, error = product(z[i + 1, b], unit[d, i])
-                high, own = difference(high, taken)
-                rest += own - (error + unit[d, i] * low[i, b])
-            left = (high + rest) / unit[d, d]
-            low[d, b] = left if np.isfinite(left) else 0.0
+            high[b], rest[b] = difference(x[b, d], origin[d])
+        for i in range(d + 1):
+            for b in range(n if i == d else 0):
+                z[d + 1, b] = (high[b] + (rest[b] if np.isfinite(rest[b]) else 0.0)) / unit[d, d]
+            known, left, factor = z[i + 1], low[i], unit[d, i]
+            for b in range(n):
+                taken, error = product(known[b], factor)
+                high[b], own = difference(high[b], taken)
+                rest[b] += own - (error + factor * left[b])
+        for b in range(n):
+            error = (high[b] + rest[b]) / unit[d, d]
+            low[d, b] = error if np.isfinite(error) else 0.0
