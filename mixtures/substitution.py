@@ -20,13 +20,7 @@ HALVES = 134217729.0
 
 def loses(L: np.ndarray) -> bool:
     """Whether plain substitution in the triangle L (D, D) loses digits."""
-    for d in range(1, len(L)):
-        squares = 0.0
-        for i in range(d + 1):
-            squares += L[d, i] * L[d, i]
-        if L[d, d] * L[d, d] < SHARE * SHARE * squares:
-            return True
-    return False
+    return bool((np.diag(L) ** 2 < SHARE**2 * (L * L).sum(axis=1)).any())
 
 
 def difference(a: Any, b: Any) -> tuple[Any, Any]:

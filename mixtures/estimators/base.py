@@ -23,7 +23,6 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from mixtures import COVARIANCES
-from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.ascent.ascend import Ascent, Own, reach
 from mixtures.ascent.candidates import Listener, begun, candidates, climb_from_best, unfit
 from mixtures.ascent.climb import Natural, Remembered, Runs
@@ -37,7 +36,7 @@ from mixtures.estimators.chunked import counted, rows_of, total
 from mixtures.estimators.densities import in_blocks, log_densities
 from mixtures.estimators.given import Start, start_of
 from mixtures.estimators.predictions import Predictions
-from mixtures.estimators.structures import MATRICES, blurred_root, family_of, shape_of
+from mixtures.estimators.structures import MATRICES, blurred_root, family_of, shape_of, uniform
 from mixtures.families.scaling import dependence
 from mixtures.fit import Fit
 from mixtures.methods.em import far_row
@@ -520,7 +519,7 @@ class Mixture(Predictions):
             init, clusters = (STARTS[self.init_params], K) if start is None else (start.guess, start.clusters)
             if start is not None and start.rows is not None:
                 weights = counted(X, start.rows, weights)
-            labels = Dirichlet.symmetric(clusters)
+            labels = uniform(clusters)
             compiled = task.compiled
             loops = compiled is not None or seeded(len(X), family, clusters)
             s = starts(X, weights, len(X), family, labels, init, int(self.n_init), rng, even, each, loops)

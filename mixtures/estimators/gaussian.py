@@ -9,7 +9,6 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from mixtures import COVARIANCES
-from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.ascent import centred
 from mixtures.ascent.whole import Described
 from mixtures.chunks import Chunked
@@ -28,6 +27,7 @@ from mixtures.estimators.structures import (
     shape_of,
     squares,
     theta_of,
+    uniform,
 )
 from mixtures.methods import em
 from mixtures.model import Allocation, Family, Theta
@@ -269,7 +269,7 @@ class GaussianMixture(Mixture):
     def _model(self, frame: Frame) -> tuple[Family, Allocation]:
         """The family without a prior, which maximum likelihood does not ask for."""
         family = family_of(self.covariance_type, frame.origin, frame.unit, None, frame.missing)
-        return family, Dirichlet.symmetric(int(self.n_components))
+        return family, uniform(int(self.n_components))
 
     def _starts(self, task: Task, family: Family) -> np.ndarray:
         if task.last is not None or not self._given(task.X.shape[1]):

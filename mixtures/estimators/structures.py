@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_array
 
 from mixtures import COVARIANCES
+from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.families.scaling import settled
 from mixtures.families.symmetric import BY_ONE, inverse_root, outer, substitute
 from mixtures.model import Family, Theta
@@ -64,6 +66,12 @@ def check_positive(precision: np.ndarray, name: str) -> None:
         if np.allclose(correlations, correlations.swapaxes(-1, -2)) and np.all(np.linalg.eigvalsh(correlations) > 0):
             return
     raise ValueError(f"'{name}' should be symmetric, positive-definite")
+
+
+@lru_cache(100)
+def uniform(K: int) -> Dirichlet:
+    """Labels under the uniform density of their weights."""
+    return Dirichlet.symmetric(K)
 
 
 def blurred_root(data: Moments, reg_covar: float) -> np.ndarray:
