@@ -8,13 +8,25 @@ import numpy as np
 from numba import njit
 
 from mixtures import substitution
+from mixtures.substitution import SHARE
 
 compiled = njit(
     nogil=True, error_model="numpy"
 )  # without leave to reorder or fuse: the errors of rounding are what is computed
-loses: Any = compiled(substitution.loses)
 difference: Any = compiled(substitution.difference)
 product: Any = compiled(substitution.product)
+
+
+@compiled
+def loses(L):
+    """`mixtures.substitution.loses`, without room for an array."""
+    for d in range(1, len(L)):
+        squares = 0.0
+        for i in range(d + 1):
+            squares += L[d, i] * L[d, i]
+        if L[d, d] * L[d, d] < SHARE * SHARE * squares:
+            return True
+    return False
 
 
 @compiled
