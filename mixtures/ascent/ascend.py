@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from mixtures.ascent.starts import absorbing, soften, starts
 from mixtures.ascent.whole import Whole, whole
 from mixtures.engines.passes import FUSED_FROM, Pass, blur, log_base, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
+from mixtures.families.collapse import SMALLEST_OF_LINKED
 from mixtures.model import Allocation, Family
 from mixtures.rows import Rows, Sequences, as_rows, as_weights, count, informed
 from mixtures.seeds import Rng, generator
@@ -150,6 +152,8 @@ def ascend(
     if family.missing:
         x, weights = informed(x, weights)
         n = count(x, weights, True)[1]
+    if go_on and family.linked:
+        family = replace(family, least=SMALLEST_OF_LINKED)  # type: ignore[type-var]
     plain_numbers = callback is None and precision == "float64"
     given = method, x, weights, family, allocation, reg_covar, engine
     compiled = whole(*given, least=FUSED_FROM) if plain_numbers else None

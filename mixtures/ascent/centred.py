@@ -7,8 +7,9 @@ loop stay the same, for a maximum-likelihood step does not ask where the origin 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,21 +17,20 @@ import numpy as np
 
 from mixtures.ascent.ascend import Ascent, Method, Own
 from mixtures.ascent.climb import Natural, Runs, climb
-from mixtures.ascent.starts import BLOCK_ELEMENTS, hard, nearest
-from mixtures.engines.passes import Pass, noise
-from mixtures.engines.responsibilities import fold, normalise
+from mixtures.ascent.starts import hard
+from mixtures.engines.apart import Apart, Expected, read
+from mixtures.engines.passes import Pass, blur, noise
+from mixtures.engines.responsibilities import fold
 from mixtures.errors import CollapseError
 from mixtures.families.collapse import refuse_empty
 from mixtures.model import Allocation
-from mixtures.rows import Rows, folded
+from mixtures.rows import Rows
 
 # About its own mean a cluster keeps digits down to this smallest eigenvalue of its correlations.
 LEAST = 100 * float(np.finfo(float).eps)
 
 # A standard deviation below so many times the rounding of a cluster's own rows is none.
 ROUNDING = 32 * float(np.finfo(float).eps)
-
-Assign = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def go_on(
@@ -77,32 +77,36 @@ def go_on(
     """
     family = replace(family, least=LEAST)
     natural = partial(method, family, allocation)
-    blur = noise(family, reg_covar)[0][0]
-    read, as_they_are = (partial(_read, x, weights, extra) for extra in (blur, np.zeros_like(blur)))
+    about_rows = noise(family, reg_covar)
     if reg_covar == 0:
         _refuse_few(family, s)
-    assign, centres = _first(family, allocation, s, blur), _move(family, family.origin, s)
-    s = read(assign, _at(family, centres))[1]
+    assign, centres = _first(family, allocation, s, about_rows), _means(family, s)
+    s = read(x, weights, assign, _at(family, centres))[1]
     _refuse_rounding(family, centres, s, reg_covar)
     bounds: list[np.ndarray] = []
     while True:
-        about = _move(family, centres, s)
-        s, centres = read(assign, _at(family, about))[1], about
+        centres = _means(replace(family, origin=centres), s)
         at, left = _at(family, centres), max(1, max_iter - sum(map(len, bounds)))
-        own = Own(centres, partial(_pass, read, at, blur), partial(_pass, as_they_are, at, 0 * blur), family)
+        s = read(x, weights, assign, at)[1]
+        own = Own(centres, Apart(x, weights, at, about_rows), Apart(x, weights, at, noise(family, 0.0)), family)
         tell = partial(_told, callback, own) if callback else None
-        runs = climb(partial(_same, (natural, own.pass_)), s[None], n, tol, left, accelerate, tell, _rounding)
+        problem = partial(_same, (natural, own.pass_))
+        try:
+            runs = climb(problem, s[None], n, tol, left, accelerate, tell, _rounding)
+        except ArithmeticError as error:
+            if not family.linked:
+                raise
+            raise CollapseError(f"a cluster collapsed: what is missing has no digits beside it ({error})") from error
         if runs.collapsed[0] and len(runs.trace) == 1:
             raise runs.errors[-1]
         bounds.append(runs.bounds(0))
         s = runs.s[0]
         if not runs.collapsed[0]:
             break
-        assign = _by(_at(family, centres), blur, natural(s[None])[0][0])  # a mean has moved far: about where it is now
-        s = read(assign, _at(family, centres))[1]
+        assign = Expected(at, natural(s[None])[0][0], about_rows)  # a mean has moved far: about where it is now
     if reg_covar == 0:
-        own_rows = read(_own_rows(_by(_at(family, centres), blur, natural(s[None])[0][0])), _at(family, centres))[1]
-        _refuse_rounding(family, centres, own_rows, reg_covar)
+        assign = Expected(at, natural(s[None])[0][0], about_rows, ROUNDING)
+        _refuse_rounding(family, centres, read(x, weights, assign, at)[1], reg_covar)
     bound = np.concatenate(bounds)
     return Ascent(s, bound, bool(runs.converged[0]), {"passes": len(bound)}, own)
 
@@ -121,27 +125,53 @@ def _same(problem: tuple[Natural, Pass], runs: np.ndarray) -> tuple[Natural, Pas
     return problem
 
 
-def _first(family: Any, allocation: Allocation, s: np.ndarray, blur: np.ndarray) -> Assign:
-    """Responsibilities by the state s (K, P) about the origin, or the nearest mean where it has no covariances."""
+@dataclass(frozen=True)
+class Nearest:
+    """Rows in the clusters of the nearest means (K, D), in the coordinates of a family.
+
+    What is missing counts for no distance; its statistics are those of `Family.rough`.
+    """
+
+    family: Any
+    means: np.ndarray
+    noise: tuple[np.ndarray, np.ndarray]
+
+    def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Zeros (N,) and indicators (N, K)."""
+        away = self.family.coordinates(x)[:, None] - self.means
+        return np.zeros(len(x)), hard(np.argmin(np.nansum(away**2, axis=-1), axis=1), len(self.means))
+
+    def statistics(self, x: np.ndarray, r: np.ndarray, at: Sequence[Any]) -> np.ndarray:
+        """Those of the labels about the origins of the families, (K, P)."""
+        return blur(np.stack([r_k @ f.rough(x) for r_k, f in zip(r.T, at, strict=True)]), self.noise)
+
+
+def _first(
+    family: Any, allocation: Allocation, s: np.ndarray, noise: tuple[np.ndarray, np.ndarray]
+) -> Expected | Nearest:
+    """Responsibilities by the state s (K, P) about the origin.
+
+    Clusters that have no covariance have the mean of the others'; where none has one, each row goes to the nearest mean.
+    """
     refuse_empty(s[:, 0])
-    try:
-        theta = family.maximum_likelihood(s)
-    except CollapseError:
-        means = s[:, 1 : 1 + len(family.origin)] / s[:, :1]
-        return lambda x: (np.zeros(len(x)), hard(nearest(family.coordinates(x), means), len(s)))
-    own = theta | {"means": np.zeros_like(theta["means"])}
+    regular = np.array([_is_regular(family, own) for own in s[:, None]])
+    centres = _means(family, s)
+    if not regular.any():
+        return Nearest(family, family.coordinates(centres), noise)
+    theta = family.maximum_likelihood(s[regular])
+    each = np.where(regular, np.cumsum(regular) - 1, regular.sum())
+    spread = {name: np.append(value, value.mean(0, keepdims=True), axis=0)[each] for name, value in theta.items()}
+    own = spread | {"means": np.zeros_like(centres)}
     eta = fold(allocation.natural(allocation.maximum_likelihood(s[:, 0])), family.natural(own))
-    return _by(_at(family, _move(family, family.origin, s)), blur, eta)
+    return Expected(_at(family, centres), eta, noise)
 
 
-def _own_rows(assign: Assign) -> Assign:
-    """The same without responsibilities that are rounding, which would give a cluster of equal rows a variance."""
-
-    def assigned(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        log_z, r = assign(x)
-        return log_z, np.where(r > ROUNDING, r, 0.0)
-
-    return assigned
+def _is_regular(family: Any, s: np.ndarray) -> bool:
+    """Whether a cluster alone, (1, P), has a covariance."""
+    with suppress(CollapseError):
+        family.maximum_likelihood(s)
+        return True
+    return False
 
 
 def _at(family: Any, centres: np.ndarray) -> list[Any]:
@@ -149,49 +179,12 @@ def _at(family: Any, centres: np.ndarray) -> list[Any]:
     return [replace(family, origin=c) for c in centres]
 
 
-def _by(at: list[Any], blur: np.ndarray, eta: np.ndarray) -> Assign:
-    """log_z and responsibilities of rows by natural parameters eta (K, P), each about the origin of its own family."""
-    return lambda x: normalise(np.stack([f.features(x) @ e for f, e in zip(at, eta, strict=True)], -1) + eta @ blur)
-
-
-def _move(family: Any, centres: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """The means (K, D), in the units of x, that statistics (K, P) about the centres stand for."""
-    refuse_empty(s[:, 0])
-    return centres + family.expand(s[:, 1 : 1 + len(family.origin)] / s[:, :1])
-
-
-def _read(
-    x: Rows, weights: np.ndarray | None, blur: np.ndarray, assign: Assign, at: list[Any]
-) -> tuple[float, np.ndarray]:
-    """sum_n w_n log_z_n, and s (K, P) of the assigned responsibilities, each about the origin of its own family."""
-    found = folded(x, weights, partial(_sums, assign, at), lambda a, b: (a[0] + b[0], a[1] + b[1]), "pass")
-    assert found is not None
-    total, s = found
-    return total, s + s[:, :1] * blur
-
-
-def _sums(
-    assign: Assign, at: list[Any], block: np.ndarray, w: np.ndarray | None, start: int
-) -> tuple[float, np.ndarray]:
-    """What a block adds to `_read`."""
-    total, s = 0.0, np.zeros((len(at), 1 + int(at[0].monomials[-1, 0])))
-    step = max(1, BLOCK_ELEMENTS // s.size)
-    for first in range(0, len(block), step):
-        rows = slice(first, first + step)
-        log_z, r = assign(block[rows])
-        if w is not None:
-            log_z, r = log_z * w[rows], r * w[rows, None]
-        total += float(log_z.sum())
-        s += [r_k @ f.features(block[rows]) for r_k, f in zip(r.T, at, strict=True)]
-    return total, s
-
-
-def _pass(
-    read: Callable[[Assign, list[Any]], tuple[float, np.ndarray]], at: list[Any], blur: np.ndarray, eta: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The one pass for natural parameters (..., K, P) of one run, each cluster's about the origin of its own family."""
-    log_z, s = read(_by(at, blur, eta.reshape(-1, eta.shape[-1])), at)
-    return np.full(eta.shape[:-2], log_z), s.reshape(eta.shape)
+def _means(family: Any, s: np.ndarray) -> np.ndarray:
+    """The means (K, D), in the units of x, that statistics (K, P) stand for, about one origin or each about its own (K, D)."""
+    counts = s[:, family.count_of]
+    refuse_empty(counts.min(-1))
+    p, i, j = family.monomials.T
+    return family.origin + family.expand(s[:, p[(i == 0) & (j > 0) & (j <= counts.shape[1])]] / counts)
 
 
 def _refuse_few(family: Any, s: np.ndarray) -> None:

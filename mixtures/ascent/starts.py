@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mixtures.ascent.bulk import FAR
 from mixtures.ascent.neighbours import NEIGHBOURS, by_neighbours
 from mixtures.engines import matrices, missing
 from mixtures.engines.passes import Pass
@@ -415,12 +416,13 @@ def state(x: Any, fit: Fit) -> np.ndarray:
 
 
 def filled(z: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Points z (N, D) with the mean of a coordinate where it is missing; of one that was never seen, zero."""
+    """Points z (N, D) with the mean of a coordinate where it is missing, `FAR` values left out; of one never seen, zero."""
     seen = ~np.isnan(z)
     if seen.all():
         return z
-    known = np.where(seen, z, 0.0)
-    means = weights @ known / np.maximum(weights @ seen, np.finfo(float).tiny)
+    near = np.abs(z) <= FAR
+    known = np.where(near, z, 0.0)
+    means = weights @ known / np.maximum(weights @ near, np.finfo(float).tiny)
     return np.where(seen, z, means)
 
 

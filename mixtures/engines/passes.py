@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mixtures.chunks import Chunked
-from mixtures.engines import dask, loading, matrices, missing, plain, sequences
+from mixtures.engines import apart, dask, loading, matrices, missing, plain, sequences
 from mixtures.model import Family
 from mixtures.rows import Rows, Sequences, blocks, folded
 
@@ -247,7 +247,7 @@ def entropy(pass_: Pass, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(pass_, dask.OverChunks):
         return pass_(eta)[0], pass_.entropy(eta)
     log_z, s = pass_(eta)
-    if isinstance(pass_, missing.Grouped | missing.OverBlocks):
+    if isinstance(pass_, missing.Grouped | missing.OverBlocks | apart.Apart):
         return log_z, pass_.entropy(eta)
     if isinstance(pass_, sequences.Compiled) and pass_.points.gapped:
         return log_z, pass_.entropy(eta)

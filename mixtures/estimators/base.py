@@ -191,7 +191,7 @@ class Mixture(Predictions):
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, n_samples = {len(X)}"
             )
         data = self._moments(X, weights)
-        frame = self._frame(data)
+        frame = self._frame(self._of_bulk(X, weights, data))
         last, previous = None, -np.inf
         if self.warm_start and hasattr(self, "means_"):
             self._refuse_other_kind("set warm_start=False")
@@ -356,6 +356,10 @@ class Mixture(Predictions):
         data = seen_moments(X, weights)
         return replace(data, root=np.diag(np.sqrt(data.squares / data.n)))
 
+    def _of_bulk(self, X: Any, weights: np.ndarray | None, data: Moments) -> Moments:
+        """The moments that set the coordinates."""
+        return data
+
     def _named(self, error: FeatureError) -> str:
         """The message with the names of the features, where X has them."""
         return error.named(self.feature_names_in_) if hasattr(self, "feature_names_in_") else str(error)
@@ -450,7 +454,7 @@ class Mixture(Predictions):
 
     def _rescued(self, task: Task, states: list[np.ndarray], *problem: Any, **limits: Any) -> list[Ascent]:
         """Ends that are reached from states whose components are too tight for common coordinates."""
-        if self._go_on is None or task.frame.missing:
+        if self._go_on is None:
             return []
         wanted = takewhile(lambda _: task.listener is None or not task.listener.stopped, states)
         return reach(partial(self._go_on, *problem, reg_covar=self.reg_covar, **limits), wanted)
@@ -463,8 +467,8 @@ class Mixture(Predictions):
         log_p = partial(in_blocks, K=len(self.means_), log_density=self._log_joint(), answer=log_densities)
         if isinstance(task.X, Chunked):
             return End(total(task.X, task.weights, log_p)[0], end.bound, end.converged)
-        bound = float(np.average(log_p(task.X), weights=task.weights)) * task.data.n
-        return End(bound, end.bound, end.converged)
+        bound = log_p(task.X).sum() if task.weights is None else task.weights @ log_p(task.X)
+        return End(float(bound), end.bound, end.converged)
 
     def _about(self, own: Own, allocation: Allocation, s: np.ndarray) -> dict[str, Any]:
         """`_parameters` of a state about the components' own centres."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.utils.validation import validate_data
 
 from mixtures import COVARIANCES
 from mixtures.ascent import centred
+from mixtures.ascent.bulk import near
 from mixtures.ascent.whole import Described
 from mixtures.chunks import Chunked
 from mixtures.estimators.base import Frame, Mixture, Task
@@ -29,6 +31,7 @@ from mixtures.estimators.structures import (
     theta_of,
     uniform,
 )
+from mixtures.families.collapse import SMALLEST_OF_LINKED
 from mixtures.methods import em
 from mixtures.model import Allocation, Family, Theta
 from mixtures.rows import Moments
@@ -118,8 +121,9 @@ class GaussianMixture(Mixture):
       reg_covar is 0 and ``init`` gives the start, a linear map of the columns changes ``lower_bound_`` by log |det| alone.
     - Starts are drawn from other random numbers. Each is the best of six short runs, and every other of these is a little
       blurred: each row gives every component a small share.
-    - A component far tighter than the spread of the data keeps its digits (`mixtures.ascent.centred`). One that loses all
-      its rows, or that collapses while ``reg_covar`` is 0, is an error that names it.
+    - A component far tighter than the spread of the data keeps its digits (`mixtures.ascent.centred`), and rows far away, such
+      as a code of 9999 for what is missing, take none from the others (`mixtures.ascent.bulk`). A component that loses all its
+      rows, or that collapses while ``reg_covar`` is 0, is an error that names it.
     - Float32 parameters are float64 ones rounded at the end, or left as they are where the range of float32 is too small.
     - The scale of ``sample_weight`` does not matter: in `aic` and `bic` the number of observations is their sum.
 
@@ -238,6 +242,16 @@ class GaussianMixture(Mixture):
         mixture._store(found)
         return mixture
 
+    def _of_bulk(self, X: Any, weights: np.ndarray | None, data: Moments) -> Moments:
+        """Those of the rows of an array that are far from the others in no feature."""
+        inside = near(X, data.low, data.high) if isinstance(X, np.ndarray) else None
+        if inside is None:
+            return data
+        try:
+            return self._moments(X[inside], None if weights is None else weights[inside], data.seen is not None)
+        except ValueError:  # nothing was seen of a feature, or no row counts
+            return data
+
     def _observations(self, weights: Any) -> Any:
         """The weights scaled to a mean of one, for their scale does not matter."""
         if isinstance(weights, Chunked):
@@ -268,7 +282,9 @@ class GaussianMixture(Mixture):
 
     def _model(self, frame: Frame) -> tuple[Family, Allocation]:
         """The family without a prior, which maximum likelihood does not ask for."""
-        family = family_of(self.covariance_type, frame.origin, frame.unit, None, frame.missing)
+        family: Any = family_of(self.covariance_type, frame.origin, frame.unit, None, frame.missing)
+        if family.linked:
+            family = replace(family, least=SMALLEST_OF_LINKED)
         return family, uniform(int(self.n_components))
 
     def _starts(self, task: Task, family: Family) -> np.ndarray:

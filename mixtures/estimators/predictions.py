@@ -11,6 +11,7 @@ import sys
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
 from copy import copy
+from dataclasses import replace
 from functools import cache
 from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
@@ -21,7 +22,7 @@ from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from mixtures.chunks import held
-from mixtures.engines import missing
+from mixtures.engines import apart, missing
 from mixtures.engines.responsibilities import fold
 from mixtures.estimators.chunked import answered, total
 from mixtures.estimators.densities import (
@@ -43,6 +44,9 @@ Answer = Callable[[np.ndarray], np.ndarray]
 
 # The log densities of estimators by the name of their kind, and what they were made from; no part of an estimator.
 PREPARED: WeakKeyDictionary[Any, dict[str, tuple[Any, Density]]] = WeakKeyDictionary()
+
+# Of a constant of eta, from which each component has an origin of its own, as its densities lose digits about one of all.
+LARGEST = 1e6
 
 # Parameters that were accepted, as many of them at most, and the types of values of which equal ones are alike.
 ACCEPTED: set[tuple[Any, ...]] = set()
@@ -124,8 +128,13 @@ class Predictions(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             return whole
         family = family_of(self.covariance_type, *self._by_features(), None, True)
         means, own = (np.asarray(a, dtype=np.float64) for a in (self.means_, self.precisions_cholesky_))
-        eta = fold(log_pi, family.natural(theta_of(family, means, own, self.covariance_type)))
-        return lambda x: self._with_gaps(x, family, eta) if np.isnan(x).any() else whole(x)
+        theta = theta_of(family, means, own, self.covariance_type)
+        eta = fold(log_pi, family.natural(theta))
+        if np.abs(eta[:, family.count_of]).max() <= LARGEST:
+            return lambda x: self._with_gaps(x, family, eta) if np.isnan(x).any() else whole(x)
+        at = [replace(family, origin=mean) for mean in means]  # type: ignore[type-var]
+        eta = fold(log_pi, family.natural(theta | {"means": np.zeros_like(means)}))
+        return lambda x: np.maximum(apart.densities(at, x, eta), LOWEST) if np.isnan(x).any() else whole(x)
 
     def _n_parameters(self) -> int:
         """Number of free parameters."""

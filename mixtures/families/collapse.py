@@ -14,6 +14,9 @@ from mixtures.families.symmetric import inverse_root
 # 1e-9, six or seven.
 SMALLEST_VARIANCE = 1e-9
 
+# The same where correlated values are integrated out, by an inverse of an inverse.
+SMALLEST_OF_LINKED = 1e-7
+
 # Stands for mean squares of zero, or less where a state was guessed.
 FLOOR = 1e-200
 

@@ -334,6 +334,10 @@ class Correlated(Normal):
         """Sums of z z^T (..., D, D) in s (..., P)."""
         return unpack(s)[2]
 
+    def turned(self, eta: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Lambda v of the precisions in eta (..., P), and vectors v (..., D)."""
+        return times(self._precision(eta)[1], v)
+
     def _precision(self, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Lambda mu (..., D) and Lambda (..., D, D) in eta (..., P)."""
         D = len(self.unit)

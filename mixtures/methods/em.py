@@ -88,7 +88,7 @@ def fit(
     clock = Clock()
     x = allocation.rows(as_rows(x))
     method = map_step if prior else step
-    going = go_on if family.gaussian and allocation.independent and not prior and not family.missing else None
+    going = go_on if family.gaussian and allocation.independent and not prior else None
     try:
         ascent, pass_ = ascend(method, x, family, allocation, rng=rng, reg_covar=reg_covar, go_on=going, **climb)
     except CollapseError as error:

@@ -1,0 +1,121 @@
+"""EM beside rows far away: the other rows have the fit that they have alone, and the far ones a component of their own."""
+
+import contextlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import sklearn.mixture
+
+import mixtures
+from mixtures import COVARIANCES, Dirichlet, GaussianMixture
+from mixtures.ascent.bulk import near
+from mixtures.engines.apart import Apart, Expected, read
+from mixtures.engines.passes import noise, one_pass
+from mixtures.engines.responsibilities import fold
+from mixtures.methods import em
+
+pytestmark = pytest.mark.robustness("numbers")
+
+FAR = (3e3, 1e4, 99_999.0, 1e8, 1e10, 1e12, 1e14)
+EACH = ("full", "diag", "spherical")
+
+
+def rows(rng, gaps):
+    """Four clusters in two columns, without or with values missing."""
+    means = 5 * rng.standard_normal((4, 2))
+    x = np.concatenate([rng.standard_normal((60, 2)) @ rng.standard_normal((2, 2)) + mean for mean in means])
+    holes = rng.random(x.shape) < 0.1 * gaps
+    return np.where(holes & ~holes.all(1, keepdims=True), np.nan, x)
+
+
+def fitted(x, structure, K):
+    return GaussianMixture(
+        K,
+        covariance_type=structure,
+        n_init=3,
+        tol=1e-9,
+        max_iter=2000,
+        random_state=0,
+        allow_missing=bool(np.isnan(x).any()),
+    ).fit(x)
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("structure", EACH)
+def test_a_far_row_has_a_component_of_its_own(structure, gaps):
+    """With the variance that reg_covar gives it, in closed form, the others being fitted alone; in one column and in both."""
+    x = rows(np.random.default_rng(3), gaps)
+    n = len(x)
+    alone = fitted(x, structure, 4).score(x)
+    expected = (n * (alone + np.log(n)) - np.log(2 * np.pi * 1e-6)) / (n + 1) - np.log(n + 1)
+    for distance in FAR:
+        for row in ([distance, 1.5], [-distance, distance]):
+            y = np.concatenate([x, [row]])
+            mixture = fitted(y, structure, 5)
+            assert mixture.score(y) == pytest.approx(expected, abs=1e-5), row
+            assert mixture.lower_bound_ == pytest.approx(mixture.score(y), abs=1e-9)
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_a_far_row_takes_no_digits_from_a_covariance_in_common(gaps):
+    """As far as scikit-learn keeps its digits, and where nothing is missing, its optimum."""
+    x = rows(np.random.default_rng(3), gaps)
+    scores = [fitted(np.concatenate([x, [[distance, 1.5]]]), "tied", 5).score(x) for distance in (1e2, *FAR)]
+    np.testing.assert_allclose(scores, scores[0], atol=1e-4)
+    if not gaps:
+        other = sklearn.mixture.GaussianMixture(
+            5, covariance_type="tied", n_init=10, tol=1e-9, max_iter=2000, random_state=0
+        )
+        assert scores[0] >= other.fit(np.concatenate([x, [[1e2, 1.5]]])).score(x) - 1e-4
+
+
+def test_rows_are_far_by_the_spread_of_the_others(rng):
+    x = rng.standard_normal((500, 3))
+    x[:, 2] = rng.random(500) < 0.2  # most are equal
+    x[rng.random(500) < 0.3, 1] = np.nan
+    for rows_ in ([], [7], list(range(200))):
+        y = x.copy()
+        y[rows_, 0] = 1e5
+        inside = near(y, np.nanmin(y, 0), np.nanmax(y, 0))
+        assert (inside is None) if not rows_ else np.flatnonzero(~inside).tolist() == rows_
+    constant = np.zeros((50, 1))
+    constant[3] = 1e9  # beside no spread nothing is far
+    assert near(constant, constant.min(0), constant.max(0)) is None
+
+
+@pytest.mark.parametrize("name", COVARIANCES)
+@pytest.mark.parametrize("reg_covar", [0.0, 0.3])
+def test_the_pass_about_centres_of_their_own_is_that_about_one(name, reg_covar, rng):
+    """Also of statistics about other centres than those of eta; the entropy is that of the responsibilities."""
+    x = rows(rng, True)
+    w = rng.random(len(x)) + 0.5
+    family = COVARIANCES[name].from_data(x, 2, missing=True)
+    Sigma = np.array([[[1.0, 0.3], [0.3, 2.0]], [[2.0, -0.4], [-0.4, 1.0]]])
+    x_theta = {"means": np.array([[0.0, 1.0], [3.0, -2.0]]), "covariances": Sigma[[0, 0]] if name == "tied" else Sigma}
+    theta, log_pi = family.from_data_units(x_theta), np.log([0.4, 0.6])
+    eta, about = fold(log_pi, family.natural(theta)), noise(family, reg_covar)
+    log_z, s = one_pass(x, w, family, 2 * len(x), reg_covar)(eta)
+    at = [replace(family, origin=mean) for mean in x_theta["means"]]
+    own = fold(log_pi, family.natural(theta | {"means": np.zeros((2, 2))}))
+    pass_ = Apart(x, w, at, about)
+    assert pass_(own)[0] == pytest.approx(log_z, rel=1e-12)
+    elsewhere = [replace(family, origin=centre.origin + 0.7) for centre in at]
+    for centres in (at, elsewhere):
+        found = family.maximum_likelihood(read(x, w, Expected(at, own, about), centres)[1])
+        found["means"] += [family.coordinates(centre.origin) for centre in centres]
+        for part, value in family.maximum_likelihood(s).items():
+            np.testing.assert_allclose(found[part], value, atol=1e-12)
+    r = Expected(at, own, about)(x)[1]
+    assert pass_.entropy(own) == pytest.approx(-(w @ (r * np.log(r)).sum(1)), rel=1e-9)
+
+
+@pytest.mark.parametrize(("seed", "collapses"), [(15, False), (24, True)])
+def test_few_rows_with_gaps_end_in_an_optimum_or_in_a_collapse(seed, collapses):
+    """Where a covariance becomes singular, the bound falls by rounding before all digits of the covariance are lost."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((30, 3)) @ rng.standard_normal((3, 3))
+    x[rng.random(x.shape) < 0.4] = np.nan
+    x = x[~np.isnan(x).all(1)]
+    with pytest.raises(mixtures.CollapseError) if collapses else contextlib.nullcontext():
+        em.fit(x, COVARIANCES["full"].from_data(x, 2, missing=True), Dirichlet.symmetric(2), rng=0, restarts=2)
