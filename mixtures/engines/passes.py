@@ -37,6 +37,9 @@ WIDE, FUSED = "mixtures.engines.wide", "mixtures.engines.fused"
 # What a pass over a point r_nk and a statistic t_p take without compiled loops, in ascents; see `mixtures.engines.loading`.
 POINT, STATISTIC = 2e-6, 2e-7
 
+# Statistics of a point up to which NumPy may hold those of a block of rows.
+HELD = 512
+
 
 def one_pass(
     x: Rows,
@@ -171,7 +174,8 @@ class Again:
         (N, D), data = self.x.shape, (self.family, self.x, self.weights)
         in_rows = matrices.in_rows(self.family, K, P)
         if N * K * P < WIDE_FROM or not in_rows:
-            if not (self.at_once or loading.repaid(FUSED, N * (eta.size // P) * (POINT + STATISTIC * P))):
+            may_wait = not self.at_once and (in_rows or P <= HELD)
+            if may_wait and not loading.repaid(FUSED, N * (eta.size // P) * (POINT + STATISTIC * P)):
                 return matrices.pass_(*data, eta, u) if in_rows else plain.pass_(*data, eta, u)
             from mixtures.engines import fused
 
