@@ -449,7 +449,7 @@ def moments(x: Rows, weights: np.ndarray | None = None, *, root: bool = False) -
     weights = as_weights(x, weights)
     result = folded(x, weights, partial(_moments, root), Moments.join, "moments")
     if result is None:
-        raise ValueError("x has no rows that count")
+        raise ValueError("x has no rows that count: each is missing or has weight zero")
     return replace(result, root=_covariance_root(x, weights, result)) if root else result
 
 
@@ -470,7 +470,7 @@ def seen_moments(x: Rows, weights: np.ndarray | None = None) -> Moments:
     weights = as_weights(x, weights)
     rows, n, columns = folded(x, weights, _seen, _both_seen, "moments") or (0, 0.0, [])
     if not rows:
-        raise ValueError("x has no rows that count")
+        raise ValueError("x has no rows that count: each is missing or has weight zero")
     never = [d for d, column in enumerate(columns) if column is None]
     if never:
         raise FeatureError("{0} is missing in all rows; leave it out", never[:1])
@@ -479,6 +479,18 @@ def seen_moments(x: Rows, weights: np.ndarray | None = None) -> Moments:
     mean, squares, low, high = (np.concatenate([getattr(column, name) for column in each]) for name in names)
     often = np.array([column.n for column in each])
     return Moments(rows, n, mean, squares / often * n, low, high, max(column.eps for column in each), seen=often)
+
+
+def refuse_unseen(x: np.ndarray) -> None:
+    """Refuse a feature of x (N, D) that is missing in all rows.
+
+    Raises
+    ------
+    FeatureError
+    """
+    never = np.flatnonzero(np.isnan(x).all(0))
+    if len(never):
+        raise FeatureError("{0} is missing in all rows; leave it out", never[:1].tolist())
 
 
 def _seen(block: np.ndarray, w: np.ndarray | None, start: int) -> tuple[int, float, list[Moments | None]]:
@@ -624,7 +636,7 @@ def count(x: Rows, weights: np.ndarray | None = None, missing: bool = False) -> 
     """
     rows, n = folded(x, weights, partial(_count, missing), _add, "count") or (0, 0.0)
     if not n > 0:
-        raise ValueError("x has no rows that count")
+        raise ValueError("x has no rows that count: each is missing or has weight zero")
     return rows, n
 
 

@@ -24,7 +24,7 @@ SLOW = {
     "dynamics_report", "dynamics_twin", "end_to_end", "engine_jax", "evidence", "exact", "examples", "extra",
     "families", "files", "gibbs", "layout", "methods", "missing", "models", "modes", "notebooks", "overfit",
     "overfit_discrete", "overfit_series", "page", "page_scores", "posteriordb", "prediction", "processes",
-    "profiles", "selection", "selection_systems", "sequences", "sequences_report", "shown", "signals",
+    "profiles", "requests", "selection", "selection_systems", "sequences", "sequences_report", "shown", "signals",
     "validation", "verdicts", "whole",
 }  # fmt: skip
 """Files `test_*.py` of more than a few seconds: those that compile, sample, write pages or start processes."""

@@ -960,3 +960,10 @@ def test_a_calibration_from_python_shows_and_saves_itself(tmp_path):
     assert not temporary.parent.exists()
     with pytest.raises(ValueError, match="did you mean 'cavi'"):
         reports.calibrate(methods=("cavvi",))
+
+
+@pytest.mark.robustness("numbers")
+@pytest.mark.parametrize("beta0", [1e-20, 1e-300])
+def test_clusters_beyond_all_digits_fail_without_a_warning(beta0):
+    rows = study.simulation(replace(QUICK, n_components=2, beta0=beta0), 0, ("cavi",))
+    assert all("ended in a collapse" in row["failure"] for row in rows)

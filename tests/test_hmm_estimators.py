@@ -569,6 +569,23 @@ def test_text_is_refused_by_a_line_that_says_what_to_do():
         CategoricalHMM(2).fit(np.array([["a"], ["b"], ["a"], ["b"]]))
 
 
+@pytest.mark.robustness("errors")
+@pytest.mark.parametrize("cls", SIGNATURES)
+def test_a_feature_that_was_never_seen_is_named(cls):
+    x = np.full((9, 1 if "Categorical" in cls.__name__ else 2), np.nan)
+    x[:, 1:] = [[1.0], [2], [0]] * 3
+    with pytest.raises(ValueError, match="feature 0 is missing in all rows; leave it out"):
+        cls(2, allow_missing=True).fit(x)
+
+
+@pytest.mark.robustness("peers")
+@pytest.mark.parametrize("cls", SIGNATURES)
+def test_a_number_of_states_may_be_any_kind_of_whole_number(cls):
+    x = SYMBOLS if "Categorical" in cls.__name__ else COUNTS
+    scores = [cls(n, random_state=0).fit(x).score(x) for n in (1, np.uint8(1), True)]
+    assert len(set(scores)) == 1
+
+
 @pytest.mark.parametrize("make", [categorical, counts])
 def test_missing_symbols_and_counts_only_take_their_time(make):
     x = (SYMBOLS if make is categorical else COUNTS).astype(float)

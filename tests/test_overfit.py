@@ -792,3 +792,12 @@ def test_a_study_from_python_shows_and_saves_itself(tmp_path):
         reports.overfit("quik")
     blocks = reports.api.overfit._toml({"n": 20, "block": [{"K": 2}, {"K": 3, "truth": "skew"}]})
     assert {one.truth.name for one in parse(blocks, "grid").cells} == {"gaussian", "skew"}
+
+
+@pytest.mark.robustness("numbers")
+@pytest.mark.parametrize("shape", ["gaussian", "heavy tails", "skew"])
+def test_a_truth_has_no_density_beyond_all_numbers(shape):
+    truth = Mixture(shape, np.array([0.5, 0.5]), np.array([[0.0], [1e200]]), np.ones((2, 1, 1)))
+    log_p = truth.log_densities(np.array([[0.0], [1e200]]))
+    assert np.isfinite(np.diagonal(log_p)).all()
+    assert np.all(log_p[[0, 1], [1, 0]] < -400)

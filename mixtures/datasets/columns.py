@@ -46,7 +46,9 @@ class Spelling:
     thousands: str | None = None
 
     def __post_init__(self) -> None:
-        for option, mark in (("--decimal", self.decimal), ("--thousands", self.thousands or " ")):
+        for option, mark in (("--decimal", self.decimal), ("--thousands", self.thousands)):
+            if mark is None:
+                continue
             if len(mark) != 1 or mark.isalnum() or mark in '+-"\n\t':
                 raise DataError(f"{option} is {mark!r}; expected one mark, such as a comma or a point")
         if self.decimal == self.thousands:

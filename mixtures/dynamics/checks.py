@@ -109,6 +109,21 @@ def finite(x: Rows) -> Data:
     return data
 
 
+def check_states(lengths: np.ndarray, states: int) -> None:
+    """Refuse more states than the longest sequence can tell; of their number alone, which may be too large for a model.
+
+    Raises
+    ------
+    ValueError
+    """
+    longest = int(lengths.max())
+    if longest <= states:
+        raise ValueError(
+            f"the longest sequence has {longest} {'row' if longest == 1 else 'rows'}, no more than the {states} "
+            f"{'state' if states == 1 else 'states'}; give more rows, or fewer states"
+        )
+
+
 def checked(x: Rows, model: LinearDynamics, fitted: bool = True) -> Data:
     """The sequences, of which a fit has enough.
 
@@ -132,12 +147,7 @@ def checked(x: Rows, model: LinearDynamics, fitted: bool = True) -> Data:
         feature = int(np.flatnonzero(np.isnan(x.x).all(0))[0])
         raise ValueError(f"feature {feature} was never seen; leave it out")
     seen, n = int((~np.isnan(x.x)).sum()), model.identified()
-    longest = int(x.lengths.max())
-    if longest <= model.H:
-        raise ValueError(
-            f"the longest sequence has {longest} {'row' if longest == 1 else 'rows'}, no more than the {model.H} "
-            f"{'state' if model.H == 1 else 'states'}; give more rows, or fewer states"
-        )
+    check_states(x.lengths, model.H)
     if seen <= n:
         raise ValueError(f"x holds {seen} values for {n} free parameters; give more rows, or a smaller model")
     return data

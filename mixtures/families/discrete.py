@@ -218,7 +218,7 @@ def read(
     found = folded(x, as_weights(x, weights), partial(_read, most, what, missing), _both, "moments")
     n, total, high = found or (np.zeros(()),) * 3
     if not np.any(n > 0):
-        raise ValueError("x has no rows that count")
+        raise ValueError("x has no rows that count: each is missing or has weight zero")
     return n, np.divide(total, n, out=np.full(np.shape(n), np.nan), where=n > 0), high
 
 

@@ -24,6 +24,21 @@ Side = Callable[[int, int | None], tuple[Any, ...]]
 Ask = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
+def check_python(python: str) -> None:
+    """Refuse what is no Python that runs.
+
+    Raises
+    ------
+    ValueError
+    """
+    try:
+        answer = subprocess.run([python, "-c", "print(1)"], capture_output=True, text=True, timeout=60)
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        raise ValueError(f"{python!r} cannot be run ({error}); expected a Python, such as peers/bin/python") from error
+    if answer.stdout != "1\n":
+        raise ValueError(f"{python!r} does not run as Python does; expected one, such as peers/bin/python")
+
+
 @contextmanager
 def asked(script: str, task: Mapping[str, Any], python: str) -> Iterator[tuple[Ask, dict[str, Any]]]:
     """A process of this Python that runs a script: what asks it, and its answer to the task, with ``package`` in it.

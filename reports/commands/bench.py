@@ -18,6 +18,8 @@ from reports.comparison.progress import Parts
 # Measurements of which a median has settled long since.
 MOST_REPEATS = 10_000
 
+MAP_CELL = "1e7x10x10"
+
 
 def bench(
     covariance: Annotated[
@@ -65,7 +67,7 @@ def bench(
     map_cell: Annotated[
         str,
         typer.Option(metavar="CELL", help="With --memory-map: its rows x features x clusters; 1e7 x 10 are 800 MB."),
-    ] = "1e7x10x10",
+    ] = MAP_CELL,
     small: Annotated[bool, typer.Option(help="Measure fits per second on many small data sets.")] = True,
     nuts: Annotated[
         bool,
@@ -161,6 +163,7 @@ def bench(
         systems_beside,
         tables,
     )
+    from reports.bench.turns import check_python
     from reports.comparison.results import check_empty
     from reports.plots.bench import plot_bench
 
@@ -188,6 +191,16 @@ def bench(
             raise ValueError(
                 "--nuts, --families, --hmm, --lds, --device and --dask measure different things; give one of them"
             )
+        of = {
+            "--peers": (peers is not None, families or hmm or lds, "--families, --hmm or --lds"),
+            "--sampler": (sampler != Options.sampler, nuts, "--nuts"),
+            "--map-cell": (map_cell != MAP_CELL, memory_map, "--memory-map"),
+        }
+        for option, (given, asked, others) in of.items():
+            if given and not asked:
+                raise ValueError(f"{option} is of {others}; give that too, or leave it out")
+        if peers is not None:
+            check_python(peers)
         folder = out_dir or unused(Path("results") / "bench")
         check_empty(folder)
     except (ValueError, OSError, ImportError) as error:

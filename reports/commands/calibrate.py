@@ -259,6 +259,8 @@ def calibrate(
     try:
         allowed = {option.name or "" for option in context.command.params} - others
         check_covariance(covariance, kinds)
+        if fit is not None:
+            raise ValueError("--fit is of a PyMC model; give the file MODEL.py that builds it, too")
         _check_options(context, allowed, f"features that are {', '.join(dict.fromkeys(kinds))}")
         if sequences is not None and sequences < 1:
             raise ValueError(f"--sequences is {sequences}; expected at least 1")

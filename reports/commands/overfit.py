@@ -76,7 +76,6 @@ def overfit(
     """
     from joblib import cpu_count
 
-    from mixtures.datasets.limits import read_file
     from reports.comparison.files import write_text
     from reports.studies.folder import CELLS, PAGE
     from reports.studies.overfit import grid as grids
@@ -86,7 +85,7 @@ def overfit(
         if grid is not None and preset is not None:
             raise ValueError("give a grid or --preset, not both")
         name = (preset or "quick") if grid is None else grid.stem
-        text = grids.preset(name) if grid is None else read_file(grid).decode("utf-8-sig")
+        text = grids.preset(name) if grid is None else grids.read(grid)
         chosen = grids.parse(text, name if grid is None else str(grid), replicates=replicates, seed=seed, start=start)
         for truth in sorted({one.truth.name for one in chosen.cells if one.truth.rows is not None}):
             read_table(truth)

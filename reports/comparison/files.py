@@ -361,7 +361,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 def _aside(folder: Path) -> Path:
     """Where an earlier folder waits while another takes its place; short, whatever the folder's name."""
-    return folder.with_name(f".mixtures-{hashlib.sha256(os.fsencode(folder.name)).hexdigest()[:16]}-old")
+    return folder.parent / f".mixtures-{hashlib.sha256(os.fsencode(folder.name)).hexdigest()[:16]}-old"
 
 
 def _may_be_moved(folder: Path) -> bool:

@@ -29,7 +29,7 @@ from mixtures.estimators.base import generator
 from mixtures.estimators.hmm.monitor import ConvergenceMonitor
 from mixtures.estimators.hmm.starting import Followed, Update, beginnings, follow, usable
 from mixtures.model import Family, Theta
-from mixtures.rows import Sequences, unmasked
+from mixtures.rows import Sequences, refuse_unseen, unmasked
 from mixtures.sequences import SequenceFit, chain, given
 
 # How far from 1 probabilities that a user sets may add up to, as hmmlearn has it.
@@ -124,6 +124,7 @@ class HiddenMarkov(BaseEstimator, metaclass=ABCMeta):
         """
         self._check_letters()
         x = self._rows(X, lengths, reset=True)
+        refuse_unseen(x.x)
         self._check_data(x)
         kept = self._kept()
         self._prepare(x, kept)
@@ -342,7 +343,7 @@ class HiddenMarkov(BaseEstimator, metaclass=ABCMeta):
 
     def _closed(self, kept: frozenset[str]) -> np.ndarray:
         """Starts and transitions (K, 1 + K) that stay at zero."""
-        return np.zeros((self.n_components, 1 + self.n_components), bool)
+        return np.zeros((int(self.n_components), 1 + int(self.n_components)), bool)
 
     def _compiled(self, problem: Problem) -> Whole | None:
         """The whole ascent in one compiled call, where there is one for this problem."""

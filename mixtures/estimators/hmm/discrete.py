@@ -185,11 +185,11 @@ class CategoricalHMM(CategoricalStates, LikelihoodHMM):
     def _check_given(self, kept: frozenset[str]) -> None:
         super()._check_given(kept)
         if "e" in kept:
-            self._probabilities("emissionprob_", (self.n_components, int(self.n_features or 0)))
+            self._probabilities("emissionprob_", (int(self.n_components), int(self.n_features or 0)))
 
     def _family(self, x: Sequences) -> Family:
         levels = int(self.n_features or 1)
-        return self._symbols(levels, self._concentrations("emissionprob_prior", (self.n_components, levels)))
+        return self._symbols(levels, self._concentrations("emissionprob_prior", (int(self.n_components), levels)))
 
     def _emissions(self, family: Family, s: np.ndarray, start: Theta | None) -> Theta:
         if start is not None and "e" not in self.params:
@@ -326,12 +326,12 @@ class PoissonHMM(LikelihoodHMM):
     def _check_given(self, kept: frozenset[str]) -> None:
         super()._check_given(kept)
         if "l" in kept:
-            self._rates((self.n_components, int(self.n_features or 0)))
+            self._rates((int(self.n_components), int(self.n_features or 0)))
 
     def _rates(self, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """The rates that are set, (K, D)."""
         rates = np.atleast_2d(np.asarray(self.lambdas_, dtype=float))
-        expected = shape or (self.n_components, rates.shape[-1])
+        expected = shape or (int(self.n_components), rates.shape[-1])
         if rates.shape != expected or rates.shape[1] == 0:
             raise ValueError(f"lambdas_ must have shape ({self.n_components}, n_features), and have {rates.shape}")
         if not np.all((rates >= 0) & np.isfinite(rates)):
@@ -351,7 +351,7 @@ class PoissonHMM(LikelihoodHMM):
         return Poisson(Gamma(a, b), missing=self.allow_missing)
 
     def _family(self, x: Sequences) -> Family:
-        shape = (self.n_components, x.shape[1])
+        shape = (int(self.n_components), x.shape[1])
         prior = []
         for name in ("lambdas_prior", "lambdas_weight"):
             values = np.asarray(getattr(self, name), dtype=float)

@@ -134,7 +134,7 @@ class VariationalCategoricalHMM(CategoricalStates, VariationalHMM):
 
     @property
     def _shape(self) -> tuple[int, int]:
-        return self.n_components, int(self.n_features or 1)
+        return int(self.n_components), int(self.n_features or 1)
 
     def _prepare(self, x: Sequences, kept: frozenset[str]) -> None:
         super()._prepare(x, kept)

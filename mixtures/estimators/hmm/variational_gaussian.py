@@ -179,7 +179,7 @@ class VariationalGaussianHMM(GaussianStates, VariationalHMM):
 
     @property
     def _dofs(self) -> tuple[int, ...]:
-        return () if self.covariance_type == "tied" else (self.n_components,)
+        return () if self.covariance_type == "tied" else (int(self.n_components),)
 
     @property
     def _scales(self) -> tuple[int, ...]:
@@ -246,7 +246,7 @@ class VariationalGaussianHMM(GaussianStates, VariationalHMM):
             for name in NAMES
             if ("m" if name in ("means", "beta") else "c") in problem.kept
         }
-        shapes = {"means": (self.n_components, self.n_features), "beta": (self.n_components,)}
+        shapes = {"means": (int(self.n_components), self.n_features), "beta": (int(self.n_components),)}
         shapes |= {"dof": self._dofs, "scale": self._scales}
         whole = {name: given.get(name, np.ones(shapes[name])) for name in NAMES}
         own = self._conjugate(problem.family, whole["means"], whole["beta"], whole["scale"], whole["dof"])

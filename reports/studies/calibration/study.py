@@ -233,7 +233,8 @@ def simulation(settings: Settings, number: int, methods: Sequence[str]) -> list[
         ) from error
     rows: list[dict[str, Any]] = []
     with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the rows say so
+        for kind in (ConvergenceWarning, RuntimeWarning):  # the rows say what did not converge, or failed
+            warnings.simplefilter("ignore", kind)
         for method in methods:
             began = time.perf_counter()
             outcomes = _outcomes(problem, truth, method, _rng(settings, number, 1 + METHODS.index(method)))

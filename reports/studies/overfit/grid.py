@@ -37,11 +37,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from mixtures import COVARIANCES, datasets
 from mixtures.datasets.dataset import nearest
-from mixtures.datasets.limits import check_memory
+from mixtures.datasets.limits import check_memory, read_file
 from mixtures.datasets.loading import REMEDIES
 from reports.comparison.capacity import NUMBER, check_fits
 from reports.comparison.catalogue import STARTS
@@ -67,6 +68,9 @@ METHODS = ("em", "map", "cavi", "gibbs", "advi", "advi-fullrank", "nuts")
 
 OF_LINEAR = ("em", "map", "cavi", "gibbs")
 """Methods for linear dynamical systems."""
+
+LEVELS = 4
+"""Arrays of a number for each cluster, level and start that a fit to categories holds."""
 
 LONGEST = 1000
 """Rows of a linear dynamical system to fit at most."""
@@ -278,6 +282,20 @@ def preset(name: str) -> str:
     return (files(__package__) / f"{name}.toml").read_text("utf-8")
 
 
+def read(path: Path) -> str:
+    """The TOML of a file.
+
+    Raises
+    ------
+    ValueError
+        If it is no UTF-8 text.
+    """
+    try:
+        return read_file(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text (byte {error.start}), as TOML is; save it as UTF-8") from error
+
+
 def parse(
     text: str, name: str, *, replicates: int | None = None, seed: int | None = None, start: str | None = None
 ) -> Grid:
@@ -353,8 +371,14 @@ def _check_size(block: Mapping[str, list[Any]], top: Mapping[str, Any], where: s
     fits = top["replicates"] * math.prod(len(values) for values in block.values())
     check_fits(fits, f"fits of {where}", "shorten its lists, or ask for fewer replicates")
     n, K, D = (max(block[key]) for key in ("n", "K", "D"))
-    needed = NUMBER * (2 * (n + top["test"]) * D + K * D * D)
-    check_memory(needed, f"a data set of {where} ({n:,} points, {D:,} features)", "give smaller n, test, K or D")
+    levels = max(block["levels"]) if "categorical" in block["truth"] else 0
+    needed = NUMBER * (2 * (n + top["test"]) * D + K * D * (D + (1 + LEVELS * top["restarts"]) * levels))
+    of_levels = f" of {levels:,} levels" if levels else ""
+    check_memory(
+        needed,
+        f"a data set of {where} ({n:,} points, {D:,} features{of_levels})",
+        "give smaller n, test, K, D or levels",
+    )
 
 
 def _cells(
@@ -398,6 +422,7 @@ def _models(block: Mapping[str, Any], truths: list[Truth]) -> Iterator[tuple[Tru
 def _truths(block: Mapping[str, Any], own: Mapping[str, Any], where: str) -> list[Truth]:
     names = block["truth"]
     data = [name for name in names if name not in SIMULATED]
+    truths = [_data(name, where) for name in data]
     if len(data) == len(names) and (stray := [key for key in OF_SIMULATED if key in own]):
         raise ValueError(f"{where} contradicts itself: {stray[0]} is of simulated truths, and {data[0]} is a data set")
     if LINEAR in names:
@@ -411,7 +436,6 @@ def _truths(block: Mapping[str, Any], own: Mapping[str, Any], where: str) -> lis
         raise ValueError(
             f"{where} contradicts itself: the states of a series with stay are equally frequent; leave imbalance out"
         )
-    truths = [_data(name, where) for name in data]
     for name, k, d, imbalance, stays in itertools.product(
         [n for n in names if n in SIMULATED], block["K"], block["D"], block["imbalance"], block.get("stay", [None])
     ):

@@ -91,6 +91,7 @@ class Mixture:
         """log pi_k + log p(x_n | z_n = k), shape (N, K)."""
         return np.log(self.weights) + self.log_densities(x)
 
+    @np.errstate(over="ignore")  # far from a cluster there is no density
     def log_densities(self, x: np.ndarray) -> np.ndarray:
         """log p(x_n | z_n = k), shape (N, K)."""
         D, L = x.shape[1], self._roots

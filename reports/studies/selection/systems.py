@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixtures.dynamics import cavi, em
-from mixtures.dynamics.checks import checked
+from mixtures.dynamics.checks import check_states, checked
 from mixtures.dynamics.structures import NAMES
 from mixtures.engines.kalman import as_data
 from mixtures.rows import Rows
@@ -160,6 +160,7 @@ def select_dynamics(
     seed = tuple(rng.integers(2**63, size=2).tolist())
     setting = Setting(rows.x - centre, lengths, criteria, restarts, seed, start)
     for candidate in chosen_from:
+        check_states(rows.lengths, candidate.components)
         checked(rows, setting.started(candidate, setting.points))
     found: dict[tuple[Candidate, str], Found] = {}
     parts = distinct(CRITERIA[criterion].part for criterion in criteria)
