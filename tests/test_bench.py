@@ -52,6 +52,8 @@ def little(monkeypatch):
     monkeypatch.setattr(calls, "PREDICTED", (1, 20))
     monkeypatch.setattr(calls, "PASSES", (TINY,))
     monkeypatch.setattr(calls, "THREADED", (TINY,))
+    monkeypatch.setattr(processes, "FIRST", (TINY,))
+    monkeypatch.setattr(processes, "TIMES", 1)
     monkeypatch.setattr(machine, "measure", lambda: Machine(machine.bandwidth(1), machine.peak(50)))
     with threadpool_limits(1):
         yield
@@ -78,6 +80,7 @@ def test_every_row_is_there_and_ratios_follow(tmp_path):
     predicted = [(call, n) for call in ("predict", "predict_proba", "score_samples") for n in (1, 20)]
     public = [("fit", 50), ("fit, n_init=10", 50), ("partial_fit", 100), *predicted]
     expected += [(call, m, "full", n) for m in ("em", "cavi") for call, n in public]
+    expected += [("first fit", "em", "full", 200)]
     expected += [("small pass", m, "full", 200) for m in ("em", "cavi")]
     expected += [("threads", "em", "full", 200)] * machine.facts()["cores"].bit_length()
     assert list(table[["quantity", "method", "covariance", "n"]].itertuples(index=False, name=None)) == expected

@@ -47,7 +47,7 @@ class Settings:
     memory_map : bool
         Whether to fit from a memory map.
     small : bool
-        Whether to fit many small data sets, and to measure public calls and passes on small data.
+        Whether to fit many small data sets, and to measure first fits, public calls and passes on small data.
     sets : int
         How many of them.
     mapped : Cell
@@ -159,6 +159,9 @@ def _parts(settings: Settings) -> Iterator[tuple[str, Callable[[Machine], list[R
     def threads(_: Machine) -> list[Row]:
         return list(calls.by_threads(machine.facts()["cores"], repeats))
 
+    def first_fits(_: Machine) -> list[Row]:
+        return processes.first_fits(repeats)
+
     def memory_map(covariance: str, _: Machine) -> list[Row]:
         return processes.memory_map(covariance, settings.mapped)
 
@@ -177,6 +180,7 @@ def _parts(settings: Settings) -> Iterator[tuple[str, Callable[[Machine], list[R
             yield title, partial(small, n, k, starts)
         for method in ("em", "cavi"):
             yield f"public calls on small data, {method.upper()}", partial(public, method)
+        yield "first fits", first_fits
         yield "small passes", small_passes
         yield "passes by number of threads", threads
     if settings.memory_map:

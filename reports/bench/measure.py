@@ -38,7 +38,8 @@ class Row(NamedTuple):
 
     Attributes
     ----------
-    quantity : {"pass", "optimum", "memory", "small", "restarts", "map pass", "map memory"} or one of `reports.bench.calls`
+    quantity : str
+        "pass", "optimum", "memory", "small", "restarts", "first fit", "map pass", "map memory"; a call.
     method : {"em", "cavi"}
     covariance : str
     n, d, k : int

@@ -15,10 +15,13 @@ from typing import Any
 import numpy as np
 
 from reports.bench import worker
-from reports.bench.cells import Cell, blocks
+from reports.bench.cells import Cell, blocks, points
 from reports.bench.measure import Row
 
 ITERATIONS = 3
+
+# Cells of first fits, and processes of each side at most.
+FIRST, TIMES = (Cell(50, 2, 3), Cell(1000, 10, 3), Cell(20_000, 10, 3), Cell(100_000, 2, 5)), 3
 
 # The longest memory map, and of its rows what shares are measured, in one part of so many.
 MAPPED, SHARES = Cell(10_000_000, 10, 10), (100, 10, 1)
@@ -34,6 +37,22 @@ def memory(x: np.ndarray, covariance: str, k: int) -> Row:
         (ours, problem), (theirs, other) = (_attempt({"kind": kind, **task}) for kind in ("ours", "theirs"))
     note = "; ".join(filter(None, (problem, other)))
     return Row("memory", "em", covariance, n, d, k, "MB", ours["peak"], theirs["peak"], note=note)
+
+
+def first_fits(repeats: int) -> list[Row]:
+    """Milliseconds of the first `fit` in a process, after imports, on either side: the median of processes that take turns."""
+    rows = []
+    for cell in FIRST:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "x.npy"
+            np.save(path, points(cell))
+            tasks = [
+                {"kind": "first fit", "package": package, "path": str(path), "k": cell.k}
+                for package in ("mixtures", "sklearn.mixture")
+            ]
+            turns = [[run(task)["seconds"] for task in tasks] for _ in range(min(repeats, TIMES))]
+        rows.append(Row("first fit", "em", "full", *cell, "ms", *(1e3 * np.median(turns, axis=0))))
+    return rows
 
 
 def memory_map(covariance: str, cell: Cell = MAPPED) -> list[Row]:

@@ -29,6 +29,7 @@ TITLES = {
     "memory": "Peak private memory above imports, without the data",
     "small": "Many small data sets, whole fits from one start",
     "restarts": "Many small data sets, whole fits from five starts",
+    "first fit": "The first fit in a process, as a user calls it, after imports",
     calls.SMALL_PASS: "Time a pass on few rows, compiled loops being loaded",
 }
 
