@@ -316,6 +316,28 @@ def test_what_does_not_fit_the_model_is_refused_in_one_line(change, message, tar
     assert str(caught.value).startswith("result 'mine': ")
 
 
+@pytest.mark.robustness("limits")
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        (10**12, r"100 draws of 1,000,000,000,000 numbers would take about 800 TB of memory"),
+        ((3, 0), "the free variable 'a' has no entries; leave it out"),
+    ],
+)
+def test_free_variables_are_weighed_before_anything_is_compiled(shape, message):
+    with pm.Model() as model:
+        pm.Normal("y", pm.Normal("a", shape=shape).sum(), 1, observed=1.0)
+    with pytest.raises(ValueError, match=message):
+        Target.of(model)
+
+
+@pytest.mark.robustness("numbers")
+def test_replicates_beyond_all_numbers_have_no_spread_and_no_warning(rng):
+    found = predictive.statistics({"y": 1e300 * rng.standard_normal((3, 20))})
+    assert np.isfinite(found["mean[y]"]).all()
+    assert np.isinf(found["sd[y]"]).all()
+
+
 @pytest.mark.robustness("errors")
 def test_draws_that_break_a_constraint_are_refused(rng):
     """Shares that do not add up to 1 are others after the way to the unconstrained scale and back."""

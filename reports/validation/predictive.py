@@ -177,6 +177,7 @@ def replicate(
     return {source: {name: np.asarray(values)[i] for name, values in drawn.items()} for i, source in enumerate(sources)}
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # of replicates without spread, or beyond all numbers
 def statistics(sets: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Statistics of data sets (R, *shape) by observed variable, (R,) each, gaps left out: ``mean[y]`` and so on.
 
@@ -195,13 +196,12 @@ def statistics(sets: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
                 f"smallest[{name}]": y.min(1),
                 f"largest[{name}]": y.max(1),
             }
-            with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)  # of replicates without spread
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)
                 found[f"skewness[{name}]"] = stats.skew(y, axis=1)
         if values.ndim == 2 and y.shape[1] >= FEWEST_IN_ORDER:
             z = y - y.mean(1, keepdims=True)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                found[f"autocorrelation, lag 1[{name}]"] = (z[:, 1:] * z[:, :-1]).sum(1) / (z**2).sum(1)
+            found[f"autocorrelation, lag 1[{name}]"] = (z[:, 1:] * z[:, :-1]).sum(1) / (z**2).sum(1)
     return found
 
 

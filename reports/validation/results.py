@@ -25,12 +25,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from reports.comparison.added import KINDS, is_pickle, read_arrays
-from reports.validation.target import Target, Variable
+from reports.validation.target import FEWEST_DRAWS, Target, Variable
 
 if TYPE_CHECKING:
     import xarray as xr
-
-FEWEST_DRAWS = 100
 
 # Draws of a chain up to which more chains than draws are taken for axes that were exchanged.
 TRANSPOSED = 10

@@ -11,6 +11,7 @@ q(u) = q(x(u)) |dx / du|.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,7 +25,9 @@ from pymc.distributions import transforms
 from pymc.variational.minibatch_rv import MinibatchRandomVariable
 from pytensor.graph.replace import clone_replace
 
+from mixtures.datasets.limits import check_memory
 from models.flat import Flat, by_jax, flatten
+from reports.comparison.capacity import NUMBER
 from reports.metrics.gaussian_bridge import bridge
 
 # Rows that one compiled call takes: all calls have one shape, and no more than these log likelihoods are held by the device.
@@ -32,6 +35,9 @@ BLOCK = 500
 
 # Numbers of a deterministic that is compared; larger ones, such as a mean for each row of the data, are left out.
 LARGEST_DERIVED = 100
+
+# Draws that a posterior is summarised from at least.
+FEWEST_DRAWS = 100
 
 FLAT = (type(pm.Flat.rv_op), type(pm.HalfFlat.rv_op))
 
@@ -365,6 +371,13 @@ def _marginalised(model: pm.Model) -> tuple[pm.Model, tuple[str, ...]]:
 def _check(model: pm.Model) -> None:
     if not model.free_RVs:
         raise ValueError("the model has no free variables, so there is no posterior; leave at least one unobserved")
+    sizes = {
+        str(rv.name): math.prod(n or 0 for n in rv.type.shape) for rv in model.free_RVs if None not in rv.type.shape
+    }
+    if empty := [name for name, size in sizes.items() if not size]:
+        raise ValueError(f"the free variable {empty[0]!r} has no entries; leave it out")
+    size = sum(sizes.values())
+    check_memory(FEWEST_DRAWS * NUMBER * size, f"{FEWEST_DRAWS} draws of {size:,} numbers", "give a smaller model")
     small = [str(rv.name) for rv in model.observed_RVs if isinstance(rv.owner.op, MinibatchRandomVariable)]
     if small:
         raise ValueError(
