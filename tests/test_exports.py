@@ -8,6 +8,7 @@ import lzma
 import zipfile
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pytest
 import xarray as xr
 from conftest import fails
+from pyarrow import compute as pc
 from pyarrow import feather, parquet
 from scipy.sparse import csr_array
 
@@ -86,6 +88,8 @@ READ = {
     "windows.csv": (lines(newline="\r\n"), {}, ()),
     "old-mac.csv": (lines(newline="\r"), {}, ()),
     "twice-returned.csv": (lines(newline="\r\r\n"), {}, ()),
+    "dos.csv": (lines(newline="\r\n") + "\x1a", {}, ()),
+    "page.txt": (lines("\t") + "\f", {}, ()),
     # packed
     "members.csv.gz": (gzip.compress(lines()[:99].encode()) + gzip.compress(lines()[99:].encode()), {}, ()),
     "padded.csv.gz": (gzip.compress(lines().encode()) + bytes(512), {}, ()),
@@ -161,6 +165,14 @@ READ = {
         {},
         (),
     ),
+    "runs.feather": (
+        in_memory(
+            lambda f, t: feather.write_feather(t, f),
+            pa.table({name: pc.run_end_encode(pa.array(FRAME[name])) for name in FRAME}),
+        ),
+        {},
+        (),
+    ),
     "zstd.feather": (
         in_memory(lambda f, t: feather.write_feather(t, f, "zstd"), pa.table(dict(FRAME.items()))),
         {},
@@ -180,7 +192,13 @@ def test_exports_are_read_to_the_last_digit(name, write):
 
 
 @pytest.mark.robustness("tables")
-@pytest.mark.parametrize("code", ["\\N", "(null)", "[NULL]", "#NULL!", ".a", ".z", "NULL", "<NA>", "#N/A"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "\\N", "(null)", "[NULL]", "#NULL!", ".a", ".z", "NULL", "<NA>", "#N/A",
+        ".B", "._", "\u2013", "\u2014", "#NA", "1.#QNAN", "-1.#IND",
+    ],
+)  # fmt: skip
 def test_missing_codes_of_databases_and_of_statistics_programs(code, write):
     path = write(lines().replace(str(A[3, 1]), code))
     gap = np.isnan(load(path, missing="model").x)
@@ -201,6 +219,65 @@ def test_the_index_of_a_data_frame_names_its_rows_in_a_file_too(tmp_path):
     assert load(tmp_path / "d.parquet").index.tolist() == from_frame(frame).index.tolist()
     assert load(tmp_path / "d.parquet", columns=["g", "a"], categorical="g").features == ("g", "a")
     assert set(load(tmp_path / "d.parquet", label_column="g").labels) == {"0", "1"}
+
+
+@pytest.mark.robustness("tables")
+def test_numbers_as_india_groups_them(write):
+    values = [f"{1 + i % 3},0{i % 7},{100 + i}.5" for i in range(N)]
+    content = "a,b\n" + "".join(f'"{value}",{b}\n' for value, b in zip(values, A[:, 1], strict=True))
+    fails(r"'1,00,100.5' in row 1\): read it with --thousands , \(as 100100.5\)$", write(content))
+    x = load(write(content), thousands=",").x
+    np.testing.assert_array_equal(x[:, 0], [float(value.replace(",", "")) for value in values])
+
+
+@pytest.mark.robustness("errors")
+@pytest.mark.parametrize("first", [2**63, 13 * 10**17, 10**25])
+def test_whole_numbers_that_floats_take_for_one_are_said_to_be_rounded(first, write):
+    content = "id,a,b\n" + "".join(f"{first + i},{a},{b}\n" for i, (a, b, _) in enumerate(A))
+    fails("constant column 'id', whose numbers near .* are rounded to multiples of .*: leave it out", write(content))
+    assert load(write(content), columns=["a", "b"], index_column="id").index[1] == str(first + 1)
+
+
+IDS = [2**53 + i // 6 for i in range(N)]
+NAMED_ROWS = FRAME[["a", "b"]].assign(id=IDS)
+OF_64_BITS = {
+    "d.csv": NAMED_ROWS.to_csv(index=False),
+    "d.parquet": NAMED_ROWS.to_parquet(),
+    "d.feather": in_memory(NAMED_ROWS.to_feather),
+    "d.npy": in_memory(np.save, NAMED_ROWS.to_records(index=False)),
+}
+
+
+@pytest.mark.robustness("numbers")
+@pytest.mark.parametrize("name", [*OF_64_BITS, "DataFrame", "objects"])
+def test_names_of_64_bits_are_kept_as_they_are(name, write):
+    """2^53 and 2^53 + 1 share a float: as names of rows, of sequences and of categories they are two."""
+    if name in OF_64_BITS:
+        path = write(OF_64_BITS[name], name)
+        assert load(path, sequence="id").lengths == (6, 6, 6, 6)
+        read = partial(load, path)
+    else:
+        read = partial(from_frame, NAMED_ROWS if name == "DataFrame" else NAMED_ROWS.astype({"id": object}))
+    assert read(columns=["a", "b"], index_column="id").index.tolist() == [str(own) for own in IDS]
+    coded = read(categorical="id")
+    assert coded.levels == {"id": tuple(str(2**53 + i) for i in range(4))}
+    assert coded.x[:, 2].tolist() == [i // 6 for i in range(N)]
+    assert read(like=coded).x[:, 2].tolist() == [i // 6 for i in range(N)]
+
+
+@pytest.mark.robustness("numbers")
+def test_levels_of_one_number_have_an_order():
+    """A set of text has another order in every process."""
+    names = ["1", "01", "001", "1e0", "+1", "1.00e0", "0001", "00001"]
+    data = from_frame(FRAME[["a"]].assign(k=np.resize(names, N)), categorical="k")
+    assert data.levels["k"] == tuple(sorted(names))
+
+
+@pytest.mark.robustness("numbers")
+def test_row_numbers_of_64_bits_name_the_rows(write):
+    data = load(write(NAMED_ROWS[["a", "b"]].set_axis([2**60 + i for i in range(N)]).to_csv()))
+    assert data.notes == NAMED
+    assert data.index.tolist() == [str(2**60 + i) for i in range(N)]
 
 
 SHEET = {"[Content_Types]_xml": "<x/>", "xl/workbook_xml": "<x/>"}

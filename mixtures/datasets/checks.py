@@ -60,6 +60,8 @@ def check_values(
     constant = [features[j] for j in np.flatnonzero(~levels & (half_range <= 2 * EPS * size)).tolist()]
     if constant:
         what = "only 1 row: no column varies" if len(x) == 1 else f"constant column {listed(constant)}"
+        if len(x) > 1 and (far := float(size[features.index(constant[0])])) >= 2.0**53:
+            what += f", whose numbers near {far:.3g} are rounded to multiples of {np.spacing(far):.4g}"
         remedy = "give more rows" if len(x) == 1 else "leave it out with --columns"
         raise DataError(f"{what}: {remedy}")
     gaussian = np.ones(x.shape[1], dtype=bool) if kinds is None else np.array([kind == "gaussian" for kind in kinds])

@@ -149,7 +149,7 @@ def _row_index(table: Table, index: str | None, names_rows: Sequence[int]) -> np
     n = len(table.columns[0])
     is_named = table.index is not None and not np.array_equal(table.index, np.arange(n).astype(str))
     if index is not None:
-        column = table[index]
+        column = table.as_written([index])[index]
     elif names_rows and not is_named:
         column = table.columns[names_rows[0]]
     else:

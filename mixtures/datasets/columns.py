@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from string import ascii_letters
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,12 @@ from mixtures.datasets.dataset import Categories, DataError
 MISSING = (
     "", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", "\\N", "(null)", "[NULL]",
 )  # fmt: skip
-AMONG_NUMBERS = (".", "?", "-", "#NULL!", *(f".{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"))  # SPSS, Stata
+AMONG_NUMBERS = (
+    ".", "?", "-", "\u2013", "\u2014", "#NA", "#NULL!", "1.#QNAN", "-1.#IND", "1.#IND", "-1.#QNAN", "._",
+    *(f".{letter}" for letter in ascii_letters),
+)  # fmt: skip  # spreadsheets, SPSS, C of Windows, SAS, Stata
+# whole numbers from here on share their floats
+WHOLE = 2.0**53
 # what parts thousands as another mark does: no-break, narrow no-break and thin spaces, and the apostrophe that is typeset
 ALIKE = {" ": "[\u00a0\u202f\u2009]", "'": "\u2019"}
 
@@ -133,7 +139,9 @@ def _as_programs_write(text: Any, spelling: Spelling) -> Any:
     if parts is not None:
         if parts in ALIKE:
             text = pc.replace_substring_regex(text, ALIKE[parts], parts)
-        grouped = pc.match_substring_regex(text, rf"^[-+]?[1-9]\d{{0,2}}({re.escape(parts)}\d{{3}})+({mark}\d*)?$")
+        between = r"\d{2,3}" if parts == "," else r"\d{3}"  # in India 1,00,000
+        digits = rf"[1-9]\d{{0,2}}({re.escape(parts)}{between})*{re.escape(parts)}\d{{3}}"
+        grouped = pc.match_substring_regex(text, rf"^[-+]?{digits}({mark}\d*)?$")
         text = pc.if_else(grouped, pc.replace_substring(text, parts, ""), text)
     if spelling.decimal != ".":
         text = pc.replace_substring(pc.replace_substring(text, ".", "?"), spelling.decimal, ".")
@@ -143,8 +151,11 @@ def _as_programs_write(text: Any, spelling: Spelling) -> Any:
 def from_arrow(column: Any, spelling: Spelling) -> tuple[np.ndarray, Counter[str]]:
     """Convert a typed Arrow column to floats (NaN is missing) where it holds numbers, else to objects (None is missing)."""
     import pyarrow as pa
+    from pyarrow import compute as pc
 
     kind = pa.types
+    if kind.is_run_end_encoded(column.type):
+        column = pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks])
     if not any(is_kind(column.type) for is_kind in (kind.is_integer, kind.is_floating, kind.is_decimal, kind.is_null)):
         return objects([entry(value, spelling) for value in column.to_pylist()]), Counter()
     values = np.full(len(column), np.nan)
@@ -197,6 +208,23 @@ def as_label(value: Any, spelling: Spelling = PLAIN) -> str | None:
     whole = isinstance(value, float) and value.is_integer()
     text = str(int(value)) if whole else re.sub(r"^([-+]?\d+)\.0*$", r"\1", str(value).strip())
     return None if text in MISSING or text in spelling.na_values else text
+
+
+def written(values: np.ndarray, entries: Callable[[], Sequence[Any]]) -> np.ndarray | None:
+    """The labels that stand in a column of numbers where its floats may take different ones for one; else None.
+
+    Parameters
+    ----------
+    values : ndarray, shape (N,)
+        The floats, NaN where missing.
+    entries : callable
+        What stands there.
+    """
+    if not (np.abs(values) >= WHOLE).any():
+        return None
+    return objects(
+        [None if gap else as_label(own) for gap, own in zip(np.isnan(values).tolist(), entries(), strict=True)]
+    )
 
 
 def strings(values: Sequence[str]) -> Any:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from typing import NamedTuple
@@ -115,7 +115,7 @@ class Table:
 
     ``codes`` counts, by a column's place, the entries taken as missing that do not say so, such as "?"; ``notes`` holds
     what else was guessed in reading; ``categories`` has, by place, what is declared; ``index`` names the rows, (N,) of str, and
-    so do the columns ``of_index``.
+    so do the columns ``of_index``; ``written`` has, by place, the text of whole numbers that floats take for one.
     """
 
     names: tuple[str, ...]
@@ -125,6 +125,12 @@ class Table:
     categories: dict[int, Categories] = field(default_factory=dict)
     index: np.ndarray | None = None
     of_index: tuple[str, ...] = ()
+    written: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def as_written(self, names: Container[str]) -> Table:
+        """The table with the columns of these names as text, where they hold whole numbers that floats take for one."""
+        text = {j: own for j, own in self.written.items() if self.names[j] in names}
+        return replace(self, columns=tuple(text.get(j, column) for j, column in enumerate(self.columns)))
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return the first column of this name."""

@@ -33,6 +33,7 @@ from mixtures.datasets.columns import (
     numbers,
     objects,
     texts,
+    written,
 )
 from mixtures.datasets.dataset import DataError, Table, listed
 
@@ -63,6 +64,8 @@ FORMATS = f"{', '.join(TEXT)} (also {', '.join(PACKED)}), {', '.join(ARROW)}, .n
 WIDE = 1000
 # Refuses what has at most so many rows and at least so many columns of numbers.
 Check = Callable[[int, int], object]
+# What ends a text of DOS, and what ends a page.
+END = b"\x1a\x0c"
 # How pandas names the column of an index that has no name.
 NAMELESS_INDEX = "__index_level_"
 # what NumPy raises for a header that is none
@@ -180,6 +183,7 @@ def _read_text(
         raise DataError(f"{str(path)!r} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
     if b"\0" in data:
         raise DataError(f"{str(path)!r} is not a text file: its name says {suffix}, but it holds binary data")
+    data = data.rstrip(END)
     data = re.sub(rb'\\"(?=[^,;\t|\r\n])', b'""', data)  # as write.table of R writes a quote within a text
     try:
         if check and (wide := text.extent(data, suffix, spelling, WIDE)):
@@ -208,7 +212,7 @@ def _read_text(
         raise _unreadable(path, error) from error
     table = table.slice(form.lines)
     _check_rows(path, table)
-    columns, codes = [], {}
+    columns, codes, whole = [], {}, {}
     for j, (name, column) in enumerate(zip(form.names, table.columns, strict=True)):
         read = None if name == label else numbers(column, spelling)
         if read is None:
@@ -217,7 +221,13 @@ def _read_text(
         else:
             columns.append(read[0])
             codes[j] = read[1]
-    return Table(form.names, tuple(columns), codes, tuple(note for note in (form.note, of_gaps, of_end) if note))
+            whole[j] = written(read[0], column.to_pylist)
+    notes = tuple(note for note in (form.note, of_gaps, of_end) if note)
+    return Table(form.names, tuple(columns), codes, notes, written=_known(whole))
+
+
+def _known(whole: dict[int, np.ndarray | None]) -> dict[int, np.ndarray]:
+    return {j: own for j, own in whole.items() if own is not None}
 
 
 def _read_arrow(
@@ -242,7 +252,7 @@ def _read_arrow(
     of_index = [name for name in _of_index(table.schema) if table.column_names.count(name) == 1]
     kept = [(j, name) for j, name in enumerate(table.column_names) if not name.startswith(NAMELESS_INDEX)]
     names = tuple(name for _, name in kept)
-    columns, codes, categories = [], {}, {}
+    columns, codes, categories, whole = [], {}, {}, {}
     for j, (place, name) in enumerate(kept):
         column = table.column(place)
         if name == label:
@@ -250,13 +260,16 @@ def _read_arrow(
         else:
             values, codes[j] = from_arrow(column, spelling)
             columns.append(values)
+            if pa.types.is_integer(column.type) or pa.types.is_decimal(column.type):
+                whole[j] = written(values, column.to_pylist)
             if pa.types.is_dictionary(column.type):
                 categories[j] = declared(column)
     index = None
     if of_index:
         parts = zip(*(table.column(name).to_pylist() for name in of_index), strict=True)
         index = np.array([", ".join(as_label(part) or "" for part in row) for row in parts])
-    return Table(names, tuple(columns), codes, categories=categories, index=index, of_index=tuple(of_index))
+    of_rows, exact = tuple(of_index), _known(whole)
+    return Table(names, tuple(columns), codes, categories=categories, index=index, of_index=of_rows, written=exact)
 
 
 def _of_index(schema: Any) -> list[str]:
@@ -315,27 +328,29 @@ def _read_npy(path: Path, data: bytes, label: str | None, spelling: Spelling, ch
         raise DataError(f"{str(path)!r} is empty, shape {x.shape}: give an array with at least two rows")
     x = x.reshape(len(x), -1)
     names = tuple(f"x{j}" for j in range(1, x.shape[1] + 1))
-    columns, codes = [], {}
+    columns, codes, whole = [], {}, {}
     for j, name in enumerate(names):
         if name == label:
             columns.append(labels(x[:, j].tolist(), spelling))
         else:
             values, codes[j] = blanked(x[:, j].astype(np.float64), spelling)
             columns.append(values)
-    return Table(names, tuple(columns), codes)
+            whole[j] = written(values, x[:, j].tolist)
+    return Table(names, tuple(columns), codes, written=_known(whole))
 
 
 def _of_fields(x: np.ndarray, label: str | None, spelling: Spelling) -> Table:
     """The table that a structured array (N,) holds; fields of bytes are UTF-8."""
-    columns, codes = [], {}
+    columns, codes, whole = [], {}, {}
     for j, name in enumerate(x.dtype.names or ()):
         if name != label and x[name].dtype.kind in "fiu":
             values, codes[j] = blanked(x[name].astype(np.float64), spelling)
+            whole[j] = written(values, x[name].tolist)
         else:
             own = [value.decode(errors="replace") if isinstance(value, bytes) else value for value in x[name].tolist()]
             values = labels(own, spelling) if name == label else objects([entry(value, spelling) for value in own])
         columns.append(values)
-    return Table(x.dtype.names or (), tuple(columns), codes)
+    return Table(x.dtype.names or (), tuple(columns), codes, written=_known(whole))
 
 
 def siblings(path: Path) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import partial
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixtures.datasets.columns import PLAIN, as_label, labels, objects
-from mixtures.datasets.dataset import Categories, DataError, Table
+from mixtures.datasets.columns import PLAIN, as_label, labels, objects, written
+from mixtures.datasets.dataset import Categories, DataError, Table, is_numeric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,14 +59,16 @@ def read(frame: Any, label: str | None = None) -> Table:
             f"the DataFrame has {frame.shape[0]} rows and {frame.shape[1]} columns: give at least one of each"
         )
     names = tuple(str(name) for name in frame.columns)
-    columns, categories = [], {}
+    columns, categories, whole = [], {}, {}
     for j, name in enumerate(names):
         column = frame.iloc[:, j]
         columns.append(labels(_present(column), PLAIN) if name == label else _column(column))
+        if is_numeric(columns[-1]) and (own := written(columns[-1], partial(_present, column))) is not None:
+            whole[j] = own
         if isinstance(column.dtype, pd.CategoricalDtype):
             levels = [text for level in column.cat.categories if (text := as_label(level)) is not None]
             categories[j] = Categories(tuple(levels), bool(column.cat.ordered))
-    return Table(names, tuple(columns), categories=categories, index=_index(frame))
+    return Table(names, tuple(columns), categories=categories, index=_index(frame), written=whole)
 
 
 def _column(column: pd.Series) -> np.ndarray:

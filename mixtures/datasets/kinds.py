@@ -236,7 +236,7 @@ def levels_of(column: np.ndarray, declared: Sequence[str] = ()) -> tuple[str, ..
     if declared:
         return tuple(level for level in declared if level in found)
     try:
-        return tuple(sorted(found, key=float))
+        return tuple(sorted(sorted(found), key=float))  # in the order of the alphabet where numbers share a float
     except ValueError:
         return tuple(sorted(found))
 

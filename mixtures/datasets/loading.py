@@ -15,7 +15,7 @@ from mixtures.datasets.checks import check_last, check_values, missing_text
 from mixtures.datasets.choosing import Choice, choose
 from mixtures.datasets.columns import PLAIN, Spelling
 from mixtures.datasets.dataset import DataError, Dataset, Table, counted, is_missing, listed, nearest
-from mixtures.datasets.kinds import MISSING_VALUES, Asked, encode, encode_like
+from mixtures.datasets.kinds import MISSING_VALUES, OF_LEVELS, Asked, encode, encode_like
 from mixtures.datasets.simulated import tsmatz
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def _in_sequences(
             "--missing model"
         )
     place = table.names.index(column)
-    found = series.lengths_of(table.columns[place].tolist(), column)
+    found = series.lengths_of(table.as_written([column]).columns[place].tolist(), column)
     kept = [j for j in range(len(table.names)) if j != place]
     places = {old: new for new, old in enumerate(kept)}
     own = replace(
@@ -238,6 +238,7 @@ def _in_sequences(
         columns=tuple(table.columns[j] for j in kept),
         codes={places[j]: codes for j, codes in table.codes.items() if j in places},
         categories={places[j]: known for j, known in table.categories.items() if j in places},
+        written={places[j]: text for j, text in table.written.items() if j in places},
     )
     return own, found
 
@@ -262,6 +263,12 @@ def from_table(
     if like is not None:
         columns = like.features
         asked = Asked()
+        of_levels = [
+            name for name, kind in zip(columns, like.kinds, strict=True) if kind in ("bernoulli", "categorical")
+        ]
+    else:
+        of_levels = [name for name in table.names if asked.kind(name) in OF_LEVELS]
+    table = table.as_written({*of_levels, ""})
     choice = choose(table, label, columns, index, asked, spelling, None if like is None else like.kinds)
     rows, notes = _rows(table, choice, missing)
     features = tuple(table.names[j] for j in choice.places)
