@@ -21,9 +21,9 @@ FAR = (3e3, 1e4, 99_999.0, 1e8, 1e10, 1e12, 1e14)
 EACH = ("full", "diag", "spherical")
 
 
-def rows(rng, gaps):
+def rows(rng, gaps, spread=5):
     """Four clusters in two columns, without or with values missing."""
-    means = 5 * rng.standard_normal((4, 2))
+    means = spread * rng.standard_normal((4, 2))
     x = np.concatenate([rng.standard_normal((60, 2)) @ rng.standard_normal((2, 2)) + mean for mean in means])
     holes = rng.random(x.shape) < 0.1 * gaps
     return np.where(holes & ~holes.all(1, keepdims=True), np.nan, x)
@@ -45,7 +45,7 @@ def fitted(x, structure, K):
 @pytest.mark.parametrize("structure", EACH)
 def test_a_far_row_has_a_component_of_its_own(structure, gaps):
     """With the variance that reg_covar gives it, in closed form, the others being fitted alone; in one column and in both."""
-    x = rows(np.random.default_rng(3), gaps)
+    x = rows(np.random.default_rng(2), gaps, 20)
     n = len(x)
     alone = fitted(x, structure, 4).score(x)
     expected = (n * (alone + np.log(n)) - np.log(2 * np.pi * 1e-6)) / (n + 1) - np.log(n + 1)
@@ -60,7 +60,7 @@ def test_a_far_row_has_a_component_of_its_own(structure, gaps):
 @pytest.mark.parametrize("gaps", [False, True])
 def test_a_far_row_takes_no_digits_from_a_covariance_in_common(gaps):
     """As far as scikit-learn keeps its digits, and where nothing is missing, its optimum."""
-    x = rows(np.random.default_rng(3), gaps)
+    x = rows(np.random.default_rng(2), gaps, 20)
     scores = [fitted(np.concatenate([x, [[distance, 1.5]]]), "tied", 5).score(x) for distance in (1e2, *FAR)]
     np.testing.assert_allclose(scores, scores[0], atol=1e-4)
     if not gaps:
@@ -119,3 +119,28 @@ def test_few_rows_with_gaps_end_in_an_optimum_or_in_a_collapse(seed, collapses):
     x = x[~np.isnan(x).all(1)]
     with pytest.raises(mixtures.CollapseError) if collapses else contextlib.nullcontext():
         em.fit(x, COVARIANCES["full"].from_data(x, 2, missing=True), Dirichlet.symmetric(2), rng=0, restarts=2)
+
+
+@pytest.mark.parametrize("structure", COVARIANCES)
+def test_beside_a_far_row_one_start_ends_as_high_as_that_of_scikit_learn(structure):
+    """Each of its candidates goes on about centres of its own until one is ahead."""
+    x = np.concatenate([rows(np.random.default_rng(9), False), [[1e5, 1.5]]])
+    options = {"covariance_type": structure, "max_iter": 500, "random_state": 0}
+    other = sklearn.mixture.GaussianMixture(5, **options).fit(x)
+    assert GaussianMixture(5, **options).fit(x).score(x) > other.score(x) - 1e-3
+
+
+@pytest.mark.parametrize("last", [5, 15, 25])
+def test_a_callback_ends_an_ascent_about_centres_of_their_own(last):
+    x = np.concatenate([rows(np.random.default_rng(9), False), [[1e5, 1.5]]])
+    steps = []
+
+    def tell(step):
+        steps.append(step)
+        if len(steps) == last:
+            raise StopIteration
+
+    mixture = GaussianMixture(5, tol=0, random_state=0).fit(x, callback=tell)
+    assert len(steps) == last
+    assert not mixture.converged_
+    assert np.isfinite(mixture.score(x))

@@ -655,7 +655,11 @@ def test_a_row_too_far_for_the_digits_of_the_others_is_named(value, rng):
     assert isinstance(raised.value, CollapseError)
     assert "in 'height', which" in raised.value.named(["width", "height"])
     frame = pd.DataFrame(x, columns=["width", "height"])
-    with pytest.raises(CollapseError, match=r"Row 3 lies .* in 'height'"):
+    assert GaussianMixture(4, random_state=0).fit(frame).weights_.min() == pytest.approx(
+        1 / len(x)
+    )  # a component of its own
+    frame.loc[3] = value * 1e40, 0.0
+    with pytest.raises(CollapseError, match=r"Row 3 lies .* in 'width'"):
         GaussianMixture(3, random_state=0).fit(frame)
     diagonal = em.fit(x, DiagonalGaussian.from_data(x, 4), Dirichlet.symmetric(4), rng=0, reg_covar=1e-6)
     assert np.isfinite(diagonal.bound[-1])  # whose coordinates a far row does not turn

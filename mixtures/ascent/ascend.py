@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mixtures.ascent.candidates import begun, candidates, climb_from_best, unfit
+from mixtures.ascent.candidates import TRIAL, Listener, begun, candidates, climb_from_best, unfit
 from mixtures.ascent.climb import Callback, Natural, Remembered, carry_on
 from mixtures.ascent.segments import with_segments
 from mixtures.ascent.starts import absorbing, soften, starts
@@ -65,7 +65,7 @@ class Ascent(NamedTuple):
 
 
 # From a state (K, P) in which a cluster is too tight for its digits to where the ascent ends from there.
-GoOn = Callable[[np.ndarray], Ascent]
+GoOn = Callable[..., Ascent]
 
 
 def ascend(
@@ -170,6 +170,7 @@ def ascend(
         s = with_segments(s, x, weights, family, allocation, source)
     hard = blur(s, noise(family, reg_covar)) if reg_covar else s
     s = soften(hard) if absorbing(family, init) else begun(natural, hard)
+    callback = Listener(callback) if callback else None
     if go_on:
         limits: dict[str, Any] = {"n": n, "tol": tol, "max_iter": max_iter, "accelerate": accelerate}
         tell = (lambda runs, own: callback(runs)) if callback else None
@@ -196,12 +197,12 @@ def best_of(
     keep: int | None = None,
     callback: Callback = None,
     go_on: GoOn | None = None,
-    others: Iterable[tuple[int, np.ndarray]] = (),
+    others: Sequence[tuple[int, np.ndarray]] = (),
     each: int = 1,
     compiled: Whole | None = None,
     moves: bool = False,
 ) -> Ascent:
-    """Climb from s (R ``each``, K, P), and go on from collapsed runs and ``others`` (start, state); see `ascend`."""
+    """Climb from s (R ``each``, K, P), and go on from collapsed runs and ``others`` (start, states); see `ascend`."""
     R = len(s) // each
     first = max_iter if keep is None else min(SHORT, max_iter)
 
@@ -211,7 +212,8 @@ def best_of(
     runs, tight = climb_from_best(problem, s, n, each, tol, first, accelerate, callback, compiled, moves)
     told_to_stop = len(runs.trace) < first and not np.all(runs.converged | runs.collapsed)
     go_on = None if told_to_stop else go_on
-    more = [(run, ascent) for run, state in [*tight, *others] for ascent in reach(go_on, [state])]
+    tight = [(run, state[None]) for run, state in tight]
+    more = [(run, ascent) for run, states in [*tight, *others] for ascent in reach(go_on, states, max_iter)]
     ends = runs.end.copy()
     if keep is not None and not told_to_stop and not runs.collapsed.all():
         ahead = np.argsort(-runs.end, kind="stable")[:keep]
@@ -240,10 +242,24 @@ def best_of(
     return best._replace(info=best.info | info)
 
 
-def reach(go_on: GoOn | None, states: Iterable[np.ndarray]) -> list[Ascent]:
-    """Where the ascent goes on to from states (K, P) that are too tight for their digits; none where it collapses."""
-    ends = []
+def reach(go_on: GoOn | None, states: np.ndarray, max_iter: int) -> list[Ascent]:
+    """Where the ascent goes on to from the best of the states (C, K, P) of a start, which are too tight for their digits.
+
+    That is the one ahead after `TRIAL` passes; nowhere if all collapse.
+    """
+    if go_on is None:
+        return []
+    trial = max_iter if len(states) == 1 else min(TRIAL, max_iter)
+    ends: list[Ascent] = []
     for s in states:
         with suppress(CollapseError):
-            ends += [go_on(s)] if go_on else []
-    return ends
+            ends.append(go_on(s, max_iter=trial))
+    for end in sorted(ends, key=lambda end: -end.bound[-1]):
+        left = max_iter - len(end.bound)
+        if end.converged or trial == max_iter or left < 1:
+            return [end]
+        with suppress(CollapseError):
+            rest = go_on(end.s, own=end.own, max_iter=left)
+            bound = np.append(end.bound, rest.bound)
+            return [rest._replace(bound=bound, info=rest.info | {"passes": len(bound)})]
+    return []

@@ -33,7 +33,9 @@ class Listener:
         self.callback, self.stopped = callback, False
 
     def __call__(self, step: Any) -> None:
-        """Tell it of a step."""
+        """Tell it of a step; once it wants no more, of none."""
+        if self.stopped:
+            raise StopIteration
         try:
             if self.callback is not None:
                 self.callback(step)
@@ -75,14 +77,15 @@ def begun(natural: Natural, hard: np.ndarray) -> np.ndarray:
 
 
 def unfit(hard: np.ndarray, s: np.ndarray, each: int = 1) -> list[tuple[int, np.ndarray]]:
-    """Starts of one data set that `beginnings` softened as no step could be taken from them, and how they were (K, P).
+    """Starts of one data set, and those of their ``each`` candidates that `beginnings` softened, as they were, (C, K, P).
 
-    Of ``each`` candidates of a start, the first such.
+    No step could be taken from these.
     """
     if s is hard:
         return []
-    found = {run // each: hard[run] for run in reversed(range(0, len(hard), 2)) if np.any(s[run] != hard[run])}
-    return sorted(found.items(), key=lambda start: start[0])
+    lost = np.any(s != hard, axis=(-2, -1)) & (np.arange(len(hard)) % 2 == 0)
+    found = [np.flatnonzero(own) + start * each for start, own in enumerate(lost.reshape(-1, each))]
+    return [(start, hard[own]) for start, own in enumerate(found) if len(own)]
 
 
 def candidates(points: int, family: Family, init: object = "k-means") -> int:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from mixtures.ascent.ascend import Ascent, Method, Own
+from mixtures.ascent.candidates import Listener
 from mixtures.ascent.climb import Natural, Runs, climb
 from mixtures.ascent.starts import hard
 from mixtures.engines.apart import Apart, Expected, read
@@ -47,6 +48,7 @@ def go_on(
     accelerate: bool = True,
     reg_covar: float = 0.0,
     callback: Callable[[Runs, Own], object] | None = None,
+    own: Own | None = None,
 ) -> Ascent:
     """Climb from a state whose clusters are too tight, or soon will be, for statistics about one origin.
 
@@ -64,6 +66,8 @@ def go_on(
         See `mixtures.ascent.ascend.ascend`.
     callback : callable, optional
         Called with the `Runs` and what their states are about after every pass; it ends the run by raising StopIteration.
+    own : Own, optional
+        What s is about where that is no longer the family's origin.
 
     Returns
     -------
@@ -80,7 +84,11 @@ def go_on(
     about_rows = noise(family, reg_covar)
     if reg_covar == 0:
         _refuse_few(family, s)
-    assign, centres = _first(family, allocation, s, about_rows), _means(family, s)
+    if own:
+        assign: Expected | Nearest = Expected(_at(family, own.centres), natural(s[None])[0][0], about_rows)
+        centres = own.centres
+    else:
+        assign, centres = _first(family, allocation, s, about_rows), _means(family, s)
     s = read(x, weights, assign, _at(family, centres))[1]
     _refuse_rounding(family, centres, s, reg_covar)
     bounds: list[np.ndarray] = []
@@ -89,7 +97,7 @@ def go_on(
         at, left = _at(family, centres), max(1, max_iter - sum(map(len, bounds)))
         s = read(x, weights, assign, at)[1]
         own = Own(centres, Apart(x, weights, at, about_rows), Apart(x, weights, at, noise(family, 0.0)), family)
-        tell = partial(_told, callback, own) if callback else None
+        tell = Listener(partial(_told, callback, own)) if callback else None
         problem = partial(_same, (natural, own.pass_))
         try:
             runs = climb(problem, s[None], n, tol, left, accelerate, tell, _rounding)
@@ -97,7 +105,7 @@ def go_on(
             if not family.linked:
                 raise
             raise CollapseError(f"a cluster collapsed: what is missing has no digits beside it ({error})") from error
-        if runs.collapsed[0] and len(runs.trace) == 1:
+        if runs.collapsed[0] and (len(runs.trace) == 1 or (tell and tell.stopped)):
             raise runs.errors[-1]
         bounds.append(runs.bounds(0))
         s = runs.s[0]

@@ -180,8 +180,8 @@ def _together(
             found.append(Ascent(runs.s[best], runs.bounds(best) + to_data[g], bool(runs.converged[best]), info))
         if go_on:
             from_here = partial(go_on, method, xs[g], None, families[g], allocation, **limits)
-            for run, state in _too_tight(tight, hard, s, restarts, each, g):
-                for ascent in reach(from_here, [state]):
+            for run, states in _too_tight(tight, hard, s, restarts, each, g):
+                for ascent in reach(from_here, states, max_iter):
                     found.append(ascent)
                     end[run] = max(end[run], ascent.bound[-1])
         if not found:
@@ -200,9 +200,9 @@ def _together(
 def _too_tight(
     tight: list[tuple[int, np.ndarray]], hard: np.ndarray, s: np.ndarray, restarts: int, each: int, g: int
 ) -> list[tuple[int, np.ndarray]]:
-    """Starts of data set g, and their states (K, P), in which a cluster was too tight for its digits; see `unfit`."""
+    """Starts of data set g, and states (C, K, P) of each in which a cluster was too tight for its digits; see `unfit`."""
     first = g * restarts
-    lost = [(start - first, state) for start, state in tight if first <= start < first + restarts]
+    lost = [(start - first, state[None]) for start, state in tight if first <= start < first + restarts]
     own = slice(first * each, (first + restarts) * each)
     return lost + unfit(hard[own], s[own], each)
 

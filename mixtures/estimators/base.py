@@ -9,7 +9,6 @@ from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from functools import lru_cache, partial
-from itertools import takewhile
 from numbers import Integral, Real
 from time import perf_counter
 from typing import Any, ClassVar, NamedTuple, Self
@@ -431,8 +430,9 @@ class Mixture(Predictions):
             runs, tight = climb_from_best(
                 lambda _: (natural, pass_), at, each=each, whole=compiled, moves=allocation.independent, **limits
             )
-            states = [state for _, state in [*tight, *unfit(hard, s, each)]]
-            more = self._rescued(task, states, self._method, X, weights, family, allocation, **limits)
+            states = [state[None] for _, state in tight] + [own for _, own in unfit(hard, s, each)]
+            enough = task.listener is not None and task.listener.stopped and not runs.collapsed.all()
+            more = self._rescued(states, enough, self._method, X, weights, family, allocation, **limits)
             if runs.collapsed.all() and not more:
                 raise runs.errors[-1]
             traces = [np.append(before, runs.bounds(int(run))) for run in np.flatnonzero(~runs.collapsed)]
@@ -452,12 +452,13 @@ class Mixture(Predictions):
         self._store(self._parameters(family, allocation, best, compiled.describe(best) if compiled else None))
         return End(float(bound), trace, converged)
 
-    def _rescued(self, task: Task, states: list[np.ndarray], *problem: Any, **limits: Any) -> list[Ascent]:
-        """Ends that are reached from states whose components are too tight for common coordinates."""
-        if self._go_on is None:
+    def _rescued(self, states: list[np.ndarray], enough: bool, *problem: Any, **limits: Any) -> list[Ascent]:
+        """Ends that are reached from states (C, K, P) whose components are too tight for common coordinates, unless there are
+        ``enough``."""
+        if self._go_on is None or enough:
             return []
-        wanted = takewhile(lambda _: task.listener is None or not task.listener.stopped, states)
-        return reach(partial(self._go_on, *problem, reg_covar=self.reg_covar, **limits), wanted)
+        go_on = partial(self._go_on, *problem, reg_covar=self.reg_covar, **limits)
+        return [end for own in states for end in reach(go_on, own, limits["max_iter"])]
 
     def _end(self, task: Task, allocation: Allocation, end: Ascent) -> End:
         """Set the parameters of an end whose components have centres of their own."""

@@ -244,7 +244,8 @@ class GaussianMixture(Mixture):
 
     def _of_bulk(self, X: Any, weights: np.ndarray | None, data: Moments) -> Moments:
         """Those of the rows of an array that are far from the others in no feature."""
-        inside = near(X, data.low, data.high) if isinstance(X, np.ndarray) else None
+        finite = isinstance(X, np.ndarray) and np.isfinite(data.squares).all()
+        inside = near(X, data.low, data.high) if finite else None
         if inside is None:
             return data
         try:
