@@ -1,8 +1,8 @@
-"""Numbers that a user gives for a model, checked."""
+"""Numbers that a user gives, checked."""
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,18 @@ def check_components(n_components: Any) -> int:
     if isinstance(n_components, bool) or not isinstance(n_components, Integral) or n_components < 1:
         raise ValueError(f"n_components is {n_components!r}; a mixture needs a whole number of at least 1")
     return int(n_components)
+
+
+def check_whole(name: str, value: Any) -> None:
+    """Refuse what is no whole number with a ValueError."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
+        raise ValueError(f"{name} is {value!r}; expected a whole number")
+
+
+def check_real(name: str, value: Any) -> None:
+    """Refuse what is no number with a ValueError."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        raise ValueError(f"{name} is {value!r}; expected a number")
 
 
 def as_numbers(name: str, value: Any) -> np.ndarray:

@@ -8,7 +8,7 @@ Rng = np.random.Generator | int
 
 
 def generator(rng: Rng) -> np.random.Generator:
-    """The generator itself, or ``numpy.random.default_rng(rng)`` for a seed, as scikit-learn takes ``random_state``.
+    """The generator itself, ``numpy.random.default_rng(rng)`` for a seed, or one that a ``RandomState`` seeds.
 
     Raises
     ------
@@ -24,6 +24,8 @@ def generator(rng: Rng) -> np.random.Generator:
     """
     if isinstance(rng, np.random.Generator):
         return rng
+    if isinstance(rng, np.random.RandomState):  # whose own generator cannot be parted into several
+        return np.random.default_rng(rng.randint(2**32, size=4, dtype=np.uint32))
     if rng is None or isinstance(rng, bool | np.bool_):
         raise TypeError(f"rng is {rng!r}; expected a numpy.random.Generator or a seed, a whole number of at least 0")
     try:

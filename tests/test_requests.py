@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+import reports
 from reports.commands.app import app
+from reports.validation.catalogue import Options
 
 pytestmark = pytest.mark.robustness("errors")
 
@@ -54,3 +58,75 @@ def test_a_request_that_cannot_be_met_is_one_line(arguments, tmp_path, monkeypat
     assert REFUSED[arguments] in line
     assert len(line) < 1000
     assert sorted(tmp_path.rglob("*")) == before
+
+
+X = np.random.default_rng(0).normal(size=(40, 2))
+ONLY_EM = {"rng": 0, "methods": "em"}
+MISUSED = {
+    "the number of clusters as text": (
+        lambda: reports.compare(X, "2", **ONLY_EM),
+        "n_components is '2'; expected a whole",
+    ),
+    "no number of clusters": (lambda: reports.compare(X, None, **ONLY_EM), "n_components is None; expected a whole"),
+    "several numbers of clusters": (
+        lambda: reports.compare(X, [2, 3], **ONLY_EM),
+        r"n_components is \[2, 3\]; expected",
+    ),
+    "a method that is no name": (
+        lambda: reports.compare(X, 2, rng=0, methods=[None]),
+        "there is no method None; choose",
+    ),
+    "no structure": (lambda: reports.compare(X, 2, covariance=None, **ONLY_EM), "no covariance structure None; choose"),
+    "a share as text": (
+        lambda: reports.compare(X, 2, test_fraction="0.2", **ONLY_EM),
+        "test_fraction is '0.2'; expected a",
+    ),
+    "half a draw": (lambda: reports.compare(X, 2, draws=100.5, **ONLY_EM), r"draws is 100\.5; expected a whole number"),
+    "chains as text": (lambda: reports.compare(X, 2, chains="4", **ONLY_EM), "chains is '4'; expected a whole number"),
+    "no starts": (lambda: reports.compare(X, 2, restarts=None, **ONLY_EM), "restarts is None; expected a whole number"),
+    "a ridge as text": (lambda: reports.compare(X, 2, reg_covar="0", **ONLY_EM), "reg_covar is '0'; expected a number"),
+    "a truth that is a number": (
+        lambda: reports.compare(X, 2, truth=3, **ONLY_EM),
+        "truth is 3; expected the parameters by",
+    ),
+    "a picture as text": (
+        lambda: reports.compare(X, 2, image="1x2", **ONLY_EM),
+        "image is '1'; expected a whole number",
+    ),
+    "candidates as text": (lambda: reports.select(X, "1:3", rng=0), "components is '1'; expected a whole number"),
+    "half a cluster": (lambda: reports.select(X, [1.5], rng=0), r"components is 1\.5; expected a whole number"),
+    "half a fold": (
+        lambda: reports.select(X, [1], rng=0, criteria="cv", folds=2.5),
+        r"folds is 2\.5; expected a whole",
+    ),
+    "half a start": (lambda: reports.select(X, [1], rng=0, restarts=2.5), r"restarts is 2\.5; expected a whole number"),
+    "no process": (lambda: reports.select(X, [1], rng=0, workers=0), "workers is 0; expected at least 1"),
+    "processes as text": (
+        lambda: reports.select(X, [1], rng=0, workers="2"),
+        "workers is '2'; expected a whole number",
+    ),
+    "a level as text": (lambda: reports.select(X, [1], rng=0, level="0.05"), "level is '0.05'; expected a number"),
+    "half a replicate": (
+        lambda: reports.select(X, [1], rng=0, replicates=99.5),
+        r"replicates is 99\.5; expected a whole",
+    ),
+    "steps of ADVI as text": (lambda: Options(advi_steps="200"), "advi_steps is '200'; expected a whole number"),
+}
+
+
+@pytest.mark.parametrize("name", MISUSED)
+def test_an_argument_of_another_type_is_named(name):
+    call, message = MISUSED[name]
+    with pytest.raises(ValueError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.robustness("peers")
+def test_one_candidate_one_criterion_and_a_random_state_will_do():
+    """As scikit-learn takes them."""
+    found = [
+        reports.select(X, components, rng=np.random.RandomState(0), criteria=criteria, restarts=2).table
+        for components, criteria in ((1, "bic"), ([1], ["bic"]))
+    ]
+    pd.testing.assert_frame_equal(*found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 
+from mixtures.checks import check_whole
 from mixtures.datasets.dataset import counted
 from mixtures.datasets.limits import check_memory
 from reports.comparison.catalogue import METHODS, Options
@@ -102,11 +103,14 @@ def check_fits(number: int, what: str, remedy: str, *, each: float = FIT) -> Non
 
 
 def check_workers(workers: int) -> None:
-    """Refuse more processes than memory can hold.
+    """Refuse no process, and more than memory can hold.
 
     Raises
     ------
     ValueError
     """
+    check_whole("workers", workers)
+    if workers < 1:
+        raise ValueError(f"workers is {workers}; expected at least 1")
     remedy = f"give fewer with --workers; this machine has {os.cpu_count()} cores"
     check_memory(WORKER * (workers - 1), f"{workers:,} processes", remedy)

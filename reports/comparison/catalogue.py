@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from mixtures.checks import check_real, check_whole
 from models.device import DEVICES
 from models.metric import TUNE, chosen
 
@@ -74,8 +75,12 @@ class Options:
 
     def __post_init__(self) -> None:
         for name in ("draws", "chains", "tune", "restarts", "advi_steps"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+            value = getattr(self, name)
+            if name == "tune" and value is None:
+                continue
+            check_whole(name, value)
+            if value < 1:
+                raise ValueError(f"{name} is {value}; expected at least 1")
         check_reg_covar(self.reg_covar)
         if self.draws < 100:
             raise ValueError(f"draws is {self.draws}; posterior summaries need at least 100 a chain")
@@ -96,6 +101,7 @@ def _nuts(o: Options) -> dict[str, Any]:
 
 def check_reg_covar(reg_covar: float) -> None:
     """Refuse what cannot be added to a variance."""
+    check_real("reg_covar", reg_covar)
     if not 0 <= reg_covar < float("inf"):
         raise ValueError(f"reg_covar is {reg_covar}; expected a number of at least 0")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixtures.checks import check_real, check_whole
 from mixtures.datasets.dataset import counted, listed
 from mixtures.datasets.kinds import MISSING_VALUES
 from mixtures.errors import FeatureError
@@ -176,6 +177,7 @@ def prepare(
         given = replace(given, x=given.x[~gaps], index=given.index[~gaps], notes=(*given.notes, note))
         classes = None if classes is None else [own for own, gap in zip(classes, gaps, strict=True) if not gap]
     x, kinds, names = given.x, given.kinds, given.features
+    check_real("test_fraction", test_fraction)
     if not 0 <= test_fraction < 1:
         raise ValueError(f"test_fraction is {test_fraction}; expected 0 to below 1")
     ends = None if lengths is None else np.round(test_fraction * np.array(lengths)).astype(int)
@@ -195,6 +197,8 @@ def prepare(
     if labels is not None and not is_known(labels[order]).any():
         labels = None
     if truth is not None:
+        if not isinstance(truth, Mapping):
+            raise ValueError(f"truth is {truth!r:.60}; expected the parameters by name")
         expected = (*(("weights",) if lengths is None else ("initial", "transitions")), *parameters_of(kinds))
         if lacking := set(expected) - set(truth):
             raise ValueError(f"truth lacks {', '.join(sorted(lacking))}")
@@ -385,6 +389,8 @@ def check_image(image: Sequence[int] | None, data: Data) -> list[int] | None:
     """
     if image is None:
         return None
+    for side in image:
+        check_whole("image", side)
     shape = [int(side) for side in image]
     if len(shape) != 2 or min(shape) < 1 or shape[0] * shape[1] != len(data.features):
         raise ValueError(

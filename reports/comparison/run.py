@@ -20,6 +20,7 @@ import numpy as np
 
 from mixtures import COVARIANCES, CollapseError, Dirichlet, Fit, datasets
 from mixtures.allocations.markov import Markov
+from mixtures.checks import check_whole
 from mixtures.chunks import Chunked
 from mixtures.errors import FeatureError, reason_of
 from mixtures.model import Allocation, Family
@@ -231,6 +232,7 @@ def compare(
     else:
         data, rows = thinned(data, split_rng)
     n_fitted = len(data.x) if rows is None else len(rows)
+    check_whole("n_components", n_components)
     if not 1 <= n_components <= n_fitted:
         raise ValueError(f"n_components is {n_components}; expected 1 to {n_fitted}, the number of rows to fit")
     if "gaussian" not in data.kinds:
@@ -350,7 +352,7 @@ def check_known(what: str, name: str, known: Iterable[str]) -> None:
     """Refuse a name that is not known with a ValueError that offers the nearest."""
     known = list(known)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
+        near = difflib.get_close_matches(str(name), known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"there is no {what} {name!r}; {hint}choose from {', '.join(known)}")
 

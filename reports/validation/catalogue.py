@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mixtures.checks import check_real, check_whole
 from reports.comparison.catalogue import SAMPLERS
 
 
@@ -45,8 +46,10 @@ class Options:
 
     def __post_init__(self) -> None:
         for name, least in (("draws", 100), ("chains", 1), ("tune", 1), ("advi_steps", 200), ("moves", 1)):
+            check_whole(name, getattr(self, name))
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least {least}")
+        check_real("target_accept", self.target_accept)
         if not 0 < self.target_accept < 1:
             raise ValueError(f"target_accept is {self.target_accept}; expected a number between 0 and 1")
         for name in ("sampler", "second_sampler"):

@@ -25,6 +25,7 @@ import numpy as np
 from scipy import stats
 
 from mixtures import CollapseError, Fit
+from mixtures.checks import check_real, check_whole
 from mixtures.errors import reason_of
 from mixtures.methods import em
 from reports.comparison.capacity import check_fits
@@ -80,6 +81,8 @@ class Plan:
     starts: int = 20
 
     def __post_init__(self) -> None:
+        check_whole("replicates", self.replicates)
+        check_real("level", self.level)
         if self.replicates < 1 or self.starts < 1:
             raise ValueError(
                 f"the bootstrap has {self.replicates} replicates and {self.starts} starts; expected at least 1 of each"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixtures import datasets
+from mixtures.checks import check_whole
 from mixtures.seeds import Rng, generator
 from reports.comparison import manifest as facts_of
 from reports.comparison.capacity import MOST_CANDIDATES, check_starts, check_workers
@@ -134,11 +135,11 @@ class Selection:
 
 def select(
     x: np.ndarray | pd.DataFrame,
-    components: Iterable[int] = range(1, 9),
+    components: int | Iterable[int] = range(1, 9),
     *,
     rng: Rng,
     covariance: str | Sequence[str] = ("full",),
-    criteria: Sequence[str] | None = None,
+    criteria: str | Sequence[str] | None = None,
     folds: int = 10,
     restarts: int = 100,
     reg_covar: float = 0.0,
@@ -163,13 +164,13 @@ def select(
     Parameters
     ----------
     x : ndarray or DataFrame, shape (N, D)
-    components : iterable of int
+    components : int or iterable of int
         The numbers of clusters to choose from.
     rng : numpy.random.Generator or int
         Source of all randomness. What is found for a candidate depends neither on the other candidates nor on ``workers``.
     covariance : str or sequence of str
         The structures of numbers to choose from: full, tied, diag, spherical; where no column holds numbers there is none.
-    criteria : sequence of str, optional
+    criteria : str or sequence of str, optional
         Of `reports.metrics.criterion.CRITERIA`; by default all but tests, and above 5000 points none that needs draws from the
         posterior. Of sequences, whose K is the number of states, neither leave-one-out nor the bootstrap test is one, and
         cross-validation leaves out whole sequences, so that it needs several.
@@ -209,7 +210,10 @@ def select(
     structures = distinct([covariance] if isinstance(covariance, str) else covariance)
     for structure in structures:
         check_covariance(structure)
-    numbers = sorted(set(islice(components, MOST_CANDIDATES + 1)))
+    asked_for = list(islice([components] if isinstance(components, int) else components, MOST_CANDIDATES + 1))
+    for number in asked_for:
+        check_whole("components", number)
+    numbers = sorted({int(number) for number in asked_for})
     if len(numbers) > MOST_CANDIDATES:
         raise ValueError(f"components has more than {MOST_CANDIDATES:,} numbers of clusters; give fewer")
     if not structures or not numbers:
@@ -227,13 +231,16 @@ def select(
     correlated = any(structure in ("full", "tied") for structure in structures)
     for number in (numbers[0], numbers[-1]):
         datasets.check_components(data.x, number, correlated=correlated, kinds=data.kinds)
+    criteria = [criteria] if isinstance(criteria, str) else criteria
     asked = [name for name in CRITERIA if name not in TESTS] if criteria is None else criteria
     asked = _judging(asked, data, named=asked is criteria)
+    check_whole("folds", folds)
     if data.lengths is not None:
         folds = min(folds, max(2, len(data.lengths)))
     criteria = check_criteria(asked, sampled=criteria or len(x) <= LARGEST_SAMPLED)
     if any(CRITERIA[criterion].part.startswith("cv") for criterion in criteria) and not 2 <= folds <= len(data.x):
         raise ValueError(f"folds is {folds}; expected 2 to {len(data.x)}, the number of rows")
+    check_whole("restarts", restarts)
     if restarts < 1:
         raise ValueError(f"restarts is {restarts}; expected at least 1")
     check_reg_covar(reg_covar)
