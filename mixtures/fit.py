@@ -364,7 +364,7 @@ class Fit:
         S, K, P = eta.shape
         impossible = self.family.impossible(theta)
         marginals: dict[bytes, np.ndarray] = {}
-        if self.family.gaussian and not self.family.missing and S == 1 and np.abs(eta[..., 0]).max() > CANCELLING:
+        if self.family.gaussian and S == 1 and np.abs(eta[..., self.family.count_of]).max() > CANCELLING:
             yield slice(None), np.concatenate([self._about_means(block, log_pi) for block, _ in blocks(x)])[None]
             return
 
@@ -407,8 +407,8 @@ class Fit:
         means, own = self.family.to_data(theta)["means"][0], theta | {"means": np.zeros_like(theta["means"])}
         eta = fold(log_pi, self.family.natural(own))[0]
         family: Any = self.family
-        about = [replace(self, family=replace(family, origin=mu))._features(x) for mu in means]
-        return np.stack([_log_density(e[None], *own)[:, 0] for e, own in zip(eta, about, strict=True)], axis=-1)
+        about = [replace(self, family=replace(family, origin=mu)) for mu in means]
+        return np.stack([own._log_densities(e[None], x)[:, 0] for e, own in zip(eta, about, strict=True)], axis=-1)
 
 
 def permuted(weights: np.ndarray, order: np.ndarray) -> np.ndarray:

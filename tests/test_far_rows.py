@@ -144,3 +144,27 @@ def test_a_callback_ends_an_ascent_about_centres_of_their_own(last):
     assert len(steps) == last
     assert not mixture.converged_
     assert np.isfinite(mixture.score(x))
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("structure", COVARIANCES)
+def test_families_fit_beside_a_far_row_as_the_drop_in_class_does(structure, gaps):
+    """In coordinates of all rows, whose digits the fit then keeps in what it says of rows."""
+    x = rows(np.random.default_rng(2), gaps, 20)
+    for distance in (1e4, 1e8, 1e11):
+        y = np.concatenate([x, [[distance, 1.5]]])
+        family = COVARIANCES[structure].from_data(y, 5, missing=gaps)
+        fit = em.fit(y, family, Dirichlet.symmetric(5), rng=0, reg_covar=1e-6, restarts=5)
+        expected = fitted(y, structure, 5).score(y)
+        assert fit.info["log_likelihood"] / len(y) == pytest.approx(expected, abs=1e-5), distance
+        assert fit.log_predictive(y).mean() == pytest.approx(expected, abs=1e-4), distance
+
+
+def test_the_terms_of_far_rows_have_their_own_rounding():
+    """A bound whose terms are as large as a far row's squares may fall by their rounding."""
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.standard_normal((120, 2)), rng.standard_normal((80, 2)) @ [[1, 0.5], [0, 0.6]] + [6, 3]])
+    for distance in (7.8e4, 1e5, 1.2e5, 2e5, 3e5):
+        y = np.concatenate([x, [[distance, 1.0]]])
+        fit = em.fit(y, COVARIANCES["tied"].from_data(y, 3), Dirichlet.symmetric(3), rng=0, reg_covar=1e-6)
+        assert fit.converged

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
+
+from mixtures.families.scaling import settled
+from mixtures.rows import Rows, moments, seen_moments
 
 # Times their spread that a row is away from the median of a feature, from which it is far.
 FAR = 100.0
@@ -37,6 +43,34 @@ def near(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray | None:
         return None
     inside = ~(np.abs(x[:, far] - centre[far]) > limit[far]).any(1)
     return inside if inside.sum() > 1 + x.shape[1] else None
+
+
+def suited(family: Any, x: Rows, weights: np.ndarray | None) -> Any:
+    """A Gaussian family in coordinates that suit the rows of an array that are not far from the others.
+
+    Its prior is left as it is; so is the family where no row is far, where the others have no spread, and for rows that are no
+    array.
+    """
+    if not isinstance(x, np.ndarray) or np.isnan(x).all(0).any():
+        return family
+    inside = near(x, np.nanmin(x, axis=0), np.nanmax(x, axis=0))
+    if inside is None:
+        return family
+    matrix = family.unit.ndim == 2
+    try:
+        own = x[inside], None if weights is None else weights[inside]
+        data = seen_moments(*own) if family.missing else moments(*own, root=matrix)
+    except ValueError:  # nothing was seen of a feature, or no row counts
+        return family
+    variance = data.squares / data.n
+    if not (variance > 0).all():
+        return family
+    if family.covariance == "spherical":
+        variance = np.full_like(variance, variance.mean())
+    unit = np.sqrt(variance)
+    if matrix:
+        unit = np.diag(unit) if data.root is None else settled(data.root)
+    return replace(family, origin=data.mean, unit=unit)
 
 
 def _in_order(x: np.ndarray, rows: int) -> np.ndarray:

@@ -306,7 +306,8 @@ class Remembered:
 
 def _gradient(natural: Natural, s: np.ndarray, f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(d eta / d s) f by a central difference, which takes no pass over the data, and where it exists."""
-    size = np.abs(s).max((-2, -1), keepdims=True) / np.maximum(np.abs(f).max((-2, -1), keepdims=True), 1e-300)
+    with np.errstate(over="ignore"):  # at a fixed point, where f is zero
+        size = np.abs(s).max((-2, -1), keepdims=True) / np.maximum(np.abs(f).max((-2, -1), keepdims=True), 1e-300)
     h = np.minimum(1e-4 * size, 0.1)
     _, (ahead, _), lost = attempt(natural, s + h * f, [])
     _, (behind, _), also = attempt(natural, s - h * f, [])
@@ -350,5 +351,9 @@ def carry_on(
 
 
 def _rounding(eta: np.ndarray, s: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Bound on the rounding error of sum_n log_z_n: about eps times the largest term of t(x) . eta, for each of n points."""
-    return 64 * np.finfo(float).eps * n * (1 + np.abs(eta).max((-2, -1)))
+    """Bound on the rounding error of sum_n log_z_n: about eps times the largest term of t(x) . eta, for each of n points.
+
+    Most points are of order one; of those far away, the terms add up to those of the statistics s.
+    """
+    far = np.abs(eta * s).max((-2, -1))
+    return 64 * np.finfo(float).eps * (n * (1 + np.abs(eta).max((-2, -1))) + far)

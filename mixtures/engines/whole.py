@@ -112,6 +112,15 @@ def steps(s, eta, rows, prior):
 
 
 @njit(nogil=True)
+def _largest_product(a, b):
+    """The largest size of a product of two numbers at one place of a and b (Q,)."""
+    largest = 0.0
+    for q in range(len(a)):
+        largest = max(largest, abs(a[q] * b[q]))
+    return largest
+
+
+@njit(nogil=True)
 def _largest(a):
     """The largest size of the numbers in a (Q,)."""
     largest = 0.0
@@ -274,8 +283,9 @@ def climb(rows, affine, prior, s, n, tol, max_iter, accelerate, each, slow_rise,
             lost = not np.isfinite(extra)
             new, rounding = -np.inf, 0.0
             if not lost:
-                rounding = 64 * EPS * n[r] * (1 + _largest(eta.ravel()))
                 new = extra + _look(eta, owner[r], rows, affine, room, following)
+                far = _largest_product(eta.ravel(), following.ravel())
+                rounding = 64 * EPS * (n[r] * (1 + _largest(eta.ravel())) + far)
             rise = new - bound[r] if np.isfinite(bound[r]) else np.inf
             if plain and not lost and not np.isfinite(new):
                 fault, which, amount = NO_NUMBER, r, new

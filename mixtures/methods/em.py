@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mixtures.ascent.ascend import Ascent, ascend
+from mixtures.ascent.bulk import suited
 from mixtures.ascent.centred import go_on
 from mixtures.ascent.many import ascend_many, one_by_one, sources
 from mixtures.ascent.online import as_ascent, learn
@@ -90,16 +91,17 @@ def fit(
     method = map_step if prior else step
     going = go_on if family.gaussian and allocation.independent and not prior else None
     try:
-        ascent, pass_ = ascend(method, x, family, allocation, rng=rng, reg_covar=reg_covar, go_on=going, **climb)
+        own = suited(family, x, as_weights(x, climb.get("weights"))) if going else family
+        ascent, pass_ = ascend(method, x, own, allocation, rng=rng, reg_covar=reg_covar, go_on=going, **climb)
     except CollapseError as error:
         raise singular(x, family, climb.get("weights")) or far_row(x, family, error) or error from None
     if not prior:
         if ascent.own:
             pass_ = ascent.own.without_noise
         elif reg_covar:
-            pass_ = _without_noise(x, family, allocation, **climb)
-        _describe(ascent, pass_, family, allocation, log_base(x, as_weights(x, climb.get("weights")), family))
-    return _result(ascent, family, allocation, prior, clock.seconds())
+            pass_ = _without_noise(x, own, allocation, **climb)
+        _describe(ascent, pass_, own, allocation, log_base(x, as_weights(x, climb.get("weights")), family))
+    return _result(ascent, family, allocation, prior, clock.seconds(), own)
 
 
 def singular(x: Rows, family: Family, weights: np.ndarray | None = None) -> SingularError | None:
@@ -264,7 +266,16 @@ def partial_fit(
     return _result(as_ascent(learned, total), family, allocation, prior, clock.seconds())
 
 
-def _result(ascent: Ascent, family: Family, allocation: Allocation, prior: bool, seconds: dict[str, float]) -> Fit:
+def _result(
+    ascent: Ascent,
+    family: Any,
+    allocation: Allocation,
+    prior: bool,
+    seconds: dict[str, float],
+    climbed: Any = None,
+) -> Fit:
+    """The fit of an ascent; it is ``climbed`` in the coordinates of the family, or of another one."""
+    climbed = climbed or family
     s, info = ascent.s, ascent.info
     labels, points = allocation.split(s)
     if not prior and len(ascent.bound):
@@ -274,10 +285,12 @@ def _result(ascent: Ascent, family: Family, allocation: Allocation, prior: bool,
     if prior:
         pi, theta = allocation.mode(labels), family.mode(points)
     else:
-        own = ascent.own.family if ascent.own else family
+        own = ascent.own.family if ascent.own else climbed
         pi, theta = allocation.maximum_likelihood(labels), own.maximum_likelihood(points)
     if ascent.own:
-        theta = theta | {"means": family.coordinates(ascent.own.centres) + theta["means"]}
+        theta = theta | {"means": climbed.coordinates(ascent.own.centres) + theta["means"]}
+    if climbed is not family:
+        theta = family.from_data_units(climbed.to_data(theta))
     return allocation.fits(
         method="map" if prior else "em",
         kind="point",
