@@ -165,6 +165,18 @@ def test_clear_clusters_among_few_rows_are_found(covariance):
         assert em.fit(x, family, allocation, rng=seed, restarts=4).bound[-1] > known
 
 
+@every_structure
+def test_moves_take_first_the_clusters_that_an_optimum_describes_worst(covariance, rng):
+    """Of three groups two are one cluster of the state, and the third is cut: its own clusters come last."""
+    x = np.concatenate([rng.standard_normal((40, 2)) + centre for centre in ([0, 0], [12, 0], [0, 30])])
+    family, allocation = COVARIANCES[covariance].from_data(x, 3), Dirichlet.symmetric(3)
+    groups, cut = np.repeat([0, 1, 2], 40), np.repeat([0, 1, 1, 2], [80, 10, 10, 20])
+    s, state = (statistics(x, family, np.eye(3)[labels]) for labels in (groups, cut))
+    problem = lambda runs: (partial(em.step, family, allocation), None)  # noqa: E731
+    clusters = moves_of._clusters(problem, state, np.stack([state, s]))
+    assert {tuple(own) for own in clusters[:3]} == {tuple(own) for own in s}
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_clusters_that_white_coordinates_squeeze_are_found(seed):
     """The likelihood of iris that mclust comes to (VVV, 3): -180.186; k-means in white coordinates seldom leads there."""

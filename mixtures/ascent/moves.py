@@ -61,7 +61,7 @@ def move_on(
         Called with the runs after a move that counts.
     """
     R, K, same, often = len(runs.s), s.shape[1], n * max(SAME, tol), 1 + (s[0].size >= LARGE)
-    each, made, since, pairs = len(s) // R, 0, 0, dict[int, np.ndarray]()
+    each, made, since, orders = len(s) // R, 0, 0, dict[int, tuple[np.ndarray, np.ndarray]]()
     while K > 1 and not runs.collapsed.all():
         ends = _optima(runs, same)
         best = ends[0]
@@ -69,16 +69,15 @@ def move_on(
         if since >= max(often * below, R // AGREED, R - FEW) or not runs.converged[best]:
             break
         at = best if since % 2 == 0 else ends[(since // 2 + 1) % len(ends)]
-        if at not in pairs:
-            pairs[at] = _pairs(problem, runs.s[at])
-        end = _climb(
-            problem, _moves(runs.s[at], pairs[at], s, made + np.arange(each)), n, tol, max_iter, accelerate, whole
-        )
+        if at not in orders:
+            orders[at] = _pairs(problem, runs.s[at]), _clusters(problem, runs.s[at], s)
+        moved = _moves(runs.s[at], *orders[at], made + np.arange(each))
+        end = _climb(problem, moved, n, tol, max_iter, accelerate, whole)
         made, since = made + each, since + 1
         if end.converged[0] and end.end[0] > runs.end[best] + same:
             runs = runs.put(np.array([best]), end) if best == R else join([runs, end])
             since = 0
-            pairs.pop(R, None)
+            orders.pop(R, None)
             if tell:
                 tell(runs)
     return runs
@@ -109,15 +108,33 @@ def _climb(
     return runs.take(np.argmax(runs.end, keepdims=True))
 
 
-def _moves(state: np.ndarray, pairs: np.ndarray, s: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """The moves of these numbers (M,) from a state: a pair merges, the first most often, and a cluster of s takes the place."""
+def _moves(state: np.ndarray, pairs: np.ndarray, clusters: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The moves of these numbers (M,) from a state: a pair merges, and a cluster takes the place; the first most often."""
     u, every = (0.5 + at[:, None] * STEPS) % 1, np.arange(len(at))
-    others = s.reshape(-1, s.shape[-1])
-    kept, freed = pairs[((len(pairs) + 1) ** u[:, 0]).astype(int) - 1].T
+    merged, new = (
+        each[((len(each) + 1) ** own).astype(int) - 1] for each, own in zip((pairs, clusters), u.T, strict=True)
+    )
+    kept, freed = merged.T
     moved = np.repeat(state[None], len(at), axis=0)
     moved[every, kept] += moved[every, freed]
-    moved[every, freed] = others[(len(others) * u[:, 1]).astype(int)]
+    moved[every, freed] = new
     return moved
+
+
+def _clusters(problem: Problem, state: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """The clusters of s (R C, K, P), first those whose points are the least likely beside their own density, (R C K, P).
+
+    That is the paper's criterion of a split, a Kullback-Leibler divergence, of clusters that are known by their statistics.
+    """
+    eta = problem(np.arange(1))[0](state[None])[0][0]
+    together, divergence = max(1, NUMBERS // s[0].size), np.zeros(s.shape[:-1])
+    for first in range(0, len(s), together):
+        runs = np.arange(first, min(first + together, len(s)))
+        some = s[runs]
+        _, (own, _), lost = attempt(problem(runs)[0], some, [])
+        gain = (own * some).sum(-1) - (some @ eta.T).max(-1)
+        divergence[runs] = np.where(lost[:, None], 0.0, gain / np.maximum(some[..., 0], np.finfo(float).tiny))
+    return s.reshape(-1, s.shape[-1])[np.argsort(-divergence, axis=None, kind="stable")]
 
 
 def _pairs(problem: Problem, state: np.ndarray) -> np.ndarray:
