@@ -15,6 +15,7 @@ from mixtures.dynamics import (
     cavi,
     coordinates,
     em,
+    gibbs,
     local_level,
     local_linear_trend,
     log_likelihood,
@@ -889,3 +890,45 @@ def test_a_row_of_which_nothing_was_seen_is_a_step():
             fit = em.fit(x, model, rng=0, restarts=1, max_iter=2)
         assert np.isfinite(fit.bound).all()
     assert np.isfinite(states.smooth(x, truth).signal).all()
+
+
+UNUSABLE = {
+    "infinities": (lambda x: np.where(x > 0, np.inf, x), "infinities"),
+    "nothing": (lambda x: np.full_like(x, np.nan), "feature 0 was never seen"),
+    "another feature": (lambda x: np.hstack([x, x]), "x has 2 features; the model has 1"),
+    "numbers whose squares' squares are none": (
+        lambda x: 1e100 * x,
+        "beyond what has fourth powers; give it in other units",
+    ),
+    "numbers whose squares' squares are zero": (
+        lambda x: 1e-100 * x,
+        "below what has fourth powers; give it in other units",
+    ),
+}
+
+
+@pytest.mark.robustness("errors")
+@pytest.mark.parametrize("method", [em, cavi, gibbs])
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_a_series_that_cannot_be_used_is_refused_before_it_sets_a_prior(method, name, rng):
+    change, message = UNUSABLE[name]
+    with pytest.raises(ValueError, match=message):
+        method.fit(change(rng.normal(size=(20, 1))), local_level(), rng=0)
+
+
+@pytest.mark.robustness("numbers")
+@pytest.mark.parametrize("scale", [1e-60, 1e60])
+@pytest.mark.parametrize("method", [em, cavi])
+def test_a_unit_moves_the_bound_by_its_logarithm_alone(method, scale, rng):
+    """Of the rows but one, which a diffuse level takes."""
+    x = np.cumsum(rng.normal(size=(40, 1)), axis=0) + rng.normal(size=(40, 1))
+    one, other = (method.fit(unit * x, local_level(), rng=0).bound[-1] for unit in (1, scale))
+    assert other + 39 * np.log(scale) == pytest.approx(one, abs=1e-5)
+
+
+@pytest.mark.robustness("peers")
+@pytest.mark.parametrize("method", [em, cavi])
+def test_numbers_of_32_bits_are_those_of_64(method, rng):
+    x = rng.normal(size=(30, 1)).astype(np.float32)
+    one, other = (method.fit(own, local_level(), rng=0).bound[-1] for own in (x, x.astype(float)))
+    assert one == pytest.approx(other, rel=1e-6)

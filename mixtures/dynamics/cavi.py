@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mixtures.dynamics.checks import check_model
+from mixtures.dynamics.checks import check_model, checked
 from mixtures.dynamics.climbing import ascend
 from mixtures.dynamics.fit import DynamicsFit
 from mixtures.dynamics.model import LinearDynamics
@@ -74,7 +74,7 @@ def fit(x: Rows, model: LinearDynamics, *, rng: Rng, **climb: Any) -> DynamicsFi
     check_model(model)
     if model.stationary:
         raise ValueError(STATIONARY)
-    model = model.with_prior(x)
+    model = model.with_prior(checked(x, model).x)
     ascent = ascend(step, x, model, rng=rng, **climb)
     q = tuple(own if part.settled else part.posterior(own) for part, own in zip(model.parts, ascent.s, strict=True))
     return DynamicsFit(

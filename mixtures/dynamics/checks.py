@@ -10,8 +10,8 @@ from mixtures.dynamics.model import NEGATIVE, LinearDynamics, Theta
 from mixtures.engines.kalman import Data, as_data
 from mixtures.rows import Rows
 
-# Values beyond which squares overflow.
-LARGEST = 1e140
+# Values of which the squares still have squares, as those of their reciprocals do.
+LARGEST = 1e70
 
 
 def check_model(model: LinearDynamics) -> None:
@@ -137,12 +137,16 @@ def checked(x: Rows, model: LinearDynamics, fitted: bool = True) -> Data:
     x = data.x
     if x.shape[1] != model.D:
         raise ValueError(f"x has {x.shape[1]} features; the model has {model.D}")
-    if np.nanmax(np.abs(x.x), initial=0) > LARGEST:
-        raise ValueError(f"x holds values beyond {LARGEST:g} in size; give it in other units")
+    size = float(np.nanmax(np.abs(x.x), initial=0))
+    if size > LARGEST**2:
+        raise ValueError(f"x holds values beyond {LARGEST**2:g} in size; give it in other units")
     if model.loadings is not None and len(model.loadings) != len(x):
         raise ValueError(f"emission is known at {len(model.loadings)} rows; x has {len(x)}")
     if not fitted:
         return data
+    if size > LARGEST or 0 < size < 1 / LARGEST:
+        side = "beyond" if size > LARGEST else "below"
+        raise ValueError(f"x holds values of {size:g} at most, {side} what has fourth powers; give it in other units")
     if np.isnan(x.x).all(0).any():
         feature = int(np.flatnonzero(np.isnan(x.x).all(0))[0])
         raise ValueError(f"feature {feature} was never seen; leave it out")

@@ -86,7 +86,7 @@ def fit(x: Rows, model: LinearDynamics, *, rng: Rng, prior: bool = False, **clim
     """
     check_model(model)
     if prior:
-        model, move = model.with_prior(x), map_step
+        model, move = model.with_prior(checked(x, model).x), map_step
     else:
         data = checked(x, model)
         check_moving(data, model)

@@ -210,7 +210,9 @@ def select(
     structures = distinct([covariance] if isinstance(covariance, str) else covariance)
     for structure in structures:
         check_covariance(structure)
-    asked_for = list(islice([components] if isinstance(components, int) else components, MOST_CANDIDATES + 1))
+    asked_for = list(
+        islice([components] if isinstance(components, int | np.integer) else components, MOST_CANDIDATES + 1)
+    )
     for number in asked_for:
         check_whole("components", number)
     numbers = sorted({int(number) for number in asked_for})
