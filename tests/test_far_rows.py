@@ -17,7 +17,7 @@ from mixtures.methods import em
 
 pytestmark = pytest.mark.robustness("numbers")
 
-FAR = (3e3, 1e4, 99_999.0, 1e8, 1e10, 1e12, 1e14)
+FAR = (3e3, 99_999.0, 1e8, 1e11, 1e14)
 EACH = ("full", "diag", "spherical")
 
 
@@ -49,7 +49,7 @@ def test_a_far_row_has_a_component_of_its_own(structure, gaps):
     n = len(x)
     alone = fitted(x, structure, 4).score(x)
     expected = (n * (alone + np.log(n)) - np.log(2 * np.pi * 1e-6)) / (n + 1) - np.log(n + 1)
-    for distance in FAR:
+    for distance in FAR[::2] if gaps else FAR:
         for row in ([distance, 1.5], [-distance, distance]):
             y = np.concatenate([x, [row]])
             mixture = fitted(y, structure, 5)
@@ -61,7 +61,7 @@ def test_a_far_row_has_a_component_of_its_own(structure, gaps):
 def test_a_far_row_takes_no_digits_from_a_covariance_in_common(gaps):
     """As far as scikit-learn keeps its digits, and where nothing is missing, its optimum."""
     x = rows(np.random.default_rng(2), gaps, 20)
-    scores = [fitted(np.concatenate([x, [[distance, 1.5]]]), "tied", 5).score(x) for distance in (1e2, *FAR)]
+    scores = [fitted(np.concatenate([x, [[distance, 1.5]]]), "tied", 5).score(x) for distance in (1e2, *FAR[1::2])]
     np.testing.assert_allclose(scores, scores[0], atol=1e-4)
     if not gaps:
         other = sklearn.mixture.GaussianMixture(
@@ -151,7 +151,7 @@ def test_a_callback_ends_an_ascent_about_centres_of_their_own(last):
 def test_families_fit_beside_a_far_row_as_the_drop_in_class_does(structure, gaps):
     """In coordinates of all rows, whose digits the fit then keeps in what it says of rows."""
     x = rows(np.random.default_rng(2), gaps, 20)
-    for distance in (1e4, 1e8, 1e11):
+    for distance in (1e4, 1e10):
         y = np.concatenate([x, [[distance, 1.5]]])
         family = COVARIANCES[structure].from_data(y, 5, missing=gaps)
         fit = em.fit(y, family, Dirichlet.symmetric(5), rng=0, reg_covar=1e-6, restarts=5)
