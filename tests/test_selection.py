@@ -325,6 +325,17 @@ def test_no_choice_is_claimed_where_one_candidate_is_left(tmp_path):
 
 
 @pytest.mark.robustness("numbers")
+def test_where_held_out_rows_are_impossible_everywhere_it_is_told():
+    codes = np.zeros((30, 1))
+    codes[:10, 0] = np.arange(10)
+    found = select(codes, [1, 2], ("cv", "bic"), kinds=["categorical"], folds=5)
+    assert found.choice("cv") is None
+    told = next(warning for warning in found.warnings if warning.startswith("cross-validation (EM)"))
+    assert "no candidate has a value; at K = 1 it is minus infinity: 9 points of 30 would be impossible" in told
+    assert told.endswith("which estimates the probability of a value of theirs as zero.")
+
+
+@pytest.mark.robustness("numbers")
 def test_a_ridge_is_scikit_learns(x):
     """The values are of the likelihood itself, not of the objective under noise; a ridge of EM alone."""
     spikes = np.concatenate([np.zeros(40), np.random.default_rng(0).gamma(1, 5, 40)])[:, None]

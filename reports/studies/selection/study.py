@@ -548,16 +548,19 @@ def _without_choice(selection: Selection) -> Iterator[str]:
     """Which criteria make no choice: those with a value for one of several candidates, or for none."""
     candidates = [Candidate(*key) for key in selection.fits[["covariance", "components"]].itertuples(index=False)]
     several = selection.fits["covariance"].nunique() > 1
-    by_survivors: dict[tuple[Candidate, ...], list[str]] = {}
+    by_survivors: dict[tuple[tuple[Candidate, ...], str], list[str]] = {}
     for criterion in selection.manifest["criteria"]:
         if selection.choice(criterion) is None and criterion not in TESTS:
-            own = selection.table[(selection.table["criterion"] == criterion) & selection.table["value"].notna()]
+            rows = selection.table[selection.table["criterion"] == criterion]
+            own, others = rows[rows["value"].notna()], rows[rows["value"].isna()]
             left = tuple(Candidate(*key) for key in own[["covariance", "components"]].itertuples(index=False))
-            by_survivors.setdefault(left, []).append(CRITERIA[criterion].title)
-    for left, titles in by_survivors.items():
+            infinite = others[others["missing"].fillna("").str.startswith("minus infinity")]
+            why = "".join(f"; at K = {one.components} it is {one.missing}" for one in infinite.head(1).itertuples())
+            by_survivors.setdefault((left, why), []).append(CRITERIA[criterion].title)
+    for (left, why), titles in by_survivors.items():
         alone = " and ".join(f"K = {c.components}{f' {c.covariance}' if several else ''}" for c in left)
         only = f"only {alone} has a value, of {len(candidates)} candidates" if left else "no candidate has a value"
-        yield f"{_listed(titles)}: no choice, as {only}."
+        yield f"{_listed(titles)}: no choice, as {only}{why}."
     for structure in selection.manifest["covariances"] if selection.tests else ():
         chosen, why = bootstrap.sequential(_of(selection.tests, structure))
         if chosen is None:
