@@ -17,7 +17,7 @@ from mixtures.model import Family
 if TYPE_CHECKING:
     from mixtures.ascent.whole import Whole
 
-# Passes of a candidate before those ahead are chosen: of one start or of many data sets, and of several starts of one.
+# Passes of a candidate before those ahead are chosen: of many data sets, or where there are no moves, and of one data set.
 TRIAL, LONGER = 10, 50
 
 # Candidates of a start at most, two more where they start from seeds, and terms r_nk t_p at most in a pass of all of them.
@@ -114,8 +114,8 @@ def climb_from_best(
 ) -> tuple[Runs, list[tuple[int, np.ndarray]]]:
     """`climb` from R starts, each the best of several candidates after ten passes, and the next best where that one collapses.
 
-    Of several starts that may be moved on the passes are fifty: after ten, those ahead are often the same in every start, and
-    all end at one optimum below the best. Fewer passes do once every start has a candidate that has converged.
+    Of starts that may be moved on the passes are fifty: after ten, those ahead are often the same in every start, and all end
+    at one optimum below the best. Fewer passes do once every start has a candidate that has converged.
 
     Short runs find better optima than as many passes spent on more starts (Biernacki, Celeux & Govaert 2003, *CSDA*
     41:561-575). A start has collapsed once all of its candidates have. For ``moves`` see `mixtures.ascent.moves`.
@@ -153,7 +153,7 @@ def climb_from_best(
         return runs, [(int(run), runs.s[run]) for run in np.flatnonzero(runs.collapsed)]
     n = np.broadcast_to(np.asarray(n, dtype=float), len(s))
     listener = Listener(callback)
-    trial = min(LONGER if moves and len(s) > each else TRIAL, max_iter)
+    trial = min(LONGER if moves else TRIAL, max_iter)
     if whole:
         short = whole.climb(s, n, tol, trial, accelerate, each)
     else:
@@ -175,7 +175,7 @@ def climb_from_best(
     if moves and not listener.stopped:
         with suppress(StopIteration):
             told = listener if callback else None
-            runs = move_on(problem, runs, s, float(n[0]), tol, max_iter, accelerate, whole, told)
+            runs = move_on(problem, runs, s, short.end, float(n[0]), tol, max_iter, accelerate, whole, told)
     return runs, sorted(tight.items(), key=lambda start: start[0])
 
 

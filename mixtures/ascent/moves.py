@@ -18,8 +18,8 @@ from mixtures.ascent.starts import soften
 if TYPE_CHECKING:
     from mixtures.ascent.whole import Whole
 
-# Bounds within so many nats an observation, or within the tolerance, are those of one optimum.
-SAME = 1e-6
+# Bounds within so many nats an observation, or within the tolerance, are those of one optimum, and before they have settled.
+SAME, ABOUT = 1e-6, 1e-3
 
 # Passes of a move before the quarter ahead goes on to its end.
 TRIAL = 20
@@ -36,6 +36,7 @@ def move_on(
     problem: Problem,
     runs: Runs,
     s: np.ndarray,
+    short: np.ndarray,
     n: float,
     tol: float,
     max_iter: int,
@@ -47,7 +48,8 @@ def move_on(
 
     A round tries as many moves as a start has candidates, and the quarter ahead after short runs goes on. Every other round
     moves from the best optimum, and those between from the others in turn, until so many have gained nothing as there are
-    starts below the best, or twice as many, and no fewer than `AGREED` and `FEW` say.
+    starts below the best, or twice as many, and no fewer than `AGREED` and `FEW` say. From one start a round has half as many
+    moves, and the first that gains nothing is the last; none is made where all candidates have come to about one bound.
 
     Parameters
     ----------
@@ -57,16 +59,20 @@ def move_on(
         Of R starts.
     s : ndarray, shape (R C, K, P)
         What their candidates began with, C each.
+    short : ndarray, shape (R C,)
+        Bounds at which the candidates' short runs ended.
     tell : callable, optional
         Called with the runs after a move that counts.
     """
     R, K, same, often = len(runs.s), s.shape[1], n * max(SAME, tol), 1 + (s[0].size >= LARGE)
-    each, made, since, orders = len(s) // R, 0, 0, dict[int, tuple[np.ndarray, np.ndarray]]()
+    each, made, since, orders = len(s) // R if R > 1 else (len(s) + 1) // 2, 0, 0, dict[int, tuple[np.ndarray, np.ndarray]]()
     while K > 1 and not runs.collapsed.all():
         ends = _optima(runs, same)
         best = ends[0]
-        below = int(np.sum(runs.end[:R] < runs.end[best] - same))
-        if since >= max(often * below, R // AGREED, R - FEW) or not runs.converged[best]:
+        below = often * int(np.sum(runs.end[:R] < runs.end[best] - same))
+        if R == 1:
+            below = int(np.any(short < runs.end[best] - n * ABOUT))
+        if since >= max(below, R // AGREED, R - FEW) or not runs.converged[best]:
             break
         at = best if since % 2 == 0 else ends[(since // 2 + 1) % len(ends)]
         if at not in orders:

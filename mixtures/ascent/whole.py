@@ -38,8 +38,9 @@ TERMS_OF_SEQUENCES = 50_000
 # Sum of concentrations above which log Gamma, of which the compiled steps take differences, has lost too many digits.
 CONCENTRATED = 1e6
 
-# Points r_nk of which a few passes take as long as the plain loop does beside them.
-POINTS_OF_ASCENT = 3_000
+# Ascents over few points that a fit counts for, which may move on from its first end, and points r_nk of which the passes take
+# as long again; seeds among so many points take as long as an ascent.
+ASCENTS, POINTS, POINTS_OF_SEEDS = 2, 1_000, 3_000
 
 # As many of these as an ascent of sequences takes as long as.
 ASCENTS_OF_SEQUENCES = 10
@@ -212,7 +213,7 @@ def whole(
     if not _suits(x, family, allocation, least):
         return None
     points = len(x) * allocation.n_components
-    if not (_ready_or_repaid(x) if least else loading.repaid(ENGINE, share * (1 + points / POINTS_OF_ASCENT))):
+    if not (_ready_or_repaid(x) if least else loading.repaid(ENGINE, share * ASCENTS * (1 + points / POINTS))):
         return None
     plain, D = _Plain(method, family, allocation), x.shape[1]
     numbers = _prior(family, allocation.n_components) if bayes else (np.zeros(D), 0.0, 0.0, np.zeros((D, D)), 0.0)
@@ -224,7 +225,7 @@ def seeded(rows: int, family: Family, K: int) -> bool:
     """Whether compiled loops find the seeds among so many rows where there is no compiled ascent, which must repay too."""
     P = 1 + int(family.monomials[-1, 0])
     serve = rows * K * P >= FUSED_FROM and min(rows, ENOUGH) * P <= FEATURES_OF_SEEDS
-    return serve and loading.repaid(SEEDING, min(rows, ENOUGH) * K / POINTS_OF_ASCENT)
+    return serve and loading.repaid(SEEDING, min(rows, ENOUGH) * K / POINTS_OF_SEEDS)
 
 
 def whole_chain(

@@ -69,7 +69,7 @@ def started(info: Mapping[str, Any]) -> str:
     found = "found once" if reached == 1 else f"found {reached} times"
     found = "raised by merging and splitting clusters" if info.get("moved") else found
     lost = [f"; {info[name]} {name}" for name in ("collapsed", "failed") if info.get(name)]
-    return f"best of {number_of} starts, {found}{''.join(lost)}"
+    return f"best of {number_of} start{'s' * (number_of > 1)}, {found}{''.join(lost)}"
 
 
 def higher_likelihood(view: View) -> str | None:
