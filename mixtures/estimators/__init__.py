@@ -2,7 +2,7 @@
 
 `GaussianMixture` is EM for maximum likelihood, `BayesianGaussianMixture` is CAVI under conjugate priors. Names, shapes,
 defaults, warnings and errors are scikit-learn's; each class says where its numbers differ. Both take ``sample_weight``, a start
-as ``init`` and a ``callback``; `mixtures.estimators.base.Step` is what that is told. The classes for sequences are in
+as ``init`` and a ``callback``; `mixtures.estimators.course.Step` is what that is told. The classes for sequences are in
 `mixtures.estimators.hmm`.
 """
 

@@ -1,17 +1,14 @@
-"""What the two estimators share: the course of a fit, and predictions in blocks of rows."""
+"""What the two estimators share: what a user calls, and what of the rows and parameters is looked at before a fit."""
 
 from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
-from contextlib import suppress
-from copy import copy
 from dataclasses import replace
 from functools import lru_cache, partial
 from numbers import Integral, Real
-from time import perf_counter
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -22,27 +19,19 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from mixtures import COVARIANCES
-from mixtures.ascent.ascend import Ascent, Own, reach
-from mixtures.ascent.candidates import Listener, begun, candidates, climb_from_best, unfit
-from mixtures.ascent.climb import Natural, Remembered, Runs
+from mixtures.ascent.candidates import Listener
 from mixtures.ascent.online import Learned, check_kappa, learn
-from mixtures.ascent.starts import furthest_apart, starts
-from mixtures.ascent.whole import Described, Whole, seeded, whole
-from mixtures.chunks import Chunked, held
-from mixtures.engines.passes import Pass, blur, both_passes, gained, noise
-from mixtures.errors import CollapseError, DistinctRowsError, FeatureError, stamped, unstamped
-from mixtures.estimators.chunked import counted, rows_of, total
-from mixtures.estimators.densities import in_blocks, log_densities
-from mixtures.estimators.given import Start, start_of
-from mixtures.estimators.predictions import Predictions
-from mixtures.estimators.structures import MATRICES, blurred_root, family_of, shape_of, uniform
+from mixtures.ascent.whole import Whole, whole
+from mixtures.chunks import held
+from mixtures.errors import CollapseError, FeatureError, stamped, unstamped
+from mixtures.estimators.chunked import rows_of
+from mixtures.estimators.course import STARTS, Course, Frame, Step, Task
+from mixtures.estimators.structures import MATRICES, blurred_root, shape_of
 from mixtures.families.scaling import dependence
 from mixtures.fit import Fit
 from mixtures.methods.em import far_row
 from mixtures.model import Allocation, Family
-from mixtures.rows import Moments, informed, moments, seen_moments, unmasked
-
-STARTS = {"kmeans": "k-means", "random": "random", "random_from_data": "rows", "k-means++": "k-means++"}
+from mixtures.rows import Moments, moments, seen_moments, unmasked
 
 ILL_DEFINED = (
     "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance caused by "
@@ -54,9 +43,6 @@ NOT_CONVERGED = (
 )
 
 
-# Rows from which random responsibilities are so much alike that of several the furthest apart alone is climbed from.
-ALIKE = 1000
-
 # What compiled steps save a later batch, in ascents of the plain loop.
 BATCH = 0.2
 
@@ -64,59 +50,8 @@ BATCH = 0.2
 COMPILED: WeakKeyDictionary[Any, tuple[Family, float, Whole]] = WeakKeyDictionary()
 
 
-class Frame(NamedTuple):
-    """Origin and unit of the coordinates of a family, and whether values are missing."""
-
-    origin: np.ndarray
-    unit: np.ndarray
-    missing: bool
-
-
-class Step(NamedTuple):
-    """Where a fit is after one of its steps, as its ``callback`` is told.
-
-    Attributes
-    ----------
-    iteration : int
-        Steps so far, from 1.
-    lower_bounds : ndarray of shape (n_starts,)
-        The objective of each start in the unit of ``lower_bound_``; minus infinity where a component collapsed.
-    estimator : callable
-        Without arguments: a copy of the estimator with the parameters of the best start so far, ready to predict and score.
-    """
-
-    iteration: int
-    lower_bounds: np.ndarray
-    estimator: Callable[[], Any]
-
-
-class Task(NamedTuple):
-    """What a fit is given: rows, weights or None, their moments and frame, what makes random numbers, and, each or None, the
-    state (1, K, P) to go on from, the start that a user gave, whom to tell of every step, the compiled ascent, and what noise
-    adds to the mean of t(x)."""
-
-    X: np.ndarray
-    weights: np.ndarray | None
-    data: Moments
-    frame: Frame
-    rng: Callable[[], np.random.Generator]
-    last: np.ndarray | None
-    start: Start | None
-    listener: Listener | None
-    compiled: Whole | None = None
-    noise: tuple[np.ndarray, np.ndarray] | None = None
-
-
-class End(NamedTuple):
-    """Where an ascent ended, its parameters being set: the bound there, the objective before each step, in nats."""
-
-    bound: float
-    trace: np.ndarray
-    converged: bool
-
-
-class Mixture(Predictions):
-    """What the two estimators share: the course of a fit, and predictions in blocks of rows."""
+class Mixture(Course):
+    """What the two estimators share: `fit` and the other calls of a user, and the checks before them."""
 
     _parameter_constraints: ClassVar[dict[str, list]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -133,16 +68,7 @@ class Mixture(Predictions):
         "covariance_type": [StrOptions(set(COVARIANCES))],
         "allow_missing": ["boolean"],
     }
-    _method: ClassVar[Callable[..., Any]]
-    _go_on: ClassVar[Callable[..., Ascent] | None] = None
-    _spare: ClassVar[bool] = False  # whether components may begin without a cluster of a given start
     lower_bound_: float
-
-    def _store(self, parameters: dict[str, Any]) -> None:
-        """Set every parameter as the attribute of its name, and note what they are."""
-        self._fitted_as = {name: getattr(self, name) for name in self._kind_of}
-        for name, value in parameters.items():
-            setattr(self, name, value)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -363,183 +289,6 @@ class Mixture(Predictions):
         """The message with the names of the features, where X has them."""
         return error.named(self.feature_names_in_) if hasattr(self, "feature_names_in_") else str(error)
 
-    def _start(self, X: Any, shape: tuple[int, int], sample_weight: Any) -> Start | None:
-        """Where ``init`` says to begin."""
-        if self.init is None:
-            return None
-        start = start_of(self.init, X, shape, sample_weight, int(self.n_components))
-        if start.clusters < self.n_components and not self._spare:
-            raise ValueError(
-                f"init has {start.clusters} clusters, and n_components is {self.n_components}; set "
-                f"n_components={start.clusters}"
-            )
-        return start
-
-    def _reach(self, task: Task, X: Any, sample_weight: Any) -> End:
-        """Climb, and where the last parameters lose a component on these rows, start anew."""
-        try:
-            return self._climb(task)
-        except CollapseError as error:
-            if task.last is None:
-                raise
-            warnings.warn(
-                f"warm_start: from the last parameters a component lost the rows of this X ({error}); starting anew",
-                UserWarning,
-                stacklevel=4,
-            )
-        return self._climb(task._replace(last=None, start=self._start(X, task.X.shape, sample_weight)))
-
-    def _climb(self, task: Task) -> End:
-        """Climb from every start and set the parameters of the highest end, one step beyond the last that was judged."""
-        began = perf_counter()
-        X, weights, data, frame, *_ = task
-        if frame.missing:
-            X, weights = informed(X, weights)
-        family, allocation = self._model(frame)
-        compiled = (
-            whole(self._method, X, weights, family, allocation, self.reg_covar) if task.listener is None else None
-        )
-        natural = compiled.natural if compiled else Remembered(partial(self._method, family, allocation))
-        points, unit = len(X) * int(self.n_components), self._bound_unit(data.n)
-        if compiled:
-            pass_, exact = compiled.pass_, compiled.without_noise()
-        else:
-            pass_, exact = both_passes(X, weights, family, points, self.reg_covar)
-        about = compiled.noise if compiled else getattr(pass_, "noise", None)
-        s = self._starts(task._replace(compiled=compiled, noise=about), family)
-        best, trace, converged, before = s[0], np.empty(0), False, np.empty(0)
-        if self.max_iter:
-            hard = s
-            if task.last is None:
-                s = begun(natural, s)
-            at = s
-            if len(s) == 1 and task.listener is None and (task.last is not None or self._alike(task)):
-                with suppress(CollapseError):
-                    best, end = _a_step(natural, pass_, exact, about, s[0], self.tol * unit)
-                    at, before = best[None], end.trace
-                    if end.converged or self.max_iter == 1:
-                        self._tell([end.trace / unit], [end.converged], perf_counter() - began)
-                        self._store(
-                            self._parameters(family, allocation, best, compiled.describe(best) if compiled else None)
-                        )
-                        return end
-            told = self._told(task.listener, family, allocation, unit)
-            limits: dict[str, Any] = {"n": data.n, "tol": self.tol * unit / data.n, "accelerate": True}
-            limits |= {"max_iter": int(self.max_iter) - len(before), "callback": told}
-            each = max(1, len(s) // int(self.n_init))
-            runs, tight = climb_from_best(
-                lambda _: (natural, pass_), at, each=each, whole=compiled, moves=allocation.independent, **limits
-            )
-            states = [state[None] for _, state in tight] + [own for _, own in unfit(hard, s, each)]
-            enough = task.listener is not None and task.listener.stopped and not runs.collapsed.all()
-            more = self._rescued(states, enough, self._method, X, weights, family, allocation, **limits)
-            if runs.collapsed.all() and not more:
-                raise runs.errors[-1]
-            traces = [np.append(before, runs.bounds(int(run))) for run in np.flatnonzero(~runs.collapsed)]
-            traces += [end.bound for end in more]
-            settled = [*runs.converged[~runs.collapsed].tolist(), *(end.converged for end in more)]
-            self._tell([trace / unit for trace in traces], settled, perf_counter() - began)
-            first = max(range(len(traces)), key=lambda end: traces[end][-1])
-            trace, converged = traces[first], settled[first]
-            if first >= len(traces) - len(more):
-                return self._end(task, allocation, more[first - len(traces)])
-            run = int(np.argmax(runs.end))
-            best = runs.following[run] if runs.following.size else pass_(natural(runs.s[run])[0])[1]
-            del hard, s, at, runs, states, tight  # which are large where there are many features
-        eta, extra = natural(best)
-        bound = exact(eta)[0] + extra
-        del eta
-        self._store(self._parameters(family, allocation, best, compiled.describe(best) if compiled else None))
-        return End(float(bound), trace, converged)
-
-    def _rescued(self, states: list[np.ndarray], enough: bool, *problem: Any, **limits: Any) -> list[Ascent]:
-        """Ends that are reached from states (C, K, P) whose components are too tight for common coordinates, unless there are
-        ``enough``."""
-        if self._go_on is None or enough:
-            return []
-        go_on = partial(self._go_on, *problem, reg_covar=self.reg_covar, **limits)
-        return [end for own in states for end in reach(go_on, own, limits["max_iter"])]
-
-    def _end(self, task: Task, allocation: Allocation, end: Ascent) -> End:
-        """Set the parameters of an end whose components have centres of their own."""
-        assert end.own is not None
-        beyond = end.own.pass_(self._method(end.own.family, allocation, end.s)[0])[1]
-        self._store(self._about(end.own, allocation, beyond))
-        log_p = partial(in_blocks, K=len(self.means_), log_density=self._log_joint(), answer=log_densities)
-        if isinstance(task.X, Chunked):
-            return End(total(task.X, task.weights, log_p)[0], end.bound, end.converged)
-        bound = log_p(task.X).sum() if task.weights is None else task.weights @ log_p(task.X)
-        return End(float(bound), end.bound, end.converged)
-
-    def _about(self, own: Own, allocation: Allocation, s: np.ndarray) -> dict[str, Any]:
-        """`_parameters` of a state about the components' own centres."""
-        found = self._parameters(own.family, allocation, s)
-        return found | {"means_": own.centres + (found["means_"] - own.family.origin)}
-
-    def _told(
-        self, listener: Listener | None, family: Family, allocation: Allocation, unit: float
-    ) -> Callable[..., None] | None:
-        """What tells a callback where the runs are."""
-        if listener is None:
-            return None
-
-        def tell(runs: Runs, own: Own | None = None) -> None:
-            s = runs.s[np.argmax(runs.end)].copy()
-            listener(
-                Step(
-                    len(runs.trace),
-                    runs.end / unit,
-                    lambda: self._with(
-                        self._about(own, allocation, s) if own else self._parameters(family, allocation, s)
-                    ),
-                )
-            )
-
-        return tell
-
-    def _with(self, parameters: dict[str, Any]) -> Self:
-        """A copy that has these parameters."""
-        own = copy(self)
-        own._store(parameters)
-        return own
-
-    def _starts(self, task: Task, family: Family) -> np.ndarray:
-        """States to climb from: the last one (1, K, P), or candidates of ``n_init`` new ones (n_init C, K, P)."""
-        if task.last is not None:
-            return task.last
-        each = candidates(len(task.X) * int(self.n_components), family)
-        s = self._guesses(task, family, int(self.n_components), each)
-        return furthest_apart(s, each, len(family.unit)) if self._alike(task) else s
-
-    def _alike(self, task: Task) -> bool:
-        """Whether the starts are random responsibilities of many rows."""
-        return self.init_params == "random" and task.start is None and len(task.X) >= ALIKE and not task.frame.missing
-
-    def _guesses(self, task: Task, family: Family, K: int, each: int = 1) -> np.ndarray:
-        """States by ``init``, or by ``init_params``, which looks at distances in the units of X, (R, K, P)."""
-        X, weights, rng, start = task.X, task.weights, task.rng(), task.start
-        try:
-            unit = np.full_like(family.origin, np.exp(family.log_volume / X.shape[1]))
-            even = family_of("spherical", family.origin, unit, None)
-            init, clusters = (STARTS[self.init_params], K) if start is None else (start.guess, start.clusters)
-            if start is not None and start.rows is not None:
-                weights = counted(X, start.rows, weights)
-            labels = uniform(clusters)
-            compiled = task.compiled
-            loops = compiled is not None or seeded(len(X), family, clusters)
-            s = starts(X, weights, len(X), family, labels, init, int(self.n_init), rng, even, each, loops)
-            if self.reg_covar:
-                s = blur(s, noise(family, self.reg_covar) if task.noise is None else task.noise)
-            return s if clusters == K else self._spread(s, K)
-        except DistinctRowsError as error:
-            warnings.warn(
-                f"Number of distinct rows ({error.distinct}) found smaller than n_components ({K}). Possibly due to duplicate "
-                "points in X.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
-            return self._spread(self._guesses(task, family, error.distinct, each), K)
-
     def _frame(self, data: Moments) -> Frame:
         """Origin and unit of the family's coordinates: mean and root of the covariance, that of the noise included."""
         with np.errstate(invalid="ignore"):
@@ -555,16 +304,6 @@ class Mixture(Predictions):
         unit = np.sqrt(np.where(variance > 0, variance, 1))
         return Frame(data.mean, np.diag(unit) if self.covariance_type in MATRICES else unit, missing)
 
-    def _tell(self, traces: list[np.ndarray], converged: list[bool], seconds: float) -> None:
-        """Print how the runs went, as ``verbose`` asks."""
-        for run, trace in enumerate(traces if self.verbose else []):
-            print(f"Initialization {run}")
-            changes = np.diff(trace, prepend=-np.inf)
-            for step in range(self.verbose_interval, len(trace) + 1, self.verbose_interval):
-                print(f"  Iteration {step}" + (f"\t ll change {changes[step - 1]:.5f}" if self.verbose > 1 else ""))
-            cost = f" time lapse of all {seconds:.5f}s\t lower bound {trace[-1]:.5f}." if self.verbose > 1 else ""
-            print(f"Initialization {'converged' if converged[run] else 'did not converge'}.{cost}")
-
     def _settle(self, kind: np.dtype) -> None:
         """Bring the fitted parameters to the precision of X, where that is the contract."""
 
@@ -573,30 +312,8 @@ class Mixture(Predictions):
         """The weights of the rows as the method takes them."""
 
     @abstractmethod
-    def _bound_unit(self, n: float) -> float:
-        """What a bound over n observations is divided by to give ``lower_bound_``."""
-
-    @abstractmethod
     def _check_parameters(self, data: Moments) -> None:
         """Refuse parameters that do not suit the data."""
-
-    @abstractmethod
-    def _model(self, frame: Frame) -> tuple[Family, Allocation]:
-        """The family in these coordinates and the allocation, with their priors."""
-
-    @abstractmethod
-    def _last(self, data: Moments, frame: Frame) -> np.ndarray:
-        """The state (K, P) that the attributes follow from, in these coordinates."""
-
-    @abstractmethod
-    def _parameters(
-        self, family: Family, allocation: Allocation, s: np.ndarray, described: Described | None = None
-    ) -> dict[str, Any]:
-        """The fitted parameters at the state s (K, P), by attribute; what compiled steps say of it, if anything, is taken."""
-
-    @abstractmethod
-    def _spread(self, s: np.ndarray, K: int) -> np.ndarray:
-        """States (R, k, P) of fewer clusters turned into states of K."""
 
     @abstractmethod
     def _source(self) -> Any:
@@ -605,22 +322,6 @@ class Mixture(Predictions):
     @abstractmethod
     def _draw(self, counts: np.ndarray, rng: Any) -> np.ndarray:
         """As many rows of each component as counted, (sum of counts, D)."""
-
-
-def _a_step(
-    natural: Natural, pass_: Pass, exact: Pass, noise: tuple[np.ndarray, np.ndarray] | None, s: np.ndarray, least: float
-) -> tuple[np.ndarray, End]:
-    """The state after s (K, P), and the end there, converged if that raised the bound by surely no more than ``least`` nats.
-
-    The bound at s is known with noise about the rows, and without, where ``noise`` says what it adds, as a lower bound of it.
-    """
-    eta, extra = natural(s)
-    log_z, after = pass_(eta)
-    objective = float(log_z + extra)
-    lowest = objective - (float(gained(noise, eta, after)) if noise else 0.0)
-    eta, extra = natural(after)
-    bound = float(exact(eta)[0] + extra)
-    return after, End(bound, np.array([objective]), (noise is not None or exact is pass_) and bound - lowest <= least)
 
 
 def _kind(X: Any) -> np.dtype:

@@ -18,7 +18,8 @@ from mixtures.ascent.starts import SOFTENING
 from mixtures.ascent.whole import Described
 from mixtures.engines.responsibilities import fold
 from mixtures.errors import FeatureError
-from mixtures.estimators.base import ILL_DEFINED, Frame, Mixture, Task, generator
+from mixtures.estimators.base import ILL_DEFINED, Mixture, generator
+from mixtures.estimators.course import Frame, Task
 from mixtures.estimators.densities import BLOCK_ELEMENTS, LOWEST, Densities, draw_predictive, predictive, roots_of
 from mixtures.estimators.predictions import Density
 from mixtures.estimators.structures import (

@@ -14,8 +14,9 @@ from mixtures.ascent import centred
 from mixtures.ascent.bulk import near
 from mixtures.ascent.whole import Described
 from mixtures.chunks import Chunked
-from mixtures.estimators.base import Frame, Mixture, Task
+from mixtures.estimators.base import Mixture
 from mixtures.estimators.chunked import scaled
+from mixtures.estimators.course import Frame, Task
 from mixtures.estimators.predictions import Density
 from mixtures.estimators.structures import (
     MATRICES,
