@@ -65,12 +65,8 @@ def move_on(
         Called with the runs after a move that counts.
     """
     R, K, same, often = len(runs.s), s.shape[1], n * max(SAME, tol), 1 + (s[0].size >= LARGE)
-    each, made, since, orders = (
-        len(s) // R if R > 1 else (len(s) + 1) // 2,
-        0,
-        0,
-        dict[int, tuple[np.ndarray, np.ndarray]](),
-    )
+    each = len(s) // R if R > 1 else (len(s) + 1) // 2
+    made, since, orders = 0, 0, dict[int, tuple[np.ndarray, np.ndarray]]()
     while K > 1 and not runs.collapsed.all():
         ends = _optima(runs, same)
         best = ends[0]
