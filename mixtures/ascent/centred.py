@@ -30,6 +30,9 @@ from mixtures.rows import Rows
 # About its own mean a cluster keeps digits down to this smallest eigenvalue of its correlations.
 LEAST = 100 * float(np.finfo(float).eps)
 
+# Squared distance of a mean from the centre of its cluster, over the smallest variance, above which digits are lost.
+AWAY = 1e6
+
 # A standard deviation below so many times the rounding of a cluster's own rows is none.
 ROUNDING = 32 * float(np.finfo(float).eps)
 
@@ -107,9 +110,11 @@ def go_on(
             raise CollapseError(f"a cluster collapsed: what is missing has no digits beside it ({error})") from error
         if runs.collapsed[0] and (len(runs.trace) == 1 or (tell and tell.stopped)):
             raise runs.errors[-1]
+        if bounds and not runs.collapsed[0]:  # what digits that were lost had made too high
+            bounds[-1] = np.minimum(bounds[-1], runs.bounds(0)[0])
         bounds.append(runs.bounds(0))
-        s = runs.s[0]
-        if not runs.collapsed[0]:
+        s, made = runs.s[0], len(runs.trace)
+        if not (runs.collapsed[0] or (made < left and _has_moved(family, s))):
             break
         assign = Expected(at, natural(s[None])[0][0], about_rows)  # a mean has moved far: about where it is now
     if reg_covar == 0:
@@ -193,6 +198,13 @@ def _means(family: Any, s: np.ndarray) -> np.ndarray:
     refuse_empty(counts.min(-1))
     p, i, j = family.monomials.T
     return family.origin + family.expand(s[:, p[(i == 0) & (j > 0) & (j <= counts.shape[1])]] / counts)
+
+
+def _has_moved(family: Any, s: np.ndarray) -> bool:
+    """Whether a mean by statistics (K, P), each about a centre of its own, is so far from there that these have lost digits."""
+    theta = family.maximum_likelihood(s)
+    smallest = np.linalg.eigvalsh(family.covariances(theta))[:, 0]
+    return bool(((theta["means"] ** 2).sum(-1) > AWAY * smallest).any())
 
 
 def _refuse_few(family: Any, s: np.ndarray) -> None:
