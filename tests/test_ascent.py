@@ -237,7 +237,7 @@ def test_starts_from_few_rows_are_the_same_in_compiled_loops(init, rng):
     np.testing.assert_allclose(compiled, plain, atol=1e-9)
 
 
-@pytest.mark.parametrize(("restarts", "rounds"), [(1, 1), (4, 0), (10, 5)])  # a candidate of the one ends below
+@pytest.mark.parametrize(("restarts", "rounds"), [(1, 0), (4, 0), (10, 5)])
 def test_few_moves_are_tried_where_every_start_came_to_one_optimum(restarts, rounds, rng, monkeypatch):
     x = three_clusters(60, rng, separation=9.0)
     family, allocation = COVARIANCES["tied"].from_data(x, 3), Dirichlet.symmetric(3)

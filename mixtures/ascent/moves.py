@@ -18,8 +18,9 @@ from mixtures.ascent.starts import soften
 if TYPE_CHECKING:
     from mixtures.ascent.whole import Whole
 
-# Bounds within so many nats an observation, or within the tolerance, are those of one optimum, and before they have settled.
-SAME, ABOUT = 1e-6, 1e-3
+# Bounds within so many nats an observation, or within the tolerance, are those of one optimum, and before they have settled;
+# candidates of a single start that agree so are enough.
+SAME, ABOUT, ALIKE = 1e-6, 1e-3, 2
 
 # Passes of a move before the quarter ahead goes on to its end.
 TRIAL = 20
@@ -49,7 +50,7 @@ def move_on(
     A round tries as many moves as a start has candidates, and the quarter ahead after short runs goes on. Every other round
     moves from the best optimum, and those between from the others in turn, until so many have gained nothing as there are
     starts below the best, or twice as many, and no fewer than `AGREED` and `FEW` say. From one start a round has half as many
-    moves, and the first that gains nothing is the last; none is made where all candidates have come to about one bound.
+    moves, and the first that gains nothing is the last; none is made where two candidates have come to about this bound.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ def move_on(
         best = ends[0]
         below = often * int(np.sum(runs.end[:R] < runs.end[best] - same))
         if R == 1:
-            below = int(np.any(short < runs.end[best] - n * ABOUT))
+            below = int(np.sum(short >= runs.end[best] - n * ABOUT) < ALIKE)
         if since >= max(below, R // AGREED, R - FEW) or not runs.converged[best]:
             break
         at = best if since % 2 == 0 else ends[(since // 2 + 1) % len(ends)]
