@@ -76,8 +76,8 @@ class BayesianGaussianMixture(Mixture):
     max_iter : int, default=100
         Steps at most; 0 leaves the posterior at its start.
     n_init : int, default=1
-        How many starts to climb from, each the best of six candidates after up to 50 steps; of fewer where X is large, and
-        then nothing is moved. From the best end, moves to a higher one are tried (`mixtures.ascent.moves`). Of random
+        How many starts to climb from, each the best of six candidates after up to 50 steps, and from the best end moves
+        to a higher one are tried (`mixtures.ascent.moves`); where X is large, of fewer, and of one without moves. Of random
         responsibilities for 1000 rows or more the candidate whose components are the furthest apart is taken at once.
     init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
         Where to begin: k-means; the rows nearest to each of K seeds far apart; random responsibilities; the rows nearest to
