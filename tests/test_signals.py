@@ -290,3 +290,19 @@ def test_an_interrupt_does_not_wait_for_a_compiled_call():
     assert interruptible(lambda a, b: a + b)(1, 2) == 3
     with pytest.raises(ZeroDivisionError):
         interruptible(lambda: 1 / 0)()
+
+
+def test_no_signal_is_lost_where_llvm_keeps_what_it_compiled():
+    import llvmlite.binding as llvm
+
+    from reports.commands import stopping
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    module = llvm.parse_assembly("define i32 @one() { ret i32 1 }")
+    engine = llvm.create_mcjit_compiler(module, llvm.Target.from_default_triple().create_target_machine())
+    seen = []
+    engine.set_object_cache(lambda *_: seen.append(stopping._is_swallowed(sys._getframe())))
+    engine.finalize_object()
+    assert seen == [True]
+    assert not stopping._is_swallowed(sys._getframe())

@@ -29,6 +29,9 @@ SIGNALS = {getattr(signal, name): word for name, word in WORDS.items() if hasatt
 # How `models.flat` calls the thread of a compiled call, which an interrupt leaves to itself.
 COMPILED_CALL = "compiled call"
 
+# How llvmlite begins the names of what LLVM calls with compiled code.
+KEPT_BY_LLVM = "_raw_object_cache"
+
 NOTHING = "nothing was written"
 
 
@@ -141,9 +144,9 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 
 def _is_swallowed(frame: FrameType | None) -> bool:
-    """Whether an exception here is shown and forgotten: in what is called by the collector of garbage."""
+    """Whether an exception here is shown and forgotten: in what the collector of garbage calls, or LLVM to keep its code."""
     called = {getattr(callback, "__code__", None) for callback in gc.callbacks}
-    while frame is not None and frame.f_code not in called:
+    while frame is not None and frame.f_code not in called and not frame.f_code.co_name.startswith(KEPT_BY_LLVM):
         frame = frame.f_back
     return frame is not None
 
