@@ -27,7 +27,7 @@ from mixtures.families.product import Product
 from mixtures.families.spherical import SphericalGaussian
 from mixtures.families.tied import TiedGaussian
 from mixtures.fit import Conjugate, Draws, Fit
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 
 if TYPE_CHECKING:
     from mixtures.estimators import (

@@ -14,7 +14,8 @@ from mixtures.engines import missing
 from mixtures.engines.responsibilities import drawn, fold, log_sum, log_sum_draws, normalise, normalise_draws
 from mixtures.errors import stamped, unstamped
 from mixtures.model import Allocation, Family, Theta
-from mixtures.rows import blocks, check_matrix
+from mixtures.rows.arrays import check_matrix
+from mixtures.rows.reading import blocks
 from mixtures.seeds import Rng, generator
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """What a fit of a hidden Markov model tells beyond that of a mixture: states in time, paths, forecasts, and new sequences.
 
-Every function of x takes one sequence as an array (N, D), or several as `mixtures.rows.Sequences`.
+Every function of x takes one sequence as an array (N, D), or several as `mixtures.rows.sequences.Sequences`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from mixtures.engines import sequences
 from mixtures.engines.responsibilities import fold, log_sum
 from mixtures.fit import BLOCK_ELEMENTS, Conjugate, Draws, Fit
 from mixtures.model import Family, Theta
-from mixtures.rows import Rows, Sequences, check_matrix, refuse_missing
+from mixtures.rows.arrays import check_matrix, refuse_missing
+from mixtures.rows.reading import Rows
+from mixtures.rows.sequences import Sequences
 from mixtures.seeds import Rng, generator
 
 # A start or a row of transitions may miss 1 by this.

@@ -17,7 +17,7 @@ from mixtures.families.product import Product, numbered_apart
 from mixtures.families.spherical import SphericalGaussian
 from mixtures.families.tied import TiedGaussian
 from mixtures.model import Family
-from mixtures.rows import Rows
+from mixtures.rows.reading import Rows
 
 KINDS = ("gaussian", "poisson", "categorical", "bernoulli")
 """What a column may hold: numbers, counts, codes 0..C-1 of levels, zeros and ones. Parts of a product are in this order."""
@@ -45,7 +45,7 @@ def family_of(
     Parameters
     ----------
     x : ndarray, shape (N, D), or blocks of rows
-        See `mixtures.rows.as_rows`.
+        See `mixtures.rows.reading.as_rows`.
     n_components : int
         K.
     kinds : sequence of str

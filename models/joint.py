@@ -10,7 +10,8 @@ import pymc as pm
 from mixtures.families.product import Product
 from mixtures.fit import Draws
 from mixtures.model import Allocation, Family, Theta
-from mixtures.rows import Sequences, check_matrix
+from mixtures.rows.arrays import check_matrix
+from mixtures.rows.sequences import Sequences
 from models import allocations, families
 
 

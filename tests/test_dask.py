@@ -28,7 +28,9 @@ from mixtures import (
 from mixtures.datasets import DataError, load_many, many
 from mixtures.engines.passes import entropy, log_base, one_pass
 from mixtures.methods import cavi, em
-from mixtures.rows import as_rows, as_weights, moments, sample, seen_moments
+from mixtures.rows.moments import moments, seen_moments
+from mixtures.rows.reading import as_rows, sample
+from mixtures.rows.weights import as_weights
 from reports.commands.app import app
 
 dask = pytest.importorskip("dask")

@@ -6,7 +6,7 @@ import pytest
 from mixtures.dynamics import states, structure
 from mixtures.engines import backwards, kalman
 from mixtures.engines.kalman import LOG_2PI, Data, System
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 
 
 def moments(T, system):

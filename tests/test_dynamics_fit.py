@@ -37,7 +37,7 @@ from mixtures.dynamics.starts import starts
 from mixtures.engines import backwards
 from mixtures.engines.kalman import Data
 from mixtures.errors import ConvergenceWarning
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 
 NAN = float("nan")
 

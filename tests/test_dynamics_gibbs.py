@@ -19,7 +19,7 @@ from mixtures.dynamics import (
 )
 from mixtures.dynamics.starts import starts
 from mixtures.engines.kalman import Data
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 
 
 def prior(D, U, mean=0.0):

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from mixtures.datasets import load_series, simulate_linear
 from mixtures.dynamics import LinearDynamics, local_level, states
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from reports import Results, ResultsError
 from reports.commands.parser import app
 from reports.metrics import gaussian_bridge

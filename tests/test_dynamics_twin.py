@@ -5,7 +5,7 @@ import pytest
 
 from mixtures.datasets import load_series, simulate_linear
 from mixtures.dynamics import LinearDynamics, local_linear_trend, log_likelihood, random_regression
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 
 NAN = np.nan
 

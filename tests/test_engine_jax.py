@@ -9,7 +9,7 @@ from mixtures.engines import jax as device
 from mixtures.engines import plain
 from mixtures.engines.passes import one_pass
 from mixtures.methods import cavi, em, gibbs
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 
 METHODS = {"em": em.fit, "cavi": cavi.fit, "map": lambda *args, **options: em.fit(*args, prior=True, **options)}
 

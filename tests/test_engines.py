@@ -13,7 +13,8 @@ from mixtures.engines import coded, fused, matrices, passes, plain, responsibili
 from mixtures.engines.passes import FUSED_FROM, noise, one_pass
 from mixtures.engines.responsibilities import COMPILED_FROM
 from mixtures.methods import cavi, em
-from mixtures.rows import BLOCK, moments
+from mixtures.rows.moments import moments
+from mixtures.rows.reading import BLOCK
 
 every_structure = pytest.mark.parametrize("covariance", COVARIANCES)
 METHODS = {"em": em.fit, "cavi": cavi.fit, "map": lambda *args, **options: em.fit(*args, prior=True, **options)}

@@ -7,7 +7,7 @@ import pytest
 
 from mixtures import COVARIANCES, Markov
 from mixtures.methods import cavi, em
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from reports.page.overfit import render
 from reports.studies.overfit import chains
 from reports.studies.overfit.fits import _family

@@ -21,7 +21,9 @@ from mixtures import (
     datasets,
 )
 from mixtures.methods import cavi, em, exact, gibbs
-from mixtures.rows import as_rows, blocks, check_matrix, moments
+from mixtures.rows.arrays import check_matrix
+from mixtures.rows.moments import moments
+from mixtures.rows.reading import as_rows, blocks
 from mixtures.seeds import generator
 from models.methods import advi, nuts, smc
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import reports
 from mixtures.datasets import load_series, simulate_linear
 from mixtures.dynamics import LinearDynamics, cavi, em, local_level, states
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from reports.commands.parser import app
 from reports.metrics.coordinates import Coordinates, fixed, turned
 from reports.metrics.systems import GAIN, importance_weights, proper

@@ -12,7 +12,7 @@ from mixtures.datasets import DataError, simulate_series
 from mixtures.datasets.series import lengths_of
 from mixtures.families.poisson import Poisson
 from mixtures.methods import cavi, em, exact, gibbs
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from mixtures.sequences import given
 from reports import Results, compare, select
 from reports.comparison import in_order

@@ -7,7 +7,8 @@ from typing import ClassVar, Self
 import numpy as np
 
 from mixtures.fit import Fit
-from mixtures.rows import Rows, Sequences
+from mixtures.rows.reading import Rows
+from mixtures.rows.sequences import Sequences
 
 
 class Independent:

@@ -21,7 +21,8 @@ from scipy.special import digamma, gammaln, xlogy
 from mixtures.allocations.stationary import stationary, stationary_peak
 from mixtures.checks import as_number, check_components
 from mixtures.errors import CollapseError
-from mixtures.rows import Rows, Sequences
+from mixtures.rows.reading import Rows
+from mixtures.rows.sequences import Sequences
 from mixtures.seeds import Rng, generator
 from mixtures.sequences import SequenceFit
 from mixtures.special import log_rising

@@ -20,7 +20,10 @@ from mixtures.engines.passes import FUSED_FROM, Pass, blur, log_base, noise, one
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.families.collapse import SMALLEST_OF_LINKED
 from mixtures.model import Allocation, Family
-from mixtures.rows import Rows, Sequences, as_rows, as_weights, count, informed
+from mixtures.rows.informed import informed
+from mixtures.rows.reading import Rows, as_rows, count
+from mixtures.rows.sequences import Sequences
+from mixtures.rows.weights import as_weights
 from mixtures.seeds import Rng, generator
 
 # Passes of a run before those ahead are chosen, where only a few of all starts go on.
@@ -98,7 +101,7 @@ def ascend(
     method : callable
         From (family, allocation, s) to eta and to what the bound adds to sum_n log_z_n.
     x : ndarray, shape (N, D), Sequences, or blocks of rows
-        See `mixtures.rows.as_rows`.
+        See `mixtures.rows.reading.as_rows`.
     family, allocation : Family, Allocation
     rng : numpy.random.Generator or int
         Source of the starts.

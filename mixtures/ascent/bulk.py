@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from mixtures.families.scaling import settled
-from mixtures.rows import Rows, moments, seen_moments
+from mixtures.rows.moments import moments, seen_moments
+from mixtures.rows.reading import Rows
 
 # Times their spread that a row is away from the median of a feature, from which it is far.
 FAR = 100.0

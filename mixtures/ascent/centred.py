@@ -25,7 +25,7 @@ from mixtures.engines.responsibilities import fold
 from mixtures.errors import CollapseError
 from mixtures.families.collapse import refuse_empty
 from mixtures.model import Allocation
-from mixtures.rows import Rows
+from mixtures.rows.reading import Rows
 
 # About its own mean a cluster keeps digits down to this smallest eigenvalue of its correlations.
 LEAST = 100 * float(np.finfo(float).eps)

@@ -16,7 +16,7 @@ from mixtures.ascent.starts import absorbing, columns, few, near_points, soften,
 from mixtures.engines.passes import Pass, blur, entropy, log_base, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.model import Allocation, Family
-from mixtures.rows import check_matrix
+from mixtures.rows.arrays import check_matrix
 from mixtures.seeds import Rng, generator
 
 # Runs moved together: enough to hide the interpreter, few enough for their data to stay in cache.

@@ -17,7 +17,9 @@ from mixtures.ascent.whole import Whole
 from mixtures.engines.passes import one_pass
 from mixtures.errors import CollapseError
 from mixtures.model import Allocation, Family
-from mixtures.rows import Rows, as_rows, as_weights, count, informed
+from mixtures.rows.informed import informed
+from mixtures.rows.reading import Rows, as_rows, count
+from mixtures.rows.weights import as_weights
 from mixtures.seeds import Rng
 
 # Standard deviations from the coordinates' origin beyond which a batch may leave no digits.

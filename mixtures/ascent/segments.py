@@ -11,7 +11,7 @@ import numpy as np
 from mixtures.ascent.starts import BLOCK_ELEMENTS, guesses
 from mixtures.errors import DistinctRowsError
 from mixtures.model import Allocation, Family
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 
 # Pieces for each state, the fewest rows of one where the sequence has them, and the most pieces that are looked at.
 PIECES, FEWEST, MOST = 10, 3, 2000

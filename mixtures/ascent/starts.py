@@ -19,7 +19,7 @@ from mixtures.families.normal import Correlated
 from mixtures.families.symmetric import substitute
 from mixtures.fit import Fit
 from mixtures.model import Allocation, Family
-from mixtures.rows import Rows, folded, sample
+from mixtures.rows.reading import Rows, folded, sample
 
 METHODS = ("k-means++", "k-means", "rows", "random")
 

@@ -27,7 +27,7 @@ from mixtures.families.gaussian import Gaussian
 from mixtures.families.spherical import SphericalGaussian
 from mixtures.families.tied import TiedGaussian
 from mixtures.model import Allocation, Family
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 
 # Terms r_nk t_p of a pass up to which one thread does, and features up to which the steps take no library's linear algebra.
 TERMS, FEATURES = 1_000_000, 24

@@ -83,7 +83,7 @@ def check_values(
 def _check_independent(x: np.ndarray, features: Sequence[str]) -> None:
     """Raise if a column is, to rounding, a linear function of others."""
     from mixtures.families.scaling import dependence
-    from mixtures.rows import moments
+    from mixtures.rows.moments import moments
 
     found = dependence(moments(x, root=True))
     if found is None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 
 
 class DataError(ValueError):

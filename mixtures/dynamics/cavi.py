@@ -16,7 +16,7 @@ from mixtures.dynamics.fit import DynamicsFit
 from mixtures.dynamics.model import LinearDynamics
 from mixtures.dynamics.passes import At, State
 from mixtures.dynamics.regression import Expected, Moments, Regression
-from mixtures.rows import Rows
+from mixtures.rows.reading import Rows
 from mixtures.seeds import Rng
 
 STATIONARY = (

@@ -8,7 +8,7 @@ import numpy as np
 
 from mixtures.dynamics.model import NEGATIVE, LinearDynamics, Theta
 from mixtures.engines.kalman import Data, as_data
-from mixtures.rows import Rows
+from mixtures.rows.reading import Rows
 
 # Values of which the squares still have squares, as those of their reciprocals do.
 LARGEST = 1e70

@@ -17,7 +17,7 @@ from mixtures.dynamics.passes import At, State, one_pass
 from mixtures.dynamics.starts import starts
 from mixtures.engines.kalman import Data
 from mixtures.errors import CollapseError, ConvergenceWarning
-from mixtures.rows import Rows
+from mixtures.rows.reading import Rows
 from mixtures.seeds import Rng, generator
 
 # From the model and the expected moments to what the smoother takes, and to what the bound has beside sum log_z.

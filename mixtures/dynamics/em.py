@@ -18,7 +18,7 @@ from mixtures.dynamics.fit import DynamicsFit, point
 from mixtures.dynamics.model import LinearDynamics
 from mixtures.dynamics.passes import At, State
 from mixtures.dynamics.regression import Expected, Moments, Regression
-from mixtures.rows import Rows
+from mixtures.rows.reading import Rows
 from mixtures.seeds import Rng
 
 # Variances of a free start are held at this part of those that the ascent begins with: see `step`.

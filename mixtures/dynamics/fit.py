@@ -12,7 +12,8 @@ from mixtures.dynamics import states
 from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.dynamics.passes import At, State
 from mixtures.dynamics.states import Filtered, States
-from mixtures.rows import Rows, Sequences
+from mixtures.rows.reading import Rows
+from mixtures.rows.sequences import Sequences
 from mixtures.seeds import Rng, generator
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ from mixtures.engines import backwards
 from mixtures.engines.kalman import Data
 from mixtures.errors import ConvergenceWarning
 from mixtures.methods.gibbs import RHAT, split_rhat
-from mixtures.rows import Rows
+from mixtures.rows.reading import Rows
 from mixtures.seeds import Rng, generator
 
 if TYPE_CHECKING:

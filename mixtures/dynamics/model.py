@@ -25,7 +25,7 @@ from mixtures.dynamics.regression import Expected, Prior, Regression
 from mixtures.dynamics.rows import Rows
 from mixtures.dynamics.stationary import covariance
 from mixtures.engines.kalman import System, as_data
-from mixtures.rows import Rows as Given
+from mixtures.rows.reading import Rows as Given
 
 Theta = dict[str, np.ndarray]
 

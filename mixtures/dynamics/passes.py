@@ -12,7 +12,7 @@ from mixtures.dynamics.rows import Rows
 from mixtures.engines import backwards, kalman
 from mixtures.engines.backwards import Smoothed, Sums
 from mixtures.engines.kalman import Data
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 
 State = tuple[Moments, Moments, Moments]
 At = tuple[Expected, Expected, Expected]

@@ -1,7 +1,7 @@
 """States under given parameters: filtered, smoothed, forecast, drawn, and the innovations.
 
-Every function of x takes one sequence as an array (T, D), or several as `mixtures.rows.Sequences`, with NaN where a value is
-missing, and parameters by the names of `mixtures.dynamics.model`.
+Every function of x takes one sequence as an array (T, D), or several as `mixtures.rows.sequences.Sequences`, with NaN where a
+value is missing, and parameters by the names of `mixtures.dynamics.model`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.dynamics.stationary import covariance
 from mixtures.engines import backwards, kalman
 from mixtures.engines.kalman import Data, System, as_data
-from mixtures.rows import Rows
+from mixtures.rows.reading import Rows
 
 STARTS = ("known", "free", "diffuse", "stationary")
 

@@ -17,7 +17,7 @@ from mixtures.engines import missing
 from mixtures.engines.missing import Noise
 from mixtures.engines.responsibilities import normalise
 from mixtures.model import Family
-from mixtures.rows import Rows, folded
+from mixtures.rows.reading import Rows, folded
 
 # Numbers held at once.
 BLOCK_ELEMENTS = 500_000
@@ -100,7 +100,7 @@ class Apart:
     Parameters
     ----------
     x, weights
-        See `mixtures.rows.as_rows`.
+        See `mixtures.rows.reading.as_rows`.
     at : sequence of Family
         One for each cluster.
     noise : tuple of ndarray

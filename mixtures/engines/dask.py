@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mixtures.chunks import Chunked
-from mixtures.rows import chunk_of
+from mixtures.rows.reading import chunk_of
 
 Sums = tuple[np.ndarray, np.ndarray]
 

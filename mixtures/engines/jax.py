@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mixtures.model import Family
-from mixtures.rows import Rows, blocks
+from mixtures.rows.reading import Rows, blocks
 
 PRECISIONS = {"float64": np.float64, "float32": np.float32}
 

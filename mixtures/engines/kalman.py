@@ -28,7 +28,9 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from mixtures.engines.window import Window
-from mixtures.rows import Rows, Sequences, as_real
+from mixtures.rows.arrays import as_real
+from mixtures.rows.reading import Rows
+from mixtures.rows.sequences import Sequences
 
 LOG_2PI = float(np.log(2 * np.pi))
 

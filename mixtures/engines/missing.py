@@ -22,7 +22,7 @@ import numpy as np
 from mixtures.engines import plain
 from mixtures.engines.responsibilities import drawn, normalise
 from mixtures.model import Family
-from mixtures.rows import Rows, blocks
+from mixtures.rows.reading import Rows, blocks
 
 # Numbers held at once: of the statistics of all rows, below which they are kept from pass to pass, and of a batch.
 KEPT, TOGETHER = 20_000_000, 1_000_000

@@ -18,7 +18,8 @@ import numpy as np
 from mixtures.chunks import Chunked
 from mixtures.engines import apart, dask, loading, matrices, missing, plain, sequences
 from mixtures.model import Family
-from mixtures.rows import Rows, Sequences, blocks, folded
+from mixtures.rows.reading import Rows, blocks, folded
+from mixtures.rows.sequences import Sequences
 
 Pass = Callable[..., tuple[np.ndarray, np.ndarray]]
 

@@ -25,7 +25,7 @@ import numpy as np
 from mixtures.engines import missing
 from mixtures.engines.responsibilities import drawn, log_sum, normalise
 from mixtures.model import Family
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 
 # Numbers of log rho held at once, and features that are formed once and kept.
 SPAN, KEPT = 4_000_000, 10_000_000

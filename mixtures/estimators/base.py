@@ -31,7 +31,8 @@ from mixtures.families.scaling import dependence
 from mixtures.fit import Fit
 from mixtures.methods.em import far_row
 from mixtures.model import Allocation, Family
-from mixtures.rows import Moments, moments, seen_moments, unmasked
+from mixtures.rows.arrays import unmasked
+from mixtures.rows.moments import Moments, moments, seen_moments
 
 ILL_DEFINED = (
     "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance caused by "

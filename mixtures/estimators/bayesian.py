@@ -44,7 +44,7 @@ from mixtures.families.symmetric import outer, substitute
 from mixtures.families.tied import SharedWishart
 from mixtures.methods import cavi
 from mixtures.model import Allocation, Family
-from mixtures.rows import Moments, root_of
+from mixtures.rows.moments import Moments, root_of
 
 CONJUGATE: dict[str, Any] = {
     "full": NormalWishart,

@@ -11,7 +11,9 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from mixtures.chunks import Chunked, mapped
-from mixtures.rows import as_real, as_rows, as_weights, chunk_of
+from mixtures.rows.arrays import as_real
+from mixtures.rows.reading import as_rows, chunk_of
+from mixtures.rows.weights import as_weights
 
 Answer = Callable[[np.ndarray], np.ndarray]
 

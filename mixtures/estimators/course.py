@@ -28,7 +28,8 @@ from mixtures.estimators.given import Start, start_of
 from mixtures.estimators.predictions import Predictions
 from mixtures.estimators.structures import family_of, uniform
 from mixtures.model import Allocation, Family
-from mixtures.rows import Moments, informed
+from mixtures.rows.informed import informed
+from mixtures.rows.moments import Moments
 
 STARTS = {"kmeans": "k-means", "random": "random", "random_from_data": "rows", "k-means++": "k-means++"}
 

@@ -35,7 +35,7 @@ from mixtures.estimators.structures import (
 from mixtures.families.collapse import SMALLEST_OF_LINKED
 from mixtures.methods import em
 from mixtures.model import Allocation, Family, Theta
-from mixtures.rows import Moments
+from mixtures.rows.moments import Moments
 
 
 class GaussianMixture(Mixture):

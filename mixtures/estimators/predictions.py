@@ -37,7 +37,7 @@ from mixtures.estimators.densities import (
 )
 from mixtures.estimators.structures import MATRICES, family_of, theta_of
 from mixtures.model import Family
-from mixtures.rows import unmasked
+from mixtures.rows.arrays import unmasked
 
 Density = Callable[[np.ndarray], np.ndarray]
 Answer = Callable[[np.ndarray], np.ndarray]

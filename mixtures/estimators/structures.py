@@ -14,7 +14,7 @@ from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.families.scaling import settled
 from mixtures.families.symmetric import BY_ONE, inverse_root, outer, substitute
 from mixtures.model import Family, Theta
-from mixtures.rows import Moments, root_of
+from mixtures.rows.moments import Moments, root_of
 
 MATRICES = ("full", "tied")
 

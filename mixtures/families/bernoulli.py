@@ -30,7 +30,7 @@ from mixtures.families.discrete import (
 )
 from mixtures.families.hyperparameters import Batch
 from mixtures.model import Coords, Divided, Theta
-from mixtures.rows import Rows
+from mixtures.rows.reading import Rows
 from mixtures.seeds import Rng, generator
 from mixtures.special import log_rising
 
@@ -98,7 +98,7 @@ class Bernoulli(Discrete):
         Parameters
         ----------
         x : ndarray, shape (N, D), or blocks of rows
-            Zeros and ones; see `mixtures.rows.as_rows`.
+            Zeros and ones; see `mixtures.rows.reading.as_rows`.
         n_components : int
             K, which sets the weight of the default.
         a0, b0 : float or ndarray, shape (D,), optional

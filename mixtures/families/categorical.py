@@ -33,7 +33,8 @@ from mixtures.families.discrete import (
 )
 from mixtures.families.hyperparameters import Batch
 from mixtures.model import Coords, Divided, Theta
-from mixtures.rows import Rows, as_rows, as_weights, folded
+from mixtures.rows.reading import Rows, as_rows, folded
+from mixtures.rows.weights import as_weights
 from mixtures.seeds import Rng, generator
 from mixtures.special import log_rising
 
@@ -103,7 +104,7 @@ class Categorical(Discrete):
         Parameters
         ----------
         x : ndarray, shape (N, D), or blocks of rows
-            Codes 0..C_d - 1; see `mixtures.rows.as_rows`.
+            Codes 0..C_d - 1; see `mixtures.rows.reading.as_rows`.
         n_components : int
             K, which sets the weight of the default.
         levels : sequence of int, optional

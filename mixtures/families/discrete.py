@@ -14,7 +14,9 @@ from mixtures.checks import as_numbers
 from mixtures.errors import CollapseError, FeatureError
 from mixtures.families.gaps import Separate, behind
 from mixtures.model import Coords, Divided, Theta
-from mixtures.rows import Rows, as_rows, as_weights, folded, refuse_missing
+from mixtures.rows.arrays import refuse_missing
+from mixtures.rows.reading import Rows, as_rows, folded
+from mixtures.rows.weights import as_weights
 
 TOLERANCE = 1e-6
 """How far from one probabilities that are given may add up to."""

@@ -19,7 +19,8 @@ import numpy as np
 
 from mixtures.errors import FeatureError
 from mixtures.model import Link, Theta
-from mixtures.rows import Rows, as_rows, as_weights, folded
+from mixtures.rows.reading import Rows, as_rows, folded
+from mixtures.rows.weights import as_weights
 
 # The one Gaussian that sets a default prior has settled once nothing moves by more than this, in units of the spread.
 SETTLED, MOST_STEPS = 1e-9, 500

@@ -30,7 +30,8 @@ from mixtures.families.scaling import check_prior, standard, white
 from mixtures.families.symmetric import log_det, log_diagonal, outer, pack, times, unpack
 from mixtures.families.wishart import LOG_2PI, Wishart, log_student_t, wishart_root
 from mixtures.model import Theta
-from mixtures.rows import Rows, moments, seen_moments
+from mixtures.rows.moments import moments, seen_moments
+from mixtures.rows.reading import Rows
 from mixtures.seeds import Rng, generator
 
 
@@ -125,7 +126,7 @@ class Gaussian(Correlated):
         Parameters
         ----------
         x : ndarray, shape (N, D), or blocks of rows
-            See `mixtures.rows.as_rows`.
+            See `mixtures.rows.reading.as_rows`.
         n_components : int
             K, which sets the size of the default scale.
         m0 : ndarray, shape (D,), optional

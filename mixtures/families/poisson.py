@@ -29,7 +29,7 @@ from mixtures.families.discrete import (
 )
 from mixtures.families.hyperparameters import Batch
 from mixtures.model import Theta
-from mixtures.rows import Rows
+from mixtures.rows.reading import Rows
 from mixtures.seeds import Rng, generator
 from mixtures.special import log_rising
 
@@ -101,7 +101,7 @@ class Poisson(Discrete):
         Parameters
         ----------
         x : ndarray, shape (N, D), or blocks of rows
-            Whole numbers of at least 0; see `mixtures.rows.as_rows`.
+            Whole numbers of at least 0; see `mixtures.rows.reading.as_rows`.
         n_components : int
             K.
         a0 : float or ndarray, shape (D,), optional

@@ -24,7 +24,9 @@ from scipy.linalg import block_diag
 from mixtures.chunks import Chunked
 from mixtures.errors import FeatureError
 from mixtures.model import Coords, Divided, Link, Theta
-from mixtures.rows import Rows, as_real, as_rows, as_weights, blocks
+from mixtures.rows.arrays import as_real
+from mixtures.rows.reading import Rows, as_rows, blocks
+from mixtures.rows.weights import as_weights
 from mixtures.seeds import Rng, generator
 
 
@@ -95,7 +97,7 @@ class Product:
         Parameters
         ----------
         x : ndarray, shape (N, D), or blocks of rows
-            See `mixtures.rows.as_rows`.
+            See `mixtures.rows.reading.as_rows`.
         n_components : int
         families : sequence of classes
             The family of each part.

@@ -15,7 +15,9 @@ from mixtures.checks import as_number, as_numbers, check_components
 from mixtures.errors import FeatureError
 from mixtures.families.collapse import FLOOR
 from mixtures.families.gaps import one_gaussian
-from mixtures.rows import NEARLY_DEPENDENT, Moments, Rows, as_rows, as_weights, block_moments, folded, root_of
+from mixtures.rows.moments import NEARLY_DEPENDENT, Moments, block_moments, root_of
+from mixtures.rows.reading import Rows, as_rows, folded
+from mixtures.rows.weights import as_weights
 
 # Beyond these a prior's hyperparameters leave no digits of the data; m0 is in units of their spread.
 LARGEST_NU, FURTHEST = 1e100, 1e8

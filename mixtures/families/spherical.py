@@ -28,7 +28,8 @@ from mixtures.families.normal import Normal
 from mixtures.families.scaling import check_prior, each_unbiased, frame, location
 from mixtures.families.wishart import LOG_2PI, log_student_t
 from mixtures.model import Theta
-from mixtures.rows import Rows, moments, seen_moments
+from mixtures.rows.moments import moments, seen_moments
+from mixtures.rows.reading import Rows
 from mixtures.seeds import Rng, generator
 
 
@@ -101,7 +102,7 @@ class SphericalGaussian(Separate, Normal):
         Parameters
         ----------
         x : ndarray, shape (N, D), or blocks of rows
-            See `mixtures.rows.as_rows`.
+            See `mixtures.rows.reading.as_rows`.
         n_components : int
         m0 : ndarray, shape (D,), optional
         beta0 : float, optional

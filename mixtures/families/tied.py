@@ -28,7 +28,8 @@ from mixtures.families.scaling import check_prior, standard, white
 from mixtures.families.symmetric import log_det, log_diagonal, outer, pack, precision, times, unpack
 from mixtures.families.wishart import LOG_2PI, Wishart, log_student_t, wishart_root
 from mixtures.model import Theta
-from mixtures.rows import Rows, moments, seen_moments
+from mixtures.rows.moments import moments, seen_moments
+from mixtures.rows.reading import Rows
 from mixtures.seeds import Rng, generator
 
 

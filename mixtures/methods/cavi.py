@@ -16,7 +16,8 @@ from mixtures.engines.responsibilities import fold, log_sum, normalise_draws
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.fit import Conjugate, Fit
 from mixtures.model import Allocation, Family
-from mixtures.rows import Rows, check_matrix
+from mixtures.rows.arrays import check_matrix
+from mixtures.rows.reading import Rows
 from mixtures.seeds import Rng
 
 LEAVE_ONE_OUT_BLOCK = 3_000_000

@@ -21,7 +21,10 @@ from mixtures.families.product import apart
 from mixtures.families.scaling import dependence
 from mixtures.fit import Draws, Fit
 from mixtures.model import Allocation, Family
-from mixtures.rows import Rows, as_rows, as_weights, count, informed, moments
+from mixtures.rows.informed import informed
+from mixtures.rows.moments import moments
+from mixtures.rows.reading import Rows, as_rows, count
+from mixtures.rows.weights import as_weights
 from mixtures.seeds import Rng
 
 # Times their spread that a row is away from the others, from which they keep half of their digits beside it.

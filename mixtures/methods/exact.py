@@ -35,7 +35,8 @@ from mixtures.families.priors import check_proper
 from mixtures.fit import Fit
 from mixtures.methods.partitions import INNER, choices, convolve, labellings, members, one_hot, partitions, submasks
 from mixtures.model import Allocation, Family, Theta
-from mixtures.rows import Sequences, check_matrix
+from mixtures.rows.arrays import check_matrix
+from mixtures.rows.sequences import Sequences
 from mixtures.seeds import Rng, generator
 
 LARGEST_SECONDS = 60.0

@@ -45,7 +45,9 @@ from mixtures.fit import Draws, Fit
 from mixtures.methods.stationary import StationarySampler
 from mixtures.methods.sweeps import Library, Proposals, Sampler
 from mixtures.model import Allocation, Family
-from mixtures.rows import Sequences, check_matrix, informative
+from mixtures.rows.arrays import check_matrix
+from mixtures.rows.informed import informative
+from mixtures.rows.sequences import Sequences
 from mixtures.seeds import Rng, generator
 
 RHAT = 1.01

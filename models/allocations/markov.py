@@ -17,7 +17,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from mixtures.allocations.markov import Markov
 from mixtures.model import Family
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from mixtures.sequences import chain
 from models.observed import Statistics, axes_of, log_densities, shown
 

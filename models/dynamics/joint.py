@@ -15,7 +15,8 @@ from mixtures.dynamics.checks import checked
 from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.dynamics.states import simulate
 from mixtures.engines.kalman import Data
-from mixtures.rows import Rows, Sequences
+from mixtures.rows.reading import Rows
+from mixtures.rows.sequences import Sequences
 from models.dynamics import regressions
 from models.dynamics.kalman import log_likelihood
 from models.observed import shown

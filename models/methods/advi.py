@@ -30,7 +30,7 @@ from mixtures.errors import ConvergenceWarning
 from mixtures.fit import Fit
 from mixtures.methods import cavi
 from mixtures.model import Allocation, Family
-from mixtures.rows import informative
+from mixtures.rows.informed import informative
 from mixtures.seeds import Rng, generator
 from models import joint, vi
 from models.flat import Flat, batched, flatten

@@ -17,7 +17,7 @@ import pytensor
 
 from mixtures.fit import Fit
 from mixtures.model import Allocation, Family
-from mixtures.rows import informative
+from mixtures.rows.informed import informative
 from mixtures.seeds import Rng, generator
 from models import joint
 from models.beginnings import about, modes, starts

@@ -13,7 +13,7 @@ from mixtures.allocations.markov import Markov
 from mixtures.ascent.starts import statistics
 from mixtures.datasets.simulated import simulate
 from mixtures.model import Family
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from mixtures.sequences import SequenceFit, given
 from reports.bench.cells import SEED, SEPARATION, Cell, softened
 

@@ -24,7 +24,7 @@ import numpy as np
 from mixtures.chunks import TOGETHER
 from mixtures.engines.passes import one_pass
 from mixtures.methods import em
-from mixtures.rows import as_rows
+from mixtures.rows.reading import as_rows
 from reports.bench import machine
 from reports.bench.benchmark import CSV, MANIFEST
 from reports.bench.cells import SEED, Cell, pose

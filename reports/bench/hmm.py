@@ -142,7 +142,7 @@ def mapped(path: str, rows: int, k: int, start: Mapping[str, Any]) -> dict[str, 
     """
     from mixtures import Gaussian
     from mixtures.allocations.markov import Markov
-    from mixtures.rows import Sequences
+    from mixtures.rows.sequences import Sequences
     from reports.bench.worker import peak
 
     x = np.load(path, mmap_mode="r")[:rows]

@@ -12,7 +12,8 @@ import numpy as np
 from mixtures.datasets import from_frame
 from mixtures.datasets.frames import as_frame
 from mixtures.datasets.series import lengths_of
-from mixtures.rows import Sequences, check_matrix
+from mixtures.rows.arrays import check_matrix
+from mixtures.rows.sequences import Sequences
 from mixtures.tables import KINDS, unknown
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from mixtures import Conjugate
 from mixtures.allocations.markov import Markov
 from mixtures.errors import ConvergenceWarning
 from mixtures.methods import cavi, gibbs
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from mixtures.sequences import SequenceFit, given
 from mixtures.tables import parameters_of
 from reports.comparison import references, trees

@@ -15,7 +15,7 @@ from mixtures.datasets.kinds import MISSING_VALUES
 from mixtures.errors import FeatureError
 from mixtures.families.discrete import refuse_probabilities
 from mixtures.model import Family
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from mixtures.sequences import probabilities
 from mixtures.tables import family_of, parameters_of
 from reports.comparison.given import Given, read

@@ -24,7 +24,7 @@ from mixtures.checks import check_whole
 from mixtures.chunks import Chunked
 from mixtures.errors import FeatureError, reason_of
 from mixtures.model import Allocation, Family
-from mixtures.rows import as_rows
+from mixtures.rows.reading import as_rows
 from mixtures.seeds import Rng, generator
 from mixtures.tables import numbers_of
 from models.cache import kept
@@ -138,7 +138,7 @@ def compare(
     sequences : bool, sequence of int, or str
         Whether the rows are in the order of time, so that the clusters are the states of a hidden Markov model: True for one
         sequence, else the lengths of several that stand one after another, or the column of a DataFrame that names them. x
-        may be `mixtures.rows.Sequences` too.
+        may be `mixtures.rows.sequences.Sequences` too.
     start : {"free", "stationary"}
         The start of such a chain: free, or the stationary distribution of its transitions; cavi and exact cannot fit
         that.

@@ -16,7 +16,7 @@ from scipy.special import ndtri
 
 from mixtures import Draws
 from mixtures.engines.responsibilities import log_sum, log_sum_draws
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from mixtures.seeds import Rng, generator
 from mixtures.sequences import SequenceFit
 from reports.metrics import Row

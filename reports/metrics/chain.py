@@ -14,7 +14,7 @@ import numpy as np
 
 from mixtures.allocations.stationary import stationary
 from mixtures.errors import CollapseError
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from reports.metrics import Row
 
 if TYPE_CHECKING:

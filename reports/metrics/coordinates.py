@@ -27,7 +27,7 @@ from mixtures.dynamics.rows import Rows as OwnNoises
 from mixtures.dynamics.stationary import covariance
 from mixtures.engines import kalman
 from mixtures.engines.kalman import Data, as_data
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 
 NAMES = (
     ("transition", "state_covariance"),

@@ -22,7 +22,7 @@ from mixtures.errors import FeatureError, reason_of
 from mixtures.fit import Conjugate
 from mixtures.methods import cavi, em, exact, gibbs
 from mixtures.model import Allocation, Family, Theta
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from mixtures.tables import family_of
 from reports.metrics import future
 from reports.metrics.boundary import to_boundary

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from reports.metrics.prediction import weighted
 from reports.metrics.quality import limit
 

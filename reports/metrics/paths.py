@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from mixtures.seeds import Rng, generator
 from mixtures.sequences import SequenceFit
 from reports.metrics.ahead import subset

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixtures.model import Family, Theta
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from mixtures.seeds import Rng, generator
 from mixtures.sequences import SequenceFit
 from reports.metrics import Row, checks

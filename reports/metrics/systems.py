@@ -21,7 +21,7 @@ from mixtures.dynamics.model import Theta
 from mixtures.dynamics.regression import Expected, Moments
 from mixtures.dynamics.states import eigenvalues
 from mixtures.dynamics.structures import NAMES
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from mixtures.seeds import Rng, generator
 from reports.metrics import quality
 from reports.metrics.coordinates import Coordinates

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from mixtures.datasets.dataset import counted
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from reports.metrics.chain import dwell_times
 from reports.metrics.summary import INTERVAL
 from reports.page import quantities

@@ -15,7 +15,7 @@ from mixtures.dynamics import cavi, gibbs, states
 from mixtures.dynamics.fit import DynamicsFit
 from mixtures.dynamics.model import LinearDynamics
 from mixtures.errors import CollapseError, ConvergenceWarning
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from reports.metrics import Row, future, prediction
 from reports.validation.results import Joined
 from reports.validation.system import SystemTarget

@@ -14,7 +14,8 @@ from mixtures.dynamics.checks import UNBOUNDED, bounded
 from mixtures.dynamics.joint import Joint
 from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.engines.kalman import as_data
-from mixtures.rows import Rows, Sequences
+from mixtures.rows.reading import Rows
+from mixtures.rows.sequences import Sequences
 from mixtures.seeds import Rng, generator
 from reports.comparison.catalogue import STARTS
 from reports.comparison.progress import Asked, Watch, watched

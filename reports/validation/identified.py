@@ -16,7 +16,7 @@ from scipy.special import ndtri
 
 from mixtures.dynamics import states
 from mixtures.dynamics.model import LinearDynamics, Theta
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -11,7 +11,8 @@ import numpy as np
 
 from mixtures.dynamics import states
 from mixtures.dynamics.model import LinearDynamics, Theta
-from mixtures.rows import Rows, Sequences
+from mixtures.rows.reading import Rows
+from mixtures.rows.sequences import Sequences
 from reports.metrics import gaussian_bridge
 from reports.metrics.coordinates import Coordinates
 from reports.validation import identified

@@ -29,7 +29,8 @@ from mixtures.estimators.base import generator
 from mixtures.estimators.hmm.monitor import ConvergenceMonitor
 from mixtures.estimators.hmm.starting import Followed, Update, beginnings, follow, usable
 from mixtures.model import Family, Theta
-from mixtures.rows import Sequences, refuse_unseen, unmasked
+from mixtures.rows.arrays import refuse_unseen, unmasked
+from mixtures.rows.sequences import Sequences
 from mixtures.sequences import SequenceFit, chain, given
 
 # How far from 1 probabilities that a user sets may add up to, as hmmlearn has it.

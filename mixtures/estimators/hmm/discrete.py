@@ -16,7 +16,7 @@ from mixtures.families.collapse import refuse_empty
 from mixtures.families.discrete import refuse_fractions
 from mixtures.families.poisson import COUNT, Gamma, Poisson
 from mixtures.model import Family, Theta
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 
 
 class CategoricalStates(HiddenMarkov):

@@ -20,7 +20,8 @@ from mixtures.estimators.structures import MATRICES, blurred_root, family_of, in
 from mixtures.families.collapse import refuse_empty
 from mixtures.families.scaling import dependent
 from mixtures.model import Family, Theta
-from mixtures.rows import Sequences, moments, seen_moments
+from mixtures.rows.moments import moments, seen_moments
+from mixtures.rows.sequences import Sequences
 
 
 class GaussianStates(HiddenMarkov):

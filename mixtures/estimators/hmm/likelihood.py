@@ -17,7 +17,7 @@ from mixtures.engines.passes import Pass
 from mixtures.engines.responsibilities import fold
 from mixtures.estimators.hmm.base import HiddenMarkov, Parameters, Problem
 from mixtures.model import Family, Theta
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from mixtures.sequences import SequenceFit
 
 Emissions = Callable[[np.ndarray, Theta | None], Theta]

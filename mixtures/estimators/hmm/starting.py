@@ -16,7 +16,7 @@ from mixtures.ascent.whole import Whole
 from mixtures.engines.passes import Pass
 from mixtures.errors import CollapseError, DistinctRowsError
 from mixtures.model import Family
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 
 # Of a random start: how unequal the responsibilities of a value are, and the rows that are looked at.
 UNEQUAL, LOOKED_AT = 0.5, 20_000

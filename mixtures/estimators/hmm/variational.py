@@ -16,7 +16,7 @@ from mixtures.engines.responsibilities import fold
 from mixtures.estimators.hmm.base import HiddenMarkov, Parameters, Problem
 from mixtures.fit import Conjugate
 from mixtures.model import Family
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from mixtures.sequences import SequenceFit
 
 

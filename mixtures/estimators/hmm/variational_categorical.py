@@ -13,7 +13,7 @@ from mixtures.estimators.hmm.discrete import CategoricalStates
 from mixtures.estimators.hmm.variational import VariationalHMM
 from mixtures.families.categorical import DirichletProduct
 from mixtures.model import Family
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 
 
 class VariationalCategoricalHMM(CategoricalStates, VariationalHMM):

@@ -16,7 +16,7 @@ from mixtures.estimators.hmm.gaussian import GaussianStates
 from mixtures.estimators.hmm.variational import VariationalHMM
 from mixtures.estimators.structures import family_of, in_data_units
 from mixtures.model import Family
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 
 # The hyperparameters of Gaussian states: m, beta, nu and W^-1.
 NAMES = ("means", "beta", "dof", "scale")

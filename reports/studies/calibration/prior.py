@@ -23,7 +23,7 @@ import numpy as np
 from mixtures import COVARIANCES, Bernoulli, Categorical, Dirichlet, Markov, Poisson, Product
 from mixtures.datasets.limits import check_memory
 from mixtures.model import Allocation, Family, Theta
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from mixtures.sequences import chain
 from mixtures.tables import KINDS, merged
 from reports.comparison.capacity import NUMBER

@@ -11,7 +11,7 @@ from scipy.special import xlogy
 
 from mixtures.engines import sequences
 from mixtures.engines.responsibilities import log_sum
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 
 SMALLEST = 1e-300
 

@@ -19,7 +19,7 @@ import numpy as np
 from mixtures.engines import sequences
 from mixtures.engines.responsibilities import log_sum
 from mixtures.fit import Conjugate
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from mixtures.sequences import SequenceFit, chain
 
 

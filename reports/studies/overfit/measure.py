@@ -11,7 +11,7 @@ import numpy as np
 from mixtures import Fit
 from mixtures.errors import reason_of
 from mixtures.fit import Conjugate
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from mixtures.sequences import SequenceFit
 from reports.metrics.boundary import at_boundary, impossible
 from reports.metrics.recovery import recovery

@@ -22,7 +22,7 @@ from mixtures.dynamics.fit import DynamicsFit
 from mixtures.dynamics.model import Theta
 from mixtures.engines import kalman
 from mixtures.engines.kalman import as_data
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from reports.studies.overfit.grid import LONGEST
 
 PERSISTENCE, SIGNAL = 0.9, 2.0

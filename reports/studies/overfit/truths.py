@@ -28,7 +28,7 @@ from mixtures import Bernoulli, Categorical, Dirichlet, Draws, Fit, Poisson, dat
 from mixtures.datasets.simulated import simulate
 from mixtures.families.wishart import LOG_2PI, log_student_t
 from mixtures.model import Family
-from mixtures.rows import Sequences
+from mixtures.rows.sequences import Sequences
 from mixtures.tables import family_of
 from reports.studies.overfit import systems
 from reports.studies.overfit.chains import Chain
@@ -194,7 +194,7 @@ class Replicate:
     Parameters
     ----------
     x, test : ndarray, shape (N, D) and (T, D)
-        Points to fit and to test on; of a series the points to fit as `mixtures.rows.Sequences`.
+        Points to fit and to test on; of a series the points to fit as `mixtures.rows.sequences.Sequences`.
     labels : ndarray, shape (T,), or None
         Classes of the test points, where they are known.
     truth : Mixture, Classes, Chain, Linear or None

@@ -16,7 +16,7 @@ from mixtures.dynamics import cavi, em
 from mixtures.dynamics.checks import check_states, checked
 from mixtures.dynamics.structures import NAMES
 from mixtures.engines.kalman import as_data
-from mixtures.rows import Rows
+from mixtures.rows.reading import Rows
 from mixtures.seeds import Rng, generator
 from reports.comparison import manifest as facts_of
 from reports.comparison.capacity import MOST_CANDIDATES, check_fits, check_workers
