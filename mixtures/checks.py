@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -13,6 +14,24 @@ def check_components(n_components: Any) -> int:
     if isinstance(n_components, bool) or not isinstance(n_components, Integral) or n_components < 1:
         raise ValueError(f"n_components is {n_components!r}; a mixture needs a whole number of at least 1")
     return int(n_components)
+
+
+def check_model(family: Any, allocation: Any) -> None:
+    """Refuse what is no family of clusters, or no allocation of rows to them, with a TypeError."""
+    for name, value, method, such in (
+        ("family", family, "features", "mixtures.Gaussian.from_data(x, n_components)"),
+        ("allocation", allocation, "ahead", "mixtures.Dirichlet.symmetric(n_components)"),
+    ):
+        if isinstance(value, type) or not hasattr(value, method):
+            raise TypeError(f"{name} is {value!r:.60}; expected an object such as {such}")
+
+
+def check_models(families: Any, allocation: Any) -> None:
+    """Refuse what is no sequence of families, or no allocation, with a TypeError."""
+    if not isinstance(families, Sequence):
+        raise TypeError(f"families is {families!r:.60}; expected a list with a family for each data set")
+    for family in families:
+        check_model(family, allocation)
 
 
 def check_whole(name: str, value: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pymc as pm
 
+from mixtures.checks import check_model
 from mixtures.families.product import Product
 from mixtures.fit import Draws
 from mixtures.model import Allocation, Family, Theta
@@ -69,6 +70,7 @@ def unconstrain(
 
 def checked(x: Any, family: Family, allocation: Allocation) -> Any:
     """The rows as the allocation takes them, a matrix or Sequences of float64, or a ValueError."""
+    check_model(family, allocation)
     rows = allocation.rows(x)
     if isinstance(rows, Sequences):
         return Sequences(check_matrix(rows.x, family.missing), rows.lengths)

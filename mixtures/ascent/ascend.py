@@ -16,6 +16,7 @@ from mixtures.ascent.climb import Callback, Natural, Remembered, carry_on
 from mixtures.ascent.segments import with_segments
 from mixtures.ascent.starts import absorbing, soften, starts
 from mixtures.ascent.whole import Whole, whole
+from mixtures.checks import check_model
 from mixtures.engines.passes import FUSED_FROM, Pass, blur, log_base, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.families.collapse import SMALLEST_OF_LINKED
@@ -149,6 +150,7 @@ def ascend(
         raise ValueError(f"tol is {tol} and max_iter {max_iter}; expected tol >= 0 and max_iter >= 1")
     if keep is not None and keep < 1:
         raise ValueError(f"keep is {keep}; expected at least 1")
+    check_model(family, allocation)
     x = allocation.rows(as_rows(x))
     weights = as_weights(x, weights)
     rows, n = count(x, weights, family.missing)

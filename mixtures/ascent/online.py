@@ -43,6 +43,15 @@ class Learned(NamedTuple):
     batches: int
 
 
+def learned_by(previous: Any) -> Learned | None:
+    """What the batches before have taught; None where there were none, a TypeError for what is no fit of theirs."""
+    if previous is None:
+        return None
+    if not isinstance(getattr(previous, "info", {}).get("learned"), Learned):
+        raise TypeError(f"previous is {previous!r:.60}; expected what partial_fit returned for the batch before")
+    return previous.info["learned"]
+
+
 def check_kappa(kappa: float) -> None:
     """Refuse a rate at which batches are forgotten that is outside its range."""
     if not 0.5 < kappa <= 1:

@@ -10,7 +10,8 @@ import numpy as np
 
 from mixtures.ascent.ascend import Ascent, ascend
 from mixtures.ascent.many import ascend_many, one_by_one, sources
-from mixtures.ascent.online import as_ascent, learn
+from mixtures.ascent.online import as_ascent, learn, learned_by
+from mixtures.checks import check_models
 from mixtures.engines import Clock
 from mixtures.engines.responsibilities import fold, log_sum, normalise_draws
 from mixtures.errors import CollapseError, ConvergenceWarning
@@ -75,6 +76,7 @@ def fit_many(
 
     Arguments and results are those of `mixtures.methods.em.fit_many`.
     """
+    check_models(families, allocation)
     if not allocation.independent or any(family.missing for family in families):
         return one_by_one(fit, xs, families, allocation, sources(rng, len(xs)), **climb)
     clock = Clock()
@@ -102,8 +104,7 @@ def partial_fit(
     posterior counts.
     """
     clock = Clock()
-    learned = previous.info["learned"] if previous else None
-    learned = learn(step, learned, x, family, allocation, rng=rng, total=total, **learning)
+    learned = learn(step, learned_by(previous), x, family, allocation, rng=rng, total=total, **learning)
     return _result(as_ascent(learned, total), family, allocation, clock.seconds())
 
 

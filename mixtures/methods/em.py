@@ -11,8 +11,9 @@ from mixtures.ascent.ascend import Ascent, ascend
 from mixtures.ascent.bulk import suited
 from mixtures.ascent.centred import go_on
 from mixtures.ascent.many import ascend_many, one_by_one, sources
-from mixtures.ascent.online import as_ascent, learn
+from mixtures.ascent.online import as_ascent, learn, learned_by
 from mixtures.ascent.whole import Whole
+from mixtures.checks import check_model, check_models
 from mixtures.engines import Clock
 from mixtures.engines.passes import Pass, entropy, log_base, one_pass
 from mixtures.engines.responsibilities import fold
@@ -90,6 +91,7 @@ def fit(
         names the features if these depend on each other.
     """
     clock = Clock()
+    check_model(family, allocation)
     x = allocation.rows(as_rows(x))
     method = map_step if prior else step
     going = go_on if family.gaussian and allocation.independent and not prior else None
@@ -202,6 +204,7 @@ def fit_many(
         In the order of xs; the error where every start collapsed. Run times are equal shares of the whole. Sequences, which
         may differ in length, and data that may have gaps, which differ in their patterns, are fitted one after another.
     """
+    check_models(families, allocation)
     if not allocation.independent or any(family.missing for family in families):
         return one_by_one(
             fit, xs, families, allocation, sources(rng, len(xs)), prior=prior, reg_covar=reg_covar, **climb
@@ -264,8 +267,9 @@ def partial_fit(
         Without a bound, and never called converged; ``info["learned"]`` is what the next batch starts from.
     """
     clock = Clock()
-    learned = previous.info["learned"] if previous else None
-    learned = learn(map_step if prior else step, learned, x, family, allocation, rng=rng, total=total, **learning)
+    learned = learn(
+        map_step if prior else step, learned_by(previous), x, family, allocation, rng=rng, total=total, **learning
+    )
     return _result(as_ascent(learned, total), family, allocation, prior, clock.seconds())
 
 

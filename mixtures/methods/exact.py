@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
+from mixtures.checks import check_model
 from mixtures.engines.passes import log_base
 from mixtures.families.priors import check_proper
 from mixtures.fit import Fit
@@ -88,6 +89,7 @@ def fit(x: np.ndarray, family: Family, allocation: Allocation, *, rng: Rng | Non
         If the sum would take too long or too much memory (see `cost`), or the prior is improper.
     """
     began = time.perf_counter()
+    check_model(family, allocation)
     rows = allocation.rows(x if isinstance(x, Sequences) else check_matrix(x, family.missing))
     x = check_matrix(np.asarray(rows), family.missing)
     if any(np.isnan(x[:, link.columns]).any() for link in family.linked):

@@ -38,6 +38,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from mixtures.ascent.starts import starts
+from mixtures.checks import check_model
 from mixtures.engines.passes import log_base, one_pass
 from mixtures.errors import ConvergenceWarning
 from mixtures.families.priors import check_proper
@@ -135,6 +136,7 @@ def fit(
         If the chains have not converged.
     """
     rng = generator(rng)
+    check_model(family, allocation)
     given = x if isinstance(x, Sequences) else check_matrix(x, family.missing)
     walkers = walkers_for(len(given), chains) if walkers is None else walkers
     if min(draws, tune, chains) < 1 or walkers < chains:

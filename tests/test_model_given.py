@@ -1,0 +1,38 @@
+"""What is given for the model of a fit and is none: one TypeError that says what is expected."""
+
+import numpy as np
+import pytest
+
+from mixtures import Dirichlet, Gaussian
+from mixtures.methods import cavi, em, exact, gibbs
+from models.methods import advi
+
+pytestmark = pytest.mark.robustness("errors")
+
+X = np.array([[1.0], [2.0], [4.0], [7.0], [11.0], [13.0]])
+FAMILY, ALLOCATION = Gaussian.from_data(X, 2), Dirichlet.symmetric(2)
+
+
+@pytest.mark.parametrize("method", [em, cavi, gibbs, exact, advi])
+def test_what_is_no_model_is_refused_by_name(method):
+    for family in ("full", None, 2, Gaussian, ALLOCATION):
+        with pytest.raises(TypeError, match=r"^family is .*; expected an object such as mixtures\.Gaussian"):
+            method.fit(X, family, ALLOCATION, rng=0)
+    for allocation in ("dirichlet", None, 2, Dirichlet, FAMILY):
+        with pytest.raises(TypeError, match=r"^allocation is .*; expected an object such as mixtures\.Dirichlet"):
+            method.fit(X, FAMILY, allocation, rng=0)
+
+
+@pytest.mark.parametrize("method", [em, cavi])
+def test_what_is_no_model_of_batches_or_of_many_is_refused_by_name(method):
+    with pytest.raises(TypeError, match=r"^families is Gaussian"):
+        method.fit_many([X, X], FAMILY, ALLOCATION, rng=0)
+    with pytest.raises(TypeError, match=r"^family is 'full'"):
+        method.fit_many([X, X], ["full", "full"], ALLOCATION, rng=0)
+    with pytest.raises(TypeError, match=r"^allocation is 2"):
+        method.fit_many([X, X], [FAMILY, FAMILY], 2, rng=0)
+    with pytest.raises(TypeError, match=r"^family is 'full'"):
+        method.partial_fit(X, "full", ALLOCATION, rng=0)
+    for previous in (3, method.fit(X, FAMILY, ALLOCATION, rng=0)):
+        with pytest.raises(TypeError, match=r"^previous is .*; expected what partial_fit returned"):
+            method.partial_fit(X, FAMILY, ALLOCATION, rng=0, previous=previous)
