@@ -91,8 +91,9 @@ def test_the_gradient_of_the_bound_comes_without_a_pass(covariance, method, reg_
         eta, extra = natural(s)
         return pass_(eta)[0] + extra
 
-    f = pass_(natural(s)[0])[1] - s
-    gradient, known = _gradient(natural, s, f)
+    eta, _ = natural(s)
+    f = pass_(eta)[1] - s
+    gradient, known = _gradient(natural, s, f, eta)
     assert known.all()
     for _ in range(3):
         direction = rng.standard_normal(s.shape) * 0.02 * f
@@ -149,6 +150,14 @@ def test_moves_from_the_best_optimum_find_a_higher_one(restarts, seed, said, tol
     assert "moved" not in plain.info
     assert (moved.info["reached"], moved.info["restarts"]) == (0, restarts)  # as no start came there
     assert started(moved.info) == f"{said}, raised by merging and splitting clusters"
+
+
+@pytest.mark.parametrize(("aim", "passes"), [(119.0, 60), (121.0, 20)])
+def test_a_move_that_is_too_slow_to_come_to_the_bound_ends_with_its_trial(aim, passes):
+    """States are numbers of passes, of which each gains a nat: at 19 after twenty, it has a hundred more to come to the aim."""
+    problem = (lambda s: (s, 0.0), lambda eta: (eta[:, 0, 0] - 1, np.minimum(eta + 1, 60)))
+    end = moves_of._climb(lambda _: problem, np.ones((3, 1, 1)), aim, 1.0, 1e-9, 500, False, None)
+    assert end.end[0] == passes - 1
 
 
 @pytest.mark.parametrize("covariance", ["full", "tied"])

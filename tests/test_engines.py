@@ -49,6 +49,31 @@ def test_the_fused_pass_is_the_plain_one(covariance, N, D, K, runs, rng):
         np.testing.assert_allclose(s, expected_s, rtol=1e-10, atol=1e-12 * np.abs(expected_s).max())
 
 
+@pytest.mark.parametrize("way", ["rows", "weights", "noise", "blocks", "fused"])
+@pytest.mark.parametrize(("N", "D", "K"), [(60, 1, 1), (255, 2, 3), (5000, 5, 4), (300, 16, 3)])
+def test_clusters_of_one_covariance_are_told_apart_by_their_means_alone(N, D, K, way, rng):
+    """Passes over (1, z) lead to the same, z z^T in its sum over clusters and by the share of the points."""
+    x, weights = rng.standard_normal((N, D)) * 2 + 3, rng.random(N) if way == "weights" else None
+    family, Q = COVARIANCES["tied"].from_data(x, K), 1 + D
+    rows = [x[:40], x[40:]] if way == "blocks" else x
+    pass_ = one_pass(rows, weights, family, N, way == "noise", "fused" if way == "fused" else "auto")
+    extra = noise(family, 0.0 + (way == "noise"))
+    for _ in range(3):
+        s = rng.dirichlet(np.ones(K), (2, N)).swapaxes(-1, -2) @ family.features(x)
+        eta = family.natural(family.maximum_likelihood(s))
+        constant = eta.copy()
+        constant[..., 0] += eta @ extra[0][0]
+        log_z, expected = plain.pass_(family, x, weights, constant)
+        ours, s = pass_(eta)
+        expected = passes.blur(expected, extra)
+        np.testing.assert_allclose(ours, log_z, rtol=1e-12, atol=1e-11)
+        np.testing.assert_allclose(s[..., :Q], expected[..., :Q], rtol=1e-10, atol=1e-11 * N)
+        np.testing.assert_allclose(s.sum(-2), expected.sum(-2), rtol=1e-10, atol=1e-11 * N)
+        np.testing.assert_allclose(
+            s[..., Q:] * s[..., :1].sum(-2, keepdims=True), s[..., :1] * s.sum(-2)[..., None, Q:]
+        )
+
+
 def codes_of(kind, N, rng):
     """Points that are codes in whole or in part, and their family: five columns and more, of levels from 1 to 300."""
     levels = [2, 5, 1, 3, 300]

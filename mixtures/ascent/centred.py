@@ -167,7 +167,10 @@ def _first(
     Clusters that have no covariance have the mean of the others'; where none has one, each row goes to the nearest mean.
     """
     refuse_empty(s[:, 0])
-    regular = np.array([_is_regular(family, own) for own in s[:, None]])
+    alone = family.covariance != "tied"
+    regular = (
+        np.array([_is_regular(family, own) for own in s[:, None]]) if alone else np.full(len(s), _is_regular(family, s))
+    )
     centres = _means(family, s)
     if not regular.any():
         return Nearest(family, family.coordinates(centres), noise)

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 # candidates of a single start that agree so are enough.
 SAME, ABOUT, ALIKE = 1e-6, 1e-3, 2
 
-# Passes of a move before the quarter ahead goes on to its end.
-TRIAL = 20
+# Passes of a move before the quarter ahead goes on to its end, unless so many more at the pace of the last would not bring it
+# to the bound that it is to raise.
+TRIAL, PATIENCE = 20, 100
 
 # Rounds without a gain until no more is tried: as many as starts are below the best optimum, twice that for states of so many
 # numbers, and at least a fifth of the starts, or all but so few.
@@ -80,7 +81,7 @@ def move_on(
         if at not in orders:
             orders[at] = _pairs(problem, runs.s[at]), _clusters(problem, runs.s[at], s)
         moved = _moves(runs.s[at], *orders[at], made + np.arange(each))
-        end = _climb(problem, moved, n, tol, max_iter, accelerate, whole)
+        end = _climb(problem, moved, float(runs.end[best]), n, tol, max_iter, accelerate, whole)
         made, since = made + each, since + 1
         if end.converged[0] and end.end[0] > runs.end[best] + same:
             runs = runs.put(np.array([best]), end) if best == R else join([runs, end])
@@ -100,20 +101,34 @@ def _optima(runs: Runs, same: float) -> list[int]:
 
 
 def _climb(
-    problem: Problem, s: np.ndarray, n: float, tol: float, max_iter: int, accelerate: bool, whole: Whole | None
+    problem: Problem,
+    s: np.ndarray,
+    aim: float,
+    n: float,
+    tol: float,
+    max_iter: int,
+    accelerate: bool,
+    whole: Whole | None,
 ) -> Runs:
-    """The highest end of the states (M, K, P), of which the quarter ahead after short runs goes on."""
+    """The highest end of the states (M, K, P); of the quarter ahead after short runs, those go on that may come to the aim."""
     *_, lost = attempt(problem(np.arange(len(s)))[0], s, [])
     s = np.where(lost[:, None, None], soften(s), s) if lost.any() else s
     trial = min(TRIAL, max_iter)
     short = whole.climb(s, n, tol, trial, accelerate) if whole else climb(problem, s, n, tol, trial, accelerate)
     runs = short.take(np.argsort(-short.end, kind="stable")[: (len(s) + 3) // 4])
     on = np.flatnonzero(~(runs.converged | runs.collapsed))
+    on = on[runs.end[on] + PATIENCE * _pace(runs, on) >= aim]
     if len(on):
         left = max_iter - len(short.trace) + 1
         rest = carry_on(problem, runs.take(on), on, n, tol, left, accelerate, None, whole)
         runs = runs.put(on, rest)  # of which some may collapse
     return runs.take(np.argmax(runs.end, keepdims=True))
+
+
+def _pace(runs: Runs, some: np.ndarray) -> np.ndarray:
+    """Half of what the last two passes of some runs have gained, (some,): infinity where there are no two."""
+    bounds = [runs.bounds(run)[-3:] for run in some]
+    return np.array([(b[-1] - b[0]) / 2 if len(b) == 3 else np.inf for b in bounds])
 
 
 def _moves(state: np.ndarray, pairs: np.ndarray, clusters: np.ndarray, at: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.allocations.markov import Markov
 from mixtures.allocations.stick_breaking import StickBreaking
 from mixtures.ascent.acceleration import MEMORY
-from mixtures.ascent.climb import FOLLOWED, SHORTER, SLOW, Natural, Runs, attempt
+from mixtures.ascent.climb import DIFFERENCE, FOLLOWED, SHORTER, SLOW, Natural, Runs, attempt
 from mixtures.ascent.starts import ENOUGH
 from mixtures.engines import loading
 from mixtures.engines.passes import FUSED_FROM, Pass, noise
@@ -129,12 +129,12 @@ class Whole:
 
     def without_noise(self) -> Pass:
         """The pass over the data as they are."""
-        x, w, extra = self.rows
-        return replace(self, rows=(x, w, np.zeros_like(extra))).pass_
+        x, w, extra, total = self.rows
+        return replace(self, rows=(x, w, np.zeros_like(extra), total)).pass_
 
     def over(self, x: np.ndarray, weights: np.ndarray | None) -> Whole:
         """The same model of other rows (N, D)."""
-        return replace(self, rows=(_own(x)[None], _weighted(weights), self.rows[2]))
+        return replace(self, rows=_rows(_own(x), weights, self.rows[2], self.affine, self.prior[0]))
 
     def describe(self, s: np.ndarray) -> Described | None:
         """What the state (K, P) says of the clusters; None where one is empty or too tight for its digits, or where it does not
@@ -166,7 +166,19 @@ class Whole:
         counts[:] = n
         rows = self._owned(len(s))
         following, trace, passes, converged, collapsed, end, lost, fault, run, amount = whole.climb(
-            rows, self.affine, self.prior, s, counts, float(tol), max_iter, accelerate, each, SLOW, SHORTER, MEMORY
+            rows,
+            self.affine,
+            self.prior,
+            s,
+            counts,
+            float(tol),
+            max_iter,
+            accelerate,
+            each,
+            SLOW,
+            SHORTER,
+            MEMORY,
+            DIFFERENCE,
         )
         if fault == whole.NO_NUMBER:
             raise ArithmeticError(f"the bound is {amount} after {passes[run]} passes")
@@ -312,9 +324,25 @@ def _arrays(
     extra = noise(family, reg_covar)[0][:1] if reg_covar else np.zeros((1, P))
     affine = _own(family.origin), _own(np.atleast_2d(family.unit)), monomials, parts_of_features(D, P, False)
     points = features(_own(x.x), *affine[:3]) if isinstance(x, Sequences) else _own(x)
-    rows = points[None], _weighted(weights), _own(extra)
-    prior = STRUCTURES.index(family.covariance), bayes, *(np.array([value], dtype=np.float64) for value in numbers)
+    structure = STRUCTURES.index(family.covariance)
+    rows = _rows(points, weights, _own(extra), affine, -1 if isinstance(x, Sequences) else structure)
+    prior = structure, bayes, *(np.array([value], dtype=np.float64) for value in numbers)
     return rows, affine, (*prior, float(family.log_volume), float(family.least), labels)
+
+
+def _rows(
+    x: np.ndarray, weights: np.ndarray | None, extra: np.ndarray, affine: tuple[Any, ...], structure: int
+) -> tuple[np.ndarray, ...]:
+    """Rows, weights, what noise adds, and where clusters share coefficients of t(x) its sums."""
+    from mixtures.engines import whole
+
+    w, total = (np.empty((1, 0)) if weights is None else _own(weights)[None]), np.empty((1, 0))
+    if structure == STRUCTURES.index("tied"):
+        s = np.empty((1, *extra.shape))
+        nothing = np.zeros_like(extra), total, np.zeros(1, np.int64), np.empty(0, np.int64)
+        whole.passes((x[None], w, *nothing), affine, np.zeros_like(s), s)
+        total = s[0]
+    return x[None], w, extra, total
 
 
 def _labels(allocation: Any) -> tuple[Any, ...]:
@@ -344,10 +372,6 @@ def _prior(family: Any, K: int) -> tuple[Any, ...]:
     if family.covariance == "full":
         return p.m, p.beta, p.nu, p.W_inv, normaliser
     return p.m, p.beta, p.a, np.atleast_2d(p.b), normaliser
-
-
-def _weighted(weights: np.ndarray | None) -> np.ndarray:
-    return np.empty((1, 0)) if weights is None else _own(weights)[None]
 
 
 def _own(values: Any) -> np.ndarray:

@@ -17,6 +17,7 @@ import numpy as np
 
 from mixtures.chunks import Chunked
 from mixtures.engines import apart, dask, loading, matrices, missing, plain, sequences
+from mixtures.engines.shared import Shared
 from mixtures.model import Family
 from mixtures.rows.reading import Rows, blocks, folded
 from mixtures.rows.sequences import Sequences
@@ -111,6 +112,11 @@ def one_pass(
         pass_ = _by_codes(x, weights, family)
     else:
         pass_ = _by_rows(x, weights, family, compiled, at_once)
+        linear = getattr(family, "linear", None)
+        if linear is not None and not in_coordinates:
+            Q = 1 + linear.monomials[-1, 0]
+            compiled = engine == "fused" or (engine == "auto" and points * Q >= FUSED_FROM)
+            pass_ = Shared(pass_, partial(_by_rows, x, weights, linear, compiled, at_once), Q)
     return Blurred(pass_, extra) if extra else pass_
 
 

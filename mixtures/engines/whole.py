@@ -25,6 +25,7 @@ rows_types = (
     read_only(float64, 3),
     read_only(float64, 2),
     read_only(float64, 2),
+    read_only(float64, 2),
     read_only(int64, 1),
     read_only(int64, 1),
 )
@@ -82,7 +83,7 @@ def _step(s, eta, g, prior):
 @njit(nogil=True)
 def _look(eta, g, rows, affine, room, following):
     """sum_n w_n log_z_n over data set g, and the next state (1, 1, K, P), with what noise adds to t(x); eta may be changed."""
-    x, w, noise, _, between = rows
+    x, w, noise, total, _, between = rows
     origin, unit, monomials, edges = affine
     K, P = eta.shape[2], noise.shape[1]
     for k in range(K):
@@ -91,6 +92,8 @@ def _look(eta, g, rows, affine, room, following):
     room[0, 0] = 0.0
     if between.size > 0:
         room[0, 0] = short.look(x[g], w[g], between, eta[0, 0], following[0, 0])
+    elif total.shape[1] > 0:
+        room[0, 0] = _look_at_first(eta, g, rows, affine, room, following)
     else:
         _fill(following.ravel(), 0.0)
         _pass(
@@ -102,12 +105,33 @@ def _look(eta, g, rows, affine, room, following):
     return room[0, 0]
 
 
+@njit(nogil=True)
+def _look_at_first(eta, g, rows, affine, room, following):
+    """`_look` where clusters share the coefficients of z z^T; see `mixtures.engines.shared`."""
+    x, w, _, total, _, _ = rows
+    origin, unit, monomials, _ = affine
+    K, P, Q = eta.shape[2], total.shape[1], 1 + x.shape[2]
+    own, s, edges = np.empty((1, 1, K, Q)), np.zeros((1, 1, K, Q)), np.zeros(2, np.int64)
+    edges[1] = Q
+    for k in range(K):
+        _copy(own[0, 0, k], eta[0, 0, k])
+    data = x[g : g + 1], w[g : g + 1], np.empty((1, 1, 0))
+    _pass(*data, origin, unit, monomials[:Q], edges, False, own, room, s)
+    for p in range(Q, P):
+        room[0, 0] += eta[0, 0, 0, p] * total[g, p]
+    for k in range(K):
+        share = s[0, 0, k, 0] / total[g, 0]
+        for p in range(P):
+            following[0, 0, k, p] = s[0, 0, k, p] if p < Q else share * total[g, p]
+    return room[0, 0]
+
+
 @njit((float64[:, :, ::1], float64[:, :, ::1], ROWS, PRIOR), nogil=True, cache=True)
 def steps(s, eta, rows, prior):
     """The natural parameters of every state (R, K, P), and the extras (R,); not a number where a cluster collapsed."""
     extra = np.empty(len(s))
     for r in range(len(s)):
-        extra[r] = _step(s[r], eta[r], rows[3][r], prior)
+        extra[r] = _step(s[r], eta[r], rows[4][r], prior)
     return extra
 
 
@@ -152,16 +176,14 @@ def _put(a, b, c, factor):
 
 
 @njit(nogil=True)
-def _gradient(s, f, g, prior, moved, ahead, behind, gradient):
-    """(d eta / d s) f by a central difference, and whether it exists; s, f and gradient (Q,), and room (K, P)."""
-    h = min(1e-4 * _largest(s) / max(_largest(f), 1e-300), 0.1)
+def _gradient(s, f, eta, g, prior, difference, moved, ahead, gradient):
+    """(d eta / d s) f by a difference from eta at s, and whether it exists; s, f, eta and gradient (Q,), and room (K, P)."""
+    h = min(difference * _largest(s) / max(_largest(f), 1e-300), 0.1)
     _put(moved.ravel(), s, f, h)
     known = np.isfinite(_step(moved, ahead, g, prior))
-    _put(moved.ravel(), s, f, -h)
-    known = np.isfinite(_step(moved, behind, g, prior)) and known
-    _put(gradient, ahead.ravel(), behind.ravel(), -1.0)
+    _put(gradient, ahead.ravel(), eta, -1.0)
     for q in range(len(gradient)):
-        gradient[q] = gradient[q] / (2 * h) if known else 0.0
+        gradient[q] = gradient[q] / h if known else 0.0
     return known
 
 
@@ -213,18 +235,20 @@ def _propose(s, f, g, known, last, before, pairs, rho, count, alphas, slope, pro
         float64,
         float64,
         int64,
+        float64,
     ),
     nogil=True,
     cache=True,
 )
-def climb(rows, affine, prior, s, n, tol, max_iter, accelerate, each, slow_rise, shorter, memory):
+def climb(rows, affine, prior, s, n, tol, max_iter, accelerate, each, slow_rise, shorter, memory, difference):
     """`mixtures.ascent.climb.climb` of R runs; it ends too once each ``each`` of them have one that has converged, if any.
 
     Parameters
     ----------
     rows : tuple
-        x (G, N, D), w (G, N) or empty for one each, what noise adds to t(x) (G, P), the data set of every run (R,), and the
-        edges of sequences (S + 1,), in which case x are features (G, P, N), or nothing.
+        x (G, N, D), w (G, N) or empty for one each, what noise adds to t(x) (G, P), the sums of t(x) (G, P) where clusters
+        share coefficients, or (G, 0), the data set of every run (R,), and the edges of sequences (S + 1,), in which case x are
+        features (G, P, N), or nothing.
     affine : tuple
         Origin, unit, monomials and parts of the features; see `mixtures.engines.fused`.
     prior : tuple
@@ -236,7 +260,7 @@ def climb(rows, affine, prior, s, n, tol, max_iter, accelerate, each, slow_rise,
         See `mixtures.ascent.climb.climb`.
     each : int
         0 for no such rule.
-    slow_rise, shorter, memory
+    slow_rise, shorter, memory, difference
         The constants of the loop.
 
     Returns
@@ -253,13 +277,13 @@ def climb(rows, affine, prior, s, n, tol, max_iter, accelerate, each, slow_rise,
         What went wrong, in which run, and the number that says so.
     """
     R, K, P = s.shape
-    Q, owner = K * P, rows[3]
+    Q, owner = K * P, rows[4]
     guess, lost_at, at = np.empty((R, K, P)), np.empty((R, K, P)), s.reshape(R, Q)
     tried, image, direction = guess.reshape(R, Q), np.empty((R, Q)), np.zeros((R, Q))
     length, bound, alive = np.zeros(R), np.full(R, -np.inf), np.ones(R, np.bool_)
     converged, collapsed, passes = np.zeros(R, np.bool_), np.zeros(R, np.bool_), np.zeros(R, np.int64)
     eta, following, room = np.empty((1, 1, K, P)), np.empty((1, 1, K, P)), np.empty((1, 1))
-    moved, ahead, behind = np.empty((K, P)), np.empty((K, P)), np.empty((K, P))
+    moved, ahead, here = np.empty((K, P)), np.empty((K, P)), np.empty(Q)
     f, gradient, slope, alphas = np.empty(Q), np.empty(Q), np.empty(Q), np.empty(memory)
     last, before, count = np.empty((R, 3, Q)), np.zeros(R, np.bool_), np.full(R, -1)
     pairs, rho = np.empty((R, memory, 3, Q)), np.zeros((R, memory))
@@ -280,6 +304,7 @@ def climb(rows, affine, prior, s, n, tol, max_iter, accelerate, each, slow_rise,
                 continue
             plain = length[r] == 0
             extra = _step(guess[r], eta[0, 0], owner[r], prior)
+            _copy(here, eta.ravel())
             lost = not np.isfinite(extra)
             new, rounding = -np.inf, 0.0
             if not lost:
@@ -311,7 +336,7 @@ def climb(rows, affine, prior, s, n, tol, max_iter, accelerate, each, slow_rise,
                 continue
             if accelerate and taken and rise <= slow_rise * n[r]:
                 _put(f, image[r], at[r], -1.0)
-                known = _gradient(at[r], f, owner[r], prior, moved, ahead, behind, gradient)
+                known = _gradient(at[r], f, here, owner[r], prior, difference, moved, ahead, gradient)
                 count[r] = _propose(
                     at[r],
                     f,
@@ -362,6 +387,6 @@ def passes(rows, affine, eta, s):
     own, following = np.empty((1, 1, K, P)), np.empty((1, 1, K, P))
     for r in range(R):
         _copy(own.ravel(), eta[r].ravel())
-        log_z[r] = _look(own, rows[3][r], rows, affine, room, following)
+        log_z[r] = _look(own, rows[4][r], rows, affine, room, following)
         _copy(s[r].ravel(), following.ravel())
     return log_z

@@ -9,7 +9,7 @@ scatter of all clusters: nu = nu0 + N and W^-1 = W0^-1 + sum_n z_n z_n^T + sum_k
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -25,7 +25,7 @@ from mixtures.families.collapse import (
 from mixtures.families.hyperparameters import Stacked, existing
 from mixtures.families.normal import Correlated
 from mixtures.families.scaling import check_prior, standard, white
-from mixtures.families.symmetric import log_det, log_diagonal, outer, pack, precision, times, unpack
+from mixtures.families.symmetric import log_det, log_diagonal, outer, pack, precision, products, times, unpack
 from mixtures.families.wishart import LOG_2PI, Wishart, log_student_t, wishart_root
 from mixtures.model import Theta
 from mixtures.rows.moments import moments, seen_moments
@@ -80,7 +80,9 @@ class TiedGaussian(Correlated):
 
     Notes
     -----
-    ``theta`` is ``{"means": (..., K, D), "covariances": (..., K, D, D)}``, the same matrix in each of the K places.
+    ``theta`` is ``{"means": (..., K, D), "covariances": (..., K, D, D)}``, the same matrix in each of the K places. Of the
+    statistics of z z^T only the sum over clusters is ever asked for, and passes may return shares of it; see
+    `mixtures.engines.shared`.
     """
 
     prior: SharedWishart
@@ -118,6 +120,11 @@ class TiedGaussian(Correlated):
         check_prior(beta0, nu, D - 1, m, W_inv.diagonal())
         prior = SharedWishart(m[None], np.full(1, float(beta0)), W_inv, np.asarray(nu))
         return cls(origin, unit, prior, missing=missing)
+
+    @cached_property
+    def linear(self) -> Linear | None:
+        """The family whose statistics are (1, z), of which alone clusters have coefficients of their own; see `Linear`."""
+        return None if self.missing else Linear(self.origin, self.unit, self.prior, self.least)
 
     def expected_natural(self, q: SharedWishart) -> np.ndarray:
         """E_q[eta], shape (..., K, P); as PRML 10.64 and 10.65 with one Wishart."""
@@ -232,6 +239,24 @@ class TiedGaussian(Correlated):
         """Number of free cluster parameters."""
         D = len(self.unit)
         return n_components * D + D * (D + 1) // 2
+
+
+@dataclass(frozen=True)
+class Linear(TiedGaussian):
+    """The first of the statistics; those of z z^T have the same coefficients in all clusters (`mixtures.engines.shared`)."""
+
+    linear: ClassVar[None] = None  # type: ignore[misc]
+
+    def statistics(self, z: np.ndarray) -> np.ndarray:
+        """(1, z) of points in the coordinates z, (N, 1 + D)."""
+        t = np.ones((1 + z.shape[-1], *z.shape[:-1]))
+        t[1:] = np.moveaxis(z, -1, 0)  # features first: products and sums then run along memory
+        return np.moveaxis(t, 0, -1)
+
+    @property
+    def monomials(self) -> np.ndarray:
+        """Rows (p, i, j) with t_p(x) = z_i z_j, where z_0 = 1, shape (1 + D, 3)."""
+        return products(len(self.unit))[: 1 + len(self.unit)]
 
 
 def _repeat(Sigma: np.ndarray, K: int) -> np.ndarray:
