@@ -10,7 +10,7 @@ from scipy.special import softmax
 from mixtures.ascent import starts as initial
 from mixtures.ascent.candidates import beginnings
 from mixtures.ascent.climb import climb
-from mixtures.ascent.starts import state
+from mixtures.ascent.states import state
 from mixtures.engines.passes import one_pass
 from mixtures.fit import Fit
 from mixtures.methods import cavi

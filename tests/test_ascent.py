@@ -13,7 +13,8 @@ from mixtures.ascent import climb
 from mixtures.ascent import moves as moves_of
 from mixtures.ascent.climb import _gradient
 from mixtures.ascent.neighbours import by_neighbours
-from mixtures.ascent.starts import near_points, starts, statistics
+from mixtures.ascent.starts import near_points, starts
+from mixtures.ascent.states import statistics
 from mixtures.datasets import load
 from mixtures.engines.passes import blur, noise, one_pass
 from mixtures.errors import SingularError
@@ -59,7 +60,7 @@ def test_statistics_of_many_features_come_from_matrix_products(covariance, rng, 
     family = COVARIANCES[covariance].from_data(x, 2)
     for r in (np.eye(2)[rng.integers(2, size=(3, 30))], rng.dirichlet(np.ones(2), 30)):
         formed = statistics(x, family, r, weights)
-        monkeypatch.setattr("mixtures.ascent.starts.PRODUCTS", 0)
+        monkeypatch.setattr("mixtures.ascent.states.PRODUCTS", 0)
         np.testing.assert_allclose(statistics(x, family, r, weights), formed, rtol=1e-12, atol=1e-12)
         monkeypatch.undo()
 

@@ -24,7 +24,7 @@ from mixtures import (
     StickBreaking,
     TiedGaussian,
 )
-from mixtures.ascent.starts import statistics
+from mixtures.ascent.states import statistics
 from mixtures.datasets import load
 from mixtures.errors import FeatureError
 from mixtures.methods import cavi, em

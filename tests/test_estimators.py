@@ -15,6 +15,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from mixtures import BayesianGaussianMixture, CollapseError, GaussianMixture
 from mixtures.ascent import starts as initial
+from mixtures.ascent.kmeans import seed as seeded
 from mixtures.engines import loading
 from mixtures.estimators import base, densities, predictions
 
@@ -108,7 +109,7 @@ def test_the_default_start_is_as_good_as_scikit_learns(rng):
 
 def test_rows_drawn_as_seeds_are_distinct(rng):
     z = np.repeat([[0.0], [1.0], [2.0]], [50, 3, 1], axis=0)
-    drawn = initial.seed(np.broadcast_to(z, (200, *z.shape)), np.ones(54), 2, rng.random((200, 2)), apart=False)[..., 0]
+    drawn = seeded(np.broadcast_to(z, (200, *z.shape)), np.ones(54), 2, rng.random((200, 2)), apart=False)[..., 0]
     assert all(a != b for a, b in drawn)
     assert 0.75 < np.mean([0 in pair and 1 in pair for pair in drawn]) < 0.95  # 50/54 3/4 + 3/54 50/51 + ...
 

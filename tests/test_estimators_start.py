@@ -23,7 +23,7 @@ from sklearn.model_selection import cross_val_score
 
 import mixtures
 from mixtures import COVARIANCES, BayesianGaussianMixture, Dirichlet, Gaussian, GaussianMixture, VersionWarning, errors
-from mixtures.ascent.starts import furthest_apart, statistics
+from mixtures.ascent.states import furthest_apart, statistics
 from mixtures.methods import em
 
 pytestmark = pytest.mark.robustness("peers")

@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 
 import reports
 from mixtures import COVARIANCES, Conjugate, Dirichlet, Draws, Fit
-from mixtures.ascent.starts import statistics
+from mixtures.ascent.states import statistics
 from mixtures.labels import align
 from mixtures.methods import cavi, exact
 from reports.metrics.evidence import (

@@ -20,7 +20,7 @@ from mixtures import (
     Product,
     SphericalGaussian,
 )
-from mixtures.ascent.starts import statistics
+from mixtures.ascent.states import statistics
 from mixtures.datasets import DataError, load
 from mixtures.methods import cavi, em, exact, gibbs
 

@@ -26,9 +26,12 @@ from mixtures import (
     StickBreaking,
 )
 from mixtures.ascent import starts as initial
+from mixtures.ascent import states
 from mixtures.ascent.ascend import best_of
 from mixtures.ascent.candidates import beginnings, climb_from_best
-from mixtures.ascent.starts import lloyd, nearest, seed, starts, starts_of_many, statistics
+from mixtures.ascent.kmeans import lloyd, nearest, seed
+from mixtures.ascent.starts import starts, starts_of_many
+from mixtures.ascent.states import statistics
 from mixtures.datasets import load
 from mixtures.engines.plain import pass_
 from mixtures.errors import FeatureError
@@ -570,7 +573,8 @@ def test_blocks_of_rows_add_up(rng, monkeypatch):
 @pytest.mark.parametrize("init", initial.METHODS)
 def test_starts_of_many_data_sets_are_those_of_each(init, at_once, rng, monkeypatch):
     """Whether one data set and two starts are held at once, or two data sets and all their starts."""
-    monkeypatch.setattr(initial, "BLOCK_ELEMENTS", at_once)
+    for module in (initial, states):
+        monkeypatch.setattr(module, "BLOCK_ELEMENTS", at_once)
     xs = np.stack([three_clusters(60, rng, separation=2.0) for _ in range(5)])
     family, allocation = Gaussian.from_data(xs[0], 3), Dirichlet.symmetric(3)
     rngs = [np.random.default_rng(g) for g in range(5)]

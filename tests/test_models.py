@@ -25,7 +25,7 @@ from mixtures import (
     Sequences,
     TiedGaussian,
 )
-from mixtures.ascent.starts import statistics
+from mixtures.ascent.states import statistics
 from mixtures.methods import cavi, exact
 from mixtures.sequences import SequenceFit
 from models import beginnings, cache, joint, vi

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import reports
 from mixtures import COVARIANCES, Dirichlet, datasets
-from mixtures.ascent.starts import statistics
+from mixtures.ascent.states import statistics
 from mixtures.methods import cavi, gibbs
 from reports.commands.app import app
 from reports.metrics import criteria

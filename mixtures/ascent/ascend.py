@@ -14,7 +14,8 @@ import numpy as np
 from mixtures.ascent.candidates import TRIAL, Listener, begun, candidates, climb_from_best, unfit
 from mixtures.ascent.climb import Callback, Natural, Remembered, carry_on
 from mixtures.ascent.segments import with_segments
-from mixtures.ascent.starts import absorbing, soften, starts
+from mixtures.ascent.starts import starts
+from mixtures.ascent.states import absorbing, soften
 from mixtures.ascent.whole import Whole, whole
 from mixtures.checks import check_model
 from mixtures.engines.passes import FUSED_FROM, Pass, blur, log_base, noise, one_pass

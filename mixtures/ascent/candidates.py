@@ -11,7 +11,7 @@ import numpy as np
 
 from mixtures.ascent.climb import NUMBERS, Callback, Natural, Problem, Runs, attempt, carry_on, climb
 from mixtures.ascent.moves import move_on
-from mixtures.ascent.starts import soften
+from mixtures.ascent.states import soften
 from mixtures.model import Family
 
 if TYPE_CHECKING:

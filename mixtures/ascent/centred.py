@@ -18,7 +18,7 @@ import numpy as np
 from mixtures.ascent.ascend import Ascent, Method, Own
 from mixtures.ascent.candidates import Listener
 from mixtures.ascent.climb import Natural, Runs, climb
-from mixtures.ascent.starts import hard
+from mixtures.ascent.states import hard
 from mixtures.engines.apart import Apart, Expected, read
 from mixtures.engines.passes import Pass, blur, noise
 from mixtures.engines.responsibilities import fold

@@ -12,7 +12,8 @@ import numpy as np
 from mixtures.ascent.ascend import Ascent, Method, reach
 from mixtures.ascent.candidates import beginnings, candidates, climb_from_best, unfit
 from mixtures.ascent.climb import Natural, attempt
-from mixtures.ascent.starts import absorbing, columns, few, near_points, soften, starts_of_many
+from mixtures.ascent.starts import columns, few, near_points, starts_of_many
+from mixtures.ascent.states import absorbing, soften
 from mixtures.engines.passes import Pass, blur, entropy, log_base, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.model import Allocation, Family

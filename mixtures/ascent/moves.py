@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixtures.ascent.climb import NUMBERS, Problem, Runs, attempt, carry_on, climb, join
-from mixtures.ascent.starts import soften
+from mixtures.ascent.states import soften
 
 if TYPE_CHECKING:
     from mixtures.ascent.whole import Whole

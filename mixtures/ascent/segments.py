@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mixtures.ascent.starts import BLOCK_ELEMENTS, guesses
+from mixtures.ascent.starts import guesses
+from mixtures.ascent.states import BLOCK_ELEMENTS
 from mixtures.errors import DistinctRowsError
 from mixtures.model import Allocation, Family
 from mixtures.rows.sequences import Sequences

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from operator import add
-from typing import Any
 
 import numpy as np
 
-from mixtures.ascent.bulk import FAR
+from mixtures.ascent.kmeans import LLOYD, lloyd, nearest, seed, too_few
 from mixtures.ascent.neighbours import NEIGHBOURS, by_neighbours
-from mixtures.engines import matrices, missing
+from mixtures.ascent.states import BLOCK_ELEMENTS, filled, hard, statistics
 from mixtures.engines.passes import Pass
-from mixtures.errors import DistinctRowsError
 from mixtures.families.diagonal import DiagonalGaussian
 from mixtures.families.normal import Correlated
 from mixtures.families.symmetric import substitute
@@ -23,20 +21,8 @@ from mixtures.rows.reading import Rows, folded, sample
 
 METHODS = ("k-means++", "k-means", "rows", "random")
 
-# Share of every point that a softened start spreads evenly over the clusters.
-SOFTENING = 0.05
-
-# Steps of Lloyd's algorithm at most.
-LLOYD = 100
-
 # A start needs no more rows than this.
 ENOUGH = 20_000
-
-# How often missing values are replaced by their means where responsibilities are given, which settle geometrically.
-COMPLETED = 5
-
-# Features above which their sums come from a matrix product for each cluster, and they are not formed.
-PRODUCTS = 512
 
 # Numbers to a free parameter below which distances in white coordinates tell too little of clusters.
 FEW = 7
@@ -46,9 +32,6 @@ TURNED = 1e-9
 
 # Rows, of those in order, that tell where the bulk of them is; up to twice as many are looked at.
 BULK = 100
-
-# Numbers held at once.
-BLOCK_ELEMENTS = 500_000
 
 
 def starts(
@@ -170,7 +153,7 @@ def _compiled(
         points = np.ascontiguousarray(points if turn is None else points @ turn[0])
         found = states(points, weights, t, u[some], tries, init != "rows", moved[some], LLOYD, own)
         if found < K:
-            raise _too_few(K, found)
+            raise too_few(K, found)
         s[some] = own
     return s
 
@@ -217,10 +200,6 @@ def _about_bulk(z: np.ndarray) -> np.ndarray:
     """Points z (..., N, D) about the bulk of the rows, where distances keep their digits wherever others are."""
     some = z[..., :: max(1, z.shape[-2] // BULK), :]
     return z - np.median(some, axis=-2, keepdims=True)
-
-
-def _too_few(K: int, found: int) -> DistinctRowsError:
-    return DistinctRowsError(f"{K} components need {K} distinct rows; the data have {found}", found)
 
 
 def starts_of_many(
@@ -378,163 +357,3 @@ def given(x: Rows, rows: int, family: Family, K: int, init: object) -> Callable[
         f"a start of shape {guess.shape} is neither responsibilities ({rows}, {K}) whose rows sum to one, "
         f"integer labels ({rows},) in 0..{K - 1}, nor means ({K}, {D})"
     )
-
-
-def statistics(
-    x: np.ndarray, family: Family, r: np.ndarray, weights: np.ndarray | None = None, block: int | None = None
-) -> np.ndarray:
-    """s = sum_n w_n r_n t(x_n)^T in blocks of rows, shape (..., K, P), of responsibilities r (..., N, K)."""
-    if weights is not None:
-        r = r * weights[:, None]
-    P = 1 + family.monomials[-1, 0]
-    if isinstance(family, Correlated) and not family.missing and P > PRODUCTS:
-        every = r.reshape(-1, *r.shape[-2:])
-        return np.stack([matrices.sums(family.coordinates(x), own) for own in every]).reshape(*r.shape[:-2], -1, P)
-    block = block or max(1, BLOCK_ELEMENTS // P)
-    by_cluster = r.swapaxes(-1, -2).reshape(-1, len(x))
-    s = np.zeros((len(by_cluster), P))
-    for start in range(0, len(x), block):
-        rows = slice(start, start + block)
-        s += by_cluster[:, rows] @ family.rough(x[rows])
-    return s.reshape(*r.shape[:-2], r.shape[-1], P)
-
-
-def completed(x: np.ndarray, family: Family, r: np.ndarray) -> np.ndarray:
-    """`statistics` of responsibilities (N, K), what is missing at its mean under the posterior that they lead to, (K, P)."""
-    s = statistics(x, family, r)
-    if family.linked and np.isnan(x).any():
-        for _ in range(COMPLETED):
-            s = missing.statistics(family, x, r, family.expected_natural(family.posterior(s)))
-    return s
-
-
-def state(x: Any, fit: Fit) -> np.ndarray:
-    """The statistics (K, P) of the labels under a fit, from which another can go on; `completed` where values are missing."""
-    if not fit.allocation.independent:
-        return fit.state(x)  # type: ignore[attr-defined]
-    return completed(x, fit.family, fit.responsibilities(x))
-
-
-def filled(z: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Points z (N, D) with the mean of a coordinate where it is missing, `FAR` values left out; of one never seen, zero."""
-    seen = ~np.isnan(z)
-    if seen.all():
-        return z
-    near = np.abs(z) <= FAR
-    known = np.where(near, z, 0.0)
-    means = weights @ known / np.maximum(weights @ near, np.finfo(float).tiny)
-    return np.where(seen, z, means)
-
-
-def hard(labels: np.ndarray, K: int) -> np.ndarray:
-    """Responsibilities (..., K) that follow the labels (...)."""
-    return np.eye(K)[labels]
-
-
-def soften(s: np.ndarray) -> np.ndarray:
-    """The states (..., K, P) with a small share of every point spread evenly over the clusters.
-
-    A cluster with too few points for a covariance has one then. Among rows far from the rest, however, every cluster becomes as
-    wide as the data, and two that are close to each other are blurred into one.
-    """
-    return (1 - SOFTENING) * s + SOFTENING * s.mean(-2, keepdims=True)
-
-
-def furthest_apart(s: np.ndarray, each: int, D: int) -> np.ndarray:
-    """Of every ``each`` states (R each, K, P) the one whose clusters have the most of the scatter between them, (R, K, P)."""
-    between = (s[..., 1 : 1 + D] ** 2 / s[..., :1]).sum((-2, -1)).reshape(-1, each)
-    return s[between.argmax(1) + each * np.arange(len(between))]
-
-
-def absorbing(family: Family, init: object) -> bool:
-    """Whether hard starts must be softened: a value that no point of a cluster has gets probability zero, and keeps it."""
-    return not family.gaussian and isinstance(init, str)
-
-
-def seed(z: np.ndarray, weights: np.ndarray, K: int, u: np.ndarray, apart: bool = True) -> np.ndarray:
-    """K distinct points of each z, drawn by weight and, if ``apart``, by squared distance from those before.
-
-    Each but the first is the best of several draws in the squared distance that it leaves: k-means++ made greedy, as its
-    authors suggest.
-
-    Parameters
-    ----------
-    z : ndarray, shape (R, N, D)
-    weights : ndarray, shape (N,)
-    K : int
-    u : ndarray, shape (R, 1 + (K - 1) tries)
-        Uniform random numbers.
-    apart : bool
-
-    Returns
-    -------
-    centres : ndarray, shape (R, K, D)
-
-    Raises
-    ------
-    DistinctRowsError
-        If one of z has fewer than K distinct rows.
-    """
-    runs = np.arange(len(z))
-    draws = np.split(u[:, 1:], K - 1, axis=1) if K > 1 else []
-    centres = z[runs, _drawn(np.broadcast_to(weights, z.shape[:2]), u[:, :1])[:, 0], None]
-    by_feature = np.ascontiguousarray(np.moveaxis(z, -1, 0))
-    distance = _squares(by_feature, centres)[:, 0]
-    for k, draw in enumerate(draws, 1):
-        mass = weights * (distance if apart else distance > 0)
-        if not mass.any(axis=1).all():
-            raise _too_few(K, k)
-        tried = z[runs[:, None], _drawn(mass, draw)]
-        left = np.minimum(distance[:, None], _squares(by_feature, tried))
-        best = np.argmin(left @ weights, axis=1)
-        centres, distance = np.append(centres, tried[runs, best, None], axis=1), left[runs, best]
-    return centres
-
-
-def _drawn(mass: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Indices (R, T) with probability proportional to mass (R, N), by inversion of u (R, T)."""
-    cumulative = np.cumsum(mass, axis=1)
-    reached = cumulative[:, None] <= u[..., None] * cumulative[:, None, -1:]
-    return np.minimum(reached.sum(-1), mass.shape[1] - 1)
-
-
-def _squares(by_feature: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Squared distances (..., C, N) of points (D, ..., N) from centres (..., C, D), by differences: zero where they are one."""
-    total = np.zeros((*centres.shape[:-1], by_feature.shape[-1]))
-    away = np.empty_like(total)
-    for own, at in zip(by_feature, np.moveaxis(centres, -1, 0), strict=True):
-        np.subtract(own[..., None, :], at[..., None], out=away)
-        total += np.multiply(away, away, out=away)
-    return total
-
-
-def nearest(z: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Index of the closest centre (..., K, D) for every point (..., N, D), shape (..., N)."""
-    with np.errstate(over="ignore", invalid="ignore"):  # where centres were given
-        return np.argmin((centres**2).sum(-1)[..., None, :] - z @ (2 * centres).swapaxes(-2, -1), axis=-1)
-
-
-def lloyd(z: np.ndarray, weights: np.ndarray, centres: np.ndarray, max_iter: int = LLOYD) -> np.ndarray:
-    """Labels (R, N) from k-means by Lloyd's algorithm; a centre that loses all its points stays where it is.
-
-    Parameters
-    ----------
-    z : ndarray, shape (R, N, D)
-    weights : ndarray, shape (N,)
-    centres : ndarray, shape (R, K, D)
-    max_iter : int
-    """
-    labels = nearest(z, centres)
-    moving, one_hot = np.arange(len(z)), np.eye(centres.shape[-2])
-    for _ in range(max_iter):
-        before = labels[moving]
-        own = one_hot[before].swapaxes(-2, -1) * weights
-        counts = own.sum(-1)[..., None]
-        centres = np.where(counts > 0, own @ z / np.maximum(counts, np.finfo(float).tiny), centres)
-        labels[moving] = after = nearest(z, centres)
-        moved = np.any(after != before, axis=1)
-        if not moved.any():
-            break
-        if not moved.all():
-            moving, z, centres = moving[moved], z[moved], centres[moved]
-    return labels

@@ -1,4 +1,4 @@
-"""Starts from k-means++ seeds in compiled loops: `mixtures.ascent.starts.seed`, `nearest` and `lloyd`, run by run."""
+"""Starts from k-means++ seeds in compiled loops: `mixtures.ascent.kmeans.seed`, `nearest` and `lloyd`, run by run."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from mixtures.allocations.dirichlet import Dirichlet
 from mixtures.allocations.stick_breaking import StickBreaking, Sticks
-from mixtures.ascent.starts import SOFTENING
+from mixtures.ascent.states import SOFTENING
 from mixtures.ascent.whole import Described
 from mixtures.engines.responsibilities import fold
 from mixtures.errors import FeatureError

@@ -17,7 +17,8 @@ from sklearn.exceptions import ConvergenceWarning
 from mixtures.ascent.ascend import Ascent, Own, reach
 from mixtures.ascent.candidates import Listener, begun, candidates, climb_from_best, unfit
 from mixtures.ascent.climb import Natural, Remembered, Runs
-from mixtures.ascent.starts import furthest_apart, starts
+from mixtures.ascent.starts import starts
+from mixtures.ascent.states import furthest_apart
 from mixtures.ascent.whole import Described, Whole, seeded, whole
 from mixtures.chunks import Chunked
 from mixtures.engines.passes import Pass, blur, both_passes, gained, noise

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from mixtures.ascent.starts import state
+from mixtures.ascent.states import state
 from mixtures.errors import ConvergenceWarning
 from mixtures.fit import Fit
 from mixtures.methods import cavi

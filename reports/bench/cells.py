@@ -9,7 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mixtures import COVARIANCES, Dirichlet
-from mixtures.ascent.starts import ENOUGH, SOFTENING, hard, nearest, seed
+from mixtures.ascent.kmeans import nearest, seed
+from mixtures.ascent.starts import ENOUGH
+from mixtures.ascent.states import SOFTENING, hard
 from mixtures.datasets.limits import check_memory
 from mixtures.datasets.simulated import simulate
 from mixtures.model import Family

@@ -10,7 +10,7 @@ import numpy as np
 
 from mixtures import Categorical, Gaussian, Poisson
 from mixtures.allocations.markov import Markov
-from mixtures.ascent.starts import statistics
+from mixtures.ascent.states import statistics
 from mixtures.datasets.simulated import simulate
 from mixtures.model import Family
 from mixtures.rows.sequences import Sequences

@@ -11,7 +11,7 @@ import numpy as np
 from mixtures import CollapseError, Dirichlet, Fit, Gaussian
 from mixtures.ascent import climb as loops
 from mixtures.ascent.climb import Runs
-from mixtures.ascent.starts import statistics
+from mixtures.ascent.states import statistics
 from mixtures.ascent.whole import ENGINE, Whole, whole
 from mixtures.engines.passes import one_pass
 from mixtures.methods import cavi, em

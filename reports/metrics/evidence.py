@@ -26,7 +26,7 @@ import numpy as np
 from scipy.special import expit, gammaln, logsumexp
 
 from mixtures import Conjugate, Fit
-from mixtures.ascent.starts import completed
+from mixtures.ascent.states import completed
 from mixtures.engines import sequences
 from mixtures.engines.passes import draw, one_pass
 from mixtures.engines.responsibilities import fold

@@ -20,7 +20,7 @@ from mixtures.allocations.markov import Markov
 from mixtures.allocations.stationary import stationary
 from mixtures.ascent.candidates import candidates
 from mixtures.ascent.climb import Runs, climb
-from mixtures.ascent.starts import absorbing
+from mixtures.ascent.states import absorbing
 from mixtures.ascent.whole import Whole
 from mixtures.engines import sequences
 from mixtures.engines.passes import Pass, log_base, one_pass

@@ -11,7 +11,8 @@ from mixtures.allocations.markov import Markov
 from mixtures.ascent.candidates import begun
 from mixtures.ascent.climb import Natural, Runs, attempt, climb
 from mixtures.ascent.segments import with_segments
-from mixtures.ascent.starts import soften, starts
+from mixtures.ascent.starts import starts
+from mixtures.ascent.states import soften
 from mixtures.ascent.whole import Whole
 from mixtures.engines.passes import Pass
 from mixtures.errors import CollapseError, DistinctRowsError
