@@ -3,17 +3,19 @@
 import contextlib
 from dataclasses import replace
 
+import dask.array
 import numpy as np
 import pytest
 import sklearn.mixture
 
 import mixtures
 from mixtures import COVARIANCES, Dirichlet, GaussianMixture
-from mixtures.ascent.bulk import near
+from mixtures.ascent.bulk import bulk_of
 from mixtures.engines.apart import Apart, Expected, read
 from mixtures.engines.passes import noise, one_pass
 from mixtures.engines.responsibilities import fold
 from mixtures.methods import em
+from mixtures.rows.reading import Repeated
 
 pytestmark = pytest.mark.robustness("numbers")
 
@@ -77,11 +79,55 @@ def test_rows_are_far_by_the_spread_of_the_others(rng):
     for rows_ in ([], [7], list(range(200))):
         y = x.copy()
         y[rows_, 0] = 1e5
-        inside = near(y, np.nanmin(y, 0), np.nanmax(y, 0))
-        assert (inside is None) if not rows_ else np.flatnonzero(~inside).tolist() == rows_
+        bulk = bulk_of(y)
+        assert (bulk is None) if not rows_ else np.flatnonzero(~bulk(y)).tolist() == rows_
     constant = np.zeros((50, 1))
     constant[3] = 1e9  # beside no spread nothing is far
-    assert near(constant, constant.min(0), constant.max(0)) is None
+    assert bulk_of(constant) is None
+
+
+@pytest.mark.parametrize("n", [1, 1999, 2001, 40_000])
+def test_blocks_have_the_bulk_of_the_array(n, rng):
+    """By the same rows, of whatever length the blocks are."""
+    x = rng.standard_normal((n, 2))
+    x[:: n // 3 + 1, 1] = [9999.0]
+    x[rng.random((n, 2)) < 0.1] = np.nan
+    expected = bulk_of(x)
+    for size in (7, 1500, 5000, n):
+        found = bulk_of(Repeated(np.split(x, range(size, n, size))))
+        assert (found is None) == (expected is None) == (n == 1)
+        if expected:
+            for name, value in vars(expected).items():
+                np.testing.assert_array_equal(getattr(found, name), value)
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize(
+    ("structure", "distance"), [*((name, 1e14) for name in COVARIANCES), *((name, None) for name in EACH)]
+)
+def test_one_answer_wherever_the_rows_are(structure, gaps, distance):
+    """In an array, in blocks, where Dask holds them, and as one of many data sets; one row far away, or a tenth as a code.
+
+    Under a covariance in common the terms of the codes leave the likelihood of a row nine digits.
+    """
+    rng = np.random.default_rng(2)
+    x = rows(rng, gaps, 20)
+    if distance is None:
+        y = x.copy()
+        y[rng.random(len(x)) < 0.1, 0] = 9999
+    else:
+        y = np.insert(x, 100, [distance, 1.5], axis=0)
+    given = (y, np.split(y, [30, 31, 160]), dask.array.from_array(y, chunks=(70, 2)))
+    families = [COVARIANCES[structure].from_data(each, 5, missing=gaps) for each in given]
+    options = {"reg_covar": 1e-6, "restarts": 1, "tol": 1e-13}
+    labels = Dirichlet.symmetric(5)
+    with dask.config.set(scheduler="synchronous"):
+        fits = [em.fit(each, family, labels, rng=0, **options) for each, family in zip(given, families, strict=True)]
+    fits += em.fit_many([y], families[:1], labels, rng=[0], **options)
+    said = [fit.log_predictive(x) for fit in fits]
+    assert np.ptp([fit.info["log_likelihood"] for fit in fits]) < 1e-10 * len(y)
+    for other in said[1:]:
+        np.testing.assert_allclose(other, said[0], rtol=1e-8)
 
 
 @pytest.mark.parametrize("name", COVARIANCES)
@@ -158,6 +204,56 @@ def test_families_fit_beside_a_far_row_as_the_drop_in_class_does(structure, gaps
         expected = fitted(y, structure, 5).score(y)
         assert fit.info["log_likelihood"] / len(y) == pytest.approx(expected, abs=1e-5), distance
         assert fit.log_predictive(y).mean() == pytest.approx(expected, abs=1e-4), distance
+
+
+def test_the_drop_in_class_has_one_answer_where_dask_holds_the_rows():
+    rng = np.random.default_rng(2)
+    x = rows(rng, False, 20)
+    x[rng.random(len(x)) < 0.1, 1] = 999_999
+    with dask.config.set(scheduler="synchronous"):
+        one, other = (
+            GaussianMixture(5, tol=1e-9, reg_covar=0.01, random_state=0).fit(each)
+            for each in (x, dask.array.from_array(x, chunks=(70, 2)))
+        )
+    assert other.lower_bound_ == pytest.approx(one.lower_bound_, abs=1e-10)
+    np.testing.assert_allclose(other.score_samples(x), one.score_samples(x), rtol=1e-9)
+
+
+@pytest.mark.parametrize("structure", COVARIANCES)
+def test_a_fit_keeps_the_digits_of_the_other_rows(structure):
+    """Its parameters are a step of EM from its responsibilities, and its densities those of its parameters, in more digits."""
+    x = rows(np.random.default_rng(2), False, 20)
+    y = np.concatenate([x, [[1e14, 1.5]]])
+    family = COVARIANCES[structure].from_data(y, 5)
+    fit = em.fit(y, family, Dirichlet.symmetric(5), rng=0, reg_covar=1e-6, restarts=2, tol=0, max_iter=50)
+    weights, theta = (own[0, 0] if isinstance(own, np.ndarray) else own for own in vars(fit.held).values())
+    theta = {name: v[0, 0] for name, v in fit.family.to_data(theta).items()}
+    near = np.flatnonzero(weights > 2 / len(y))
+    assert len(near) == 4
+
+    pi, mu, Sigma = (v[near].astype(np.longdouble) for v in (weights, theta["means"], theta["covariances"]))
+    away = x - mu[:, None]
+    a, b, c = Sigma[:, 0, 0, None], Sigma[:, 0, 1, None], Sigma[:, 1, 1, None]
+    det = a * c - b**2
+    squares = (c * away[..., 0] ** 2 - 2 * b * away[..., 0] * away[..., 1] + a * away[..., 1] ** 2) / det
+    p = pi[:, None] * np.exp(-squares / 2) / (2 * np.pi * np.sqrt(det))
+    r = (p / p.sum(0)).T
+    np.testing.assert_allclose(fit.log_predictive(x), np.log(p.sum(0)).astype(float), rtol=1e-10)
+    np.testing.assert_allclose(fit.responsibilities(x)[:, near], r.astype(float), rtol=1e-9, atol=1e-300)
+
+    n = r.sum(0)
+    means = r.T @ x / n[:, None]
+    scatter = np.einsum("nk,kni,knj->kij", r, x - means[:, None], x - means[:, None])
+    within, eye = scatter / n[:, None, None], np.eye(2)
+    expected = {
+        "full": within,
+        "tied": np.broadcast_to(scatter.sum(0) / len(y), within.shape),
+        "diag": within * eye,
+        "spherical": np.trace(within, axis1=1, axis2=2)[:, None, None] / 2 * eye,
+    }[structure] + 1e-6 * eye
+    np.testing.assert_allclose(Sigma.astype(float), expected.astype(float), rtol=1e-10)
+    np.testing.assert_allclose(pi.astype(float), (n / len(y)).astype(float), rtol=1e-10)
+    np.testing.assert_allclose(mu.astype(float), means.astype(float), rtol=1e-10)
 
 
 def test_the_terms_of_far_rows_have_their_own_rounding():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.utils.validation import validate_data
 
 from mixtures import COVARIANCES
 from mixtures.ascent import centred
-from mixtures.ascent.bulk import near
+from mixtures.ascent.bulk import bulk_moments, bulk_of
 from mixtures.ascent.whole import Described
 from mixtures.chunks import Chunked
 from mixtures.estimators.base import Mixture
@@ -245,15 +246,11 @@ class GaussianMixture(Mixture):
         return mixture
 
     def _of_bulk(self, X: Any, weights: np.ndarray | None, data: Moments) -> Moments:
-        """Those of the rows of an array that are far from the others in no feature."""
-        finite = isinstance(X, np.ndarray) and np.isfinite(data.squares).all()
-        inside = near(X, data.low, data.high) if finite else None
-        if inside is None:
+        """Those of the rows that are far from the others in no feature."""
+        if not np.isfinite(data.squares).all():
             return data
-        try:
-            return self._moments(X[inside], None if weights is None else weights[inside], data.seen is not None)
-        except ValueError:  # nothing was seen of a feature, or no row counts
-            return data
+        bulk, read = bulk_of(X, data.low, data.high), partial(self._moments, gaps=data.seen is not None)
+        return bulk_moments(X, weights, bulk, read) or data
 
     def _observations(self, weights: Any) -> Any:
         """The weights scaled to a mean of one, for their scale does not matter."""

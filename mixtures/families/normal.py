@@ -211,6 +211,15 @@ class Normal(ABC):
         name = "W_inv" if hasattr(self.prior, "W_inv") else "b"
         return replace(self, prior=replace(self.prior, **{name: factor * getattr(self.prior, name)}))
 
+    def in_coordinates(self, origin: np.ndarray, unit: np.ndarray) -> Self:
+        """The same model in the coordinates z with x = origin + unit z, its prior carried over."""
+        own, p = replace(self, origin=origin, unit=unit), self.prior
+        if hasattr(p, "W_inv"):
+            scale = {"W_inv": own.reduce_matrix(self.expand_matrix(p.W_inv))}
+        else:
+            scale = {"b": p.b * ((self.unit / unit) ** 2)[: p.b.size].reshape(p.b.shape)}
+        return replace(own, prior=replace(p, m=own.coordinates(self.points(p.m)), **scale))
+
     def cumulative(self, theta: Theta, x: np.ndarray, feature: int) -> tuple[np.ndarray, np.ndarray]:
         """P(X <= x_n) of one feature under each cluster of theta in the units of x, (..., K, N), twice."""
         mean, sd = theta["means"][..., feature], np.sqrt(theta["covariances"][..., feature, feature])

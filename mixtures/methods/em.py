@@ -22,6 +22,7 @@ from mixtures.families.product import apart
 from mixtures.families.scaling import dependence
 from mixtures.fit import Draws, Fit
 from mixtures.model import Allocation, Family
+from mixtures.rows.arrays import check_matrix
 from mixtures.rows.informed import informed
 from mixtures.rows.moments import moments
 from mixtures.rows.reading import Rows, as_rows, count
@@ -82,7 +83,8 @@ def fit(
     -------
     Fit
         Of kind "point". For maximum likelihood ``info`` holds the ``log_likelihood`` of x at the point, which with
-        ``reg_covar`` is above the objective in ``bound``, and its AIC, BIC, SABIC and ICL; see `criteria`.
+        ``reg_covar`` is above the objective in ``bound``, and its AIC, BIC, SABIC and ICL; see `criteria`. Where rows are
+        far from the others, its family has coordinates that suit these (`mixtures.ascent.bulk`), and the same prior.
 
     Raises
     ------
@@ -106,7 +108,7 @@ def fit(
         elif reg_covar:
             pass_ = _without_noise(x, own, allocation, **climb)
         _describe(ascent, pass_, own, allocation, log_base(x, as_weights(x, climb.get("weights")), family))
-    return _result(ascent, family, allocation, prior, clock.seconds(), own)
+    return _result(ascent, own, allocation, prior, clock.seconds())
 
 
 def singular(x: Rows, family: Family, weights: np.ndarray | None = None) -> SingularError | None:
@@ -212,10 +214,12 @@ def fit_many(
     clock = Clock()
     method = map_step if prior else step
     going = go_on if families and families[0].gaussian and not prior else None
-    ascents = ascend_many(
-        method, xs, families, allocation, rngs=sources(rng, len(xs)), reg_covar=reg_covar, go_on=going, **climb
-    )
-    for family, ascent in zip(families, ascents, strict=True):
+    rngs = sources(rng, len(xs))
+    own = families
+    if going and len(families) == len(xs) and isinstance(climb.get("init", ""), str):
+        own = [suited(family, check_matrix(x), None) for x, family in zip(xs, families, strict=True)]
+    ascents = ascend_many(method, xs, own, allocation, rngs=rngs, reg_covar=reg_covar, go_on=going, **climb)
+    for family, ascent in zip(own, ascents, strict=True):
         if isinstance(ascent, Ascent) and ascent.own:
             _describe(ascent, ascent.own.without_noise, family, allocation)
     each = {name: seconds / max(1, len(xs)) for name, seconds in clock.seconds().items()}
@@ -227,7 +231,7 @@ def fit_many(
         ]
     return [
         _result(ascent, family, allocation, prior, each) if isinstance(ascent, Ascent) else ascent
-        for family, ascent in zip(families, ascents, strict=True)
+        for family, ascent in zip(own, ascents, strict=True)
     ]
 
 
@@ -279,10 +283,7 @@ def _result(
     allocation: Allocation,
     prior: bool,
     seconds: dict[str, float],
-    climbed: Any = None,
 ) -> Fit:
-    """The fit of an ascent; it is ``climbed`` in the coordinates of the family, or of another one."""
-    climbed = climbed or family
     s, info = ascent.s, ascent.info
     labels, points = allocation.split(s)
     if not prior and len(ascent.bound):
@@ -292,12 +293,10 @@ def _result(
     if prior:
         pi, theta = allocation.mode(labels), family.mode(points)
     else:
-        own = ascent.own.family if ascent.own else climbed
+        own = ascent.own.family if ascent.own else family
         pi, theta = allocation.maximum_likelihood(labels), own.maximum_likelihood(points)
     if ascent.own:
-        theta = theta | {"means": climbed.coordinates(ascent.own.centres) + theta["means"]}
-    if climbed is not family:
-        theta = family.from_data_units(climbed.to_data(theta))
+        theta = theta | {"means": family.coordinates(ascent.own.centres) + theta["means"]}
     return allocation.fits(
         method="map" if prior else "em",
         kind="point",

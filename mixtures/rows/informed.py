@@ -1,16 +1,17 @@
-"""Rows of which something was seen; the others say nothing of any parameter."""
+"""Rows that count, such as those of which something was seen; the others have no weight."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from mixtures.chunks import Chunked
 from mixtures.rows.arrays import as_real
-from mixtures.rows.reading import Repeated, blocks
+from mixtures.rows.reading import Repeated, Rows, blocks
 from mixtures.rows.sequences import Sequences
 
 
@@ -19,20 +20,33 @@ def informed(x: Any, weights: Any) -> tuple[Any, Any]:
 
     Such a row says nothing of any parameter, for log sum_k pi_k = 0; in a sequence it takes time, and stays.
     """
-    if isinstance(x, Sequences):
-        return x, weights
+    return (x, weights) if isinstance(x, Sequences) else counting(x, weights, _something_seen)
+
+
+def counting(x: Rows, weights: Any, which: Callable[[np.ndarray], np.ndarray]) -> tuple[Rows, Any]:
+    """Rows and weights that are zero for all but some rows; blocks without one of these are left out.
+
+    Parameters
+    ----------
+    x, weights
+        As `mixtures.rows.reading.as_rows` and `mixtures.rows.weights.as_weights` have them; no sequences.
+    which : callable
+        From rows (B, D) to which of them count (B,).
+    """
     if isinstance(x, Chunked):
-        return x, x.derive(_informed, 0, weights)
+        return x, x.derive(partial(_weights, which), 0, weights)
     if not isinstance(x, np.ndarray):
-        return Repeated(_Informed(x)), weights
-    nothing = np.isnan(x).all(1)
-    if not nothing.any():
-        return x, weights
-    return x, np.where(nothing, 0.0, 1.0 if weights is None else weights)
+        return Repeated(_Counting(x, which)), weights
+    some = np.concatenate([which(block) for block, _ in blocks(x)])
+    return x, weights if some.all() else np.where(some, 1.0 if weights is None else weights, 0.0)
 
 
-def _informed(chunk: Any, weights: Any) -> np.ndarray:
-    return np.where(np.isnan(as_real(chunk)).all(1), 0.0, 1.0 if weights is None else as_real(weights))
+def _something_seen(x: np.ndarray) -> np.ndarray:
+    return ~np.isnan(x).all(1)
+
+
+def _weights(which: Callable[[np.ndarray], np.ndarray], block: Any, weights: Any) -> np.ndarray:
+    return np.where(which(as_real(block)), 1.0 if weights is None else as_real(weights), 0.0)
 
 
 def informative[T: (np.ndarray, Sequences)](x: T) -> T:
@@ -52,11 +66,12 @@ def informative[T: (np.ndarray, Sequences)](x: T) -> T:
 
 
 @dataclass(frozen=True)
-class _Informed:
-    x: Any
+class _Counting:
+    x: Rows
+    which: Callable[[np.ndarray], np.ndarray]
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for block, weights in blocks(self.x):
-            own = np.where(np.isnan(block).all(1), 0.0, 1.0 if weights is None else weights)
+            own = _weights(self.which, block, weights)
             if own.any():
                 yield block, own

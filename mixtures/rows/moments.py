@@ -158,6 +158,8 @@ def _covariance_root(x: Rows, weights: np.ndarray | None, data: Moments) -> np.n
     mean = data.mean
 
     def offset(block: np.ndarray, w: np.ndarray | None, start: int) -> np.ndarray:
+        if w is not None:
+            block, w = block[w > 0], w[w > 0]
         rows = (block - mean) / scale
         return np.linalg.qr(rows if w is None else rows * np.sqrt(w)[:, None], mode="r")
 
