@@ -411,3 +411,14 @@ def test_likelihood_at_cavis_mean_is_scipys():
     log_p = [np.log(pi[k]) + stats.multivariate_normal(means[k], covariances[k]).logpdf(x) for k in (0, 1)]
     assert row.value == pytest.approx(np.logaddexp(*log_p).sum(), abs=1e-6)
     assert (row.metric, row.target) == ("log_likelihood", "mean")
+
+
+@pytest.mark.robustness("numbers")
+@pytest.mark.parametrize("size", [2.0**500, 2.0**-500])
+def test_checks_of_shape_have_no_unit(size, rng):
+    y = rng.gamma(2.0, size=(3, 40, 2))
+    axis = np.array([0.6, 0.8])
+    found, plain = (checks.statistics(values, ("a", "b"), axis) for values in (y * size, y))
+    for name, value in plain.items():
+        of_units = name.startswith(("smallest", "largest["))
+        np.testing.assert_array_equal(found[name], value * size if of_units else value, err_msg=name)

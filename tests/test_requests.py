@@ -36,6 +36,9 @@ REFUSED = {
     "bench --peers python": "--peers is of --families, --hmm or --lds; give that too, or leave it out",
     "bench --sampler pymc": "--sampler is of --nuts",
     "bench --map-cell 1e6x2x3": "--map-cell is of --memory-map",
+    "select iris.csv -k 1:2 --folds 0 --criteria bic": "folds is 0; expected 2 to 4, the number of rows",
+    "compare huge.csv -k 2 --standardize": "the variance of 'a' is too large or too small for a number; rescale it",
+    "compare tiny.csv -k 2 --standardize": "the variance of 'a' is too large or too small for a number; rescale it",
     "overfit utf-16.toml": "utf-16.toml is not UTF-8 text (byte 0), as TOML is; save it as UTF-8",
     "overfit latin-1.toml": "latin-1.toml is not UTF-8 text (byte 11)",
     "overfit misspelt.toml": "did you mean 'gaussian'?",
@@ -48,6 +51,8 @@ REFUSED = {
 def test_a_request_that_cannot_be_met_is_one_line(arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("iris.csv").write_text("a,b\n1,2\n2,3\n5,1\n7,3\n")
+    Path("huge.csv").write_text("a,b\n1e300,2\n2e300,3\n5e300,1\n7e300,3\n")
+    Path("tiny.csv").write_text("a,b\n1e-300,2\n2e-300,3\n5e-300,1\n7e-300,3\n")
     for name, content in GRIDS.items():
         Path(name).write_bytes(content)
     before = sorted(tmp_path.rglob("*"))
@@ -131,3 +136,11 @@ def test_one_candidate_one_criterion_and_a_random_state_will_do():
     ]
     for own in found[1:]:
         pd.testing.assert_frame_equal(own, found[0])
+
+
+def test_a_ridge_where_no_column_has_a_variance_is_refused_before_the_fits():
+    x = np.array([[1, 2], [2, 3], [5, 1], [7, 3]])
+    with pytest.raises(ValueError, match=r"reg_covar is 0\.1, a variance, and no column is of numbers that have one"):
+        reports.compare(x, 2, rng=0, kinds=["poisson", "poisson"], methods="em", reg_covar=0.1)
+    with pytest.raises(ValueError, match=r"reg_covar is 0\.1, a variance, and no column is of numbers that have one"):
+        reports.select(x, [1, 2], rng=0, kinds=["poisson", "poisson"], criteria="bic", reg_covar=0.1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -99,11 +99,15 @@ def _nuts(o: Options) -> dict[str, Any]:
     return {"draws": o.draws, "tune": tune, "chains": o.chains, "sampler": o.sampler, "metric": metric}
 
 
-def check_reg_covar(reg_covar: float) -> None:
-    """Refuse what cannot be added to a variance."""
+def check_reg_covar(reg_covar: float, kinds: Iterable[str] = ("gaussian",)) -> None:
+    """Refuse what cannot be added to a variance, or where no column of these kinds has one."""
     check_real("reg_covar", reg_covar)
     if not 0 <= reg_covar < float("inf"):
         raise ValueError(f"reg_covar is {reg_covar}; expected a number of at least 0")
+    if reg_covar and "gaussian" not in kinds:
+        raise ValueError(
+            f"reg_covar is {reg_covar:g}, a variance, and no column is of numbers that have one; leave it out"
+        )
 
 
 @dataclass(frozen=True)

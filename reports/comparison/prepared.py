@@ -220,7 +220,12 @@ def prepare(
     numbers = np.flatnonzero(np.array(kinds) == "gaussian")
     if standardize and len(numbers):
         fitted = x[np.ix_(order, numbers)]
-        centre[numbers], scale[numbers] = np.nanmean(fitted, axis=0), np.nanstd(fitted, axis=0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            centre[numbers], scale[numbers] = np.nanmean(fitted, axis=0), np.nanstd(fitted, axis=0)
+        lost = ~np.isfinite(scale) | ((scale == 0) & (_range(x) > 0))
+        if lost.any():
+            name = names[int(np.argmax(lost))]
+            raise ValueError(f"the variance of {name!r} is too large or too small for a number; rescale it")
         if not np.all(scale > 0):
             raise ValueError(f"feature {names[int(np.argmin(scale))]!r} is constant; leave it out")
         x = (x - centre) / scale

@@ -34,7 +34,7 @@ from reports.comparison import manifest as facts_of
 from reports.comparison.added import Added, as_added, check_names
 from reports.comparison.beside import one_core
 from reports.comparison.capacity import check_comparison
-from reports.comparison.catalogue import METHODS, Options, check_order, default_methods
+from reports.comparison.catalogue import METHODS, Options, check_order, check_reg_covar, default_methods
 from reports.comparison.files import check_space
 from reports.comparison.given import in_sequences
 from reports.comparison.measure import measure
@@ -225,6 +225,7 @@ def compare(
         sequences=sequences,
     )
     check_covariance(covariance, data.kinds)
+    check_reg_covar(settings.reg_covar, data.kinds)
     if rows is not None:
         rows = as_rows(rows)
         check_sampled(methods, settings.reference, data, test_fraction, standardize, bool(extra))

@@ -213,21 +213,23 @@ def statistics(y: np.ndarray, features: tuple[str, ...], axis: np.ndarray) -> di
 
     _, n, D = y.shape
     y = np.ascontiguousarray(y.mT)  # sums run along memory
+    size = np.frexp(np.abs(y).max((0, -1), keepdims=True))[1]
+    own = np.ldexp(y, -size)  # of which fourth powers are numbers
     by_feature = {
-        "skewness": stats.skew(y, axis=-1),
-        "excess kurtosis": stats.kurtosis(y, axis=-1),
+        "skewness": stats.skew(own, axis=-1),
+        "excess kurtosis": stats.kurtosis(own, axis=-1),
         "smallest": y.min(-1),
         "largest": y.max(-1),
     }
     found = {f"{name}[{f}]": v[:, d] for name, v in by_feature.items() for d, f in enumerate(features)}
     if D > 1:
-        z = stats.zscore(y, axis=-1)
+        z = stats.zscore(own, axis=-1)
         correlation = z @ z.mT / n
         found["largest correlation eigenvalue"] = np.linalg.eigvalsh(correlation)[:, -1]
         if n > D + 1:
             squares = (z * (np.linalg.pinv(correlation, rcond=1e-10, hermitian=True) @ z)).sum(1)
             found["Mardia's kurtosis"] = (squares**2).mean(1) - D * (D + 2)
-    return found | {"modes" if D == 1 else "modes on the principal axis": _modes(axis @ y)}
+    return found | {"modes" if D == 1 else "modes on the principal axis": _modes(axis @ np.ldexp(y, -size.max()))}
 
 
 def _discrepancies(

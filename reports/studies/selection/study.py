@@ -240,12 +240,13 @@ def select(
     if data.lengths is not None:
         folds = min(folds, max(2, len(data.lengths)))
     criteria = check_criteria(asked, sampled=criteria or len(x) <= LARGEST_SAMPLED)
-    if any(CRITERIA[criterion].part.startswith("cv") for criterion in criteria) and not 2 <= folds <= len(data.x):
+    crossed = any(CRITERIA[criterion].part.startswith("cv") for criterion in criteria)
+    if folds < 1 or (crossed and not 2 <= folds <= len(data.x)):
         raise ValueError(f"folds is {folds}; expected 2 to {len(data.x)}, the number of rows")
     check_whole("restarts", restarts)
     if restarts < 1:
         raise ValueError(f"restarts is {restarts}; expected at least 1")
-    check_reg_covar(reg_covar)
+    check_reg_covar(reg_covar, data.kinds)
     check_starts(restarts, numbers[-1], data.x.shape[1])
     check_workers(workers)
     plan = Plan(replicates, level, max(1, restarts // 5))
