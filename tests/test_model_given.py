@@ -1,9 +1,17 @@
 """What is given for the model of a fit and is none: one TypeError that says what is expected."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from mixtures import Dirichlet, Gaussian
+from mixtures import (
+    BayesianGaussianMixture,
+    Dirichlet,
+    Gaussian,
+    GaussianHMM,
+    GaussianMixture,
+    VariationalGaussianHMM,
+)
 from mixtures.methods import cavi, em, exact, gibbs
 from models.methods import advi
 
@@ -36,3 +44,15 @@ def test_what_is_no_model_of_batches_or_of_many_is_refused_by_name(method):
     for previous in (3, method.fit(X, FAMILY, ALLOCATION, rng=0)):
         with pytest.raises(TypeError, match=r"^previous is .*; expected what partial_fit returned"):
             method.partial_fit(X, FAMILY, ALLOCATION, rng=0, previous=previous)
+
+
+@pytest.mark.parametrize("make", [GaussianMixture, BayesianGaussianMixture, GaussianHMM, VariationalGaussianHMM])
+def test_dates_are_no_numbers_of_an_estimator(make):
+    days = np.arange("2020-01-01", "2020-03-01", dtype="datetime64[D]")[:, None]
+    x = np.random.default_rng(0).normal(size=days.shape)
+    fitted = make(n_components=2, random_state=0).fit(x)
+    frame = pd.DataFrame({"a": x[:, 0], "day": days[:, 0]})
+    for given in (days, days - days[0], frame, frame[["day"]], frame.astype({"day": "timestamp[s][pyarrow]"})):
+        for use in (make(n_components=2).fit, fitted.predict, fitted.predict_proba, fitted.score):
+            with pytest.raises(ValueError, match=r"^X holds dates or times \(.*\); expected numbers"):
+                use(given)

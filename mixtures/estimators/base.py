@@ -270,7 +270,9 @@ class Mixture(Course):
             X = validate_data(self, unmasked(X), dtype=kinds, ensure_all_finite=self._finite, **checks)
         if sample_weight is None:
             return X, None
-        weights = _check_sample_weight(unmasked(sample_weight), X, dtype=np.float64, ensure_non_negative=True)
+        weights = _check_sample_weight(
+            unmasked(sample_weight, "sample_weight"), X, dtype=np.float64, ensure_non_negative=True
+        )
         return X, self._observations(weights)
 
     def _moments(self, X: np.ndarray, weights: np.ndarray | None, gaps: bool | None = None) -> Moments:

@@ -86,7 +86,9 @@ class Predictions(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             return sum_of_log_p / n
         log_p = self.score_samples(X)
         if sample_weight is not None:
-            weights = _check_sample_weight(unmasked(sample_weight), log_p, dtype=np.float64, ensure_non_negative=True)
+            weights = _check_sample_weight(
+                unmasked(sample_weight, "sample_weight"), log_p, dtype=np.float64, ensure_non_negative=True
+            )
             some = weights > 0
             return float(np.average(log_p[some].astype(np.float64), weights=weights[some] / weights.max()))
         return float(log_p.mean(dtype=np.float64))
@@ -114,7 +116,9 @@ class Predictions(DensityMixin, BaseEstimator, metaclass=ABCMeta):
         log_p = self._answer(X, self._at_parameters, log_densities)
         if sample_weight is None:
             return float(log_p.sum(dtype=np.float64))
-        weights = _check_sample_weight(unmasked(sample_weight), log_p, dtype=np.float64, ensure_non_negative=True)
+        weights = _check_sample_weight(
+            unmasked(sample_weight, "sample_weight"), log_p, dtype=np.float64, ensure_non_negative=True
+        )
         some = weights > 0
         return float(log_p[some].astype(np.float64) @ weights[some])
 
@@ -291,6 +295,6 @@ def _total(X: Any, sample_weight: Any, gaps: bool) -> float:
         return float(len(X))
     if held(X):
         return total(X, sample_weight, lambda x: np.zeros(len(x)))[1]
-    weights = _check_sample_weight(unmasked(sample_weight), X, dtype=np.float64)
+    weights = _check_sample_weight(unmasked(sample_weight, "sample_weight"), X, dtype=np.float64)
     values = np.asarray(unmasked(X))
     return float(weights[~np.isnan(values).all(1)].sum()) if values.dtype.kind == "f" else float(weights.sum())

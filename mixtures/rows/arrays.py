@@ -49,10 +49,7 @@ def as_real(x: Any, name: str = "x") -> np.ndarray:
         x = np.asanyarray(x) if isinstance(x, np.ma.MaskedArray) else np.asarray(x)
     except (TypeError, ValueError) as error:  # rows of unequal lengths among them
         raise ValueError(f"{name} is no array of numbers ({str(error).split('. ')[0]})") from error
-    if x.dtype.kind in "mM":
-        raise ValueError(
-            f"{name} holds dates or times ({x.dtype}); expected numbers, such as the days since the first of them"
-        )
+    _refuse_dates(x.dtype, name)
     if x.dtype.kind == "c":
         raise ValueError(f"{name} is complex ({x.dtype}); expected real numbers")
     if x.dtype not in (np.float32, np.float64):
@@ -71,9 +68,27 @@ def _without_marks(x: np.ndarray) -> np.ndarray:
     return np.where([entry is pandas.NA for entry in x.flat], np.nan, x.ravel()).reshape(x.shape)
 
 
-def unmasked(x: Any) -> Any:
-    """``x`` as it is, but for a masked array: that with NaN in place of what is masked, which other libraries would show."""
+def unmasked(x: Any, name: str = "X") -> Any:
+    """``x`` as it is, but for a masked array: that with NaN in place of what is masked, which other libraries would show.
+
+    Raises
+    ------
+    ValueError
+        If x, which the message calls by its ``name``, holds dates, which other libraries would take for numbers.
+    """
+    if isinstance(x, np.ndarray):
+        _refuse_dates(x.dtype, name)
+    else:
+        for dtype in getattr(x, "dtypes", ()) if hasattr(x, "columns") else ():
+            _refuse_dates(dtype, name)
     return as_real(x) if isinstance(x, np.ma.MaskedArray) else x
+
+
+def _refuse_dates(dtype: Any, name: str) -> None:
+    if getattr(dtype, "kind", "") in ("m", "M"):
+        raise ValueError(
+            f"{name} holds dates or times ({dtype}); expected numbers, such as the days since the first of them"
+        )
 
 
 def check_matrix(x: np.ndarray, missing: bool = False) -> np.ndarray:
