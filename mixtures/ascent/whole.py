@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from mixtures.ascent.acceleration import MEMORY
 from mixtures.ascent.climb import DIFFERENCE, FOLLOWED, SHORTER, SLOW, Natural, Runs, attempt
 from mixtures.ascent.starts import ENOUGH
 from mixtures.engines import loading
+from mixtures.engines.matrices import parts_of_features
 from mixtures.engines.passes import FUSED_FROM, Pass, noise
 from mixtures.errors import CollapseError
 from mixtures.families.diagonal import DiagonalGaussian
@@ -108,8 +110,7 @@ class Whole:
         from mixtures.engines import whole
 
         states = _own(s).reshape(-1, *s.shape[-2:])
-        eta = np.empty_like(states)
-        extra = whole.steps(states, eta, self._owned(len(states)), self.prior)
+        eta, extra = whole.steps(self._problem, states)
         if not np.isfinite(extra).all():
             return self.plain(s)
         return eta.reshape(s.shape), extra.reshape(s.shape[:-2])
@@ -119,8 +120,7 @@ class Whole:
         from mixtures.engines import whole
 
         own = _own(eta).reshape(-1, *eta.shape[-2:])
-        s = np.empty_like(own)
-        log_z = whole.passes(self._owned(len(own)), self.affine, own, s)
+        log_z, s = whole.passes(self._problem.rows, self._problem.affine, own)
         return log_z.reshape(eta.shape[:-2]), s.reshape(eta.shape)
 
     def __call__(self, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -161,45 +161,36 @@ class Whole:
         """`mixtures.ascent.climb.climb`; it ends too once each ``each`` runs have one that has converged, if any."""
         from mixtures.engines import whole
 
-        s = np.array(s, dtype=np.float64, order="C")
-        counts = np.empty(len(s))
+        states, counts = _own(s), np.empty(len(s))
         counts[:] = n
-        rows = self._owned(len(s))
-        following, trace, passes, converged, collapsed, end, lost, fault, run, amount = whole.climb(
-            rows,
-            self.affine,
-            self.prior,
-            s,
-            counts,
-            float(tol),
-            max_iter,
-            accelerate,
-            each,
-            SLOW,
-            SHORTER,
-            MEMORY,
-            DIFFERENCE,
-        )
-        if fault == whole.NO_NUMBER:
-            raise ArithmeticError(f"the bound is {amount} after {passes[run]} passes")
-        if fault == whole.FELL:
-            raise ArithmeticError(f"the bound fell by {amount:.3g} nats in pass {passes[run] + 1}: the step is wrong")
+        rules = accelerate, each, SLOW, SHORTER, MEMORY, DIFFERENCE
+        fault, found = whole.climb(self._problem, states, counts, tol, max_iter, *rules)
+        if fault:
+            run, amount = int(found.said[1]), found.said[2]
+            if fault == whole.NO_NUMBER:
+                raise ArithmeticError(f"the bound is {amount} after {found.passes[run]} passes")
+            raise ArithmeticError(
+                f"the bound fell by {amount:.3g} nats in pass {found.passes[run] + 1}: the step is wrong"
+            )
         errors: list[CollapseError] = []
-        if collapsed.any():
-            attempt(self.plain, lost[collapsed], errors)
+        if found.collapsed.any():
+            attempt(self.plain, found.lost[found.collapsed], errors)
         return Runs(
-            s,
-            following if s[0].size <= FOLLOWED else following[:, :0, :0],
-            list(trace),
-            converged,
-            collapsed,
-            passes,
-            end,
+            found.s,
+            found.following if s[0].size <= FOLLOWED else found.following[:, :0, :0],
+            list(found.trace),
+            found.converged,
+            found.collapsed,
+            found.passes,
+            found.end,
             errors,
         )
 
-    def _owned(self, runs: int) -> tuple[Any, ...]:
-        return (*self.rows, np.zeros(runs, np.int64), self.edges)
+    @cached_property
+    def _problem(self) -> Any:
+        from mixtures.engines import whole
+
+        return whole.problem((*self.rows, self.edges), self.affine, self.prior)
 
 
 def whole(
@@ -316,14 +307,16 @@ def _arrays(
     labels: tuple[Any, ...],
 ) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
     """Rows, affine map and prior as the compiled loops take them; see `mixtures.engines.whole.climb`."""
-    from mixtures.engines.fused import parts_of_features
-    from mixtures.engines.short import features
-
     monomials, D = family.monomials, x.shape[1]
     P = 1 + int(monomials[-1, 0])
     extra = noise(family, reg_covar)[0][:1] if reg_covar else np.zeros((1, P))
     affine = _own(family.origin), _own(np.atleast_2d(family.unit)), monomials, parts_of_features(D, P, False)
-    points = features(_own(x.x), *affine[:3]) if isinstance(x, Sequences) else _own(x)
+    if isinstance(x, Sequences):
+        from mixtures.engines.short import features
+
+        points = features(_own(x.x), *affine[:3])
+    else:
+        points = _own(x)
     structure = STRUCTURES.index(family.covariance)
     rows = _rows(points, weights, _own(extra), affine, -1 if isinstance(x, Sequences) else structure)
     prior = structure, bayes, *(np.array([value], dtype=np.float64) for value in numbers)
@@ -338,10 +331,8 @@ def _rows(
 
     w, total = (np.empty((1, 0)) if weights is None else _own(weights)[None]), np.empty((1, 0))
     if structure == STRUCTURES.index("tied"):
-        s = np.empty((1, *extra.shape))
-        nothing = np.zeros_like(extra), total, np.zeros(1, np.int64), np.empty(0, np.int64)
-        whole.passes((x[None], w, *nothing), affine, np.zeros_like(s), s)
-        total = s[0]
+        data = whole.Block(whole.ROWS, (x[None], w, np.zeros_like(extra), total, np.empty(0, np.int64)))
+        total = whole.passes(data, whole.Block(whole.AFFINE, affine), np.zeros((1, *extra.shape)))[1][0]
     return x[None], w, extra, total
 
 

@@ -1,6 +1,7 @@
 """Engines: who computes the one pass over the data.
 
-Those with compiled loops are loaded, and on a machine that has not met them compiled, when something first needs them.
+Those with compiled loops are loaded, and on a machine that has not met them compiled, when something first needs them. Those
+whose sources are in `loops` are linked as object code, without numba; see `objects`.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from numba import boolean, float64, int64, njit, void
 from numba.core import types
 
 from mixtures.engines import both_ends
+from mixtures.engines.flat import flat
 from mixtures.engines.softmax import EXACT, _exp
 
 BLOCK = 256  # steps whose exponentials stay in cache
@@ -71,9 +72,9 @@ def _forward(log_rho, log_first, A, alpha, scales):
             total += top
             for k in range(K):
                 alpha[start + b, k] = log_rho[start + b, k] - top
-        flat = alpha[start : start + n].reshape(n * K)
+        filled = flat(alpha[start : start + n])
         for i in range(n * K):
-            flat[i] = _exp(flat[i])
+            filled[i] = _exp(filled[i])
         for b in range(n):
             t = start + b
             for k in range(K):
@@ -227,10 +228,20 @@ def _sample(alpha, in_logs, A, log_A, last, u, w, r, pairs):
 
 
 @njit(nogil=True)
+def _dense(A):
+    """Whether no transition (K, K) is so improbable that a filter in probabilities loses digits by it."""
+    for i in range(len(A)):
+        for j in range(len(A)):
+            if not A[i, j] >= DENSE:
+                return False
+    return True
+
+
+@njit(nogil=True)
 def _filter(log_rho, log_first, A, log_A, alpha, scales):
     """The log normaliser of some steps, and whether alpha, their filtered probabilities, had to be logarithms."""
     total, least = _forward(log_rho, log_first, A, alpha, scales)
-    in_logs = not (total > -np.inf and (A.min() >= DENSE or least >= LOST))
+    in_logs = not (total > -np.inf and (_dense(A) or least >= LOST))
     if in_logs:
         total = _forward_in_logs(log_rho, log_first, log_A, alpha, scales)
     return total, in_logs

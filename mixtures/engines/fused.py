@@ -19,7 +19,7 @@ whose size depends on N alone and whose sums are added in order, so that the res
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 from llvmlite import ir
@@ -28,7 +28,7 @@ from numba.core import config, types
 from numba.extending import intrinsic
 
 from mixtures.engines.accurate import accurate, loses
-from mixtures.engines.matrices import FEATURES, in_rows
+from mixtures.engines.matrices import FEATURES, in_rows, parts_of_features
 from mixtures.engines.softmax import EXACT, LOOSE, pool, softmax
 from mixtures.model import Family
 
@@ -88,13 +88,6 @@ def in_pieces(
         other.result()
     log_z, s = zip(*found.values(), strict=True)
     return log_z, s
-
-
-@cache
-def parts_of_features(D: int, P: int, by_rows: bool) -> np.ndarray:
-    """Where the parts of the features begin and the last one ends, shape (parts + 1,); by rows, part i is z_i z_j, j >= i."""
-    left = np.arange(D + 1, -1, -1)
-    return P - left * (left + 1) // 2 if by_rows else np.append(np.arange(0, P, FEATURES), P)
 
 
 @njit(nogil=True, fastmath=EXACT)

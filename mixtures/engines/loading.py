@@ -1,6 +1,7 @@
 """When compiled loops are loaded: once NumPy has worked as long without them as loading, or compiling, them takes.
 
-Loading takes half a second, and compiling them, once for a machine, many; a fit of 50 rows takes a few milliseconds without.
+To link those whose object code is kept takes 35 ms, to load others through numba 0.4 s, and to compile them, once for a
+machine, many seconds; a fit of 50 rows takes a few milliseconds without.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import sys
 from functools import cache
 from pathlib import Path
 
-# Ascents of the plain loop over 50 rows that take as long as to load compiled loops, or to compile them.
-LOADED_AFTER, COMPILED_AFTER = 200, 4_000
+# Ascents of the plain loop over 50 rows that take as long as to link compiled loops, to load them, or to compile them.
+LINKED_AFTER, LOADED_AFTER, COMPILED_AFTER = 16, 200, 4_000
 
-_plain_ascents, _look_again = 0.0, 0.0
+HERE = Path(__file__).parent
+
+_plain_ascents, _look_again = 0.0, dict[str, float]()
 
 
 def repaid(engine: str, share: float = 1.0) -> bool:
@@ -21,27 +24,35 @@ def repaid(engine: str, share: float = 1.0) -> bool:
 
     Each time it is not, ``share`` of an ascent of the plain loop is counted, which is what the loops would have saved.
     """
-    global _plain_ascents, _look_again
+    global _plain_ascents
     if engine in sys.modules:
         return True
     _plain_ascents += share
     if _plain_ascents > COMPILED_AFTER:
         return True
-    if _plain_ascents <= max(LOADED_AFTER, _look_again):
+    after = LINKED_AFTER if _source(engine).parent != HERE else LOADED_AFTER
+    if _plain_ascents <= max(after, _look_again.get(engine, 0.0)):
         return False
     found = compiled(engine)
-    _look_again = 0.0 if found else _plain_ascents + LOADED_AFTER / 10
+    if not found:
+        _look_again[engine] = _plain_ascents + after / 10
     return found
 
 
 def compiled(engine: str) -> bool:
-    """Whether numba's cache has the engine as it is now, as far as the names and times of its files tell."""
-    name = engine.rpartition(".")[2]
-    source = Path(__file__).with_name(f"{name}.py")
+    """Whether the engine is kept compiled as it is now, as far as the names and times of its files tell."""
+    source = _source(engine)
     home = os.environ.get("NUMBA_CACHE_DIR")
-    pattern = f"{name}.*.nbc"
-    found = Path(home).rglob(pattern) if home else (source.parent / "__pycache__").glob(pattern)
+    pattern = f"{source.stem}.*.nbc" if source.parent == HERE else f"{source.stem}.*.o"
+    found = Path(home).rglob(pattern) if home else (HERE / "__pycache__").glob(pattern)
     return any(file.stat().st_mtime > source.stat().st_mtime for file in found)
+
+
+@cache
+def _source(engine: str) -> Path:
+    """The file whose functions are compiled."""
+    name = f"{engine.rpartition('.')[2]}.py"
+    return HERE / "loops" / name if (HERE / "loops" / name).is_file() else HERE / name
 
 
 @cache

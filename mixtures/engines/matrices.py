@@ -31,6 +31,13 @@ def in_rows(family: Family, K: int, P: int) -> bool:
 
 
 @cache
+def parts_of_features(D: int, P: int, by_rows: bool) -> np.ndarray:
+    """Where the parts of the features begin and the last one ends, shape (parts + 1,); by rows, part i is z_i z_j, j >= i."""
+    left = np.arange(D + 1, -1, -1)
+    return P - left * (left + 1) // 2 if by_rows else np.append(np.arange(0, P, FEATURES), P)
+
+
+@cache
 def _products(D: int) -> np.ndarray:
     return np.column_stack(np.triu_indices(D + 1))
 

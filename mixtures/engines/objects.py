@@ -1,0 +1,200 @@
+"""Compiled loops as object code, a file for each, which LLVM links: numba, which makes them, is not loaded for that.
+
+To load numba and what it has cached takes 0.4 s, to link object code a tenth of that. A loop takes all its arguments through
+one block of memory: numbers, and the addresses of other blocks and of arrays, whose data and shape it finds where NumPy has
+them (`PyArrayObject_fields` in NumPy's C API).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import struct
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from ctypes import CFUNCTYPE, addressof, byref, c_char_p, c_int, c_int64, c_void_p, create_string_buffer
+from functools import cache
+from hashlib import blake2b
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec
+from importlib.metadata import version
+from importlib.util import find_spec, module_from_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from llvmlite import binding as llvm
+
+HERE = Path(__file__).parent
+
+# "d", "q" and "?": a float64, an int64, a boolean; with a number, an array of so many axes; with "=", one that is changed.
+TYPES = {"d": np.dtype(np.float64), "q": np.dtype(np.int64), "?": np.dtype(bool)}
+Kinds = tuple[Any, ...]  # strings, and tuples of them for arguments that come as a `Block`
+
+# Where an array's fields begin: the address of its data, the number of its axes, and the address of its shape.
+FIELDS = object.__basicsize__
+
+RUN = CFUNCTYPE(c_int, c_void_p, c_void_p, c_char_p)
+
+
+class Block:
+    """Arguments that several calls have in common.
+
+    Parameters
+    ----------
+    kinds : tuple of str
+        See `TYPES`.
+    values : tuple
+        Arrays and numbers.
+    """
+
+    def __init__(self, kinds: Kinds, values: tuple[Any, ...]) -> None:
+        self.kinds, self._values = kinds, values
+        self._words = create_string_buffer(_words(kinds).pack(*_packed(kinds, values)))
+        self.address = addressof(self._words)
+
+
+class Loop:
+    """The function of a module in `mixtures.engines.loops` that returns an int64, linked, and where it has to be, compiled.
+
+    Parameters
+    ----------
+    module, name : str
+    kinds : tuple
+        Of its arguments; see `TYPES`.
+    """
+
+    def __init__(self, module: str, name: str, kinds: Kinds) -> None:
+        self._kinds, self._words = kinds, _words(kinds)
+        self._engine, self._run = _linked(module, name, kinds)  # the code is in memory of the engine's
+
+    def __call__(self, *values: Any) -> int:
+        """Raises TypeError where an argument is not of its kind."""
+        found = c_int64()
+        status = self._run(byref(found), byref(c_void_p()), self._words.pack(*_packed(self._kinds, values)))
+        if status:
+            raise RuntimeError(f"a compiled loop ended with the status {status}")
+        return found.value
+
+
+def _words(kinds: Kinds) -> struct.Struct:
+    """How arguments lie in memory."""
+    return struct.Struct("".join("d" if kind == "d" else "q" for kind in kinds))
+
+
+def _packed(kinds: Kinds, values: tuple[Any, ...]) -> list[Any]:
+    """The addresses of arrays and blocks, and numbers."""
+    packed: list[Any] = []
+    for kind, value in zip(kinds, values, strict=True):
+        if isinstance(value, Block):
+            if value.kinds != kind:
+                raise TypeError(f"a block of {value.kinds} came to a compiled loop; expected {kind!r}")
+            packed.append(value.address)
+        elif len(kind) == 1:
+            packed.append(value)
+        else:
+            flags = value.flags
+            fits = flags.carray or (kind[-1] != "=" and flags.c_contiguous and flags.aligned)
+            if not fits or value.ndim != int(kind[1]) or value.dtype != TYPES[kind[0]]:
+                raise TypeError(
+                    f"a {value.dtype} array of shape {value.shape} came to a compiled loop; expected {kind!r}"
+                )
+            packed.append(id(value))
+    return packed
+
+
+def _linked(module: str, name: str, kinds: Kinds) -> tuple[llvm.ExecutionEngine, Callable[..., int]]:
+    """The engine and the function of a loop, its object code being made first if none is kept."""
+    path = _folder() / f"{module}.{name}.{_machine()}.o"
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target().create_target_machine())
+    head, code = _read(path) or ({}, b"")
+    if not code or head["sources"] != _digests(head["sources"]) or not all(map(llvm.address_of_symbol, head["needs"])):
+        from mixtures.engines.entries import compiled
+
+        source = importlib.import_module(f"mixtures.engines.loops.{module}")
+        symbol, needs, code = compiled(getattr(source, name), kinds)
+        used = [name.replace(".", "/") for name in sys.modules if name.startswith("mixtures.engines.")]
+        head = {"symbol": symbol, "needs": needs, "sources": _digests(used)}
+        _keep(path, head, code)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine, RUN(engine.get_function_address(head["symbol"]))
+
+
+def _digests(names: Iterable[str]) -> dict[str, str]:
+    """Of the sources of modules."""
+    files = {name: HERE.parents[1] / f"{name}.py" for name in sorted(names)}
+    return {name: blake2b(file.read_bytes()).hexdigest()[:32] for name, file in files.items() if file.is_file()}
+
+
+def _folder() -> Path:
+    """Where object code is kept."""
+    home = os.environ.get("NUMBA_CACHE_DIR")
+    return Path(home, f"mixtures_{_short(str(HERE))}") if home else HERE / "__pycache__"
+
+
+def _short(text: str) -> str:
+    return blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+@cache
+def _machine() -> str:
+    """A name for the processor, and for the versions and settings of what makes object code for it."""
+    features = llvm.get_host_cpu_features().flatten()
+    settings = sorted(f"{k}={v}" for k, v in os.environ.items() if k.startswith("NUMBA_") and k != "NUMBA_CACHE_DIR")
+    return _short("\n".join([version("numba"), version("llvmlite"), llvm.get_host_cpu_name(), features, *settings]))
+
+
+@cache
+def _target() -> llvm.Target:
+    """The processor; what numba's arrays take their memory by is made known to the linker."""
+    probe = np.empty((2, 3))
+    data, _, shape, *_ = (c_void_p * 3).from_address(id(probe) + FIELDS)
+    if data != probe.ctypes.data or tuple((c_int64 * 2).from_address(shape or 0)) != probe.shape:
+        raise ImportError(f"the arrays of NumPy {np.__version__} are not laid out as expected")
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    for name, address in _runtime().c_helpers.items():
+        llvm.add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
+    return llvm.Target.from_default_triple()
+
+
+def _runtime() -> Any:
+    """The module of numba that takes and frees memory for arrays, without the rest of numba."""
+    name = "numba.core.runtime._nrt_python"
+    if name in sys.modules:
+        return sys.modules[name]
+    package = find_spec("numba")
+    if package is None or package.origin is None:
+        raise ImportError("numba is not installed")
+    home = Path(package.origin).parent / "core" / "runtime"
+    (file,) = (path for end in EXTENSION_SUFFIXES if (path := home / f"_nrt_python{end}").is_file())
+    loader = ExtensionFileLoader(name, str(file))
+    found = module_from_spec(ModuleSpec(name, loader, origin=str(file)))
+    loader.exec_module(found)
+    found.memsys_use_cpython_allocator()
+    return found
+
+
+def _read(path: Path) -> tuple[dict[str, Any], bytes] | None:
+    """What was kept in a file, if that is whole."""
+    try:
+        digest, head, code = path.read_bytes().split(b"\n", 2)
+        return (json.loads(head), code) if digest.decode() == _digest(head, code) else None
+    except (OSError, ValueError):
+        return None
+
+
+def _keep(path: Path, head: dict[str, Any], code: bytes) -> None:
+    """Write a file that is there as a whole or not at all; where there is no room or right to, not at all."""
+    line = json.dumps(head).encode()
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        own = path.with_suffix(f".{os.getpid()}")
+        own.write_bytes(b"\n".join([_digest(line, code).encode(), line, code]))
+        own.replace(path)
+
+
+def _digest(head: bytes, code: bytes) -> str:
+    return blake2b(head + b"\n" + code).hexdigest()

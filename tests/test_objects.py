@@ -1,0 +1,114 @@
+"""Loops that are linked as object code: without numba, with the arguments that they expect, and as the sources are now."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import three_clusters
+
+from mixtures.engines import answers, attributes, entries, objects, seeding, whole  # noqa: F401
+
+# One point at a distance of 2 from one of two clusters, and 0 from the other.
+POINT = [np.zeros((1, 1)), np.log([0.5, 0.5]), np.array([[0.0], [2.0]]), np.ones((2, 1, 1)), np.empty(0), False]
+
+
+def described(*changed):
+    """Log density of the point where both have unit variance, less log sqrt(2 pi), with some arguments changed."""
+    log_p = np.full(1, np.nan)
+    arguments = dict(enumerate([*POINT, np.empty(0, np.int64), np.empty((0, 2)), log_p])) | dict(changed)
+    answers.answer(*arguments.values())
+    return log_p[0]
+
+
+@pytest.mark.robustness("processes")
+def test_a_fit_links_loops_without_numba_and_beside_it():
+    """The first in a process, and again once numba has been loaded, whose memory the loops share."""
+    code = (
+        "import sys; import numpy as np; from mixtures import GaussianMixture\n"
+        "from mixtures.engines import answers, attributes, seeding, whole\n"
+        "x = np.random.default_rng(0).standard_normal((50, 2))\n"
+        "def fit(): return GaussianMixture(3, random_state=0).fit(x)\n"
+        "first = fit().score_samples(x); assert 'numba' not in sys.modules\n"
+        "from mixtures.engines import fused\n"
+        "assert 'numba' in sys.modules and (fit().score_samples(x) == first).all()"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_loop_gives_what_the_formula_gives():
+    assert described() == pytest.approx(np.log(0.5 + 0.5 * np.exp(-2)), rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (0, np.zeros((1, 1), np.float32)),
+        (0, np.zeros(1)),
+        (2, np.zeros((1, 4))[:, ::2].T),
+        (8, np.broadcast_to(0.0, 1)),
+        (8, np.frombuffer(bytes(8), np.float64)),
+    ],
+    ids=["another type", "another axis", "gaps", "one for all", "read only"],
+)
+def test_other_arguments_are_refused(place, value):
+    """Which compiled code would not notice; what it does not change may be read only."""
+    fixed = POINT[0].copy()
+    fixed.flags.writeable = False
+    assert np.isfinite(described((0, fixed)))
+    with pytest.raises(TypeError, match=r"array of shape .* came to a compiled loop"):
+        described((place, value))
+
+
+@pytest.mark.robustness("files")
+@pytest.mark.parametrize("harm", ["none", "cut", "changed", "empty", "other sources", "unknown symbol"])
+def test_object_code_that_is_not_whole_or_of_other_sources_is_made_anew(harm, tmp_path, monkeypatch):
+    home = objects._folder()
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    (path,) = home.glob(f"answers.answer.{objects._machine()}.o")
+    whole_file, (head, code) = path.read_bytes(), objects._read(path)
+    kept = objects._folder() / path.name
+    kept.parent.mkdir()
+    if harm == "other sources":
+        objects._keep(kept, head | {"sources": head["sources"] | {"mixtures/engines/loops/answers": ""}}, code)
+    elif harm == "unknown symbol":
+        objects._keep(kept, head | {"needs": ["mixtures_none"]}, code)
+    else:
+        at = len(whole_file) // 2
+        changed = whole_file[:at] + bytes([whole_file[at] ^ 1]) + whole_file[at + 1 :]
+        kept.write_bytes({"none": whole_file, "cut": whole_file[:at], "changed": changed, "empty": b""}[harm])
+    made = []
+    monkeypatch.setattr(entries, "compiled", lambda *_: made.append(1) or (head["symbol"], head["needs"], code))
+    for _ in range(2):
+        loop = objects.Loop("answers", "answer", answers.KINDS)
+        log_p = np.zeros(1)
+        loop(*POINT, np.empty(0, np.int64), np.empty((0, 2)), log_p)
+        assert np.exp(log_p[0]) == pytest.approx(0.5 + 0.5 * np.exp(-2), rel=1e-14)
+    assert made == [] if harm == "none" else [1]
+
+
+def test_a_folder_that_cannot_be_written_costs_the_keeping_alone(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "answers.answer.0.o"
+    objects._keep(path, {}, b"")
+    assert objects._read(path) is None
+
+
+def test_a_trace_has_room_for_every_pass(monkeypatch, rng):
+    """Where a climb has more passes than there was room for, it is made again with more."""
+    from mixtures import Dirichlet, Gaussian
+    from mixtures.ascent import whole as ascent
+    from mixtures.methods import em
+
+    x = three_clusters(100, rng)
+    model = Gaussian.from_data(x, 3), Dirichlet.symmetric(3)
+    monkeypatch.setattr(ascent.loading, "repaid", lambda *_, **__: True)
+    climb = ascent.whole(em.step, x, None, *model).climb
+    s = rng.uniform(1, 2, (2, 3, 1)) * climb.__self__.pass_(rng.normal(size=(2, 3, 6)))[1]
+    runs = climb(s, 100, 0.0, 50, False)
+    monkeypatch.setattr(whole, "ROOM", 2)
+    again = climb(s, 100, 0.0, 50, False)
+    assert len(runs.trace) > 16
+    np.testing.assert_array_equal(runs.trace, again.trace)
+    np.testing.assert_array_equal(runs.s, again.s)
