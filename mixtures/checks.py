@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+# Numbers up to which nobody asks whether memory holds them.
+LARGE = 1e7
+
 
 def check_components(n_components: Any) -> int:
     """K, a whole number of at least 1; else a ValueError."""
@@ -38,6 +41,17 @@ def check_whole(name: str, value: Any) -> None:
     """Refuse what is no whole number with a ValueError."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
         raise ValueError(f"{name} is {value!r}; expected a whole number")
+
+
+def check_count(name: str, n: Any, numbers: float, each: str = "draw") -> None:
+    """Refuse what is no count of at least one, or what memory cannot hold at so many ``numbers`` each, with a ValueError."""
+    check_whole(name, n)
+    if n < 1:
+        raise ValueError(f"{name} is {n}; expected at least one {each}")
+    if n * numbers > LARGE:
+        from mixtures.datasets.limits import check_memory
+
+        check_memory(8 * n * numbers, f"{name} = {n:,}", "ask for fewer")
 
 
 def check_real(name: str, value: Any) -> None:

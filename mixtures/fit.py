@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from mixtures.checks import check_count
 from mixtures.chunks import held, mapped
 from mixtures.engines import missing
 from mixtures.engines.responsibilities import drawn, fold, log_sum, log_sum_draws, normalise, normalise_draws
@@ -155,8 +156,7 @@ class Fit:
         run with n draws or fewer gives every draw, in order and repeated as needed.
         """
         rng = generator(rng)
-        if n < 1:
-            raise ValueError(f"n is {n}; expected at least one draw")
+        check_count("n", n, self.n_components * (1 + len(self.family.count_of)))
         if isinstance(self.posterior, Conjugate):
             weights = self.allocation.sample(self.posterior.alpha, n, rng)
             return weights, self.family.sample(self.posterior.theta, n, rng)
@@ -216,7 +216,9 @@ class Fit:
                 log_p = np.concatenate([log_pi + self.family.log_predictive(block, q.theta) for block, _ in blocks(x)])
             return log_sum(np.where(np.isnan(log_p), -np.inf, log_p))
         if not isinstance(self.posterior, Draws):
-            return self.posterior.log_predictive(x)
+            with np.errstate(over="ignore", invalid="ignore"):
+                log_p = self.posterior.log_predictive(x)
+            return np.where(np.isnan(log_p), -np.inf, log_p)
         per_draw = (log_sum_draws(block) for _, block in self.log_rho(x))
         return np.concatenate([log_sum(log_p.T) - np.log(len(log_p)) for log_p in per_draw])
 
@@ -234,6 +236,7 @@ class Fit:
 
     def total_log_likelihood(self, x: np.ndarray) -> np.ndarray:
         """log p(x | pi, theta) of all points together for every held draw, shape (chain, draw)."""
+        x = check_matrix(x, self.family.missing)
         total = sum(log_sum_draws(block).sum(1) for _, block in self.log_rho(x))
         return np.reshape(total, self.held.weights.shape[:2])
 

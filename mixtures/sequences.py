@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mixtures.checks import check_count
 from mixtures.engines import sequences
 from mixtures.engines.responsibilities import fold, log_sum
 from mixtures.fit import BLOCK_ELEMENTS, Conjugate, Draws, Fit
@@ -178,7 +180,9 @@ class SequenceFit(Fit):
             scales = sequences.filtered(*logs, rows.edges)[1]
             parts.append(log_sum(np.concatenate([np.cumsum(scales[:, own], axis=1) for own in rows.slices()], 1).T))
         total = np.logaddexp.reduce(parts) - np.log(self.held.weights[..., 0, 0].size)
-        return np.concatenate([np.diff(total[own], prepend=0.0) for own in rows.slices()])
+        with np.errstate(invalid="ignore"):  # after a row that none of the draws allows
+            log_p = np.concatenate([np.diff(total[own], prepend=0.0) for own in rows.slices()])
+        return np.where(np.isnan(log_p), -np.inf, log_p)
 
     def filtered(self, x: Rows) -> np.ndarray:
         """P(z_t = k | x_1 .. x_t), shape (N, K): under q for a closed form, the mean over aligned draws otherwise."""
@@ -249,8 +253,9 @@ class SequenceFit(Fit):
         """
         rng = generator(rng)
         lengths = list(n) if isinstance(n, Sequence | np.ndarray) else [n]
-        if not all(isinstance(length, int | np.integer) and length >= 0 for length in lengths):
+        if not all(isinstance(length, Integral) and not isinstance(length, bool) and length >= 0 for length in lengths):
             raise ValueError(f"n is {n}; expected a number of points, or one for each sequence")
+        check_count("n", max(1, sum(lengths)), 1 + len(self.family.count_of), "point")
         weights, theta = self.parameters(len(lengths), rng)
         states = [chain(w, length, rng) for w, length in zip(weights, lengths, strict=True)]
         owner = np.repeat(np.arange(len(lengths)), lengths)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from mixtures.checks import check_count
 from mixtures.dynamics import states
 from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.dynamics.passes import At, State
@@ -81,8 +82,7 @@ class DynamicsFit:
     def parameters(self, n: int, rng: Rng) -> Theta:
         """``n`` draws of theta by name, (n, ...): independent ones from q, held ones spread evenly over chains and time."""
         rng = generator(rng)
-        if n < 1:
-            raise ValueError(f"n is {n}; expected at least one draw")
+        check_count("n", n, self.model.H**2 + self.model.D * self.model.H)
         if isinstance(self.posterior, dict):
             flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in self.posterior.items()}
             chosen = np.linspace(0, len(flat["transition"]), n, endpoint=False).astype(int)

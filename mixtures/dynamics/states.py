@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mixtures.checks import check_count, check_whole
 from mixtures.dynamics.checks import check_theta, finite
 from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.dynamics.stationary import covariance
@@ -182,8 +183,7 @@ def forecast(x: Rows, theta: Theta, h: int, start: Start = "known") -> tuple[np.
     ValueError
         If h is not positive, or the emission differs from row to row, whose next rows are not known.
     """
-    if h < 1:
-        raise ValueError(f"h is {h}; expected at least one step")
+    check_count("h", h, np.shape(theta["emission"])[-2] ** 2, "step")
     data, own = _posed(x, theta, start)
     if own.C.ndim == 3:
         raise ValueError("the emission differs from row to row, and those to come are not known")
@@ -201,6 +201,7 @@ def simulate(theta: Theta, T: int, rng: np.random.Generator, start: Start = "kno
     """One sequence of rows (T, D) and its states (T, H) from the model; diffuse states begin at zero."""
     own = system(theta, start)
     H, D = len(own.A), own.C.shape[-2]
+    check_count("T", T, H + D, "row")
     if own.C.ndim == 3 and len(own.C) < T:
         raise ValueError(f"T is {T}; the emission is known at {len(own.C)} rows")
     roots = [kalman.root_of(S) for S in (own.Q, own.R, own.P0)]
@@ -223,6 +224,8 @@ def draw(x: Rows, theta: Theta, rng: np.random.Generator, start: Start = "known"
 def impulse_response(theta: Theta, h: int) -> np.ndarray:
     """C A^j for j = 0 .. h, shape (..., h + 1, D, H), which changes with the coordinates of the states; see `responses`."""
     A, C = theta["transition"], theta["emission"]
+    check_whole("h", h)
+    check_count("h + 1", h + 1, np.size(C), "step")
     found = [C]
     for _ in range(h):
         found.append(found[-1] @ A)

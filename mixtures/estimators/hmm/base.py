@@ -22,6 +22,7 @@ from mixtures.ascent.candidates import candidates
 from mixtures.ascent.climb import Runs, climb
 from mixtures.ascent.states import absorbing
 from mixtures.ascent.whole import Whole
+from mixtures.checks import check_count
 from mixtures.engines import sequences
 from mixtures.engines.passes import Pass, log_base, one_pass
 from mixtures.errors import stamped, unstamped
@@ -228,8 +229,7 @@ class HiddenMarkov(BaseEstimator, metaclass=ABCMeta):
         X : ndarray of shape (n_samples, n_features)
         state_sequence : ndarray of shape (n_samples,)
         """
-        if n_samples < 1:
-            raise ValueError(f"n_samples is {n_samples}; expected at least 1")
+        check_count("n_samples", n_samples, 2, "row")  # a state and a value at least
         rng = generator(check_random_state(self.random_state if random_state is None else random_state))
         fit = self._at_parameters()
         weights = fit.held.weights[0, 0].copy()
