@@ -9,6 +9,9 @@ from mixtures.errors import DistinctRowsError
 # Steps of Lloyd's algorithm at most.
 LLOYD = 100
 
+# Share of the points that a step moves to another centre at most where the steps end: an ascent moves them all again.
+SETTLED = 1 / 300
+
 
 def seed(z: np.ndarray, weights: np.ndarray, K: int, u: np.ndarray, apart: bool = True) -> np.ndarray:
     """K distinct points of each z, drawn by weight and, if ``apart``, by squared distance from those before.
@@ -74,7 +77,7 @@ def nearest(z: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 
 def lloyd(z: np.ndarray, weights: np.ndarray, centres: np.ndarray, max_iter: int = LLOYD) -> np.ndarray:
-    """Labels (R, N) from k-means by Lloyd's algorithm; a centre that loses all its points stays where it is.
+    """Labels (R, N) from k-means by Lloyd's algorithm until few change; a centre that loses all its points stays where it is.
 
     Parameters
     ----------
@@ -91,7 +94,7 @@ def lloyd(z: np.ndarray, weights: np.ndarray, centres: np.ndarray, max_iter: int
         counts = own.sum(-1)[..., None]
         centres = np.where(counts > 0, own @ z / np.maximum(counts, np.finfo(float).tiny), centres)
         labels[moving] = after = nearest(z, centres)
-        moved = np.any(after != before, axis=1)
+        moved = (after != before).mean(axis=1) > SETTLED
         if not moved.any():
             break
         if not moved.all():

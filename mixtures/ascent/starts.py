@@ -8,7 +8,7 @@ from operator import add
 
 import numpy as np
 
-from mixtures.ascent.kmeans import LLOYD, lloyd, nearest, seed, too_few
+from mixtures.ascent.kmeans import LLOYD, SETTLED, lloyd, nearest, seed, too_few
 from mixtures.ascent.neighbours import NEIGHBOURS, by_neighbours
 from mixtures.ascent.states import BLOCK_ELEMENTS, filled, hard, statistics
 from mixtures.engines.passes import Pass
@@ -23,6 +23,9 @@ METHODS = ("k-means++", "k-means", "rows", "random")
 
 # A start needs no more rows than this.
 ENOUGH = 20_000
+
+# Numbers t_np up to which compiled loops sum them over the points of every cluster.
+FEATURES = 1_000_000
 
 # Numbers to a free parameter below which distances in white coordinates tell too little of clusters.
 FEW = 7
@@ -106,7 +109,7 @@ def starts(
     if metric is None:
         other = columns(family)[None] if few(family, w.sum() / share, K) else _by_neighbours(family, z, w, K)
     if compiled:
-        points = _compiled(z, w, family.rough(some), K, init, restarts, rng, candidates, other)
+        points = _compiled(z, w, some, family, K, init, restarts, rng, candidates, other)
         return allocation.begin(points / share, x, weights)
     together = _together(z[0].size, some[:, 0].size * K)
     every = _parts(range(restarts * candidates), together)
@@ -130,7 +133,8 @@ def near_points(x: np.ndarray, weights: np.ndarray, family: Family, rows: int) -
 def _compiled(
     z: np.ndarray,
     weights: np.ndarray,
-    t: np.ndarray,
+    x: np.ndarray,
+    family: Family,
     K: int,
     init: str,
     restarts: int,
@@ -138,24 +142,29 @@ def _compiled(
     candidates: int,
     other: np.ndarray | None,
 ) -> np.ndarray:
-    """`statistics` of the `guesses` for points z (1, N, D) with features t (N, P) in compiled loops, (R C, K, P)."""
+    """`statistics` of the `guesses` for rows x (N, D) at the points z (1, N, D) in compiled loops, (R C, K, P)."""
     from mixtures.engines.seeding import states
 
-    tries, runs = _tries(init, K), restarts * candidates
+    tries, runs, P = _tries(init, K), restarts * candidates, 1 + int(family.monomials[-1, 0])
     u = rng.random((runs, 1 + (K - 1) * tries))
     moved = _moved(init, np.arange(runs), candidates)
-    s, t = np.empty((runs, K, t.shape[1])), np.ascontiguousarray(t.T)
+    together = len(x) * P <= FEATURES
+    t = np.ascontiguousarray(family.rough(x).T) if together else np.empty((0, len(x)))
+    s, labels = np.empty((runs, K, len(t))), np.empty((runs, len(x)), np.int64)
     scaled = _scaled(np.arange(runs), candidates) & (other is not None)
     for turn, some in ((None, ~scaled), (other, scaled)):
         if not some.any():
             continue
-        own, points = np.empty((int(some.sum()), *s.shape[1:])), _about_bulk(z)[0]
-        points = np.ascontiguousarray(points if turn is None else points @ turn[0])
-        found = states(points, weights, t, u[some], tries, init != "rows", moved[some], LLOYD, own)
-        if found < K:
-            raise too_few(K, found)
-        s[some] = own
-    return s
+        own, found, points = s[some], labels[some], _about_bulk(z)[0]
+        points = np.ascontiguousarray((points if turn is None else points @ turn[0]).T)
+        seeds = states(points, weights, t, u[some], tries, init != "rows", moved[some], LLOYD, SETTLED, found, own)
+        if seeds < K:
+            raise too_few(K, seeds)
+        s[some], labels[some] = own, found
+    if together:
+        return s
+    parts = (labels[part.start : part.stop] for part in _parts(range(runs), _together(len(x) * K)))
+    return np.concatenate([statistics(x, family, hard(part, K), weights) for part in parts])
 
 
 def _tries(init: str, K: int) -> int:

@@ -49,9 +49,6 @@ ASCENTS_OF_SEQUENCES = 10
 
 ENGINE, ATTRIBUTES, SEEDING = (f"mixtures.engines.{name}" for name in ("whole", "attributes", "seeding"))
 
-# Numbers t_np of the rows that starts look at up to which seeds are found in compiled loops without the compiled ascent.
-FEATURES_OF_SEEDS = 1_000_000
-
 # What it saves to describe a state by compiled loops, in ascents of the plain loop.
 DESCRIBED = 0.05
 
@@ -227,8 +224,7 @@ def whole(
 def seeded(rows: int, family: Family, K: int) -> bool:
     """Whether compiled loops find the seeds among so many rows where there is no compiled ascent, which must repay too."""
     P = 1 + int(family.monomials[-1, 0])
-    serve = rows * K * P >= FUSED_FROM and min(rows, ENOUGH) * P <= FEATURES_OF_SEEDS
-    return serve and loading.repaid(SEEDING, min(rows, ENOUGH) * K / POINTS_OF_SEEDS)
+    return rows * K * P >= FUSED_FROM and loading.repaid(SEEDING, min(rows, ENOUGH) * K / POINTS_OF_SEEDS)
 
 
 def whole_chain(

@@ -192,7 +192,7 @@ def _tile(context, rows, eta, factor, t, rho, k, b):
 
 
 @njit(nogil=True)
-def _product(eta, factor, t, rho, n):
+def product(eta, factor, t, rho, n):
     """rho += factor * (eta t) over the first n points and those that fill their last tile, for eta (K, Q), factor (B,)."""
     K = len(eta)
     for b in range(0, n, LANES * VECTORS):
@@ -288,9 +288,9 @@ def add_densities(z, t, monomials, edges, by_rows, eta, rho, n):
         for run in range(len(eta)):
             coefficients = eta[run, :, edges[i] : edges[i + 1]]
             if by_rows:
-                _product(coefficients, z[i], z[i:], rho[run], n)
+                product(coefficients, z[i], z[i:], rho[run], n)
             else:
-                _product(coefficients, z[0], t, rho[run], n)
+                product(coefficients, z[0], t, rho[run], n)
 
 
 @njit(nogil=True)
