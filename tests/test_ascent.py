@@ -236,15 +236,19 @@ def test_rows_that_stand_for_several_are_near_as_their_copies_are(rng):
         np.testing.assert_array_equal(copied, weighted)
 
 
+@pytest.mark.parametrize(("N", "features"), [(30, 10**6), (30, 0), (1001, 10**6)])
 @pytest.mark.parametrize("init", ["k-means++", "k-means", "rows"])
-def test_starts_from_few_rows_are_the_same_in_compiled_loops(init, rng):
-    x = rng.normal(size=(30, 6)) * [1, 2, 3, 4, 5, 6] + 7
-    family, allocation = Gaussian.from_data(x, 3), Dirichlet.symmetric(3)
+def test_starts_are_the_same_in_compiled_loops(init, N, features, rng, monkeypatch):
+    """Of few rows, of several blocks, and where there are too many features to be summed there."""
+    monkeypatch.setattr("mixtures.ascent.starts.FEATURES", features)
+    x = rng.normal(size=(N, 6)) * [1, 2, 3, 4, 5, 6] + 7
+    family, allocation = Gaussian.from_data(x, 5), Dirichlet.symmetric(5)
+    weights = rng.uniform(0.5, 2, N)
     plain, compiled = (
-        starts(x, None, 30, family, allocation, init, 3, np.random.default_rng(0), None, 8, compiled)
+        starts(x, weights, N, family, allocation, init, 3, np.random.default_rng(0), None, 8, compiled)
         for compiled in (False, True)
     )
-    np.testing.assert_allclose(compiled, plain, atol=1e-9)
+    np.testing.assert_allclose(compiled, plain, atol=1e-9 * N)
 
 
 @pytest.mark.parametrize(("restarts", "rounds"), [(1, 0), (4, 0), (10, 5)])

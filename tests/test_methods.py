@@ -600,6 +600,16 @@ def test_seeds_are_drawn_by_squared_distance(rng):
     np.testing.assert_array_equal(centres.max((1, 2)), 100)
 
 
+def test_lloyd_ends_once_few_points_change(rng):
+    """Of 3000 points on a line the steps end where one changes at most ten, long before the last change."""
+    z = rng.uniform(size=(1, 3000, 1))
+    weights, centres = np.ones(3000), np.linspace(0, 0.1, 4)[None, :, None]
+    labels = lloyd(z, weights, centres)[0]
+    means = np.array([z[0, labels == k].mean(0) for k in range(4)])
+    changed = np.sum(nearest(z[0], means) != labels)
+    assert 0 < changed <= 10
+
+
 def test_lloyd_ends_where_every_point_is_nearest_to_its_own_mean(rng):
     z = three_clusters(200, rng, separation=2.0)
     for labels in lloyd(np.broadcast_to(z, (5, *z.shape)), np.ones(200), z[:15].reshape(5, 3, 2)):
