@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from mixtures.ascent.whole import Whole
 
 # Numbers in the states of runs that are moved together; one run may have more.
-NUMBERS = 1_000_000
+NUMBERS = 150_000
+
+# Numbers in states up to which the step from them is kept.
+REMEMBERED = 1_000_000
 
 # Numbers in a state up to which the next one is kept beside it.
 FOLLOWED = 10_000
@@ -302,7 +305,7 @@ class Remembered:
         if s is self.s:
             return self.found
         found = self.natural(s)
-        if s.size <= NUMBERS:
+        if s.size <= REMEMBERED:
             self.s, self.found = s, found
         return found
 
