@@ -36,7 +36,7 @@ from mixtures.dynamics.rows import Rows
 from mixtures.dynamics.starts import starts
 from mixtures.engines import backwards
 from mixtures.engines.kalman import Data
-from mixtures.errors import ConvergenceWarning
+from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.rows.sequences import Sequences
 
 NAN = float("nan")
@@ -932,3 +932,26 @@ def test_numbers_of_32_bits_are_those_of_64(method, rng):
     x = rng.normal(size=(30, 1)).astype(np.float32)
     one, other = (method.fit(own, local_level(), rng=0).bound[-1] for own in (x, x.astype(float)))
     assert one == pytest.approx(other, rel=1e-6)
+
+
+@pytest.mark.robustness("numbers")
+@pytest.mark.filterwarnings("error")
+def test_a_noise_without_variance_at_the_optimum_takes_no_thousands_of_passes():
+    """A straight line is a random walk seen exactly, an alternation noise about a level that stays: both have closed forms."""
+    n = 50
+    line = em.fit(np.arange(n)[:, None], local_level(), rng=0)
+    assert line.converged
+    assert line.bound[-1] == pytest.approx(-(n - 1) / 2 * (np.log(2 * np.pi) + 1), abs=1e-6)
+    assert line.info["passes"] < 200
+    two = np.arange(n)[:, None] % 2.0
+    still = em.fit(two, local_level(), rng=0)
+    variance = ((two - two.mean()) ** 2).sum() / (n - 1)
+    assert still.theta["observation_covariance"][0, 0] == pytest.approx(variance, rel=1e-6)
+    assert still.converged
+
+
+@pytest.mark.robustness("numbers")
+@pytest.mark.parametrize("name", ["local-linear-trend", "smooth-trend"])
+def test_rows_that_follow_a_model_without_error_have_no_maximum(name):
+    with pytest.raises(CollapseError, match=r"all 5 starts ended in a collapse, the last: \w+ noise vanished"):
+        em.fit(1e3 + 0.3 * np.arange(50)[:, None], structure(name), rng=0)

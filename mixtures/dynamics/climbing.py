@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from mixtures.dynamics.checks import check_theta, checked
 from mixtures.dynamics.coordinates import movable, moved
 from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.dynamics.passes import At, State, one_pass
+from mixtures.dynamics.rows import Rows as OwnNoises
 from mixtures.dynamics.starts import starts
 from mixtures.engines.kalman import Data
 from mixtures.errors import CollapseError, ConvergenceWarning
@@ -23,6 +25,9 @@ from mixtures.seeds import Rng, generator
 # From the model and the expected moments to what the smoother takes, and to what the bound has beside sum log_z.
 Step = Callable[[LinearDynamics, State], tuple[At, float]]
 
+
+EDGE = 64
+"""Plain steps after which, and after each doubling, noises that shrink are tried at smaller variances."""
 
 SHORT = 100
 """Times the tolerance that a run may stop short of its optimum: so much is left where gains fall by a hundredth a step."""
@@ -72,6 +77,7 @@ def ascend(
     accelerate: bool = True,
     callback: Callback = None,
     move: bool = True,
+    edge: bool = False,
 ) -> Ascent:
     """Climb from every start and keep the highest end.
 
@@ -98,6 +104,8 @@ def ascend(
     move : bool
         Whether states are brought to better coordinates between passes, where the model leaves them free; of no use where the
         bound is the same in all of them.
+    edge : bool
+        Whether variances of noises may be zero at the best point, which steps alone then near by less and less; see `edged`.
 
     Raises
     ------
@@ -141,6 +149,14 @@ def ascend(
         return extra + float(_flat(s) @ _flat(eta)), eta
 
     rounding = _rounding(model, data)
+    steps = count(1)
+
+    def at_edge(s: np.ndarray) -> np.ndarray:
+        steps_made = next(steps)
+        if steps_made < EDGE or steps_made & (steps_made - 1):
+            return s
+        return np.stack([edged(step, model, data, own, tol * n) for own in s])
+
     move = move and movable(model)
     s = improved(s) if move else s
     runs = climb(
@@ -152,9 +168,36 @@ def ascend(
         accelerate,
         callback,
         lambda eta, s, n: n * rounding * np.ones(len(s)),
-        improved if move else None,
+        improved if move else at_edge if edge else None,
     )
     return _best(runs, model, n, tol, max_iter, time.perf_counter() - began, data)
+
+
+def edged(step: Step, model: LinearDynamics, data: Data, s: np.ndarray, enough: float) -> np.ndarray:
+    """A state (1, P) with variances smaller by powers of 16, where each power raises the bound by more than ``enough`` nats."""
+
+    def bound(s: State) -> float:
+        try:
+            at, extra = step(model, s)
+        except (CollapseError, np.linalg.LinAlgError):
+            return -np.inf
+        return extra + _passed(model, data, at, 1)[0]
+
+    found = list(unflat(model, s[0]))
+    value = bound(tuple(found))  # type: ignore[arg-type]
+    for place, part in enumerate(model.parts[:2]):
+        if not isinstance(part, OwnNoises) or part.free.any():
+            continue
+        free = np.isnan(part.variances)
+        for which in [free] if part.common else np.eye(len(free), dtype=bool)[free]:
+            while True:
+                smaller = [*found]
+                smaller[place] = found[place]._replace(yy=np.where(which, found[place].yy / 16, found[place].yy))
+                risen = bound(tuple(smaller))  # type: ignore[arg-type]
+                if not risen - value > enough:
+                    break
+                found, value = smaller, risen
+    return _flat(tuple(found))[None]  # type: ignore[arg-type]
 
 
 def unflat(model: LinearDynamics, flat: np.ndarray) -> State:

@@ -18,20 +18,33 @@ from mixtures.dynamics.fit import DynamicsFit, point
 from mixtures.dynamics.model import LinearDynamics
 from mixtures.dynamics.passes import At, State
 from mixtures.dynamics.regression import Expected, Moments, Regression
+from mixtures.errors import CollapseError
 from mixtures.rows.reading import Rows
 from mixtures.seeds import Rng
 
 # Variances of a free start are held at this part of those that the ascent begins with: see `step`.
 LEAST_START = 1e-6
 
+# Standard deviations of all noises, over the largest value, that rounding of the values may leave.
+ROUNDING = 64 * float(np.finfo(float).eps)
 
-def step(model: LinearDynamics, s: State, least: float = 0.0) -> tuple[At, float]:
+
+def step(model: LinearDynamics, s: State, least: float = 0.0, rounding: float = 0.0) -> tuple[At, float]:
     """M-step for maximum likelihood, each regression by itself, and 0, for the bound is log p(x | theta) = sum log_z.
 
     One sequence says where it starts, m0, and nothing of how starts vary: its likelihood grows while P0 shrinks to zero, where
     digits run out. So P0 - ``least`` I stays positive semidefinite, and the step is the maximum under this condition.
+
+    Raises
+    ------
+    CollapseError
+        If all noises of a known emission have variances below ``rounding``.
     """
     A, C, m0 = _peaks(model, s, False)  # PRML 13.110-13.116
+    if rounding and max(np.diag(A.Sigma).max(initial=0), np.diag(C.Sigma).max()) < rounding:
+        raise CollapseError(
+            "every noise vanished: the rows follow the model to rounding, and the likelihood has no maximum"
+        )
     if least and np.isnan(model.begins.Sigma).all():
         variances, axes = np.linalg.eigh(m0.Sigma)
         m0 = Expected(m0.B, (axes * np.maximum(variances, least)) @ axes.T)
@@ -93,8 +106,10 @@ def fit(x: Rows, model: LinearDynamics, *, rng: Rng, prior: bool = False, **clim
         if not bounded(model):
             raise ValueError(UNBOUNDED)
         latent = np.isnan(model.emission).any()
-        move = partial(step, least=LEAST_START * (1.0 if latent else float(np.nanvar(data.x.x))))
-    ascent = ascend(move, x, model, rng=rng, move=prior, **climb)
+        least = LEAST_START * (1.0 if latent else float(np.nanvar(data.x.x)))
+        rounding = 0.0 if latent else (ROUNDING * float(np.nanmax(np.abs(data.x.x)))) ** 2
+        move = partial(step, least=least, rounding=rounding)
+    ascent = ascend(move, x, model, rng=rng, move=prior, edge=not prior, **climb)
     at, _ = move(model, ascent.s)
     return point("map" if prior else "em", model, at, ascent)
 
