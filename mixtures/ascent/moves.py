@@ -111,10 +111,11 @@ def _climb(
     whole: Whole | None,
 ) -> Runs:
     """The highest end of the states (M, K, P); of the quarter ahead after short runs, those go on that may come to the aim."""
-    *_, lost = attempt(problem(np.arange(len(s)))[0], s, [])
-    s = np.where(lost[:, None, None], soften(s), s) if lost.any() else s
     trial = min(TRIAL, max_iter)
-    short = whole.climb(s, n, tol, trial, accelerate) if whole else climb(problem, s, n, tol, trial, accelerate)
+    short = _trial(problem, s, n, tol, trial, accelerate, whole)
+    lost = np.flatnonzero(short.collapsed & (short.passes == 1))
+    if len(lost):  # no step could be taken from these
+        short = short.put(lost, _trial(problem, soften(s[lost]), n, tol, trial, accelerate, whole))
     runs = short.take(np.argsort(-short.end, kind="stable")[: (len(s) + 3) // 4])
     on = np.flatnonzero(~(runs.converged | runs.collapsed))
     on = on[runs.end[on] + PATIENCE * _pace(runs, on) >= aim]
@@ -123,6 +124,12 @@ def _climb(
         rest = carry_on(problem, runs.take(on), on, n, tol, left, accelerate, None, whole)
         runs = runs.put(on, rest)  # of which some may collapse
     return runs.take(np.argmax(runs.end, keepdims=True))
+
+
+def _trial(
+    problem: Problem, s: np.ndarray, n: float, tol: float, passes: int, accelerate: bool, whole: Whole | None
+) -> Runs:
+    return whole.climb(s, n, tol, passes, accelerate) if whole else climb(problem, s, n, tol, passes, accelerate)
 
 
 def _pace(runs: Runs, some: np.ndarray) -> np.ndarray:
