@@ -38,6 +38,40 @@ FIELDS = object.__basicsize__
 RUN = CFUNCTYPE(c_int, c_void_p, c_void_p, c_char_p)
 
 
+class Layout:
+    """How arguments of some kinds lie in memory."""
+
+    def __init__(self, kinds: Kinds) -> None:
+        self._words = struct.Struct("".join("d" if kind == "d" else "q" for kind in kinds))
+        self._kinds = [
+            (kind, 0 if isinstance(kind, tuple) else int((*kind, -1)[1]), TYPES.get(kind[0]), kind[-1] == "=")
+            for kind in kinds
+        ]
+
+    def pack(self, values: tuple[Any, ...]) -> bytes:
+        """Numbers, and the addresses of arrays and blocks; TypeError where one is not of its kind."""
+        words: list[Any] = []
+        for (kind, axes, dtype, changed), value in zip(self._kinds, values, strict=True):
+            if axes < 0:
+                words.append(value)
+            elif axes == 0:
+                if value.kinds != kind:
+                    raise TypeError(f"a block of {value.kinds} came to a compiled loop; expected {kind!r}")
+                words.append(value.address)
+            else:
+                flags = value.flags
+                fits = flags.carray or (not changed and flags.c_contiguous and flags.aligned)
+                if not fits or value.ndim != axes or value.dtype != dtype:
+                    raise TypeError(
+                        f"a {value.dtype} array of shape {value.shape} came to a compiled loop; expected {kind!r}"
+                    )
+                words.append(id(value))
+        return self._words.pack(*words)
+
+
+_layout = cache(Layout)
+
+
 class Block:
     """Arguments that several calls have in common.
 
@@ -51,7 +85,7 @@ class Block:
 
     def __init__(self, kinds: Kinds, values: tuple[Any, ...]) -> None:
         self.kinds, self._values = kinds, values
-        self._words = create_string_buffer(_words(kinds).pack(*_packed(kinds, values)))
+        self._words = create_string_buffer(_layout(kinds).pack(values))
         self.address = addressof(self._words)
 
 
@@ -66,42 +100,16 @@ class Loop:
     """
 
     def __init__(self, module: str, name: str, kinds: Kinds) -> None:
-        self._kinds, self._words = kinds, _words(kinds)
+        self._layout = Layout(kinds)
         self._engine, self._run = _linked(module, name, kinds)  # the code is in memory of the engine's
 
     def __call__(self, *values: Any) -> int:
         """Raises TypeError where an argument is not of its kind."""
         found = c_int64()
-        status = self._run(byref(found), byref(c_void_p()), self._words.pack(*_packed(self._kinds, values)))
+        status = self._run(byref(found), byref(c_void_p()), self._layout.pack(values))
         if status:
             raise RuntimeError(f"a compiled loop ended with the status {status}")
         return found.value
-
-
-def _words(kinds: Kinds) -> struct.Struct:
-    """How arguments lie in memory."""
-    return struct.Struct("".join("d" if kind == "d" else "q" for kind in kinds))
-
-
-def _packed(kinds: Kinds, values: tuple[Any, ...]) -> list[Any]:
-    """The addresses of arrays and blocks, and numbers."""
-    packed: list[Any] = []
-    for kind, value in zip(kinds, values, strict=True):
-        if isinstance(value, Block):
-            if value.kinds != kind:
-                raise TypeError(f"a block of {value.kinds} came to a compiled loop; expected {kind!r}")
-            packed.append(value.address)
-        elif len(kind) == 1:
-            packed.append(value)
-        else:
-            flags = value.flags
-            fits = flags.carray or (kind[-1] != "=" and flags.c_contiguous and flags.aligned)
-            if not fits or value.ndim != int(kind[1]) or value.dtype != TYPES[kind[0]]:
-                raise TypeError(
-                    f"a {value.dtype} array of shape {value.shape} came to a compiled loop; expected {kind!r}"
-                )
-            packed.append(id(value))
-    return packed
 
 
 def _linked(module: str, name: str, kinds: Kinds) -> tuple[llvm.ExecutionEngine, Callable[..., int]]:
