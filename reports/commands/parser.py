@@ -17,6 +17,7 @@ from reports.commands.bench import bench
 from reports.commands.calibrate import calibrate
 from reports.commands.compare import compare
 from reports.commands.datasets import datasets
+from reports.commands.environment import settle
 from reports.commands.options import INTERRUPTED, UNUSABLE, refuse
 from reports.commands.overfit import overfit
 from reports.commands.report import report
@@ -54,6 +55,9 @@ class Commands(TyperGroup):
         except typer.Abort:
             say("interrupted", err, "red")
             code = INTERRUPTED
+        except ImportError as error:
+            say(f"error: a library cannot be loaded ({error})", err, "red")
+            code = UNUSABLE
         except OSError as error:
             if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EIO):
                 raise  # else it is of an output, since what is written elsewhere has a name
@@ -107,6 +111,7 @@ def start(
     if context.invoked_subcommand is None:
         print(context.get_help())
         raise typer.Exit(UNUSABLE)
+    settle()
     try:
         Path.cwd()
     except OSError as error:  # it was deleted
