@@ -42,7 +42,7 @@ CONCENTRATED = 1e6
 
 # Ascents over few points that a fit counts for, which may move on from its first end, and points r_nk of which the passes take
 # as long again; seeds among so many points take as long as an ascent.
-ASCENTS, POINTS, POINTS_OF_SEEDS = 2, 1_000, 3_000
+ASCENTS, POINTS, POINTS_OF_SEEDS = 2, 2_000, 3_000
 
 # As many of these as an ascent of sequences takes as long as.
 ASCENTS_OF_SEQUENCES = 10

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 # Ascents of the plain loop over 50 rows that take as long as to link compiled loops, to load them, or to compile them.
-LINKED_AFTER, LOADED_AFTER, COMPILED_AFTER = 16, 200, 4_000
+LINKED_AFTER, LOADED_AFTER, COMPILED_AFTER = 100, 200, 4_000
 
 HERE = Path(__file__).parent
 

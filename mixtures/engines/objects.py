@@ -23,6 +23,7 @@ from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import Any
 
+import llvmlite
 import numpy as np
 from llvmlite import binding as llvm
 
@@ -131,19 +132,24 @@ def _linked(module: str, name: str, kinds: Kinds) -> tuple[llvm.ExecutionEngine,
 
 
 def _digests(names: Iterable[str]) -> dict[str, str]:
-    """Of the sources of modules."""
-    files = {name: HERE.parents[1] / f"{name}.py" for name in sorted(names)}
-    return {name: blake2b(file.read_bytes()).hexdigest()[:32] for name, file in files.items() if file.is_file()}
+    """Of the sources of modules, as far as there are such."""
+    return {name: digest for name in sorted(names) if (digest := _digest_of(name))}
+
+
+@cache
+def _digest_of(name: str) -> str:
+    file = HERE.parents[1] / f"{name}.py"
+    return _short(file.read_bytes()) if file.is_file() else ""
 
 
 def _folder() -> Path:
     """Where object code is kept."""
     home = os.environ.get("NUMBA_CACHE_DIR")
-    return Path(home, f"mixtures_{_short(str(HERE))}") if home else HERE / "__pycache__"
+    return Path(home, f"mixtures_{_short(str(HERE).encode())}") if home else HERE / "__pycache__"
 
 
-def _short(text: str) -> str:
-    return blake2b(text.encode(), digest_size=6).hexdigest()
+def _short(data: bytes) -> str:
+    return blake2b(data, digest_size=8).hexdigest()
 
 
 @cache
@@ -151,7 +157,8 @@ def _machine() -> str:
     """A name for the processor, and for the versions and settings of what makes object code for it."""
     features = llvm.get_host_cpu_features().flatten()
     settings = sorted(f"{k}={v}" for k, v in os.environ.items() if k.startswith("NUMBA_") and k != "NUMBA_CACHE_DIR")
-    return _short("\n".join([version("numba"), version("llvmlite"), llvm.get_host_cpu_name(), features, *settings]))
+    made_by = version("numba"), llvmlite.__version__, llvm.get_host_cpu_name(), features
+    return _short("\n".join([*made_by, *settings]).encode())
 
 
 @cache
