@@ -5,6 +5,7 @@ import codecs
 import gzip
 import io
 import lzma
+import pickle
 import zipfile
 from decimal import Decimal
 from fractions import Fraction
@@ -319,6 +320,22 @@ REFUSED = {
     "json-lines.csv": (FRAME.to_json(orient="records", lines=True), {}, "holds JSON"),
     "weka.csv": ("@RELATION r\n\n@ATTRIBUTE a NUMERIC\n\n@DATA\n1\n2\n", {}, "holds ARFF"),
     "dump.csv": ("INSERT INTO t VALUES (1, 2),\n(3, 4);\n", {}, "holds SQL"),
+    "sheet-of-97.csv": (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504),
+        {},
+        "holds an old document of Office.*export",
+    ),
+    "hdf5.csv": (b"\x89HDF\r\n\x1a\n" + bytes(88), {}, "holds HDF5"),
+    "sqlite.csv": (b"SQLite format 3\0" + bytes(84), {}, "holds a database of SQLite"),
+    "paper.csv": (b"%PDF-1.4\n%\xe2\xe3\n1 0 obj\n", {}, "holds PDF"),
+    "letter.txt": ("{\\rtf1\\ansi a,b\\par 1,2}", {}, "holds RTF"),
+    "stata.csv": (b"<stata_dta><header><release>118</release>\n", {}, "holds Stata"),
+    "spss.csv": (b"$FL2@(#) SPSS DATA FILE\n", {}, "holds SPSS"),
+    "pickle.csv": (in_memory(FRAME.to_pickle), {}, "holds a pickle of Python"),
+    "pickle.npy": (pickle.dumps(A), {}, "holds a pickle of Python"),
+    "pointer.csv": ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", {}, "git lfs pull"),
+    "pointer.parquet": ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n", {}, "git lfs pull"),
+    "twice.csv.gz": (gzip.compress(gzip.compress(lines().encode())), {}, "packed twice, unpack it once"),
     "d.json": (FRAME.to_json(), {}, "the format of .* is not known: give one of"),
     "d.xlsx": (archive(**SHEET), {}, "the format of .* is not known: give one of"),
     "d.npz": (in_memory(np.savez, A), {}, "the format of .* is not known: give one of"),
@@ -599,3 +616,12 @@ def test_the_fields_of_a_structured_array_are_columns(tmp_path):
     assert data.levels == {"t": ("False", "True"), "s": ("no", "yes")}
     assert data.labels[:3].tolist() == ["u", "v", "u"]
     assert set(load(tmp_path / "d.npy", label_column="n", columns="a").labels) == {str(2**62 + i) for i in range(3)}
+
+
+def test_what_systems_leave_in_folders_is_no_second_file_of_an_archive(write):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        for name in (".DS_Store", "f/._d.csv", "__MACOSX/f/._d.csv", "f/Thumbs.db"):
+            file.writestr(name, b"\0\5")
+        file.writestr("f/d.csv", lines())
+    assert load(write(packed.getvalue(), "d.csv.zip")).x.tolist() == load(write(lines(), "d.csv")).x.tolist()

@@ -58,6 +58,15 @@ SIGNATURES = {
     rb"\s*\[?\s*\{\s*\"": ("JSON", TABLE),
     rb"(?i:\s*@relation\s)": ("ARFF", TABLE),
     rb"(?i:\s*(insert into|create table)\s)": ("SQL", TABLE),
+    rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": ("an old document of Office, such as .xls", TABLE),
+    rb"\x89HDF\r\n\x1a\n": ("HDF5", TABLE),
+    rb"SQLite format 3\x00": ("a database of SQLite", TABLE),
+    rb"%PDF-": ("PDF", TABLE),
+    rb"\{\\rtf": ("RTF", TABLE),
+    rb"<stata_dta>": ("Stata", TABLE),
+    rb"\$FL[23]@": ("SPSS", TABLE),
+    rb"\x80[\x02-\x05][\x95c}\](]": ("a pickle of Python", f"{TABLE}, or save the array by numpy.save"),
+    rb"version https://git-lfs\.": ("a pointer of Git LFS in the place of the data", "fetch these by git lfs pull"),
 }
 FORMATS = f"{', '.join(TEXT)} (also {', '.join(PACKED)}), {', '.join(ARROW)}, .npy"
 # Tables of fewer columns are read in less time than a glance at their size would save.
@@ -140,7 +149,7 @@ def _unpacked(path: Path, data: bytes, suffix: str) -> bytes:
     if not suffix.endswith(".zip"):
         return data
     with zipfile.ZipFile(packed) as archive:
-        inside = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
+        inside = [name for name in archive.namelist() if not name.endswith("/") and not _hidden(name)]
         if len(inside) != 1:
             raise ValueError(
                 f"the archive holds {len(inside)} files, not one{f' ({listed(inside, 3)})' if inside else ''}"
@@ -152,6 +161,11 @@ def _unpacked(path: Path, data: bytes, suffix: str) -> bytes:
             raise ValueError(str(error)) from error
 
 
+def _hidden(name: str) -> bool:
+    """Whether a file of an archive is what systems leave in folders."""
+    return name.startswith("__MACOSX/") or name.rsplit("/", 1)[-1].startswith(".") or name.endswith("/Thumbs.db")
+
+
 def _empty(path: Path) -> DataError:
     return DataError(f"{str(path)!r} is empty: give a file with a header line and at least two rows")
 
@@ -159,7 +173,11 @@ def _empty(path: Path) -> DataError:
 def _check_format(path: Path, data: bytes, suffix: str) -> None:
     """Refuse a file that holds another format than its name says."""
     for start, (what, remedy) in SIGNATURES.items():
-        if re.match(start, data.removeprefix(codecs.BOM_UTF8)) and not remedy.endswith(f"*{suffix}"):
+        if not re.match(start, data.removeprefix(codecs.BOM_UTF8)):
+            continue
+        if suffix.endswith(PACKED) and f"*.csv{suffix[4:]}" in remedy:
+            raise DataError(f"{str(path)!r} holds {what} once it is unpacked: it was packed twice, unpack it once")
+        if not remedy.endswith(f"*{suffix}"):
             raise DataError(f"{str(path)!r} holds {what}, and its name says {suffix}: {remedy}")
 
 
