@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from mixtures.caches import of_user
 
 # Bytes that are kept; the oldest files go first.
 LARGEST = 500e6
@@ -16,17 +17,8 @@ FASTEST = 0.05
 
 
 def folder() -> Path:
-    """The user's folder for what can be made again, and in it that of this package; without a home none can be made."""
-    try:
-        if sys.platform == "win32":
-            base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-        elif sys.platform == "darwin":
-            base = Path.home() / "Library" / "Caches"
-        else:
-            base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError:  # a user whom the machine does not know, as in a container
-        base = os.devnull
-    return Path(base) / "mixtures" / "jax"
+    """The user's folder for it; see `mixtures.caches.of_user`."""
+    return of_user("jax")
 
 
 @contextmanager

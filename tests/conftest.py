@@ -22,7 +22,7 @@ SLOW = {
     "bench", "bench_hmm", "bench_nuts", "beside", "bootstrap", "calibrate_own", "calibration", "cli",
     "compared_families", "comparison", "conformance", "dask", "dynamics_fit", "dynamics_gibbs",
     "dynamics_report", "dynamics_twin", "end_to_end", "engine_jax", "evidence", "exact", "examples", "extra",
-    "families", "files", "gibbs", "layout", "methods", "missing", "models", "modes", "notebooks", "overfit",
+    "families", "files", "gibbs", "layout", "methods", "missing", "models", "modes", "notebooks", "objects", "overfit",
     "overfit_discrete", "overfit_series", "page", "page_scores", "posteriordb", "prediction", "processes",
     "profiles", "requests", "selection", "selection_systems", "sequences", "sequences_report", "shown", "signals",
     "validation", "verdicts", "whole",

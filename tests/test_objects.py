@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import three_clusters
 
-from mixtures.engines import answers, attributes, entries, objects, seeding, whole  # noqa: F401
+from mixtures.engines import answers, attributes, entries, loading, objects, seeding, whole  # noqa: F401
 
 # One point at a distance of 2 from one of two clusters, and 0 from the other.
 POINT = [np.zeros((1, 1)), np.log([0.5, 0.5]), np.array([[0.0], [2.0]]), np.ones((2, 1, 1)), np.empty(0), False]
@@ -64,12 +65,11 @@ def test_other_arguments_are_refused(place, value):
 @pytest.mark.robustness("files")
 @pytest.mark.parametrize("harm", ["none", "cut", "changed", "empty", "other sources", "unknown symbol"])
 def test_object_code_that_is_not_whole_or_of_other_sources_is_made_anew(harm, tmp_path, monkeypatch):
-    home = objects._folder()
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    (path,) = home.glob(f"answers.answer.{objects._machine()}.o")
+    name = objects._file("answers", "answer")
+    (path,) = (folder / name for folder in loading.folders() if (folder / name).is_file())
     whole_file, (head, code) = path.read_bytes(), objects._read(path)
-    kept = objects._folder() / path.name
-    kept.parent.mkdir()
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    kept = tmp_path / name
     if harm == "other sources":
         objects._keep(kept, head | {"sources": head["sources"] | {"mixtures/engines/loops/answers": ""}}, code)
     elif harm == "unknown symbol":
@@ -88,11 +88,40 @@ def test_object_code_that_is_not_whole_or_of_other_sources_is_made_anew(harm, tm
     assert made == [] if harm == "none" else [1]
 
 
-def test_a_folder_that_cannot_be_written_costs_the_keeping_alone(tmp_path, monkeypatch):
+@pytest.mark.robustness("files")
+@pytest.mark.parametrize("writable", [True, False])
+def test_where_the_sources_cannot_be_written_beside_the_user_keeps_the_code(writable, tmp_path, monkeypatch):
+    """A file in the place of a folder stands for one without the right to write; without a folder of the user none is kept."""
     (tmp_path / "file").touch()
-    path = tmp_path / "file" / "answers.answer.0.o"
-    objects._keep(path, {}, b"")
-    assert objects._read(path) is None
+    folders = [tmp_path / "file" / "beside", tmp_path / ("user" if writable else "file") / "loops"]
+    monkeypatch.setattr(objects, "folders", lambda: folders)
+    kept, _ = ("symbol", [], b"code"), monkeypatch.setattr(objects, "_machine", lambda: "machine")
+    monkeypatch.setattr(entries, "compiled", lambda *_: kept)
+    monkeypatch.setattr(
+        objects.llvm,
+        "create_mcjit_compiler",
+        lambda *_: SimpleNamespace(
+            add_object_file=lambda *_: None, finalize_object=lambda: None, get_function_address=lambda _: 1
+        ),
+    )
+    monkeypatch.setattr(objects.llvm.ObjectFileRef, "from_data", lambda code: code)
+    objects._linked("answers", "answer", answers.KINDS)
+    assert [objects._read(folder / objects._file("answers", "answer")) is not None for folder in folders] == [
+        False,
+        writable,
+    ]
+
+
+def test_numba_calls_a_loop_that_cannot_be_linked(monkeypatch):
+    """As where its inner parts, or NumPy's arrays, are not what they were."""
+    before = described()
+
+    def changed(*_):
+        raise ImportError("the arrays of this NumPy are not laid out as expected")
+
+    monkeypatch.setattr(objects, "_linked", changed)
+    monkeypatch.setattr(answers, "answer", objects.Loop("answers", "answer", answers.KINDS))
+    assert described() == before
 
 
 def test_a_trace_has_room_for_every_pass(monkeypatch, rng):

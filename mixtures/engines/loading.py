@@ -11,6 +11,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from mixtures.caches import of_user
+
 # Ascents of the plain loop over 50 rows that take as long as to link compiled loops, to load them, or to compile them.
 LINKED_AFTER, LOADED_AFTER, COMPILED_AFTER = 100, 200, 4_000
 
@@ -42,10 +44,15 @@ def repaid(engine: str, share: float = 1.0) -> bool:
 def compiled(engine: str) -> bool:
     """Whether the engine is kept compiled as it is now, as far as the names and times of its files tell."""
     source = _source(engine)
-    home = os.environ.get("NUMBA_CACHE_DIR")
     pattern = f"{source.stem}.*.nbc" if source.parent == HERE else f"{source.stem}.*.o"
-    found = Path(home).rglob(pattern) if home else (HERE / "__pycache__").glob(pattern)
+    found = (file for folder in folders() if folder.is_dir() for file in folder.rglob(pattern))
     return any(file.stat().st_mtime > source.stat().st_mtime for file in found)
+
+
+def folders() -> list[Path]:
+    """Where compiled loops of these sources may be: as numba is told, or beside the sources, or where the user may write."""
+    home = os.environ.get("NUMBA_CACHE_DIR")
+    return [Path(home)] if home else [HERE / "__pycache__", of_user("loops")]
 
 
 @cache

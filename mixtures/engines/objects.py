@@ -13,7 +13,6 @@ import os
 import struct
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from ctypes import CFUNCTYPE, addressof, byref, c_char_p, c_int, c_int64, c_void_p, create_string_buffer
 from functools import cache
 from hashlib import blake2b
@@ -26,6 +25,8 @@ from typing import Any
 import llvmlite
 import numpy as np
 from llvmlite import binding as llvm
+
+from mixtures.engines.loading import folders
 
 HERE = Path(__file__).parent
 
@@ -85,7 +86,7 @@ class Block:
     """
 
     def __init__(self, kinds: Kinds, values: tuple[Any, ...]) -> None:
-        self.kinds, self._values = kinds, values
+        self.kinds, self.values = kinds, values
         self._words = create_string_buffer(_layout(kinds).pack(values))
         self.address = addressof(self._words)
 
@@ -101,11 +102,16 @@ class Loop:
     """
 
     def __init__(self, module: str, name: str, kinds: Kinds) -> None:
-        self._layout = Layout(kinds)
-        self._engine, self._run = _linked(module, name, kinds)  # the code is in memory of the engine's
+        self._layout, self._plain = Layout(kinds), None
+        try:
+            self._engine, self._run = _linked(module, name, kinds)  # the code is in memory of the engine's
+        except (AttributeError, ImportError, RuntimeError, TypeError, ValueError):  # of another numba, LLVM or NumPy
+            self._plain = _function(module, name)
 
     def __call__(self, *values: Any) -> int:
-        """Raises TypeError where an argument is not of its kind."""
+        """Raises TypeError where an argument is not of its kind; by numba's own call where nothing could be linked."""
+        if self._plain is not None:
+            return int(self._plain(*map(_unblocked, values)))
         found = c_int64()
         status = self._run(byref(found), byref(c_void_p()), self._layout.pack(values))
         if status:
@@ -113,22 +119,39 @@ class Loop:
         return found.value
 
 
+def _function(module: str, name: str) -> Callable[..., Any]:
+    """The function as its source has it, for numba to compile."""
+    return getattr(importlib.import_module(f"mixtures.engines.loops.{module}"), name)  # type: ignore[no-any-return]
+
+
+def _unblocked(value: Any) -> Any:
+    """The tuple in the place of a block."""
+    return tuple(map(_unblocked, value.values)) if isinstance(value, Block) else value
+
+
 def _linked(module: str, name: str, kinds: Kinds) -> tuple[llvm.ExecutionEngine, Callable[..., int]]:
     """The engine and the function of a loop, its object code being made first if none is kept."""
-    path = _folder() / f"{module}.{name}.{_machine()}.o"
+    file = _file(module, name)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target().create_target_machine())
-    head, code = _read(path) or ({}, b"")
-    if not code or head["sources"] != _digests(head["sources"]) or not all(map(llvm.address_of_symbol, head["needs"])):
+    for folder in folders():
+        head, code = _read(folder / file) or ({}, b"")
+        if code and head["sources"] == _digests(head["sources"]) and all(map(llvm.address_of_symbol, head["needs"])):
+            break
+    else:
         from mixtures.engines.entries import compiled
 
-        source = importlib.import_module(f"mixtures.engines.loops.{module}")
-        symbol, needs, code = compiled(getattr(source, name), kinds)
+        symbol, needs, code = compiled(_function(module, name), kinds)
         used = [name.replace(".", "/") for name in sys.modules if name.startswith("mixtures.engines.")]
         head = {"symbol": symbol, "needs": needs, "sources": _digests(used)}
-        _keep(path, head, code)
+        any(_keep(folder / file, head, code) for folder in folders())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return engine, RUN(engine.get_function_address(head["symbol"]))
+
+
+def _file(module: str, name: str) -> str:
+    """What the file of a loop is called."""
+    return f"{module}.{name}.{_short(str(HERE).encode())}.{_machine()}.o"
 
 
 def _digests(names: Iterable[str]) -> dict[str, str]:
@@ -140,12 +163,6 @@ def _digests(names: Iterable[str]) -> dict[str, str]:
 def _digest_of(name: str) -> str:
     file = HERE.parents[1] / f"{name}.py"
     return _short(file.read_bytes()) if file.is_file() else ""
-
-
-def _folder() -> Path:
-    """Where object code is kept."""
-    home = os.environ.get("NUMBA_CACHE_DIR")
-    return Path(home, f"mixtures_{_short(str(HERE).encode())}") if home else HERE / "__pycache__"
 
 
 def _short(data: bytes) -> str:
@@ -201,14 +218,17 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes] | None:
         return None
 
 
-def _keep(path: Path, head: dict[str, Any], code: bytes) -> None:
-    """Write a file that is there as a whole or not at all; where there is no room or right to, not at all."""
+def _keep(path: Path, head: dict[str, Any], code: bytes) -> bool:
+    """Write a file that is there as a whole or not at all, and whether it is: there may be no room or right to."""
     line = json.dumps(head).encode()
-    with suppress(OSError):
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         own = path.with_suffix(f".{os.getpid()}")
         own.write_bytes(b"\n".join([_digest(line, code).encode(), line, code]))
         own.replace(path)
+    except OSError:
+        return False
+    return True
 
 
 def _digest(head: bytes, code: bytes) -> str:
