@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from mixtures.memory import check_memory
+
 # Numbers up to which nobody asks whether memory holds them.
 LARGE = 1e7
 
@@ -49,8 +51,6 @@ def check_count(name: str, n: Any, numbers: float, each: str = "draw") -> None:
     if n < 1:
         raise ValueError(f"{name} is {n}; expected at least one {each}")
     if n * numbers > LARGE:
-        from mixtures.datasets.limits import check_memory
-
         check_memory(8 * n * numbers, f"{name} = {n:,}", "ask for fewer")
 
 

@@ -14,6 +14,10 @@ import numpy as np
 VERSION = "_mixtures_version"
 
 
+class DataError(ValueError):
+    """Data that cannot be used: one line that names the trouble and the remedy."""
+
+
 class CollapseError(ValueError):
     """A cluster shrank onto too few points for its parameters to exist or to keep their digits.
 

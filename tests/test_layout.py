@@ -16,7 +16,7 @@ PACKAGES = ("mixtures", "models", "reports")
 # From the bottom: a file imports from its own floor and those below.
 FLOORS = {
     "mixtures": (
-        ("caches", "checks", "chunks", "errors", "model", "rows", "seeds", "special", "substitution"),
+        ("caches", "checks", "chunks", "errors", "memory", "model", "rows", "seeds", "special", "substitution"),
         ("engines",),
         ("fit", "labels", "sequences"),
         ("families", "allocations"),

@@ -13,7 +13,7 @@ import pytest
 from conftest import fails
 from typer.testing import CliRunner
 
-from mixtures import COVARIANCES
+from mixtures import COVARIANCES, memory
 from mixtures.datasets import DataError, check_rows, files, limits, load
 from reports.commands.app import app
 
@@ -24,18 +24,18 @@ TABLE = b"a,b\n" + b"1.5,2\n2,4.5\n3,1\n" * 20
 
 @pytest.fixture
 def little_memory(monkeypatch):
-    monkeypatch.setattr(limits, "memory", lambda: 1e6)
+    monkeypatch.setattr(memory, "memory", lambda: 1e6)
 
 
 def test_memory_is_a_positive_number_of_bytes_and_heeds_the_limit_of_a_shell():
     resource = pytest.importorskip("resource")
-    before = limits.memory()
+    before = memory.memory()
     assert before > 1e8
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     least = int(before / 2)
     resource.setrlimit(resource.RLIMIT_DATA, (least, hard))
     try:
-        assert limits.memory() == least
+        assert memory.memory() == least
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
@@ -232,7 +232,7 @@ def test_what_is_added_is_weighed_before_it_is_read(inputs, monkeypatch):
 
     from reports.comparison.added import read_arrays
 
-    monkeypatch.setattr(limits, "memory", lambda: 1e6)
+    monkeypatch.setattr(memory, "memory", lambda: 1e6)
     path = inputs / "draws.nc"
     xr.DataTree.from_dict({"posterior": xr.Dataset({"weights": ("draw", np.zeros(100_000))})}).to_netcdf(
         path, engine="h5netcdf"
@@ -266,6 +266,6 @@ def test_a_results_folder_that_promises_terabytes(tmp_path, monkeypatch):
 
     x = np.random.default_rng(0).standard_normal((30, 1))
     compare(x, 1, rng=0, methods=["em"], reference="exact", draws=100).save(tmp_path / "o", report=False)
-    monkeypatch.setattr(limits, "memory", lambda: 1e4)
+    monkeypatch.setattr(memory, "memory", lambda: 1e4)
     with pytest.raises(ResultsError, match="its draws would take about"):
         Results.load(tmp_path / "o")

@@ -2,12 +2,13 @@
 
 from mixtures.datasets.builtin import Description, describe, names
 from mixtures.datasets.checks import check_components, check_rows, check_values
-from mixtures.datasets.dataset import DataError, Dataset, Series
+from mixtures.datasets.dataset import Dataset, Series
 from mixtures.datasets.linear import simulate_linear
 from mixtures.datasets.loading import from_frame, load
 from mixtures.datasets.many import files_of, load_many
 from mixtures.datasets.series import load_series, simulate_series
 from mixtures.datasets.simulated import mean_distances, simulate, tsmatz
+from mixtures.errors import DataError
 
 __all__ = [
     "DataError",

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mixtures.datasets.dataset import DataError, counted, listed
+from mixtures.datasets.dataset import counted, listed
+from mixtures.errors import DataError
 
 EPS = np.finfo(np.float64).eps
 SUMMED = 1e-4  # by what share of it a total of a spreadsheet may differ from the sum of the rounded entries
@@ -165,7 +166,7 @@ def check_components(
     >>> check_components(np.zeros((5, 1)), 2)
     Traceback (most recent call last):
         ...
-    mixtures.datasets.dataset.DataError: 2 clusters but only 1 distinct row: ask for at most 1 with -k
+    mixtures.errors.DataError: 2 clusters but only 1 distinct row: ask for at most 1 with -k
     """
     n = len(x)
     d = x.shape[1] if kinds is None else sum(kind == "gaussian" for kind in kinds)

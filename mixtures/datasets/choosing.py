@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mixtures.datasets.columns import Spelling, labels
-from mixtures.datasets.dataset import DataError, Table, is_missing, is_numeric, listed, nearest
+from mixtures.datasets.dataset import Table, is_missing, is_numeric, listed, nearest
 from mixtures.datasets.kinds import NOMINAL, Asked, kind_of, levels_of
+from mixtures.errors import DataError
 
 # fewer rows whose texts are all different may have them by chance
 FEWEST_NAMES = 10

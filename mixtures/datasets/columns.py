@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mixtures.datasets.dataset import Categories, DataError
+from mixtures.datasets.dataset import Categories
+from mixtures.errors import DataError
 
 # what R, NumPy, pandas and databases write for a missing value, and what stands for one only among numbers
 MISSING = (

@@ -14,10 +14,6 @@ import numpy as np
 from mixtures.rows.sequences import Sequences
 
 
-class DataError(ValueError):
-    """Data that cannot be used: one line that names the trouble and the remedy."""
-
-
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A table of N rows and D features, with class labels and the generating truth where they are known.

@@ -35,7 +35,9 @@ from mixtures.datasets.columns import (
     texts,
     written,
 )
-from mixtures.datasets.dataset import DataError, Table, listed
+from mixtures.datasets.dataset import Table, listed
+from mixtures.errors import DataError
+from mixtures.memory import check_memory
 
 TEXT = (".csv", ".tsv", ".txt")
 ARROW = (".parquet", ".feather")
@@ -312,7 +314,7 @@ def _weigh(path: Path, rows: int, schema: Any, label: str | None, check: Check |
     """Refuse a table of more cells than memory holds, or too wide for its rows."""
     import pyarrow as pa
 
-    limits.check_memory(16 * rows * len(schema), repr(str(path)), "give fewer rows")
+    check_memory(16 * rows * len(schema), repr(str(path)), "give fewer rows")
     if check and len(schema) > WIDE:
         kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
         own = [field for field in schema if field.name != label and not field.name.startswith(NAMELESS_INDEX)]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixtures.datasets.columns import PLAIN, as_label, labels, objects, written
-from mixtures.datasets.dataset import Categories, DataError, Table, is_numeric
+from mixtures.datasets.dataset import Categories, Table, is_numeric
+from mixtures.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from mixtures.datasets.columns import AMONG_NUMBERS, PLAIN, Spelling, as_label, numbers, strings
-from mixtures.datasets.dataset import DataError, Table, counted, is_missing, is_numeric, listed
+from mixtures.datasets.dataset import Table, counted, is_missing, is_numeric, listed
+from mixtures.errors import DataError
 
 KINDS = ("gaussian", "bernoulli", "categorical", "poisson")
 MISSING_VALUES = ("model", "drop", "error")

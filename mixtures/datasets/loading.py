@@ -14,9 +14,10 @@ from mixtures.datasets import builtin, files, frames, series
 from mixtures.datasets.checks import check_last, check_values, missing_text
 from mixtures.datasets.choosing import Choice, choose
 from mixtures.datasets.columns import PLAIN, Spelling
-from mixtures.datasets.dataset import DataError, Dataset, Table, counted, is_missing, listed, nearest
+from mixtures.datasets.dataset import Dataset, Table, counted, is_missing, listed, nearest
 from mixtures.datasets.kinds import MISSING_VALUES, OF_LEVELS, Asked, encode, encode_like
 from mixtures.datasets.simulated import tsmatz
+from mixtures.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +109,7 @@ def load(
     >>> load("faithfull")
     Traceback (most recent call last):
         ...
-    mixtures.datasets.dataset.DataError: no data set or file 'faithfull'; did you mean 'faithful'?
+    mixtures.errors.DataError: no data set or file 'faithfull'; did you mean 'faithful'?
     """
     name = os.fspath(name_or_path)
     spelling = Spelling(_tuple(na_values), decimal, thousands)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mixtures.chunks import Chunked
-from mixtures.datasets.dataset import DataError, Dataset, counted, listed
-from mixtures.datasets.limits import memory
+from mixtures.datasets.dataset import Dataset, counted, listed
 from mixtures.datasets.loading import from_frame, policy
+from mixtures.errors import DataError
+from mixtures.memory import memory
 
 if TYPE_CHECKING:
     import pandas as pd

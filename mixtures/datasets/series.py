@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from mixtures.datasets import files
-from mixtures.datasets.dataset import DataError, Dataset, Series, Table, is_numeric, nearest
+from mixtures.datasets.dataset import Dataset, Series, Table, is_numeric, nearest
 from mixtures.datasets.linear import TSMATZ, tsmatz_lds
 from mixtures.datasets.simulated import simulate
+from mixtures.errors import DataError
 from mixtures.seeds import Rng, generator
 
 

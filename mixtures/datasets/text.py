@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mixtures.datasets.columns import AMONG_NUMBERS, MISSING, Spelling, numbers, strings
-from mixtures.datasets.dataset import DataError, counted
+from mixtures.datasets.dataset import counted
+from mixtures.errors import DataError
 
 DELIMITERS = ("\t", ";", ",", "|")  # the first that parts all lines alike
 ODD_MARKS = ":~^!&\x01\x1f"

@@ -12,8 +12,8 @@ from mixtures import COVARIANCES, Dirichlet
 from mixtures.ascent.kmeans import nearest, seed
 from mixtures.ascent.starts import ENOUGH
 from mixtures.ascent.states import SOFTENING, hard
-from mixtures.datasets.limits import check_memory
 from mixtures.datasets.simulated import simulate
+from mixtures.memory import check_memory
 from mixtures.model import Family
 
 SEED = 0

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mixtures import Conjugate, Draws, Fit, NormalWishart
-from mixtures.datasets import limits
+from mixtures.datasets import DataError, limits
+from mixtures.memory import check_memory
 from mixtures.model import Allocation, Family
 from reports.comparison import estimators
 from reports.comparison.catalogue import METHODS
@@ -166,7 +167,7 @@ def read_arrays(path: Path, names: Iterable[str]) -> xr.DataTree | dict[str, np.
         for part in (path, *path.rglob("*")):  # of a zarr folder, all that is in it
             limits.check_regular(part)
         if path.is_file() and is_pickle(path):
-            raise limits.DataError(
+            raise DataError(
                 f"{path} is a pickle, which may run any code when it is read: load it in Python and give the estimator as "
                 f"extra={{{path.stem!r}: estimator}}, or save its weights (K,), means (K, D) and covariances (K, D, D) in the "
                 "units of the data by numpy.savez('mine.npz', weights=..., means=..., covariances=...)"
@@ -178,11 +179,11 @@ def read_arrays(path: Path, names: Iterable[str]) -> xr.DataTree | dict[str, np.
         with (
             open_tree(path, consolidated=False) if path.is_dir() else xr.open_datatree(path, engine="h5netcdf") as tree
         ):
-            limits.check_memory(2 * tree.nbytes, str(path), "keep fewer draws")
+            check_memory(2 * tree.nbytes, str(path), "keep fewer draws")
             if path.is_dir():
                 _check_chunks(path, tree, names)
             return tree.load()
-    except limits.DataError:
+    except DataError:
         raise
     except (
         OSError,

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from mixtures.checks import check_whole
 from mixtures.datasets.dataset import counted
-from mixtures.datasets.limits import check_memory
+from mixtures.memory import check_memory
 from reports.comparison.catalogue import METHODS, Options
 
 # Bytes: of a number, of a worker with what it has imported, and of a fit's task, row and place in tables.

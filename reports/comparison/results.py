@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from mixtures.datasets.limits import check_memory
+from mixtures.memory import check_memory
 from reports.comparison import files
 from reports.comparison.manifest import ManifestError, kind_of, read, write
 from reports.comparison.memberships import as_csv, of_results

@@ -25,7 +25,7 @@ from pymc.distributions import transforms
 from pymc.variational.minibatch_rv import MinibatchRandomVariable
 from pytensor.graph.replace import clone_replace
 
-from mixtures.datasets.limits import check_memory
+from mixtures.memory import check_memory
 from models.flat import Flat, by_jax, flatten
 from reports.comparison.capacity import NUMBER
 from reports.metrics.gaussian_bridge import bridge

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from mixtures import COVARIANCES, Bernoulli, Categorical, Dirichlet, Markov, Poisson, Product
-from mixtures.datasets.limits import check_memory
+from mixtures.memory import check_memory
 from mixtures.model import Allocation, Family, Theta
 from mixtures.rows.sequences import Sequences
 from mixtures.sequences import chain

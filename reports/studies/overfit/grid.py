@@ -42,8 +42,9 @@ from typing import Any
 
 from mixtures import COVARIANCES, datasets
 from mixtures.datasets.dataset import nearest
-from mixtures.datasets.limits import check_memory, read_file
+from mixtures.datasets.limits import read_file
 from mixtures.datasets.loading import REMEDIES
+from mixtures.memory import check_memory
 from reports.comparison.capacity import NUMBER, check_fits
 from reports.comparison.catalogue import STARTS
 from reports.comparison.prepared import digest

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mixtures.datasets.limits import check_memory
 from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.dynamics.regression import Prior, Regression
 from mixtures.dynamics.rows import Rows
+from mixtures.memory import check_memory
 from reports.comparison.capacity import NUMBER
 from reports.comparison.run import check_known
 from reports.studies.own.ours import RANKS
