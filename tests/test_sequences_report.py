@@ -15,7 +15,7 @@ from mixtures.methods import cavi, em, exact, gibbs
 from mixtures.rows.sequences import Sequences
 from mixtures.sequences import given
 from reports import Results, compare, select
-from reports.comparison import in_order
+from reports.comparison import catalogue, in_order
 from reports.comparison.added import as_added
 from reports.comparison.catalogue import Options
 from reports.comparison.prepared import prepare
@@ -457,3 +457,26 @@ def test_an_added_chain_is_judged_beside_the_others():
     assert result.results.manifest["verdict"]["mine"]["rates"]["state"] == "differs"
     found = of(result)
     assert found["mine", "log_likelihood", "point"] < found["em", "log_likelihood", "point"] - 5
+
+
+@pytest.mark.robustness("errors")
+def test_what_gibbs_cannot_draw_it_is_not_asked_for(monkeypatch):
+    """Gaps of a column of numbers in sequences: by default the method and its criteria are left out, by name refused."""
+    x = datasets.load("tsmatz-hmm", columns=["x2"]).x[:40].copy()
+    x[[3, 17]] = np.nan
+    settings = {"sequences": True, "missing": "model", "restarts": 2, "rng": 0}
+    monkeypatch.setattr(catalogue, "DEFAULT", ("em", "gibbs"))
+    result = compare(x, 2, **settings)
+    assert not result.failures
+    assert set(result.fits) == {"em"}
+    assert any(
+        "left out Gibbs sampling, which cannot draw" in note for note in result.results.manifest["data"]["notes"]
+    )
+    for asked in ({"methods": ["cavi", "gibbs"]}, {"methods": ["em"], "reference": "gibbs"}):
+        with pytest.raises(ValueError, match="gibbs cannot draw values missing among correlated features of sequences"):
+            compare(x, 2, **settings, **asked)
+    chosen = select(x, [1, 2], **settings)
+    assert not {"evidence", "loo", "lfo"} & set(chosen.table["criterion"])
+    assert not any("failed" in warning for warning in chosen.warnings)
+    with pytest.raises(ValueError, match=r"Gibbs sampling, which evidence needs, cannot draw"):
+        select(x, [1, 2], criteria="evidence", **settings)

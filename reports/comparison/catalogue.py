@@ -226,6 +226,16 @@ def default_methods(start: str) -> tuple[str, ...]:
     return tuple(method for method in DEFAULT if start == "free" or method not in CONJUGATE)
 
 
+UNDRAWN = "values missing among correlated features of sequences"
+"""What Gibbs sampling cannot draw."""
+
+
+def undrawn(data: Any, structures: Iterable[str]) -> bool:
+    """Whether the rows of a `reports.comparison.prepared.Data` have gaps, under these covariances, of the kind `UNDRAWN`."""
+    correlated = any(structure in ("full", "tied") for structure in structures)
+    return data.lengths is not None and data.missing and correlated and "gaussian" in data.kinds
+
+
 def check_order(methods: Collection[str], reference: str, ordered: bool, start: str, sticky: float) -> None:
     """Refuse methods that cannot fit a chain with this start, and settings of chains where rows have no order.
 

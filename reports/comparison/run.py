@@ -34,7 +34,15 @@ from reports.comparison import manifest as facts_of
 from reports.comparison.added import Added, as_added, check_names
 from reports.comparison.beside import one_core
 from reports.comparison.capacity import check_comparison
-from reports.comparison.catalogue import METHODS, Options, check_order, check_reg_covar, default_methods
+from reports.comparison.catalogue import (
+    METHODS,
+    UNDRAWN,
+    Options,
+    check_order,
+    check_reg_covar,
+    default_methods,
+    undrawn,
+)
 from reports.comparison.files import check_space
 from reports.comparison.given import in_sequences
 from reports.comparison.measure import measure
@@ -226,6 +234,11 @@ def compare(
     )
     check_covariance(covariance, data.kinds)
     check_reg_covar(settings.reg_covar, data.kinds)
+    if undrawn(data, [covariance]) and "gibbs" in (*methods, settings.reference):
+        if settings.reference == "gibbs" or set(methods) != set(default_methods(start)):
+            raise ValueError(f"gibbs cannot draw {UNDRAWN}; choose other methods, or covariance diag or spherical")
+        methods = tuple(method for method in methods if method != "gibbs")
+        data = replace(data, notes=(*data.notes, f"left out Gibbs sampling, which cannot draw {UNDRAWN}"))
     if rows is not None:
         rows = as_rows(rows)
         check_sampled(methods, settings.reference, data, test_fraction, standardize, bool(extra))

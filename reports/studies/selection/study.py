@@ -21,7 +21,7 @@ from mixtures.checks import check_whole
 from mixtures.seeds import Rng, generator
 from reports.comparison import manifest as facts_of
 from reports.comparison.capacity import MOST_CANDIDATES, check_starts, check_workers
-from reports.comparison.catalogue import check_reg_covar
+from reports.comparison.catalogue import UNDRAWN, check_reg_covar, undrawn
 from reports.comparison.given import in_sequences
 from reports.comparison.prepared import Data, prepare
 from reports.comparison.run import check_covariance, check_known
@@ -236,6 +236,14 @@ def select(
     criteria = [criteria] if isinstance(criteria, str) else criteria
     asked = [name for name in CRITERIA if name not in TESTS] if criteria is None else criteria
     asked = _judging(asked, data, named=asked is criteria)
+    if undrawn(data, structures):
+        sampled = [name for name in asked if name in CRITERIA and CRITERIA[name].part in ("gibbs", "lfo")]
+        if sampled and criteria is not None:
+            raise ValueError(
+                f"Gibbs sampling, which {', '.join(sampled)} needs, cannot draw {UNDRAWN}; choose others, or covariance "
+                "diag or spherical"
+            )
+        asked = [name for name in asked if name not in sampled]
     check_whole("folds", folds)
     if data.lengths is not None:
         folds = min(folds, max(2, len(data.lengths)))
