@@ -13,6 +13,7 @@ import os
 import struct
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from ctypes import CFUNCTYPE, addressof, byref, c_char_p, c_int, c_int64, c_void_p, create_string_buffer
 from functools import cache
 from hashlib import blake2b
@@ -172,7 +173,9 @@ def _short(data: bytes) -> str:
 @cache
 def _machine() -> str:
     """A name for the processor, and for the versions and settings of what makes object code for it."""
-    features = llvm.get_host_cpu_features().flatten()
+    features = ""
+    with suppress(RuntimeError):  # where LLVM can't tell them
+        features = llvm.get_host_cpu_features().flatten()
     settings = sorted(f"{k}={v}" for k, v in os.environ.items() if k.startswith("NUMBA_") and k != "NUMBA_CACHE_DIR")
     made_by = version("numba"), llvmlite.__version__, llvm.get_host_cpu_name(), features
     return _short("\n".join([*made_by, *settings]).encode())
