@@ -26,7 +26,7 @@ def data():
 
 
 def fit(_=None):
-    from mixtures.engines import seeding, whole  # which a new process loads only once they repay
+    from mixtures.engines import fused, seeding, whole  # which a new process loads only once they repay
 
     bound = GaussianMixture(3, max_iter=2, random_state=0).fit(data()).lower_bound_
     return bound, BayesianGaussianMixture(n_components=3, max_iter=2, random_state=0).fit(data()[:15_000]).lower_bound_

@@ -38,7 +38,7 @@ def calls(method: str, repeats: int) -> Iterator[Row]:
 
     scikit-learn has no `partial_fit`: one step from the last parameters, with ``warm_start``, stands for it.
     """
-    from mixtures.engines import answers, attributes, seeding, whole  # noqa: F401
+    from mixtures.engines import answers, attributes, fused, seeding, whole  # noqa: F401
 
     sides = _classes(method)
     x = simulate(ROWS, K, D, separation=SMALL_SEPARATION, rng=np.random.default_rng(SEED)).x

@@ -208,7 +208,8 @@ def _iterations(problem: Problem, settings: Settings) -> list[dict[str, Any]]:
 
 def _fits(settings: Settings) -> list[dict[str, Any]]:
     """Whole fits of several small series, each from a start of its own, one after another; compiled loops are loaded before."""
-    import_module("mixtures.engines.whole")
+    for name in ("short", "whole"):
+        import_module(f"mixtures.engines.{name}")
     problems = [pose(settings.small, seed) for seed in range(settings.sets)]
     x = np.concatenate([problem.rows.x for problem in problems])
     task = {"kind": "fits", "lengths": [settings.small.n] * settings.sets, "tol": TOL * settings.small.n}

@@ -71,7 +71,7 @@ class Row(NamedTuple):
 
 def passes(problem: Problem, method: str, repeats: int, floor: float) -> Row:
     """Milliseconds of one iteration on either side, taken in turn, what is compiled being loaded; ``floor`` in seconds."""
-    from mixtures.engines import whole  # noqa: F401
+    from mixtures.engines import fused, whole  # noqa: F401
 
     loops = [side.loop(problem, method) for side in (ours, theirs)]
     threads, seconds = zip(*(best_threads(loop) for loop in loops), strict=True)
