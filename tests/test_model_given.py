@@ -56,3 +56,19 @@ def test_dates_are_no_numbers_of_an_estimator(make):
         for use in (make(n_components=2).fit, fitted.predict, fitted.predict_proba, fitted.score):
             with pytest.raises(ValueError, match=r"^X holds dates or times \(.*\); expected numbers"):
                 use(given)
+
+
+@pytest.mark.parametrize("method", [em, cavi])
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("tol", (None, "a", True)),
+        ("max_iter", (None, "a", 1.5, np.inf, True)),
+        ("restarts", (None, "a", 1.5, True, 0, 10**11)),
+        ("keep", ("a", 1.5, 0)),
+    ],
+)
+def test_numbers_that_steer_an_ascent_are_refused_by_name(method, name, values):
+    for value in values:
+        with pytest.raises(ValueError, match=rf"^{name} (is|= )"):
+            method.fit(X, FAMILY, ALLOCATION, rng=0, **{name: value})

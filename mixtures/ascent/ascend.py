@@ -17,7 +17,7 @@ from mixtures.ascent.segments import with_segments
 from mixtures.ascent.starts import starts
 from mixtures.ascent.states import absorbing, soften
 from mixtures.ascent.whole import Whole, whole
-from mixtures.checks import check_model
+from mixtures.checks import check_count, check_model, check_real, check_whole
 from mixtures.engines.passes import FUSED_FROM, Pass, blur, log_base, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.families.collapse import SMALLEST_OF_LINKED
@@ -147,11 +147,19 @@ def ascend(
         If the best run stopped at ``max_iter``.
     """
     source: Any = generator(rng) if isinstance(init, str) else None  # what is given needs none
+    check_real("tol", tol)
+    check_whole("max_iter", max_iter)
     if not tol >= 0 or max_iter < 1:
         raise ValueError(f"tol is {tol} and max_iter {max_iter}; expected tol >= 0 and max_iter >= 1")
-    if keep is not None and keep < 1:
-        raise ValueError(f"keep is {keep}; expected at least 1")
+    if keep is not None:
+        check_whole("keep", keep)
+        if keep < 1:
+            raise ValueError(f"keep is {keep}; expected at least 1")
     check_model(family, allocation)
+    if isinstance(init, str):
+        check_whole("restarts", restarts)
+        if restarts >= 1:
+            check_count("restarts", restarts, allocation.n_components * (1 + len(family.count_of)), "start")
     x = allocation.rows(as_rows(x))
     weights = as_weights(x, weights)
     rows, n = count(x, weights, family.missing)
