@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixtures.ascent.acceleration import QuasiNewton
-from mixtures.engines.passes import Pass
+from mixtures.engines.passes import Pass, inverts
 from mixtures.engines.passes import rounding as rounding_of_pass
 from mixtures.errors import CollapseError
 
@@ -213,12 +213,14 @@ def _side_by_side(
         lost &= plain
         rise = np.where(np.isfinite(bound), new - np.where(np.isfinite(bound), bound, 0), np.inf)
         rounding = np.maximum(rounding_of(eta, following, n[runs]), n[runs] * rounding_of_pass(pass_))
-        _refuse_fall(new, rise, plain & ~lost, rounding, len(result.trace))
-        taken = np.where(plain, ~lost, rise >= -rounding)
+        judged = plain & ~lost
+        settled = judged & _fell_by_rounding(pass_, eta, new, rise, rounding, n[runs])
+        _refuse_fall(new, rise, judged & ~settled, rounding, len(result.trace))
+        taken = np.where(plain, judged & ~settled, rise >= -rounding)
         at, image = _chosen(taken, guess, at), _chosen(taken, following, image)
         bound = np.where(taken, new, bound)
         slow = rise <= np.maximum(tol * n[runs], rounding)
-        done = taken & plain & slow
+        done = (taken & plain & slow) | settled
         result.record(runs, at, image, bound, taken, done, lost)
         if _stopped(callback, result) or len(result.trace) == max_iter or np.all(done | lost):
             return result
@@ -326,6 +328,16 @@ def _refuse_fall(bound: np.ndarray, rise: np.ndarray, plain: np.ndarray, roundin
     if np.any(rise[plain] < -rounding[plain] - FALL * np.abs(bound[plain])):
         fall = float(-rise[plain].min())
         raise ArithmeticError(f"the bound fell by {fall:.3g} nats in pass {passes + 1}: the step is wrong")
+
+
+def _fell_by_rounding(
+    pass_: Pass, eta: np.ndarray, bound: np.ndarray, rise: np.ndarray, rounding: np.ndarray, n: np.ndarray
+) -> np.ndarray:
+    """Bounds that fell by no more than the rounding of an inverse of an inverse: there are no digits to go on with."""
+    if not inverts(pass_):
+        return np.zeros(len(bound), bool)
+    large = np.finfo(float).eps * n * np.abs(eta).max((-2, -1)) ** 2
+    return (rise < -rounding - FALL * np.abs(bound)) & (rise >= -large)
 
 
 def carry_on(

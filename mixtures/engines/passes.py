@@ -322,3 +322,9 @@ def gained(noise: tuple[np.ndarray, np.ndarray], eta: np.ndarray, s: np.ndarray)
 def rounding(pass_: Pass) -> float:
     """What sum_n w_n log_z_n of a pass may be off by beyond the rounding of float64, in nats an observation."""
     return getattr(pass_.pass_ if isinstance(pass_, Blurred) else pass_, "rounding", 0.0)
+
+
+def inverts(pass_: Pass) -> bool:
+    """Whether correlated values are integrated out by an inverse of an inverse, which loses digits twice."""
+    own = pass_.pass_ if isinstance(pass_, Blurred) else pass_
+    return isinstance(own, missing.Grouped | missing.OverBlocks) and bool(own.family.linked)
