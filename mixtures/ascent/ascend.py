@@ -149,6 +149,10 @@ def ascend(
     source: Any = generator(rng) if isinstance(init, str) else None  # what is given needs none
     check_real("tol", tol)
     check_whole("max_iter", max_iter)
+    if np.ndim(reg_covar) == 0:
+        check_real("reg_covar", reg_covar)
+    if not (callback is None or callable(callback)):
+        raise TypeError(f"callback is {callback!r:.60}; expected a function of the runs")
     if not tol >= 0 or max_iter < 1:
         raise ValueError(f"tol is {tol} and max_iter {max_iter}; expected tol >= 0 and max_iter >= 1")
     if keep is not None:
