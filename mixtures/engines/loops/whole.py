@@ -59,6 +59,17 @@ def _step(s, eta, g, prior):
 
 
 @njit(nogil=True)
+def _share(eta, s, total, room, following):
+    """All statistics (K, P) from the first of them (K, Q), and log_z, by their sums (P,); see `mixtures.engines.shared`."""
+    Q, P = s.shape[1], len(total)
+    for p in range(Q, P):
+        room[0, 0] += eta[0, p] * total[p]
+    for k in range(len(s)):
+        for p in range(P):
+            following[k, p] = s[k, p] if p < Q else s[k, 0] / total[0] * total[p]
+
+
+@njit(nogil=True)
 def _look(eta, g, rows, affine, room, following):
     """sum_n w_n log_z_n over data set g, and the next state (1, 1, K, P), with what noise adds to t(x); eta may be changed."""
     x, w, noise, total, between = rows
@@ -70,37 +81,22 @@ def _look(eta, g, rows, affine, room, following):
     room[0, 0] = 0.0
     if between.size > 0:
         room[0, 0] = short.look(x[g], w[g], between, eta[0, 0], following[0, 0])
-    elif total.shape[1] > 0:
-        room[0, 0] = _look_at_first(eta, g, rows, affine, room, following)
     else:
-        _fill(flat(following), 0.0)
-        _pass(
-            x[g : g + 1], w[g : g + 1], np.empty((1, 1, 0)), origin, unit, monomials, edges, False, eta, room, following
-        )
+        shared, Q, own, s, parts = total.shape[1] > 0, P, eta, following, edges
+        if shared:
+            Q = 1 + x.shape[2]
+            own, s, parts = np.empty((1, 1, K, Q)), np.empty((1, 1, K, Q)), np.zeros(2, np.int64)
+            parts[1] = Q
+            for k in range(K):
+                _copy(own[0, 0, k], eta[0, 0, k])
+        _fill(flat(s), 0.0)
+        some = monomials[: Q if shared else len(monomials)]
+        _pass(x[g : g + 1], w[g : g + 1], np.empty((1, 1, 0)), origin, unit, some, parts, False, own, room, s)
+        if shared:
+            _share(eta[0, 0], s[0, 0], total[g], room, following[0, 0])
     for k in range(K):
         for p in range(1, P):
             following[0, 0, k, p] += following[0, 0, k, 0] * noise[g, p]
-    return room[0, 0]
-
-
-@njit(nogil=True)
-def _look_at_first(eta, g, rows, affine, room, following):
-    """`_look` where clusters share the coefficients of z z^T; see `mixtures.engines.shared`."""
-    x, w, _, total, _ = rows
-    origin, unit, monomials, _ = affine
-    K, P, Q = eta.shape[2], total.shape[1], 1 + x.shape[2]
-    own, s, edges = np.empty((1, 1, K, Q)), np.zeros((1, 1, K, Q)), np.zeros(2, np.int64)
-    edges[1] = Q
-    for k in range(K):
-        _copy(own[0, 0, k], eta[0, 0, k])
-    data = x[g : g + 1], w[g : g + 1], np.empty((1, 1, 0))
-    _pass(*data, origin, unit, monomials[:Q], edges, False, own, room, s)
-    for p in range(Q, P):
-        room[0, 0] += eta[0, 0, 0, p] * total[g, p]
-    for k in range(K):
-        share = s[0, 0, k, 0] / total[g, 0]
-        for p in range(P):
-            following[0, 0, k, p] = s[0, 0, k, p] if p < Q else share * total[g, p]
     return room[0, 0]
 
 
