@@ -296,10 +296,10 @@ def attempt(
 
 
 class Remembered:
-    """A step that is not made again from the states that it was last made from."""
+    """A step that is not made again from the states that it was last made from, and how often it was made."""
 
     def __init__(self, natural: Natural) -> None:
-        self.natural, self.s = natural, np.empty(0)
+        self.natural, self.s, self.made = natural, np.empty(0), 0
         self.found = self.s, self.s
 
     def __call__(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -307,6 +307,7 @@ class Remembered:
         if s is self.s:
             return self.found
         found = self.natural(s)
+        self.made += 1
         if s.size <= REMEMBERED:
             self.s, self.found = s, found
         return found

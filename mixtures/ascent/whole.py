@@ -40,17 +40,14 @@ TERMS_OF_SEQUENCES = 50_000
 # Sum of concentrations above which log Gamma, of which the compiled steps take differences, has lost too many digits.
 CONCENTRATED = 1e6
 
-# Ascents over few points that a fit counts for, which may move on from its first end, and points r_nk of which the passes take
-# as long again; seeds among so many points take as long as an ascent.
-ASCENTS, POINTS, POINTS_OF_SEEDS = 2, 2_000, 3_000
+# Milliseconds that the compiled ascent saves of a fit to few points, and of every step of it; points r_nk for which it is as
+# much again; and what compiled loops save of seeds, for each point.
+FIT, STEP, POINTS, SEED = 0.25, 0.12, 2_000, 5e-4
 
-# As many of these as an ascent of sequences takes as long as.
-ASCENTS_OF_SEQUENCES = 10
+# The same of a fit to sequences, and of the description of a state.
+SEQUENCES, DESCRIBED = 15.0, 0.08
 
 ENGINE, ATTRIBUTES, SEEDING = (f"mixtures.engines.{name}" for name in ("whole", "attributes", "seeding"))
-
-# What it saves to describe a state by compiled loops, in ascents of the plain loop.
-DESCRIBED = 0.05
 
 STRUCTURES = ("full", "tied", "diag", "spherical")
 FAMILIES = (Gaussian, TiedGaussian, DiagonalGaussian, SphericalGaussian)
@@ -199,13 +196,13 @@ def whole(
     reg_covar: float = 0.0,
     engine: str = "auto",
     least: int = 0,
-    share: float = 1.0,
+    saved: float = FIT,
 ) -> Whole | None:
     """The compiled ascent where it serves this problem; None elsewhere.
 
     Of fewer than ``least`` terms r_nk t_p, none. Where that is none, it must also repay its loading; that depends on what the
-    process has done before, and the last digits of an answer then do too. It saves ``share`` of an ascent of few points; see
-    `mixtures.engines.loading.repaid`.
+    process has done before, and the last digits of an answer then do too. It saves so many
+    milliseconds over few points, and those of the steps that `count_steps` is told of where there is none.
     """
     bayes = METHODS.get((getattr(method, "__module__", ""), getattr(method, "__name__", "")))
     if bayes is None or engine not in ("auto", "fused") or not 0 <= reg_covar < np.inf:
@@ -213,7 +210,7 @@ def whole(
     if not _suits(x, family, allocation, least):
         return None
     points = len(x) * allocation.n_components
-    if not (_ready_or_repaid(x) if least else loading.repaid(ENGINE, share * ASCENTS * (1 + points / POINTS))):
+    if not (_ready_or_repaid(x) if least else loading.repaid(ENGINE, saved * (1 + points / POINTS))):
         return None
     plain, D = _Plain(method, family, allocation), x.shape[1]
     numbers = _prior(family, allocation.n_components) if bayes else (np.zeros(D), 0.0, 0.0, np.zeros((D, D)), 0.0)
@@ -221,10 +218,16 @@ def whole(
     return Whole(plain, *_arrays(x, weights, family, reg_covar, bayes, numbers, labels), _edges(x))
 
 
+def count_steps(steps: int, x: Any, family: Family, allocation: Allocation) -> None:
+    """Count so many steps of the plain loop, if the compiled ascent would serve this problem."""
+    if _suits(x, family, allocation, 0):
+        loading.count(steps * STEP * (1 + len(x) * allocation.n_components / POINTS))
+
+
 def seeded(rows: int, family: Family, K: int) -> bool:
     """Whether compiled loops find the seeds among so many rows where there is no compiled ascent, which must repay too."""
     P = 1 + int(family.monomials[-1, 0])
-    return rows * K * P >= FUSED_FROM and loading.repaid(SEEDING, min(rows, ENOUGH) * K / POINTS_OF_SEEDS)
+    return rows * K * P >= FUSED_FROM and loading.repaid(SEEDING, min(rows, ENOUGH) * K * SEED)
 
 
 def whole_chain(
@@ -283,7 +286,7 @@ def _ready() -> bool:
 
 def _ready_or_repaid(x: Any) -> bool:
     """Whether they need not be compiled, or sequences were fitted so often without them that this repays."""
-    return _ready() or (isinstance(x, Sequences) and loading.repaid(ENGINE, ASCENTS_OF_SEQUENCES))
+    return _ready() or (isinstance(x, Sequences) and loading.repaid(ENGINE, SEQUENCES))
 
 
 def _gaussian(x: Any, family: Any) -> bool:

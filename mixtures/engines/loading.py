@@ -13,32 +13,37 @@ from pathlib import Path
 
 from mixtures.caches import of_user
 
-# Ascents of the plain loop over 50 rows that take as long as to link compiled loops, to load them, or to compile them.
-LINKED_AFTER, LOADED_AFTER, COMPILED_AFTER = 100, 200, 4_000
+# Milliseconds that loops would have saved before they are linked, loaded, or compiled, which is once for a machine.
+LINKED_AFTER, LOADED_AFTER, COMPILED_AFTER = 40, 300, 6_000
 
 HERE = Path(__file__).parent
 
-_plain_ascents, _look_again = 0.0, dict[str, float]()
+_saved, _look_again = 0.0, dict[str, float]()
 
 
-def repaid(engine: str, share: float = 1.0) -> bool:
+def repaid(engine: str, saved: float = 1.0) -> bool:
     """Whether a module of compiled loops is loaded, or as much work has been done as it takes to load or to compile it.
 
-    Each time it is not, ``share`` of an ascent of the plain loop is counted, which is what the loops would have saved.
+    Each time it is not, the milliseconds that the loops would have ``saved`` are counted.
     """
-    global _plain_ascents
     if engine in sys.modules:
         return True
-    _plain_ascents += share
-    if _plain_ascents > COMPILED_AFTER:
+    count(saved)
+    if _saved > COMPILED_AFTER:
         return True
     after = LINKED_AFTER if _source(engine).parent != HERE else LOADED_AFTER
-    if _plain_ascents <= max(after, _look_again.get(engine, 0.0)):
+    if _saved <= max(after, _look_again.get(engine, 0.0)):
         return False
     found = compiled(engine)
     if not found:
-        _look_again[engine] = _plain_ascents + after / 10
+        _look_again[engine] = _saved + after / 10
     return found
+
+
+def count(saved: float) -> None:
+    """Count milliseconds that loops would have saved."""
+    global _saved
+    _saved += saved
 
 
 def compiled(engine: str) -> bool:

@@ -44,8 +44,8 @@ NOT_CONVERGED = (
 )
 
 
-# What compiled steps save a later batch, in ascents of the plain loop.
-BATCH = 0.2
+# Milliseconds that compiled steps save a later batch.
+BATCH = 0.3
 
 # The compiled steps for a batch of an estimator, under what family and reg_covar; no part of an estimator.
 COMPILED: WeakKeyDictionary[Any, tuple[Family, float, Whole]] = WeakKeyDictionary()
@@ -214,7 +214,7 @@ class Mixture(Course):
         known, reg_covar = COMPILED.get(self), self.reg_covar
         if known and known[0] is family and known[1] == reg_covar and len(X) <= len(known[2].rows[0][0]):
             return known[2].over(X, weights)
-        made = whole(self._method, X, weights, family, allocation, reg_covar, share=BATCH)
+        made = whole(self._method, X, weights, family, allocation, reg_covar, saved=BATCH)
         if made:
             COMPILED[self] = family, reg_covar, made
         return made

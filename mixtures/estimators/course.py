@@ -19,7 +19,7 @@ from mixtures.ascent.candidates import Listener, begun, candidates, climb_from_b
 from mixtures.ascent.climb import Natural, Remembered, Runs
 from mixtures.ascent.starts import starts
 from mixtures.ascent.states import furthest_apart
-from mixtures.ascent.whole import Described, Whole, seeded, whole
+from mixtures.ascent.whole import Described, Whole, count_steps, seeded, whole
 from mixtures.chunks import Chunked
 from mixtures.engines.passes import Pass, blur, both_passes, gained, noise
 from mixtures.errors import CollapseError, DistinctRowsError
@@ -151,6 +151,8 @@ class Course(Predictions):
             runs, tight = climb_from_best(
                 lambda _: (natural, pass_), at, each=each, whole=compiled, moves=allocation.independent, **limits
             )
+            if isinstance(natural, Remembered):
+                count_steps(natural.made, X, family, allocation)
             states = [state[None] for _, state in tight] + [own for _, own in unfit(hard, s, each)]
             enough = task.listener is not None and task.listener.stopped and not runs.collapsed.all()
             more = self._rescued(states, enough, self._method, X, weights, family, allocation, **limits)
