@@ -7,6 +7,12 @@ import sys
 from pathlib import Path
 
 
+def of_loops() -> list[Path]:
+    """Where compiled loops may be: as numba is told, or beside their sources, or where the user may write."""
+    home = os.environ.get("NUMBA_CACHE_DIR")
+    return [Path(home)] if home else [Path(__file__).parent / "engines" / "__pycache__", of_user("loops")]
+
+
 def of_user(name: str) -> Path:
     """This package's folder of a name among those, which may not be there yet; without a home none can be made."""
     try:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import three_clusters
 
+from mixtures.caches import of_loops
 from mixtures.engines import answers, attributes, entries, loading, objects, seeding, whole  # noqa: F401
 
 # One point at a distance of 2 from one of two clusters, and 0 from the other.
@@ -66,7 +67,7 @@ def test_other_arguments_are_refused(place, value):
 @pytest.mark.parametrize("harm", ["none", "cut", "changed", "empty", "other sources", "unknown symbol"])
 def test_object_code_that_is_not_whole_or_of_other_sources_is_made_anew(harm, tmp_path, monkeypatch):
     name = objects._file("answers", "answer")
-    (path,) = (folder / name for folder in loading.folders() if (folder / name).is_file())
+    (path,) = (folder / name for folder in of_loops() if (folder / name).is_file())
     whole_file, (head, code) = path.read_bytes(), objects._read(path)
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     kept = tmp_path / name
@@ -88,13 +89,25 @@ def test_object_code_that_is_not_whole_or_of_other_sources_is_made_anew(harm, tm
     assert made == [] if harm == "none" else [1]
 
 
+def test_workers_of_joblib_link_what_is_kept_and_other_processors_do_not(monkeypatch):
+    """It sets a number of threads in them, which changes no code."""
+    kept, machine = objects.ending(), objects._machine.__wrapped__
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
+    assert kept.endswith(f"{machine()}.o")
+    assert loading.compiled("mixtures.engines.answers")
+    monkeypatch.setenv("NUMBA_CPU_NAME", "generic")
+    assert not kept.endswith(f"{machine()}.o")
+    monkeypatch.setattr(objects, "_machine", machine)
+    assert not loading.compiled("mixtures.engines.answers")
+
+
 @pytest.mark.robustness("files")
 @pytest.mark.parametrize("writable", [True, False])
 def test_where_the_sources_cannot_be_written_beside_the_user_keeps_the_code(writable, tmp_path, monkeypatch):
     """A file in the place of a folder stands for one without the right to write; without a folder of the user none is kept."""
     (tmp_path / "file").touch()
     folders = [tmp_path / "file" / "beside", tmp_path / ("user" if writable else "file") / "loops"]
-    monkeypatch.setattr(objects, "folders", lambda: folders)
+    monkeypatch.setattr(objects, "of_loops", lambda: folders)
     kept, _ = ("symbol", [], b"code"), monkeypatch.setattr(objects, "_machine", lambda: "machine")
     monkeypatch.setattr(entries, "compiled", lambda *_: kept)
     monkeypatch.setattr(

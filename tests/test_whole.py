@@ -25,7 +25,7 @@ from mixtures.ascent import whole
 from mixtures.ascent.candidates import begun, climb_from_best
 from mixtures.ascent.climb import climb
 from mixtures.ascent.starts import starts
-from mixtures.engines import loading
+from mixtures.engines import loading, objects
 from mixtures.engines.passes import blur, noise, one_pass
 from mixtures.errors import CollapseError, DistinctRowsError
 from mixtures.estimators import base
@@ -247,7 +247,9 @@ def test_the_cache_of_an_older_source_does_not_count(tmp_path, monkeypatch):
     (tmp_path / "engines_1").mkdir()
     (tmp_path / "engines_1" / "whole.climb-1.py313.1.nbc").touch()  # of an older version, in which numba kept it
     assert not loading.compiled(whole.ENGINE)
-    cached = tmp_path / "engines_1" / "whole.climb.1.o"
+    (tmp_path / "engines_1" / "whole.climb.1.o").touch()  # for another processor
+    assert not loading.compiled(whole.ENGINE)
+    cached = tmp_path / "engines_1" / f"whole.climb{objects.ending()}"
     cached.touch()
     assert loading.compiled(whole.ENGINE)
     os.utime(cached, (0, 0))

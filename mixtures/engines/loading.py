@@ -6,12 +6,11 @@ machine, many seconds; a fit of 50 rows takes a few milliseconds without.
 
 from __future__ import annotations
 
-import os
 import sys
 from functools import cache
 from pathlib import Path
 
-from mixtures.caches import of_user
+from mixtures.caches import of_loops
 
 # Milliseconds that loops would have saved before they are linked, loaded, or compiled, which is once for a machine.
 LINKED_AFTER, LOADED_AFTER, COMPILED_AFTER = 40, 300, 6_000
@@ -49,15 +48,14 @@ def count(saved: float) -> None:
 def compiled(engine: str) -> bool:
     """Whether the engine is kept compiled as it is now, as far as the names and times of its files tell."""
     source = _source(engine)
-    pattern = f"{source.stem}.*.nbc" if source.parent == HERE else f"{source.stem}.*.o"
-    found = (file for folder in folders() if folder.is_dir() for file in folder.rglob(pattern))
-    return any(file.stat().st_mtime > source.stat().st_mtime for file in found)
+    end = "nbc" if source.parent == HERE else "o"
+    files = (file for folder in of_loops() if folder.is_dir() for file in folder.rglob(f"{source.stem}.*.{end}"))
+    found = [file for file in files if file.stat().st_mtime > source.stat().st_mtime]
+    if end == "nbc" or not found:
+        return bool(found)
+    from mixtures.engines.objects import ending
 
-
-def folders() -> list[Path]:
-    """Where compiled loops of these sources may be: as numba is told, or beside the sources, or where the user may write."""
-    home = os.environ.get("NUMBA_CACHE_DIR")
-    return [Path(home)] if home else [HERE / "__pycache__", of_user("loops")]
+    return any(file.name.endswith(ending()) for file in found)
 
 
 @cache

@@ -27,7 +27,7 @@ import llvmlite
 import numpy as np
 from llvmlite import binding as llvm
 
-from mixtures.engines.loading import folders
+from mixtures.caches import of_loops
 
 HERE = Path(__file__).parent
 
@@ -37,6 +37,12 @@ Kinds = tuple[Any, ...]  # strings, and tuples of them for arguments that come a
 
 # Where an array's fields begin: the address of its data, the number of its axes, and the address of its shape.
 FIELDS = object.__basicsize__
+
+# Of numba, those that change object code; the number of threads, which joblib sets in its workers, does not.
+SETTINGS = [
+    f"NUMBA_{name}" for name in ["BOUNDSCHECK", "CPU_FEATURES", "CPU_NAME", "DISABLE_INTEL_SVML", "ENABLE_AVX", "OPT"]
+]
+SETTINGS += [f"NUMBA_{name}_VECTORIZE" for name in ("LOOP", "SLP")]
 
 RUN = CFUNCTYPE(c_int, c_void_p, c_void_p, c_char_p)
 
@@ -134,7 +140,7 @@ def _linked(module: str, name: str, kinds: Kinds) -> tuple[llvm.ExecutionEngine,
     """The engine and the function of a loop, its object code being made first if none is kept."""
     file = _file(module, name)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target().create_target_machine())
-    for folder in folders():
+    for folder in of_loops():
         head, code = _read(folder / file) or ({}, b"")
         if code and head["sources"] == _digests(head["sources"]) and all(map(llvm.address_of_symbol, head["needs"])):
             break
@@ -144,7 +150,7 @@ def _linked(module: str, name: str, kinds: Kinds) -> tuple[llvm.ExecutionEngine,
         symbol, needs, code = compiled(_function(module, name), kinds)
         used = [name.replace(".", "/") for name in sys.modules if name.startswith("mixtures.engines.")]
         head = {"symbol": symbol, "needs": needs, "sources": _digests(used)}
-        any(_keep(folder / file, head, code) for folder in folders())
+        any(_keep(folder / file, head, code) for folder in of_loops())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return engine, RUN(engine.get_function_address(head["symbol"]))
@@ -152,7 +158,12 @@ def _linked(module: str, name: str, kinds: Kinds) -> tuple[llvm.ExecutionEngine,
 
 def _file(module: str, name: str) -> str:
     """What the file of a loop is called."""
-    return f"{module}.{name}.{_short(str(HERE).encode())}.{_machine()}.o"
+    return f"{module}.{name}{ending()}"
+
+
+def ending() -> str:
+    """How the names of files end that hold object code of these sources for this processor."""
+    return f".{_short(str(HERE).encode())}.{_machine()}.o"
 
 
 def _digests(names: Iterable[str]) -> dict[str, str]:
@@ -176,7 +187,7 @@ def _machine() -> str:
     features = ""
     with suppress(RuntimeError):  # where LLVM can't tell them
         features = llvm.get_host_cpu_features().flatten()
-    settings = sorted(f"{k}={v}" for k, v in os.environ.items() if k.startswith("NUMBA_") and k != "NUMBA_CACHE_DIR")
+    settings = [f"{name}={os.environ.get(name)}" for name in SETTINGS]
     made_by = version("numba"), llvmlite.__version__, llvm.get_host_cpu_name(), features
     return _short("\n".join([*made_by, *settings]).encode())
 
