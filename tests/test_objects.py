@@ -1,4 +1,7 @@
-"""Loops that are linked as object code: without numba, with the arguments that they expect, and as the sources are now."""
+"""Loops that are linked as object code: without numba, with the arguments that they expect, and as the sources are now.
+
+Engines are named where they are needed, so that nothing is compiled where this file is only looked at.
+"""
 
 import subprocess
 import sys
@@ -8,8 +11,9 @@ import numpy as np
 import pytest
 from conftest import three_clusters
 
+from mixtures import engines
 from mixtures.caches import of_loops
-from mixtures.engines import answers, attributes, entries, loading, objects, seeding, whole  # noqa: F401
+from mixtures.engines import entries, loading, objects
 
 # One point at a distance of 2 from one of two clusters, and 0 from the other.
 POINT = [np.zeros((1, 1)), np.log([0.5, 0.5]), np.array([[0.0], [2.0]]), np.ones((2, 1, 1)), np.empty(0), False]
@@ -19,13 +23,16 @@ def described(*changed):
     """Log density of the point where both have unit variance, less log sqrt(2 pi), with some arguments changed."""
     log_p = np.full(1, np.nan)
     arguments = dict(enumerate([*POINT, np.empty(0, np.int64), np.empty((0, 2)), log_p])) | dict(changed)
-    answers.answer(*arguments.values())
+    engines.answers.answer(*arguments.values())
     return log_p[0]
 
 
 @pytest.mark.robustness("processes")
 def test_a_fit_links_loops_without_numba_and_beside_it():
     """The first in a process, and again once numba has been loaded, whose memory the loops share."""
+    assert (
+        engines.answers and engines.attributes and engines.seeding and engines.whole
+    )  # whose object code is then kept
     code = (
         "import sys; import numpy as np; from mixtures import GaussianMixture\n"
         "from mixtures.engines import answers, attributes, seeding, whole\n"
@@ -82,7 +89,7 @@ def test_object_code_that_is_not_whole_or_of_other_sources_is_made_anew(harm, tm
     made = []
     monkeypatch.setattr(entries, "compiled", lambda *_: made.append(1) or (head["symbol"], head["needs"], code))
     for _ in range(2):
-        loop = objects.Loop("answers", "answer", answers.KINDS)
+        loop = objects.Loop("answers", "answer", engines.answers.KINDS)
         log_p = np.zeros(1)
         loop(*POINT, np.empty(0, np.int64), np.empty((0, 2)), log_p)
         assert np.exp(log_p[0]) == pytest.approx(0.5 + 0.5 * np.exp(-2), rel=1e-14)
@@ -118,7 +125,7 @@ def test_where_the_sources_cannot_be_written_beside_the_user_keeps_the_code(writ
         ),
     )
     monkeypatch.setattr(objects.llvm.ObjectFileRef, "from_data", lambda code: code)
-    objects._linked("answers", "answer", answers.KINDS)
+    objects._linked("answers", "answer", engines.answers.KINDS)
     assert [objects._read(folder / objects._file("answers", "answer")) is not None for folder in folders] == [
         False,
         writable,
@@ -133,7 +140,7 @@ def test_numba_calls_a_loop_that_cannot_be_linked(monkeypatch):
         raise ImportError("the arrays of this NumPy are not laid out as expected")
 
     monkeypatch.setattr(objects, "_linked", changed)
-    monkeypatch.setattr(answers, "answer", objects.Loop("answers", "answer", answers.KINDS))
+    monkeypatch.setattr(engines.answers, "answer", objects.Loop("answers", "answer", engines.answers.KINDS))
     assert described() == before
 
 
@@ -149,7 +156,7 @@ def test_a_trace_has_room_for_every_pass(monkeypatch, rng):
     climb = ascent.whole(em.step, x, None, *model).climb
     s = rng.uniform(1, 2, (2, 3, 1)) * climb.__self__.pass_(rng.normal(size=(2, 3, 6)))[1]
     runs = climb(s, 100, 0.0, 50, False)
-    monkeypatch.setattr(whole, "ROOM", 2)
+    monkeypatch.setattr(engines.whole, "ROOM", 2)
     again = climb(s, 100, 0.0, 50, False)
     assert len(runs.trace) > 16
     np.testing.assert_array_equal(runs.trace, again.trace)
