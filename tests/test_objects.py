@@ -30,9 +30,7 @@ def described(*changed):
 @pytest.mark.robustness("processes")
 def test_a_fit_links_loops_without_numba_and_beside_it():
     """The first in a process, and again once numba has been loaded, whose memory the loops share."""
-    assert (
-        engines.answers and engines.attributes and engines.seeding and engines.whole
-    )  # whose object code is then kept
+    _ = engines.answers, engines.attributes, engines.seeding, engines.whole  # whose object code is then kept
     code = (
         "import sys; import numpy as np; from mixtures import GaussianMixture\n"
         "from mixtures.engines import answers, attributes, seeding, whole\n"
