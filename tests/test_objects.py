@@ -3,8 +3,10 @@
 Engines are named where they are needed, so that nothing is compiled where this file is only looked at.
 """
 
+import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,14 +18,16 @@ from mixtures.caches import of_loops
 from mixtures.engines import entries, loading, objects
 
 # One point at a distance of 2 from one of two clusters, and 0 from the other.
-POINT = [np.zeros((1, 1)), np.log([0.5, 0.5]), np.array([[0.0], [2.0]]), np.ones((2, 1, 1)), np.empty(0), False]
+X = np.zeros((1, 1))
+CLUSTERS = np.log([0.5, 0.5]), np.array([[0.0], [2.0]]), np.ones((2, 1, 1)), np.empty(0), False
+ROOM = NO_LABELS, NO_R, _ = np.empty(0, np.int64), np.empty((0, 2)), np.zeros(1)
 
 
-def described(*changed):
+def described(x=X, means=CLUSTERS[1], each=False, log_p=None, answer=None):
     """Log density of the point where both have unit variance, less log sqrt(2 pi), with some arguments changed."""
-    log_p = np.full(1, np.nan)
-    arguments = dict(enumerate([*POINT, np.empty(0, np.int64), np.empty((0, 2)), log_p])) | dict(changed)
-    engines.answers.answer(*arguments.values())
+    log_p = np.full(1, np.nan) if log_p is None else log_p
+    own = (CLUSTERS[0], means, *CLUSTERS[2:4], each)
+    (answer or engines.answers.answer)(x, own, NO_LABELS, NO_R, log_p)
     return log_p[0]
 
 
@@ -49,23 +53,89 @@ def test_a_loop_gives_what_the_formula_gives():
 
 
 @pytest.mark.parametrize(
-    ("place", "value"),
+    "changed",
     [
-        (0, np.zeros((1, 1), np.float32)),
-        (0, np.zeros(1)),
-        (2, np.zeros((1, 4))[:, ::2].T),
-        (8, np.broadcast_to(0.0, 1)),
-        (8, np.frombuffer(bytes(8), np.float64)),
+        {"x": np.zeros((1, 1), np.float32)},
+        {"x": np.zeros((1, 1), np.dtype(np.float64).newbyteorder())},
+        {"x": np.zeros((1, 1), np.int64)},
+        {"x": np.zeros(1)},
+        {"x": np.zeros((1, 1)).tolist()},
+        {"x": None},
+        {"means": np.zeros((1, 4))[:, ::2].T},
+        {"means": np.frombuffer(bytes(17), np.float64, offset=1).reshape(2, 1)},
+        {"log_p": np.broadcast_to(0.0, 1)},
+        {"log_p": np.frombuffer(bytes(8), np.float64)},
     ],
-    ids=["another type", "another axis", "gaps", "one for all", "read only"],
+    ids=[
+        "another type",
+        "another byte order",
+        "integers",
+        "another axis",
+        "a list",
+        "none",
+        "gaps",
+        "not aligned",
+        "one for all",
+        "read only",
+    ],
 )
-def test_other_arguments_are_refused(place, value):
+def test_other_arguments_are_refused(changed):
     """Which compiled code would not notice; what it does not change may be read only."""
-    fixed = POINT[0].copy()
+    fixed = X.copy()
     fixed.flags.writeable = False
-    assert np.isfinite(described((0, fixed)))
-    with pytest.raises(TypeError, match=r"array of shape .* came to a compiled loop"):
-        described((place, value))
+    assert np.isfinite(described(fixed))
+    with pytest.raises(TypeError, match=r"came to a compiled loop; expected '[dq]\d=?'"):
+        described(**changed)
+
+
+def test_other_numbers_of_arguments_and_numbers_that_are_none_are_refused():
+    answer = engines.answers.answer
+    for arguments in [(), (X, CLUSTERS, *ROOM[:2]), (X, CLUSTERS[:-1], *ROOM), (X, [*CLUSTERS], *ROOM)]:
+        with pytest.raises(TypeError, match="came to a compiled loop; expected \\("):
+            answer(*arguments)
+    describe, others = engines.attributes.describe, [None] * 11
+    with pytest.raises(TypeError, match="must be real number, not str"):
+        describe(X, 0, False, np.zeros(1), "1", *others)
+    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+        describe(X, 1.5, False, np.zeros(1), 1.0, *others)
+
+
+@pytest.mark.robustness("limits")
+def test_a_loop_without_memory_says_so():
+    """Of no row and no cluster with more features than memory has room for."""
+    x = np.empty((0, 2**46))
+    with pytest.raises(RuntimeError, match="no more memory"):
+        engines.answers.answer(x, (np.empty(0), x, np.empty((0, 1, 2**46)), np.empty(0), False), *ROOM)
+
+
+def test_arrays_of_subclasses_and_copies_of_their_types_are_taken():
+    """As those that are mapped from a file, or that come from another process."""
+    for x in (X.view(np.recarray), np.ma.masked_array(X), pickle.loads(pickle.dumps(X))):
+        assert described(x) == described()
+
+
+def test_loops_run_beside_each_other_and_on_arrays_that_nothing_else_holds():
+    """Each in its own thread, with arguments made for the call."""
+    expected = described()
+
+    def many(shift):
+        return [described(X + shift, CLUSTERS[1] + shift) for _ in range(3000)]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = [log_p for own in pool.map(many, range(8)) for log_p in own]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_references_are_left_as_they_were():
+    """To arguments that are taken, and to those that are not."""
+    x, log_p = X.copy(), np.zeros(1)
+    before = sys.getrefcount(x), sys.getrefcount(log_p), sys.getrefcount(CLUSTERS)
+    for _ in range(100):
+        described(x, log_p=log_p)
+        engines.answers.answer(x, CLUSTERS, NO_LABELS, NO_R, log_p)
+        with pytest.raises(TypeError):
+            engines.answers.answer(x, CLUSTERS, NO_LABELS, NO_R, x)
+    assert (sys.getrefcount(x), sys.getrefcount(log_p), sys.getrefcount(CLUSTERS)) == before
 
 
 @pytest.mark.robustness("files")
@@ -87,10 +157,8 @@ def test_object_code_that_is_not_whole_or_of_other_sources_is_made_anew(harm, tm
     made = []
     monkeypatch.setattr(entries, "compiled", lambda *_: made.append(1) or (head["symbol"], head["needs"], code))
     for _ in range(2):
-        loop = objects.Loop("answers", "answer", engines.answers.KINDS)
-        log_p = np.zeros(1)
-        loop(*POINT, np.empty(0, np.int64), np.empty((0, 2)), log_p)
-        assert np.exp(log_p[0]) == pytest.approx(0.5 + 0.5 * np.exp(-2), rel=1e-14)
+        answer = objects.loop("answers", "answer", engines.answers.KINDS)
+        assert np.exp(described(answer=answer)) == pytest.approx(0.5 + 0.5 * np.exp(-2), rel=1e-14)
     assert made == [] if harm == "none" else [1]
 
 
@@ -138,8 +206,7 @@ def test_numba_calls_a_loop_that_cannot_be_linked(monkeypatch):
         raise ImportError("the arrays of this NumPy are not laid out as expected")
 
     monkeypatch.setattr(objects, "_linked", changed)
-    monkeypatch.setattr(engines.answers, "answer", objects.Loop("answers", "answer", engines.answers.KINDS))
-    assert described() == before
+    assert described(answer=objects.loop("answers", "answer", engines.answers.KINDS)) == before
 
 
 def test_a_trace_has_room_for_every_pass(monkeypatch, rng):

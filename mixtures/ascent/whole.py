@@ -184,7 +184,7 @@ class Whole:
     def _problem(self) -> Any:
         from mixtures.engines import whole
 
-        return whole.problem((*self.rows, self.edges), self.affine, self.prior)
+        return whole.Problem((*self.rows, self.edges), self.affine, self.prior)
 
 
 def whole(
@@ -330,8 +330,8 @@ def _rows(
 
     w, total = (np.empty((1, 0)) if weights is None else _own(weights)[None]), np.empty((1, 0))
     if structure == STRUCTURES.index("tied"):
-        data = whole.Block(whole.ROWS, (x[None], w, np.zeros_like(extra), total, np.empty(0, np.int64)))
-        total = whole.passes(data, whole.Block(whole.AFFINE, affine), np.zeros((1, *extra.shape)))[1][0]
+        data = x[None], w, np.zeros_like(extra), total, np.empty(0, np.int64)
+        total = whole.passes(data, affine, np.zeros((1, *extra.shape)))[1][0]
     return x[None], w, extra, total
 
 

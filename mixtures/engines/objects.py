@@ -1,8 +1,8 @@
 """Compiled loops as object code, a file for each, which LLVM links: numba, which makes them, is not loaded for that.
 
-To load numba and what it has cached takes 0.4 s, to link object code a tenth of that. A loop takes all its arguments through
-one block of memory: numbers, and the addresses of other blocks and of arrays, whose data and shape it finds where NumPy has
-them (`PyArrayObject_fields` in NumPy's C API).
+To load numba and what it has cached takes 0.4 s, to link object code a tenth of that. Python calls a linked loop as a function
+of C, which finds the data and shape of arrays where NumPy has them, and refuses what is not of the kind that the loop takes
+(`mixtures.engines.entries`).
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import struct
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from ctypes import CFUNCTYPE, addressof, byref, c_char_p, c_int, c_int64, c_void_p, create_string_buffer
+from ctypes import Structure, addressof, c_char, c_char_p, c_int, c_int64, c_void_p, py_object, pythonapi
 from functools import cache
 from hashlib import blake2b
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec
@@ -33,10 +32,17 @@ HERE = Path(__file__).parent
 
 # "d", "q" and "?": a float64, an int64, a boolean; with a number, an array of so many axes; with "=", one that is changed.
 TYPES = {"d": np.dtype(np.float64), "q": np.dtype(np.int64), "?": np.dtype(bool)}
-Kinds = tuple[Any, ...]  # strings, and tuples of them for arguments that come as a `Block`
+Kinds = tuple[Any, ...]  # strings, and tuples of them for arguments that come as a tuple
 
-# Where an array's fields begin: the address of its data, the number of its axes, and the address of its shape.
+# Where an object has its type and what follows it: in an array its data, axes, shape, strides, base, dtype and flags
+# (`PyArrayObject_fields` in NumPy's C API), and in a dtype the class of its numbers, its kind, character and byte order.
 FIELDS = object.__basicsize__
+TYPE = FIELDS - 8
+DATA, AXES, SHAPE, DTYPE, FLAGS = (FIELDS + 8 * field for field in (0, 1, 2, 5, 6))
+CHARACTER, ORDER = FIELDS + 9, FIELDS + 10
+
+# What the flags of an array hold that a loop reads, and of one that it changes: in C's order, aligned, and writable.
+READ, CHANGED = 0x101, 0x501
 
 # Of numba, those that change object code; the number of threads, which joblib sets in its workers, does not.
 SETTINGS = [
@@ -44,62 +50,19 @@ SETTINGS = [
 ]
 SETTINGS += [f"NUMBA_{name}_VECTORIZE" for name in ("LOOP", "SLP")]
 
-RUN = CFUNCTYPE(c_int, c_void_p, c_void_p, c_char_p)
+FASTCALL = 0x80  # how CPython calls an entry (`METH_FASTCALL`)
 
 
-class Layout:
-    """How arguments of some kinds lie in memory."""
+class Method(Structure):
+    """`PyMethodDef` of CPython's C API."""
 
-    def __init__(self, kinds: Kinds) -> None:
-        self._words = struct.Struct("".join("d" if kind == "d" else "q" for kind in kinds))
-        self._kinds = [
-            (kind, 0 if isinstance(kind, tuple) else int((*kind, -1)[1]), TYPES.get(kind[0]), kind[-1] == "=")
-            for kind in kinds
-        ]
-
-    def pack(self, values: tuple[Any, ...]) -> bytes:
-        """Numbers, and the addresses of arrays and blocks; TypeError where one is not of its kind."""
-        words: list[Any] = []
-        for (kind, axes, dtype, changed), value in zip(self._kinds, values, strict=True):
-            if axes < 0:
-                words.append(value)
-            elif axes == 0:
-                if value.kinds != kind:
-                    raise TypeError(f"a block of {value.kinds} came to a compiled loop; expected {kind!r}")
-                words.append(value.address)
-            else:
-                flags = value.flags
-                fits = flags.carray or (not changed and flags.c_contiguous and flags.aligned)
-                if not fits or value.ndim != axes or value.dtype != dtype:
-                    raise TypeError(
-                        f"a {value.dtype} array of shape {value.shape} came to a compiled loop; expected {kind!r}"
-                    )
-                words.append(id(value))
-        return self._words.pack(*words)
+    _fields_ = [("name", c_char_p), ("address", c_void_p), ("flags", c_int), ("doc", c_char_p)]
 
 
-_layout = cache(Layout)
-
-
-class Block:
-    """Arguments that several calls have in common.
-
-    Parameters
-    ----------
-    kinds : tuple of str
-        See `TYPES`.
-    values : tuple
-        Arrays and numbers.
-    """
-
-    def __init__(self, kinds: Kinds, values: tuple[Any, ...]) -> None:
-        self.kinds, self.values = kinds, values
-        self._words = create_string_buffer(_layout(kinds).pack(values))
-        self.address = addressof(self._words)
-
-
-class Loop:
+def loop(module: str, name: str, kinds: Kinds) -> Callable[..., int]:
     """The function of a module in `mixtures.engines.loops` that returns an int64, linked, and where it has to be, compiled.
+
+    It raises TypeError where an argument is not of its kind. Where nothing could be linked, it is numba's own.
 
     Parameters
     ----------
@@ -107,23 +70,45 @@ class Loop:
     kinds : tuple
         Of its arguments; see `TYPES`.
     """
+    try:
+        engine, address = _linked(module, name, kinds)
+        make = pythonapi.PyCFunction_NewEx
+    except (AttributeError, ImportError, RuntimeError, TypeError, ValueError):  # of another numba, LLVM or NumPy
+        return _function(module, name)
+    make.restype, make.argtypes = py_object, [c_void_p, py_object, c_void_p]
+    method = Method(name.encode(), address, FASTCALL, None)
+    return make(addressof(method), Refusal(kinds, engine, method), None)  # type: ignore[no-any-return]
 
-    def __init__(self, module: str, name: str, kinds: Kinds) -> None:
-        self._layout, self._plain = Layout(kinds), None
-        try:
-            self._engine, self._run = _linked(module, name, kinds)  # the code is in memory of the engine's
-        except (AttributeError, ImportError, RuntimeError, TypeError, ValueError):  # of another numba, LLVM or NumPy
-            self._plain = _function(module, name)
+
+class Refusal:
+    """Called with the arguments that a loop did not take; the loop's code is in memory as long as this is."""
+
+    def __init__(self, kinds: Kinds, engine: llvm.ExecutionEngine, method: Method) -> None:
+        self._kinds, self._kept = kinds, (engine, method)
 
     def __call__(self, *values: Any) -> int:
-        """Raises TypeError where an argument is not of its kind; by numba's own call where nothing could be linked."""
-        if self._plain is not None:
-            return int(self._plain(*map(_unblocked, values)))
-        found = c_int64()
-        status = self._run(byref(found), byref(c_void_p()), self._layout.pack(values))
-        if status:
-            raise RuntimeError(f"a compiled loop ended with the status {status}")
-        return found.value
+        """TypeError or, where the arguments are what they should be, RuntimeError."""
+        _check(self._kinds, values)
+        raise RuntimeError("a compiled loop ended with an error, as where there is no more memory")
+
+
+def _check(kinds: Kinds, values: Any) -> None:
+    """TypeError where there are not as many values, or where a tuple or an array is not of its kind."""
+    if not (isinstance(values, tuple) and len(values) == len(kinds)):
+        raise TypeError(f"{values!r} came to a compiled loop; expected {kinds!r}")
+    for kind, value in zip(kinds, values, strict=True):
+        if isinstance(kind, tuple):
+            _check(kind, value)
+        elif len(kind) > 1 and not (isinstance(value, np.ndarray) and _fits(kind, value)):
+            came = f"a {value.dtype} array of shape {value.shape}" if isinstance(value, np.ndarray) else repr(value)
+            raise TypeError(f"{came} came to a compiled loop; expected {kind!r}")
+
+
+def _fits(kind: str, array: np.ndarray) -> bool:
+    own, expected, flags = array.dtype, TYPES[kind[0]], array.flags
+    if (own.char, own.byteorder, array.ndim) != (expected.char, expected.byteorder, int(kind[1])):
+        return False
+    return flags.carray or (kind[-1] != "=" and flags.c_contiguous and flags.aligned)
 
 
 def _function(module: str, name: str) -> Callable[..., Any]:
@@ -131,13 +116,8 @@ def _function(module: str, name: str) -> Callable[..., Any]:
     return getattr(importlib.import_module(f"mixtures.engines.loops.{module}"), name)  # type: ignore[no-any-return]
 
 
-def _unblocked(value: Any) -> Any:
-    """The tuple in the place of a block."""
-    return tuple(map(_unblocked, value.values)) if isinstance(value, Block) else value
-
-
-def _linked(module: str, name: str, kinds: Kinds) -> tuple[llvm.ExecutionEngine, Callable[..., int]]:
-    """The engine and the function of a loop, its object code being made first if none is kept."""
+def _linked(module: str, name: str, kinds: Kinds) -> tuple[llvm.ExecutionEngine, int]:
+    """The engine of a loop and where its entry is, its object code being made first if none is kept."""
     file = _file(module, name)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target().create_target_machine())
     for folder in of_loops():
@@ -153,7 +133,7 @@ def _linked(module: str, name: str, kinds: Kinds) -> tuple[llvm.ExecutionEngine,
         any(_keep(folder / file, head, code) for folder in of_loops())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    return engine, RUN(engine.get_function_address(head["symbol"]))
+    return engine, engine.get_function_address(head["symbol"])
 
 
 def _file(module: str, name: str) -> str:
@@ -194,16 +174,33 @@ def _machine() -> str:
 
 @cache
 def _target() -> llvm.Target:
-    """The processor; what numba's arrays take their memory by is made known to the linker."""
-    probe = np.empty((2, 3))
-    data, _, shape, *_ = (c_void_p * 3).from_address(id(probe) + FIELDS)
-    if data != probe.ctypes.data or tuple((c_int64 * 2).from_address(shape or 0)) != probe.shape:
+    """The processor; what loops take memory by, and NumPy's arrays, are made known to the linker."""
+    if not _laid_out_as_expected():
         raise ImportError(f"the arrays of NumPy {np.__version__} are not laid out as expected")
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     for name, address in _runtime().c_helpers.items():
         llvm.add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
+    llvm.add_symbol("mixtures_ndarray", id(np.ndarray))
     return llvm.Target.from_default_triple()
+
+
+def _laid_out_as_expected() -> bool:
+    """Whether a loop finds in an array what NumPy says of it."""
+    probe = np.empty((2, 3))
+
+    def field(value: object, offset: int, type_: Any) -> Any:
+        return type_.from_address(id(value) + offset).value
+
+    lengths, number = field(probe, SHAPE, c_void_p), probe.dtype
+    return (
+        lengths is not None
+        and tuple((c_int64 * 2).from_address(lengths)) == probe.shape
+        and (field(probe, TYPE, c_void_p), field(probe, DATA, c_void_p)) == (id(np.ndarray), probe.ctypes.data)
+        and (field(probe, AXES, c_int), field(probe, FLAGS, c_int) & CHANGED) == (probe.ndim, CHANGED)
+        and field(probe, DTYPE, c_void_p) == id(number)
+        and (field(number, CHARACTER, c_char), field(number, ORDER, c_char)) == (b"d", b"=")
+    )
 
 
 def _runtime() -> Any:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mixtures.engines.objects import Block, Loop
+from mixtures.engines.objects import loop
 
 ROWS = ("d3", "d2", "d2", "d2", "q1")
 AFFINE = ("d1", "d2", "q2", "q1=")
@@ -14,9 +14,9 @@ LABELS = ("q", "d1", "d")
 PRIOR = ("q", "?", "d2", "d1", "d1", "d3", "d1", "d", "d", LABELS)
 ENDS = ("d3=", "d3=", "d2=", "q1=", "?1=", "?1=", "d1=", "d3=", "d1=")
 
-_steps = Loop("whole", "steps", ("q1", PRIOR, "d3", "d3=", "d1="))
-_passes = Loop("whole", "passes", (ROWS, AFFINE, "q1", "d3", "d1=", "d3="))
-_climb = Loop("whole", "climb", (ROWS, AFFINE, PRIOR, "q1", "d1", "d", "q", "?", "q", "d", "d", "q", "d", *ENDS))
+_steps = loop("whole", "steps", ("q1", PRIOR, "d3", "d3=", "d1="))
+_passes = loop("whole", "passes", (ROWS, AFFINE, "q1", "d3", "d1=", "d3="))
+_climb = loop("whole", "climb", (ROWS, AFFINE, PRIOR, "q1", "d1", "d", "q", "?", "q", "d", "d", "q", "d", *ENDS))
 
 # What a climb ended with; rows of a trace that there is room for at first.
 WELL, NO_NUMBER, FELL, NO_ROOM = range(4)
@@ -40,15 +40,9 @@ class Climbed(NamedTuple):
 class Problem(NamedTuple):
     """Rows, affine map and prior as the loops take them; see `mixtures.engines.loops.whole.climb`."""
 
-    rows: Block
-    affine: Block
-    prior: Block
-
-
-def problem(rows: tuple[Any, ...], affine: tuple[Any, ...], prior: tuple[Any, ...]) -> Problem:
-    """From tuples of arrays and numbers."""
-    *own, labels = prior
-    return Problem(Block(ROWS, rows), Block(AFFINE, affine), Block(PRIOR, (*own, Block(LABELS, labels))))
+    rows: tuple[Any, ...]
+    affine: tuple[Any, ...]
+    prior: tuple[Any, ...]
 
 
 def steps(of: Problem, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -58,7 +52,7 @@ def steps(of: Problem, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return eta, extra
 
 
-def passes(rows: Block, affine: Block, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def passes(rows: tuple[Any, ...], affine: tuple[Any, ...], eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """sum_n w_n log_z_n (R,) of the pass of every run under eta (R, K, P), and its statistics (R, K, P)."""
     log_z, s = np.empty(len(eta)), np.empty_like(eta)
     _passes(rows, affine, np.zeros(len(s), np.int64), eta, log_z, s)

@@ -25,6 +25,9 @@ LOWEST = -1e308
 # Numbers in the largest array that a prediction holds beside its answer.
 BLOCK_ELEMENTS = 200_000
 
+# Answers that were not asked for: labels, probabilities and log densities.
+NOTHING: tuple[np.ndarray, np.ndarray, np.ndarray] = np.empty(0, np.int64), np.empty((0, 0)), np.empty(0)
+
 # Milliseconds that compiled loops save a prediction, for the call and for each number of its rows.
 CALL, NUMBER = 0.015, 1.5e-5
 
@@ -41,10 +44,7 @@ def probabilities(log_rho: np.ndarray) -> np.ndarray:
 
 def log_densities(log_rho: np.ndarray) -> np.ndarray:
     """The log density of the mixture, from those of the components (B, K) to (B,); minus infinity below all numbers."""
-    return _above_lowest(log_sum(log_rho))
-
-
-def _above_lowest(log_p: np.ndarray) -> np.ndarray:
+    log_p = log_sum(log_rho)
     return np.where(log_p > LOWEST, log_p, -np.inf)
 
 
@@ -93,19 +93,23 @@ class Densities:
             return in_blocks(x, len(self.means), self, answer)
         from mixtures.engines import answers
 
-        N, K = len(x), len(self.means)
-        found: dict[Callable[..., Any], np.ndarray] = {
-            labels: np.empty(N if answer is labels else 0, np.int64),
-            probabilities: np.empty((N if answer is probabilities else 0, K)),
-            log_densities: np.empty(N if answer is log_densities else 0),
-        }
-        answers.answer(np.require(x, np.float64, ("C", "A")), *self._arrays, *found.values())
-        return _above_lowest(found[answer]) if answer is log_densities else found[answer]
+        if not (x.dtype == np.float64 and x.flags.carray):
+            x = np.require(x, np.float64, ("C", "A"))
+        own, r, log_p = NOTHING
+        found: np.ndarray
+        if answer is labels:
+            found = own = np.empty(len(x), np.int64)
+        elif answer is probabilities:
+            found = r = np.empty((len(x), len(self.means)))
+        else:
+            found = log_p = np.empty(len(x))
+        answers.answer(x, self._arrays, own, r, log_p)
+        return found
 
     @cached_property
     def _arrays(self) -> tuple[Any, ...]:
         arrays = (self.constant, self.means, self.roots, self.power)
-        return *(np.require(array, np.float64, ("C", "A")) for array in arrays), self.each
+        return *(np.require(array, np.float64, ("C", "A")) for array in arrays), bool(self.each)
 
 
 def in_blocks(

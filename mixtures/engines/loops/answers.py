@@ -68,27 +68,23 @@ def _joint(x, first, n, constant, means, roots, power, each, columns, z, rho):
 
 
 @njit(nogil=True)
-def answer(x, constant, means, roots, power, each, labels, r, log_p):
+def answer(x, densities, labels, r, log_p):
     """Fill in the last three, of which two are empty.
 
     Parameters
     ----------
     x : ndarray, shape (N, D)
-    constant : ndarray, shape (K,)
-    means : ndarray, shape (K, D)
-    roots : ndarray, shape (K, D, D), or (K, 1, D) where they are diagonal
-        U_k.
-    power : ndarray, shape (K,)
-        a_k; empty for Gaussian densities.
-    each : bool
-        Whether the features have a density each.
+    densities : tuple
+        The constants (K,), means (K, D), roots U_k (K, D, D), or (K, 1, D) where they are diagonal, and powers a_k (K,), empty
+        for Gaussian densities; and whether the features have a density each.
     labels : ndarray of int, shape (N,)
         The most probable component of every row.
     r : ndarray, shape (N, K)
         The probability of every component for every row.
     log_p : ndarray, shape (N,)
-        The log density of every row in nats.
+        The log density of every row in nats; minus infinity below the range of numbers.
     """
+    constant, means, roots, power, each = densities
     (N, D), K = x.shape, len(means)
     columns, z, top, rho = np.empty((D, BLOCK)), np.empty(BLOCK), np.empty(BLOCK), np.empty((K, BLOCK))
     ones = np.ones(BLOCK)
@@ -110,5 +106,5 @@ def answer(x, constant, means, roots, power, each, labels, r, log_p):
                     r[first + b, k] = rho[k, b]
         else:
             for b in range(n):
-                log_p[first + b] = top[b]
+                log_p[first + b] = top[b] if top[b] > LOWEST else -np.inf
     return 0
