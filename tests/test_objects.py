@@ -141,7 +141,7 @@ def test_references_are_left_as_they_were():
 @pytest.mark.robustness("files")
 @pytest.mark.parametrize("harm", ["none", "cut", "changed", "empty", "other sources", "unknown symbol"])
 def test_object_code_that_is_not_whole_or_of_other_sources_is_made_anew(harm, tmp_path, monkeypatch):
-    name = objects._file("answers", "answer")
+    name = f"answers{objects.ending()}"
     (path,) = (folder / name for folder in of_loops() if (folder / name).is_file())
     whole_file, (head, code) = path.read_bytes(), objects._read(path)
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
@@ -155,9 +155,9 @@ def test_object_code_that_is_not_whole_or_of_other_sources_is_made_anew(harm, tm
         changed = whole_file[:at] + bytes([whole_file[at] ^ 1]) + whole_file[at + 1 :]
         kept.write_bytes({"none": whole_file, "cut": whole_file[:at], "changed": changed, "empty": b""}[harm])
     made = []
-    monkeypatch.setattr(entries, "compiled", lambda *_: made.append(1) or (head["symbol"], head["needs"], code))
+    monkeypatch.setattr(entries, "compiled", lambda *_: made.append(1) or (head["symbols"], head["needs"], code))
     for _ in range(2):
-        answer = objects.loop("answers", "answer", engines.answers.KINDS)
+        answer = objects.loops("answers", answer=engines.answers.KINDS)[0]
         assert np.exp(described(answer=answer)) == pytest.approx(0.5 + 0.5 * np.exp(-2), rel=1e-14)
     assert made == [] if harm == "none" else [1]
 
@@ -181,18 +181,16 @@ def test_where_the_sources_cannot_be_written_beside_the_user_keeps_the_code(writ
     (tmp_path / "file").touch()
     folders = [tmp_path / "file" / "beside", tmp_path / ("user" if writable else "file") / "loops"]
     monkeypatch.setattr(objects, "of_loops", lambda: folders)
-    kept, _ = ("symbol", [], b"code"), monkeypatch.setattr(objects, "_machine", lambda: "machine")
+    kept, _ = ({"answer": "symbol"}, [], b"code"), monkeypatch.setattr(objects, "_machine", lambda: "machine")
     monkeypatch.setattr(entries, "compiled", lambda *_: kept)
     monkeypatch.setattr(
         objects.llvm,
         "create_mcjit_compiler",
-        lambda *_: SimpleNamespace(
-            add_object_file=lambda *_: None, finalize_object=lambda: None, get_function_address=lambda _: 1
-        ),
+        lambda *_: SimpleNamespace(add_object_file=lambda *_: None, finalize_object=lambda: None),
     )
     monkeypatch.setattr(objects.llvm.ObjectFileRef, "from_data", lambda code: code)
-    objects._linked("answers", "answer", engines.answers.KINDS)
-    assert [objects._read(folder / objects._file("answers", "answer")) is not None for folder in folders] == [
+    objects._linked("answers", {"answer": engines.answers.KINDS})
+    assert [objects._read(folder / f"answers{objects.ending()}") is not None for folder in folders] == [
         False,
         writable,
     ]
@@ -206,7 +204,7 @@ def test_numba_calls_a_loop_that_cannot_be_linked(monkeypatch):
         raise ImportError("the arrays of this NumPy are not laid out as expected")
 
     monkeypatch.setattr(objects, "_linked", changed)
-    assert described(answer=objects.loop("answers", "answer", engines.answers.KINDS)) == before
+    assert described(answer=objects.loops("answers", answer=engines.answers.KINDS)[0]) == before
 
 
 def test_a_trace_has_room_for_every_pass(monkeypatch, rng):

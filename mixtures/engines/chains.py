@@ -132,10 +132,11 @@ def _backward(alpha, A, last, w, r, pairs):
     u, own, smoothed = np.empty(K), np.empty(K), np.empty(K)
     first = T - 1
     if last.size:
-        smoothed[:] = last
-    else:
-        smoothed[:] = alpha[T - 1]
         for k in range(K):
+            smoothed[k] = last[k]
+    else:
+        for k in range(K):
+            smoothed[k] = alpha[T - 1, k]
             r[T - 1, k] = w * smoothed[k]
         first = T - 2
     for t in range(first, -1, -1):
@@ -216,7 +217,11 @@ def _sample(alpha, in_logs, A, log_A, last, u, w, r, pairs):
             if following >= 0:
                 p[j] = p[j] + log_A[j, following] if in_logs else p[j] * A[j, following]
         if in_logs:
-            p[:] = np.exp(p - p.max())
+            top = p[0]
+            for j in range(1, K):
+                top = max(top, p[j])
+            for j in range(K):
+                p[j] = np.exp(p[j] - top)
         z = _draw(p, u[t])
         for j in range(K):
             r[t, j] = 0.0
@@ -345,7 +350,9 @@ def filtered(log_rho, alpha, edges, log_pi, log_A, scales):
             steps = slice(edges[i], edges[i + 1])
             own = alpha[run, steps]
             if _filter(log_rho[run, steps], log_pi[run], A, log_A[run], own, scales[run, steps])[1]:
-                own[:] = np.exp(own)
+                logs = flat(own)
+                for i in range(len(logs)):
+                    logs[i] = np.exp(logs[i])
 
 
 _STEPS = (float64[:, ::1], _read(float64, 1), _read(float64, 2), float64[:, ::1], float64[::1])
@@ -404,7 +411,8 @@ def viterbi(log_rho, log_pi, log_A, path):
                 if best[j] + log_A[j, k] > top:
                     top, place = best[j] + log_A[j, k], j
             following[k], came[t, k] = top + log_rho[t, k], place
-        best[:] = following
+        for k in range(K):
+            best[k] = following[k]
     path[T - 1] = np.argmax(best)
     for t in range(T - 1, 0, -1):
         path[t - 1] = came[t, path[t]]

@@ -1,4 +1,4 @@
-"""Object code of a compiled function behind an entry that Python calls as a function of C; see `mixtures.engines.objects`."""
+"""Object code of compiled functions, each behind an entry that Python calls as one of C; see `mixtures.engines.objects`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from llvmlite import ir
 from numba import boolean, float64, int64, njit
 from numba.core import cgutils, types
-from numba.core.compiler import Flags
+from numba.core.compiler import Flags, compile_extra
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
@@ -18,14 +18,17 @@ BYTE, WORD = ir.IntType(8), ir.IntType(64)
 OBJECT = BYTE.as_pointer()
 
 
-def compiled(function: Any, kinds: tuple[Any, ...]) -> tuple[str, list[str], bytes]:
-    """The symbol, those that it needs, and the object code of the entry."""
-    named: list[str] = []
+def compiled(functions: dict[str, tuple[Any, tuple[Any, ...]]]) -> tuple[dict[str, str], list[str], bytes]:
+    """The symbols of the entries of functions whose arguments are of some kinds, those that these need, and the object code.
+
+    What functions have in common is compiled once if its arguments are of the same types.
+    """
+    symbols: dict[str, str] = {}
 
     @intrinsic
     def make(typing):
         def generate(context, builder, signature, arguments):
-            named.append(_Entry(context, builder, function, kinds).name)
+            symbols.update({name: _Entry(context, builder, *own).name for name, own in functions.items()})
             return context.get_dummy_value()
 
         return types.void(), generate
@@ -42,7 +45,7 @@ def compiled(function: Any, kinds: tuple[Any, ...]) -> tuple[str, list[str], byt
         value.name for values in (module.functions, module.global_variables) for value in values if value.is_declaration
     )
     others = [name for name in needed if not name.startswith("llvm.")]
-    return named[0], others, made.library._get_compiled_object()
+    return symbols, others, made.library._get_compiled_object()
 
 
 class _Entry:
@@ -62,7 +65,7 @@ class _Entry:
         own, arguments, number = entry.args
         self._only_if(self._at.icmp_signed("==", number, WORD(len(kinds))), self._refused)
         values = [self._value(kind, self._at.load(self._at.gep(arguments, [WORD(i)]))) for i, kind in enumerate(kinds)]
-        found = self._called(beside, function, tuple(map(_type, kinds)), values)
+        found = self._called(function, tuple(map(_type, kinds)), values)
         self._at.ret(self._python.long_from_longlong(found))
         at = ir.IRBuilder(self._failed)
         at.ret(OBJECT(None))
@@ -70,11 +73,14 @@ class _Entry:
         call = self._declared("PyObject_Vectorcall", OBJECT, [OBJECT, OBJECT.as_pointer(), WORD, OBJECT])
         at.ret(at.call(call, [own, arguments, number, OBJECT(None)]))
 
-    def _called(self, beside: Any, function: Any, kinds: tuple[Any, ...], values: list[Any]) -> Any:
-        """What the loop returns."""
-        context, at, flags = self._context, self._at, Flags()
+    def _called(self, function: Any, kinds: tuple[Any, ...], values: list[Any]) -> Any:
+        """What the loop returns, which is compiled into the same library."""
+        flags: Any = Flags()
+        context, at = self._context, self._at
         function.targetdescr.options.parse_as_flags(flags, function.targetoptions)
-        made = context.compile_subroutine(beside, function.py_func, int64(*kinds), flags=flags)
+        flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+        typing, library = context.typing_context, context.active_code_library
+        made = compile_extra(typing, context, function.py_func, kinds, int64, flags, {}, library)
         inner = context.declare_function(at.module, made.fndesc)
         thread = self._python.save_thread()
         status, found = context.call_conv.call_function(at, inner, int64, kinds, values)

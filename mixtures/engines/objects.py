@@ -1,4 +1,4 @@
-"""Compiled loops as object code, a file for each, which LLVM links: numba, which makes them, is not loaded for that.
+"""Compiled loops as object code, a file for each module, which LLVM links: numba, which makes them, is not loaded for that.
 
 To load numba and what it has cached takes 0.4 s, to link object code a tenth of that. Python calls a linked loop as a function
 of C, which finds the data and shape of arrays where NumPy has them, and refuses what is not of the kind that the loop takes
@@ -59,25 +59,27 @@ class Method(Structure):
     _fields_ = [("name", c_char_p), ("address", c_void_p), ("flags", c_int), ("doc", c_char_p)]
 
 
-def loop(module: str, name: str, kinds: Kinds) -> Callable[..., int]:
-    """The function of a module in `mixtures.engines.loops` that returns an int64, linked, and where it has to be, compiled.
+def loops(module: str, **kinds: Kinds) -> list[Callable[..., int]]:
+    """Functions of a module in `mixtures.engines.loops` that return an int64, linked, and where they have to be, compiled.
 
-    It raises TypeError where an argument is not of its kind. Where nothing could be linked, it is numba's own.
+    They raise TypeError where an argument is not of its kind. Where nothing could be linked, they are numba's own.
 
     Parameters
     ----------
-    module, name : str
-    kinds : tuple
-        Of its arguments; see `TYPES`.
+    module : str
+    **kinds : tuple
+        For the name of each function those of its arguments; see `TYPES`.
     """
     try:
-        engine, address = _linked(module, name, kinds)
-        make = pythonapi.PyCFunction_NewEx
+        engine, symbols = _linked(module, kinds)
+        pythonapi.PyCFunction_NewEx.argtypes = [c_void_p, py_object, c_void_p]
+        pythonapi.PyCFunction_NewEx.restype = py_object
     except (AttributeError, ImportError, RuntimeError, TypeError, ValueError):  # of another numba, LLVM or NumPy
-        return _function(module, name)
-    make.restype, make.argtypes = py_object, [c_void_p, py_object, c_void_p]
-    method = Method(name.encode(), address, FASTCALL, None)
-    return make(addressof(method), Refusal(kinds, engine, method), None)  # type: ignore[no-any-return]
+        return [*_functions(module, kinds).values()]
+    methods = [Method(name.encode(), engine.get_function_address(symbols[name]), FASTCALL, None) for name in kinds]
+    refusals = [Refusal(own, engine, method) for own, method in zip(kinds.values(), methods, strict=True)]
+    pairs = zip(methods, refusals, strict=True)
+    return [pythonapi.PyCFunction_NewEx(addressof(method), refusal, None) for method, refusal in pairs]
 
 
 class Refusal:
@@ -111,14 +113,15 @@ def _fits(kind: str, array: np.ndarray) -> bool:
     return flags.carray or (kind[-1] != "=" and flags.c_contiguous and flags.aligned)
 
 
-def _function(module: str, name: str) -> Callable[..., Any]:
-    """The function as its source has it, for numba to compile."""
-    return getattr(importlib.import_module(f"mixtures.engines.loops.{module}"), name)  # type: ignore[no-any-return]
+def _functions(module: str, names: Iterable[str]) -> dict[str, Callable[..., Any]]:
+    """The functions as their source has them, for numba to compile."""
+    source = importlib.import_module(f"mixtures.engines.loops.{module}")
+    return {name: getattr(source, name) for name in names}
 
 
-def _linked(module: str, name: str, kinds: Kinds) -> tuple[llvm.ExecutionEngine, int]:
-    """The engine of a loop and where its entry is, its object code being made first if none is kept."""
-    file = _file(module, name)
+def _linked(module: str, kinds: dict[str, Kinds]) -> tuple[llvm.ExecutionEngine, dict[str, str]]:
+    """The engine of a module's loops and their symbols in it; their object code is made first if none is kept."""
+    file = f"{module}{ending()}"
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target().create_target_machine())
     for folder in of_loops():
         head, code = _read(folder / file) or ({}, b"")
@@ -127,18 +130,14 @@ def _linked(module: str, name: str, kinds: Kinds) -> tuple[llvm.ExecutionEngine,
     else:
         from mixtures.engines.entries import compiled
 
-        symbol, needs, code = compiled(_function(module, name), kinds)
+        sources = _functions(module, kinds)
+        symbols, needs, code = compiled({name: (sources[name], own) for name, own in kinds.items()})
         used = [name.replace(".", "/") for name in sys.modules if name.startswith("mixtures.engines.")]
-        head = {"symbol": symbol, "needs": needs, "sources": _digests(used)}
+        head = {"symbols": symbols, "needs": needs, "sources": _digests(used)}
         any(_keep(folder / file, head, code) for folder in of_loops())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    return engine, engine.get_function_address(head["symbol"])
-
-
-def _file(module: str, name: str) -> str:
-    """What the file of a loop is called."""
-    return f"{module}.{name}{ending()}"
+    return engine, head["symbols"]
 
 
 def ending() -> str:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mixtures.engines.objects import loop
+from mixtures.engines.objects import loops
 
 ROWS = ("d3", "d2", "d2", "d2", "q1")
 AFFINE = ("d1", "d2", "q2", "q1=")
@@ -14,9 +14,12 @@ LABELS = ("q", "d1", "d")
 PRIOR = ("q", "?", "d2", "d1", "d1", "d3", "d1", "d", "d", LABELS)
 ENDS = ("d3=", "d3=", "d2=", "q1=", "?1=", "?1=", "d1=", "d3=", "d1=")
 
-_steps = loop("whole", "steps", ("q1", PRIOR, "d3", "d3=", "d1="))
-_passes = loop("whole", "passes", (ROWS, AFFINE, "q1", "d3", "d1=", "d3="))
-_climb = loop("whole", "climb", (ROWS, AFFINE, PRIOR, "q1", "d1", "d", "q", "?", "q", "d", "d", "q", "d", *ENDS))
+_steps, _passes, _climb = loops(
+    "whole",
+    steps=("q1", PRIOR, "d3", "d3=", "d1="),
+    passes=(ROWS, AFFINE, "q1", "d3", "d1=", "d3="),
+    climb=(ROWS, AFFINE, PRIOR, "q1", "d1", "d", "q", "?", "q", "d", "d", "q", "d", *ENDS),
+)
 
 # What a climb ended with; rows of a trace that there is room for at first.
 WELL, NO_NUMBER, FELL, NO_ROOM = range(4)

@@ -103,8 +103,10 @@ def _look(eta, g, rows, affine, room, following):
 @njit(nogil=True)
 def steps(owner, prior, s, eta, extra):
     """The natural parameters of every state (R, K, P), and the extras (R,); not a number where a cluster collapsed."""
+    own = np.empty(s.shape[1:])  # of the type that other calls have: it is compiled once
     for r in range(len(s)):
-        extra[r] = _step(s[r], eta[r], owner[r], prior)
+        _copy(flat(own), flat(s[r]))
+        extra[r] = _step(own, eta[r], owner[r], prior)
     return 0
 
 
