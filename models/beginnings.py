@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import softmax
 
 from mixtures.ascent import starts as initial
-from mixtures.ascent.candidates import beginnings
+from mixtures.ascent.candidates import beginnings, in_turn
 from mixtures.ascent.climb import climb
 from mixtures.ascent.states import state
 from mixtures.engines.passes import one_pass
@@ -32,9 +32,8 @@ def modes(
     if start is not None:
         return np.stack([state(x, start)] * chains)
     step = partial(cavi.step, family, allocation.conjugate)
-    s = beginnings(
-        step, initial.starts(x, None, len(x), family, allocation.conjugate, "k-means++", chains * MODES, rng), MODES
-    )
+    hard = initial.starts(x, None, len(x), family, allocation.conjugate, "k-means++", chains * MODES, rng)
+    s = beginnings(step, hard, in_turn(len(hard), MODES))
     pass_ = one_pass(x, None, family, len(x) * allocation.n_components)
     runs = climb(lambda _: (step, pass_), s, len(x), tol=0.1 / len(x), max_iter=10_000, accelerate=True)
     probability = softmax(runs.end.reshape(chains, MODES), axis=1)

@@ -28,7 +28,7 @@ from mixtures import (
 from mixtures.ascent import starts as initial
 from mixtures.ascent import states
 from mixtures.ascent.ascend import best_of
-from mixtures.ascent.candidates import beginnings, climb_from_best
+from mixtures.ascent.candidates import beginnings, climb_from_best, in_turn
 from mixtures.ascent.kmeans import lloyd, nearest, seed
 from mixtures.ascent.starts import starts, starts_of_many
 from mixtures.ascent.states import statistics
@@ -282,7 +282,7 @@ def test_every_second_start_is_softened_and_one_that_cannot_stand(rng):
     labels = np.arange(60) % 3
     alone = np.where(np.arange(60) == 0, 0, 1 + labels % 2)
     hard = np.stack([statistics(x, family, np.eye(3)[z]) for z in (labels, labels, labels, alone, labels, labels % 2)])
-    found = beginnings(partial(em.step, family, allocation), hard, restarts=3)
+    found = beginnings(partial(em.step, family, allocation), hard, in_turn(6, 3))
     counts = [(1 - share) * s[:, 0] + share * 20 for share, s in zip([0, 0.05, 0, 0.05, 0.05, 0], hard, strict=True)]
     np.testing.assert_allclose(found[..., 0], counts)
     np.testing.assert_allclose(found.sum(1), hard.sum(1), atol=1e-12)

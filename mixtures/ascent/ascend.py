@@ -187,7 +187,7 @@ def ascend(
     if isinstance(x, Sequences) and isinstance(init, str):
         s = with_segments(s, x, weights, family, allocation, source)
     hard = blur(s, noise(family, reg_covar)) if reg_covar else s
-    s = soften(hard) if absorbing(family, init) else begun(natural, hard)
+    s = soften(hard) if absorbing(family, init) else begun(natural, hard, each)
     callback = Listener(callback) if callback else None
     if go_on:
         limits: dict[str, Any] = {"n": n, "tol": tol, "max_iter": max_iter, "accelerate": accelerate}

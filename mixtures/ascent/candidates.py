@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixtures.ascent.climb import NUMBERS, Callback, Natural, Problem, Runs, attempt, carry_on, climb
-from mixtures.ascent.moves import move_on
+from mixtures.ascent.moves import move_on, pace
 from mixtures.ascent.states import soften
 from mixtures.model import Family
 
@@ -24,6 +24,9 @@ TRIAL, LONGER = 10, 50
 CANDIDATES = 6
 MORE = 2
 TERMS = 2_000_000
+
+# A first candidate goes on unless so many more passes at the pace of its last would not bring it to the end of the one ahead.
+PATIENCE = 1000
 
 
 class Listener:
@@ -44,7 +47,7 @@ class Listener:
             raise
 
 
-def beginnings(natural: Natural, s: np.ndarray, restarts: int) -> np.ndarray:
+def beginnings(natural: Natural, s: np.ndarray, soft: np.ndarray) -> np.ndarray:
     """Hard and softened starts in turn, and a hard one softened where no step can be taken from it, shape (R, K, P).
 
     Neither kind is the better one on all data: the hard ones keep apart clusters that are close beside rows far away, the
@@ -54,12 +57,13 @@ def beginnings(natural: Natural, s: np.ndarray, restarts: int) -> np.ndarray:
     ----------
     natural : callable
     s : ndarray, shape (R, K, P)
-        Hard starts, ``restarts`` of them for each data set.
-    restarts : int
+        Hard starts.
+    soft : ndarray of bool, shape (R,)
+        Which are softened: those `in_turn`.
     """
     hard = s
-    if restarts > 1:
-        s = np.where((np.arange(len(s)) % restarts % 2 == 1)[:, None, None], soften(s), s)
+    if soft.any():
+        s = np.where(soft[:, None, None], soften(s), s)
     *_, lost = attempt(natural, s, [])
     if not lost.any():
         return s
@@ -67,13 +71,18 @@ def beginnings(natural: Natural, s: np.ndarray, restarts: int) -> np.ndarray:
     return np.where(lost[:, None, None], soften(hard), s) if lost.any() else s
 
 
-def begun(natural: Natural, hard: np.ndarray) -> np.ndarray:
-    """`beginnings` of one data set, no more of them together than `climb` moves."""
-    together = max(2, NUMBERS // hard[0].size // 2 * 2)
-    if len(hard) <= together:
-        return beginnings(natural, hard, len(hard))
-    parts = [hard[first : first + together] for first in range(0, len(hard), together)]
-    return np.concatenate([beginnings(natural, part, len(part)) for part in parts])
+def in_turn(starts: int, each: int) -> np.ndarray:
+    """Every second of each so many starts, shape (starts,)."""
+    return np.arange(starts) % each % 2 == 1
+
+
+def begun(natural: Natural, hard: np.ndarray, each: int = 1) -> np.ndarray:
+    """`beginnings` of one data set whose starts have so many candidates, no more of them together than `climb` moves."""
+    together = max(1, NUMBERS // hard[0].size)
+    soft = in_turn(len(hard), each if each > 1 else len(hard))
+    parts = [slice(first, first + together) for first in range(0, len(hard), together)]
+    found = [beginnings(natural, hard[part], soft[part]) for part in parts]
+    return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 def unfit(hard: np.ndarray, s: np.ndarray, each: int = 1) -> list[tuple[int, np.ndarray]]:
@@ -83,7 +92,7 @@ def unfit(hard: np.ndarray, s: np.ndarray, each: int = 1) -> list[tuple[int, np.
     """
     if s is hard:
         return []
-    lost = np.any(s != hard, axis=(-2, -1)) & (np.arange(len(hard)) % 2 == 0)
+    lost = np.any(s != hard, axis=(-2, -1)) & ~in_turn(len(hard), each if each > 1 else len(hard))
     found = [np.flatnonzero(own) + start * each for start, own in enumerate(lost.reshape(-1, each))]
     return [(start, hard[own]) for start, own in enumerate(found) if len(own)]
 
@@ -111,6 +120,7 @@ def climb_from_best(
     callback: Callback = None,
     whole: Whole | None = None,
     moves: bool = False,
+    likewise: bool = False,
 ) -> tuple[Runs, list[tuple[int, np.ndarray]]]:
     """`climb` from R starts, each the best of several candidates after ten passes, and the next best where that one collapses.
 
@@ -134,6 +144,8 @@ def climb_from_best(
         The same problem in one compiled call, which is used where there is no callback.
     moves : bool
         Whether the best run is moved on, where all starts are of one data set of independent points.
+    likewise : bool
+        Whether of every start the first candidate goes on beside the one ahead, as long as it may come to its end.
 
     Returns
     -------
@@ -172,6 +184,15 @@ def climb_from_best(
         runs = runs.put(going, rest)
         wanted = runs.collapsed
         tight = {int(run): runs.s[run] for run in np.flatnonzero(wanted)} | tight
+    if likewise and not listener.stopped:
+        first = each * np.arange(len(runs.s))
+        going = np.flatnonzero((ranked[0] != first) & ~(short.converged | short.collapsed)[first])
+        going = going[short.end[first[going]] + PATIENCE * pace(short, first[going]) >= runs.end[going]]
+        if len(going):
+            own, left = first[going], max_iter - len(short.trace) + 1
+            rest = carry_on(problem, short.take(own), own, n[own], tol, left, accelerate, None, whole)
+            higher = np.flatnonzero(rest.end > runs.end[going])
+            runs = runs.put(going[higher], rest.take(higher)) if len(higher) else runs
     if moves and not listener.stopped:
         with suppress(StopIteration):
             told = listener if callback else None

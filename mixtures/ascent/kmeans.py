@@ -76,7 +76,14 @@ def nearest(z: np.ndarray, centres: np.ndarray) -> np.ndarray:
         return np.argmin((centres**2).sum(-1)[..., None, :] - z @ (2 * centres).swapaxes(-2, -1), axis=-1)
 
 
-def lloyd(z: np.ndarray, weights: np.ndarray, centres: np.ndarray, max_iter: int = LLOYD) -> np.ndarray:
+def lloyd(
+    z: np.ndarray,
+    weights: np.ndarray,
+    centres: np.ndarray,
+    max_iter: int = LLOYD,
+    settled: float = SETTLED,
+    still: float = 0.0,
+) -> np.ndarray:
     """Labels (R, N) from k-means by Lloyd's algorithm until few change; a centre that loses all its points stays where it is.
 
     Parameters
@@ -85,6 +92,9 @@ def lloyd(z: np.ndarray, weights: np.ndarray, centres: np.ndarray, max_iter: int
     weights : ndarray, shape (N,)
     centres : ndarray, shape (R, K, D)
     max_iter : int
+    settled, still : float
+        A run ends once a step changes no more than this share of its labels, or moves its centres by no more than this squared
+        distance in all.
     """
     labels = nearest(z, centres)
     moving, one_hot = np.arange(len(z)), np.eye(centres.shape[-2])
@@ -92,9 +102,9 @@ def lloyd(z: np.ndarray, weights: np.ndarray, centres: np.ndarray, max_iter: int
         before = labels[moving]
         own = one_hot[before].swapaxes(-2, -1) * weights
         counts = own.sum(-1)[..., None]
-        centres = np.where(counts > 0, own @ z / np.maximum(counts, np.finfo(float).tiny), centres)
+        old, centres = centres, np.where(counts > 0, own @ z / np.maximum(counts, np.finfo(float).tiny), centres)
         labels[moving] = after = nearest(z, centres)
-        moved = (after != before).mean(axis=1) > SETTLED
+        moved = ((after != before).mean(axis=1) > settled) & (((centres - old) ** 2).sum((-2, -1)) > still)
         if not moved.any():
             break
         if not moved.all():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mixtures.ascent.ascend import Ascent, Method, reach
-from mixtures.ascent.candidates import beginnings, candidates, climb_from_best, unfit
+from mixtures.ascent.candidates import beginnings, candidates, climb_from_best, in_turn, unfit
 from mixtures.ascent.climb import Natural, attempt
 from mixtures.ascent.starts import columns, few, near_points, starts_of_many
 from mixtures.ascent.states import absorbing, soften
@@ -153,7 +153,11 @@ def _together(
     every = stacked.take(owner)
     hard = blur(s, noise(stacked, spread))
     natural = partial(method, every, allocation)
-    s = soften(hard) if absorbing(stacked, init) else beginnings(natural, hard, restarts * each)
+    s = (
+        soften(hard)
+        if absorbing(stacked, init)
+        else beginnings(natural, hard, in_turn(len(hard), each if each > 1 else restarts))
+    )
 
     def problem(runs: np.ndarray, noisy: bool = True) -> tuple[Natural, Pass]:
         own = stacked.take(owner[runs])

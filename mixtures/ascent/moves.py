@@ -118,7 +118,7 @@ def _climb(
         short = short.put(lost, _trial(problem, soften(s[lost]), n, tol, trial, accelerate, whole))
     runs = short.take(np.argsort(-short.end, kind="stable")[: (len(s) + 3) // 4])
     on = np.flatnonzero(~(runs.converged | runs.collapsed))
-    on = on[runs.end[on] + PATIENCE * _pace(runs, on) >= aim]
+    on = on[runs.end[on] + PATIENCE * pace(runs, on) >= aim]
     if len(on):
         left = max_iter - len(short.trace) + 1
         rest = carry_on(problem, runs.take(on), on, n, tol, left, accelerate, None, whole)
@@ -132,7 +132,7 @@ def _trial(
     return whole.climb(s, n, tol, passes, accelerate) if whole else climb(problem, s, n, tol, passes, accelerate)
 
 
-def _pace(runs: Runs, some: np.ndarray) -> np.ndarray:
+def pace(runs: Runs, some: np.ndarray) -> np.ndarray:
     """Half of what the last two passes of some runs have gained, (some,): infinity where there are no two."""
     bounds = [runs.bounds(run)[-3:] for run in some]
     return np.array([(b[-1] - b[0]) / 2 if len(b) == 3 else np.inf for b in bounds])

@@ -62,11 +62,11 @@ def starts(
     family, allocation : Family, Allocation
     init : str, ndarray or Fit
         "k-means++" (nearest of K seeds; Arthur & Vassilvitskii 2007; of several candidates, the last quarter go on by Lloyd's
-        algorithm, which many features need), "k-means" (Lloyd's algorithm from the best such; of several candidates, the
-        second half stays at the seeds), "rows" (nearest of K distinct rows), "random" (uniform on the simplex for every
-        point), or one given start: responsibilities (N, K), labels (N,) of integers, means (K, D), or a `Fit`. The named ones
-        look at no more than 20,000 rows, chosen at random; all but "random" depend neither on the order of the rows, nor on
-        whether a row is repeated or has a weight.
+        algorithm, which many features need), "k-means" (Lloyd's algorithm from the best such; of several candidates, half, or
+        one more, stay at the seeds), "rows" (nearest of K distinct rows), "random" (uniform on the simplex for every point), or
+        one given start: responsibilities (N, K), labels (N,) of integers, means (K, D), or a `Fit`. The named ones look at no
+        more than 20,000 rows, chosen at random; all but "random" depend neither on the order of the rows, nor on whether a row
+        is repeated or has a weight.
     restarts : int
         How many starts to make, R; a given start is used once, R C being 1.
     rng : numpy.random.Generator
@@ -143,33 +143,62 @@ def _compiled(
     other: np.ndarray | None,
 ) -> np.ndarray:
     """`statistics` of the `guesses` for rows x (N, D) at the points z (1, N, D) in compiled loops, (R C, K, P)."""
+    runs, points, t = np.arange(restarts * candidates), _about_bulk(z)[0], features(x, family)
+    tries, moved = _tries(init, K), _moved(init, runs, candidates)
+    u = rng.random((len(runs), 1 + (K - 1) * tries))
+    s = np.empty((len(runs), K, 1 + family.monomials[-1, 0]))
+    scaled = _scaled(runs, candidates) & (other is not None)
+    for turn, some in ((None, ~scaled), (other, scaled)):
+        if some.any():
+            at = points if turn is None else points @ turn[0]
+            s[some] = by_seeds(at, weights, x, t, family, K, u[some], tries, moved[some], init != "rows")
+    return s
+
+
+def features(x: np.ndarray, family: Family) -> np.ndarray:
+    """The features t(x), (P, N), that `by_seeds` sums in its loops; none where there are many."""
+    P = 1 + int(family.monomials[-1, 0])
+    return np.ascontiguousarray(family.rough(x).T) if len(x) * P <= FEATURES else np.empty((0, len(x)))
+
+
+def by_seeds(
+    z: np.ndarray,
+    weights: np.ndarray,
+    x: np.ndarray,
+    t: np.ndarray,
+    family: Family,
+    K: int,
+    u: np.ndarray,
+    tries: int,
+    moved: np.ndarray,
+    apart: bool = True,
+    rules: tuple[int, float, float] = (LLOYD, SETTLED, 0.0),
+) -> np.ndarray:
+    """`statistics` (R, K, P) of rows x, of which t are the `features`, by the nearest of seeds among points z (N, D).
+
+    For numbers u, whether runs are ``moved`` (R,) by Lloyd's algorithm, and by which ``rules`` that ends, see
+    `mixtures.engines.loops.seeding.states`.
+    """
     from mixtures.engines.seeding import states
 
-    tries, runs, P = _tries(init, K), restarts * candidates, 1 + int(family.monomials[-1, 0])
-    u = rng.random((runs, 1 + (K - 1) * tries))
-    moved = _moved(init, np.arange(runs), candidates)
-    together = len(x) * P <= FEATURES
-    t = np.ascontiguousarray(family.rough(x).T) if together else np.empty((0, len(x)))
-    s, labels = np.empty((runs, K, len(t))), np.empty((runs, len(x)), np.int64)
-    scaled = _scaled(np.arange(runs), candidates) & (other is not None)
-    for turn, some in ((None, ~scaled), (other, scaled)):
-        if not some.any():
-            continue
-        own, found, points = s[some], labels[some], _about_bulk(z)[0]
-        points = np.ascontiguousarray((points if turn is None else points @ turn[0]).T)
-        seeds = states(points, weights, t, u[some], tries, init != "rows", moved[some], LLOYD, SETTLED, found, own)
-        if seeds < K:
-            raise too_few(K, seeds)
-        s[some], labels[some] = own, found
-    if together:
+    s, labels = np.empty((len(u), K, len(t))), np.empty((len(u), len(x)), np.int64)
+    found = states(np.ascontiguousarray(z.T), weights, t, u, tries, apart, moved, *rules, labels, s)
+    if found < K:
+        raise too_few(K, found)
+    if len(t):
         return s
-    parts = (labels[part.start : part.stop] for part in _parts(range(runs), _together(len(x) * K)))
+    parts = (labels[part.start : part.stop] for part in _parts(range(len(u)), _together(len(x) * K)))
     return np.concatenate([statistics(x, family, hard(part, K), weights) for part in parts])
+
+
+def greedy(K: int) -> int:
+    """How many points each of K seeds is the best of, where there are several (Arthur & Vassilvitskii's own code)."""
+    return 2 + int(np.log(K))
 
 
 def _tries(init: str, K: int) -> int:
     """How many points each seed is the best of."""
-    return 2 + int(np.log(K)) if init == "k-means" else 1
+    return greedy(K) if init == "k-means" else 1
 
 
 def _moved(init: str, runs: np.ndarray, candidates: int) -> np.ndarray:
@@ -177,7 +206,7 @@ def _moved(init: str, runs: np.ndarray, candidates: int) -> np.ndarray:
     place = runs % candidates
     if init == "k-means++":
         return place >= candidates - candidates // 4
-    return (init == "k-means") & (place < (candidates + 1) // 2)
+    return (init == "k-means") & (place < max(1, candidates // 2))
 
 
 def _scaled(runs: np.ndarray, candidates: int) -> np.ndarray:

@@ -6,7 +6,6 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache, partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 from weakref import WeakKeyDictionary
@@ -14,7 +13,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -130,10 +128,9 @@ class Mixture(Course):
             last, previous = self._last(data, frame)[None], getattr(self, "lower_bound_", np.nan)
         self._check_parameters(data)
         start = None if self.init is None or last is not None else self._start(as_given, X.shape, sample_weight)
-        rng = partial(_generator_of, self.random_state)
         try:
             listener = None if callback is None else Listener(callback)
-            end = self._reach(Task(X, weights, data, frame, rng, last, start, listener), as_given, sample_weight)
+            end = self._reach(Task(X, weights, data, frame, last, start, listener), as_given, sample_weight)
         except CollapseError as error:
             singular = dependence(data) if self.covariance_type in MATRICES else None
             if singular is not None:
@@ -330,24 +327,3 @@ class Mixture(Course):
 def _kind(X: Any) -> np.dtype:
     """The type of rows after their checks: of numbers that are not float32, float64."""
     return X.dtype if X.dtype == np.float32 else np.dtype(np.float64)
-
-
-def _generator_of(random_state: Any) -> np.random.Generator:
-    """`generator`, whose seed is kept for whole numbers, as a RandomState takes long to begin."""
-    if type(random_state) is int:
-        return np.random.default_rng(_entropy(random_state))
-    return generator(check_random_state(random_state))
-
-
-@lru_cache(1000)
-def _entropy(seed: int) -> np.ndarray:
-    return _numbers(check_random_state(seed))
-
-
-def generator(random_state: np.random.RandomState) -> np.random.Generator:
-    """A generator that the state of the other determines."""
-    return np.random.default_rng(_numbers(random_state))
-
-
-def _numbers(random_state: np.random.RandomState) -> np.ndarray:
-    return random_state.randint(2**32, size=4, dtype=np.uint32)

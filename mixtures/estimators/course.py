@@ -17,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from mixtures.ascent.ascend import Ascent, Own, reach
 from mixtures.ascent.candidates import Listener, begun, candidates, climb_from_best, unfit
 from mixtures.ascent.climb import Natural, Remembered, Runs
+from mixtures.ascent.likewise import likewise
 from mixtures.ascent.starts import starts
 from mixtures.ascent.states import furthest_apart
 from mixtures.ascent.whole import Described, Whole, count_steps, seeded, whole
@@ -27,6 +28,7 @@ from mixtures.estimators.chunked import counted, total
 from mixtures.estimators.densities import in_blocks, log_densities
 from mixtures.estimators.given import Start, start_of
 from mixtures.estimators.predictions import Predictions
+from mixtures.estimators.randomness import drawn
 from mixtures.estimators.structures import family_of, uniform
 from mixtures.model import Allocation, Family
 from mixtures.rows.informed import informed
@@ -34,8 +36,11 @@ from mixtures.rows.moments import Moments
 
 STARTS = {"kmeans": "k-means", "random": "random", "random_from_data": "rows", "k-means++": "k-means++"}
 
-# Rows from which random responsibilities are so much alike that of several the furthest apart alone is climbed from.
+# Rows from which random responsibilities are so much alike that of all candidates but the first one is enough.
 ALIKE = 1000
+
+# For starts that are given.
+UNUSED = np.random.default_rng(0)
 
 
 class Frame(NamedTuple):
@@ -65,15 +70,14 @@ class Step(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a fit is given: rows, weights or None, their moments and frame, what makes random numbers, and, each or None, the
-    state (1, K, P) to go on from, the start that a user gave, whom to tell of every step, the compiled ascent, and what noise
-    adds to the mean of t(x)."""
+    """What a fit is given: rows, weights or None, their moments and frame, and, each or None, the state (1, K, P) to go on
+    from, the start that a user gave, whom to tell of every step, the compiled ascent, and what noise adds to the mean of
+    t(x)."""
 
     X: np.ndarray
     weights: np.ndarray | None
     data: Moments
     frame: Frame
-    rng: Callable[[], np.random.Generator]
     last: np.ndarray | None
     start: Start | None
     listener: Listener | None
@@ -132,7 +136,7 @@ class Course(Predictions):
         if self.max_iter:
             hard = s
             if task.last is None:
-                s = begun(natural, s)
+                s = begun(natural, s, max(1, len(s) // int(self.n_init)))
             at = s
             if len(s) == 1 and task.listener is None and (task.last is not None or self._alike(task)):
                 with suppress(CollapseError):
@@ -149,7 +153,13 @@ class Course(Predictions):
             limits |= {"max_iter": int(self.max_iter) - len(before), "callback": told}
             each = max(1, len(s) // int(self.n_init))
             runs, tight = climb_from_best(
-                lambda _: (natural, pass_), at, each=each, whole=compiled, moves=allocation.independent, **limits
+                lambda _: (natural, pass_),
+                at,
+                each=each,
+                whole=compiled,
+                moves=allocation.independent,
+                likewise=True,
+                **limits,
             )
             if isinstance(natural, Remembered):
                 count_steps(natural.made, X, family, allocation)
@@ -237,26 +247,25 @@ class Course(Predictions):
         if task.last is not None:
             return task.last
         each = candidates(len(task.X) * int(self.n_components), family)
-        s = self._guesses(task, family, int(self.n_components), each)
-        return furthest_apart(s, each, len(family.unit)) if self._alike(task) else s
+        return self._guesses(task, family, int(self.n_components), each)
 
     def _alike(self, task: Task) -> bool:
         """Whether the starts are random responsibilities of many rows."""
         return self.init_params == "random" and task.start is None and len(task.X) >= ALIKE and not task.frame.missing
 
     def _guesses(self, task: Task, family: Family, K: int, each: int = 1) -> np.ndarray:
-        """States by ``init``, or by ``init_params``, which looks at distances in the units of X, (R, K, P)."""
-        X, weights, rng, start = task.X, task.weights, task.rng(), task.start
+        """States by ``init``, or by ``init_params``, which looks at distances in the units of X, (R C, K, P)."""
+        X, weights, start = task.X, task.weights, task.start
         try:
             unit = np.full_like(family.origin, np.exp(family.log_volume / X.shape[1]))
             even = family_of("spherical", family.origin, unit, None)
-            init, clusters = (STARTS[self.init_params], K) if start is None else (start.guess, start.clusters)
-            if start is not None and start.rows is not None:
-                weights = counted(X, start.rows, weights)
-            labels = uniform(clusters)
-            compiled = task.compiled
-            loops = compiled is not None or seeded(len(X), family, clusters)
-            s = starts(X, weights, len(X), family, labels, init, int(self.n_init), rng, even, each, loops)
+            clusters = K if start is None else start.clusters
+            if start is None:
+                s = self._drawn(task, family, even, K, each)
+            else:
+                if start.rows is not None:
+                    weights = counted(X, start.rows, weights)
+                s = starts(X, weights, len(X), family, uniform(clusters), start.guess, 1, UNUSED, even)
             if self.reg_covar:
                 s = blur(s, noise(family, self.reg_covar) if task.noise is None else task.noise)
             return s if clusters == K else self._spread(s, K)
@@ -268,6 +277,25 @@ class Course(Predictions):
                 stacklevel=2,
             )
             return self._spread(self._guesses(task, family, error.distinct, each), K)
+
+    def _drawn(self, task: Task, family: Family, even: Family, K: int, each: int) -> np.ndarray:
+        """States by ``init_params``, (R C, K, P): for every start that of scikit-learn, if any, and then other candidates."""
+        X, R, init, labels = task.X, int(self.n_init), STARTS[self.init_params], uniform(K)
+        compiled = task.compiled is not None or seeded(len(X), family, K)
+        numbers, rng = drawn(self.random_state, init, R, len(X), K)
+        s = None
+        if task.weights is None:
+            s = likewise(X, len(X), family, even, K, init, numbers, rng, compiled)
+            if s is not None and each == 1:
+                return s
+        more = each if s is None else each - 1
+        others = starts(X, task.weights, len(X), family, labels, init, R, rng, even, more, compiled)
+        if self._alike(task):
+            others = furthest_apart(others, more, len(family.unit))
+        if s is None:
+            return others
+        every = np.concatenate([s[:, None], others.reshape(R, -1, *s.shape[1:])], axis=1)
+        return every.reshape(-1, *s.shape[1:])
 
     def _start(self, X: Any, shape: tuple[int, int], sample_weight: Any) -> Start | None:
         """Where ``init`` says to begin."""

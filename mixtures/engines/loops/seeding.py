@@ -105,13 +105,14 @@ def _nearest(z, centres, labels):
 
 @njit(nogil=True)
 def _means(z, weights, labels, sums, centres):
-    """The weighted means of the points of each label into centres (K, D); one without points stays where it is.
+    """The weighted means of the points of each label into centres (K, D), and the squared distance that these moved in all.
 
-    Every fourth point has sums (4, K) of its own, which need not wait for those of the point before.
+    A centre without points stays where it is. Every fourth point has sums (4, K) of its own, which need not wait for those of
+    the point before.
     """
     D, N = z.shape
     K, fours = len(centres), N - N % 4
-    counts = np.zeros(K)
+    counts, moved = np.zeros(K), 0.0
     for n in range(N):
         counts[labels[n]] += weights[n]
     for d in range(D):
@@ -126,16 +127,20 @@ def _means(z, weights, labels, sums, centres):
             sums[0, labels[n]] += weights[n] * row[n]
         for k in range(K):
             if counts[k] > 0:
-                centres[k, d] = (sums[0, k] + sums[1, k] + sums[2, k] + sums[3, k]) / counts[k]
+                mean = (sums[0, k] + sums[1, k] + sums[2, k] + sums[3, k]) / counts[k]
+                moved += (mean - centres[k, d]) ** 2
+                centres[k, d] = mean
+    return moved
 
 
 @njit(nogil=True)
-def states(z, weights, t, u, tries, apart, moved, max_iter, settled, labels, s):
+def states(z, weights, t, u, tries, apart, moved, max_iter, settled, still, labels, s):
     """Labels (R, N) of the points z (D, N) by the nearest of K seeds, and statistics s (R, K, P) of features t (P, N).
 
     Seeds come from the uniform numbers u (R, 1 + (K - 1) tries); runs that are ``moved`` (R,) go on by Lloyd's algorithm, no
-    more than so many steps, until one changes no more than a share ``settled`` of the labels. Of no features, P being 0, there
-    are no statistics. Returns K, or a smaller number of distinct points.
+    more than so many steps, until one changes no more than a share ``settled`` of the labels, or moves the centres by no more
+    than the squared distance ``still`` in all. Of no features, P being 0, there are no statistics. Returns K, or a smaller
+    number of distinct points.
     """
     D, N = z.shape
     R, K, P = s.shape
@@ -147,8 +152,8 @@ def states(z, weights, t, u, tries, apart, moved, max_iter, settled, labels, s):
         labels[r, :] = -1
         _nearest(z, centres, labels[r])
         for _ in range(max_iter if moved[r] else 0):
-            _means(z, weights, labels[r], sums, centres)
-            if _nearest(z, centres, labels[r]) <= settled * N:
+            shift = _means(z, weights, labels[r], sums, centres)
+            if _nearest(z, centres, labels[r]) <= settled * N or shift <= still:
                 break
         for k in range(K if P else 0):
             for n in range(N):

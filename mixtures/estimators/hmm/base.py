@@ -26,9 +26,9 @@ from mixtures.checks import check_count
 from mixtures.engines import sequences
 from mixtures.engines.passes import Pass, log_base, one_pass
 from mixtures.errors import stamped, unstamped
-from mixtures.estimators.base import generator
 from mixtures.estimators.hmm.monitor import ConvergenceMonitor
 from mixtures.estimators.hmm.starting import Followed, Update, beginnings, follow, usable
+from mixtures.estimators.randomness import generator
 from mixtures.model import Family, Theta
 from mixtures.rows.arrays import refuse_unseen, unmasked
 from mixtures.rows.sequences import Sequences
