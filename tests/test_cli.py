@@ -147,6 +147,24 @@ def test_help_shows_the_values_of_options_that_have_few(command, values):
     assert values in run(command, "--help").stdout
 
 
+@pytest.mark.robustness("errors")
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("compare", "faithful", "-k", "2"),
+        ("compare", "nile", "--lds", "local-level"),
+        ("select", "faithful"),
+        ("select", "nile", "--lds", "local-level"),
+        ("overfit",),
+        ("validate", "--example", "eight-schools"),
+    ],
+)
+def test_no_page_is_opened_that_is_not_to_be_written(command):
+    result = run(*command, "--open", "--no-report")
+    assert result.exit_code == 2
+    assert result.stderr == "error: --open shows the page, which --no-report leaves out; give one of the two\n"
+
+
 def test_help_lists_the_commands_in_whole_sentences():
     listed = run("--help", width=80).stdout.partition("Commands:")[2].strip().splitlines()
     assert len(listed) == len(app.registered_commands) == 8

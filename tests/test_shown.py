@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+import re
 from itertools import islice, product
 
 import numpy as np
@@ -10,11 +11,13 @@ from conftest import three_clusters
 from matplotlib.figure import Figure
 
 import reports
+from mixtures.dynamics import local_level
 from reports import compare
-from reports.comparison import run
+from reports.comparison import catalogue, run
 from reports.comparison.verdict import CLAIMS
 from reports.page import render
 from reports.page.glance import summary
+from reports.validation import catalogue as of_any_model
 
 NAME = "<b>mine & yours</b>"
 
@@ -140,3 +143,66 @@ def test_signatures_are_those_of_what_runs():
 def test_unknown_keywords_are_refused_with_the_nearest(name, arguments, keyword, message):
     with pytest.raises(TypeError, match=message):
         getattr(reports, name)(*arguments, **{keyword: 1})
+
+
+SERIES = np.arange(12.0)[:, None]
+CALLS = {
+    "compare": {"x": np.eye(9), "n_components": 2, "rng": 0},
+    "select": {"x": np.eye(9), "rng": 0},
+    "overfit": {},
+    "calibrate": {"simulations": 20},
+    "calibrate_model": {"build": dict, "fit": dict},
+    "validate": {"model": None, "rng": 0},
+    "compare_dynamics": {"x": SERIES, "model": local_level(), "rng": 0},
+    "select_dynamics": {"x": SERIES, "rng": 0},
+}
+CLASSES = {
+    "compare": catalogue.Options,
+    "validate": of_any_model.Options,
+    "compare_dynamics": of_any_model.Options,
+}
+
+
+@pytest.mark.robustness("errors")
+@pytest.mark.parametrize("wrong", [object(), np.eye(2) * 1j], ids=["object", "matrix"])
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        (name, argument)
+        for name in CALLS
+        for taker in (getattr(reports, name), *([CLASSES[name]] if name in CLASSES else []))
+        for argument, one in inspect.signature(taker).parameters.items()
+        if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL) and argument != "rng"
+    ],
+)
+def test_arguments_of_another_type_are_refused_by_name(name, argument, wrong):
+    with pytest.raises((ValueError, TypeError), match=rf"\b{argument.rstrip('s').removesuffix('ia')}"):
+        getattr(reports, name)(**CALLS[name] | {argument: wrong})
+
+
+@pytest.mark.robustness("errors")
+@pytest.mark.parametrize(
+    ("name", "keywords", "message"),
+    [
+        ("compare", {"kinds": 3}, "kinds is 3; expected a sequence of strings, a mapping or None"),
+        ("compare", {"n_components": 2.0}, "n_components is 2.0; expected a whole number"),
+        ("compare", {"progress": "bar"}, "progress is 'bar'; expected True, a function, a Watch or None"),
+        ("compare", {"methods": b"em"}, "methods is b'em'; expected a sequence of strings or None"),
+        ("compare", {"rows": "folder"}, "rows is 'folder'; expected all rows as a dask.array or dask.dataframe"),
+        ("select", {"components": None}, "components is None; expected a whole number or a sequence of whole numbers"),
+        ("select", {"components": 1.5}, "components is 1.5; expected a whole number or a sequence of whole numbers"),
+        ("select", {"folds": True}, "folds is True; expected a whole number"),
+        ("select_dynamics", {"candidates": [None]}, "candidates has None; expected names such as local-level"),
+        ("compare_dynamics", {"features": ["a", "b"]}, "features has 2 distinct names for 1 columns"),
+        ("compare_dynamics", {"index": ["a", "b"]}, "index has 2 entries for 12 rows"),
+        ("select_dynamics", {"index": ["a", "b"]}, "index has 2 entries for 12 rows"),
+        ("overfit", {"grid": None}, "grid is None; expected a string, a path or a mapping"),
+        ("overfit", {"folder": 1.5}, "folder is 1.5; expected a string, a path or None"),
+        ("calibrate", {"workers": "two"}, "workers is 'two'; expected a whole number"),
+        ("calibrate_model", {"build": None}, "build is None; expected a function"),
+        ("validate", {"cache": 1}, "cache is 1; expected True or False"),
+    ],
+)
+def test_wrong_types_are_said_in_one_line_with_what_is_expected(name, keywords, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        getattr(reports, name)(**CALLS[name] | keywords)

@@ -9,7 +9,7 @@ from reports.api.keywords import like
 from reports.api.own import calibrate_model
 
 
-@like(calibration.calibrate, calibrate_model)
+@like(calibration.calibrate, calibrate_model, typed=False)  # each of them looks at its own
 def calibrate(*arguments: Any, **options: Any) -> Any:
     """Calibrate methods on mixtures; where the first argument is a function, which no number of clusters is, on its model."""
     if "build" in options or any(map(callable, arguments[:1])):

@@ -1,4 +1,4 @@
-"""A keyword that a function does not take is refused by one line, which offers the nearest that it does."""
+"""A keyword that a function does not take, or a value of another type than it takes, is refused by one line."""
 
 from __future__ import annotations
 
@@ -8,23 +8,31 @@ from functools import wraps
 from inspect import Parameter, signature
 from typing import Any
 
+from reports.api.expected import check_type
+
 VARIABLE = Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD
 
 
-def like[**P, R](model: Callable[P, Any], *others: Callable[..., Any]) -> Callable[[Callable[..., R]], Callable[P, R]]:
+def like[**P, R](
+    model: Callable[P, Any], *others: Callable[..., Any], typed: bool = True
+) -> Callable[[Callable[..., R]], Callable[P, R]]:
     """Give a function the parameters, the docstring and the name of another, for readers, editors and type checkers alike.
 
-    It then takes no other keywords than ``model`` and ``others``, such as the class that the ``**options`` of ``model`` are of.
+    It then takes no other keywords than ``model`` and ``others``, such as the class that the ``**options`` of ``model`` are of,
+    and, if ``typed``, no values of other types than their annotations say; see `reports.api.expected`.
     """
     given = [one for taker in (model, *others) for one in signature(taker).parameters.values()]
-    known = list(dict.fromkeys(one.name for one in given if one.kind not in VARIABLE))
+    known = {one.name: one.annotation for one in given if one.kind not in VARIABLE}
 
     def decorate(function: Callable[..., R]) -> Callable[P, R]:
         name = function.__name__
 
         @wraps(model)
         def checked(*args: Any, **settings: Any) -> R:
-            check_keywords(name, settings, known)
+            check_keywords(name, settings, list(known))
+            if typed:
+                for keyword, value in (*zip(known, args, strict=False), *settings.items()):
+                    check_type(keyword, value, known[keyword])
             return function(*args, **settings)
 
         return checked

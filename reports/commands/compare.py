@@ -36,6 +36,7 @@ from reports.commands.options import (
     SequenceColumn,
     Sticky,
     Thousands,
+    check_open,
     cluster,
     named_paths,
     names_of,
@@ -203,6 +204,7 @@ def compare(
 
       mixtures compare nile --lds local-level
     """
+    check_open(open_, report)
     if lds is not None:
         given = {
             "-k": components is not None,

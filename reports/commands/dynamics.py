@@ -228,7 +228,7 @@ def select_series(
         say(f"warning: {text}", err, "yellow")
     path = folder / (study.PAGE if report else study.CSV)
     say(f"{'Report' if report else 'Numbers'}: {relative(path)}", whole=True)
-    if open_ and report:
+    if open_:
         typer.launch(path.resolve().as_uri())
     if result.manifest["failures"]:
         raise typer.Exit(FAILED)

@@ -21,7 +21,7 @@ def end(result: Comparison | Validation, folder: Path, report: bool, open_: bool
 
     path = folder / PAGE if report else folder / "metrics.csv"
     say(f"{'Report' if report else 'Numbers'}: {relative(path)}", whole=True)
-    if open_ and report:
+    if open_:
         typer.launch(path.resolve().as_uri())
     if result.failures:
         raise typer.Exit(FAILED)

@@ -268,6 +268,12 @@ def keep(rate: Rate, folder: Path) -> Callable[[], str]:
     return kept
 
 
+def check_open(open_: bool, report: bool) -> None:
+    """End the command if a page is to be opened that is not to be written."""
+    if open_ and not report:
+        refuse(ValueError("--open shows the page, which --no-report leaves out; give one of the two"))
+
+
 def refuse(error: Exception) -> NoReturn:
     """End the command with one line that says what cannot be used."""
     where = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)

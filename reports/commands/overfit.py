@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from reports.commands import terminal
-from reports.commands.options import Open, Scheduler, Workers, keep, one_of, read_table, refuse, relative
+from reports.commands.options import Open, Scheduler, Workers, check_open, keep, one_of, read_table, refuse, relative
 from reports.commands.terminal import say
 from reports.comparison.catalogue import STARTS
 from reports.comparison.progress import Rate
@@ -74,6 +74,7 @@ def overfit(
 
       mixtures overfit mine.toml --replicates 500 -o results/mine
     """
+    check_open(open_, report)
     from joblib import cpu_count
 
     from reports.comparison.files import write_text
@@ -124,5 +125,5 @@ def overfit(
     say(COMPLETE)
     path = folder / PAGE if report else folder / CELLS
     say(f"{'Report' if report else 'Cells'}: {relative(path)}", whole=True)
-    if open_ and report:
+    if open_:
         typer.launch(path.resolve().as_uri())

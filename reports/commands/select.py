@@ -32,6 +32,7 @@ from reports.commands.options import (
     Sticky,
     Thousands,
     Workers,
+    check_open,
     keep,
     names_of,
     one_of,
@@ -145,6 +146,7 @@ def select(
 
       mixtures select tsmatz-lds --lds latent=1:5
     """
+    check_open(open_, report)
     if lds is not None:
         given = {
             "-k": components != "1:8",
@@ -279,7 +281,7 @@ def select(
         say("{part}, {covariance}, K = {components} failed: {reason}".format(**failure), err, "red")
     path = folder / (selection.PAGE if report else selection.CSV)
     say(f"{'Report' if report else 'Numbers'}: {relative(path)}", whole=True)
-    if open_ and report:
+    if open_:
         typer.launch(path.resolve().as_uri())
     if result.manifest["failures"]:
         raise typer.Exit(FAILED)

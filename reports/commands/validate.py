@@ -19,6 +19,7 @@ from reports.commands.compare import HEAVY, written
 from reports.commands.ending import end
 from reports.commands.options import (
     Open,
+    check_open,
     named_paths,
     names_of,
     one_of,
@@ -95,6 +96,7 @@ def validate(
 
       mixtures validate --example linear-regression
     """
+    check_open(open_, report)
     import numpy as np
 
     from reports.comparison.beside import DRAWING_ANY_MODEL, second_process

@@ -90,6 +90,22 @@ def read(
     return Given(x, tuple(names), found, _levels(x, found, names, levels), rows, notes)
 
 
+def names_of_series(features: Sequence[Any], index: Sequence[Any], N: int, D: int) -> tuple[list[str], list[str]]:
+    """Names of the D features and N rows of a series as text; numbered where there are none, of the rows still none.
+
+    Raises
+    ------
+    ValueError
+        If there are names, and not one each.
+    """
+    columns, rows = [str(name) for name in features], [str(name) for name in index]
+    if columns and (len(columns) != D or len(set(columns)) != D):
+        raise ValueError(f"features has {len(set(columns))} distinct names for {D} columns")
+    if rows and len(rows) != N:
+        raise ValueError(f"index has {len(rows)} entries for {N} rows")
+    return columns or [f"x{j}" for j in range(1, D + 1)], rows
+
+
 def in_sequences(x: Any, sequences: bool | str | Sequence[int]) -> tuple[Any, bool | Sequence[int]]:
     """Columns without the one that names the sequence of each row, and the lengths, True for one sequence, False for none.
 

@@ -21,7 +21,7 @@ import numpy as np
 from mixtures import COVARIANCES, CollapseError, Dirichlet, Fit, datasets
 from mixtures.allocations.markov import Markov
 from mixtures.checks import check_whole
-from mixtures.chunks import Chunked
+from mixtures.chunks import Chunked, held
 from mixtures.errors import FeatureError, reason_of
 from mixtures.model import Allocation, Family
 from mixtures.rows.reading import as_rows
@@ -240,6 +240,8 @@ def compare(
         methods = tuple(method for method in methods if method != "gibbs")
         data = replace(data, notes=(*data.notes, f"left out Gibbs sampling, which cannot draw {UNDRAWN}"))
     if rows is not None:
+        if not (held(rows) or isinstance(rows, Chunked)):
+            raise ValueError(f"rows is {rows!r:.60}; expected all rows as a dask.array or dask.dataframe")
         rows = as_rows(rows)
         check_sampled(methods, settings.reference, data, test_fraction, standardize, bool(extra))
         data = replace(data, n_fitted=len(rows))

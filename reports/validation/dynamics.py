@@ -18,6 +18,7 @@ from mixtures.rows.reading import Rows
 from mixtures.rows.sequences import Sequences
 from mixtures.seeds import Rng, generator
 from reports.comparison.catalogue import STARTS
+from reports.comparison.given import names_of_series
 from reports.comparison.progress import Asked, Watch, watched
 from reports.comparison.run import check_known
 from reports.validation import catalogue
@@ -122,7 +123,8 @@ def compare(
         raise ValueError(
             f"model is {model!r}; expected a LinearDynamics, such as mixtures.dynamics.structure('local-level')"
         )
-    N = len(as_data(x).x)
+    N, D = as_data(x).x.shape
+    features, index = names_of_series(features, index, N, D)
     chosen = check_methods(default_methods(model, N) if methods is None else methods, N, model)
     settings, rng = Options(**options), generator(rng)
     measure_rng, *method_rngs = rng.spawn(1 + len(METHODS))
@@ -213,7 +215,7 @@ def observed(target: SystemTarget, index: Sequence[str]) -> xr.Dataset:
     import xarray as xr
 
     N = len(target.x)
-    names = list(index) if len(index) == N else [str(i) for i in range(1, N + 1)]
+    names = list(index) or [str(i) for i in range(1, N + 1)]
     return xr.Dataset(
         {"x": (("obs", "feature"), np.asarray(target.x.x, dtype=float))},
         coords={"feature": list(target.features), "index": ("obs", np.array(names, dtype=str))},

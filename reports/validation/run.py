@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from mixtures.checks import as_numbers
 from mixtures.errors import reason_of
 from mixtures.seeds import Rng, generator
 from reports.comparison import manifest as facts_of
@@ -214,8 +215,8 @@ def check_truth(truth: Mapping[str, Any] | None, target: Target) -> None:
     """
     for name, value in (truth or {}).items():
         check_known("variable", name, target.variables)
-        if np.shape(value) != target.variables[name].shape:
-            raise ValueError(f"truth has {name!r} of shape {np.shape(value)}; expected {target.variables[name].shape}")
+        if (shape := as_numbers(f"truth of {name!r}", value).shape) != target.variables[name].shape:
+            raise ValueError(f"truth has {name!r} of shape {shape}; expected {target.variables[name].shape}")
 
 
 def _added(

@@ -20,6 +20,7 @@ from mixtures.rows.reading import Rows
 from mixtures.seeds import Rng, generator
 from reports.comparison import manifest as facts_of
 from reports.comparison.capacity import MOST_CANDIDATES, check_fits, check_workers
+from reports.comparison.given import names_of_series
 from reports.comparison.prepared import digest
 from reports.comparison.run import check_known
 from reports.metrics import systems
@@ -63,6 +64,8 @@ def candidates_of(specs: Sequence[str]) -> list[Candidate]:
     """
     found: list[Candidate] = []
     for spec in specs:
+        if not isinstance(spec, str):
+            raise ValueError(f"candidates has {spec!r:.60}; expected names such as local-level")
         name, given, text = spec.strip().partition("=")
         if name == "random-regression":
             raise ValueError("random-regression needs its regressors, which no candidate has")
@@ -153,6 +156,7 @@ def select_dynamics(
     check_workers(workers)
     rows = as_data(x).x
     D = rows.shape[1]
+    features, index = names_of_series(features, index, len(rows), D)
     _check_start(start, len(rows.lengths))
     centre = np.nanmean(rows.x, axis=0)
     criteria = tuple(one for one in CHOSEN_BY if one in asked)
@@ -189,8 +193,8 @@ def select_dynamics(
             "d": D,
             "n_missing": int(np.isnan(rows.x).sum()),
             "lengths": list(lengths),
-            "features": list(features) or [f"x{j}" for j in range(1, D + 1)],
-            "index": list(index),
+            "features": features,
+            "index": index,
             "digest": digest(rows.x),
             "centre": centre.tolist(),
             "notes": list(facts.get("notes", ())),
