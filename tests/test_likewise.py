@@ -8,7 +8,7 @@ import sklearn.mixture as theirs
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from mixtures import Gaussian, GaussianMixture, datasets
+from mixtures import BayesianGaussianMixture, Gaussian, GaussianMixture, datasets
 from mixtures.ascent.kmeans import nearest
 from mixtures.ascent.likewise import likewise, numbers
 from mixtures.ascent.states import hard, statistics
@@ -99,3 +99,16 @@ def test_fits_end_no_lower_than_its_own(name, structure, K, seed, options):
     options = {"covariance_type": structure, "random_state": seed, "tol": 1e-6, "max_iter": 3000, **options}
     mine, peer = (estimator(K, **options).fit(x).score(x) for estimator in (GaussianMixture, theirs.GaussianMixture))
     assert mine >= peer - 1e-6
+
+
+@pytest.mark.parametrize(
+    ("name", "structure", "K"), [("acidity", "full", 6), ("penguins", "tied", 5), ("diabetes", "tied", 7)]
+)
+def test_sticks_are_broken_in_the_order_of_its_components(name, structure, K):
+    """An order by size led to bounds up to 14 nats lower than from where scikit-learn ends."""
+    x = standardised(name)
+    options = {"covariance_type": structure, "random_state": 0, "tol": 1e-6, "max_iter": 3000}
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+        end = theirs.BayesianGaussianMixture(n_components=K, **options).fit(x).predict_proba(x)
+    mine = BayesianGaussianMixture(n_components=K, **options).fit(x)
+    assert mine.lower_bound_ >= BayesianGaussianMixture(n_components=K, init=end, **options).fit(x).lower_bound_ - 1e-3

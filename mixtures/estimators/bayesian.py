@@ -19,7 +19,7 @@ from mixtures.ascent.whole import Described
 from mixtures.engines.responsibilities import fold
 from mixtures.errors import FeatureError
 from mixtures.estimators.base import ILL_DEFINED, Mixture
-from mixtures.estimators.course import Frame, Task
+from mixtures.estimators.course import Frame
 from mixtures.estimators.densities import BLOCK_ELEMENTS, LOWEST, Densities, draw_predictive, predictive, roots_of
 from mixtures.estimators.predictions import Density
 from mixtures.estimators.randomness import generator
@@ -399,9 +399,9 @@ class BayesianGaussianMixture(Mixture):
         make = CONJUGATE[self.covariance_type]
         return make(m, beta, W_inv, nu) if self.covariance_type in MATRICES else make(m, beta, nu / 2, W_inv / 2)
 
-    def _starts(self, task: Task, family: Family) -> np.ndarray:
-        s = super()._starts(task, family)
-        if task.last is not None or task.start is not None or not self._process:
+    def _in_order(self, s: np.ndarray) -> np.ndarray:
+        """The largest component first, which stick-breaking makes the likelier the earlier it comes."""
+        if not self._process:
             return s
         return np.take_along_axis(s, np.argsort(-s[..., 0], axis=1, kind="stable")[..., None], axis=1)
 

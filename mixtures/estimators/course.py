@@ -290,12 +290,17 @@ class Course(Predictions):
                 return s
         more = each if s is None else each - 1
         others = starts(X, task.weights, len(X), family, labels, init, R, rng, even, more, compiled)
+        others = self._in_order(others)
         if self._alike(task):
             others = furthest_apart(others, more, len(family.unit))
         if s is None:
             return others
         every = np.concatenate([s[:, None], others.reshape(R, -1, *s.shape[1:])], axis=1)
         return every.reshape(-1, *s.shape[1:])
+
+    def _in_order(self, s: np.ndarray) -> np.ndarray:
+        """States (R, K, P) with their components in the order in which they are to begin."""
+        return s
 
     def _start(self, X: Any, shape: tuple[int, int], sample_weight: Any) -> Start | None:
         """Where ``init`` says to begin."""
