@@ -590,7 +590,30 @@ def test_bad_starts_of_many_are_refused(init, message, rng):
     xs = rng.standard_normal((2, 30, 2))
     family = Gaussian.from_data(xs[0], 3)
     with pytest.raises(ValueError, match=message):
-        starts_of_many(xs, family.stack([family] * 2), Dirichlet.symmetric(3), init, 1, rng.spawn(2))
+        em.fit_many(xs, [family] * 2, Dirichlet.symmetric(3), init=init, rng=rng)
+
+
+@pytest.mark.parametrize("method", [em, cavi])
+@pytest.mark.parametrize("kind", ["labels", "responsibilities", "means", "Fit"])
+def test_a_given_start_of_many_data_sets_is_that_of_each(kind, method, rng):
+    """Each data set has coordinates of its own, in the last those that suit all rows but one."""
+    x = three_clusters(60, rng, separation=2.0)
+    y = np.arange(60) % 3
+    xs = [x, x + np.array([1.0, -1.0]), np.r_[x[:-1], [[999.0, 1.0]]]]
+    families = [Gaussian.from_data(each, 3) for each in xs]
+    labels = Dirichlet.symmetric(3)
+    init = {
+        "labels": y,
+        "responsibilities": 0.1 / 3 + 0.9 * np.eye(3)[y],
+        "means": x[:3],
+        "Fit": method.fit(x, families[0], labels, rng=0, init=y),
+    }[kind]
+    options = {"init": init} | ({"reg_covar": 1e-3} if method is em else {})
+    many = method.fit_many(xs, families, labels, rng=0, **options)
+    for each, family, fit in zip(xs, families, many, strict=True):
+        alone = method.fit(each, family, labels, rng=0, **options)
+        assert fit.bound[-1] == pytest.approx(alone.bound[-1], rel=1e-8)
+        np.testing.assert_allclose(fit.log_predictive(x), alone.log_predictive(x), rtol=1e-5)
 
 
 def test_seeds_are_drawn_by_squared_distance(rng):

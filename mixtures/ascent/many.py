@@ -12,7 +12,7 @@ import numpy as np
 from mixtures.ascent.ascend import Ascent, Method, reach
 from mixtures.ascent.candidates import beginnings, candidates, climb_from_best, in_turn, unfit
 from mixtures.ascent.climb import Natural, attempt
-from mixtures.ascent.starts import columns, few, near_points, starts_of_many
+from mixtures.ascent.starts import check_restarts, columns, few, given, near_points, starts_of_many
 from mixtures.ascent.states import absorbing, soften
 from mixtures.engines.passes import Pass, blur, entropy, log_base, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
@@ -31,7 +31,7 @@ def ascend_many(
     allocation: Allocation,
     *,
     rngs: Sequence[np.random.Generator],
-    init: str = "k-means++",
+    init: object = "k-means++",
     restarts: int = 10,
     tol: float = 1e-9,
     max_iter: int = 10_000,
@@ -52,7 +52,7 @@ def ascend_many(
     rngs : sequence of numpy.random.Generator
         Source of the starts of each data set.
     init, restarts, tol, max_iter, accelerate, reg_covar, engine, go_on
-        See `mixtures.ascent.ascend.ascend`.
+        See `mixtures.ascent.ascend.ascend`; a given start is that of each data set.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def _together(
     allocation: Allocation,
     rngs: Sequence[np.random.Generator],
     *,
-    init: str,
+    init: object,
     restarts: int,
     tol: float,
     max_iter: int,
@@ -147,6 +147,10 @@ def _together(
     by_columns = None
     if few(families[0], N, K):
         by_columns = np.stack([columns(family) for family in families])
+    if not isinstance(init, str):  # said of the rows as they are, whatever the coordinates of each data set
+        check_restarts(restarts)
+        init = [given(x, N, family, K, init)(x, 0) for x, family in zip(xs, families, strict=True)]
+        restarts = 1
     s = np.concatenate(starts_of_many(z, stacked, allocation, init, restarts, rngs, near, each, by_columns))
     owner = np.repeat(np.arange(len(xs)), restarts * each)
     spread = np.stack([family.reduce_matrix(reg_covar * np.eye(z.shape[-1])) for family in families])[owner]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from operator import add
 
 import numpy as np
@@ -86,8 +85,7 @@ def starts(
         If ``init`` is none of these, there are more clusters than distinct rows, or ``restarts`` is below 1.
     """
     K = allocation.n_components
-    if restarts < 1:
-        raise ValueError(f"restarts is {restarts}; expected at least 1")
+    check_restarts(restarts)
     if isinstance(init, Fit) and not init.allocation.independent and not allocation.independent:
         return init.state(x, weights, pass_ if init.family is family else None)[None]  # type: ignore[attr-defined]
     if not isinstance(init, str):
@@ -115,6 +113,12 @@ def starts(
     every = _parts(range(restarts * candidates), together)
     parts = (guesses(z, w, K, init, part, [rng], candidates, other)[0] for part in every)
     return allocation.begin(np.concatenate([statistics(some, family, r, w) for r in parts]) / share, x, weights)
+
+
+def check_restarts(restarts: int) -> None:
+    """Refuse a number of starts below 1."""
+    if restarts < 1:
+        raise ValueError(f"restarts is {restarts}; expected at least 1")
 
 
 def near_points(x: np.ndarray, weights: np.ndarray, family: Family, rows: int) -> np.ndarray:
@@ -244,7 +248,7 @@ def starts_of_many(
     z: np.ndarray,
     family: Family,
     allocation: Allocation,
-    init: object,
+    init: str | Sequence[np.ndarray],
     restarts: int,
     rngs: Sequence[np.random.Generator],
     near: np.ndarray | None = None,
@@ -253,16 +257,16 @@ def starts_of_many(
 ) -> np.ndarray:
     """`starts` of G data sets of one size side by side, each with a generator of its own, shape (G, R C, K, P).
 
-    A given start is used once for each.
-
     Parameters
     ----------
     z : ndarray, shape (G, N, D)
         All of whose rows are looked at.
     family : Family
         With the coordinates of z.
-    allocation, init, restarts, rngs
+    allocation, restarts, rngs
         See `starts`.
+    init : str or sequence of ndarray
+        By name, or given for each data set.
     near : ndarray, shape (G, N, D), optional
         The points in coordinates in which their distances are taken; by default z.
     candidates : int
@@ -273,10 +277,9 @@ def starts_of_many(
     _, N, D = z.shape
     K = allocation.n_components
     if not isinstance(init, str) or init not in METHODS or restarts < 1:
-        if isinstance(init, Fit):  # which takes points in the coordinates of z, as the family of many does
-            init = replace(init, family=type(init.family).stack([init.family]))
-        each = zip(z, rngs, strict=True)
-        return np.stack([starts(own, None, N, family, allocation, init, restarts, rng) for own, rng in each])
+        inits = [init] * len(z) if isinstance(init, str) else init
+        each = zip(z, inits, rngs, strict=True)
+        return np.stack([starts(own, None, N, family, allocation, one, restarts, rng) for own, one, rng in each])
     near = z if near is None else near
     w = np.ones(N)
     if init != "random":

@@ -216,7 +216,7 @@ def fit_many(
     going = go_on if families and families[0].gaussian and not prior else None
     rngs = sources(rng, len(xs))
     own = families
-    if going and len(families) == len(xs) and isinstance(climb.get("init", ""), str):
+    if going and len(families) == len(xs):
         own = [suited(family, check_matrix(x), None) for x, family in zip(xs, families, strict=True)]
     ascents = ascend_many(method, xs, own, allocation, rngs=rngs, reg_covar=reg_covar, go_on=going, **climb)
     for family, ascent in zip(own, ascents, strict=True):
