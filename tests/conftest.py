@@ -45,10 +45,11 @@ KINDS = {
 HERE = Path(__file__).parent
 
 COMPILED = (
-    "from mixtures.engines import whole, answers; import mixtures.dynamics.sweeps",
-    "from mixtures.engines import chains, lanes, coded, attributes, seeding, short",
+    ("engines.whole", "engines.answers", "dynamics.sweeps"),
+    ("engines.chains", "engines.lanes", "engines.coded", "engines.attributes", "engines.seeding", "engines.short"),
 )
-"""Imports that compile the loops whose types are declared, in two halves of equal work."""
+QUICK = ("engines.chains",), ("engines.fused", "engines.coded", "engines.seeding", "engines.answers")
+"""Modules whose import compiles loops, in two halves of equal work: those of all tests, and of `pytest tests -m "not slow"`."""
 
 
 class OnlyExamples:
@@ -66,8 +67,10 @@ def prepare(config):
         os.environ.setdefault(
             "OPENBLAS_NUM_THREADS", "1"
         )  # a worker has a core; two workers' threads wait for each other
-    if "mixtures" in config.args:
-        for half in [subprocess.Popen([sys.executable, "-c", half]) for half in COMPILED]:
+        quick = "tests" in config.args and config.option.markexpr == "not slow"
+        halves = COMPILED if "mixtures" in config.args else QUICK if quick else ()
+        codes = ["; ".join(f"import mixtures.{name}" for name in half) for half in halves]
+        for half in [subprocess.Popen([sys.executable, "-c", code]) for code in codes]:
             half.wait()
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = tempfile.mkdtemp(prefix="compiled-")

@@ -149,6 +149,7 @@ def test_mixtures_loads_numpy_and_scipy_alone():
             "engines/coded.py",
             "engines/diffuse.py",
             "engines/entries.py",
+            "engines/filters.py",
             "engines/flat.py",
             "engines/fused.py",
             "engines/laid.py",

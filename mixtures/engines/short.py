@@ -11,7 +11,7 @@ from math import lgamma, log
 import numpy as np
 from numba import float64, int64, njit
 
-from mixtures.engines import both_ends, chains
+from mixtures.engines import both_ends, filters
 from mixtures.engines.fused import coordinates, read_only
 from mixtures.engines.softmax import EXACT
 from mixtures.engines.steps import SMALLEST_WEIGHT, digamma
@@ -99,9 +99,9 @@ def _in_steps(rho, weights, edges, log_pi, log_A, A, pairs):
     pairs[:] = 0.0
     for i in range(len(edges) - 1):
         own, room = r[edges[i] : edges[i + 1]], alpha[edges[i] : edges[i + 1]]
-        each, in_logs = chains._filter(own, log_pi, A, log_A, room, none)
+        each, in_logs = filters._filter(own, log_pi, A, log_A, room, none)
         log_z += weights[i] * each
-        chains._smooth(room, in_logs, A, log_A, none, weights[i], own, pairs)
+        filters._smooth(room, in_logs, A, log_A, none, weights[i], own, pairs)
     for n in range(N):
         for k in range(K):
             rho[k, n] = r[n, k]
