@@ -78,8 +78,8 @@ def likewise(
     if init == "random":
         return np.stack([statistics(some, family, r / r.sum(-1, keepdims=True), w) for r in drawn]) / share
     z, moved = filled(metric.coordinates(some), w), init == "k-means"
-    z = z - np.average(z, axis=0, weights=w)
-    rules = STEPS, 0.0, STILL * float(w @ (z**2).mean(1) / w.sum())
+    z = z - z.mean(axis=0)
+    rules = STEPS, 0.0, STILL * float(np.vdot(z, z)) / z.size
     if compiled and init != "rows":
         t, every = features(some, family), np.full(len(drawn), moved)
         return by_seeds(z, w, some, t, family, K, drawn, greedy(K), every, rules=rules) / share
@@ -92,9 +92,6 @@ def likewise(
 
 
 def _repeated(x: np.ndarray) -> bool:
-    """Whether fewer than so many of the rows of x (N, D) are distinct."""
-    for column in x.T:
-        ordered = np.sort(column)
-        if np.count_nonzero(ordered[1:] != ordered[:-1]) >= DISTINCT * len(x):
-            return False
-    return len(np.unique(x, axis=0)) < DISTINCT * len(x)
+    """Whether too few of the rows of x (N, D) are distinct, as sums of features tell that have irrational weights."""
+    key = np.sort((x * np.sqrt(np.arange(2.0, 2 + x.shape[1]))).sum(axis=1))
+    return bool(1 + np.count_nonzero(key[1:] != key[:-1]) < DISTINCT * len(x))

@@ -49,6 +49,7 @@ def starts(
     candidates: int = 1,
     compiled: bool = False,
     pass_: Pass | None = None,
+    sort: bool = True,
 ) -> np.ndarray:
     """States to climb from, shape (R C, K, P): each point in the cluster of its guessed label alone; see `soften`.
 
@@ -78,6 +79,8 @@ def starts(
         Whether seeds are found in compiled loops, which must be loaded.
     pass_ : callable, optional
         The one pass over the data as they are, if it is at hand.
+    sort : bool
+        Whether rows are sorted, so that their order does not matter.
 
     Raises
     ------
@@ -101,8 +104,10 @@ def starts(
         parts = (uniform(rng, len(part), len(some), K) for part in every)
         return allocation.begin(np.concatenate([statistics(some, family, r, w) for r in parts]) / share, x, weights)
     z = near_points(some, w, family, rows) if metric is None else filled(metric.coordinates(some), w)
-    order = _order(some, w, z if isinstance(family, Correlated) and metric is None else None)
-    some, w, z = some.take(order, axis=0), w[order], z.take(order, axis=0)[None]
+    if sort:
+        order = _order(some, w, z if isinstance(family, Correlated) and metric is None else None)
+        some, w, z = some.take(order, axis=0), w[order], z.take(order, axis=0)
+    z = z[None]
     other = None
     if metric is None:
         other = columns(family)[None] if few(family, w.sum() / share, K) else _by_neighbours(family, z, w, K)

@@ -289,7 +289,7 @@ class Course(Predictions):
             if s is not None and each == 1:
                 return s
         more = each if s is None else each - 1
-        others = starts(X, task.weights, len(X), family, labels, init, R, rng, even, more, compiled)
+        others = starts(X, task.weights, len(X), family, labels, init, R, rng, even, more, compiled, sort=s is None)
         others = self._in_order(others)
         if self._alike(task):
             others = furthest_apart(others, more, len(family.unit))
