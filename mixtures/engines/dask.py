@@ -36,6 +36,8 @@ class OverChunks:
         From a pass over a block and eta to its sum of log_z and the entropy of its responsibilities.
     rounding : float
         What the bound may be off by beyond float64, in nats an observation.
+    inverts : bool
+        Whether rows may have gaps that are integrated out by an inverse of an inverse.
     """
 
     x: Chunked
@@ -43,6 +45,7 @@ class OverChunks:
     of_block: Callable[..., Any]
     entropies: Callable[..., Sums]
     rounding: float = 0.0
+    inverts: bool = False
 
     def __call__(self, eta: np.ndarray) -> Sums:
         """sum_n w_n log_z_n (...) and s (..., K, P)."""

@@ -88,7 +88,7 @@ def one_pass(
             one_pass, family=family, points=points, reg_covar=reg_covar, engine=engine, precision=precision
         )
         like = of_block(np.zeros((1, x.width)), None)  # refuses what no block can have
-        return dask.OverChunks(x, weights, of_block, entropy, rounding(like))
+        return dask.OverChunks(x, weights, of_block, entropy, rounding(like), bool(family.linked))
     in_coordinates = isinstance(x, np.ndarray) and x.ndim == 3
     codes = None if family.missing or in_coordinates else family.divided()
     if engine == "fused" and codes is None and not family.affine:
@@ -327,4 +327,6 @@ def rounding(pass_: Pass) -> float:
 def inverts(pass_: Pass) -> bool:
     """Whether correlated values are integrated out by an inverse of an inverse, which loses digits twice."""
     own = pass_.pass_ if isinstance(pass_, Blurred) else pass_
+    if isinstance(own, dask.OverChunks):
+        return own.inverts
     return isinstance(own, missing.Grouped | missing.OverBlocks) and bool(own.family.linked)
