@@ -567,3 +567,36 @@ def test_the_prior_of_the_weights_is_not_changed_under_the_fit(rng):
 def test_the_first_batch_too_refuses_a_rate_outside_its_range(estimator, rng):
     with pytest.raises(ValueError, match=r"kappa is 0\.3; expected more than 1/2"):
         estimator().partial_fit(three_clusters(60, rng), kappa=0.3)
+
+
+@both
+@pytest.mark.robustness("errors")
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda mixture, x: mixture.sample("x"), "n_samples is 'x'; expected a whole number"),
+        (lambda mixture, x: mixture.sample(np.nan), "n_samples is nan; expected a whole number"),
+        (lambda mixture, x: mixture.sample(10**12), "n_samples = 1,000,000,000,000 would take about"),
+        (lambda mixture, x: mixture.score(x, sample_weight=np.nan), "sample_weight has missing or infinite values"),
+        (lambda mixture, x: mixture.partial_fit(x, kappa=None), "kappa is None; expected a number"),
+        (lambda mixture, x: mixture.set_params(n_init=10**30).fit(x), "n_init = .* would take about"),
+    ],
+)
+def test_arguments_of_calls_are_refused_by_name(estimator, call, message, rng):
+    x = three_clusters(60, rng)
+    with pytest.raises(ValueError, match=message):
+        call(estimator(n_components=2).fit(x), x)
+
+
+@both
+@pytest.mark.robustness("numbers")
+def test_a_ridge_may_be_any_whole_number(estimator, rng):
+    x = three_clusters(60, rng)
+    assert np.isfinite(estimator(n_components=2, reg_covar=10**30).fit(x).score(x))
+
+
+@pytest.mark.robustness("numbers")
+@pytest.mark.filterwarnings("ignore:Number of distinct rows")
+def test_data_whose_squares_underflow_are_refused_in_the_words_of_scikit_learn(rng):
+    with pytest.raises(ValueError, match=r"Fitting the mixture model failed .* scale the input data"):
+        BayesianGaussianMixture(n_components=2).fit(1e-300 * three_clusters(60, rng))

@@ -14,6 +14,7 @@ import numpy as np
 
 from mixtures.ascent.ascend import Ascent, Method, ascend
 from mixtures.ascent.whole import Whole
+from mixtures.checks import check_real
 from mixtures.engines.passes import one_pass
 from mixtures.errors import CollapseError
 from mixtures.model import Allocation, Family
@@ -54,6 +55,7 @@ def learned_by(previous: Any) -> Learned | None:
 
 def check_kappa(kappa: float) -> None:
     """Refuse a rate at which batches are forgotten that is outside its range."""
+    check_real("kappa", kappa)
     if not 0.5 < kappa <= 1:
         raise ValueError(f"kappa is {kappa}; expected more than 1/2, at most 1")
 
@@ -102,6 +104,8 @@ def learn(
         If a cluster has collapsed on the first batch, or a later one lies so far from it that no digits are left.
     """
     check_kappa(kappa)
+    if total is not None:
+        check_real("total", total)
     if total is not None and not total > 0:
         raise ValueError(f"total is {total}; expected a positive number of observations")
     if previous is None:

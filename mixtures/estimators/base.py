@@ -20,6 +20,7 @@ from mixtures import COVARIANCES
 from mixtures.ascent.candidates import Listener
 from mixtures.ascent.online import Learned, check_kappa, learn
 from mixtures.ascent.whole import Whole, whole
+from mixtures.checks import check_count, check_whole
 from mixtures.chunks import held
 from mixtures.errors import CollapseError, FeatureError, stamped, unstamped
 from mixtures.estimators.chunked import rows_of
@@ -127,16 +128,17 @@ class Mixture(Course):
                 )
             last, previous = self._last(data, frame)[None], getattr(self, "lower_bound_", np.nan)
         self._check_parameters(data)
+        check_count("n_init", int(self.n_init), int(self.n_components) * (1 + X.shape[1]), "start")
         start = None if self.init is None or last is not None else self._start(as_given, X.shape, sample_weight)
         try:
             listener = None if callback is None else Listener(callback)
             end = self._reach(Task(X, weights, data, frame, last, start, listener), as_given, sample_weight)
-        except CollapseError as error:
+        except (CollapseError, np.linalg.LinAlgError) as error:  # the latter where squares of X underflow
             singular = dependence(data) if self.covariance_type in MATRICES else None
             if singular is not None:
                 why = f"{error}. {self._named(singular)}, so that the covariance of X is singular"
             else:
-                far = far_row(X, self._model(frame)[0], error)
+                far = far_row(X, self._model(frame)[0], error) if isinstance(error, CollapseError) else None
                 why = str(error) if far is None else self._named(far)
             raise CollapseError(f"{ILL_DEFINED} Here, {why}.") from error
         self._settle(_kind(X))
@@ -239,8 +241,10 @@ class Mixture(Course):
         if "means_" not in vars(self):
             check_is_fitted(self)
         self._refuse_other_kind()
+        check_whole("n_samples", n_samples)
         if n_samples < 1:
             raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
+        check_count("n_samples", n_samples, 1 + self.means_.shape[1], "row")
         weights, rng = np.asarray(self.weights_, dtype=np.float64), self._source()
         counts = rng.multinomial(n_samples, weights / weights.sum())
         return self._draw(counts, rng), np.repeat(np.arange(len(counts)), counts)

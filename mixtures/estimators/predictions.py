@@ -89,6 +89,8 @@ class Predictions(DensityMixin, BaseEstimator, metaclass=ABCMeta):
             weights = _check_sample_weight(
                 unmasked(sample_weight, "sample_weight"), log_p, dtype=np.float64, ensure_non_negative=True
             )
+            if not np.isfinite(weights).all():
+                raise ValueError("sample_weight has missing or infinite values")
             some = weights > 0
             return float(np.average(log_p[some].astype(np.float64), weights=weights[some] / weights.max()))
         return float(log_p.mean(dtype=np.float64))

@@ -79,7 +79,7 @@ def blurred_root(data: Moments, reg_covar: float) -> np.ndarray:
     root = data.root
     assert root is not None
     if reg_covar > 0:
-        root = root_of(np.concatenate([root.T, np.sqrt(reg_covar) * np.eye(len(root))]))
+        root = root_of(np.concatenate([root.T, np.sqrt(float(reg_covar)) * np.eye(len(root))]))
     return settled(root)
 
 

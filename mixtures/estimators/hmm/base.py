@@ -194,8 +194,8 @@ class HiddenMarkov(BaseEstimator, metaclass=ABCMeta):
             too, and minus infinity where the states form a path that has probability zero.
         state_sequence : ndarray of shape (n_samples,)
         """
-        algorithm = algorithm or self.algorithm
-        if algorithm not in ("viterbi", "map"):
+        algorithm = self.algorithm if algorithm is None else algorithm
+        if not isinstance(algorithm, str) or algorithm not in ("viterbi", "map"):
             raise ValueError(f"Unknown decoder {algorithm!r}; expected viterbi or map")
         logs, edges = self._logs(X, lengths)
         (log_rho,), (log_pi,), (log_A,) = logs
@@ -234,7 +234,7 @@ class HiddenMarkov(BaseEstimator, metaclass=ABCMeta):
         fit = self._at_parameters()
         weights = fit.held.weights[0, 0].copy()
         if currstate is not None:
-            weights[:, 0] = np.arange(self.n_components) == currstate
+            weights[:, 0] = np.arange(self.n_components) == currstate if np.ndim(currstate) == 0 else False
             if not weights[:, 0].any():
                 raise ValueError(f"currstate is {currstate}; expected a state, 0 to {self.n_components - 1}")
         z = chain(weights, n_samples, rng)
@@ -359,6 +359,10 @@ class HiddenMarkov(BaseEstimator, metaclass=ABCMeta):
         means = self._given_means(problem.kept)
         if means is not None:
             return means, 1
+        if self.n_init is not None:
+            check_count(
+                "n_init", int(self.n_init), int(self.n_components) * (1 + len(problem.family.count_of)), "start"
+            )
         number = int(self.n_init or 0) or candidates(len(problem.x) * int(self.n_components), problem.family)
         return ("k-means" if problem.family.gaussian else "k-means++"), number
 

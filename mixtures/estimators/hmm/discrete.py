@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import xlogy
 from sklearn.utils._param_validation import Interval
 
+from mixtures.checks import as_numbers
 from mixtures.estimators.hmm.base import HiddenMarkov, Parameters
 from mixtures.estimators.hmm.likelihood import LikelihoodHMM
 from mixtures.families.categorical import Categorical, DirichletProduct
@@ -354,7 +355,7 @@ class PoissonHMM(LikelihoodHMM):
         shape = (int(self.n_components), x.shape[1])
         prior = []
         for name in ("lambdas_prior", "lambdas_weight"):
-            values = np.asarray(getattr(self, name), dtype=float)
+            values = as_numbers(name, getattr(self, name))
             if values.shape == shape[:1] and shape[0] != shape[1]:
                 values = values[:, None]
             if not np.all(np.isfinite(values) & (values >= 0)):

@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from mixtures import COVARIANCES
 from mixtures.ascent.whole import Whole, whole_chain
+from mixtures.checks import as_numbers
 from mixtures.engines.passes import blur, noise
 from mixtures.estimators.bayesian import CONJUGATE
 from mixtures.estimators.hmm import normal
@@ -302,7 +303,7 @@ class GaussianHMM(LikelihoodHMM, GaussianStates):
 
     def _spread(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """A prior's numbers, one for all or in this shape."""
-        values = np.asarray(getattr(self, name), dtype=float)
+        values = as_numbers(name, getattr(self, name))
         if not np.all(np.isfinite(values)):
             raise ValueError(f"{name} has missing or infinite values")
         if name != "means_prior" and np.any(values < 0):
@@ -314,7 +315,7 @@ class GaussianHMM(LikelihoodHMM, GaussianStates):
 
     def _covars_prior(self, K: int, D: int) -> np.ndarray:
         """C in the structure's own shape; of 'spherical' it counts in every feature."""
-        C = np.asarray(self.covars_prior, dtype=float)
+        C = as_numbers("covars_prior", self.covars_prior)
         if not np.all(np.isfinite(C)) or np.any(C < 0 if C.ndim < 2 or self.covariance_type == "diag" else False):
             raise ValueError(f"covars_prior holds {C.min():g}; expected at least 0")
         structure = self.covariance_type

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import xlogy
 
 from mixtures.allocations.markov import Markov
+from mixtures.checks import as_numbers
 from mixtures.engines.passes import Pass
 from mixtures.engines.responsibilities import fold
 from mixtures.estimators.hmm.base import HiddenMarkov, Parameters, Problem
@@ -137,11 +138,13 @@ class LikelihoodHMM(HiddenMarkov):
 
     def _concentrations(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """Concentrations of at least 1, (shape)."""
-        given = np.asarray(getattr(self, name), dtype=float)
+        given = as_numbers(name, getattr(self, name))
         try:
             prior = np.broadcast_to(given, shape).copy()
         except ValueError:
             raise ValueError(f"{name} must be a number or have shape {shape}, and has {given.shape}") from None
+        if np.isinf(prior).any():
+            raise ValueError(f"{name} has infinite values")
         if not np.all(prior >= 1):
             raise ValueError(
                 f"{name} holds {prior.min():g}; expected at least 1, for below it the posterior has no mode. The variational "

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from mixtures.allocations.markov import Markov
+from mixtures.checks import as_numbers
 from mixtures.engines.responsibilities import fold
 from mixtures.estimators.hmm.base import HiddenMarkov, Parameters, Problem
 from mixtures.fit import Conjugate
@@ -127,7 +128,7 @@ class VariationalHMM(HiddenMarkov):
     def _prior_of(self, name: str, default: float, shape: tuple[int, ...]) -> np.ndarray:
         """Concentrations that the constructor has, in this shape."""
         given = getattr(self, name)
-        values = np.asarray(default if given is None else given, dtype=float)
+        values = as_numbers(name, default if given is None else given)
         try:
             return np.broadcast_to(values, shape).copy()
         except ValueError:
