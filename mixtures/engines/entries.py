@@ -11,7 +11,7 @@ from numba.core.compiler import Flags, compile_extra
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
-from mixtures.engines.objects import AXES, CHANGED, CHARACTER, DATA, DTYPE, FLAGS, ORDER, READ, SHAPE, TYPE, TYPES
+from mixtures.engines.arrays import AXES, CHANGED, CHARACTER, DATA, DTYPE, FLAGS, ORDER, READ, SHAPE, TYPE, TYPES
 
 NUMBERS = {"d": float64, "q": int64, "?": boolean}
 BYTE, WORD = ir.IntType(8), ir.IntType(64)

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from ctypes import Structure, addressof, c_char, c_char_p, c_int, c_int64, c_void_p, py_object, pythonapi
+from ctypes import Structure, addressof, c_char_p, c_int, c_void_p, py_object, pythonapi
 from functools import cache
 from hashlib import blake2b
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec
@@ -27,22 +27,9 @@ import numpy as np
 from llvmlite import binding as llvm
 
 from mixtures.caches import of_loops
+from mixtures.engines.arrays import TYPES, Kinds, laid_out_as_expected
 
 HERE = Path(__file__).parent
-
-# "d", "q" and "?": a float64, an int64, a boolean; with a number, an array of so many axes; with "=", one that is changed.
-TYPES = {"d": np.dtype(np.float64), "q": np.dtype(np.int64), "?": np.dtype(bool)}
-Kinds = tuple[Any, ...]  # strings, and tuples of them for arguments that come as a tuple
-
-# Where an object has its type and what follows it: in an array its data, axes, shape, strides, base, dtype and flags
-# (`PyArrayObject_fields` in NumPy's C API), and in a dtype the class of its numbers, its kind, character and byte order.
-FIELDS = object.__basicsize__
-TYPE = FIELDS - 8
-DATA, AXES, SHAPE, DTYPE, FLAGS = (FIELDS + 8 * field for field in (0, 1, 2, 5, 6))
-CHARACTER, ORDER = FIELDS + 9, FIELDS + 10
-
-# What the flags of an array hold that a loop reads, and of one that it changes: in C's order, aligned, and writable.
-READ, CHANGED = 0x101, 0x501
 
 # Of numba, those that change object code; the number of threads, which joblib sets in its workers, does not.
 SETTINGS = [
@@ -174,7 +161,7 @@ def _machine() -> str:
 @cache
 def _target() -> llvm.Target:
     """The processor; what loops take memory by, and NumPy's arrays, are made known to the linker."""
-    if not _laid_out_as_expected():
+    if not laid_out_as_expected():
         raise ImportError(f"the arrays of NumPy {np.__version__} are not laid out as expected")
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
@@ -182,24 +169,6 @@ def _target() -> llvm.Target:
         llvm.add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
     llvm.add_symbol("mixtures_ndarray", id(np.ndarray))
     return llvm.Target.from_default_triple()
-
-
-def _laid_out_as_expected() -> bool:
-    """Whether a loop finds in an array what NumPy says of it."""
-    probe = np.empty((2, 3))
-
-    def field(value: object, offset: int, type_: Any) -> Any:
-        return type_.from_address(id(value) + offset).value
-
-    lengths, number = field(probe, SHAPE, c_void_p), probe.dtype
-    return (
-        lengths is not None
-        and tuple((c_int64 * 2).from_address(lengths)) == probe.shape
-        and (field(probe, TYPE, c_void_p), field(probe, DATA, c_void_p)) == (id(np.ndarray), probe.ctypes.data)
-        and (field(probe, AXES, c_int), field(probe, FLAGS, c_int) & CHANGED) == (probe.ndim, CHANGED)
-        and field(probe, DTYPE, c_void_p) == id(number)
-        and (field(number, CHARACTER, c_char), field(number, ORDER, c_char)) == (b"d", b"=")
-    )
 
 
 def _runtime() -> Any:
