@@ -48,7 +48,10 @@ COMPILED = (
     ("engines.whole", "engines.answers", "dynamics.sweeps"),
     ("engines.chains", "engines.lanes", "engines.coded", "engines.attributes", "engines.seeding", "engines.short"),
 )
-QUICK = ("engines.chains",), ("engines.fused", "engines.coded", "engines.seeding", "engines.answers")
+QUICK = (
+    ("engines.chains", "engines.recursions"),
+    ("engines.fused", "engines.coded", "engines.seeding", "engines.answers"),
+)
 """Modules whose import compiles loops, in two halves of equal work: those of all tests, and of `pytest tests -m "not slow"`."""
 
 
