@@ -13,10 +13,10 @@ from mixtures import COVARIANCES
 from mixtures.ascent.whole import Whole, whole_chain
 from mixtures.checks import as_numbers
 from mixtures.engines.passes import blur, noise
-from mixtures.estimators.bayesian import CONJUGATE
 from mixtures.estimators.hmm import normal
 from mixtures.estimators.hmm.base import HiddenMarkov, Parameters, Problem
 from mixtures.estimators.hmm.likelihood import LikelihoodHMM
+from mixtures.estimators.priors import CONJUGATE
 from mixtures.estimators.structures import MATRICES, blurred_root, family_of, in_data_units, scale_of
 from mixtures.families.collapse import refuse_empty
 from mixtures.families.scaling import dependent
