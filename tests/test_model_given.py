@@ -1,4 +1,6 @@
-"""What is given for the model of a fit and is none: one TypeError that says what is expected."""
+"""What is given for a model, a table, or a number of a fit, and is none: one line that names it and says what is expected."""
+
+import re
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,8 @@ from mixtures import (
     GaussianMixture,
     VariationalGaussianHMM,
 )
+from mixtures.datasets import load
+from mixtures.errors import DataError
 from mixtures.methods import cavi, em, exact, gibbs
 from models.methods import advi
 
@@ -74,3 +78,44 @@ def test_numbers_that_steer_an_ascent_are_refused_by_name(method, name, values):
     for value in values:
         with pytest.raises(TypeError if name == "callback" else ValueError, match=rf"^{name} (is|= )"):
             method.fit(X, FAMILY, ALLOCATION, rng=0, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("columns", 1.5, "columns is 1.5; expected a list of strings"),
+        ("columns", [None], "a name in columns is None; expected a string"),
+        ("counts", b"a", "counts is b'a'; expected a list of strings"),
+        ("na_values", None, "na_values is None; expected a list of strings"),
+        ("label_column", 3, "label_column is 3; expected a string"),
+        ("sequence", X, "sequence is array"),
+        ("decimal", None, "decimal is None; expected a string"),
+    ],
+)
+def test_how_a_table_is_read_is_refused_by_name(option, value, message):
+    with pytest.raises(DataError, match=f"^{re.escape(message)}"):
+        load("faithful", **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("draws", None, "draws is None; expected a whole number"),
+        ("draws", 10**12, "draws = 1,000,000,000,000 would take about"),
+        ("tune", 1.5, "tune is 1.5; expected a whole number"),
+        ("chains", "x", "chains is 'x'; expected a whole number"),
+        ("walkers", np.nan, "walkers is nan; expected a whole number"),
+        ("walkers", 10**30, "walkers = 1,000,000,000,000,000,000,000,000,000,000 would take about"),
+        ("tell", None, "tell is None; expected a function"),
+    ],
+)
+def test_numbers_of_chains_are_refused_by_name(option, value, message):
+    with pytest.raises((ValueError, TypeError), match=f"^{re.escape(message)}"):
+        gibbs.fit(X, FAMILY, ALLOCATION, rng=0, **{option: value})
+
+
+@pytest.mark.parametrize("option", ["restarts", "tol", "max_iter", "reg_covar"])
+def test_numbers_that_steer_many_fits_are_refused_by_name(option):
+    for value in (None, "x", []):
+        with pytest.raises(ValueError, match=rf"^{option} is .*; expected a (whole )?number"):
+            em.fit_many([X], [FAMILY], ALLOCATION, rng=0, **{option: value})

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -112,8 +112,13 @@ def load(
     mixtures.errors.DataError: no data set or file 'faithfull'; did you mean 'faithful'?
     """
     name = os.fspath(name_or_path)
-    spelling = Spelling(_tuple(na_values), decimal, thousands)
-    asked = Asked(_tuple(counts), _tuple(categorical), family)
+    one = {"label_column": label_column, "index_column": index_column, "family": family, "missing": missing}
+    for option, value in {**one, "thousands": thousands, "sequence": sequence}.items():
+        _check_text(option, "" if value is None else value)
+    _check_text("decimal", decimal)
+    columns = None if columns is None else _tuple("columns", columns)
+    spelling = Spelling(_tuple("na_values", na_values), decimal, thousands)
+    asked = Asked(_tuple("counts", counts), _tuple("categorical", categorical), family)
     missing = policy(missing, drop_missing)
     entry = builtin.CATALOGUE.get(name)
     known = None if entry is not None or name not in series.CATALOGUE else series.load_series(name).data
@@ -183,7 +188,7 @@ def from_frame(
     >>> data.kinds, data.levels["smokes"], data.index.tolist()
     (('gaussian', 'bernoulli'), ('False', 'True'), ['u', 'v', 'w'])
     """
-    asked = Asked(_tuple(counts), _tuple(categorical), family)
+    asked = Asked(_tuple("counts", counts), _tuple("categorical", categorical), family)
     missing = policy(missing, drop_missing) or "error"
     table = frames.read(frame, label_column)
     return from_table(table, name, "", label_column, columns, index_column, asked, missing, PLAIN, like)
@@ -244,8 +249,21 @@ def _in_sequences(
     return own, found
 
 
-def _tuple(names: Sequence[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
+def _tuple(option: str, names: Any) -> tuple[str, ...]:
+    """One name, or several; else a DataError."""
+    if isinstance(names, str):
+        return (names,)
+    if not isinstance(names, Iterable) or isinstance(names, bytes):
+        raise DataError(f"{option} is {names!r:.60}; expected a list of strings")
+    found = tuple(names)
+    for name in found:
+        _check_text(f"a name in {option}", name)
+    return found
+
+
+def _check_text(option: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise DataError(f"{option} is {value!r:.60}; expected a string")
 
 
 def from_table(

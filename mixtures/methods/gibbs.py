@@ -38,7 +38,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from mixtures.ascent.starts import starts
-from mixtures.checks import check_model
+from mixtures.checks import check_count, check_model, check_whole
 from mixtures.engines.passes import log_base, one_pass
 from mixtures.errors import ConvergenceWarning
 from mixtures.families.priors import check_proper
@@ -138,12 +138,19 @@ def fit(
     rng = generator(rng)
     check_model(family, allocation)
     given = x if isinstance(x, Sequences) else check_matrix(x, family.missing)
+    if not callable(tell):
+        raise TypeError(f"tell is {tell!r:.60}; expected a function of the steps done and their total")
+    for name, value in {"draws": draws, "tune": tune, "chains": chains, "walkers": walkers or 0}.items():
+        check_whole(name, value)
     walkers = walkers_for(len(given), chains) if walkers is None else walkers
     if min(draws, tune, chains) < 1 or walkers < chains:
         raise ValueError(
             f"draws is {draws}, tune {tune}, chains {chains} and walkers {walkers}; each must be at least 1, and the chains "
             "no more than the walkers"
         )
+    state = allocation.n_components * (1 + len(family.count_of))
+    check_count("walkers", walkers, state, "walker")
+    check_count("draws", draws, chains * state)
     clock = [time.perf_counter()]
     rows = allocation.rows(given)
     x = check_matrix(np.asarray(rows), family.missing)
