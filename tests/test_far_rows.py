@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import replace
+from functools import partial
 
 import dask.array
 import numpy as np
@@ -267,3 +268,37 @@ def test_the_terms_of_far_rows_have_their_own_rounding():
         y = np.concatenate([x, [[distance, 1.0]]])
         fit = em.fit(y, COVARIANCES["tied"].from_data(y, 3), Dirichlet.symmetric(3), rng=0, reg_covar=1e-6)
         assert fit.converged
+
+
+@pytest.mark.parametrize("drop_in", [False, True], ids=["method", "class"])
+def test_batches_keep_the_digits_of_the_rows_that_are_not_far(drop_in):
+    """The first is fitted as all rows are, and the next adds its expected counts, sums and squares."""
+    rng = np.random.default_rng(0)
+    near = np.concatenate([rng.normal(0, 1, (100, 2)), rng.normal(6, 1, (100, 2))])
+    x, more = np.concatenate([near, 1e6 * rng.standard_normal((12, 2))]), near[::2] + 0.1
+    if drop_in:
+        make = partial(mixtures.GaussianMixture, 2, random_state=0, reg_covar=0)
+        fitted, moved = make().fit(x), make().partial_fit(x).partial_fit(more, kappa=1)
+        pi, mu, sigma = fitted.weights_, fitted.means_, fitted.covariances_
+        r, found = fitted.predict_proba(more), (moved.weights_, moved.means_, moved.covariances_)
+    else:
+        model = COVARIANCES["full"].from_data(x, 2), Dirichlet.symmetric(2)
+        first = em.partial_fit(x, *model, rng=0)
+        moved = em.partial_fit(more, *model, rng=0, previous=first, kappa=1)
+        np.testing.assert_allclose(_point(first)[1], _point(em.fit(x, *model, rng=0))[1], rtol=1e-9)
+        (pi, mu, sigma), r, found = _point(first), first.responsibilities(more), _point(moved)
+    n = len(x) * pi
+    total = n + r.sum(0)
+    mean = (n[:, None] * mu + r.T @ more) / total[:, None]
+    np.testing.assert_allclose(found[0], total / total.sum(), rtol=1e-10)
+    np.testing.assert_allclose(found[1], mean, rtol=1e-10)
+    for k in range(2):
+        old, new = mu[k] - mean[k], more - mean[k]
+        squares = n[k] * (sigma[k] + np.outer(old, old)) + (new.T * r[:, k]) @ new
+        np.testing.assert_allclose(found[2][k], squares / total[k], rtol=1e-9)
+
+
+def _point(fit):
+    """Weights, means and covariances of a point fit in the units of x."""
+    posterior = fit.draws(1, np.random.default_rng(0))["posterior"]
+    return [posterior[name].values[0, 0] for name in ("weights", "means", "covariances")]

@@ -173,8 +173,9 @@ class Mixture(Course):
         check_kappa(kappa)
         if not hasattr(self, "_batches"):
             self.fit(X, y, sample_weight)
-            data = self._moments(*self._rows(X, sample_weight, reset=False), gaps=self.allow_missing)
-            frame = self._frame(data)
+            rows, weights = self._rows(X, sample_weight, reset=False)
+            data = self._moments(rows, weights, gaps=self.allow_missing)
+            frame = self._frame(self._of_bulk(rows, weights, data))
             family, allocation = self._model(frame)
             self._batches = family, allocation, Learned(self._last(data, frame) / data.n, data.n, 1)
             return self

@@ -268,12 +268,17 @@ def partial_fit(
     Returns
     -------
     Fit
-        Without a bound, and never called converged; ``info["learned"]`` is what the next batch starts from.
+        Without a bound, and never called converged; ``info["learned"]`` is what the next batch starts from, in the coordinates
+        of its family. Where rows of the first batch are far from the others, these suit the others, as in `fit`.
     """
     clock = Clock()
-    learned = learn(
-        map_step if prior else step, learned_by(previous), x, family, allocation, rng=rng, total=total, **learning
-    )
+    check_model(family, allocation)
+    before = learned_by(previous)
+    if previous:
+        family = previous.family
+    elif family.gaussian and allocation.independent and not prior:
+        family = suited(family, as_rows(x), as_weights(as_rows(x), learning.get("weights")))
+    learned = learn(map_step if prior else step, before, x, family, allocation, rng=rng, total=total, **learning)
     return _result(as_ascent(learned, total), family, allocation, prior, clock.seconds())
 
 
