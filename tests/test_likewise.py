@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn.mixture as theirs
+from conftest import three_clusters
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
@@ -112,3 +113,11 @@ def test_sticks_are_broken_in_the_order_of_its_components(name, structure, K):
         end = theirs.BayesianGaussianMixture(n_components=K, **options).fit(x).predict_proba(x)
     mine = BayesianGaussianMixture(n_components=K, **options).fit(x)
     assert mine.lower_bound_ >= BayesianGaussianMixture(n_components=K, init=end, **options).fit(x).lower_bound_ - 1e-3
+
+
+def test_of_some_ten_thousand_rows_all_are_looked_at():
+    """The start is that of scikit-learn, whose clusters have as many rows."""
+    x = three_clusters(30_000, np.random.default_rng(0), separation=2.0)
+    _, s = begun(x, "kmeans", 6, np.random.RandomState(0), 1)
+    labels = KMeans(6, n_init=1, random_state=0).fit(x).labels_
+    np.testing.assert_allclose(s[0, :, 0], np.bincount(labels))

@@ -13,6 +13,9 @@ from mixtures.rows.reading import Rows, sample
 # Steps of its Lloyd's algorithm at most; the squared distance that centres move where it ends, in the features' mean variance.
 STEPS, STILL = 300, 1e-4
 
+# Rows up to which all are looked at, as scikit-learn does.
+ALL = 100_000
+
 # Share of distinct rows below which they stand for weights.
 DISTINCT = 2 / 3
 
@@ -28,7 +31,7 @@ def numbers(random_state: np.random.RandomState, init: str, restarts: int, rows:
         shape (R, K). "random": uniform numbers, shape (R, N, K). Of many rows, as of those looked at.
     restarts, rows, K : int
     """
-    N = min(rows, ENOUGH)
+    N = _looked_at(rows)
     if init == "rows":
         return np.stack([random_state.choice(N, K, replace=False) for _ in range(restarts)])
     if init == "random":
@@ -47,7 +50,7 @@ def likewise(
     rng: np.random.Generator,
     compiled: bool,
 ) -> np.ndarray | None:
-    """The states (R, K, P) from which scikit-learn climbs, of `numbers` drawn; of more than 20,000 rows, those of a sample.
+    """The states (R, K, P) from which scikit-learn climbs, of `numbers` drawn; of more than 100,000 rows, those of a sample.
 
     There are none where fewer than two in three rows are distinct: they stand for weights, and their order is then no matter.
 
@@ -72,7 +75,7 @@ def likewise(
     DistinctRowsError
         If there are more clusters than distinct rows.
     """
-    some, w, share = sample(x, None, rows, ENOUGH, rng)
+    some, w, share = sample(x, None, rows, _looked_at(rows), rng)
     if _repeated(some):
         return None
     if init == "random":
@@ -89,6 +92,11 @@ def likewise(
         labels = lloyd(z[None], w, centres, *rules) if moved else nearest(z[None], centres)
         found.append(statistics(some, family, hard(labels[0], K), w))
     return np.stack(found) / share
+
+
+def _looked_at(rows: int) -> int:
+    """How many of so many rows starts look at."""
+    return rows if rows <= ALL else ENOUGH
 
 
 def _repeated(x: np.ndarray) -> bool:
