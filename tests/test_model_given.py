@@ -8,10 +8,12 @@ import pytest
 
 from mixtures import (
     BayesianGaussianMixture,
+    Categorical,
     Dirichlet,
     Gaussian,
     GaussianHMM,
     GaussianMixture,
+    Markov,
     VariationalGaussianHMM,
 )
 from mixtures.datasets import load
@@ -119,3 +121,17 @@ def test_numbers_that_steer_many_fits_are_refused_by_name(option):
     for value in (None, "x", []):
         with pytest.raises(ValueError, match=rf"^{option} is .*; expected a (whole )?number"):
             em.fit_many([X], [FAMILY], ALLOCATION, rng=0, **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Markov("x", np.ones((2, 2))), "alpha0 is 'x'; expected real numbers"),
+        (lambda: Markov(np.ones(2), "x"), "a0 is 'x'; expected real numbers"),
+        (lambda: Categorical.from_data(X, 2, levels=object), "levels is <class 'object'>; expected real numbers"),
+        (lambda: Categorical.from_data(X, 2, levels=1.5), "levels is 1.5; expected 1 positive numbers, whole"),
+    ],
+)
+def test_hyperparameters_that_are_no_numbers_are_refused_by_name(make, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        make()

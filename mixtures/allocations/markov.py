@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import digamma, gammaln, xlogy
 
 from mixtures.allocations.stationary import stationary, stationary_peak
-from mixtures.checks import as_number, check_components
+from mixtures.checks import as_number, as_numbers, check_components
 from mixtures.errors import CollapseError
 from mixtures.rows.reading import Rows
 from mixtures.rows.sequences import Sequences
@@ -66,7 +66,7 @@ class Markov:
     dims: ClassVar[dict[str, tuple[str, ...]]] = {"initial": ("cluster",), "transitions": ("cluster", "cluster_")}
 
     def __post_init__(self) -> None:
-        alpha0, a0 = (np.asarray(a, dtype=float) for a in (self.alpha0, self.a0))
+        alpha0, a0 = as_numbers("alpha0", self.alpha0), as_numbers("a0", self.a0)
         K = alpha0.size
         if alpha0.shape != (K,) or K == 0 or a0.shape != (K, K):
             raise ValueError(

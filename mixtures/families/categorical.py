@@ -131,9 +131,12 @@ class Categorical(Discrete):
             )
         if levels is None:
             levels = [max(2, int(c) + 1) for c in high]
-        C = tuple(int(c) for c in levels)
-        if len(C) != len(mean) or min(C) < 1:
-            raise ValueError(f"levels is {list(C)}; expected {len(mean)} positive numbers, one a feature")
+        given = np.atleast_1d(as_numbers("levels", levels))
+        if given.shape != mean.shape or not np.all((given >= 1) & (given == np.floor(given))):
+            raise ValueError(
+                f"levels is {np.asarray(levels).tolist()}; expected {len(mean)} positive numbers, whole and one a feature"
+            )
+        C = tuple(int(c) for c in given)
         flat = cls(DirichletProduct(np.ones(sum(C))), C, missing=missing)
         counts = folded(x, as_weights(x, weights), partial(_counted, flat), add, "moments")
         assert counts is not None
