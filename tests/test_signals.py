@@ -306,3 +306,25 @@ def test_no_signal_is_lost_where_llvm_keeps_what_it_compiled():
     engine.finalize_object()
     assert seen == [True]
     assert not stopping._is_swallowed(sys._getframe())
+
+
+def test_nothing_is_said_of_writes_that_a_signal_ends():
+    code = """
+import os, signal
+from reports.commands import stopping
+
+async def write():
+    pass
+
+stopping.listen()
+stopping.begin()
+left = write()
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pause()
+except stopping.Stopped:
+    del left
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0
+    assert ended.stderr == ""

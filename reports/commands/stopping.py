@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from select import select
@@ -140,6 +141,8 @@ def _raise(number: int, frame: FrameType | None) -> None:
         os.kill(os.getpid(), number)  # again, a little later
         return
     _state.received = number
+    # nothing more is said but one line, such as of writes that nobody awaits any more
+    warnings.simplefilter("ignore")
     raise Stopped
 
 
