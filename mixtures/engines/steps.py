@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 
 from mixtures.engines.softmax import EXACT
+from mixtures.engines.triangles import invert
 
 FULL, TIED, DIAGONAL, SPHERICAL = range(4)
 DIRICHLET, STICKS, CHAIN = range(3)
@@ -74,12 +75,7 @@ def precision(A, taken, least, W, L, F):
     log_det = 0.0
     for j in range(D):
         log_det += 2 * log(L[j, j])
-        F[j, j] = 1 / L[j, j]
-        for i in range(j + 1, D):
-            total = 0.0
-            for k in range(j, i):
-                total -= L[i, k] * F[k, j]
-            F[i, j] = total / L[i, i]
+    invert(L, F)
     for i in range(D):
         for j in range(i + 1):
             total = 0.0

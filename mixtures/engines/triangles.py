@@ -26,6 +26,18 @@ def cholesky(S, L):
     return True
 
 
+@njit(nogil=True, error_model="numpy", forceinline=True)  # called for each cluster in each step
+def invert(L, F):
+    """The lower triangle of F = L^-1 for a lower triangular L."""
+    for j in range(len(L)):
+        F[j, j] = 1 / L[j, j]
+        for i in range(j + 1, len(L)):
+            total = 0.0
+            for k in range(j, i):
+                total -= L[i, k] * F[k, j]
+            F[i, j] = total / L[i, i]
+
+
 @njit(nogil=True, error_model="numpy")
 def lower(L, B):
     """L^-1 b in the place of every row b of B."""

@@ -10,6 +10,7 @@ from numba import njit
 
 from mixtures.engines.softmax import EXACT
 from mixtures.engines.steps import DIAGONAL, EMPTY, FLOOR, FULL, TIED, cholesky, precision
+from mixtures.engines.triangles import invert
 
 
 @njit(nogil=True, error_model="numpy", fastmath=EXACT)
@@ -26,14 +27,9 @@ def _matrices(S, unit, W, L, F, covariance, root, inverse):
             W[i, j] = S[i, j] / F[i, i] / F[j, j]
     if not cholesky(W, L):
         return False
+    invert(L, F)
     for j in range(D):
-        sd = F[j, j]
-        F[j, j] = 1 / L[j, j]
-        for i in range(j + 1, D):
-            total = 0.0
-            for k in range(j, i):
-                total -= L[i, k] * F[k, j]
-            F[i, j] = total / L[i, i]
+        sd = np.sqrt(max(S[j, j], FLOOR))
         for i in range(j, D):
             W[i, j] = F[i, j] / sd
     for j in range(D):  # column j of U solves unit^T u = row j of F
