@@ -10,13 +10,14 @@ import pytest
 import sklearn.mixture
 
 import mixtures
-from mixtures import COVARIANCES, Dirichlet, GaussianMixture
+from mixtures import COVARIANCES, Dirichlet, GaussianMixture, Markov
 from mixtures.ascent.bulk import bulk_of
 from mixtures.engines.apart import Apart, Expected, read
 from mixtures.engines.passes import noise, one_pass
 from mixtures.engines.responsibilities import fold
 from mixtures.methods import em
 from mixtures.rows.reading import Repeated
+from mixtures.rows.sequences import Sequences
 
 pytestmark = pytest.mark.robustness("numbers")
 
@@ -302,3 +303,15 @@ def _point(fit):
     """Weights, means and covariances of a point fit in the units of x."""
     posterior = fit.draws(1, np.random.default_rng(0))["posterior"]
     return [posterior[name].values[0, 0] for name in ("weights", "means", "covariances")]
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_few_rows_of_a_sequence_with_gaps_end_in_an_optimum(seed):
+    """Where the bound falls by the rounding of an inverse of an inverse there are no digits to go on with, as of other rows."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((40, 3)) @ rng.standard_normal((3, 3))
+    x[20:] += 4
+    x[rng.random(x.shape) < 0.45] = np.nan
+    x = x[~np.isnan(x).all(1)]
+    family = COVARIANCES["full"].from_data(x, 2, missing=True)
+    assert em.fit(Sequences(x, None), family, Markov.symmetric(2), rng=0, restarts=2).converged

@@ -329,4 +329,6 @@ def inverts(pass_: Pass) -> bool:
     own = pass_.pass_ if isinstance(pass_, Blurred) else pass_
     if isinstance(own, dask.OverChunks):
         return own.inverts
+    if isinstance(own, sequences.Compiled):
+        return own.points.gapped
     return isinstance(own, missing.Grouped | missing.OverBlocks) and bool(own.family.linked)
