@@ -1,6 +1,6 @@
 """The compiled ascent of small data: what of a problem it needs, and when it is used in the place of the loop.
 
-Linking compiled loops takes 40 ms, and compiling them a minute, once for a machine; the plain loop fits 50 rows in a few
+Linking compiled loops takes 40 ms, and compiling them half a minute, once for a machine; the plain loop fits 50 rows in a few
 milliseconds. So the plain loop runs until as much work has been done by it as the other needs to begin.
 """
 
