@@ -81,7 +81,10 @@ MISUSED = {
         lambda: reports.compare(X, 2, rng=0, methods=[None]),
         "there is no method None; choose",
     ),
-    "no structure": (lambda: reports.compare(X, 2, covariance=None, **ONLY_EM), "no covariance structure None; choose"),
+    "no structure": (
+        lambda: reports.compare(X, 2, covariance=None, **ONLY_EM),
+        "covariance is None; expected a string",
+    ),
     "a share as text": (
         lambda: reports.compare(X, 2, test_fraction="0.2", **ONLY_EM),
         "test_fraction is '0.2'; expected a",
@@ -92,13 +95,16 @@ MISUSED = {
     "a ridge as text": (lambda: reports.compare(X, 2, reg_covar="0", **ONLY_EM), "reg_covar is '0'; expected a number"),
     "a truth that is a number": (
         lambda: reports.compare(X, 2, truth=3, **ONLY_EM),
-        "truth is 3; expected the parameters by",
+        "truth is 3; expected a mapping or None",
     ),
     "a picture as text": (
         lambda: reports.compare(X, 2, image="1x2", **ONLY_EM),
-        "image is '1'; expected a whole number",
+        "image is '1x2'; expected a sequence of whole numbers",
     ),
-    "candidates as text": (lambda: reports.select(X, "1:3", rng=0), "components is '1'; expected a whole number"),
+    "candidates as text": (
+        lambda: reports.select(X, "1:3", rng=0),
+        "components is '1:3'; expected a whole number or a sequence",
+    ),
     "half a cluster": (lambda: reports.select(X, [1.5], rng=0), r"components is 1\.5; expected a whole number"),
     "half a fold": (
         lambda: reports.select(X, [1], rng=0, criteria="cv", folds=2.5),

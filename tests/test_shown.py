@@ -187,7 +187,7 @@ def test_arguments_of_another_type_are_refused_by_name(name, argument, wrong):
         ("compare", {"kinds": 3}, "kinds is 3; expected a sequence of strings, a mapping or None"),
         ("compare", {"n_components": 2.0}, "n_components is 2.0; expected a whole number"),
         ("compare", {"progress": "bar"}, "progress is 'bar'; expected True, a function, a Watch or None"),
-        ("compare", {"methods": b"em"}, "methods is b'em'; expected a sequence of strings or None"),
+        ("compare", {"methods": b"em"}, "methods is b'em'; expected a string, a sequence of strings or None"),
         ("compare", {"rows": "folder"}, "rows is 'folder'; expected all rows as a dask.array or dask.dataframe"),
         ("select", {"components": None}, "components is None; expected a whole number or a sequence of whole numbers"),
         ("select", {"components": 1.5}, "components is 1.5; expected a whole number or a sequence of whole numbers"),

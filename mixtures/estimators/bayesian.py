@@ -153,9 +153,10 @@ class BayesianGaussianMixture(UnderPrior):
       ``lower_bound_``.
     - The fit depends on the columns' linear coordinates by ``reg_covar``, by the starts, and by rounding of covariance_prior,
       which is in the units of X; of nearly dependent columns `mixtures.methods.cavi` has a prior in all their digits.
-    - Starts are drawn from other random numbers. Each is the best of six short runs, and every other of these is a little
-      blurred: each row gives every component a small share.
-      Under the process prior, in which weights fall with k, the largest cluster of a start comes first.
+    - Each start is the best of six short runs. The first begins where scikit-learn does with the same ``random_state``, unless
+      rows have weights or fewer than two in three are distinct; the others are drawn from other random numbers, and every
+      other run is a little blurred: each row gives every component a small share.
+      Under the process prior, in which weights fall with k, the largest cluster of these others comes first.
     - ``sample_weight`` counts rows: twice the weights are twice the evidence.
     - The posterior is in float64 whatever the type of X.
 
@@ -165,8 +166,8 @@ class BayesianGaussianMixture(UnderPrior):
     >>> from mixtures import BayesianGaussianMixture
     >>> X = np.array([[1, 2], [1, 4], [1, 0], [4, 2], [12, 4], [10, 7]])
     >>> mixture = BayesianGaussianMixture(n_components=2, random_state=0).fit(X)
-    >>> mixture.weights_.round(2)
-    array([0.64, 0.36])
+    >>> mixture.weights_.round(1)
+    array([0.6, 0.4])
     >>> mixture.predict([[0, 0], [9, 3]])
     array([0, 1])
     """

@@ -124,8 +124,9 @@ class GaussianMixture(Mixture):
       variance. ``lower_bounds_`` are this objective, moved by a constant so that the last is ``lower_bound_``.
     - The fit depends on the columns' linear coordinates by ``reg_covar`` and by the starts, as scikit-learn's does. Where
       reg_covar is 0 and ``init`` gives the start, a linear map of the columns changes ``lower_bound_`` by log |det| alone.
-    - Starts are drawn from other random numbers. Each is the best of six short runs, and every other of these is a little
-      blurred: each row gives every component a small share.
+    - Each start is the best of six short runs. The first begins where scikit-learn does with the same ``random_state``, unless
+      rows have weights or fewer than two in three are distinct; the others are drawn from other random numbers, and every
+      other run is a little blurred: each row gives every component a small share.
     - A component far tighter than the spread of the data keeps its digits (`mixtures.ascent.centred`), and rows far away, such
       as a code of 9999 for what is missing, take none from the others (`mixtures.ascent.bulk`). A component that loses all its
       rows, or that collapses while ``reg_covar`` is 0, is an error that names it.

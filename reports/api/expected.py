@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Executor
 from functools import lru_cache
 from numbers import Integral, Real
 from os import PathLike
@@ -44,7 +43,7 @@ KNOWN: dict[str, tuple[Callable[[Any], bool], str]] = {
     "np.ndarray": (lambda value: isinstance(value, np.ndarray), "an array"),
     "Mapping": (lambda value: isinstance(value, Mapping), "a mapping"),
     "Build": (callable, "a function"),
-    "Executor": (lambda value: isinstance(value, Executor), "an executor of concurrent.futures"),
+    "Executor": (lambda value: hasattr(value, "submit"), "an executor of concurrent.futures"),
     "Theta": (lambda value: isinstance(value, Mapping), "a mapping"),
     "Progress": (_is_told, "True, a function or None"),
     "Asked": (lambda value: _is_told(value) or isinstance(value, Watch), "True, a function, a Watch or None"),

@@ -85,7 +85,7 @@ def compare(
     n_components: int,
     *,
     rng: Rng,
-    methods: Sequence[str] | None = None,
+    methods: str | Sequence[str] | None = None,
     labels: Sequence[Any] | np.ndarray | None = None,
     features: Sequence[str] | None = None,
     kinds: Sequence[str] | Mapping[str, str] | None = None,
@@ -123,7 +123,7 @@ def compare(
     rng : numpy.random.Generator or int
         Source of all randomness. Every method has a stream of its own; leaving one out changes the others only where they
         start from it or are numbered by it.
-    methods : sequence of str
+    methods : str or sequence of str
         Of em, map, cavi, advi, advi-fullrank, nuts, exact, gibbs and smc; by default em, cavi, advi, nuts and gibbs, as far as
         they take the model. The reference joins them: the one asked for, or, if that is left to the toolkit, the exact
         posterior where it is affordable.

@@ -60,7 +60,7 @@ def validate(
     results: Mapping[str, Any] | None = None,
     *,
     rng: Rng,
-    methods: Sequence[str] = DEFAULT,
+    methods: str | Sequence[str] = DEFAULT,
     truth: Mapping[str, Any] | None = None,
     name: str = "model",
     facts: Mapping[str, Any] | None = None,
@@ -80,7 +80,7 @@ def validate(
         ``log_prob(values)``; see `reports.validation.results`.
     rng : numpy.random.Generator or int
         Source of all randomness. Every method has a stream of its own.
-    methods : sequence of str
+    methods : str or sequence of str
         Of advi, advi-fullrank, laplace, pathfinder, smc and nuts, which joins them as the reference.
     truth : mapping, optional
         Values of variables that generated the data, shown beside the posteriors.
