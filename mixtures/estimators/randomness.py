@@ -19,16 +19,17 @@ def drawn(random_state: Any, init: str, restarts: int, rows: int, K: int) -> tup
 
     Both are kept for whole numbers, as a RandomState takes long to begin.
     """
-    if type(random_state) is int and init.startswith("k-means") and restarts * K <= KEPT:
-        own, entropy = _of_seed(random_state, init, restarts, K)
+    rows = 0 if init.startswith("k-means") else rows  # on which those of k-means do not depend
+    if type(random_state) is int and restarts * max(rows, 1) * K <= KEPT:
+        own, entropy = _of_seed(random_state, init, restarts, rows, K)
     else:
         own, entropy = _of(check_random_state(random_state), init, restarts, rows, K)
     return own, np.random.default_rng(entropy)
 
 
 @lru_cache(1000)
-def _of_seed(seed: int, init: str, restarts: int, K: int) -> tuple[np.ndarray, np.ndarray]:
-    return _of(check_random_state(seed), init, restarts, 0, K)
+def _of_seed(seed: int, init: str, restarts: int, rows: int, K: int) -> tuple[np.ndarray, np.ndarray]:
+    return _of(check_random_state(seed), init, restarts, rows, K)
 
 
 def _of(source: np.random.RandomState, init: str, restarts: int, rows: int, K: int) -> tuple[np.ndarray, np.ndarray]:
