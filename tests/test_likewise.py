@@ -10,6 +10,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from mixtures import BayesianGaussianMixture, Gaussian, GaussianMixture, datasets
+from mixtures.ascent.candidates import ahead
 from mixtures.ascent.kmeans import nearest
 from mixtures.ascent.likewise import likewise, numbers
 from mixtures.ascent.states import hard, statistics
@@ -121,3 +122,9 @@ def test_of_some_ten_thousand_rows_all_are_looked_at():
     _, s = begun(x, "kmeans", 6, np.random.RandomState(0), 1)
     labels = KMeans(6, n_init=1, random_state=0).fit(x).labels_
     np.testing.assert_allclose(s[0, :, 0], np.bincount(labels))
+
+
+def test_of_ends_that_rounding_tells_apart_the_first_is_ahead():
+    ends = np.array([[-2.0, -1.0 - 1e-14, -1.0, -np.inf], [-np.inf, 5.0, 5.0 - 1e-9, 4.0], [-np.inf] * 4])
+    np.testing.assert_array_equal(ahead(ends).argmax(1), [1, 1, 0])
+    np.testing.assert_array_equal(ahead(ends).sum(1), [2, 1, 4])

@@ -25,6 +25,9 @@ CANDIDATES = 6
 MORE = 2
 TERMS = 2_000_000
 
+# Share of a bound within which ends are one: the first of them is ahead, whatever rounding says, which differs between engines.
+TIED = 1e-11
+
 # A first candidate goes on unless so many more passes at the pace of its last would not bring it to the end of the one ahead.
 PATIENCE = 1000
 
@@ -200,9 +203,16 @@ def climb_from_best(
     return runs, sorted(tight.items(), key=lambda start: start[0])
 
 
+def ahead(end: np.ndarray) -> np.ndarray:
+    """Which ends (..., R) are the highest, but for rounding, shape (..., R)."""
+    highest = end.max(axis=-1, keepdims=True)
+    return end >= highest - TIED * np.abs(highest)
+
+
 def _ranked(short: Runs, each: int) -> np.ndarray:
     """Numbers of the candidates of every start, the highest bound first, shape (each, R)."""
-    order = np.argsort(-short.end.reshape(-1, each), axis=1, kind="stable")
+    end = short.end.reshape(-1, each)
+    order = np.argsort(-np.where(ahead(end), end.max(axis=1, keepdims=True), end), axis=1, kind="stable")
     return (order + each * np.arange(len(order))[:, None]).T
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from mixtures.ascent.ascend import Ascent, Own, reach
-from mixtures.ascent.candidates import Listener, begun, candidates, climb_from_best, unfit
+from mixtures.ascent.candidates import Listener, ahead, begun, candidates, climb_from_best, unfit
 from mixtures.ascent.climb import Natural, Remembered, Runs
 from mixtures.ascent.likewise import likewise
 from mixtures.ascent.starts import starts
@@ -172,11 +172,11 @@ class Course(Predictions):
             traces += [end.bound for end in more]
             settled = [*runs.converged[~runs.collapsed].tolist(), *(end.converged for end in more)]
             self._tell([trace / unit for trace in traces], settled, perf_counter() - began)
-            first = max(range(len(traces)), key=lambda end: traces[end][-1])
+            first = int(np.argmax(ahead(np.array([trace[-1] for trace in traces]))))
             trace, converged = traces[first], settled[first]
             if first >= len(traces) - len(more):
                 return self._end(task, allocation, more[first - len(traces)])
-            run = int(np.argmax(runs.end))
+            run = int(np.flatnonzero(~runs.collapsed)[first])
             best = runs.following[run] if runs.following.size else pass_(natural(runs.s[run])[0])[1]
             del hard, s, at, runs, states, tight  # which are large where there are many features
         eta, extra = natural(best)
