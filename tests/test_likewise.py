@@ -128,3 +128,14 @@ def test_of_ends_that_rounding_tells_apart_the_first_is_ahead():
     ends = np.array([[-2.0, -1.0 - 1e-14, -1.0, -np.inf], [-np.inf, 5.0, 5.0 - 1e-9, 4.0], [-np.inf] * 4])
     np.testing.assert_array_equal(ahead(ends).argmax(1), [1, 1, 0])
     np.testing.assert_array_equal(ahead(ends).sum(1), [2, 1, 4])
+
+
+def test_many_random_responsibilities_are_drawn_start_by_start():
+    """The same numbers; a RandomState of which none are asked goes on all the same."""
+    own, rng = drawn(np.random.RandomState(1), "random", 3, 500, 4)
+    assert not hasattr(own, "shape")
+    np.testing.assert_array_equal(list(own), np.random.RandomState(1).uniform(size=(3, 500, 4)))
+    state = np.random.RandomState(1)
+    first, second = (drawn(state, "random", 3, 500, 4)[1].random() for _ in range(2))
+    assert first == rng.random()
+    assert first != second

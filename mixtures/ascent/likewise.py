@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from mixtures.ascent.kmeans import lloyd, nearest, seed
@@ -46,7 +48,7 @@ def likewise(
     metric: Family,
     K: int,
     init: str,
-    drawn: np.ndarray,
+    drawn: Iterable[np.ndarray],
     rng: np.random.Generator,
     compiled: bool,
 ) -> np.ndarray | None:
@@ -84,8 +86,9 @@ def likewise(
     z = z - z.mean(axis=0)
     rules = STEPS, 0.0, STILL * float(np.vdot(z, z)) / z.size
     if compiled and init != "rows":
-        t, every = features(some, family), np.full(len(drawn), moved)
-        return by_seeds(z, w, some, t, family, K, drawn, greedy(K), every, rules=rules) / share
+        u = np.asarray(drawn)
+        t, every = features(some, family), np.full(len(u), moved)
+        return by_seeds(z, w, some, t, family, K, u, greedy(K), every, rules=rules) / share
     found = []
     for own in drawn:
         centres = z[None, own] if init == "rows" else seed(z[None], w, K, own[None])
