@@ -12,8 +12,9 @@ from mixtures.families.bernoulli import Bernoulli
 from mixtures.families.categorical import Categorical
 from mixtures.families.diagonal import DiagonalGaussian
 from mixtures.families.gaussian import Gaussian
+from mixtures.families.numbering import numbered_apart
 from mixtures.families.poisson import Poisson
-from mixtures.families.product import Product, numbered_apart
+from mixtures.families.product import Product
 from mixtures.families.spherical import SphericalGaussian
 from mixtures.families.tied import TiedGaussian
 from mixtures.model import Family

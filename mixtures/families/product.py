@@ -15,16 +15,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from scipy.linalg import block_diag
 
 from mixtures.chunks import Chunked
 from mixtures.errors import FeatureError
+from mixtures.families.numbering import numbered_apart, numbered_dims
+from mixtures.families.side_by_side import (
+    join_factors,
+    join_moments,
+    join_monomials,
+    join_natural,
+    join_statistics,
+    join_units,
+    places,
+)
 from mixtures.model import Coords, Divided, Link, Theta
-from mixtures.rows.arrays import as_real
+from mixtures.rows.columns import columns_of
 from mixtures.rows.reading import Rows, as_rows, blocks
 from mixtures.rows.weights import as_weights
 from mixtures.seeds import Rng, generator
@@ -130,7 +139,7 @@ class Product:
         for family, part, options in zip(families, columns, own, strict=True):
             options = {"weights": weights, "missing": missing} | options
             try:
-                parts.append(family.from_data(_of(x, np.asarray(part)), n_components, **options))
+                parts.append(family.from_data(columns_of(x, np.asarray(part)), n_components, **options))
             except FeatureError as error:
                 raise FeatureError(error.text, [part[j] for j in error.features]) from error
         return cls(tuple(parts), tuple(np.asarray(part) for part in columns))
@@ -156,7 +165,7 @@ class Product:
     def dims(self) -> dict[str, tuple[str, ...]]:
         """The parts' dims; all but those of clusters are followed by the number of the part, for they differ in length."""
         return {
-            names[name]: _numbered(dims, number)
+            names[name]: numbered_dims(dims, number)
             for number, (part, names) in enumerate(zip(self.parts, self.names, strict=True), 1)
             for name, dims in part.dims.items()
         }
@@ -164,7 +173,7 @@ class Product:
     def coords(self, features: Sequence[str], levels: Mapping[str, Sequence[str]] | None = None) -> Coords:
         """Labels of the axes in `dims`: those of the parts, of the features that belong to them."""
         return {
-            f"{name}_{number}": (_numbered(dims, number), labels)
+            f"{name}_{number}": (numbered_dims(dims, number), labels)
             for number, (part, columns) in enumerate(zip(self.parts, self.columns, strict=True), 1)
             for name, (dims, labels) in part.coords([features[c] for c in columns], levels).items()
         }
@@ -254,9 +263,7 @@ class Product:
     @property
     def unit(self) -> np.ndarray:
         """How much of x one unit of z is, part by part: scales, or a triangle where a part has one."""
-        if all(part.unit.ndim == 1 for part in self.parts):
-            return np.concatenate([part.unit for part in self.parts])
-        return block_diag(*(np.diag(part.unit) if part.unit.ndim == 1 else part.unit for part in self.parts))
+        return join_units([part.unit for part in self.parts])
 
     @property
     def log_volume(self) -> float:
@@ -287,24 +294,12 @@ class Product:
     @cached_property
     def monomials(self) -> np.ndarray:
         """Rows (p, i, j), sorted by p: t_p(x) is the sum of y_i y_j over its rows, y_0 = 1 and y = `factors`, shape (M, 3)."""
-        rows, p, d = [np.zeros((1, 3), int)], 0, 0
-        behind = len(self.unit)
-        for part in self.parts:
-            own, D = part.monomials[part.monomials[:, 0] > 0].copy(), len(part.unit)
-            width = max(D, int(own[:, 1:].max()))
-            factors = own[:, 1:]
-            own[:, 1:] = np.where(factors > D, factors - D + behind, factors + d * (factors > 0))
-            own[:, 0] += p
-            rows.append(own)
-            p, d, behind = int(own[-1, 0]), d + D, behind + width - D
-        return np.concatenate(rows)
+        return join_monomials(self.parts)
 
     @cached_property
     def places(self) -> tuple[np.ndarray, ...]:
         """Where in t each part's statistics are, the constant among them."""
-        ends = np.cumsum([part.monomials[-1, 0] for part in self.parts])
-        starts = np.concatenate([[0], ends[:-1]])
-        return tuple(np.append(0, np.arange(a + 1, b + 1)) for a, b in zip(starts, ends, strict=True))
+        return places(self.parts)
 
     def coordinates(self, x: np.ndarray) -> np.ndarray:
         """The parts' coordinates side by side, shape (N, size)."""
@@ -312,16 +307,17 @@ class Product:
 
     def factors(self, x: np.ndarray) -> np.ndarray:
         """What `monomials` multiply: the parts' coordinates side by side, then what they have behind these, (N, W)."""
-        each = [(part.factors(own), len(part.unit)) for part, own in self._split(x)]
-        return np.concatenate([*(y[..., :D] for y, D in each), *(y[..., D:] for y, D in each)], axis=-1)
+        return join_factors(
+            [part.factors(own) for part, own in self._split(x)], [len(part.unit) for part in self.parts]
+        )
 
     def features(self, x: np.ndarray) -> np.ndarray:
         """Sufficient statistics t(x) = (1, t_1(x), ..., t_J(x)), shape (N, P)."""
-        return _join_statistics([part.features(own) for part, own in self._split(x)])
+        return join_statistics([part.features(own) for part, own in self._split(x)])
 
     def rough(self, x: np.ndarray) -> np.ndarray:
         """The parts' statistics to start from, (N, P)."""
-        return _join_statistics([part.rough(own) for part, own in self._split(x)])
+        return join_statistics([part.rough(own) for part, own in self._split(x)])
 
     def impute(self, x: np.ndarray, theta: Theta, labels: np.ndarray, rng: Rng) -> np.ndarray:
         """Points (N, D) with what is missing drawn under the cluster of each label; theta has no batch axes."""
@@ -337,7 +333,7 @@ class Product:
 
     def natural(self, theta: Theta) -> np.ndarray:
         """Natural parameters eta, shape (..., K, P)."""
-        return _join([part.natural(own) for part, own in self.parts_of(theta)])
+        return join_natural([part.natural(own) for part, own in self.parts_of(theta)])
 
     def impossible(self, theta: Theta) -> np.ndarray | None:
         """Counts c (..., K, P): t(x) . c is positive where x has probability zero; None where all is possible."""
@@ -346,11 +342,11 @@ class Product:
             return None
         batch = next(c.shape[:-1] for c in counts if c is not None)
         empty = (np.zeros((*batch, len(place))) for place in self.places)
-        return _join([nothing if c is None else c for c, nothing in zip(counts, empty, strict=True)])
+        return join_natural([nothing if c is None else c for c, nothing in zip(counts, empty, strict=True)])
 
     def expected_natural(self, q: Parts) -> np.ndarray:
         """E_q[eta], shape (..., K, P)."""
-        return _join([part.expected_natural(own) for part, own in zip(self.parts, q.parts, strict=True)])
+        return join_natural([part.expected_natural(own) for part, own in zip(self.parts, q.parts, strict=True)])
 
     def posterior(self, s: np.ndarray) -> Parts:
         """The parts' posteriors given expected sufficient statistics s, shape (..., K, P)."""
@@ -395,11 +391,11 @@ class Product:
 
     def moments(self, q: Parts) -> tuple[np.ndarray, np.ndarray]:
         """Mean and covariance of each cluster's predictive distribution, the parts side by side and uncorrelated."""
-        return _side_by_side([part.moments(own) for part, own in zip(self.parts, q.parts, strict=True)])
+        return join_moments([part.moments(own) for part, own in zip(self.parts, q.parts, strict=True)])
 
     def cluster_moments(self, theta: Theta) -> tuple[np.ndarray, np.ndarray]:
         """Mean and covariance of a point of each cluster, the parts side by side and uncorrelated."""
-        return _side_by_side([part.cluster_moments(own) for part, own in self.parts_of(theta)])
+        return join_moments([part.cluster_moments(own) for part, own in self.parts_of(theta)])
 
     def moment_names(self, features: Sequence[str]) -> tuple[str, ...]:
         """What the coordinates are, part by part."""
@@ -495,71 +491,10 @@ class Product:
         return {names[name]: v for names, own in zip(self.names, thetas, strict=True) for name, v in own.items()}
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """Some columns of rows that come in blocks."""
-
-    x: Any
-    columns: np.ndarray
-
-    def __iter__(self) -> Iterator[Any]:
-        for block, weights in blocks(self.x):
-            own = block[:, self.columns]
-            yield own if weights is None else (own, weights)
-
-
 def apart(family: Any, x: Rows) -> Iterator[tuple[Any, np.ndarray, Rows]]:
     """Every part of a product, its columns and the rows of these; a family that is no product is its own only part."""
     if not isinstance(family, Product):
         yield family, np.arange(len(family.unit)), x
         return
     for part, columns in zip(family.parts, family.columns, strict=True):
-        yield part, columns, _of(x, columns)
-
-
-def _of(x: Rows, columns: np.ndarray) -> Rows:
-    if isinstance(x, Chunked):
-        return x.derive(partial(_taken, columns), len(columns))
-    return x[:, columns] if isinstance(x, np.ndarray) else _Columns(x, columns)
-
-
-def _taken(columns: np.ndarray, chunk: Any, weights: None) -> np.ndarray:
-    return as_real(chunk)[:, columns]
-
-
-def _numbered(dims: tuple[str, ...], number: int) -> tuple[str, ...]:
-    return tuple(dim if dim == "cluster" else f"{dim}_{number}" for dim in dims)
-
-
-def numbered_apart(names: Sequence[Sequence[str]]) -> tuple[dict[str, str], ...]:
-    """What each part's names are in the product: followed by the number of the part where one before has one of them."""
-    taken: set[str] = set()
-    found = []
-    for number, own in enumerate(names, 1):
-        suffix = f"_{number}" if taken & set(own) else ""
-        found.append({name: name + suffix for name in own})
-        taken |= set(found[-1].values())
-    return tuple(found)
-
-
-def _join_statistics(t: list[np.ndarray]) -> np.ndarray:
-    """Statistics of the product (N, P) from those of its parts."""
-    return np.concatenate([t[0], *(own[..., 1:] for own in t[1:])], axis=-1)
-
-
-def _join(parts: list[np.ndarray]) -> np.ndarray:
-    """Natural parameters of the product (..., K, P) from those of its parts."""
-    constant = np.sum([eta[..., :1] for eta in parts], axis=0)
-    return np.concatenate([constant, *(eta[..., 1:] for eta in parts)], axis=-1)
-
-
-def _side_by_side(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and covariance of uncorrelated parts."""
-    means, covariances = zip(*parts, strict=True)
-    size = sum(mean.shape[-1] for mean in means)
-    covariance, start = np.zeros((*means[0].shape[:-1], size, size)), 0
-    for own in covariances:
-        place = slice(start, start + own.shape[-1])
-        covariance[..., place, place] = own
-        start = place.stop
-    return np.concatenate(means, axis=-1), covariance
+        yield part, columns, columns_of(x, columns)
