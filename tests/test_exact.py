@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.special import gammaln, logsumexp
 
 from mixtures import COVARIANCES, Conjugate, Dirichlet, Poisson, labels
-from mixtures.methods import cavi, exact
+from mixtures.methods import cavi, exact, exact_posterior
 from mixtures.methods.partitions import convolve, labellings, partitions
 
 every_structure = pytest.mark.parametrize("covariance", COVARIANCES)
@@ -325,7 +325,7 @@ def test_blocks_do_not_change_the_numbers(monkeypatch):
         x, family = problem(8, 2, 3, covariance)
         one = exact.fit(x, family, Dirichlet.symmetric(3))
         expected = one.log_predictive(x)
-        monkeypatch.setattr(exact, "BLOCK_ELEMENTS", 200)
+        monkeypatch.setattr(exact_posterior, "BLOCK_ELEMENTS", 200)
         two = exact.fit(x, family, Dirichlet.symmetric(3))
         np.testing.assert_allclose(two.log_predictive(x), expected, rtol=1e-12)
         for name in ("log_evidence", "coclustering", "occupied"):

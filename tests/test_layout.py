@@ -52,7 +52,15 @@ APART = {
         "wishart",
     },
     "allocations": {"independent", "stationary"},
-    "methods": {"partitions", "stationary", "sweeps"},
+    "methods": {
+        "exact_cost",
+        "exact_labellings",
+        "exact_posterior",
+        "exact_subsets",
+        "partitions",
+        "stationary",
+        "sweeps",
+    },
 }
 
 

@@ -378,7 +378,7 @@ def _with_reference(
 ) -> tuple[str, ...]:
     """The methods and, if it is not among them, the reference they are to be held against."""
     if reference == "auto":
-        from mixtures.methods.exact import cost
+        from mixtures.methods.exact_cost import cost
 
         conjugate = getattr(allocation, "start", "free") == "free"
         reference = "exact" if conjugate and cost(n, family, allocation).affordable else methods[0]

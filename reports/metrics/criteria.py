@@ -21,6 +21,7 @@ from mixtures.datasets.dataset import counted
 from mixtures.errors import FeatureError, reason_of
 from mixtures.fit import Conjugate
 from mixtures.methods import cavi, em, exact, gibbs
+from mixtures.methods.exact_cost import cost
 from mixtures.model import Allocation, Family, Theta
 from mixtures.rows.sequences import Sequences
 from mixtures.tables import family_of
@@ -288,7 +289,7 @@ def _gibbs(candidate: Candidate, setting: Setting, rng: np.random.Generator) -> 
     closed = cavi.can_leave_out(family, setting.x)
     if candidate.components == 1 and closed:
         return _one_cluster(setting.x, family, left)
-    if closed and "evidence" in left and exact.cost(len(x), family, allocation).affordable:
+    if closed and "evidence" in left and cost(len(x), family, allocation).affordable:
         found.values["evidence"] = float(exact.fit(x, family, allocation).info["log_evidence"][-1]), 0.0
         found.facts["evidence"] = "exact"
         left.remove("evidence")

@@ -323,7 +323,7 @@ def _check(fit: Fit, n: int) -> None:
 
 
 def _check_exchangeable(fit: Fit, n: int) -> None:
-    from mixtures.methods.exact import exchangeable
+    from mixtures.methods.exact_cost import exchangeable
 
     if not exchangeable(fit.allocation, min(n, 8)):
         raise ValueError(

@@ -138,7 +138,7 @@ class Settings:
             object.__setattr__(self, "nu0", float(self.kinds.count("gaussian") + 2))
         family, allocation = model(self)
         if "exact" in self.methods:
-            from mixtures.methods.exact import cost
+            from mixtures.methods.exact_cost import cost
 
             if not cost(self.rows, family, allocation).affordable:
                 raise ValueError(
