@@ -14,7 +14,7 @@ from reports import Results, compare, select
 from reports.commands.options import described
 from reports.comparison.added import as_added
 from reports.comparison.prepared import prepare
-from reports.comparison.run import frame, summary
+from reports.comparison.tables import frame, summary
 from reports.metrics import Row, parameters, prediction
 from reports.page import quantities, render
 from reports.page.agreement import block_table, boundary, furthest_apart

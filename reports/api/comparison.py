@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mixtures import Fit
 from reports.api.keywords import like
 from reports.api.saved import Saved
-from reports.comparison import run
+from reports.comparison import run, tables
 from reports.comparison.catalogue import Options
 from reports.comparison.results import Results
 
@@ -41,7 +41,7 @@ class Comparison(Saved):
 
         Of what is measured on every parameter it holds the worst; ``verdict`` says which parameter that is.
         """
-        return run.summary(self.results)
+        return tables.summary(self.results)
 
     table = summary
 

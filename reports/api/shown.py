@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from reports.comparison.names import check_known
 from reports.comparison.progress import in_notebook
-from reports.comparison.run import check_known
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

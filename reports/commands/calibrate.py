@@ -242,7 +242,7 @@ def calibrate(
         return
     if start is not None:
         refuse(ValueError("--start is of linear dynamical systems; choose them with --lds"))
-    from reports.comparison.run import check_covariance
+    from reports.comparison.names import check_covariance
     from reports.page.calibration import render, verdict_lines
     from reports.page.words import COMPLETE
     from reports.studies.calibration import study
@@ -400,7 +400,7 @@ def _posed(model: Path | None, fit: Path | None, example: str | None, needed: bo
     """The model and the method that the user's files, or a worked example, define, and what to call them."""
     from importlib import import_module
 
-    from reports.comparison.run import check_known
+    from reports.comparison.names import check_known
     from reports.examples import EXAMPLES
     from reports.studies.own.study import Problem
 

@@ -271,8 +271,8 @@ def compare(
             from mixtures import datasets
             from reports.api.comparison import compare as compare_data
             from reports.comparison.capacity import check_comparison
+            from reports.comparison.names import check_covariance, check_methods
             from reports.comparison.prepared import FROM_BLOCKS
-            from reports.comparison.run import check_covariance, check_methods
 
         if components is None:
             raise ValueError("missing option '-k', the number of clusters, or --lds: mixtures compare --help")

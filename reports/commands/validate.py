@@ -188,7 +188,7 @@ def chosen_model(model: Path | None, example: str | None) -> tuple[str, Path | M
         If neither or both are given, or there is no such example.
     """
     from reports.comparison.loading import loading
-    from reports.comparison.run import check_known
+    from reports.comparison.names import check_known
 
     if (model is None) == (example is None):
         raise ValueError("expected either a file MODEL.py or --example NAME" + ("" if model is None else ", not both"))

@@ -6,6 +6,7 @@ import json
 import platform
 import sys
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,22 @@ def read(path: Path, schema: Any, what: str, version: int, *, older: Any = None)
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages the numbers depend on."""
     return {"python": platform.python_version()} | {p: v for p in PACKAGES if (v := _version(p)) is not None}
+
+
+def describe_run(command: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The command, unless the facts have another, the time, the seed, the versions and the machine."""
+    return {
+        "command": facts.get("command", command),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": facts.get("seed"),
+        "versions": versions(),
+        "platform": machine(),
+    }
+
+
+def machine() -> str:
+    """The operating system and the kind of processor."""
+    return f"{platform.system()} {platform.machine()}"
 
 
 def describe_data(data: Data, name: str, standardize: bool, facts: Mapping[str, Any]) -> dict[str, Any]:

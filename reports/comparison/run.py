@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import platform
 import time
-import traceback
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mixtures import COVARIANCES, CollapseError, Dirichlet, Fit, datasets
+from mixtures import Dirichlet, Fit, datasets
 from mixtures.allocations.markov import Markov
 from mixtures.checks import check_whole
 from mixtures.chunks import Chunked, held
-from mixtures.errors import FeatureError, reason_of
 from mixtures.model import Allocation, Family
 from mixtures.rows.reading import as_rows
 from mixtures.seeds import Rng, generator
 from mixtures.tables import numbers_of
-from models.cache import kept
-from models.device import chosen
 from reports.comparison import in_order
 from reports.comparison import manifest as facts_of
-from reports.comparison.added import Added, as_added, check_names
+from reports.comparison.added import as_added, check_names
 from reports.comparison.beside import one_core
 from reports.comparison.capacity import check_comparison
 from reports.comparison.catalogue import (
@@ -44,31 +34,20 @@ from reports.comparison.catalogue import (
     undrawn,
 )
 from reports.comparison.files import check_space
+from reports.comparison.fitting import Fitting, entry_of_added
 from reports.comparison.given import in_sequences
 from reports.comparison.measure import measure
-from reports.comparison.prepared import check_image, check_sampled, prepare, thinned
+from reports.comparison.names import check_covariance, check_methods
+from reports.comparison.prepared import Data, check_image, check_sampled, prepare, thinned
 from reports.comparison.progress import Asked, Watch, watched
-from reports.comparison.results import COLUMNS, FORMAT, Results
+from reports.comparison.results import FORMAT, Results
+from reports.comparison.tables import frame
 from reports.comparison.trees import size
-from reports.metrics import Row
-from reports.metrics.agreement import WORST
-from reports.metrics.boundary import to_boundary
-from reports.metrics.parameters import BLOCKS
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from reports.comparison.added import Result
-
-
-INFINITE = (
-    "median_shift",
-    "train_log_density",
-    "train_log_difference",
-    "heldout_log_density",
-    "heldout_log_difference",
-)
-"""Metrics that are infinite where an estimate is at the boundary, and where a point is impossible under it."""
 
 
 class Compared(NamedTuple):
@@ -234,25 +213,15 @@ def compare(
     )
     check_covariance(covariance, data.kinds)
     check_reg_covar(settings.reg_covar, data.kinds)
-    if undrawn(data, [covariance]) and "gibbs" in (*methods, settings.reference):
-        if settings.reference == "gibbs" or set(methods) != set(default_methods(start)):
-            raise ValueError(f"gibbs cannot draw {UNDRAWN}; choose other methods, or covariance diag or spherical")
-        methods = tuple(method for method in methods if method != "gibbs")
-        data = replace(data, notes=(*data.notes, f"left out Gibbs sampling, which cannot draw {UNDRAWN}"))
+    methods, data = _without_undrawn(methods, default_methods(start), settings.reference, data, covariance)
     if rows is not None:
-        if not (held(rows) or isinstance(rows, Chunked)):
-            raise ValueError(f"rows is {rows!r:.60}; expected all rows as a dask.array or dask.dataframe")
-        rows = as_rows(rows)
+        rows = _as_all_rows(rows)
         check_sampled(methods, settings.reference, data, test_fraction, standardize, bool(extra))
         data = replace(data, n_fitted=len(rows))
     else:
         data, rows = thinned(data, split_rng)
     n_fitted = len(data.x) if rows is None else len(rows)
-    check_whole("n_components", n_components)
-    if not 1 <= n_components <= n_fitted:
-        raise ValueError(f"n_components is {n_components}; expected 1 to {n_fitted}, the number of rows to fit")
-    if "gaussian" not in data.kinds:
-        datasets.check_components(data.x, n_components, kinds=data.kinds)
+    _check_components(n_components, n_fitted, data)
     pixels = check_image(image, data)
     each = numbers_of(data.kinds, data.n_levels)
     check_comparison(data.x.shape[1], n_components, methods, settings, each)
@@ -275,43 +244,17 @@ def compare(
         methods = _with_reference(methods, settings.reference, n_fitted, family, allocation)
 
     progress.plan([*(method for method in METHODS if method in methods), "measure"])
-    fits: dict[str, Fit] = {}
-    entries: dict[str, dict[str, Any]] = {}
-    for method, own_rng in zip(METHODS, method_rngs, strict=True):
-        if method not in methods:
-            continue
-        tell(method, "running")
-        step = partial(progress.step, method)
-        fit, entries[method] = _run(
-            method,
-            data.points if rows is None else rows,
-            data.features,
-            family,
-            allocation,
-            settings,
-            next(iter(fits.values()), None),
-            own_rng,
-            step,
-            cache,
-        )
-        if fit is not None:
-            fits[method] = fit
-        tell(method, "failed" if fit is None else "done")
-    fits = {method: fits[method] for method in methods if method in fits}
-    entries = {method: entries[method] for method in methods}
+    fitting = Fitting(data.points if rows is None else rows, data.features, family, allocation, settings, cache)
+    fits, entries = fitting.all(methods, method_rngs, progress)
     for method, joined in added.items():
         fits[method] = joined.fit
-        entries[method] = _join(joined)
+        entries[method] = entry_of_added(joined)
 
     fitted = time.perf_counter()
     tell("measure", "running")
     manifest: dict[str, Any] = {
         "format": FORMAT,
-        "command": facts.get("command", "reports.compare(...)"),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seed": facts.get("seed"),
-        "versions": facts_of.versions(),
-        "platform": f"{platform.system()} {platform.machine()}",
+        **facts_of.describe_run("reports.compare(...)", facts),
         "data": facts_of.describe_data(data, name, standardize, facts),
         "model": facts_of.describe_model(family, allocation, prior or ()) | facts_of.describe_columns(data, pixels),
         "methods": entries,
@@ -344,33 +287,33 @@ def compare(
     return Compared(measured.fits, failures, results)
 
 
-def check_methods(methods: Iterable[str]) -> tuple[str, ...]:
-    """The names without repetitions, or a ValueError that offers the nearest."""
-    methods = tuple(dict.fromkeys(methods))
-    for method in methods:
-        check_known("method", method, METHODS)
-    if not methods:
-        raise ValueError(f"no method given; choose from {', '.join(METHODS)}")
-    return methods
+def _without_undrawn(
+    methods: tuple[str, ...], default: tuple[str, ...], reference: str, data: Data, covariance: str
+) -> tuple[tuple[str, ...], Data]:
+    """The methods without Gibbs sampling where it cannot draw what is missing, with a note; where it was asked for, refuse."""
+    if not undrawn(data, [covariance]) or "gibbs" not in (*methods, reference):
+        return methods, data
+    if reference == "gibbs" or set(methods) != set(default):
+        raise ValueError(f"gibbs cannot draw {UNDRAWN}; choose other methods, or covariance diag or spherical")
+    note = f"left out Gibbs sampling, which cannot draw {UNDRAWN}"
+    left = tuple(method for method in methods if method != "gibbs")
+    return left, replace(data, notes=(*data.notes, note))
 
 
-def check_covariance(name: str, kinds: Iterable[str] = ("gaussian",)) -> None:
-    """Refuse a covariance structure that does not exist, or that no column has, with a ValueError that says what to do.
-
-    ``kinds`` are those of the columns. The default structure is refused of none.
-    """
-    check_known("covariance structure", name, COVARIANCES)
-    if name != "full" and "gaussian" not in kinds:
-        raise ValueError(f"covariance is {name!r}, and no column is of numbers that have one; leave it out")
+def _as_all_rows(rows: Any) -> Any:
+    """All rows, of which the data are a sample, as `Chunked`."""
+    if not (held(rows) or isinstance(rows, Chunked)):
+        raise ValueError(f"rows is {rows!r:.60}; expected all rows as a dask.array or dask.dataframe")
+    return as_rows(rows)
 
 
-def check_known(what: str, name: str, known: Iterable[str]) -> None:
-    """Refuse a name that is not known with a ValueError that offers the nearest."""
-    known = list(known)
-    if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"there is no {what} {name!r}; {hint}choose from {', '.join(known)}")
+def _check_components(K: int, n: int, data: Data) -> None:
+    """Refuse a number of clusters that n rows to fit, or their levels, cannot have."""
+    check_whole("n_components", K)
+    if not 1 <= K <= n:
+        raise ValueError(f"n_components is {K}; expected 1 to {n}, the number of rows to fit")
+    if "gaussian" not in data.kinds:
+        datasets.check_components(data.x, K, kinds=data.kinds)
 
 
 def _with_reference(
@@ -383,153 +326,3 @@ def _with_reference(
         conjugate = getattr(allocation, "start", "free") == "free"
         reference = "exact" if conjugate and cost(n, family, allocation).affordable else methods[0]
     return tuple(dict.fromkeys([*methods, reference]))
-
-
-def summary(results: Results) -> pd.DataFrame:
-    """The main numbers of a comparison, one row a method; NaN where a number does not apply.
-
-    Of what is measured on every parameter, the worst of all blocks; of an optimiser its ``starts`` and how many of them found
-    its best optimum (``starts_at_best``).
-    """
-    import pandas as pd
-
-    agreement = ["median_shift", "width_ratio", "coverage95", "wasserstein"]
-    columns = [
-        "train_log_density",
-        "heldout_log_density",
-        "bound",
-        "aic",
-        "bic",
-        "sabic",
-        "icl",
-        "entropy_r2",
-        "g2",
-        "elpd_loo",
-        "elpd_loo_refitted",
-        "elpd_loo_approximate",
-        *agreement,
-        "coclustering_error",
-        "predictive_tv",
-        "khat",
-        "rhat_max",
-        "ess_min",
-        "divergences",
-        "ari",
-        "accuracy",
-        "seconds_compile",
-        "seconds_run",
-    ]
-    rows = results.metrics
-    parts = [rows[rows["target"].isin(["data", "all"]) & rows["metric"].isin(columns)]]
-    for metric in agreement:
-        own = rows[rows["target"].isin(BLOCKS) & (rows["metric"] == metric)]
-        parts.append(own.loc[own["value"].map(WORST[metric]).groupby(own["method"]).idxmax()])
-    wide = pd.concat(parts).pivot(index="method", columns="metric", values="value")
-    wide = wide.reindex(index=list(results.manifest["methods"]), columns=[c for c in columns if c in wide])
-    info = {method: entry["info"] for method, entry in results.manifest["methods"].items()}
-    for column, name in (("starts", "restarts"), ("starts_at_best", "reached")):
-        known = {method: own[name] for method, own in info.items() if own.get(name) is not None and "restarts" in own}
-        if known:
-            wide[column] = pd.Series(known, dtype=float)
-    return wide
-
-
-def _run(
-    method: str,
-    x: np.ndarray,
-    features: Sequence[str],
-    family: Family,
-    allocation: Allocation,
-    options: Options,
-    start: Fit | None,
-    rng: np.random.Generator,
-    step: Callable[[int, int], None],
-    cache: bool,
-) -> tuple[Fit | None, dict[str, Any]]:
-    """One method's fit, or None, and its entry in the manifest."""
-    spec = METHODS[method]
-    settings = spec.settings(options)
-    entry = entry_of(spec.title, spec.kind, spec.bound_kind, settings)
-    if spec.uses_start:
-        settings = settings | {"start": start}
-    if spec.tells:
-        settings = settings | {"tell": step}
-    fit = None
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default")
-        try:
-            began = time.perf_counter()
-            module = importlib.import_module(spec.module)
-            imported = time.perf_counter() - began
-            terms = len(x) * allocation.n_components * (1 + int(family.monomials[-1, 0]))
-            if spec.module.startswith("models."):
-                with kept(cache), chosen(options.device, terms) as device:
-                    fit = module.fit(x, family, allocation, rng=rng, **settings)
-                entry["device"] = device._asdict()
-            else:
-                fit = module.fit(x, family, allocation, rng=rng, **settings)
-        except CollapseError as error:
-            if isinstance(error, FeatureError):  # it says what to do
-                entry["error"] = error.named(features)
-            else:
-                entry["error"] = f"{error}{f'; try {spec.remedy}' if spec.remedy else ''}"
-            entry["traceback"] = traceback.format_exc()
-        except Exception as error:  # whatever a method raises, the others go on and the report shows it
-            entry["error"] = reason_of(error)
-            entry["traceback"] = traceback.format_exc()
-    entry["warnings"] = list(
-        dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning | RuntimeWarning))
-    )
-    if fit is not None:
-        if method == "em" and not isinstance(x, Chunked):
-            fit = to_boundary(fit, x)
-        seconds = {"import": imported} | fit.seconds
-        info = plain(fit.info)
-        entry["warnings"] += info.pop("warnings", [])
-        entry |= {"status": "ok", "converged": fit.converged, "seconds": seconds, "info": info}
-    return fit, entry
-
-
-def _join(joined: Added) -> dict[str, Any]:
-    """The manifest's entry of a result made elsewhere."""
-    info = plain(joined.fit.info)
-    return entry_of(joined.title, joined.kind, joined.bound_kind, {}) | {
-        "status": "ok",
-        "added": True,
-        "converged": joined.converged,
-        "seconds": joined.fit.seconds,
-        "warnings": info.pop("warnings", []),
-        "info": info,
-    }
-
-
-def entry_of(title: str, kind: str, bound_kind: str | None, options: dict[str, Any]) -> dict[str, Any]:
-    """The manifest's entry of a method that has not come to anything yet."""
-    return {
-        "title": title,
-        "kind": kind,
-        "bound_kind": bound_kind,
-        "options": options,
-        "status": "failed",
-        "error": None,
-        "converged": None,
-        "seconds": {},
-        "info": {},
-        "warnings": [],
-    }
-
-
-def plain(value: Any) -> Any:
-    """Arrays as lists, down to the last level, as the manifest can hold them."""
-    if isinstance(value, Mapping):
-        return {name: plain(v) for name, v in value.items()}
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-
-
-def frame(rows: list[Row]) -> pd.DataFrame:
-    """The long table; what could not be computed is left out, and what is infinite unless its metric can be."""
-    import pandas as pd
-
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    values = table["value"].astype(float)
-    return table[np.isfinite(values) | (np.isinf(values) & table["metric"].isin(INFINITE))].reset_index(drop=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NotRequired, TypedDict
 
 from reports.comparison.files import clear, is_leftover
-from reports.comparison.manifest import ManifestError, read, versions, write
+from reports.comparison.manifest import ManifestError, machine, read, versions, write
 from reports.comparison.results import ResultsError, check_place
 
 CELLS, PAGE = "cells", "report.html"
@@ -100,7 +99,7 @@ def write_manifest(folder: Path, study: str, version: int, facts: Mapping[str, A
         "study": study,
         "format": version,
         "created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "platform": f"{platform.system()} {platform.machine()}",
+        "platform": machine(),
         "versions": versions(),
         **facts,
     }

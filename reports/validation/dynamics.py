@@ -19,8 +19,8 @@ from mixtures.rows.sequences import Sequences
 from mixtures.seeds import Rng, generator
 from reports.comparison.catalogue import STARTS
 from reports.comparison.given import names_of_series
+from reports.comparison.names import check_known
 from reports.comparison.progress import Asked, Watch, watched
-from reports.comparison.run import check_known
 from reports.validation import catalogue
 from reports.validation.catalogue import EDGE, HOME, Method, Options, sizes
 from reports.validation.run import Validated, assembled, check_size, run

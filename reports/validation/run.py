@@ -5,27 +5,24 @@ from __future__ import annotations
 import hashlib
 import importlib
 import math
-import platform
 import time
-import traceback
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mixtures.checks import as_numbers
-from mixtures.errors import reason_of
 from mixtures.seeds import Rng, generator
 from reports.comparison import manifest as facts_of
 from reports.comparison.added import check_names
 from reports.comparison.capacity import check_validation
+from reports.comparison.entries import entry_of, noted, plain
+from reports.comparison.names import check_known
 from reports.comparison.progress import Asked, Watch, watched
 from reports.comparison.results import FORMAT_OF_VALIDATION, VALIDATION, Results
-from reports.comparison.run import check_known, entry_of, frame, plain
+from reports.comparison.tables import frame
 from reports.validation.catalogue import DEFAULT, METHODS, OFFERED, Method, Options
 
 if TYPE_CHECKING:
@@ -167,11 +164,7 @@ def assembled(
     manifest: dict[str, Any] = {
         "kind": VALIDATION,
         "format": FORMAT_OF_VALIDATION,
-        "command": facts.get("command", "reports.validate(...)"),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seed": facts.get("seed"),
-        "versions": facts_of.versions(),
-        "platform": f"{platform.system()} {platform.machine()}",
+        **facts_of.describe_run("reports.validate(...)", facts),
         "data": _describe_data(data, name, facts),
         "model": _describe_model(target),
         "truth": {key: np.asarray(value).tolist() for key, value in truth.items()},
@@ -251,19 +244,11 @@ def run(
     if spec.tells:
         settings = settings | {"tell": tell}
     found = None
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default")
-        try:
-            began = time.perf_counter()
-            module = importlib.import_module(spec.module)
-            imported = time.perf_counter() - began
-            found = module.fit(target, rng=rng, **settings)
-        except Exception as error:  # whatever a method raises, the others go on and the report shows it
-            entry["error"] = reason_of(error)
-            entry["traceback"] = traceback.format_exc()
-    entry["warnings"] = list(
-        dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning | RuntimeWarning))
-    )
+    with noted(entry):
+        began = time.perf_counter()
+        module = importlib.import_module(spec.module)
+        imported = time.perf_counter() - began
+        found = module.fit(target, rng=rng, **settings)
     if found is not None:
         entry |= _success(found, {"import": imported} | found.seconds)
         shelf.put(place, found, entry)

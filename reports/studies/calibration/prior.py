@@ -27,7 +27,7 @@ from mixtures.rows.sequences import Sequences
 from mixtures.sequences import chain
 from mixtures.tables import KINDS, merged
 from reports.comparison.capacity import NUMBER
-from reports.comparison.run import check_known
+from reports.comparison.names import check_known
 
 METHODS = ("em", "cavi", "advi", "advi-fullrank", "gibbs", "nuts", "exact")
 DEFAULT = ("em", "cavi", "gibbs")

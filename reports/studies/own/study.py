@@ -23,8 +23,8 @@ import numpy as np
 
 from mixtures.errors import reason_of
 from reports.comparison.capacity import FIT, check_fits, check_workers
+from reports.comparison.names import check_known
 from reports.comparison.results import ResultsError
-from reports.comparison.run import check_known
 from reports.studies.calibration.prior import DIVISIBLE
 from reports.studies.calibration.study import COLUMNS, FEWEST, Calibration, rank, select
 from reports.studies.cells import Cells

@@ -18,7 +18,7 @@ from mixtures.dynamics.regression import Prior, Regression
 from mixtures.dynamics.rows import Rows
 from mixtures.memory import check_memory
 from reports.comparison.capacity import NUMBER
-from reports.comparison.run import check_known
+from reports.comparison.names import check_known
 from reports.studies.own.ours import RANKS
 from reports.studies.own.study import Problem
 from reports.validation import identified

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +21,8 @@ from reports.comparison import manifest as facts_of
 from reports.comparison.capacity import MOST_CANDIDATES, check_starts, check_workers
 from reports.comparison.catalogue import UNDRAWN, check_reg_covar, undrawn
 from reports.comparison.given import in_sequences
+from reports.comparison.names import check_covariance, check_known
 from reports.comparison.prepared import Data, prepare
-from reports.comparison.run import check_covariance, check_known
 from reports.metrics.criteria import NO_COVARIANCE, PART_TITLES, Candidate, Clustering, Found, Setting, climb, examine
 from reports.metrics.criterion import CRITERIA, EXCHANGEABLE, ONLY_SYSTEMS, SEQUENTIAL, TESTS
 from reports.metrics.optimum import HIGHER
@@ -306,11 +304,7 @@ def select(
     model = models[candidates[0]]
     manifest = {
         "selection": 1,
-        "command": facts.get("command", "reports.select(...)"),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seed": facts.get("seed"),
-        "versions": facts_of.versions(),
-        "platform": f"{platform.system()} {platform.machine()}",
+        **facts_of.describe_run("reports.select(...)", facts),
         "data": facts_of.describe_data(data, name, False, facts) | {"n_classes": facts.get("n_classes")},
         "model": {
             "alpha0": alpha0,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +19,8 @@ from mixtures.seeds import Rng, generator
 from reports.comparison import manifest as facts_of
 from reports.comparison.capacity import MOST_CANDIDATES, check_fits, check_workers
 from reports.comparison.given import names_of_series
+from reports.comparison.names import check_known
 from reports.comparison.prepared import digest
-from reports.comparison.run import check_known
 from reports.metrics import systems
 from reports.metrics.criteria import Candidate, Found
 from reports.metrics.criterion import CRITERIA
@@ -181,11 +179,7 @@ def select_dynamics(
     manifest = {
         "selection": 1,
         "systems": True,
-        "command": facts.get("command", "reports.select_dynamics(...)"),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seed": facts.get("seed"),
-        "versions": facts_of.versions(),
-        "platform": f"{platform.system()} {platform.machine()}",
+        **facts_of.describe_run("reports.select_dynamics(...)", facts),
         "data": {
             "name": name,
             "source": facts.get("source"),

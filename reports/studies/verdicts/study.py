@@ -24,8 +24,8 @@ from mixtures.methods import exact, gibbs
 from reports.comparison import measure
 from reports.comparison.capacity import FIT, check_fits, check_workers
 from reports.comparison.catalogue import METHODS, Options
+from reports.comparison.names import check_known
 from reports.comparison.results import ResultsError
-from reports.comparison.run import check_known
 from reports.comparison.verdict import CLAIMS
 from reports.metrics import agreement
 from reports.metrics.parameters import BLOCKS
