@@ -32,7 +32,7 @@ from reports.studies.selection.bootstrap import (
     run,
     sequential,
 )
-from reports.studies.selection.study import _without_choice
+from reports.studies.selection.doubts import without_choice
 
 PLAN = Plan(19, 0.05, 2)
 ONE, TWO = Candidate("full", 1), Candidate("full", 2)
@@ -224,7 +224,7 @@ def test_two_groups_are_chosen_and_the_page_says_so(two, tmp_path):
 def test_tests_of_one_answer_share_a_sentence(two):
     first = two.tests[0]
     alike = replace(two, tests=(first, replace(first, candidate=TWO)))
-    (said,) = [text for text in _without_choice(alike) if "Monte Carlo error alone" in text]
+    (said,) = [text for text in without_choice(alike) if "Monte Carlo error alone" in text]
     assert said.startswith(
         "BLRT: K = 1 and 2 are rejected within Monte Carlo error alone (p = 0.05, 95% interval 0 to 0.18)"
     )

@@ -28,8 +28,9 @@ from reports.metrics.evidence import bridge
 from reports.page import profiles
 from reports.page.selected import render
 from reports.page.selection import CLOSE, View, clusters, verdict
+from reports.studies.selection.choices import choose
+from reports.studies.selection.doubts import doubts
 from reports.studies.selection.plane import Plane
-from reports.studies.selection.study import _doubts, choose
 
 SCORES = [name for name in CRITERIA if name not in (*TESTS, *SEQUENTIAL, *ONLY_SYSTEMS)]
 
@@ -370,14 +371,14 @@ def test_doubts_are_told():
             "cavi_log_likelihood_at_mean": [-11.0, -10.6, -7.5],
         }
     )
-    told = " ".join(_doubts(fits))
+    told = " ".join(doubts(fits))
     for words in (
         "at K = 3 is 0.5 nats below", "at K = 4 a cluster of EM has fewer points", "EM did not converge at K = 4",
         "at K = 4 CAVI leaves more than one cluster empty", "chains did not mix at K = 3", "high k-hat at K = 4",
         "ended in a collapse: 5 of 20 at K = 3.", "EM’s likelihood at K = 4 is 1.5 nats below that at CAVI’s posterior mean",
     ):  # fmt: skip
         assert words in told
-    assert not _doubts(fits.iloc[:1])
+    assert not doubts(fits.iloc[:1])
 
 
 def test_the_largest_k_is_named_as_an_edge(x):
@@ -543,7 +544,7 @@ def test_help_names_every_criterion():
 
 
 def test_many_points_are_not_sampled_unless_asked():
-    from reports.studies.selection.study import check_criteria
+    from reports.studies.selection.asked import check_criteria
 
     assert "evidence" not in check_criteria(CRITERIA, sampled=False)
     assert set(check_criteria(CRITERIA)) == set(CRITERIA)

@@ -11,9 +11,9 @@ from reports.comparison.files import write_file, write_folder, write_text
 from reports.comparison.manifest import write
 from reports.comparison.results import check_empty
 from reports.metrics.criterion import CRITERIA
-from reports.studies.selection import study, systems
+from reports.studies.selection import result, study, systems
 from reports.studies.selection.bootstrap import is_kept
-from reports.studies.selection.study import CSV, MANIFEST, PAGE, PLOT
+from reports.studies.selection.result import CSV, MANIFEST, PAGE, PLOT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from reports.page.selection import View
 
 
-class Selection(Shown, study.Selection):
-    """Every criterion for every candidate, and what each chooses; see `reports.studies.selection.study.Selection`.
+class Selection(Shown, result.Selection):
+    """Every criterion for every candidate, and what each chooses; see `reports.studies.selection.result.Selection`.
 
     In a notebook it shows what is chosen, and by how much.
     """

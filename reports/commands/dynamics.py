@@ -177,7 +177,7 @@ def select_series(
 
     from reports.api.selection import select_dynamics
     from reports.comparison.results import ResultsError, check_empty
-    from reports.studies.selection import study
+    from reports.studies.selection.result import CSV, MANIFEST, PAGE
     from reports.studies.selection.systems import candidates_of
     from reports.validation.dynamics import sequences
 
@@ -215,7 +215,7 @@ def select_series(
                 progress=tell,
             )
         folder = folder if out_dir else unused(folder)  # another run may have taken it since
-        outcome(lambda: f"the results are in {relative(folder)}" if (folder / study.MANIFEST).exists() else NOTHING)
+        outcome(lambda: f"the results are in {relative(folder)}" if (folder / MANIFEST).exists() else NOTHING)
         result.save(folder, report=report)
     except (ResultsError, OSError) as error:
         refuse(error)
@@ -226,7 +226,7 @@ def select_series(
     terminal.show(terminal.choices(result))
     for text in result.warnings:
         say(f"warning: {text}", err, "yellow")
-    path = folder / (study.PAGE if report else study.CSV)
+    path = folder / (PAGE if report else CSV)
     say(f"{'Report' if report else 'Numbers'}: {relative(path)}", whole=True)
     if open_:
         typer.launch(path.resolve().as_uri())

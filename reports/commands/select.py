@@ -190,7 +190,7 @@ def select(
     from mixtures import datasets
     from reports.api.selection import select as choose
     from reports.comparison.results import ResultsError, check_empty
-    from reports.studies.selection import study as selection
+    from reports.studies.selection.result import CSV, MANIFEST, PAGE
 
     started: list[int] = []
     try:
@@ -263,9 +263,7 @@ def select(
                 progress=tell,
             )
         folder = folder if out_dir or resumes else unused(folder)  # another run may have taken it since
-        outcome(
-            lambda: f"the results are in {relative(folder)}" if (folder / selection.MANIFEST).exists() else before()
-        )
+        outcome(lambda: f"the results are in {relative(folder)}" if (folder / MANIFEST).exists() else before())
         result.save(folder, report=report)
     except (ResultsError, OSError) as error:
         refuse(error)
@@ -279,7 +277,7 @@ def select(
         say(f"warning: {text}", err, "yellow")
     for failure in result.manifest["failures"]:
         say("{part}, {covariance}, K = {components} failed: {reason}".format(**failure), err, "red")
-    path = folder / (selection.PAGE if report else selection.CSV)
+    path = folder / (PAGE if report else CSV)
     say(f"{'Report' if report else 'Numbers'}: {relative(path)}", whole=True)
     if open_:
         typer.launch(path.resolve().as_uri())

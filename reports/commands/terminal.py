@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from reports.page.blocks import Table as Block
     from reports.page.selection import View as Selected
     from reports.page.view import View
-    from reports.studies.selection.study import Choice
+    from reports.studies.selection.choices import Choice
 
 DASH = "–"
 

@@ -6,7 +6,7 @@ from reports.page import selection, selection_systems
 from reports.page.blocks import Section
 from reports.page.build import write
 from reports.page.selection import View
-from reports.studies.selection.study import Selection
+from reports.studies.selection.result import Selection
 
 
 def look(found: Selection) -> View:

@@ -22,8 +22,9 @@ from reports.page.selection_test import bootstrap
 from reports.page.view import COVARIANCES, FAMILIES, OVER
 from reports.page.words import listing, literal, sentence, short, symbols
 from reports.plots.selection import CONTOUR, plot_clusters, plot_selection
+from reports.studies.selection.choices import Choice
 from reports.studies.selection.plane import Plane
-from reports.studies.selection.study import Choice, Selection
+from reports.studies.selection.result import Selection
 
 if TYPE_CHECKING:
     import matplotlib.figure

@@ -54,7 +54,7 @@ def plot_selection(table: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table
-        Of `reports.studies.selection.study.Selection`.
+        Of `reports.studies.selection.result.Selection`.
     """
     table = table[~table["criterion"].isin(TESTS)]
     criteria = list(dict.fromkeys(table.loc[table["value"].notna(), "criterion"]))

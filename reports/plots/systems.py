@@ -31,7 +31,7 @@ def plot_systems(table: pd.DataFrame, word: Callable[[Candidate], str]) -> Figur
     Parameters
     ----------
     table
-        Of `reports.studies.selection.study.Selection`.
+        Of `reports.studies.selection.result.Selection`.
     word
         How a candidate is called.
     """

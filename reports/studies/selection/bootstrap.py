@@ -387,6 +387,11 @@ def sequential(tests: Sequence[RatioTest]) -> tuple[RatioTest | None, str]:
     return None, f"every K up to {ordered[-1].candidate.components} is rejected; raise --components"
 
 
+def within(tests: Iterable[RatioTest], structure: str) -> list[RatioTest]:
+    """The tests under one covariance structure."""
+    return [one for one in tests if one.candidate.covariance == structure]
+
+
 def described(plan: Plan, tests: Sequence[RatioTest]) -> dict[str, Any]:
     """The plan and every test, as a manifest can hold them."""
 

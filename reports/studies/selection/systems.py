@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +21,17 @@ from reports.comparison.given import names_of_series
 from reports.comparison.names import check_known
 from reports.comparison.prepared import digest
 from reports.metrics import systems
-from reports.metrics.criteria import Candidate, Found
+from reports.metrics.criteria import Candidate
 from reports.metrics.criterion import CRITERIA
 from reports.metrics.criterion import SYSTEMS as CHOSEN_BY
 from reports.metrics.optimum import HIGHER
 from reports.metrics.reference import RHAT
 from reports.metrics.systems import LATENT, LEAST, NUMBERED, STARTS, Setting, examine, of
-from reports.studies.selection.study import Selection, as_named, distinct, fitted, tabulated
-from reports.studies.workers import Progress, as_finished, processes, telling
+from reports.studies.selection.choices import as_named, distinct, tabulated
+from reports.studies.selection.doubts import listed
+from reports.studies.selection.examined import examined, fitted
+from reports.studies.selection.result import Selection
+from reports.studies.workers import Progress, telling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -164,15 +166,9 @@ def select_dynamics(
     for candidate in chosen_from:
         check_states(rows.lengths, candidate.components)
         checked(rows, setting.started(candidate, setting.points))
-    found: dict[tuple[Candidate, str], Found] = {}
     parts = distinct(CRITERIA[criterion].part for criterion in criteria)
-    tasks = sorted(((c, part) for c in chosen_from for part in parts), key=lambda task: -task[0].components)
     with telling(progress, "parts") as tell:
-        tell(0, len(tasks))
-        with processes(workers), closing(as_finished(_examine, ((task, setting) for task in tasks))) as results:
-            for task, result in results:
-                found[task] = result
-                tell(len(found), len(tasks))
+        found = examined(examine, chosen_from, parts, setting, workers=workers, tell=tell)
     models = {candidate: setting.model(candidate) for candidate in chosen_from}
     free = {candidate: model.identified() for candidate, model in models.items()}
     table, choices = tabulated(criteria, chosen_from, free, found, together=True)
@@ -266,10 +262,6 @@ def in_time(setting: Setting, candidate: Candidate, centre: np.ndarray) -> xr.Da
     return found
 
 
-def _examine(task: tuple[Candidate, str], setting: Setting) -> tuple[tuple[Candidate, str], Found]:
-    return task, examine(*task, setting)
-
-
 def _warnings(selection: Selection) -> Iterator[str]:
     """What speaks against believing some of the numbers."""
     fits, manifest = selection.fits, selection.manifest
@@ -323,5 +315,6 @@ def _unsettled(fits: pd.DataFrame) -> Iterator[str]:
 
 
 def _words(fits: pd.DataFrame) -> str:
-    those = [word(Candidate(str(c), int(k))) for c, k in zip(fits["covariance"], fits["components"], strict=True)]
-    return ", ".join(those[:-1]) + f" and {those[-1]}" if len(those) > 1 else those[0]
+    return listed(
+        [word(Candidate(str(c), int(k))) for c, k in zip(fits["covariance"], fits["components"], strict=True)]
+    )
