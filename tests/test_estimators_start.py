@@ -22,8 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 
 import mixtures
-from mixtures import COVARIANCES, BayesianGaussianMixture, Dirichlet, Gaussian, GaussianMixture, VersionWarning, errors
-from mixtures.ascent.states import furthest_apart, statistics
+from mixtures import BayesianGaussianMixture, Dirichlet, Gaussian, GaussianMixture, VersionWarning, errors
 from mixtures.methods import em
 
 pytestmark = pytest.mark.robustness("peers")
@@ -375,18 +374,6 @@ def test_where_it_has_converged_a_warm_start_takes_one_step(estimator, structure
     before = early.lower_bound_
     assert early.fit(x).n_iter_ > 1
     assert early.lower_bound_ > before
-
-
-@every_structure
-def test_of_random_starts_the_furthest_apart_is_chosen(structure, x, rng):
-    """Whose means leave the least of the rows' squared distances to them, weighted by the responsibilities."""
-    family = COVARIANCES[structure].from_data(x, n_components=3)
-    r, z = rng.dirichlet(np.ones(3), (6, len(x))), family.coordinates(x)
-    means = r.swapaxes(1, 2) @ z / r.sum(1)[..., None]
-    within = (r * ((z[:, None] - means[:, None]) ** 2).sum(-1)).sum((1, 2))
-    states = np.stack([statistics(x, family, own) for own in r])
-    expected = states[[within[:3].argmin(), 3 + within[3:].argmin()]]
-    np.testing.assert_array_equal(furthest_apart(states, 3, x.shape[1]), expected)
 
 
 @pytest.mark.robustness("numbers")

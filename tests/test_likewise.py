@@ -14,6 +14,7 @@ from mixtures.ascent.candidates import ahead
 from mixtures.ascent.kmeans import nearest
 from mixtures.ascent.likewise import likewise, numbers
 from mixtures.ascent.states import hard, statistics
+from mixtures.estimators import course
 from mixtures.estimators.course import STARTS
 from mixtures.estimators.randomness import drawn
 from mixtures.families.spherical import SphericalGaussian
@@ -139,3 +140,29 @@ def test_many_random_responsibilities_are_drawn_start_by_start():
     first, second = (drawn(state, "random", 3, 500, 4)[1].random() for _ in range(2))
     assert first == rng.random()
     assert first != second
+
+
+@pytest.mark.parametrize("n_init", [1, 3])
+@pytest.mark.parametrize("init_params", STARTS)
+@pytest.mark.parametrize("ours", [GaussianMixture, BayesianGaussianMixture])
+def test_of_clear_clusters_its_own_starts_are_enough(ours, init_params, n_init, monkeypatch):
+    """Once all have converged in few passes no other ones are made, with a callback or without; of clusters that overlap, some
+    are."""
+    calls, starts = [], course.starts
+    monkeypatch.setattr(course, "starts", lambda *a, **b: calls.append(a) or starts(*a, **b))
+    options = {"n_components": 3, "init_params": init_params, "n_init": n_init, "random_state": 0}
+    clear, overlapping = (three_clusters(300, np.random.default_rng(0), separation=apart) for apart in (12.0, 2.0))
+    mixture, peer = ours(**options).fit(clear), getattr(theirs, ours.__name__)(**options).fit(clear)
+    assert mixture.score(clear) >= peer.score(clear) - 1e-3
+    alone = not calls
+    assert alone or n_init > 1 or init_params == "random"  # which may take longer
+    if init_params == "kmeans":
+        assert (alone, mixture.n_iter_) == (True, 2)
+        np.testing.assert_allclose(mixture.means_, peer.means_, rtol=1e-3)
+    steps = []
+    told = ours(**options).fit(clear, callback=steps.append)
+    assert not (alone and calls)
+    np.testing.assert_allclose(told.means_, mixture.means_, rtol=1e-6)
+    assert [step.iteration for step in steps][: told.n_iter_] == list(range(1, told.n_iter_ + 1))
+    ours(**options | {"tol": 1e-8, "max_iter": 5000}).fit(overlapping)
+    assert calls

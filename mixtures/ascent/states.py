@@ -85,12 +85,6 @@ def soften(s: np.ndarray) -> np.ndarray:
     return (1 - SOFTENING) * s + SOFTENING * s.mean(-2, keepdims=True)
 
 
-def furthest_apart(s: np.ndarray, each: int, D: int) -> np.ndarray:
-    """Of every ``each`` states (R each, K, P) the one whose clusters have the most of the scatter between them, (R, K, P)."""
-    between = (s[..., 1 : 1 + D] ** 2 / s[..., :1]).sum((-2, -1)).reshape(-1, each)
-    return s[between.argmax(1) + each * np.arange(len(between))]
-
-
 def absorbing(family: Family, init: object) -> bool:
     """Whether hard starts must be softened: a value that no point of a cluster has gets probability zero, and keeps it."""
     return not family.gaussian and isinstance(init, str)

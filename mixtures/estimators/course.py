@@ -19,7 +19,6 @@ from mixtures.ascent.candidates import Listener, ahead, begun, candidates, climb
 from mixtures.ascent.climb import Natural, Remembered, Runs
 from mixtures.ascent.likewise import likewise
 from mixtures.ascent.starts import starts
-from mixtures.ascent.states import furthest_apart
 from mixtures.ascent.whole import Described, Whole, count_steps, seeded, whole
 from mixtures.chunks import Chunked
 from mixtures.engines.passes import Pass, blur, both_passes, gained, noise
@@ -36,8 +35,8 @@ from mixtures.rows.moments import Moments
 
 STARTS = {"kmeans": "k-means", "random": "random", "random_from_data": "rows", "k-means++": "k-means++"}
 
-# Rows from which random responsibilities are so much alike that of all candidates but the first one is enough.
-ALIKE = 1000
+# Passes by which scikit-learn's own starts, if all have converged, are enough: clear clusters have no better ends.
+AT_ONCE = {"kmeans": 2, "k-means++": 2, "random": 10, "random_from_data": 10}
 
 # For starts that are given.
 UNUSED = np.random.default_rng(0)
@@ -83,6 +82,13 @@ class Task(NamedTuple):
     listener: Listener | None
     compiled: Whole | None = None
     noise: tuple[np.ndarray, np.ndarray] | None = None
+
+
+class Likewise(NamedTuple):
+    """scikit-learn's own starts (R, K, P), if there are any, and random numbers for other ones."""
+
+    s: np.ndarray | None
+    rng: np.random.Generator
 
 
 class End(NamedTuple):
@@ -131,41 +137,39 @@ class Course(Predictions):
         else:
             pass_, exact = both_passes(X, weights, family, points, self.reg_covar)
         about = compiled.noise if compiled else getattr(pass_, "noise", None)
-        s = self._starts(task._replace(compiled=compiled, noise=about), family)
-        best, trace, converged, before = s[0], np.empty(0), False, np.empty(0)
+        task = task._replace(compiled=compiled, noise=about)
+        s, before = task.last, np.empty(0)
+        if s is not None and self.max_iter and task.listener is None:
+            with suppress(CollapseError):
+                state, end = _a_step(natural, pass_, exact, about, s[0], self.tol * unit)
+                if end.converged or self.max_iter == 1:
+                    self._tell([end.trace / unit], [end.converged], perf_counter() - began)
+                    self._store(
+                        self._parameters(family, allocation, state, compiled.describe(state) if compiled else None)
+                    )
+                    return end
+                s, before = state[None], end.trace
+        alike = self._likewise(task, family, int(self.n_components)) if self._anew(task) else None
+        trace, converged = np.empty(0), False
         if self.max_iter:
-            hard = s
-            if task.last is None:
-                s = begun(natural, s, max(1, len(s) // int(self.n_init)))
-            at = s
-            if len(s) == 1 and task.listener is None and (task.last is not None or self._alike(task)):
-                with suppress(CollapseError):
-                    best, end = _a_step(natural, pass_, exact, about, s[0], self.tol * unit)
-                    at, before = best[None], end.trace
-                    if end.converged or self.max_iter == 1:
-                        self._tell([end.trace / unit], [end.converged], perf_counter() - began)
-                        self._store(
-                            self._parameters(family, allocation, best, compiled.describe(best) if compiled else None)
-                        )
-                        return end
-            told = self._told(task.listener, family, allocation, unit)
             limits: dict[str, Any] = {"n": data.n, "tol": self.tol * unit / data.n, "accelerate": True}
-            limits |= {"max_iter": int(self.max_iter) - len(before), "callback": told}
-            each = max(1, len(s) // int(self.n_init))
-            runs, tight = climb_from_best(
-                lambda _: (natural, pass_),
-                at,
-                each=each,
-                whole=compiled,
-                moves=allocation.independent,
-                likewise=True,
-                **limits,
+            limits["max_iter"] = int(self.max_iter) - len(before)
+            climb: Callable[..., tuple[Runs, list[tuple[int, np.ndarray]]]] = partial(
+                climb_from_best, lambda _: (natural, pass_), whole=compiled, **limits
             )
+            told = self._told(task.listener, family, allocation, unit)
+            runs, states = self._at_once(task, family, alike, climb, told) if alike else None, list[np.ndarray]()
+            if runs is None:
+                hard = self._starts(task, family, alike) if s is None else s
+                each = max(1, len(hard) // int(self.n_init))
+                begin = begun(natural, hard, each) if task.last is None else hard
+                runs, tight = climb(begin, each=each, callback=told, moves=allocation.independent, likewise=True)
+                states = [state[None] for _, state in tight] + [own for _, own in unfit(hard, begin, each)]
+                del hard, begin, tight
             if isinstance(natural, Remembered):
                 count_steps(natural.made, X, family, allocation)
-            states = [state[None] for _, state in tight] + [own for _, own in unfit(hard, s, each)]
             enough = task.listener is not None and task.listener.stopped and not runs.collapsed.all()
-            more = self._rescued(states, enough, self._method, X, weights, family, allocation, **limits)
+            more = self._rescued(states, enough, self._method, X, weights, family, allocation, callback=told, **limits)
             if runs.collapsed.all() and not more:
                 raise runs.errors[-1]
             traces = [np.append(before, runs.bounds(int(run))) for run in np.flatnonzero(~runs.collapsed)]
@@ -178,12 +182,26 @@ class Course(Predictions):
                 return self._end(task, allocation, more[first - len(traces)])
             run = int(np.flatnonzero(~runs.collapsed)[first])
             best = runs.following[run] if runs.following.size else pass_(natural(runs.s[run])[0])[1]
-            del hard, s, at, runs, states, tight  # which are large where there are many features
+            del runs, states  # which are large where there are many features
+        else:
+            best = (self._starts(task, family, alike) if s is None else s)[0]
         eta, extra = natural(best)
         bound = exact(eta)[0] + extra
         del eta
         self._store(self._parameters(family, allocation, best, compiled.describe(best) if compiled else None))
         return End(float(bound), trace, converged)
+
+    def _at_once(
+        self, task: Task, family: Family, alike: Likewise, climb: Callable[..., Any], told: Callable[..., None] | None
+    ) -> Runs | None:
+        """The runs of scikit-learn's own starts, if there are some and all have converged in few passes."""
+        if alike.s is None:
+            return None
+        s, few = self._blurred(task, family, alike.s), min(AT_ONCE[self.init_params], int(self.max_iter))
+        runs, _ = climb(s, each=1, max_iter=few)
+        if runs.collapsed.any() or not (runs.converged.all() or self.max_iter == 1):
+            return None
+        return climb(s, each=1, callback=told)[0] if told else runs
 
     def _rescued(self, states: list[np.ndarray], enough: bool, *problem: Any, **limits: Any) -> list[Ascent]:
         """Ends that are reached from states (C, K, P) whose components are too tight for common coordinates, unless there are
@@ -242,32 +260,39 @@ class Course(Predictions):
         for name, value in parameters.items():
             setattr(self, name, value)
 
-    def _starts(self, task: Task, family: Family) -> np.ndarray:
-        """States to climb from: the last one (1, K, P), or candidates of ``n_init`` new ones (n_init C, K, P)."""
-        if task.last is not None:
-            return task.last
+    def _anew(self, task: Task) -> bool:
+        """Whether all of the starts are to be alike."""
+        return task.last is None and task.start is None
+
+    def _likewise(self, task: Task, family: Family, K: int) -> Likewise:
+        """scikit-learn's own starts by ``init_params``; of weighted rows there are none."""
+        X, R, init = task.X, int(self.n_init), STARTS[self.init_params]
+        numbers, rng = drawn(self.random_state, init, R, len(X), K)
+        s = None
+        if task.weights is None:
+            compiled = task.compiled is not None or seeded(len(X), family, K)
+            with suppress(DistinctRowsError):
+                s = likewise(X, len(X), family, self._even(family), K, init, numbers, rng, compiled)
+        return Likewise(s, rng)
+
+    def _starts(self, task: Task, family: Family, alike: Likewise | None) -> np.ndarray:
+        """States to climb from: candidates of ``n_init`` starts, (n_init C, K, P)."""
         each = candidates(len(task.X) * int(self.n_components), family)
-        return self._guesses(task, family, int(self.n_components), each)
+        return self._guesses(task, family, int(self.n_components), each, alike)
 
-    def _alike(self, task: Task) -> bool:
-        """Whether the starts are random responsibilities of many rows."""
-        return self.init_params == "random" and task.start is None and len(task.X) >= ALIKE and not task.frame.missing
-
-    def _guesses(self, task: Task, family: Family, K: int, each: int = 1) -> np.ndarray:
+    def _guesses(self, task: Task, family: Family, K: int, each: int = 1, alike: Likewise | None = None) -> np.ndarray:
         """States by ``init``, or by ``init_params``, which looks at distances in the units of X, (R C, K, P)."""
         X, weights, start = task.X, task.weights, task.start
         try:
-            unit = np.full_like(family.origin, np.exp(family.log_volume / X.shape[1]))
-            even = family_of("spherical", family.origin, unit, None)
             clusters = K if start is None else start.clusters
             if start is None:
-                s = self._drawn(task, family, even, K, each)
+                s = self._candidates(task, family, K, each, alike or self._likewise(task, family, K))
             else:
                 if start.rows is not None:
                     weights = counted(X, start.rows, weights)
+                even = self._even(family)
                 s = starts(X, weights, len(X), family, uniform(clusters), start.guess, 1, UNUSED, even)
-            if self.reg_covar:
-                s = blur(s, noise(family, self.reg_covar) if task.noise is None else task.noise)
+            s = self._blurred(task, family, s)
             return s if clusters == K else self._spread(s, K)
         except DistinctRowsError as error:
             warnings.warn(
@@ -278,25 +303,32 @@ class Course(Predictions):
             )
             return self._spread(self._guesses(task, family, error.distinct, each), K)
 
-    def _drawn(self, task: Task, family: Family, even: Family, K: int, each: int) -> np.ndarray:
+    def _even(self, family: Family) -> Family:
+        """In whose coordinates distances are those in the units of X, but for a common factor."""
+        unit = np.full_like(family.origin, np.exp(family.log_volume / len(family.origin)))
+        return family_of("spherical", family.origin, unit, None)
+
+    def _blurred(self, task: Task, family: Family, s: np.ndarray) -> np.ndarray:
+        """The states of rows to which the noise of ``reg_covar`` is added."""
+        if not self.reg_covar:
+            return s
+        return blur(s, noise(family, self.reg_covar) if task.noise is None else task.noise)
+
+    def _candidates(self, task: Task, family: Family, K: int, each: int, alike: Likewise) -> np.ndarray:
         """States by ``init_params``, (R C, K, P): for every start that of scikit-learn, if any, and then other candidates."""
+        if alike.s is not None and each == 1:
+            return alike.s
         X, R, init, labels = task.X, int(self.n_init), STARTS[self.init_params], uniform(K)
         compiled = task.compiled is not None or seeded(len(X), family, K)
-        numbers, rng = drawn(self.random_state, init, R, len(X), K)
-        s = None
-        if task.weights is None:
-            s = likewise(X, len(X), family, even, K, init, numbers, rng, compiled)
-            if s is not None and each == 1:
-                return s
-        more = each if s is None else each - 1
-        others = starts(X, task.weights, len(X), family, labels, init, R, rng, even, more, compiled, sort=s is None)
+        more, sort = (each, True) if alike.s is None else (each - 1, False)
+        others = starts(
+            X, task.weights, len(X), family, labels, init, R, alike.rng, self._even(family), more, compiled, sort=sort
+        )
         others = self._in_order(others)
-        if self._alike(task):
-            others = furthest_apart(others, more, len(family.unit))
-        if s is None:
+        if alike.s is None:
             return others
-        every = np.concatenate([s[:, None], others.reshape(R, -1, *s.shape[1:])], axis=1)
-        return every.reshape(-1, *s.shape[1:])
+        every = np.concatenate([alike.s[:, None], others.reshape(R, -1, *alike.s.shape[1:])], axis=1)
+        return every.reshape(-1, *alike.s.shape[1:])
 
     def _in_order(self, s: np.ndarray) -> np.ndarray:
         """States (R, K, P) with their components in the order in which they are to begin."""

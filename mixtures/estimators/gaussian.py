@@ -17,7 +17,7 @@ from mixtures.ascent.whole import Described
 from mixtures.chunks import Chunked
 from mixtures.estimators.base import Mixture
 from mixtures.estimators.chunked import scaled
-from mixtures.estimators.course import Frame, Task
+from mixtures.estimators.course import Frame, Likewise, Task
 from mixtures.estimators.predictions import Density
 from mixtures.estimators.structures import (
     MATRICES,
@@ -290,9 +290,12 @@ class GaussianMixture(Mixture):
             family = replace(family, least=SMALLEST_OF_LINKED)
         return family, uniform(int(self.n_components))
 
-    def _starts(self, task: Task, family: Family) -> np.ndarray:
-        if task.last is not None or not self._given(task.X.shape[1]):
-            return super()._starts(task, family)
+    def _anew(self, task: Task) -> bool:
+        return super()._anew(task) and not self._given(task.X.shape[1])
+
+    def _starts(self, task: Task, family: Family, alike: Likewise | None) -> np.ndarray:
+        if not self._given(task.X.shape[1]):
+            return super()._starts(task, family, alike)
         pi, means, roots = self._begin(task, family)
         return expected_statistics(family, task.data.n * pi, self._theta(family, means, roots))
 
