@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,6 +80,7 @@ def size(number: float) -> str:
     >>> size(80), size(2.3e10), size(1.6e13)
     ('80 bytes', '23 GB', '16 TB')
     """
+    number = min(number, sys.float_info.max)
     for unit, name in ((1e15, "PB"), (1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if number >= unit:
             return f"{number / unit:.3g} {name}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mixtures.checks import brief
+
 Rng = np.random.Generator | int
 
 
@@ -27,12 +29,14 @@ def generator(rng: Rng) -> np.random.Generator:
     if isinstance(rng, np.random.RandomState):  # whose own generator cannot be parted into several
         return np.random.default_rng(rng.randint(2**32, size=4, dtype=np.uint32))
     if rng is None or isinstance(rng, bool | np.bool_):
-        raise TypeError(f"rng is {rng!r}; expected a numpy.random.Generator or a seed, a whole number of at least 0")
+        raise TypeError(
+            f"rng is {brief(rng)}; expected a numpy.random.Generator or a seed, a whole number of at least 0"
+        )
     try:
         return np.random.default_rng(rng)
     except TypeError:
         raise TypeError(
-            f"rng is {rng!r}; expected a numpy.random.Generator or a seed, a whole number of at least 0"
+            f"rng is {brief(rng)}; expected a numpy.random.Generator or a seed, a whole number of at least 0"
         ) from None
     except ValueError as error:
-        raise ValueError(f"rng is {rng!r}; a seed is a whole number of at least 0") from error
+        raise ValueError(f"rng is {brief(rng)}; a seed is a whole number of at least 0") from error

@@ -388,7 +388,7 @@ def test_the_posterior_with_a_stationary_start_is_that_of_quadrature():
 
 def test_what_cannot_be_sampled_is_refused():
     x = load_series("nile").data.x[:20]
-    with pytest.raises(ValueError, match="thin 0; each must be at least 1"):
+    with pytest.raises(ValueError, match="thin is 0; expected at least 1"):
         gibbs.fit(x, local_level(), rng=0, thin=0)
     R = np.array([[np.nan, 0.1], [0.1, np.nan]])
     with pytest.raises(ValueError, match="no conjugate prior"):

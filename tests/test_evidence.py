@@ -191,9 +191,9 @@ def test_sequential_monte_carlo_refuses_what_it_cannot_do(rng):
     from models.methods import smc
 
     x, fit, _ = problem("diag")
-    for change in ({"draws": 99}, {"chains": 0}, {"moves": 0}, {"threshold": 1.0}):
-        with pytest.raises(ValueError, match="expected at least 100 draws"):
-            smc.fit(x, fit.family, fit.allocation, rng=rng, **change)
+    for name, value in {"draws": 99, "chains": 0, "moves": 0, "threshold": 1.0}.items():
+        with pytest.raises(ValueError, match=f"^{name} is {value}; expected"):
+            smc.fit(x, fit.family, fit.allocation, rng=rng, **{name: value})
     with pytest.raises(ValueError, match="prior of the clusters is improper"):
         smc.fit(x, improper(fit.family), fit.allocation, rng=rng)
 

@@ -331,10 +331,10 @@ def test_split_rhat_is_that_of_arviz(rng):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"draws": 0}, "each must be at least 1"),
-        ({"tune": 0}, "each must be at least 1"),
-        ({"chains": 0}, "each must be at least 1"),
-        ({"walkers": 3}, "no more than the walkers"),
+        ({"draws": 0}, "draws is 0; expected at least 1"),
+        ({"tune": 0}, "tune is 0; expected at least 1"),
+        ({"chains": 0}, "chains is 0; expected at least 1"),
+        ({"walkers": 3}, "no more chains than walkers"),
         ({"engine": "abacus"}, "expected auto, plain, fused or jax"),
     ],
 )

@@ -190,6 +190,7 @@ TOO_LARGE = {
     "select faithful --criteria blrt --replicates 1000000000": "1,000,000,000 replicates",
     "calibrate --rows 100000000000": "100,000,000,000 rows",
     "calibrate --features 1000000": "1,000,000 features",
+    "calibrate --features 1000000000000": "1,000,000,000,000 features",
     "calibrate --verdicts --simulations 1000000000": "5,000,000,000 data sets",
     "overfit --workers 1000000": "1,000,000 processes",
     "overfit --replicates 1000000000": "fits of quick, block 1",

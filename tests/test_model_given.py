@@ -1,6 +1,7 @@
 """What is given for a model, a table, or a number of a fit, and is none: one line that names it and says what is expected."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -17,14 +18,23 @@ from mixtures import (
     VariationalGaussianHMM,
 )
 from mixtures.datasets import load
+from mixtures.dynamics import gibbs as dynamics_gibbs
+from mixtures.dynamics import structure
 from mixtures.errors import DataError
 from mixtures.methods import cavi, em, exact, gibbs
-from models.methods import advi
+from models.methods import advi, nuts, smc
 
 pytestmark = pytest.mark.robustness("errors")
 
 X = np.array([[1.0], [2.0], [4.0], [7.0], [11.0], [13.0]])
 FAMILY, ALLOCATION = Gaussian.from_data(X, 2), Dirichlet.symmetric(2)
+
+OF_STEPS = {
+    nuts: ("draws", "chains", "tune"),
+    smc: ("draws", "chains", "moves"),
+    advi: ("steps", "draws", "restarts"),
+    dynamics_gibbs: ("draws", "chains", "tune", "thin"),
+}
 
 
 @pytest.mark.parametrize("method", [em, cavi, gibbs, exact, advi])
@@ -68,17 +78,20 @@ def test_dates_are_no_numbers_of_an_estimator(make):
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("tol", (None, "a", True)),
-        ("max_iter", (None, "a", 1.5, np.inf, True)),
-        ("restarts", (None, "a", 1.5, True, 0, 10**11)),
-        ("keep", ("a", 1.5, 0)),
-        ("reg_covar", (None, "a")),
+        ("tol", (None, "a", True, -1, np.nan, X)),
+        ("max_iter", (None, "a", 1.5, np.inf, True, 0, -(10**30), X)),
+        ("restarts", (None, "a", 1.5, True, 0, 10**11, X)),
+        ("keep", ("a", 1.5, 0, X)),
+        ("reg_covar", (None, "a", [], [1, 2], range(3), np.ones(0), np.ones(1), np.ones((1, 1)))),
+        ("accelerate", (None, "no", 1, [], X)),
+        ("engine", (None, 1, ["plain"], X)),
+        ("precision", (None, 64, np.float64, X)),
         ("callback", (3, "a")),
     ],
 )
 def test_numbers_that_steer_an_ascent_are_refused_by_name(method, name, values):
     for value in values:
-        with pytest.raises(TypeError if name == "callback" else ValueError, match=rf"^{name} (is|= )"):
+        with pytest.raises(TypeError if name == "callback" else ValueError, match=rf"^{name} (is|= ).+$"):
             method.fit(X, FAMILY, ALLOCATION, rng=0, **{name: value})
 
 
@@ -103,8 +116,14 @@ def test_how_a_table_is_read_is_refused_by_name(option, value, message):
     ("option", "value", "message"),
     [
         ("draws", None, "draws is None; expected a whole number"),
-        ("draws", 10**12, "draws = 1,000,000,000,000 would take about"),
+        ("draws", 10**12, "4 chains of 1,000,000,000,000 draws would take about"),
         ("tune", 1.5, "tune is 1.5; expected a whole number"),
+        ("tune", 10**12, "tune = 1,000,000,000,000 would take at least 116 days: ask for fewer"),
+        pytest.param("tune", 10**399, "tune = 1,000,", id="no float is so large"),
+        pytest.param("chains", 10**399, "1,000,", id="no float of chains is so large"),
+        ("walkers", [], "walkers is []; expected a whole number"),
+        ("walkers", 3, "chains is 4 and walkers 3; expected no more chains than walkers"),
+        ("engine", X, "engine is array([[ 1.], [ 2.], [ 4.], [ 7.], [11.], [13.]]); expected auto"),
         ("chains", "x", "chains is 'x'; expected a whole number"),
         ("walkers", np.nan, "walkers is nan; expected a whole number"),
         ("walkers", 10**30, "walkers = 1,000,000,000,000,000,000,000,000,000,000 would take about"),
@@ -116,10 +135,36 @@ def test_numbers_of_chains_are_refused_by_name(option, value, message):
         gibbs.fit(X, FAMILY, ALLOCATION, rng=0, **{option: value})
 
 
+@pytest.mark.parametrize("method", [em, cavi, gibbs])
+def test_a_matrix_for_a_seed_is_refused_in_one_line(method):
+    message = "rng is array([[ 1.], [ 2.], [ 4.], [ 7.], [11.], [13.]]); expected a numpy.random.Generator"
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
+        method.fit(X, FAMILY, ALLOCATION, rng=X)
+
+
+@pytest.mark.parametrize("sampler", [nuts, smc, advi, dynamics_gibbs])
+@pytest.mark.parametrize("value", [0, 10**30, None, 1.5, "x", [], X])
+def test_numbers_of_steps_are_refused_at_once(sampler, value):
+    model = (structure("local-level"),) if sampler is dynamics_gibbs else (FAMILY, ALLOCATION)
+    for name in OF_STEPS[sampler]:
+        if value is None and (sampler, name) == (nuts, "tune"):
+            continue  # the default
+        with pytest.raises(ValueError, match=rf"^[^\n]*\b{name}\b[^\n]*$"):
+            sampler.fit(X, *model, rng=0, **{name: value})
+
+
+@pytest.mark.parametrize("option", ["prior", "accelerate"])
+def test_truth_values_are_refused_by_name(option):
+    for value in (None, "x", 1, [], X):
+        for fit in (em.fit, partial(em.fit_many, families=[FAMILY])):
+            with pytest.raises(ValueError, match=rf"^{option} is .*; expected True or False$"):
+                fit([X], **{"family": FAMILY} if fit is em.fit else {}, allocation=ALLOCATION, rng=0, **{option: value})
+
+
 @pytest.mark.parametrize("option", ["restarts", "tol", "max_iter", "reg_covar"])
 def test_numbers_that_steer_many_fits_are_refused_by_name(option):
-    for value in (None, "x", []):
-        with pytest.raises(ValueError, match=rf"^{option} is .*; expected a (whole )?number"):
+    for value in (None, "x", [], X):
+        with pytest.raises(ValueError, match=rf"^{option} is .*; expected a (whole )?number$"):
             em.fit_many([X], [FAMILY], ALLOCATION, rng=0, **{option: value})
 
 

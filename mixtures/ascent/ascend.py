@@ -17,8 +17,8 @@ from mixtures.ascent.segments import with_segments
 from mixtures.ascent.starts import starts
 from mixtures.ascent.states import absorbing, soften
 from mixtures.ascent.whole import Whole, whole
-from mixtures.checks import check_count, check_model, check_real, check_whole
-from mixtures.engines.passes import FUSED_FROM, Pass, blur, log_base, noise, one_pass
+from mixtures.checks import brief, check_choice, check_count, check_flag, check_model, check_real, check_whole
+from mixtures.engines.passes import ENGINES, FUSED_FROM, PRECISIONS, Pass, blur, log_base, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.families.collapse import SMALLEST_OF_LINKED
 from mixtures.model import Allocation, Family
@@ -147,18 +147,16 @@ def ascend(
         If the best run stopped at ``max_iter``.
     """
     source: Any = generator(rng) if isinstance(init, str) else None  # what is given needs none
-    check_real("tol", tol)
-    check_whole("max_iter", max_iter)
-    if np.ndim(reg_covar) == 0:
-        check_real("reg_covar", reg_covar)
+    check_real("tol", tol, 0)
+    check_whole("max_iter", max_iter, 1)
+    check_real("reg_covar", reg_covar)
+    check_flag("accelerate", accelerate)
+    check_choice("engine", engine, ENGINES)
+    check_choice("precision", precision, PRECISIONS)
     if not (callback is None or callable(callback)):
-        raise TypeError(f"callback is {callback!r:.60}; expected a function of the runs")
-    if not tol >= 0 or max_iter < 1:
-        raise ValueError(f"tol is {tol} and max_iter {max_iter}; expected tol >= 0 and max_iter >= 1")
+        raise TypeError(f"callback is {brief(callback)}; expected a function of the runs")
     if keep is not None:
-        check_whole("keep", keep)
-        if keep < 1:
-            raise ValueError(f"keep is {keep}; expected at least 1")
+        check_whole("keep", keep, 1)
     check_model(family, allocation)
     if isinstance(init, str):
         check_whole("restarts", restarts)

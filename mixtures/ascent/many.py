@@ -14,8 +14,8 @@ from mixtures.ascent.candidates import beginnings, candidates, climb_from_best, 
 from mixtures.ascent.climb import Natural, attempt
 from mixtures.ascent.starts import check_restarts, columns, few, given, near_points, starts_of_many
 from mixtures.ascent.states import absorbing, soften
-from mixtures.checks import check_real, check_whole
-from mixtures.engines.passes import Pass, blur, entropy, log_base, noise, one_pass
+from mixtures.checks import check_choice, check_flag, check_real, check_whole
+from mixtures.engines.passes import ENGINES, Pass, blur, entropy, log_base, noise, one_pass
 from mixtures.errors import CollapseError, ConvergenceWarning
 from mixtures.model import Allocation, Family
 from mixtures.rows.arrays import check_matrix
@@ -72,10 +72,12 @@ def ascend_many(
         )
     if len({x.shape for x in xs}) > 1 or len({type(family) for family in families}) > 1:
         raise ValueError("the data sets must have one shape and the families one class; fit the others apart")
-    check_whole("restarts", restarts)
-    check_whole("max_iter", max_iter)
-    check_real("tol", tol)
+    check_whole("restarts", restarts, 1)
+    check_whole("max_iter", max_iter, 1)
+    check_real("tol", tol, 0)
     check_real("reg_covar", reg_covar)
+    check_flag("accelerate", accelerate)
+    check_choice("engine", engine, ENGINES)
     N = len(xs[0]) if xs else 0
     each = candidates(N * allocation.n_components, families[0], init) if xs else 1
     together = max(1, TOGETHER // (restarts * each))

@@ -14,7 +14,7 @@ import numpy as np
 
 from mixtures.ascent.ascend import Ascent, Method, ascend
 from mixtures.ascent.whole import Whole
-from mixtures.checks import check_real
+from mixtures.checks import brief, check_real
 from mixtures.engines.passes import one_pass
 from mixtures.errors import CollapseError
 from mixtures.model import Allocation, Family
@@ -49,7 +49,7 @@ def learned_by(previous: Any) -> Learned | None:
     if previous is None:
         return None
     if not isinstance(getattr(previous, "info", {}).get("learned"), Learned):
-        raise TypeError(f"previous is {previous!r:.60}; expected what partial_fit returned for the batch before")
+        raise TypeError(f"previous is {brief(previous)}; expected what partial_fit returned for the batch before")
     return previous.info["learned"]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from mixtures.ascent.kmeans import LLOYD, SETTLED, lloyd, nearest, seed, too_few
 from mixtures.ascent.neighbours import NEIGHBOURS, by_neighbours
 from mixtures.ascent.states import BLOCK_ELEMENTS, filled, hard, statistics
+from mixtures.checks import brief
 from mixtures.engines.passes import Pass
 from mixtures.families.diagonal import DiagonalGaussian
 from mixtures.families.normal import Correlated
@@ -97,7 +98,7 @@ def starts(
         assert s is not None
         return allocation.begin(s[None], x, weights)
     if init not in METHODS:
-        raise ValueError(f"init is {init!r}; expected one of {', '.join(METHODS)}, an array, or a Fit")
+        raise ValueError(f"init is {brief(init)}; expected one of {', '.join(METHODS)}, an array, or a Fit")
     some, w, share = sample(x, weights, rows, ENOUGH, rng)
     if init == "random":
         every = _parts(range(restarts * candidates), _together(len(some) * K))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixtures.checks import brief
 from mixtures.datasets import builtin, files, frames, series
 from mixtures.datasets.checks import check_last, check_values, missing_text
 from mixtures.datasets.choosing import Choice, choose
@@ -254,7 +255,7 @@ def _tuple(option: str, names: Any) -> tuple[str, ...]:
     if isinstance(names, str):
         return (names,)
     if not isinstance(names, Iterable) or isinstance(names, bytes):
-        raise DataError(f"{option} is {names!r:.60}; expected a list of strings")
+        raise DataError(f"{option} is {brief(names)}; expected a list of strings")
     found = tuple(names)
     for name in found:
         _check_text(f"a name in {option}", name)
@@ -263,7 +264,7 @@ def _tuple(option: str, names: Any) -> tuple[str, ...]:
 
 def _check_text(option: str, value: Any) -> None:
     if not isinstance(value, str):
-        raise DataError(f"{option} is {value!r:.60}; expected a string")
+        raise DataError(f"{option} is {brief(value)}; expected a string")
 
 
 def from_table(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mixtures.checks import brief
 from mixtures.dynamics.model import NEGATIVE, LinearDynamics, Theta
 from mixtures.engines.kalman import Data, as_data
 from mixtures.rows.reading import Rows
@@ -23,7 +24,7 @@ def check_model(model: LinearDynamics) -> None:
     """
     if not isinstance(model, LinearDynamics):
         raise ValueError(
-            f"model is {model!r:.40}; expected a LinearDynamics, such as mixtures.dynamics.structure('local-level')"
+            f"model is {brief(model)}; expected a LinearDynamics, such as mixtures.dynamics.structure('local-level')"
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mixtures.ascent.climb import Callback, Runs, climb
+from mixtures.checks import brief, check_flag, check_real, check_whole
 from mixtures.dynamics.checks import check_theta, checked
 from mixtures.dynamics.coordinates import movable, moved
 from mixtures.dynamics.model import LinearDynamics, Theta
@@ -120,10 +121,12 @@ def ascend(
         If the best run stopped at ``max_iter``.
     """
     began, rng = time.perf_counter(), generator(rng)
-    if not tol >= 0 or max_iter < 1 or restarts < 1:
-        raise ValueError(
-            f"tol is {tol}, max_iter {max_iter} and restarts {restarts}; expected tol >= 0 and others >= 1"
-        )
+    check_real("tol", tol, 0)
+    check_whole("max_iter", max_iter, 1)
+    check_whole("restarts", restarts, 1)
+    check_flag("accelerate", accelerate)
+    if not (callback is None or callable(callback)):
+        raise TypeError(f"callback is {brief(callback)}; expected a function of the runs")
     data = checked(x, model)
     given = [init] if isinstance(init, dict) else init
     for theta in given or ():

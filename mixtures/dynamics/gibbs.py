@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mixtures.checks import brief, check_chains, check_steps, check_whole
 from mixtures.dynamics import generalised, stationary
-from mixtures.dynamics.checks import checked
+from mixtures.dynamics.checks import check_model, checked
 from mixtures.dynamics.fit import DynamicsFit
 from mixtures.dynamics.model import LinearDynamics, Theta
 from mixtures.dynamics.passes import State, complete, moments
@@ -114,11 +115,12 @@ def fit(
     ConvergenceWarning
         If the chains have not converged.
     """
-    if min(draws, tune, chains, thin) < 1 or doublings < 0:
-        raise ValueError(
-            f"draws is {draws}, tune {tune}, chains {chains} and thin {thin}; each must be at least 1, and doublings, which is "
-            f"{doublings}, at least 0"
-        )
+    check_model(model)
+    check_chains(model.H**2 + model.D * model.H, draws=draws, chains=chains, tune=tune, thin=thin)
+    check_steps("thin * draws", thin * draws)
+    check_whole("doublings", doublings, 0)
+    if not callable(tell):
+        raise TypeError(f"tell is {brief(tell)}; expected a function of the steps done and their total")
     began, rng, data, model = time.perf_counter(), generator(rng), checked(x, model), model.with_prior(x)
     first = [model.theta(at) for at in starts(model, data, chains + 1, rng)[1:]]
     own_rngs, walks = rng.spawn(chains), [begin(model, data, theta) for theta in first]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mixtures.checks import check_choice
 from mixtures.model import Family
 from mixtures.rows.reading import Rows, blocks
 
@@ -184,8 +185,7 @@ def one_pass(x: Rows, weights: np.ndarray | None, family: Family, precision: str
     ValueError
         If the precision is unknown, or is float32 where squares of far points would lose their digits.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision is {precision!r}; expected {' or '.join(PRECISIONS)}")
+    check_choice("precision", precision, tuple(PRECISIONS))
     squares = bool(np.any(family.monomials[:, 1] > 0))
     if precision == "float32" and squares and (not family.gaussian or family.missing):
         raise ValueError("float32 loses the variances of a product family and of rows with gaps; use float64")

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from mixtures.checks import check_choice
 from mixtures.chunks import Chunked
 from mixtures.engines import apart, dask, loading, matrices, missing, plain, sequences
 from mixtures.engines.shared import Shared
@@ -25,6 +26,7 @@ from mixtures.rows.sequences import Sequences
 Pass = Callable[..., tuple[np.ndarray, np.ndarray]]
 
 ENGINES = ("auto", "plain", "fused", "jax")
+PRECISIONS = ("float64", "float32")
 
 # Terms r_nk t_p of a pass above which compiled loops repay the second that it takes to load the compiler.
 FUSED_FROM = 100_000
@@ -76,8 +78,8 @@ def one_pass(
     """
     if np.ndim(reg_covar) == 0 and not 0 <= reg_covar < np.inf:
         raise ValueError(f"reg_covar is {reg_covar}; expected at least 0")
-    if engine not in ENGINES:
-        raise ValueError(f"engine is {engine!r}; expected {', '.join(ENGINES[:-1])} or {ENGINES[-1]}")
+    check_choice("engine", engine, ENGINES)
+    check_choice("precision", precision, PRECISIONS)
     if precision != "float64" and engine != "jax":
         raise ValueError(f"precision is {precision!r}, which only the JAX engine has; others compute in float64")
     extra = noise(family, reg_covar) if np.any(reg_covar) else None

@@ -13,7 +13,7 @@ from mixtures.ascent.centred import go_on
 from mixtures.ascent.many import ascend_many, one_by_one, sources
 from mixtures.ascent.online import as_ascent, learn, learned_by
 from mixtures.ascent.whole import Whole
-from mixtures.checks import check_model, check_models
+from mixtures.checks import check_flag, check_model, check_models
 from mixtures.engines import Clock
 from mixtures.engines.passes import Pass, entropy, log_base, one_pass
 from mixtures.engines.responsibilities import fold
@@ -93,6 +93,7 @@ def fit(
         names the features if these depend on each other.
     """
     clock = Clock()
+    check_flag("prior", prior)
     check_model(family, allocation)
     x = allocation.rows(as_rows(x))
     method = map_step if prior else step
@@ -206,6 +207,7 @@ def fit_many(
         In the order of xs; the error where every start collapsed. Run times are equal shares of the whole. Sequences, which
         may differ in length, and data that may have gaps, which differ in their patterns, are fitted one after another.
     """
+    check_flag("prior", prior)
     check_models(families, allocation)
     if not allocation.independent or any(family.missing for family in families):
         return one_by_one(
@@ -272,6 +274,7 @@ def partial_fit(
         of its family. Where rows of the first batch are far from the others, these suit the others, as in `fit`.
     """
     clock = Clock()
+    check_flag("prior", prior)
     check_model(family, allocation)
     before = learned_by(previous)
     if previous:

@@ -38,7 +38,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from mixtures.ascent.starts import starts
-from mixtures.checks import check_count, check_model, check_whole
+from mixtures.checks import brief, check_chains, check_count, check_model
 from mixtures.engines.passes import log_base, one_pass
 from mixtures.errors import ConvergenceWarning
 from mixtures.families.priors import check_proper
@@ -128,7 +128,8 @@ def fit(
     Raises
     ------
     ValueError
-        If a count is below 1, there are more chains than walkers, or the prior is improper.
+        If a count is below 1, or more than memory can hold or anybody waits for, there are more chains than walkers, or the
+        prior is improper.
 
     Warns
     -----
@@ -139,18 +140,13 @@ def fit(
     check_model(family, allocation)
     given = x if isinstance(x, Sequences) else check_matrix(x, family.missing)
     if not callable(tell):
-        raise TypeError(f"tell is {tell!r:.60}; expected a function of the steps done and their total")
-    for name, value in {"draws": draws, "tune": tune, "chains": chains, "walkers": walkers or 0}.items():
-        check_whole(name, value)
-    walkers = walkers_for(len(given), chains) if walkers is None else walkers
-    if min(draws, tune, chains) < 1 or walkers < chains:
-        raise ValueError(
-            f"draws is {draws}, tune {tune}, chains {chains} and walkers {walkers}; each must be at least 1, and the chains "
-            "no more than the walkers"
-        )
+        raise TypeError(f"tell is {brief(tell)}; expected a function of the steps done and their total")
     state = allocation.n_components * (1 + len(family.count_of))
+    check_chains(state, draws=draws, chains=chains, tune=tune)
+    walkers = walkers_for(len(given), chains) if walkers is None else walkers
     check_count("walkers", walkers, state, "walker")
-    check_count("draws", draws, chains * state)
+    if walkers < chains:
+        raise ValueError(f"chains is {chains} and walkers {walkers}; expected no more chains than walkers")
     clock = [time.perf_counter()]
     rows = allocation.rows(given)
     x = check_matrix(np.asarray(rows), family.missing)

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from mixtures.ascent.states import state
+from mixtures.checks import check_count, check_steps, check_whole
 from mixtures.errors import ConvergenceWarning
 from mixtures.fit import Fit
 from mixtures.methods import cavi
@@ -106,7 +107,7 @@ def fit(
         If the ELBO had not settled.
     """
     rng, x = generator(rng), informative(joint.checked(x, family, allocation))
-    _check(rank, steps, draws, restarts)
+    _check(rank, steps, draws, restarts, allocation.n_components * (1 + len(family.count_of)))
     learning_rate = vi.RATES[rank] if learning_rate is None else learning_rate
     clock = [time.perf_counter()]
     if start is None:
@@ -162,7 +163,7 @@ class Compiled:
         import jax
 
         shape = like.shape
-        _check(rank, steps, draws, restarts)
+        _check(rank, steps, draws, restarts, allocation.n_components * (1 + len(family.count_of)))
         began = time.perf_counter()
         learning_rate = vi.RATES[rank] if learning_rate is None else learning_rate
         self.family, self.allocation, self.draws, self.restarts = family, allocation, draws, restarts
@@ -229,13 +230,19 @@ def _result(
     )
 
 
-def _check(rank: str, steps: int, draws: int, restarts: int) -> None:
+def _check(rank: str, steps: int, draws: int, restarts: int, size: int) -> None:
+    """Refuse numbers of a fit of a model with so many free values, ``size``, that are none or too many."""
     if rank not in vi.PARAMETERS:
         raise ValueError(f"rank is {rank!r}; expected one of {', '.join(vi.PARAMETERS)}")
+    for name, n in (("steps", steps), ("draws", draws), ("restarts", restarts)):
+        check_whole(name, n)
     if steps < 200 or draws < 100 or restarts < 1:
         raise ValueError(
             f"steps is {steps}, draws {draws} and restarts {restarts}; expected at least 200 steps, 100 draws and one run"
         )
+    check_steps("steps", steps)
+    check_count("draws", draws, size)
+    check_count("restarts", restarts, size, "run")
 
 
 def _start(

@@ -15,6 +15,7 @@ import pymc as pm
 import pymc.sampling.jax
 import pytensor
 
+from mixtures.checks import check_chains
 from mixtures.fit import Fit
 from mixtures.model import Allocation, Family
 from mixtures.rows.informed import informative
@@ -115,8 +116,7 @@ def fit(
         raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}")
     metric = chosen(metric, sampler)
     tune = TUNE[metric] if tune is None else tune
-    if min(draws, tune, chains) < 1:
-        raise ValueError(f"draws is {draws}, tune {tune} and chains {chains}; each must be at least 1")
+    check_chains(allocation.n_components * (1 + len(family.count_of)), draws=draws, chains=chains, tune=tune)
     began = time.perf_counter()
     s = modes(x, family, allocation, start, chains, rng)
     init = joint.unconstrain(family, allocation, *starts(family, allocation, s, rng))
@@ -171,6 +171,7 @@ class Compiled:
         self.family, self.allocation, self.chains = family, allocation, chains
         metric = chosen(metric, "numpyro")
         tune = TUNE[metric] if tune is None else tune
+        check_chains(allocation.n_components * (1 + len(family.count_of)), draws=draws, chains=chains, tune=tune)
         self._info = {"sampler": "numpyro", "metric": metric, "tune": tune, "target_accept": target_accept}
         model = joint.build(like, family, allocation)
         self._flat = flatten(model, joint.parameters(family, allocation), [observed(model)])

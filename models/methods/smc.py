@@ -26,6 +26,7 @@ import pymc as pm
 import pytensor
 from pymc.smc.kernels import SMC_KERNEL
 
+from mixtures.checks import check_chains, check_real, check_whole
 from mixtures.errors import ConvergenceWarning
 from mixtures.families.priors import check_proper
 from mixtures.fit import Fit
@@ -94,11 +95,11 @@ def fit(
         If the runs do not agree.
     """
     rng, x = generator(rng), informative(joint.checked(x, family, allocation))
-    if draws < 100 or min(chains, moves) < 1 or not 0 < threshold < 1:
-        raise ValueError(
-            f"draws is {draws}, chains {chains}, moves {moves} and threshold {threshold}; expected at least 100 draws, one "
-            "chain and one move, and a threshold between 0 and 1"
-        )
+    check_chains(allocation.n_components * (1 + len(family.count_of)), draws=draws, chains=chains, moves=moves)
+    check_real("threshold", threshold)
+    check_whole("draws", draws, 100)
+    if not 0 < threshold < 1:
+        raise ValueError(f"threshold is {threshold}; expected a number between 0 and 1")
     P = 1 + family.monomials[-1, 0]
     check_proper(family, P)
     clock = [time.perf_counter()]

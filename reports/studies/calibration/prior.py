@@ -104,11 +104,9 @@ class Settings:
         kinds = tuple(self.kinds)
         for kind in kinds:
             check_known("kind of feature", kind, KINDS)
-        if len(set(kinds)) == 1:
-            kinds = kinds[:1] * self.dimension
-        if len(kinds) != self.dimension:
+        alike = len(set(kinds)) == 1
+        if not alike and len(kinds) != self.dimension:
             raise ValueError(f"{len(kinds)} kinds for {self.dimension} features; expected one for all, or one each")
-        object.__setattr__(self, "kinds", kinds)
         if self.n < max(2, self.n_components):
             raise ValueError(f"n is {self.n}; expected at least 2 rows, and as many as there are clusters")
         for name in ("alpha0", "beta0", "nu0", "concentration"):
@@ -129,6 +127,7 @@ class Settings:
             f"a simulation of {n:,} rows, {d:,} features{many} and {self.draws:,} draws (K = {k:,})",
             "ask for fewer",
         )
+        object.__setattr__(self, "kinds", kinds[:1] * d if alike else kinds)
         object.__setattr__(self, "methods", tuple(dict.fromkeys(self.methods)))
         for method in self.methods:
             check_known("method", method, METHODS)
