@@ -12,7 +12,7 @@ import sklearn.mixture
 import mixtures
 from mixtures import COVARIANCES, Dirichlet, GaussianMixture, Markov
 from mixtures.ascent.bulk import bulk_of
-from mixtures.engines.apart import Apart, Expected, read
+from mixtures.engines.apart import Apart, Expected, Points, read
 from mixtures.engines.passes import noise, one_pass
 from mixtures.engines.responsibilities import fold
 from mixtures.methods import em
@@ -154,8 +154,9 @@ def test_the_pass_about_centres_of_their_own_is_that_about_one(name, reg_covar, 
         found["means"] += [family.coordinates(centre.origin) for centre in centres]
         for part, value in family.maximum_likelihood(s).items():
             np.testing.assert_allclose(found[part], value, atol=1e-12)
-    r = Expected(at, own, about)(x)[1]
-    assert pass_.entropy(own) == pytest.approx(-(w @ (r * np.log(r)).sum(1)), rel=1e-9)
+    points = Points.of(at, x)
+    r = Expected(at, own, about)(points)[1]
+    assert pass_.entropy(own) == pytest.approx(-(w[points.order] @ (r * np.log(r)).sum(1)), rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,7 @@ def test_beside_a_far_row_one_start_ends_as_high_as_that_of_scikit_learn(structu
     assert GaussianMixture(5, **options).fit(x).score(x) > other.score(x) - 1e-3
 
 
-@pytest.mark.parametrize("last", [5, 15, 25])
+@pytest.mark.parametrize("last", [5, 15])
 def test_a_callback_ends_an_ascent_about_centres_of_their_own(last):
     x = np.concatenate([rows(np.random.default_rng(9), False), [[1e5, 1.5]]])
     steps = []

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mixtures.ascent.candidates import TRIAL, Listener, begun, candidates, climb_from_best, unfit
+from mixtures.ascent.candidates import PATIENCE, TRIAL, Listener, ahead, begun, candidates, climb_from_best, unfit
 from mixtures.ascent.climb import Callback, Natural, Remembered, carry_on
 from mixtures.ascent.segments import with_segments
 from mixtures.ascent.starts import starts
@@ -30,6 +30,9 @@ from mixtures.seeds import Rng, generator
 
 # Passes of a run before those ahead are chosen, where only a few of all starts go on.
 SHORT = 20
+
+# Times the passes of a run about centres of its own so far that it goes on before the others' ends tell whether it is worth it.
+PART = 9
 
 Method = Callable[[Family, Allocation, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -229,14 +232,14 @@ def best_of(
     told_to_stop = len(runs.trace) < first and not np.all(runs.converged | runs.collapsed)
     go_on = None if told_to_stop else go_on
     tight = [(run, state[None]) for run, state in tight]
-    more = [(run, ascent) for run, states in [*tight, *others] for ascent in reach(go_on, states, max_iter)]
+    more = reach(go_on, [*tight, *others], max_iter, float(runs.end.max()))
     ends = runs.end.copy()
     if keep is not None and not told_to_stop and not runs.collapsed.all():
-        ahead = np.argsort(-runs.end, kind="stable")[:keep]
-        ahead = ahead[~runs.collapsed[ahead]]
+        first_ones = np.argsort(-runs.end, kind="stable")[:keep]
+        first_ones = first_ones[~runs.collapsed[first_ones]]
         left = max_iter - SHORT + 1
-        runs = carry_on(problem, runs.take(ahead), ahead, n, tol, left, accelerate, callback, compiled)
-        ends[ahead] = runs.end
+        runs = carry_on(problem, runs.take(first_ones), first_ones, n, tol, left, accelerate, callback, compiled)
+        ends[first_ones] = runs.end
     found = [ascent for _, ascent in more]
     if not runs.collapsed.all():
         run = int(np.argmax(runs.end))
@@ -258,24 +261,66 @@ def best_of(
     return best._replace(info=best.info | info)
 
 
-def reach(go_on: GoOn | None, states: np.ndarray, max_iter: int) -> list[Ascent]:
-    """Where the ascent goes on to from the best of the states (C, K, P) of a start, which are too tight for their digits.
+def reach(
+    go_on: GoOn | None, states: Sequence[tuple[int, np.ndarray]], max_iter: int, aim: float = -np.inf
+) -> list[tuple[int, Ascent]]:
+    """Where the ascent goes on to from states (C, K, P) of starts, (start, states), too tight for their digits, in their order.
 
-    That is the one ahead after `TRIAL` passes; nowhere if all collapse.
+    Of a start that is from the state ahead after `TRIAL` passes, and nowhere if all collapse. States that are alike go on once,
+    those ahead first, and others as long as they may come to the best end, or to a bound ``aim``.
     """
     if go_on is None:
         return []
-    trial = max_iter if len(states) == 1 else min(TRIAL, max_iter)
-    ends: list[Ascent] = []
-    for s in states:
-        with suppress(CollapseError):
-            ends.append(go_on(s, max_iter=trial))
-    for end in sorted(ends, key=lambda end: -end.bound[-1]):
-        left = max_iter - len(end.bound)
-        if end.converged or trial == max_iter or left < 1:
-            return [end]
-        with suppress(CollapseError):
-            rest = go_on(end.s, own=end.own, max_iter=left)
-            bound = np.append(end.bound, rest.bound)
-            return [rest._replace(bound=bound, info=rest.info | {"passes": len(bound)})]
-    return []
+    tried: dict[bytes, Ascent | None] = {}
+    for s in (s for _, own in states for s in own):
+        if (key := _key(s)) not in tried:
+            tried[key] = _from(go_on, s, max_iter=min(TRIAL, max_iter))
+    ends = [[end for key in map(_key, own) if (end := tried[key])] for _, own in states]
+    found: dict[int, Ascent] = {}
+    gone: list[tuple[Ascent, Ascent | None]] = []
+    for place in sorted(
+        range(len(ends)), key=lambda place: -max((end.bound[-1] for end in ends[place]), default=-np.inf)
+    ):
+        for end in sorted(ends[place], key=lambda end: -end.bound[-1]):
+            if (last := next((last for first, last in gone if _alike(first, end)), end)) is end:
+                last = _to_its_end(go_on, end, max_iter, aim)
+                gone.append((end, last))
+            if last:
+                found[place], aim = last, max(aim, last.bound[-1])
+                break
+    return [(states[place][0], found[place]) for place in sorted(found)]
+
+
+def _key(s: np.ndarray) -> bytes:
+    """What states (K, P) have in common that differ in the order of their clusters alone."""
+    return s[np.lexsort(s.T)].tobytes()
+
+
+def _alike(a: Ascent, b: Ascent) -> bool:
+    """Whether two ends are one but for rounding."""
+    return a is b or bool(ahead(np.array([a.bound[-1], b.bound[-1]])).all())
+
+
+def _from(go_on: GoOn, s: np.ndarray, **others: Any) -> Ascent | None:
+    with suppress(CollapseError):
+        return go_on(s, **others)
+    return None
+
+
+def _to_its_end(go_on: GoOn, end: Ascent, max_iter: int, aim: float) -> Ascent | None:
+    """Where an ascent goes on to, in parts each `PART` times as long as all before; None if it collapses.
+
+    It is left once `PATIENCE` more passes at the pace of its last would not bring it to the aim.
+    """
+    while not end.converged and (made := end.info["passes"]) < max_iter:
+        if len(end.bound) > 2 and end.bound[-1] + PATIENCE * (end.bound[-1] - end.bound[-3]) / 2 < aim:
+            break
+        part = min(PART * made, max_iter - made)
+        rest = _from(go_on, end.s, own=end.own, max_iter=part)
+        if rest is None:
+            return None
+        passes, bound = rest.info["passes"], np.append(end.bound, rest.bound)
+        end = rest._replace(bound=bound, info=rest.info | {"passes": made + passes})
+        if passes < part:
+            break
+    return end

@@ -7,7 +7,7 @@ loop stay the same, for a maximum-likelihood step does not ask where the origin 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +19,7 @@ from mixtures.ascent.ascend import Ascent, Method, Own
 from mixtures.ascent.candidates import Listener
 from mixtures.ascent.climb import Natural, Runs, climb
 from mixtures.ascent.states import hard
-from mixtures.engines.apart import Apart, Expected, read
+from mixtures.engines.apart import Apart, Expected, Points, read
 from mixtures.engines.passes import Pass, blur, noise
 from mixtures.engines.responsibilities import fold
 from mixtures.errors import CollapseError
@@ -95,9 +95,10 @@ def go_on(
     s = read(x, weights, assign, _at(family, centres))[1]
     _refuse_rounding(family, centres, s, reg_covar)
     bounds: list[np.ndarray] = []
+    passes = 0
     while True:
         centres = _means(replace(family, origin=centres), s)
-        at, left = _at(family, centres), max(1, max_iter - sum(map(len, bounds)))
+        at, left = _at(family, centres), max(1, max_iter - passes)
         s = read(x, weights, assign, at)[1]
         own = Own(centres, Apart(x, weights, at, about_rows), Apart(x, weights, at, noise(family, 0.0)), family)
         tell = Listener(partial(_told, callback, own)) if callback else None
@@ -114,6 +115,7 @@ def go_on(
             bounds[-1] = np.minimum(bounds[-1], runs.bounds(0)[0])
         bounds.append(runs.bounds(0))
         s, made = runs.s[0], len(runs.trace)
+        passes += made
         if not (runs.collapsed[0] or (made < left and _has_moved(family, s))):
             break
         assign = Expected(at, natural(s[None])[0][0], about_rows)  # a mean has moved far: about where it is now
@@ -121,7 +123,7 @@ def go_on(
         assign = Expected(at, natural(s[None])[0][0], about_rows, ROUNDING)
         _refuse_rounding(family, centres, read(x, weights, assign, at)[1], reg_covar)
     bound = np.concatenate(bounds)
-    return Ascent(s, bound, bool(runs.converged[0]), {"passes": len(bound)}, own)
+    return Ascent(s, bound, bool(runs.converged[0]), {"passes": passes}, own)
 
 
 def _rounding(eta: np.ndarray, s: np.ndarray, n: np.ndarray) -> np.ndarray:
@@ -149,14 +151,15 @@ class Nearest:
     means: np.ndarray
     noise: tuple[np.ndarray, np.ndarray]
 
-    def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
         """Zeros (N,) and indicators (N, K)."""
-        away = self.family.coordinates(x)[:, None] - self.means
-        return np.zeros(len(x)), hard(np.argmin(np.nansum(away**2, axis=-1), axis=1), len(self.means))
+        away = self.family.coordinates(points.x)[:, None] - self.means
+        return np.zeros(len(away)), hard(np.argmin(np.nansum(away**2, axis=-1), axis=1), len(self.means))
 
-    def statistics(self, x: np.ndarray, r: np.ndarray, at: Sequence[Any]) -> np.ndarray:
-        """Those of the labels about the origins of the families, (K, P)."""
-        return blur(np.stack([r_k @ f.rough(x) for r_k, f in zip(r.T, at, strict=True)]), self.noise)
+    def statistics(self, points: Points, r: np.ndarray) -> np.ndarray:
+        """Those of the labels about the centres of the points, (K, P)."""
+        s = np.stack([r_k @ f.rough(points.x) for r_k, f in zip(r.T, points.at, strict=True)])
+        return blur(s, self.noise)
 
 
 def _first(

@@ -196,10 +196,11 @@ def _together(
             found.append(Ascent(runs.s[best], runs.bounds(best) + to_data[g], bool(runs.converged[best]), info))
         if go_on:
             from_here = partial(go_on, method, xs[g], None, families[g], allocation, **limits)
-            for run, states in _too_tight(tight, hard, s, restarts, each, g):
-                for ascent in reach(from_here, states, max_iter):
-                    found.append(ascent)
-                    end[run] = max(end[run], ascent.bound[-1])
+            for run, ascent in reach(
+                from_here, _too_tight(tight, hard, s, restarts, each, g), max_iter, float(end.max())
+            ):
+                found.append(ascent)
+                end[run] = max(end[run], ascent.bound[-1])
         if not found:
             results.append(CollapseError(f"all {restarts} starts ended in a collapse"))
             continue

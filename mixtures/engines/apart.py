@@ -6,9 +6,10 @@ values is that of `mixtures.engines.missing`, and asks for no origin but where s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,70 @@ import numpy as np
 from mixtures.engines import missing
 from mixtures.engines.missing import Noise
 from mixtures.engines.responsibilities import normalise
-from mixtures.model import Family
-from mixtures.rows.reading import Rows, folded
+from mixtures.rows.reading import Rows, blocks, folded
 
 # Numbers held at once.
 BLOCK_ELEMENTS = 500_000
+
+
+@dataclass(frozen=True)
+class Points:
+    """Rows in the order of what was seen of them, and their features about the centres of the clusters.
+
+    Attributes
+    ----------
+    at : sequence of Family
+        One for each cluster, with its centre.
+    x : ndarray, shape (N, D)
+    order : ndarray of int, shape (N,)
+        The number of each row among those given.
+    seen : ndarray of bool, shape (G, D)
+        What was seen of the rows that are integrated in one way.
+    first : ndarray of int, shape (G,)
+        The first row of each such pattern.
+    pattern : ndarray of int, shape (N,)
+    t : ndarray, shape (K, N, P)
+    """
+
+    at: Sequence[Any]
+    x: np.ndarray
+    order: np.ndarray
+    seen: np.ndarray
+    first: np.ndarray
+    pattern: np.ndarray
+    t: np.ndarray
+
+    @classmethod
+    def of(cls, at: Sequence[Any], x: np.ndarray) -> Points:
+        """Rows (N, D) about the centres of these families."""
+        if at[0].linked:
+            seen, rows = missing.patterns(at[0], x)
+        else:
+            seen, rows = np.ones((1, x.shape[1]), bool), [np.arange(len(x))]
+        order, number = np.concatenate(rows), np.array([len(own) for own in rows])
+        first, pattern = np.cumsum(number) - number, np.repeat(np.arange(len(rows)), number)
+        x = x[order]
+        return cls(at, x, order, seen, first, pattern, np.stack([family.features(x) for family in at]))
+
+    def about(self, at: Sequence[Any]) -> Points:
+        """The same about other centres."""
+        return self if at is self.at else replace(self, at=at, t=np.stack([family.features(self.x) for family in at]))
+
+    def densities(self, eta: np.ndarray, noise: Noise | None = None) -> np.ndarray:
+        """t_o(x_n) . eta_k,o under eta (K, P), shape (N, K)."""
+        own = missing.marginal(self.at[0], eta, self.seen)
+        if noise is not None:
+            extra, places = noise
+            own[..., places] += own @ extra.T
+        if len(own) == 1:
+            return (self.t @ own[0, :, :, None])[..., 0].T
+        return np.einsum("knp,nkp->kn", self.t, own[self.pattern]).T
+
+    def sums(self, r: np.ndarray) -> np.ndarray:
+        """sum_n r_nk t_o(x_n) over the rows of each pattern, shape (G, K, P), for responsibilities r (N, K)."""
+        if len(self.first) == 1:
+            return (r.T[:, None] @ self.t).swapaxes(0, 1)
+        return np.add.reduceat(r.T[..., None] * self.t, self.first, axis=1).swapaxes(0, 1)
 
 
 @dataclass(frozen=True)
@@ -44,40 +104,25 @@ class Expected:
     noise: Noise
     least: float = 0.0
 
-    def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
         """log_z (N,) and responsibilities (N, K)."""
-        log_z, r = normalise(densities(self.at, x, self.eta, self.noise))
+        log_z, r = normalise(points.about(self.at).densities(self.eta, self.noise))
         return log_z, np.where(r > self.least, r, 0.0) if self.least else r
 
-    def statistics(self, x: np.ndarray, r: np.ndarray, at: Sequence[Any]) -> np.ndarray:
-        """sum_n r_nk E_k[t(x_n) | x_o] about the origins of other families, (K, P)."""
-        (extra, places), s = self.noise, np.zeros_like(self.eta)
-        eta = _moved(self.eta, self.at, at)
-        for seen, rows in _patterns(at[0], x):
-            own = np.stack([r_k @ f.features(x[rows]) for r_k, f in zip(r[rows].T, at, strict=True)])
-            own += own[:, places] @ extra * missing.seen_statistics(at[0], seen)
-            s += missing.complete(at[0], eta, seen, own[None])[0]
-        return s
+    def statistics(self, points: Points, r: np.ndarray) -> np.ndarray:
+        """sum_n r_nk E_k[t(x_n) | x_o] about the centres of the points, (K, P)."""
+        (extra, places), family = self.noise, self.at[0]
+        s = points.sums(r)
+        s += s[..., places] @ extra * missing.seen_statistics(family, points.seen)[:, None]
+        return missing.complete(family, _moved(self.eta, self.at, points.at), points.seen, s).sum(0)
 
 
-def densities(at: Sequence[Any], x: np.ndarray, eta: np.ndarray, noise: Noise | None = None) -> np.ndarray:
+def densities(at: Sequence[Any], x: np.ndarray, eta: np.ndarray) -> np.ndarray:
     """t_o(x_n) . eta_k,o of rows (N, D) under eta (K, P), each about the origin of its own family, shape (N, K)."""
-    log_rho = np.empty((len(at), len(x)))
-    for seen, rows in _patterns(at[0], x):
-        own = missing.marginal(at[0], eta, seen)[0]
-        if noise is not None:
-            extra, places = noise
-            own[:, places] += own @ extra.T
-        for log_rho_k, family, eta_k in zip(log_rho, at, own, strict=True):
-            log_rho_k[rows] = family.features(x[rows]) @ eta_k
-    return log_rho.T
-
-
-def _patterns(family: Family, x: np.ndarray) -> list[tuple[np.ndarray, Any]]:
-    """What was seen (1, D) of rows that have to be integrated in one way, and which they are."""
-    if not family.linked:
-        return [(np.ones((1, x.shape[1]), bool), slice(None))]
-    return [(seen[None], rows) for seen, rows in zip(*missing.patterns(family, x), strict=True)]
+    points = Points.of(at, x)
+    log_rho = np.empty((len(x), len(at)))
+    log_rho[points.order] = points.densities(eta)
+    return log_rho
 
 
 def _moved(eta: np.ndarray, before: Sequence[Any], after: Sequence[Any]) -> np.ndarray:
@@ -114,46 +159,77 @@ class Apart:
 
     def __call__(self, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """sum_n w_n log_z_n (...) and s (..., K, P), the leading axes being of length one."""
-        log_z, s = read(self.x, self.weights, self._expected(eta), self.at)
+        expected = self._expected(eta)
+        if self._points:
+            log_z, s = _sums(expected, *self._points)
+        else:
+            log_z, s = read(self.x, self.weights, expected, self.at)
         return np.full(eta.shape[:-2], log_z), s.reshape(eta.shape)
 
     def entropy(self, eta: np.ndarray) -> np.ndarray:
         """Entropy of the responsibilities in nats, (...)."""
-        found = folded(self.x, self.weights, partial(_entropy, self._expected(eta)), lambda a, b: a + b, "pass")
-        return np.full(eta.shape[:-2], found)
+        each = partial(_entropy, self._expected(eta), self.at)
+        return np.full(eta.shape[:-2], folded(self.x, self.weights, each, add, "pass"))
 
     def _expected(self, eta: np.ndarray) -> Expected:
         return Expected(self.at, eta.reshape(-1, eta.shape[-1]), self.noise)
 
+    @cached_property
+    def _points(self) -> tuple[Points, Any] | None:
+        """The points of an array of one block, which serve every pass, and their weights."""
+        if not isinstance(self.x, np.ndarray) or len(self.x) > _step(self.at):
+            return None
+        ((block, w),) = blocks(self.x, self.weights)
+        return Points.of(self.at, block), w
+
 
 def read(x: Rows, weights: Any, assign: Any, at: Sequence[Any]) -> tuple[float, np.ndarray]:
     """sum_n w_n log_z_n, and s (K, P) of the assigned responsibilities, each about the origin of its own family."""
-    found = folded(x, weights, partial(_read, assign, at), lambda a, b: (a[0] + b[0], a[1] + b[1]), "pass")
+    found = folded(x, weights, partial(_read, assign, at), _both, "pass")
     assert found is not None
     return found
+
+
+def _step(at: Sequence[Any]) -> int:
+    """How many rows are held at once."""
+    return max(1, BLOCK_ELEMENTS // (len(at) * (1 + int(at[0].monomials[-1, 0]))))
+
+
+def _both(a: tuple[float, np.ndarray], b: tuple[float, np.ndarray]) -> tuple[float, np.ndarray]:
+    return a[0] + b[0], a[1] + b[1]
+
+
+def _pieces(at: Sequence[Any], block: np.ndarray, w: np.ndarray | None) -> Iterator[tuple[Points, np.ndarray | None]]:
+    """The points of a block, and their weights, as many as are held at once."""
+    step = _step(at)
+    for first in range(0, len(block), step):
+        rows = slice(first, first + step)
+        yield Points.of(at, block[rows]), None if w is None else w[rows]
 
 
 def _read(
     assign: Any, at: Sequence[Any], block: np.ndarray, w: np.ndarray | None, start: int
 ) -> tuple[float, np.ndarray]:
     """What a block adds to `read`."""
-    total, s = 0.0, np.zeros((len(at), 1 + int(at[0].monomials[-1, 0])))
-    step = max(1, BLOCK_ELEMENTS // s.size)
-    for first in range(0, len(block), step):
-        rows = slice(first, first + step)
-        log_z, r = assign(block[rows])
-        if w is not None:
-            log_z, r = log_z * w[rows], r * w[rows, None]
-        total += float(log_z.sum())
-        s += assign.statistics(block[rows], r, at)
-    return total, s
+    found = 0.0, np.zeros((len(at), 1 + int(at[0].monomials[-1, 0])))
+    for points, own in _pieces(at, block, w):
+        found = _both(found, _sums(assign, points, own))
+    return found
 
 
-def _entropy(expected: Expected, block: np.ndarray, w: np.ndarray | None, start: int) -> float:
+def _sums(assign: Any, points: Points, w: np.ndarray | None) -> tuple[float, np.ndarray]:
+    """sum_n w_n log_z_n and s (K, P) of points, whose weights are in the order in which they were given."""
+    log_z, r = assign(points)
+    if w is not None:
+        w = w[points.order]
+        log_z, r = log_z * w, r * w[:, None]
+    return float(log_z.sum()), assign.statistics(points, r)
+
+
+def _entropy(expected: Expected, at: Sequence[Any], block: np.ndarray, w: np.ndarray | None, start: int) -> float:
     found = 0.0
-    for first in range(0, len(block), BLOCK_ELEMENTS // expected.eta.size + 1):
-        rows = slice(first, first + BLOCK_ELEMENTS // expected.eta.size + 1)
-        _, r = expected(block[rows])
+    for points, weights in _pieces(at, block, w):
+        _, r = expected(points)
         own = -(r * np.log(np.where(r > 0, r, 1.0))).sum(1)
-        found += float(own.sum() if w is None else own @ w[rows])
+        found += float(own.sum() if weights is None else own @ weights[points.order])
     return found

@@ -169,7 +169,10 @@ class Course(Predictions):
             if isinstance(natural, Remembered):
                 count_steps(natural.made, X, family, allocation)
             enough = task.listener is not None and task.listener.stopped and not runs.collapsed.all()
-            more = self._rescued(states, enough, self._method, X, weights, family, allocation, callback=told, **limits)
+            highest = float(runs.end.max())
+            more = self._rescued(
+                states, enough, highest, self._method, X, weights, family, allocation, callback=told, **limits
+            )
             if runs.collapsed.all() and not more:
                 raise runs.errors[-1]
             traces = [np.append(before, runs.bounds(int(run))) for run in np.flatnonzero(~runs.collapsed)]
@@ -203,13 +206,15 @@ class Course(Predictions):
             return None
         return climb(s, each=1, callback=told)[0] if told else runs
 
-    def _rescued(self, states: list[np.ndarray], enough: bool, *problem: Any, **limits: Any) -> list[Ascent]:
+    def _rescued(
+        self, states: list[np.ndarray], enough: bool, aim: float, *problem: Any, **limits: Any
+    ) -> list[Ascent]:
         """Ends that are reached from states (C, K, P) whose components are too tight for common coordinates, unless there are
-        ``enough``."""
+        ``enough``; see `reach`."""
         if self._go_on is None or enough:
             return []
         go_on = partial(self._go_on, *problem, reg_covar=self.reg_covar, **limits)
-        return [end for own in states for end in reach(go_on, own, limits["max_iter"])]
+        return [end for _, end in reach(go_on, list(enumerate(states)), limits["max_iter"], aim)]
 
     def _end(self, task: Task, allocation: Allocation, end: Ascent) -> End:
         """Set the parameters of an end whose components have centres of their own."""
