@@ -11,7 +11,9 @@ import sklearn.mixture
 
 import mixtures
 from mixtures import COVARIANCES, Dirichlet, GaussianMixture, Markov
+from mixtures.ascent.ascend import Ascent, reach
 from mixtures.ascent.bulk import bulk_of
+from mixtures.ascent.candidates import TRIAL
 from mixtures.engines.apart import Apart, Expected, Points, read
 from mixtures.engines.passes import noise, one_pass
 from mixtures.engines.responsibilities import fold
@@ -316,3 +318,38 @@ def test_few_rows_of_a_sequence_with_gaps_end_in_an_optimum(seed):
     x = x[~np.isnan(x).all(1)]
     family = COVARIANCES["full"].from_data(x, 2, missing=True)
     assert em.fit(Sequences(x, None), family, Markov.symmetric(2), rng=0, restarts=2).converged
+
+
+# Of every start, the limits of the ascents from its states; 7 collapses.
+STARTS_THAT_ARE_TIGHT = {1: [5.0], 4: [-99.0, 5.0], 5: [-99.0], 6: [7.0], 7: [3.0, 7.0, 5.0]}
+
+
+def test_ascents_about_centres_of_their_own_that_are_alike_go_on_once():
+    """And one that cannot come to the highest end is left. An ascent here comes nearer to the first number of its state by a
+    fifth with every pass, and the second one counts them."""
+    asked = []
+
+    def go_on(s, max_iter, own=None):
+        limit, made = s[0]
+        if limit > 6:
+            raise mixtures.CollapseError("a cluster has collapsed")
+        asked.append((limit, made))
+        bound = limit - 0.8 ** (made + np.arange(1, 1 + max_iter))
+        bound = bound[: 1 + int(np.argmax(bound > limit - 1e-9)) if bound[-1] > limit - 1e-9 else None]
+        at, converged = np.array([[limit, made + len(bound)]]), bool(bound[-1] > limit - 1e-9)
+        return Ascent(at, bound, converged, {"passes": len(bound)})
+
+    starts = [
+        (start, np.array([[[limit, 0.0]] for limit in limits])) for start, limits in STARTS_THAT_ARE_TIGHT.items()
+    ]
+    ends = reach(go_on, starts, 1000)
+    assert [start for start, _ in ends] == [1, 4, 5, 7]
+    assert [(end.bound[-1] > end.s[0, 0] - 1e-6, end.s[0, 0]) for _, end in ends] == [
+        (True, 5.0),
+        (True, 5.0),
+        (False, -99.0),
+        (True, 5.0),
+    ]
+    assert [limit for limit, made in asked if made == 0] == [5.0, -99.0, 3.0]
+    assert [limit for limit, made in asked if made > 0] == [5.0]
+    assert reach(go_on, starts[:1], 1000, aim=1e9)[0][1].s[0, 1] == TRIAL

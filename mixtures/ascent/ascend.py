@@ -278,9 +278,8 @@ def reach(
     ends = [[end for key in map(_key, own) if (end := tried[key])] for _, own in states]
     found: dict[int, Ascent] = {}
     gone: list[tuple[Ascent, Ascent | None]] = []
-    for place in sorted(
-        range(len(ends)), key=lambda place: -max((end.bound[-1] for end in ends[place]), default=-np.inf)
-    ):
+    highest = [max((end.bound[-1] for end in own), default=-np.inf) for own in ends]
+    for place in sorted(range(len(ends)), key=lambda place: -highest[place]):
         for end in sorted(ends[place], key=lambda end: -end.bound[-1]):
             if (last := next((last for first, last in gone if _alike(first, end)), end)) is end:
                 last = _to_its_end(go_on, end, max_iter, aim)
