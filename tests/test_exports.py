@@ -96,6 +96,8 @@ READ = {
     "padded.csv.gz": (gzip.compress(lines().encode()) + bytes(512), {}, ()),
     "CAPITALS.CSV.BZ2": (bz2.compress(lines().encode()), {}, ()),
     "tabs.csv.zip": (archive(d_tsv=lines("\t")), {}, ()),
+    "tabs.zip": (archive(d_tsv=lines("\t")), {}, ()),
+    "D.ZIP": (archive(d_CSV=lines()), {}, ()),
     # R
     "table.txt": (of_r(), {}, NUMBERED),
     "tabs.txt": (of_r("\t"), {}, NUMBERED),
@@ -341,6 +343,9 @@ REFUSED = {
     "d.npz": (in_memory(np.savez, A), {}, "the format of .* is not known: give one of"),
     "two.csv.zip": (archive(a_csv=lines(), b_csv=lines()), {}, r"holds 2 files, not one \('a.csv', 'b.csv'\)"),
     "none.csv.zip": (archive(), {}, "holds 0 files, not one;"),
+    "two.zip": (archive(a_csv=lines(), b_csv=lines()), {}, r"holds 2 files, not one \('a.csv', 'b.csv'\)"),
+    "frame.zip": (archive(d_parquet=FRAME.to_parquet()), {}, "the archive holds 'd.parquet', none of .csv, .tsv, .txt"),
+    "cut.zip": (archive(d_csv=lines())[:-30], {}, "cannot read"),
     # encodings
     "latin-1.csv": (lines(head="größe,b,c").encode("latin-1"), {}, "is not UTF-8 text .*save it as UTF-8"),
     "shift-jis.csv": (lines(head="身長,b,c").encode("shift_jis"), {}, "is not UTF-8 text"),

@@ -214,6 +214,8 @@ def test_names_may_hold_what_parts_columns(write, content, features):
         ("5.1,3.5,setosa\n4.9,3.0,setosa\n6.3,3.3,other\n7.1,2.2,other\n", "x3", 4),
         ("Alice,5,7.5\nBob,6,3.2\nCarol,4,1.5\n", "x1", 3),
         ("1,2\n3,4\n5,7\n", None, 3),
+        (",\n1,2\n3,4\n5,6.5\n2,2\n", None, 4),
+        (" ; \n0;2\n3;4\n5;6,5\n2;2\n", None, 4),
         ("9172\n9350\n9483\n", None, 3),
         ("1.0,2.0\n3.5,4\n5.1,7\n", None, 3),
         ("NA,2.5\n3,4\n5,7\n1,9\n", None, 3),

@@ -42,7 +42,7 @@ from mixtures.memory import check_memory
 TEXT = (".csv", ".tsv", ".txt")
 ARROW = (".parquet", ".feather")
 PACKED = (".gz", ".bz2", ".xz", ".zip")
-SUFFIXES = (*TEXT, *(text + packed for text in TEXT for packed in PACKED), *ARROW, ".npy")
+SUFFIXES = (*TEXT, *(text + packed for text in TEXT for packed in PACKED), *ARROW, ".npy", ".zip")
 TABLE = "export the table as CSV"
 # What a file begins with, what it then holds, and what to do where its name says otherwise.
 SIGNATURES = {
@@ -51,7 +51,7 @@ SIGNATURES = {
     rb"\xfd7zXZ": ("xz data", "name it *.csv.xz"),
     rb"PK\x03\x04": (
         "a zip archive, as a spreadsheet or .npz is one",
-        f"{TABLE}, or name it *.csv.zip if it holds one",
+        f"{TABLE}, or name it *.zip if it holds one",
     ),
     rb"PAR1": ("Parquet", "name it *.parquet"),
     rb"ARROW1|FEA1": ("Feather", "name it *.feather"),
@@ -116,7 +116,10 @@ def read(path: Path, label: str | None = None, spelling: Spelling = PLAIN, check
     if suffix is None:
         raise DataError(f"the format of {str(path)!r} is not known: give one of {FORMATS}")
     try:
-        data = _unpacked(path, limits.read_file(path), suffix)
+        data = limits.read_file(path)
+        if suffix == ".zip":
+            suffix = _inside(data)
+        data = _unpacked(path, data, suffix)
     except DataError:
         raise
     except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, ValueError) as error:
@@ -151,16 +154,37 @@ def _unpacked(path: Path, data: bytes, suffix: str) -> bytes:
     if not suffix.endswith(".zip"):
         return data
     with zipfile.ZipFile(packed) as archive:
-        inside = [name for name in archive.namelist() if not name.endswith("/") and not _hidden(name)]
-        if len(inside) != 1:
-            raise ValueError(
-                f"the archive holds {len(inside)} files, not one{f' ({listed(inside, 3)})' if inside else ''}"
-            )
         try:
-            with archive.open(inside[0]) as member:
+            with archive.open(_member(archive)) as member:
                 return limits.unpack(path, packed, member)
         except (RuntimeError, NotImplementedError) as error:  # a password, an unknown compression
             raise ValueError(str(error)) from error
+
+
+def _inside(data: bytes) -> str:
+    """The suffix of an archive by the name of the one text in it.
+
+    Raises
+    ------
+    zipfile.BadZipFile
+        If it is damaged.
+    ValueError
+        If it holds another file, or several.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        name = _member(archive)
+    text = next((text for text in TEXT if name.lower().endswith(text)), None)
+    if text is None:
+        raise ValueError(f"the archive holds {name!r:.60}, none of {', '.join(TEXT)}")
+    return f"{text}.zip"
+
+
+def _member(archive: zipfile.ZipFile) -> str:
+    """The name of the one file in an archive; else a ValueError."""
+    inside = [name for name in archive.namelist() if not name.endswith("/") and not _hidden(name)]
+    if len(inside) != 1:
+        raise ValueError(f"the archive holds {len(inside)} files, not one{f' ({listed(inside, 3)})' if inside else ''}")
+    return inside[0]
 
 
 def _hidden(name: str) -> bool:

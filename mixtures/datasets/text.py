@@ -20,6 +20,7 @@ SAMPLED_LINES = 50
 MOST_TITLES = 5  # lines above a table
 GLANCE = 4  # lines that tell the size of a wide table
 WHOLE = re.compile(r"[-+]?\d+")
+NAMELESS = re.compile(rb"(?m)^[ \t]*[,;|\t][ \t,;|]*\r?$")
 SKIPPED = re.compile(
     rb"(?:(?:[ \t,;|]*|sep=[^\n])\r?\n)*"
 )  # before the names: empty lines, and what tells a spreadsheet the mark
@@ -81,7 +82,8 @@ def layout(data: bytes, suffix: str, spelling: Spelling) -> Layout:
             return Layout(delimiter, (*first, *[""] * beyond), 0, after)
         if beyond == 1 and _are_row_names([row[0] for row in below], lines, spelling):
             return Layout(delimiter, ("", *first), 0, after)
-    return _by_first_line(delimiter, first, below, start, spelling)
+    nameless = not comment and NAMELESS.search(data, 0, start) is not None
+    return _by_first_line(delimiter, first, below, start, spelling, nameless)
 
 
 def extent(data: bytes, suffix: str, spelling: Spelling, least: int) -> tuple[int, list[str]] | None:
@@ -250,9 +252,14 @@ def _are_row_names(starts: list[str], lines: str, spelling: Spelling) -> bool:
     return quoted or (named and len(set(starts)) == len(starts))
 
 
-def _by_first_line(delimiter: str, first: list[str], below: list[list[str]], start: int, spelling: Spelling) -> Layout:
-    """The layout of a table without a word on its names: whether the first line holds them is told by its entries."""
-    if below and _is_data(first, below, spelling):
+def _by_first_line(
+    delimiter: str, first: list[str], below: list[list[str]], start: int, spelling: Spelling, nameless: bool
+) -> Layout:
+    """The layout of a table without a word on its names: whether the first line holds them is told by its entries.
+
+    ``nameless`` says that a line of marks alone stands above it.
+    """
+    if below and _is_data(first, below, spelling, nameless):
         names = tuple(f"x{j}" for j in range(1, len(first) + 1))
         said = f"the first line was taken as data, for it holds numbers: the columns are called {names[0]}"
         said += f" to {names[-1]}" if len(names) > 1 else ""
@@ -282,7 +289,7 @@ def _refuse_two_lines(first: list[str], below: list[list[str]], spelling: Spelli
         )
 
 
-def _is_data(first: list[str], below: list[list[str]], spelling: Spelling) -> bool:
+def _is_data(first: list[str], below: list[list[str]], spelling: Spelling, nameless: bool) -> bool:
     """Whether the first line is a row like those below it.
 
     For that, every column of numbers must begin with one. Those without a decimal point may be names all the same; see
@@ -306,18 +313,18 @@ def _is_data(first: list[str], below: list[list[str]], spelling: Spelling) -> bo
     if not all(WHOLE.fullmatch(first[j]) for j in of_numbers):
         return True
     own = [found[j][~np.isnan(found[j])] for j in of_numbers]
-    return not _may_be_names(values, own, of_all=len(values) == width)
+    return not _may_be_names(values, own, of_all=len(values) == width, nameless=nameless)
 
 
-def _may_be_names(values: list[float], own: list[np.ndarray], *, of_all: bool) -> bool:
+def _may_be_names(values: list[float], own: list[np.ndarray], *, of_all: bool, nameless: bool) -> bool:
     """Whether whole numbers name columns with these entries: counted from 0 or 1, or evenly spaced and far from the entries.
 
     Where they stand above all columns, counting from 0 or 1 is told from data by at least two of: it begins with 0, it goes on
-    to 1, and there are fractions below.
+    to 1, and there are fractions below; below a line of names that are empty it is data.
     """
     counted = values == [values[0] + i for i in range(len(values))] and values[0] in (0, 1)
     fractional = any((column != np.floor(column)).any() for column in own)
-    if counted and (not of_all or (values[0] == 0) + (len(values) > 1) + fractional >= 2):
+    if counted and not nameless and (not of_all or (values[0] == 0) + (len(values) > 1) + fractional >= 2):
         return True
     if of_all and (len(values) == 1 or len(set(np.diff(values))) > 1 or values[1] <= values[0]):
         return False
