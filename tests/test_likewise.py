@@ -90,6 +90,7 @@ def test_numbers_of_a_seed_are_those_of_its_random_state(init):
         ("wine", "spherical", 2, 2, {}),
         ("wine", "tied", 5, 2, {}),
         ("penguins", "full", 6, 1, {}),
+        ("penguins", "diag", 6, 1, {}),
         ("banknote", "diag", 6, 0, {}),
         ("diabetes", "tied", 4, 1, {"init_params": "random"}),
         ("faithful", "diag", 5, 0, {"init_params": "random_from_data"}),
@@ -97,7 +98,8 @@ def test_numbers_of_a_seed_are_those_of_its_random_state(init):
     ],
 )
 def test_fits_end_no_lower_than_its_own(name, structure, K, seed, options):
-    """From other starts, or where its own were given up for one ahead after fifty passes, they ended up to 56 nats lower."""
+    """From other starts, or where its own were given up for one ahead after fifty passes, they ended up to 56 nats lower, and
+    where ends were compared with the noise of reg_covar, 0.8."""
     x = standardised(name)
     options = {"covariance_type": structure, "random_state": seed, "tol": 1e-6, "max_iter": 3000, **options}
     mine, peer = (estimator(K, **options).fit(x).score(x) for estimator in (GaussianMixture, theirs.GaussianMixture))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixtures.ascent.climb import NUMBERS, Callback, Natural, Problem, Runs, attempt, carry_on, climb
+from mixtures.ascent.climb import NUMBERS, Callback, Natural, Problem, Runs, attempt, carry_on, climb, join
 from mixtures.ascent.moves import move_on, pace
 from mixtures.ascent.states import soften
 from mixtures.model import Family
@@ -148,12 +148,13 @@ def climb_from_best(
     moves : bool
         Whether the best run is moved on, where all starts are of one data set of independent points.
     likewise : bool
-        Whether of every start the first candidate goes on beside the one ahead, as long as it may come to its end.
+        Whether of every start the first candidate goes on beside the one ahead, as long as it may come to its end. The lower
+        of both comes after all others.
 
     Returns
     -------
     runs : Runs
-        Of the R starts, and after them of the moves that raised the best, if any did.
+        Of the R starts, and after them of the moves that raised the best, if any did; see ``likewise`` too.
     tight : list of (int, ndarray)
         Starts of which a candidate collapsed, and its last state (K, P).
     """
@@ -187,20 +188,27 @@ def climb_from_best(
         runs = runs.put(going, rest)
         wanted = runs.collapsed
         tight = {int(run): runs.s[run] for run in np.flatnonzero(wanted)} | tight
+    beside: list[Runs] = []
     if likewise and not listener.stopped:
         first = each * np.arange(len(runs.s))
-        going = np.flatnonzero((ranked[0] != first) & ~(short.converged | short.collapsed)[first])
-        going = going[short.end[first[going]] + PATIENCE * pace(short, first[going]) >= runs.end[going]]
-        if len(going):
-            own, left = first[going], max_iter - len(short.trace) + 1
-            rest = carry_on(problem, short.take(own), own, n[own], tol, left, accelerate, None, whole)
-            higher = np.flatnonzero(rest.end > runs.end[going])
-            runs = runs.put(going[higher], rest.take(higher)) if len(higher) else runs
+        there = np.flatnonzero((ranked[0] != first) & ~short.collapsed[first])
+        there = there[short.end[first[there]] + PATIENCE * pace(short, first[there]) >= runs.end[there]]
+        own = first[there]
+        ends, on = short.take(own), np.flatnonzero(~short.converged[own])
+        if len(on):
+            left = max_iter - len(short.trace) + 1
+            ends = ends.put(
+                on, carry_on(problem, ends.take(on), own[on], n[own[on]], tol, left, accelerate, None, whole)
+            )
+        if len(there):
+            both, higher = join([runs.take(there), ends]), ends.end > runs.end[there]
+            lower = np.arange(len(there)) + len(there) * ~higher
+            runs, beside = runs.put(there[higher], ends.take(np.flatnonzero(higher))), [both.take(lower)]
     if moves and not listener.stopped:
         with suppress(StopIteration):
             told = listener if callback else None
             runs = move_on(problem, runs, s, short.end, float(n[0]), tol, max_iter, accelerate, whole, told)
-    return runs, sorted(tight.items(), key=lambda start: start[0])
+    return join([runs, *beside]) if beside else runs, sorted(tight.items(), key=lambda start: start[0])
 
 
 def ahead(end: np.ndarray) -> np.ndarray:

@@ -179,7 +179,11 @@ class Course(Predictions):
             traces += [end.bound for end in more]
             settled = [*runs.converged[~runs.collapsed].tolist(), *(end.converged for end in more)]
             self._tell([trace / unit for trace in traces], settled, perf_counter() - began)
-            first = int(np.argmax(ahead(np.array([trace[-1] for trace in traces]))))
+            bounds = np.array([trace[-1] for trace in traces])
+            if self.reg_covar and len(bounds) > 1 and not more and runs.following.size:
+                eta, extra = natural(runs.following[~runs.collapsed])
+                bounds = exact(eta)[0] + extra  # of the rows as they are, without noise
+            first = int(np.argmax(ahead(bounds)))
             trace, converged = traces[first], settled[first]
             if first >= len(traces) - len(more):
                 return self._end(task, allocation, more[first - len(traces)])
