@@ -96,8 +96,15 @@ READ = {
     "padded.csv.gz": (gzip.compress(lines().encode()) + bytes(512), {}, ()),
     "CAPITALS.CSV.BZ2": (bz2.compress(lines().encode()), {}, ()),
     "tabs.csv.zip": (archive(d_tsv=lines("\t")), {}, ()),
-    "tabs.zip": (archive(d_tsv=lines("\t")), {}, ()),
-    "D.ZIP": (archive(d_CSV=lines()), {}, ()),
+    "table.zip": (archive(d_csv=lines()), {}, ()),
+    "TABLE.ZIP": (
+        archive(**{"d/D_TSV": lines("\t"), "d/": "", "d/readme_md": "x", "__MACOSX/d/.d_csv": b"\0"}),
+        {},
+        (),
+    ),
+    "frame.zip": (archive(d_parquet=FRAME.to_parquet(), licence="x"), {}, ()),
+    "unnamed.csv.zip": (archive(d=lines()), {}, ()),
+    "packed.csv.zip": (archive(d_parquet=FRAME.to_parquet()), {}, ()),
     # R
     "table.txt": (of_r(), {}, NUMBERED),
     "tabs.txt": (of_r("\t"), {}, NUMBERED),
@@ -110,6 +117,7 @@ READ = {
     "matrix.txt": (of_r(names=[f"[{i},]" for i in range(N)], quote=""), {}, NAMED),
     # spreadsheets
     "sep.csv": ("sep=;\r\n" + lines(";", newline="\r\n"), {}, ()),
+    "empty-first-line.csv": (",,\n" + lines(), {}, ()),
     "sep-bom.csv": ("\ufeffsep=;\n" + lines(";"), {}, ()),
     "empty-columns.csv": (
         lines(end=",,"),
@@ -192,6 +200,13 @@ def test_exports_are_read_to_the_last_digit(name, write):
     np.testing.assert_array_equal(data.x, A)
     assert data.features == ("a", "b", "c")
     assert data.notes == notes
+
+
+@pytest.mark.robustness("tables")
+def test_years_and_a_word_below_a_line_without_entries_are_names(write):
+    data = load(write(",,\n" + lines(head="2019,2020,c"), "d.csv"))
+    np.testing.assert_array_equal(data.x, A)
+    assert data.features == ("2019", "2020", "c")
 
 
 @pytest.mark.robustness("tables")
@@ -309,7 +324,7 @@ REFUSED = {
     "sheet.csv": (archive(**SHEET), {}, "holds a zip archive, as a spreadsheet .*: export the table as CSV"),
     "plain.csv.gz": (lines(), {}, "cannot read .*[Nn]ot a gzip"),
     "parquet.csv": (FRAME.to_parquet(), {}, r"holds Parquet, and its name says \.csv: name it \*\.parquet"),
-    "packed.csv.zip": (archive(d_parquet=FRAME.to_parquet()), {}, "holds Parquet"),
+    "packed.zip": (archive(d_csv=FRAME.to_parquet()), {}, "holds Parquet"),
     "text.parquet": (lines(), {}, "cannot read .*not a parquet file"),
     "feather.parquet": (in_memory(FRAME.to_feather), {}, "holds Feather"),
     "parquet.feather": (FRAME.to_parquet(), {}, "holds Parquet"),
@@ -341,11 +356,20 @@ REFUSED = {
     "d.json": (FRAME.to_json(), {}, "the format of .* is not known: give one of"),
     "d.xlsx": (archive(**SHEET), {}, "the format of .* is not known: give one of"),
     "d.npz": (in_memory(np.savez, A), {}, "the format of .* is not known: give one of"),
-    "two.csv.zip": (archive(a_csv=lines(), b_csv=lines()), {}, r"holds 2 files, not one \('a.csv', 'b.csv'\)"),
-    "none.csv.zip": (archive(), {}, "holds 0 files, not one;"),
-    "two.zip": (archive(a_csv=lines(), b_csv=lines()), {}, r"holds 2 files, not one \('a.csv', 'b.csv'\)"),
-    "frame.zip": (archive(d_parquet=FRAME.to_parquet()), {}, "the archive holds 'd.parquet', none of .csv, .tsv, .txt"),
-    "cut.zip": (archive(d_csv=lines())[:-30], {}, "cannot read"),
+    "two.csv.zip": (archive(a_csv=lines(), b_csv=lines()), {}, r"holds 2 tables \('a.csv', 'b.csv'\): put one alone"),
+    "none.csv.zip": (archive(), {}, "holds no table: put one alone"),
+    "folder.zip": (archive(**{"d_csv/": ""}), {}, "holds no table: put one alone"),
+    "sheet.zip": (archive(**SHEET), {}, r"holds no table \('.*xml'.*\): put one alone"),
+    "unnamed.zip": (archive(d=lines()), {}, r"holds no table \('d'\): put one alone"),
+    "twice.zip": (archive(d_csv=archive(d_csv=lines())), {}, "holds a zip archive"),
+    "text.zip": (lines(), {}, "cannot read .*not a zip"),
+    "empty.zip": (archive(d_csv=""), {}, "is empty"),
+    "short.zip": (archive(d_csv=lines())[:-30], {}, "cannot read .*not a zip"),
+    "later.zip": (
+        archive(d_csv=lines()).replace(b"PK\x01\x02\x14\x03\x14", b"PK\x01\x02\x14\x03\xff"),
+        {},
+        "cannot read .*version 25.5",
+    ),
     # encodings
     "latin-1.csv": (lines(head="größe,b,c").encode("latin-1"), {}, "is not UTF-8 text .*save it as UTF-8"),
     "shift-jis.csv": (lines(head="身長,b,c").encode("shift_jis"), {}, "is not UTF-8 text"),
@@ -357,7 +381,18 @@ REFUSED = {
     "empty.csv.gz": (gzip.compress(b""), {}, "is empty"),
     "names.csv": ("\ufeffa,b,c\n\n", {}, "has a header but no rows"),
     "names-and-empty.csv": ("a,b,c\n,,\n,,\n", {}, "has a header but no rows"),
+    "no-names-nor-rows.csv": (",,\n", {}, "is empty"),
     # columns
+    "empty-names.csv": (
+        ",\n1,2\n3,5\n5,6\n",
+        {},
+        "columns' names are empty, and numbers, such as '1', stand below them",
+    ),
+    "empty-names-bom.csv": (
+        "\ufeff;\r\n2019;2020\r\n1;2\r\n3;1\r\n",
+        {},
+        "names are empty, and numbers, such as '2019'",
+    ),
     "colons.csv": (lines(":"), {}, "seem to be parted by ':', as in 'a:b:c': part them by commas"),
     "tildes.csv": ("sep=~\n" + lines("~"), {}, "seem to be parted by '~'"),
     "hive.csv": (lines("\x01"), {}, r"seem to be parted by '\\x01'"),

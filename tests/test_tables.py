@@ -221,6 +221,7 @@ def test_names_may_hold_what_parts_columns(write, content, features):
         ("NA,2.5\n3,4\n5,7\n1,9\n", None, 3),
         ("?,2.5\n3,4\n5,7\n1,9\n", None, 3),
         ("1,5;2,5\n3,5;4,5\n2,5;1,5\n", None, 3),
+        (",\n1.5,2.5\n3.5,4.5\n2.5,1.5\n", None, 3),
     ],
 )
 def test_a_first_line_of_data_is_data(write, content, label, n):
@@ -288,7 +289,7 @@ def test_damaged_packed_text(write, suffix, whole):
     fails("cannot read", write(whole(b"a,b\n1,2\n" * 999)[:-9], f"d.csv{suffix}"))
 
 
-def test_an_archive_holds_one_file(write):
+def test_an_archive_holds_one_table(write):
     def packed(*names):
         stream = io.BytesIO()
         with zipfile.ZipFile(stream, "w") as archive:
@@ -297,7 +298,7 @@ def test_an_archive_holds_one_file(write):
         return stream.getvalue()
 
     assert load(write(packed("in/d.csv", "__MACOSX/in/._d.csv"), "d.csv.zip")).features == ("a", "b")
-    fails("cannot read .*holds 2 files, not one", write(packed("a.csv", "b.csv"), "d.csv.zip"))
+    fails("holds 2 tables", write(packed("a.csv", "b.csv"), "d.csv.zip"))
     fails("cannot read", write(packed("a.csv")[:-30], "d.csv.zip"))
     fails("cannot read", write(b"garbage", "d.csv.zip"))
 

@@ -41,8 +41,10 @@ from mixtures.memory import check_memory
 
 TEXT = (".csv", ".tsv", ".txt")
 ARROW = (".parquet", ".feather")
-PACKED = (".gz", ".bz2", ".xz", ".zip")
-SUFFIXES = (*TEXT, *(text + packed for text in TEXT for packed in PACKED), *ARROW, ".npy", ".zip")
+PACKED = (".gz", ".bz2", ".xz")
+ARCHIVE = ".zip"
+TABLES = (*TEXT, *ARROW, ".npy")
+SUFFIXES = (*TABLES, *(text + packed for text in TEXT for packed in PACKED), ARCHIVE)
 TABLE = "export the table as CSV"
 # What a file begins with, what it then holds, and what to do where its name says otherwise.
 SIGNATURES = {
@@ -70,7 +72,7 @@ SIGNATURES = {
     rb"\x80[\x02-\x05][\x95c}\](]": ("a pickle of Python", f"{TABLE}, or save the array by numpy.save"),
     rb"version https://git-lfs\.": ("a pointer of Git LFS in the place of the data", "fetch these by git lfs pull"),
 }
-FORMATS = f"{', '.join(TEXT)} (also {', '.join(PACKED)}), {', '.join(ARROW)}, .npy"
+FORMATS = f"{', '.join(TEXT)} (also {', '.join(PACKED)}), {', '.join(ARROW)}, .npy, or a .zip that holds one of these"
 # Tables of fewer columns are read in less time than a glance at their size would save.
 WIDE = 1000
 # Refuses what has at most so many rows and at least so many columns of numbers.
@@ -112,14 +114,12 @@ def read(path: Path, label: str | None = None, spelling: Spelling = PLAIN, check
     """
     if path.is_dir():
         raise DataError(f"{str(path)!r} is a folder: give a file in it ({FORMATS})")
-    suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), None)
-    if suffix is None:
+    suffix = _suffix(path.name, SUFFIXES)
+    if not suffix:
         raise DataError(f"the format of {str(path)!r} is not known: give one of {FORMATS}")
     try:
         data = limits.read_file(path)
-        if suffix == ".zip":
-            suffix = _inside(data)
-        data = _unpacked(path, data, suffix)
+        data, suffix = _of_archive(path, data) if suffix == ARCHIVE else (_unpacked(path, data, suffix), suffix)
     except DataError:
         raise
     except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, ValueError) as error:
@@ -134,57 +134,61 @@ def read(path: Path, label: str | None = None, spelling: Spelling = PLAIN, check
     return _read_text(path, data, suffix, label, spelling, check)
 
 
+def _suffix(name: str, suffixes: tuple[str, ...]) -> str:
+    """Which of the suffixes a file's name has, "" where none."""
+    return next((suffix for suffix in suffixes if name.lower().endswith(suffix)), "")
+
+
 def _unpacked(path: Path, data: bytes, suffix: str) -> bytes:
-    """The bytes of the file, or of the one file in it, unpacked.
+    """The bytes of the file, unpacked.
 
     Raises
     ------
     DataError
         If they are more than memory holds.
-    OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile
+    OSError, EOFError, zlib.error, lzma.LZMAError
         If they are damaged.
-    ValueError
-        If an archive holds several files, or one under a password.
     """
     packed = io.BytesIO(data)
     for end, opened in ((".gz", gzip.open), (".bz2", bz2.open), (".xz", lzma.open)):
         if suffix.endswith(end):
             with opened(packed) as file:
                 return limits.unpack(path, packed, file)
-    if not suffix.endswith(".zip"):
-        return data
-    with zipfile.ZipFile(packed) as archive:
-        try:
-            with archive.open(_member(archive)) as member:
-                return limits.unpack(path, packed, member)
-        except (RuntimeError, NotImplementedError) as error:  # a password, an unknown compression
-            raise ValueError(str(error)) from error
+    return data
 
 
-def _inside(data: bytes) -> str:
-    """The suffix of an archive by the name of the one text in it.
+def _of_archive(path: Path, data: bytes) -> tuple[bytes, str]:
+    """The bytes and the suffix of the one table in an archive.
+
+    That is the file whose name has a table's suffix; a file that is alone needs none where the archive is called *.csv.zip.
 
     Raises
     ------
-    zipfile.BadZipFile
+    DataError
+        If it holds no table, or several, or if the table is more than memory holds.
+    EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile
         If it is damaged.
     ValueError
-        If it holds another file, or several.
+        If the table is under a password, or its compression is not known.
     """
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        name = _member(archive)
-    text = next((text for text in TEXT if name.lower().endswith(text)), None)
-    if text is None:
-        raise ValueError(f"the archive holds {name!r:.60}, none of {', '.join(TEXT)}")
-    return f"{text}.zip"
-
-
-def _member(archive: zipfile.ZipFile) -> str:
-    """The name of the one file in an archive; else a ValueError."""
-    inside = [name for name in archive.namelist() if not name.endswith("/") and not _hidden(name)]
-    if len(inside) != 1:
-        raise ValueError(f"the archive holds {len(inside)} files, not one{f' ({listed(inside, 3)})' if inside else ''}")
-    return inside[0]
+    packed = io.BytesIO(data)
+    try:
+        with zipfile.ZipFile(packed) as archive:
+            inside = [name for name in archive.namelist() if not name.endswith("/") and not _hidden(name)]
+            tables = [name for name in inside if _suffix(name, TABLES)]
+            if not tables and len(inside) == 1 and _suffix(path.stem, TABLES):
+                tables = inside
+            if len(tables) != 1:
+                what = f"{len(tables)} tables" if tables else "no table"
+                names = listed(tables or inside, 3)
+                raise DataError(
+                    f"{str(path)!r} holds {what}{f' ({names})' if names else ''}: put one alone into it "
+                    f"({', '.join(TABLES)})"
+                )
+            with archive.open(tables[0]) as member:
+                return limits.unpack(path, packed, member), _suffix(tables[0], TABLES) or _suffix(path.stem, TABLES)
+    except (RuntimeError, NotImplementedError) as error:  # a password, an unknown compression
+        raise ValueError(str(error)) from error
 
 
 def _hidden(name: str) -> bool:

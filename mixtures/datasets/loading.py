@@ -46,8 +46,9 @@ def load(
 ) -> Dataset:
     """Load a built-in data set by name, or a user's own file by path.
 
-    A built-in name goes before a file of the same name. Files: .csv, .tsv, .txt (each also .gz, .bz2 and .xz, or the one in a
-    .zip), .parquet, .feather, .npy; the columns of an array, and of a text whose first line holds data, are called x1, x2, ...
+    A built-in name goes before a file of the same name. Files: .csv, .tsv, .txt (each also .gz, .bz2 and .xz), .parquet,
+    .feather, .npy, and a .zip that holds one of these; the columns of an array, and of a text whose first line holds data, are
+    called x1, x2, ...
     Blanks, "NA", "NULL" and their like are missing values, and among numbers ".", "?" and "-" too.
 
     What a column holds decides what it is. Numbers are Gaussian, unless ``counts`` or ``categorical`` names them. Text, truth

@@ -20,7 +20,7 @@ SAMPLED_LINES = 50
 MOST_TITLES = 5  # lines above a table
 GLANCE = 4  # lines that tell the size of a wide table
 WHOLE = re.compile(r"[-+]?\d+")
-NAMELESS = re.compile(rb"(?m)^[ \t]*[,;|\t][ \t,;|]*\r?$")
+NAMELESS = re.compile(rb"(?m)^(?:\xef\xbb\xbf)?[ \t]*[,;|\t][ \t,;|]*\r?$")
 SKIPPED = re.compile(
     rb"(?:(?:[ \t,;|]*|sep=[^\n])\r?\n)*"
 )  # before the names: empty lines, and what tells a spreadsheet the mark
@@ -257,7 +257,7 @@ def _by_first_line(
 ) -> Layout:
     """The layout of a table without a word on its names: whether the first line holds them is told by its entries.
 
-    ``nameless`` says that a line of marks alone stands above it.
+    ``nameless`` says that a line of marks alone stands above it; names that are all numbers are then asked for.
     """
     if below and _is_data(first, below, spelling, nameless):
         names = tuple(f"x{j}" for j in range(1, len(first) + 1))
@@ -267,6 +267,11 @@ def _by_first_line(
     if len(set(first)) < len(first):
         _refuse_two_lines(first, below, spelling)
     numeric = next((name for name in first if _value(name, spelling) is not None), None)
+    if nameless and below and all(_value(name, spelling) is not None for name in first):
+        raise DataError(
+            f"the columns' names are empty, and numbers, such as {numeric!r}, stand below them: write the names, or remove the "
+            "empty line if these are the names"
+        )
     said = (
         f"the first line was taken as the columns' names, such as {numeric!r}" if numeric is not None and below else ""
     )
