@@ -129,6 +129,21 @@ def test_a_full_disk_leaves_what_was_there(new, tmp_path):
         assert (held(folder), path.read_text()) == ("old", "old")
 
 
+def test_a_signal_while_what_is_beside_is_deleted_leaves_nothing(tmp_path, monkeypatch):
+    delete, arrived = shutil.rmtree, []
+
+    def interrupted(*args, **options):
+        if not arrived:
+            arrived.append(True)
+            raise KeyboardInterrupt
+        delete(*args, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        files.check_folder(tmp_path / "o")
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_error_names_the_file_as_it_would_have_been_called(tmp_path):
     def full(part):
         files.write_text(part / "sub" / "a", "new")

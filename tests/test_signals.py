@@ -69,6 +69,35 @@ with stopping.Ending(lambda line: print(line, file=sys.stderr), SystemExit):
     gc.callbacks.clear()
 """
 
+TWICE_WITH_WORKERS = """
+import sys, time
+from reports.commands import stopping
+from reports.studies.workers import as_finished, processes
+if __name__ == "__main__":
+    stopping.listen()
+    stopping.begin()
+    with processes(2):
+        results = as_finished(time.sleep, ((seconds,) for seconds in (0, 600, 600)))
+        next(results)
+        print("ready", flush=True)
+        while True:
+            try:
+                time.sleep(600)
+            except stopping.Stopped:
+                pass
+"""
+
+FINISHED = """
+import atexit, os, signal, sys
+from reports.commands import stopping
+stopping.listen()
+stopping.begin()
+atexit.register(os.kill, os.getpid(), signal.SIGTERM)
+with stopping.Ending(lambda line: print(line, file=sys.stderr), SystemExit):
+    stopping.outcome("all was written")
+    print("found")
+"""
+
 FORKED = """
 import multiprocessing, time
 from reports.commands import stopping
@@ -169,6 +198,8 @@ def runs(tmp_path_factory):
         "nohup": Run(folder / "nohup", NOHUP),
         "forked": Run(folder / "forked", FORKED),
         "collected": Run(folder / "collected", COLLECTED),
+        "finished": Run(folder / "finished", FINISHED),
+        "twice, workers": Run(folder / "twice-workers", TWICE_WITH_WORKERS),
     }
     yield started
     for run in started.values():
@@ -204,6 +235,18 @@ def test_a_second_signal_ends_it_at_once_and_the_same_sent_twice_does_not(runs):
     assert run.err == "interrupted; half was written\n"
 
 
+def test_a_second_signal_ends_the_workers_too(runs):
+    run = runs["twice, workers"]
+    run.wait_for(lambda: "ready" in run.out)
+    assert len(members(run.process.pid)) >= 3
+    run.send(signal.SIGTERM)
+    time.sleep(0.4)
+    run.send(signal.SIGINT)
+    assert run.code(2) == 130
+    assert run.left() == []
+    assert run.err == "interrupted; nothing was written\n"
+
+
 def test_a_signal_that_is_to_be_ignored_is_ignored(runs):
     assert runs["nohup"].code() == 0, runs["nohup"].err
     assert runs["nohup"].out == "alive\n"
@@ -212,6 +255,12 @@ def test_a_signal_that_is_to_be_ignored_is_ignored(runs):
 def test_a_signal_during_the_collection_of_garbage_is_not_lost(runs):
     assert runs["collected"].code() == 143
     assert runs["collected"].err == "terminated; nothing was written\n"
+
+
+def test_a_signal_after_the_end_of_a_command_is_one_line_and_what_it_printed_stays(runs):
+    assert runs["finished"].code() == 143
+    assert runs["finished"].err == "terminated; all was written\n"
+    assert runs["finished"].out == "found\n"
 
 
 def test_a_forked_child_takes_signals_as_any_process(runs):

@@ -261,7 +261,7 @@ def keep(rate: Rate, folder: Path) -> Callable[[], str]:
 
     def kept() -> str:
         if rate.line.total is None:
-            return NOTHING
+            return "nothing was measured" if folder.exists() else NOTHING
         return f"{rate.line.text} {rate.what} are kept in {relative(folder)}: give the same command to go on"
 
     outcome(kept)

@@ -1,8 +1,8 @@
 """How a signal ends a command: by one line that says what was written, with the exit code that a shell knows, and for good.
 
 INT, TERM and HUP raise `Stopped` where the command is. What has not come to its end `GRACE` seconds later, since it is inside
-one long compiled call, is ended by a thread; so is, at once, what gets a second signal. Until the command begins there is
-nothing to clear up, and the first signal ends the process.
+one long compiled call, is ended by a thread; so is, at once, what gets a second signal. Before the command begins, and once
+it has come to its end, there is nothing to clear up, and the first signal ends the process.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ GRACE, TOGETHER = 3.0, 0.2
 
 WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "terminal closed"}
 SIGNALS = {getattr(signal, name): word for name, word in WORDS.items() if hasattr(signal, name)}
+
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
 # How `models.flat` calls the thread of a compiled call, which an interrupt leaves to itself.
 COMPILED_CALL = "compiled call"
@@ -109,6 +111,7 @@ class Ending:
     ) -> None:
         # a library may have made another error of the signal's, or swallowed it
         if _state.received is None and not isinstance(error, KeyboardInterrupt):
+            _end_at_once()
             return
         number = signal.SIGINT if _state.received is None else _state.received
         if _state.received is None or _state.said.acquire(blocking=False):
@@ -121,6 +124,13 @@ class Ending:
         raise self.leave(128 + number) from None
 
 
+def _end_at_once() -> None:
+    """Let the next signal end this process, which only waits for its workers and threads, where an exception would be shown."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is _raise:
+            signal.signal(number, _leave_at_once)
+
+
 def so_far() -> str:
     """What has been written, in words."""
     return _state.outcome if isinstance(_state.outcome, str) else _state.outcome()
@@ -131,6 +141,8 @@ def _line(number: int) -> str:
 
 
 def _leave_at_once(number: int, frame: FrameType | None) -> None:
+    with suppress(Exception):  # as where that has been interrupted, or the reader has gone
+        sys.stdout.flush()
     _end(number)
 
 
@@ -178,7 +190,9 @@ def _end(number: int) -> NoReturn:
         with suppress(OSError):
             os.write(2, f"{show}{_line(number)}\n".encode())
     for process in multiprocessing.active_children():
-        process.kill()
+        if process.pid is not None:
+            with suppress(OSError):  # it has just ended
+                os.kill(process.pid, KILL)  # loky's processes have no kill of their own
     os._exit(128 + number)
 
 

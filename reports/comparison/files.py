@@ -307,7 +307,11 @@ def _beside(path: Path, make: Callable[[Path], object]) -> Iterator[Path]:
                 error.filename = os.fsdecode(error.filename).replace(str(part), str(path), 1)
             raise
         finally:
-            _delete(part)
+            try:
+                _delete(part)
+            except BaseException:  # a signal, which comes once
+                _delete(part)
+                raise
 
 
 @contextmanager
