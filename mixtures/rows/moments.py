@@ -133,10 +133,14 @@ def _both_seen(
 
 def root_of(rows: np.ndarray) -> np.ndarray:
     """The lower triangular L with L L^T = rows^T rows and a diagonal of at least 0, shape (D, D), by a QR decomposition."""
-    D = rows.shape[1]
-    R = np.zeros((D, D))
-    R[: len(rows)] = np.linalg.qr(rows, mode="r")
-    return (R * np.where(np.diagonal(R) < 0, -1, 1)[:, None]).T
+    return _lower(np.linalg.qr(rows, mode="r"))
+
+
+def _lower(r: np.ndarray) -> np.ndarray:
+    """The transpose of a factor R (min(N, D), D) of a QR decomposition, with no negative number on its diagonal, (D, D)."""
+    R = np.zeros((r.shape[1], r.shape[1]))
+    R[: len(r)] = r
+    return (R * np.where(R.diagonal() < 0, -1, 1)[:, None]).T
 
 
 def _covariance_root(x: Rows, weights: np.ndarray | None, data: Moments) -> np.ndarray:
@@ -165,7 +169,7 @@ def _covariance_root(x: Rows, weights: np.ndarray | None, data: Moments) -> np.n
 
     R = folded(x, weights, offset, lambda a, b: np.linalg.qr(np.concatenate([a, b]), mode="r"), "moments")
     assert R is not None
-    return scale[:, None] * root_of(R) / np.sqrt(data.n)
+    return scale[:, None] * _lower(R) / np.sqrt(data.n)
 
 
 def block_moments(x: np.ndarray, weights: np.ndarray | None, scattered: bool) -> Moments | None:
