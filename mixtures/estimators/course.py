@@ -99,6 +99,30 @@ class End(NamedTuple):
     converged: bool
 
 
+class Problem(NamedTuple):
+    """What is climbed: the rows that say something and their weights, the model, its step and pass, the pass over the rows as
+    they are, without the noise of ``reg_covar``, what that noise adds to the mean of t(x), and the compiled ascent or None."""
+
+    x: Any
+    weights: np.ndarray | None
+    family: Family
+    allocation: Allocation
+    natural: Natural
+    pass_: Pass
+    exact: Pass
+    noise: tuple[np.ndarray, np.ndarray] | None
+    compiled: Whole | None
+
+    def bound(self, s: np.ndarray) -> Any:
+        """The bound at states (..., K, P), without noise, (...)."""
+        eta, extra = self.natural(s)
+        return self.exact(eta)[0] + extra
+
+    def climb(self, s: np.ndarray, **limits: Any) -> tuple[Runs, list[tuple[int, np.ndarray]]]:
+        """`climb_from_best` from states (R C, K, P)."""
+        return climb_from_best(lambda _: (self.natural, self.pass_), s, whole=self.compiled, **limits)
+
+
 class Course(Predictions):
     """How the two estimators climb from their starts, and set the parameters of the highest end."""
 
@@ -122,102 +146,103 @@ class Course(Predictions):
 
     def _climb(self, task: Task) -> End:
         """Climb from every start and set the parameters of the highest end, one step beyond the last that was judged."""
-        began = perf_counter()
-        X, weights, data, frame, *_ = task
-        if frame.missing:
-            X, weights = informed(X, weights)
-        family, allocation = self._model(frame)
-        compiled = (
-            whole(self._method, X, weights, family, allocation, self.reg_covar) if task.listener is None else None
-        )
-        natural = compiled.natural if compiled else Remembered(partial(self._method, family, allocation))
-        points, unit = len(X) * int(self.n_components), self._bound_unit(data.n)
-        if compiled:
-            pass_, exact = compiled.pass_, compiled.without_noise()
-        else:
-            pass_, exact = both_passes(X, weights, family, points, self.reg_covar)
-        about = compiled.noise if compiled else getattr(pass_, "noise", None)
-        task = task._replace(compiled=compiled, noise=about)
-        s, before = task.last, np.empty(0)
-        if s is not None and self.max_iter and task.listener is None:
+        began, problem = perf_counter(), self._problem(task)
+        unit, s, before = self._bound_unit(task.data.n), task.last, np.empty(0)
+        task = task._replace(compiled=problem.compiled, noise=problem.noise)
+        if not self.max_iter:
+            s = self._starts(task, problem.family) if s is None else s
+            return self._keep(problem, s[0], before, False)
+        if s is not None and task.listener is None:
             with suppress(CollapseError):
-                state, end = _a_step(natural, pass_, exact, about, s[0], self.tol * unit)
+                state, end = _a_step(problem, s[0], self.tol * unit)
                 if end.converged or self.max_iter == 1:
                     self._tell([end.trace / unit], [end.converged], perf_counter() - began)
-                    self._store(
-                        self._parameters(family, allocation, state, compiled.describe(state) if compiled else None)
-                    )
+                    self._set(problem, state)
                     return end
                 s, before = state[None], end.trace
-        alike = self._likewise(task, family, int(self.n_components)) if self._anew(task) else None
-        trace, converged = np.empty(0), False
-        if self.max_iter:
-            limits: dict[str, Any] = {"n": data.n, "tol": self.tol * unit / data.n, "accelerate": True}
-            limits["max_iter"] = int(self.max_iter) - len(before)
-            climb: Callable[..., tuple[Runs, list[tuple[int, np.ndarray]]]] = partial(
-                climb_from_best, lambda _: (natural, pass_), whole=compiled, **limits
-            )
-            told = self._told(task.listener, family, allocation, unit)
-            runs, states = self._at_once(task, family, alike, climb, told) if alike else None, list[np.ndarray]()
-            if runs is None:
-                hard = self._starts(task, family, alike) if s is None else s
-                each = max(1, len(hard) // int(self.n_init))
-                begin = begun(natural, hard, each) if task.last is None else hard
-                runs, tight = climb(begin, each=each, callback=told, moves=allocation.independent, likewise=True)
-                states = [state[None] for _, state in tight] + [own for _, own in unfit(hard, begin, each)]
-                del hard, begin, tight
-            if isinstance(natural, Remembered):
-                count_steps(natural.made, X, family, allocation)
-            enough = task.listener is not None and task.listener.stopped and not runs.collapsed.all()
-            highest = float(runs.end.max())
-            more = self._rescued(
-                states, enough, highest, self._method, X, weights, family, allocation, callback=told, **limits
-            )
-            if runs.collapsed.all() and not more:
-                raise runs.errors[-1]
-            traces = [np.append(before, runs.bounds(int(run))) for run in np.flatnonzero(~runs.collapsed)]
-            traces += [end.bound for end in more]
-            settled = [*runs.converged[~runs.collapsed].tolist(), *(end.converged for end in more)]
-            self._tell([trace / unit for trace in traces], settled, perf_counter() - began)
-            bounds = np.array([trace[-1] for trace in traces])
-            if self.reg_covar and len(bounds) > 1 and not more and runs.following.size:
-                eta, extra = natural(runs.following[~runs.collapsed])
-                bounds = exact(eta)[0] + extra  # of the rows as they are, without noise
-            first = int(np.argmax(ahead(bounds)))
-            trace, converged = traces[first], settled[first]
-            if first >= len(traces) - len(more):
-                return self._end(task, allocation, more[first - len(traces)])
-            run = int(np.flatnonzero(~runs.collapsed)[first])
-            best = runs.following[run] if runs.following.size else pass_(natural(runs.s[run])[0])[1]
-            del runs, states  # which are large where there are many features
-        else:
-            best = (self._starts(task, family, alike) if s is None else s)[0]
-        eta, extra = natural(best)
-        bound = exact(eta)[0] + extra
-        del eta
-        self._store(self._parameters(family, allocation, best, compiled.describe(best) if compiled else None))
-        return End(float(bound), trace, converged)
+        told = self._told(task.listener, problem.family, problem.allocation, unit)
+        limits = {"n": task.data.n, "tol": self.tol * unit / task.data.n, "accelerate": True, "callback": told}
+        limits["max_iter"] = int(self.max_iter) - len(before)
+        runs, tight = self._runs(task, problem, s, limits)
+        if isinstance(problem.natural, Remembered):
+            count_steps(problem.natural.made, problem.x, problem.family, problem.allocation)
+        if task.listener is not None and task.listener.stopped and not runs.collapsed.all():
+            tight = []  # what it has is enough
+        more = self._rescued(problem, tight, float(runs.end.max()), limits)
+        if runs.collapsed.all() and not more:
+            raise runs.errors[-1]
+        ended = np.flatnonzero(~runs.collapsed)
+        traces = [np.append(before, runs.bounds(int(run))) for run in ended] + [end.bound for end in more]
+        settled = [*runs.converged[ended].tolist(), *(end.converged for end in more)]
+        self._tell([trace / unit for trace in traces], settled, perf_counter() - began)
+        bounds = np.array([trace[-1] for trace in traces])
+        if self.reg_covar and len(bounds) > 1 and not more and runs.following.size:
+            bounds = problem.bound(runs.following[ended])
+        first = int(np.argmax(ahead(bounds)))
+        if first >= len(ended):
+            return self._end(task, problem.allocation, more[first - len(ended)])
+        run = ended[first]
+        best = runs.following[run] if runs.following.size else problem.pass_(problem.natural(runs.s[run])[0])[1]
+        del runs, tight  # which are large where there are many features
+        return self._keep(problem, best, traces[first], settled[first])
 
-    def _at_once(
-        self, task: Task, family: Family, alike: Likewise, climb: Callable[..., Any], told: Callable[..., None] | None
-    ) -> Runs | None:
+    def _problem(self, task: Task) -> Problem:
+        """The rows and the model, and what climbs: the compiled ascent, where it serves."""
+        x, weights = informed(task.X, task.weights) if task.frame.missing else (task.X, task.weights)
+        family, allocation = self._model(task.frame)
+        compiled = None
+        if task.listener is None:
+            compiled = whole(self._method, x, weights, family, allocation, self.reg_covar)
+        if compiled:
+            own = compiled.natural, compiled.pass_, compiled.without_noise(), compiled.noise
+            return Problem(x, weights, family, allocation, *own, compiled)
+        pass_, exact = both_passes(x, weights, family, len(x) * int(self.n_components), self.reg_covar)
+        natural = Remembered(partial(self._method, family, allocation))
+        return Problem(x, weights, family, allocation, natural, pass_, exact, getattr(pass_, "noise", None), None)
+
+    def _runs(
+        self, task: Task, problem: Problem, s: np.ndarray | None, limits: dict[str, Any]
+    ) -> tuple[Runs, list[np.ndarray]]:
+        """Runs from the last state (1, K, P), or from new starts, and of starts the states (C, K, P) that are too tight."""
+        if s is not None:
+            runs, tight = problem.climb(s, each=1, **limits)
+            return runs, [state[None] for _, state in tight]
+        alike = self._likewise(task, problem.family, int(self.n_components)) if self._anew(task) else None
+        if runs_at_once := self._at_once(task, problem, alike, limits):
+            return runs_at_once, []
+        hard = self._starts(task, problem.family, alike)
+        each = max(1, len(hard) // int(self.n_init))
+        begin = begun(problem.natural, hard, each)
+        runs, tight = problem.climb(begin, each=each, moves=problem.allocation.independent, likewise=True, **limits)
+        return runs, [state[None] for _, state in tight] + [own for _, own in unfit(hard, begin, each)]
+
+    def _at_once(self, task: Task, problem: Problem, alike: Likewise | None, limits: dict[str, Any]) -> Runs | None:
         """The runs of scikit-learn's own starts, if there are some and all have converged in few passes."""
-        if alike.s is None:
+        if alike is None or alike.s is None:
             return None
-        s, few = self._blurred(task, family, alike.s), min(AT_ONCE[self.init_params], int(self.max_iter))
-        runs, _ = climb(s, each=1, max_iter=few)
+        s, few = self._blurred(task, problem.family, alike.s), min(AT_ONCE[self.init_params], int(self.max_iter))
+        runs, _ = problem.climb(s, each=1, **limits | {"max_iter": few, "callback": None})
         if runs.collapsed.any() or not (runs.converged.all() or self.max_iter == 1):
             return None
-        return climb(s, each=1, callback=told)[0] if told else runs
+        return problem.climb(s, each=1, **limits)[0] if limits["callback"] else runs
 
-    def _rescued(
-        self, states: list[np.ndarray], enough: bool, aim: float, *problem: Any, **limits: Any
-    ) -> list[Ascent]:
-        """Ends that are reached from states (C, K, P) whose components are too tight for common coordinates, unless there are
-        ``enough``; see `reach`."""
-        if self._go_on is None or enough:
+    def _set(self, problem: Problem, s: np.ndarray) -> None:
+        """Set the parameters at the state s (K, P)."""
+        described = problem.compiled.describe(s) if problem.compiled else None
+        self._store(self._parameters(problem.family, problem.allocation, s, described))
+
+    def _keep(self, problem: Problem, s: np.ndarray, trace: np.ndarray, converged: bool) -> End:
+        """Set the parameters at the state s (K, P), and say where that is."""
+        bound = float(problem.bound(s))
+        self._set(problem, s)
+        return End(bound, trace, converged)
+
+    def _rescued(self, problem: Problem, states: list[np.ndarray], aim: float, limits: dict[str, Any]) -> list[Ascent]:
+        """Ends that are reached from states (C, K, P) whose components are too tight for common coordinates; see `reach`."""
+        if self._go_on is None:
             return []
-        go_on = partial(self._go_on, *problem, reg_covar=self.reg_covar, **limits)
+        model = self._method, problem.x, problem.weights, problem.family, problem.allocation
+        go_on = partial(self._go_on, *model, reg_covar=self.reg_covar, **limits)
         return [end for _, end in reach(go_on, list(enumerate(states)), limits["max_iter"], aim)]
 
     def _end(self, task: Task, allocation: Allocation, end: Ascent) -> End:
@@ -284,7 +309,7 @@ class Course(Predictions):
                 s = likewise(X, len(X), family, self._even(family), K, init, numbers, rng, compiled)
         return Likewise(s, rng)
 
-    def _starts(self, task: Task, family: Family, alike: Likewise | None) -> np.ndarray:
+    def _starts(self, task: Task, family: Family, alike: Likewise | None = None) -> np.ndarray:
         """States to climb from: candidates of ``n_init`` starts, (n_init C, K, P)."""
         each = candidates(len(task.X) * int(self.n_components), family)
         return self._guesses(task, family, int(self.n_components), each, alike)
@@ -388,17 +413,15 @@ class Course(Predictions):
         """States (R, k, P) of fewer clusters turned into states of K."""
 
 
-def _a_step(
-    natural: Natural, pass_: Pass, exact: Pass, noise: tuple[np.ndarray, np.ndarray] | None, s: np.ndarray, least: float
-) -> tuple[np.ndarray, End]:
+def _a_step(problem: Problem, s: np.ndarray, least: float) -> tuple[np.ndarray, End]:
     """The state after s (K, P), and the end there, converged if that raised the bound by surely no more than ``least`` nats.
 
-    The bound at s is known with noise about the rows, and without, where ``noise`` says what it adds, as a lower bound of it.
+    The bound at s is known with noise about the rows, and without, where it is known what noise adds, as a lower bound of it.
     """
-    eta, extra = natural(s)
-    log_z, after = pass_(eta)
-    objective = float(log_z + extra)
+    eta, extra = problem.natural(s)
+    log_z, after = problem.pass_(eta)
+    objective, noise = float(log_z + extra), problem.noise
     lowest = objective - (float(gained(noise, eta, after)) if noise else 0.0)
-    eta, extra = natural(after)
-    bound = float(exact(eta)[0] + extra)
-    return after, End(bound, np.array([objective]), (noise is not None or exact is pass_) and bound - lowest <= least)
+    bound = float(problem.bound(after))
+    known = noise is not None or problem.exact is problem.pass_
+    return after, End(bound, np.array([objective]), known and bound - lowest <= least)

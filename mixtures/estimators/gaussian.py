@@ -293,7 +293,7 @@ class GaussianMixture(Mixture):
     def _anew(self, task: Task) -> bool:
         return super()._anew(task) and not self._given(task.X.shape[1])
 
-    def _starts(self, task: Task, family: Family, alike: Likewise | None) -> np.ndarray:
+    def _starts(self, task: Task, family: Family, alike: Likewise | None = None) -> np.ndarray:
         if not self._given(task.X.shape[1]):
             return super()._starts(task, family, alike)
         pi, means, roots = self._begin(task, family)
