@@ -91,6 +91,16 @@ READ = {
     "twice-returned.csv": (lines(newline="\r\r\n"), {}, ()),
     "dos.csv": (lines(newline="\r\n") + "\x1a", {}, ()),
     "page.txt": (lines("\t") + "\f", {}, ()),
+    # marks that nobody sees, and signs
+    "two-byte-marks.csv": (b"\xef\xbb\xbf" + lines().encode("utf-8-sig"), {}, ()),
+    "no-width-names.csv": (lines(head="\u200ba,b\u2060,\u200ec"), {}, ()),
+    "no-width-numbers.csv": (last(lambda c: f"\u200b{c}"), {}, ()),
+    "byte-mark-numbers.csv": (last(lambda c: f"{c}\ufeff"), {}, ()),
+    "left-to-right.csv": (last(lambda c: f"\u202d{c}\u202c"), {}, ()),
+    "isolated.csv": (last(lambda c: f'"\u2066{c}\u2069"'), {}, ()),
+    "ideographic-blanks.csv": (last(lambda c: f"\u3000{c}\u3000"), {}, ()),
+    "plus.csv": (lines(write="{:+}".format), {}, ()),
+    "arabic-mark.csv": (lines(write=lambda a: str(a).replace(".", "\u066b")), {"decimal": "\u066b"}, ()),
     # packed
     "members.csv.gz": (gzip.compress(lines()[:99].encode()) + gzip.compress(lines()[99:].encode()), {}, ()),
     "padded.csv.gz": (gzip.compress(lines().encode()) + bytes(512), {}, ()),
@@ -382,7 +392,16 @@ REFUSED = {
     "names.csv": ("\ufeffa,b,c\n\n", {}, "has a header but no rows"),
     "names-and-empty.csv": ("a,b,c\n,,\n,,\n", {}, "has a header but no rows"),
     "no-names-nor-rows.csv": (",,\n", {}, "is empty"),
+    "no-width.csv": ("\u200b\n", {}, "is empty"),
+    "quote.csv": ('"', {}, "has a header but no rows"),
+    "one-long-line.csv": ("1," * 50_000, {}, "has a header but no rows"),
+    "nothing-at-end.csv": (lines().encode() + bytes(9), {}, "is not a text file"),
     # columns
+    "no-width-twice.csv": (lines(head="a,a\u200b,c"), {}, "duplicated columns: 'a' stands twice"),
+    "dashes.txt": (lines(" ").replace("\n", "\n--- --- ---\n", 1), {}, "'---' in row 1"),
+    "psql.txt": (lines(" | ").replace("\n", "\n---+---+---\n", 1) + "(24 rows)\n", {}, "cannot read .*got 1: ---"),
+    "formula.csv": (lines() + "1,2,=SUM(C2:C25)\n", {}, r"'=SUM\(C2:C25\)' in row 25"),
+    "apostrophes.csv": (last(lambda c: f"{1000 * c:,.2f}".replace(",", "'")), {}, "read it with --thousands"),
     "empty-names.csv": (
         ",\n1,2\n3,5\n5,6\n",
         {},

@@ -17,7 +17,7 @@ from mixtures import (
     Markov,
     VariationalGaussianHMM,
 )
-from mixtures.datasets import load
+from mixtures.datasets import from_frame, load
 from mixtures.dynamics import gibbs as dynamics_gibbs
 from mixtures.dynamics import structure
 from mixtures.errors import DataError
@@ -151,6 +151,43 @@ def test_numbers_of_steps_are_refused_at_once(sampler, value):
             continue  # the default
         with pytest.raises(ValueError, match=rf"^[^\n]*\b{name}\b[^\n]*$"):
             sampler.fit(X, *model, rng=0, **{name: value})
+
+
+@pytest.mark.parametrize("path", [None, 3, b"d.csv", {}, X, [1], True])
+def test_what_is_no_path_is_refused_by_name(path):
+    with pytest.raises(DataError, match=r"^name_or_path is .+; expected the name of a data set, or a path$"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        pytest.param([np.zeros(2)] * 6, id="arrays"),
+        pytest.param(pd.period_range("2020", periods=6, freq="M"), id="months"),
+        pytest.param(X[:, 0] + 1j, id="complex"),
+        pytest.param([{"a": 1}] * 6, id="mappings"),
+        pytest.param([object()] * 6, id="objects"),
+    ],
+)
+def test_columns_of_frames_without_numbers_are_named(entries):
+    with pytest.raises(DataError, match=r"^non-numeric column 'c' \(.* in row 1\): leave it out .*$"):
+        from_frame(pd.DataFrame({"a": X[:, 0], "c": entries}))
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param(np.arange(6), id="more labels than clusters"),
+        pytest.param(-np.ones(6, int), id="a label below 0"),
+        pytest.param(np.full((6, 2), np.nan), id="none"),
+        pytest.param(np.tile([2.0, -1.0], (6, 1)), id="responsibilities below 0"),
+        pytest.param(np.zeros((6, 2)), id="responsibilities that sum to 0"),
+        pytest.param({}, id="a mapping"),
+    ],
+)
+def test_starts_that_are_none_are_refused_in_one_line(start):
+    with pytest.raises(ValueError, match=r"^a start of shape [^\n]*$"):
+        em.fit(X, FAMILY, ALLOCATION, rng=0, init=start)
 
 
 @pytest.mark.parametrize("option", ["prior", "accelerate"])

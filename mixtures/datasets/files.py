@@ -79,6 +79,10 @@ WIDE = 1000
 Check = Callable[[int, int], object]
 # What ends a text of DOS, and what ends a page.
 END = b"\x1a\x0c"
+# Marks that nobody sees: of the order of bytes, of no width, and of the direction of writing.
+UNSEEN = re.compile(
+    "|".join("\ufeff\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069").encode()
+)
 # How pandas names the column of an index that has no name.
 NAMELESS_INDEX = "__index_level_"
 # what NumPy raises for a header that is none
@@ -232,6 +236,8 @@ def _read_text(
     if b"\0" in data:
         raise DataError(f"{str(path)!r} is not a text file: its name says {suffix}, but it holds binary data")
     data = data.rstrip(END)
+    if not data.isascii():
+        data = UNSEEN.sub(b"", data)
     data = re.sub(rb'\\"(?=[^,;\t|\r\n])', b'""', data)  # as write.table of R writes a quote within a text
     try:
         if check and (wide := text.extent(data, suffix, spelling, WIDE)):

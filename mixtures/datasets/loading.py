@@ -48,7 +48,7 @@ def load(
 
     A built-in name goes before a file of the same name. Files: .csv, .tsv, .txt (each also .gz, .bz2 and .xz), .parquet,
     .feather, .npy, and a .zip that holds one of these; the columns of an array, and of a text whose first line holds data, are
-    called x1, x2, ...
+    called x1, x2, ... Marks that nobody sees, of no width and of the direction of writing, are dropped from a text.
     Blanks, "NA", "NULL" and their like are missing values, and among numbers ".", "?" and "-" too.
 
     What a column holds decides what it is. Numbers are Gaussian, unless ``counts`` or ``categorical`` names them. Text, truth
@@ -113,6 +113,8 @@ def load(
         ...
     mixtures.errors.DataError: no data set or file 'faithfull'; did you mean 'faithful'?
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise DataError(f"name_or_path is {brief(name_or_path)}; expected the name of a data set, or a path")
     name = os.fspath(name_or_path)
     one = {"label_column": label_column, "index_column": index_column, "family": family, "missing": missing}
     for option, value in {**one, "thousands": thousands, "sequence": sequence}.items():

@@ -283,7 +283,9 @@ def _refuse_two_lines(first: list[str], below: list[list[str]], spelling: Spelli
 
     The second line then has text above all columns of numbers.
     """
-    second, *rows = below or [[]]
+    if not below:
+        return
+    second, *rows = below
     columns = [[row[j] if j < len(row) else "" for row in rows] for j in range(len(first))]
     of_numbers = [j for j, column in enumerate(columns) if not np.isnan(_read(column, spelling)).all()]
     pairs = [(first[j], second[j]) for j in of_numbers if j < len(second) and (first[j] or second[j])]
