@@ -61,8 +61,8 @@ class GaussianMixture(Mixture):
         How many starts to climb from, each the best of six candidates after up to 50 steps, and from the best end moves
         to a higher one are tried (`mixtures.ascent.moves`); where X is large, of fewer, and of one without moves. The first
         candidate is where scikit-learn begins with the same ``random_state`` (of more than 100,000 rows, with a sample), and
-        goes on beside the one ahead. Of random responsibilities for 1000 rows or more there is one other, whose components are
-        the furthest apart.
+        goes on beside the one ahead. There are no others once the first ones of all starts have converged in two steps, of
+        random ones in ten. Of several ends the one with the highest ``lower_bound_`` is kept.
     init_params : {'kmeans', 'k-means++', 'random', 'random_from_data'}, default='kmeans'
         Where to begin: k-means; the rows nearest to each of K seeds far apart; random responsibilities; the rows nearest to
         each of K rows drawn at random.
