@@ -28,9 +28,10 @@ def brief(value: Any) -> str:
 
 
 def check_components(n_components: Any) -> int:
-    """K, a whole number of at least 1; else a ValueError."""
+    """K, a whole number of at least 1, of which memory holds a number each; else a ValueError."""
     if isinstance(n_components, bool) or not isinstance(n_components, Integral) or n_components < 1:
         raise ValueError(f"n_components is {brief(n_components)}; a mixture needs a whole number of at least 1")
+    check_count("n_components", n_components, 1)
     return int(n_components)
 
 

@@ -15,6 +15,8 @@ from mixtures import (
     GaussianHMM,
     GaussianMixture,
     Markov,
+    Poisson,
+    StickBreaking,
     VariationalGaussianHMM,
 )
 from mixtures.datasets import from_frame, load
@@ -151,6 +153,23 @@ def test_numbers_of_steps_are_refused_at_once(sampler, value):
             continue  # the default
         with pytest.raises(ValueError, match=rf"^[^\n]*\b{name}\b[^\n]*$"):
             sampler.fit(X, *model, rng=0, **{name: value})
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Dirichlet.symmetric,
+        Markov.symmetric,
+        partial(StickBreaking, gamma0=1.0),
+        partial(Gaussian.from_data, X),
+        partial(Poisson.from_data, X),
+        lambda K: VariationalGaussianHMM(n_components=K).fit(X),
+    ],
+)
+@pytest.mark.parametrize("K", [10**12, 10**399], ids=["10^12", "10^399"])
+def test_clusters_that_memory_does_not_hold_are_refused_at_once(make, K):
+    with pytest.raises(ValueError, match=r"^n_components = 1,000,[\d,]+ would take about .*ask for fewer$"):
+        make(K)
 
 
 @pytest.mark.parametrize("path", [None, 3, b"d.csv", {}, X, [1], True])

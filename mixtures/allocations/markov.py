@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import digamma, gammaln, xlogy
 
 from mixtures.allocations.stationary import stationary, stationary_peak
-from mixtures.checks import as_number, as_numbers, check_components
+from mixtures.checks import as_number, as_numbers, check_components, check_count
 from mixtures.errors import CollapseError
 from mixtures.rows.reading import Rows
 from mixtures.rows.sequences import Sequences
@@ -106,6 +106,7 @@ class Markov:
             See `Markov`.
         """
         K = check_components(n_components)
+        check_count("n_components", K, K)
         alpha0, a0, sticky = as_number("alpha0", alpha0), as_number("a0", a0), as_number("sticky", sticky)
         return cls(np.full(K, alpha0), np.full((K, K), a0) + sticky * np.eye(K), start)
 

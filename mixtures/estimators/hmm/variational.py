@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from mixtures.allocations.markov import Markov
-from mixtures.checks import as_numbers
+from mixtures.checks import as_numbers, check_count
 from mixtures.engines.responsibilities import fold
 from mixtures.estimators.hmm.base import HiddenMarkov, Parameters, Problem
 from mixtures.fit import Conjugate
@@ -136,6 +136,7 @@ class VariationalHMM(HiddenMarkov):
 
     def _prepare(self, x: Sequences, kept: frozenset[str]) -> None:
         K = int(self.n_components)
+        check_count("n_components", K, K)
         if "s" not in kept:
             self._set({"startprob_prior_": self._prior_of("startprob_prior", 1 / K, (K,))})
         if "t" not in kept:
