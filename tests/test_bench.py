@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from reports.bench import (
     Cell,
     Settings,
     calls,
+    commands,
     machine,
     measure,
     ours,
@@ -65,13 +67,13 @@ def problem():
 
 
 def command(*arguments):
-    return CliRunner().invoke(app, ["bench", *arguments], env={"COLUMNS": "160", "NO_COLOR": "1"})
+    return CliRunner().invoke(app, ["bench", "--no-commands", *arguments], env={"COLUMNS": "160", "NO_COLOR": "1"})
 
 
 def test_every_row_is_there_and_ratios_follow(tmp_path):
     told = []
     structures = ("full", "spherical")
-    settings = Settings((TINY,), structures, repeats=2, memory=False, sets=3)
+    settings = Settings((TINY,), structures, repeats=2, memory=False, sets=3, commands=False)
     bench = run(settings, lambda *part: told.append(part))
     table = bench.table
     expected = [(q, m, c, 200) for c in structures for q, m in (("pass", "em"), ("pass", "cavi"), ("optimum", "em"))]
@@ -361,6 +363,40 @@ def test_data_sets_a_minute_count_both_methods():
         for method, rate in (("em", 30.0), ("cavi", 60.0))
     ]
     assert "50 × 2, K = 3: 1,200 data sets a minute by both" in _text(_bench(rows))
+
+
+def test_a_comparison_is_timed_with_empty_caches_and_again(monkeypatch):
+    """Both runs have the same caches, in a folder that is new; one that fails has no time, and says why."""
+    found = []
+
+    def start(command, *, cwd, env, **_):
+        found.append((command, cwd, [env[name] for name in commands.CACHES], list(Path(cwd).iterdir())))
+        (Path(cwd) / "numba").mkdir(exist_ok=True)
+        return subprocess.CompletedProcess(command, len(found) // 2, "", "of old\nno room")
+
+    monkeypatch.setattr(commands.subprocess, "run", start)
+    empty, warm = commands.comparisons()
+    assert (empty.quantity, empty.n, empty.d, empty.k, empty.note) == ("caches empty", 272, 2, 2, "")
+    assert 0 < empty.ours < 5
+    assert np.isnan(warm.ours)
+    assert warm.note == "the command ended with code 1: no room"
+    assert found[0][:3] == found[1][:3]
+    assert found[0][3] == []
+    assert all(found[0][1] in where for where in found[0][2])
+    assert found[0][0][1:6] == ["-m", "reports.commands.app", "compare", "faithful", "-k"]
+    text = _text(_bench([empty, warm]))
+    assert "compare faithful -k 2, caches warm (s): the command ended with code 1: no room" in text
+
+
+def test_draws_of_nuts_are_beside_those_of_the_usual_model(monkeypatch):
+    def attempt(settings, seed, way):
+        return {"ess": 600.0, "run": {"ours": 0.5, "usual": 3.0}[way.model], "note": "slow" * (way.model == "usual")}
+
+    monkeypatch.setattr(commands.nuts, "_attempt", attempt)
+    (row,) = commands.effective_draws()
+    assert (row.ours, row.sklearn, row.higher_is_better, row.note) == (1200.0, 200.0, True, "usual: slow")
+    assert _table([row])["ratio"].tolist() == [6.0]
+    assert "NUTS, effective draws a second" in _text(_bench([row]))
 
 
 def test_the_command_writes_its_folder(tmp_path, monkeypatch):

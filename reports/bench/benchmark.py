@@ -48,6 +48,8 @@ class Settings:
         Whether to fit from a memory map.
     small : bool
         Whether to fit many small data sets, and to measure first fits, public calls and passes on small data.
+    commands : bool
+        Whether to time a whole comparison and to sample by NUTS.
     sets : int
         How many of them.
     mapped : Cell
@@ -67,6 +69,7 @@ class Settings:
     memory: bool = True
     memory_map: bool = False
     small: bool = True
+    commands: bool = True
     sets: int = 100
     mapped: Cell = processes.MAPPED
 
@@ -132,6 +135,8 @@ def run(settings: Settings, tell: Callable[[str, int, int], None] = lambda *_: N
 
 def _parts(settings: Settings) -> Iterator[tuple[str, Callable[[Machine], list[Row]]]]:
     """Titles and what is behind them; consecutive parts share their data."""
+    from reports.bench import commands  # which samples, and so loads what names this module's files
+
     repeats = settings.repeats
     data = lru_cache(maxsize=1)(points)
     problem = lru_cache(maxsize=1)(lambda cell, covariance: pose(data(cell), covariance, cell.k))
@@ -183,6 +188,9 @@ def _parts(settings: Settings) -> Iterator[tuple[str, Callable[[Machine], list[R
         yield "first fits", first_fits
         yield "small passes", small_passes
         yield "passes by number of threads", threads
+    if settings.commands:
+        yield f"compare {commands.DATA} -k {commands.K}, with caches empty and again", lambda _: commands.comparisons()
+        yield "NUTS beside the usual model", lambda _: commands.effective_draws()
     if settings.memory_map:
         for covariance in settings.covariances:
             yield f"memory map, {covariance}", partial(memory_map, covariance)

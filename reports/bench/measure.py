@@ -39,8 +39,9 @@ class Row(NamedTuple):
     Attributes
     ----------
     quantity : str
-        "pass", "optimum", "memory", "small", "restarts", "first fit", "map pass", "map memory"; a call.
-    method : {"em", "cavi"}
+        "pass", "optimum", "memory", "small", "restarts", "first fit", "map pass", "map memory", "caches empty",
+        "caches warm", "NUTS"; a call.
+    method : {"em", "cavi", "nuts", "all"}
     covariance : str
     n, d, k : int
     unit : str

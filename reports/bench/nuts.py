@@ -15,7 +15,7 @@ of them, and with as many as there are, which is what whoever sets nothing gets.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -139,11 +139,20 @@ def run(settings: Settings, tell: Callable[[str, int, int], None] = lambda *_: N
     import pandas as pd
 
     plan = [(seed, way) for seed in range(settings.repeats) for way in settings.ways]
-    rows = []
+    parts = []
     for number, (seed, way) in enumerate(plan):
         tell(f"NUTS, {way.model}, BLAS threads: {way.blas}, metric: {way.metric}, seed {seed}", number, len(plan))
-        rows.append({**way._asdict(), "seed": seed, **_attempt(settings, seed, way)})
-    return compared(pd.DataFrame(rows, columns=COLUMNS))
+        parts.append(sampled(settings, seed, (way,)))
+    return compared(pd.concat(parts, ignore_index=True))
+
+
+def sampled(settings: Settings, seed: int, ways: Sequence[Way]) -> pd.DataFrame:
+    """The measured columns of `run`, and ``ess_run``, a row for each of these ways."""
+    import pandas as pd
+
+    rows = [{**way._asdict(), "seed": seed, **_attempt(settings, seed, way)} for way in ways]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table.assign(ess_run=table["ess"] / table["run"])
 
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:

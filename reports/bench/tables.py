@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from reports.bench import calls, cluster, device, families, hmm, lds, nuts
+from reports.bench import calls, cluster, commands, device, families, hmm, lds, nuts
 from reports.bench.benchmark import Bench
 from reports.bench.cells import Cell, short
 from reports.bench.chains import Chain
@@ -48,6 +48,9 @@ def tables(bench: Bench) -> Iterator[RenderableType]:
     limited = bench.table[bench.table["quantity"] == calls.THREADS]
     if len(limited):
         yield _threads(limited)
+    whole = bench.table[bench.table["quantity"].isin([commands.EMPTY, commands.WARM, commands.DRAWS])]
+    if len(whole):
+        yield _commands(whole)
     mapped = bench.table[bench.table["quantity"].isin(["map pass", "map memory"])]
     if len(mapped):
         yield _mapped(mapped)
@@ -296,6 +299,19 @@ def _threads(part: pd.DataFrame) -> Table:
     for row in _rows(part):
         table.add_row(str(Cell(row.n, row.d, row.k)), row.note, *_numbers(row))
     return table
+
+
+def _commands(part: pd.DataFrame) -> Group:
+    """Whole comparisons, and effective draws by NUTS."""
+    table = _table("Whole commands")
+    table.add_column("what", no_wrap=True)
+    for heading in ("ours", "the usual model", "ratio"):
+        table.add_column(heading, justify="right")
+    command, draws = f"compare {commands.DATA} -k {commands.K}, ", "NUTS, effective draws a second"
+    rows = [(draws if row.quantity == commands.DRAWS else f"{command}{row.quantity} (s)", row) for row in _rows(part)]
+    for what, row in rows:
+        table.add_row(what, *_numbers(row))
+    return Group(table, *(Text(f"  {what}: {row.note}", style="dim") for what, row in rows if row.note))
 
 
 def _by_cell(part: pd.DataFrame) -> Iterator[tuple[Cell, pd.DataFrame]]:

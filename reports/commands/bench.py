@@ -69,6 +69,12 @@ def bench(
         typer.Option(metavar="CELL", help="With --memory-map: its rows x features x clusters; 1e7 x 10 are 800 MB."),
     ] = MAP_CELL,
     small: Annotated[bool, typer.Option(help="Measure fits per second on many small data sets.")] = True,
+    commands: Annotated[
+        bool,
+        typer.Option(
+            help="Time a whole comparison, with caches empty and again, and sample by NUTS; takes two minutes."
+        ),
+    ] = True,
     nuts: Annotated[
         bool,
         typer.Option(
@@ -178,6 +184,7 @@ def bench(
             memory_map=memory_map,
             mapped=parse_map(map_cell),
             small=small,
+            commands=commands,
         )
         sampling = effective.Settings(sampler=sampler, repeats=repeats or effective.Settings.repeats)
         beside = discrete.Settings(repeats=repeats or discrete.Settings.repeats, python=peers or sys.executable)
