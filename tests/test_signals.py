@@ -199,7 +199,7 @@ def runs(tmp_path_factory):
         "forked": Run(folder / "forked", FORKED),
         "collected": Run(folder / "collected", COLLECTED),
         "finished": Run(folder / "finished", FINISHED),
-        "twice, workers": Run(folder / "twice-workers", TWICE_WITH_WORKERS),
+        "twice, workers": Run(folder / "twice-workers", TWICE_WITH_WORKERS, command=(sys.executable, "-c")),
     }
     yield started
     for run in started.values():

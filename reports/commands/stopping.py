@@ -63,6 +63,8 @@ def listen() -> None:
 
 def begin() -> None:
     """Let signals raise `Stopped` from now on, and a thread see to it that they are not lost."""
+    # what cleans up after workers inherits this, and says nothing of doing so after the line that ends the command
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     heard, told = os.pipe()
     for end in (heard, told):
         os.set_blocking(end, False)
