@@ -8,18 +8,14 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reports.bench import calls, machine, measure, processes
+from reports.bench import calls, commands, files, machine, measure, processes
 from reports.bench.cells import GRID, Cell, points, pose
 from reports.bench.machine import Machine
 from reports.bench.measure import Row
-from reports.comparison.files import write_folder
-from reports.comparison.manifest import write
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-CSV, PLOT, MANIFEST = "bench.csv", "bench.png", "bench.json"
 
 # Small data sets: rows, clusters and starts.
 SMALL = ((20, 3, 1), (50, 3, 1), (200, 3, 1), (50, 3, 5), (200, 3, 5), (200, 5, 5))
@@ -100,13 +96,7 @@ class Bench:
 
     def save(self, folder: Path, plot: Figure) -> None:
         """Write the table, its plot (`reports.plots.bench`), and what the machine is."""
-
-        def fill(part: Path) -> None:
-            self.table.to_csv(part / CSV, index=False)
-            write(part / MANIFEST, self.facts | self.machine._asdict())
-            plot.savefig(part / PLOT, dpi=160)
-
-        write_folder(folder, fill)
+        files.save(folder, self.table, self.facts | self.machine._asdict(), plot)
 
 
 def run(settings: Settings, tell: Callable[[str, int, int], None] = lambda *_: None) -> Bench:
@@ -135,8 +125,6 @@ def run(settings: Settings, tell: Callable[[str, int, int], None] = lambda *_: N
 
 def _parts(settings: Settings) -> Iterator[tuple[str, Callable[[Machine], list[Row]]]]:
     """Titles and what is behind them; consecutive parts share their data."""
-    from reports.bench import commands  # which samples, and so loads what names this module's files
-
     repeats = settings.repeats
     data = lru_cache(maxsize=1)(points)
     problem = lru_cache(maxsize=1)(lambda cell, covariance: pose(data(cell), covariance, cell.k))

@@ -25,12 +25,9 @@ from mixtures.chunks import TOGETHER
 from mixtures.engines.passes import one_pass
 from mixtures.methods import em
 from mixtures.rows.reading import as_rows
-from reports.bench import machine
-from reports.bench.benchmark import CSV, MANIFEST
+from reports.bench import files, machine
 from reports.bench.cells import SEED, Cell, pose
 from reports.bench.ours import state
-from reports.comparison.files import write_folder
-from reports.comparison.manifest import write as write_manifest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -247,9 +244,4 @@ def _row(cell: Cell, **found: Any) -> dict[str, Any]:
 
 def save(table: pd.DataFrame, settings: Settings, folder: Path) -> None:
     """Write the table as bench.csv, and the settings and what the machine is as bench.json."""
-
-    def fill(part: Path) -> None:
-        table.to_csv(part / CSV, index=False)
-        write_manifest(part / MANIFEST, machine.facts() | {"dask": asdict(settings)})
-
-    write_folder(folder, fill)
+    files.save(folder, table, machine.facts() | {"dask": asdict(settings)})

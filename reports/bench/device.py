@@ -15,14 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reports.bench import machine
-from reports.bench.benchmark import CSV, MANIFEST
+from reports.bench import files, machine
 from reports.bench.card import PRECISIONS
 from reports.bench.cells import Cell
 from reports.bench.processes import run as in_process
 from reports.bench.processes import write as write_points
-from reports.comparison.files import write_folder
-from reports.comparison.manifest import write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,12 +91,7 @@ class OnDevice:
 
     def save(self, folder: Path) -> None:
         """Write the table as bench.csv and what the machine is as bench.json."""
-
-        def fill(part: Path) -> None:
-            self.table.to_csv(part / CSV, index=False)
-            write(part / MANIFEST, self.facts)
-
-        write_folder(folder, fill)
+        files.save(folder, self.table, self.facts)
 
 
 def run(settings: Settings, tell: Callable[[str, int, int], None] = lambda *_: None) -> OnDevice:

@@ -22,13 +22,10 @@ import numpy as np
 from mixtures import Bernoulli, Categorical, Dirichlet, Gaussian
 from mixtures.engines.passes import one_pass
 from mixtures.engines.responsibilities import fold
-from reports.bench import machine, ours, peers
-from reports.bench.benchmark import CSV, MANIFEST
+from reports.bench import files, machine, ours, peers
 from reports.bench.cells import SEED, Problem, softened
 from reports.bench.measure import SAMPLE, limited
 from reports.bench.turns import asked, in_turn
-from reports.comparison.files import write_folder
-from reports.comparison.manifest import write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,12 +103,7 @@ def run(settings: Settings, tell: Callable[[str, int, int], None] = lambda *_: N
 
 def save(table: pd.DataFrame, settings: Settings, folder: Path) -> None:
     """Write the table as bench.csv, and the settings and what the machine is as bench.json."""
-
-    def fill(part: Path) -> None:
-        table.to_csv(part / CSV, index=False)
-        write(part / MANIFEST, machine.facts() | {"families": asdict(settings)})
-
-    write_folder(folder, fill)
+    files.save(folder, table, machine.facts() | {"families": asdict(settings)})
 
 
 def pose(case: Case) -> Problem:

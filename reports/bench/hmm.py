@@ -25,15 +25,12 @@ from mixtures.engines.responsibilities import fold
 from mixtures.errors import CollapseError
 from mixtures.methods import em
 from mixtures.sequences import SequenceFit
-from reports.bench import hmm_peers, machine
-from reports.bench.benchmark import CSV, MANIFEST
+from reports.bench import files, hmm_peers, machine
 from reports.bench.chains import CHAINS, MAPPED, SMALL, Chain, Problem, pose, write
 from reports.bench.measure import SAMPLE, limited
 from reports.bench.processes import check_disk
 from reports.bench.processes import run as in_process
 from reports.bench.turns import Side, asked, in_turn
-from reports.comparison.files import write_folder
-from reports.comparison.manifest import write as write_manifest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,12 +117,7 @@ def run(settings: Settings, tell: Callable[[str, int, int], None] = lambda *_: N
 
 def save(table: pd.DataFrame, settings: Settings, folder: Path) -> None:
     """Write the table as bench.csv, and the settings and what the machine is as bench.json."""
-
-    def fill(part: Path) -> None:
-        table.to_csv(part / CSV, index=False)
-        write_manifest(part / MANIFEST, machine.facts() | {"hmm": asdict(settings)})
-
-    write_folder(folder, fill)
+    files.save(folder, table, machine.facts() | {"hmm": asdict(settings)})
 
 
 def quickest(table: pd.DataFrame, quantity: str = ITERATION) -> pd.Series:

@@ -23,13 +23,10 @@ from mixtures.dynamics import LinearDynamics, em, states
 from mixtures.dynamics.model import Theta
 from mixtures.dynamics.passes import one_pass
 from mixtures.engines.kalman import as_data
-from reports.bench import lds_peers, machine
-from reports.bench.benchmark import CSV, MANIFEST
+from reports.bench import files, lds_peers, machine
 from reports.bench.cells import SEED, short
 from reports.bench.measure import SAMPLE, limited
 from reports.bench.turns import Side, asked, in_turn
-from reports.comparison.files import write_folder
-from reports.comparison.manifest import write as write_manifest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,12 +95,7 @@ def run(settings: Settings, tell: Callable[[str, int, int], None] = lambda *_: N
 
 def save(table: pd.DataFrame, settings: Settings, folder: Path) -> None:
     """Write the table as bench.csv, and the settings and what the machine is as bench.json."""
-
-    def fill(part: Path) -> None:
-        table.to_csv(part / CSV, index=False)
-        write_manifest(part / MANIFEST, machine.facts() | {"lds": asdict(settings)})
-
-    write_folder(folder, fill)
+    files.save(folder, table, machine.facts() | {"lds": asdict(settings)})
 
 
 def quickest(table: pd.DataFrame) -> pd.Series:

@@ -28,10 +28,7 @@ from mixtures.labels import align, sort_by_mean
 from mixtures.methods import cavi
 from mixtures.model import Theta
 from models.metric import METRICS, TUNE
-from reports.bench import machine, processes, usual
-from reports.bench.benchmark import CSV, MANIFEST
-from reports.comparison.files import write_folder
-from reports.comparison.manifest import write
+from reports.bench import files, machine, processes, usual
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -250,12 +247,7 @@ def diagnosed(fit: Fit, x: np.ndarray) -> dict[str, Any]:
 
 def save(table: pd.DataFrame, settings: Settings, folder: Path) -> None:
     """Write the table as bench.csv, and the settings and what the machine is as bench.json."""
-
-    def fill(part: Path) -> None:
-        table.to_csv(part / CSV, index=False)
-        write(part / MANIFEST, machine.facts() | {"nuts": asdict(settings)})
-
-    write_folder(folder, fill)
+    files.save(folder, table, machine.facts() | {"nuts": asdict(settings)})
 
 
 def _attempt(settings: Settings, seed: int, way: Way) -> dict[str, Any]:
