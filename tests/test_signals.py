@@ -87,6 +87,15 @@ if __name__ == "__main__":
                 pass
 """
 
+# Between the imports and the command.
+BEFORE = """
+import os, signal, sys
+from reports.commands import app, terminal
+terminal.replace_unknown = lambda: os.kill(os.getpid(), signal.SIGTERM)
+sys.argv = ["mixtures", "datasets"]
+app.main()
+"""
+
 FINISHED = """
 import atexit, os, signal, sys
 from reports.commands import stopping
@@ -198,6 +207,7 @@ def runs(tmp_path_factory):
         "nohup": Run(folder / "nohup", NOHUP),
         "forked": Run(folder / "forked", FORKED),
         "collected": Run(folder / "collected", COLLECTED),
+        "before": Run(folder / "before", BEFORE),
         "finished": Run(folder / "finished", FINISHED),
         "twice, workers": Run(folder / "twice-workers", TWICE_WITH_WORKERS, command=(sys.executable, "-c")),
     }
@@ -255,6 +265,12 @@ def test_a_signal_that_is_to_be_ignored_is_ignored(runs):
 def test_a_signal_during_the_collection_of_garbage_is_not_lost(runs):
     assert runs["collected"].code() == 143
     assert runs["collected"].err == "terminated; nothing was written\n"
+
+
+def test_a_signal_before_a_command_begins_is_one_line(runs):
+    assert runs["before"].code() == 143
+    assert runs["before"].err == "terminated; nothing was written\n"
+    assert runs["before"].out == ""
 
 
 def test_a_signal_after_the_end_of_a_command_is_one_line_and_what_it_printed_stays(runs):

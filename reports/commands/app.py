@@ -24,7 +24,6 @@ def main() -> None:
         from reports.commands.terminal import replace_unknown
 
     seldom()
-    stopping.begin()
     spare_matplotlib()
     replace_unknown()
     app(prog_name="mixtures")

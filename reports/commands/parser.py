@@ -22,7 +22,7 @@ from reports.commands.options import INTERRUPTED, UNUSABLE, refuse
 from reports.commands.overfit import overfit
 from reports.commands.report import report
 from reports.commands.select import select
-from reports.commands.stopping import Ending, close_output, so_far
+from reports.commands.stopping import Ending, begin, close_output, so_far
 from reports.commands.terminal import err, say
 from reports.commands.validate import validate
 
@@ -73,6 +73,7 @@ class Commands(TyperGroup):
     def invoke(self, context: Any) -> Any:
         """Run the command that was asked for; a signal ends it by one line."""
         with Ending(lambda line: say(line, err, "red"), typer.Exit):
+            begin()
             return super().invoke(context)
 
 

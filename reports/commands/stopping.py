@@ -62,7 +62,9 @@ def listen() -> None:
 
 
 def begin() -> None:
-    """Let signals raise `Stopped` from now on, and a thread see to it that they are not lost."""
+    """Let signals that are listened to raise `Stopped` from now on, and a thread see to it that they are not lost."""
+    if not any(signal.getsignal(number) is _leave_at_once for number in SIGNALS):
+        return
     # what cleans up after workers inherits this, and says nothing of doing so after the line that ends the command
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     heard, told = os.pipe()
