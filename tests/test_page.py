@@ -27,7 +27,7 @@ from reports.page.blocks import Card, Cards, Cell, Facts, Image, Notice, Section
 from reports.page.blocks import Figure as BlockFigure
 from reports.page.build import fragment, numbered, write
 from reports.page.convergence import convergence
-from reports.page.glossary import TERMS
+from reports.page.glossary import _TERMS, TERMS
 from reports.page.links import LINK, Links
 from reports.page.numbers import number, with_error
 from reports.page.opening import setting
@@ -275,6 +275,10 @@ def test_every_term_has_a_definition_and_leads_to_terms():
         assert len(term.definition) > 30
         assert not LINK.sub("", term.definition).count("[[")
         assert {to for _, to, _ in LINK.findall(term.definition)} <= set(TERMS) - {slug}
+
+
+def test_every_term_stands_once():
+    assert [term.slug for term in _TERMS] == list(TERMS)
 
 
 def test_every_link_that_a_page_writes_leads_to_a_term():

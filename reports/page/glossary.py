@@ -913,12 +913,6 @@ _TERMS = (
         ("Wilson interval", "Wilson's interval", "Wilson's"),
     ),
     Term(
-        "power",
-        "power",
-        "Probability that a check shows a departure of a given size. Where a check shows nothing, a departure that it had "
-        "little power to show is not excluded.",
-    ),
-    Term(
         "simultaneous",
         "simultaneous intervals",
         "Intervals for several numbers that all hold together with 95%, not each alone; they are wider, here by "
