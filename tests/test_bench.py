@@ -1,6 +1,7 @@
 """The benchmark on cells so small that it takes seconds: what is measured, not how fast it is."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -383,7 +384,7 @@ def test_a_comparison_is_timed_with_empty_caches_and_again(monkeypatch):
     assert found[0][:3] == found[1][:3]
     assert found[0][3] == []
     assert all(found[0][1] in where for where in found[0][2])
-    assert found[0][0][1:6] == ["-m", "reports.commands.app", "compare", "faithful", "-k"]
+    assert found[0][0][3:] == [str(os.getpid()), "compare", "faithful", "-k", "2", "-o", "run", "--overwrite"]
     text = _text(_bench([empty, warm]))
     assert "compare faithful -k 2, caches warm (s): the command ended with code 1: no room" in text
 

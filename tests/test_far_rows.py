@@ -11,6 +11,7 @@ import sklearn.mixture
 
 import mixtures
 from mixtures import COVARIANCES, Dirichlet, GaussianMixture, Markov
+from mixtures.ascent import ascend
 from mixtures.ascent.ascend import Ascent, reach
 from mixtures.ascent.bulk import bulk_of
 from mixtures.ascent.candidates import TRIAL
@@ -324,9 +325,10 @@ def test_few_rows_of_a_sequence_with_gaps_end_in_an_optimum(seed):
 STARTS_THAT_ARE_TIGHT = {1: [5.0], 4: [-99.0, 5.0], 5: [-99.0], 6: [7.0], 7: [3.0, 7.0, 5.0]}
 
 
-def test_ascents_about_centres_of_their_own_that_are_alike_go_on_once():
+def test_ascents_about_centres_of_their_own_that_are_alike_go_on_once(monkeypatch):
     """And one that cannot come to the highest end is left. An ascent here comes nearer to the first number of its state by a
     fifth with every pass, and the second one counts them."""
+    monkeypatch.setattr(ascend, "LEAST", TRIAL)
     asked = []
 
     def go_on(s, max_iter, own=None):
@@ -353,3 +355,19 @@ def test_ascents_about_centres_of_their_own_that_are_alike_go_on_once():
     assert [limit for limit, made in asked if made == 0] == [5.0, -99.0, 3.0]
     assert [limit for limit, made in asked if made > 0] == [5.0]
     assert reach(go_on, starts[:1], 1000, aim=1e9)[0][1].s[0, 1] == TRIAL
+    monkeypatch.setattr(ascend, "LEAST", 50)  # a saddle point may lie before
+    assert reach(go_on, starts[:1], 1000, aim=1e9)[0][1].s[0, 1] == 50
+
+
+def test_an_ascent_beside_a_far_row_is_not_left_at_a_saddle_point(monkeypatch):
+    """The best one gains next to nothing for a thousand passes, below another one that has ended, and ends as high as if none
+    were ever left."""
+    rng = np.random.default_rng(1)
+    x = np.concatenate([rng.normal(size=(20, 2)), rng.normal(5, 1, (20, 2))])
+    x[rng.random(x.shape) < 0.2] = np.nan
+    x[7, 0] = 1e6
+    model = COVARIANCES["full"].from_data(x, 3, missing=True), Dirichlet.symmetric(3)
+    options = {"rng": 0, "reg_covar": 1e-3, "max_iter": 10_000}
+    end = em.fit(x, *model, **options).bound[-1]
+    monkeypatch.setattr(ascend, "PATIENCE", np.inf)
+    assert end == pytest.approx(em.fit(x, *model, **options).bound[-1], abs=1e-6)

@@ -34,6 +34,9 @@ SHORT = 20
 # Times the passes of a run about centres of its own so far that it goes on before the others' ends tell whether it is worth it.
 PART = 9
 
+# Passes before an ascent about centres of its own is left, which may wait at a saddle point, where it gains next to nothing.
+LEAST = 300
+
 Method = Callable[[Family, Allocation, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
@@ -309,12 +312,13 @@ def _from(go_on: GoOn, s: np.ndarray, **others: Any) -> Ascent | None:
 def _to_its_end(go_on: GoOn, end: Ascent, max_iter: int, aim: float) -> Ascent | None:
     """Where an ascent goes on to, in parts each `PART` times as long as all before; None if it collapses.
 
-    It is left once `PATIENCE` more passes at the pace of its last would not bring it to the aim.
+    It is left once `PATIENCE` more passes at the pace of its last would not bring it to the aim, but not before `LEAST`.
     """
     while not end.converged and (made := end.info["passes"]) < max_iter:
-        if len(end.bound) > 2 and end.bound[-1] + PATIENCE * (end.bound[-1] - end.bound[-3]) / 2 < aim:
+        slow = made >= LEAST and len(end.bound) > 2
+        if slow and end.bound[-1] + PATIENCE * (end.bound[-1] - end.bound[-3]) / 2 < aim:
             break
-        part = min(PART * made, max_iter - made)
+        part = min(PART * made if made >= LEAST else LEAST - made, max_iter - made)
         rest = _from(go_on, end.s, own=end.own, max_iter=part)
         if rest is None:
             return None

@@ -35,7 +35,7 @@ from mixtures.rows.moments import Moments
 
 STARTS = {"kmeans": "k-means", "random": "random", "random_from_data": "rows", "k-means++": "k-means++"}
 
-# Passes by which scikit-learn's own starts, if all have converged, are enough: clear clusters have no better ends.
+# Passes by which scikit-learn's own starts, if all have converged, are enough: clear clusters seldom have better ends.
 AT_ONCE = {"kmeans": 2, "k-means++": 2, "random": 10, "random_from_data": 10}
 
 # For starts that are given.

@@ -71,9 +71,7 @@ def bench(
     small: Annotated[bool, typer.Option(help="Measure fits per second on many small data sets.")] = True,
     commands: Annotated[
         bool,
-        typer.Option(
-            help="Time a whole comparison, with caches empty and again, and sample by NUTS; takes two minutes."
-        ),
+        typer.Option(help="Time a whole comparison, with caches empty and again, and sample by NUTS; takes a minute."),
     ] = True,
     nuts: Annotated[
         bool,
